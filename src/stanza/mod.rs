@@ -1,0 +1,176 @@
+//! The three stanzas and their errors (RFC 6120 §8): a typed header and a canonical payload.
+//!
+//! Knows nothing of sockets, storage or any XEP.
+
+mod error;
+mod kind;
+mod payload;
+
+pub use error::{Condition, ErrorType, StanzaError};
+pub use kind::{IqType, Kind, MessageType, PresenceType};
+pub use payload::Payload;
+
+use std::borrow::Cow;
+
+use crate::jid::Jid;
+use crate::xml::escape_into;
+
+/// Namespace of the content of a client stream; payloads are canonical relative to the content
+/// namespace of whatever stream they travel on.
+pub const CLIENT_NS: &str = "jabber:client";
+
+/// A stanza: header fields, prepared, and the payload as it will be forwarded.
+///
+/// On the way through the server it borrows from the input buffer; [`Stanza::into_owned`] is for
+/// the few places that keep one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stanza<'a> {
+    pub kind: Kind,
+    pub from: Option<Jid>,
+    pub to: Option<Jid>,
+    /// Unescaped.
+    pub id: Option<Cow<'a, str>>,
+    /// Unescaped value of `xml:lang`.
+    pub lang: Option<Cow<'a, str>>,
+    pub payload: Payload<'a>,
+}
+
+impl<'a> Stanza<'a> {
+    /// A stanza of `kind` without addresses, id, language and payload.
+    #[must_use]
+    pub const fn new(kind: Kind) -> Self {
+        Self { kind, from: None, to: None, id: None, lang: None, payload: Payload::EMPTY }
+    }
+
+    #[must_use]
+    pub fn from(mut self, from: impl Into<Option<Jid>>) -> Self {
+        self.from = from.into();
+        self
+    }
+
+    #[must_use]
+    pub fn to(mut self, to: impl Into<Option<Jid>>) -> Self {
+        self.to = to.into();
+        self
+    }
+
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Cow<'a, str>>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    #[must_use]
+    pub fn payload(mut self, payload: impl Into<Payload<'a>>) -> Self {
+        self.payload = payload.into();
+        self
+    }
+
+    /// A copy that borrows nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Stanza<'static> {
+        Stanza {
+            kind: self.kind,
+            from: self.from,
+            to: self.to,
+            id: self.id.map(|id| Cow::Owned(id.into_owned())),
+            lang: self.lang.map(|lang| Cow::Owned(lang.into_owned())),
+            payload: self.payload.into_owned(),
+        }
+    }
+
+    /// The same stanza, borrowed.
+    #[must_use]
+    pub fn borrow(&self) -> Stanza<'_> {
+        Stanza {
+            kind: self.kind,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            id: self.id.as_deref().map(Cow::Borrowed),
+            lang: self.lang.as_deref().map(Cow::Borrowed),
+            payload: self.payload.borrow(),
+        }
+    }
+
+    /// The result of this IQ request: addresses swapped, same id (RFC 6120 §8.2.3).
+    #[must_use]
+    pub fn result(&self) -> Stanza<'static> {
+        Stanza {
+            kind: Kind::Iq(IqType::Result),
+            from: self.to.clone(),
+            to: self.from.clone(),
+            id: self.id.as_deref().map(|id| Cow::Owned(id.to_owned())),
+            lang: None,
+            payload: Payload::EMPTY,
+        }
+    }
+
+    /// The error that answers this stanza, or `None` where no answer is allowed: to an error, to
+    /// an IQ result (RFC 6120 §8.3.1).
+    #[must_use]
+    pub fn error(&self, error: &StanzaError) -> Option<Stanza<'static>> {
+        let kind = self.kind.error()?;
+        Some(Stanza {
+            kind,
+            from: self.to.clone(),
+            to: self.from.clone(),
+            id: self.id.as_deref().map(|id| Cow::Owned(id.to_owned())),
+            lang: None,
+            payload: Payload::from(error.to_element()),
+        })
+    }
+
+    /// Appends the stanza as it stands on a stream whose default namespace is the content
+    /// namespace.
+    pub fn write(&self, out: &mut String) {
+        self.write_to(out, self.to.as_ref());
+    }
+
+    /// Like [`Stanza::write`] with another `to`: one payload, many receivers.
+    pub fn write_to(&self, out: &mut String, to: Option<&Jid>) {
+        let name = self.kind.name();
+        out.reserve(self.payload.as_str().len() + 160);
+        out.push('<');
+        out.push_str(name);
+        if let Some(kind) = self.kind.type_attribute() {
+            attribute(out, "type", kind);
+        }
+        if let Some(id) = &self.id {
+            attribute(out, "id", id);
+        }
+        if let Some(from) = &self.from {
+            attribute(out, "from", from.as_str());
+        }
+        if let Some(to) = to {
+            attribute(out, "to", to.as_str());
+        }
+        if let Some(lang) = &self.lang {
+            attribute(out, "xml:lang", lang);
+        }
+        if self.payload.is_empty() {
+            out.push_str("/>");
+        } else {
+            out.push('>');
+            out.push_str(self.payload.as_str());
+            out.push_str("</");
+            out.push_str(name);
+            out.push('>');
+        }
+    }
+
+    /// The stanza as text, see [`Stanza::write`].
+    #[must_use]
+    pub fn to_xml(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+}
+
+fn attribute(out: &mut String, name: &str, value: &str) {
+    out.push(' ');
+    out.push_str(name);
+    out.push_str("='");
+    escape_into(out, value);
+    out.push('\'');
+}

@@ -1,0 +1,101 @@
+//! Stream errors (RFC 6120 §4.9).
+
+use crate::xml::Element;
+
+/// Namespace of the defined conditions (RFC 6120 §4.9.2).
+const NS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+
+/// Namespace of `<stream:stream/>`, `<stream:features/>` and `<stream:error/>` (RFC 6120 §4.8.1).
+pub const STREAMS_NS: &str = "http://etherx.jabber.org/streams";
+
+macro_rules! conditions {
+    ($($variant:ident = $text:literal),+ $(,)?) => {
+        /// A defined condition (RFC 6120 §4.9.3).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum StreamCondition { $($variant),+ }
+
+        impl StreamCondition {
+            /// Every condition, in the order of the RFC.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The element name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The condition whose element is called `name`.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+conditions! {
+    BadFormat = "bad-format", BadNamespacePrefix = "bad-namespace-prefix", Conflict = "conflict",
+    ConnectionTimeout = "connection-timeout", HostGone = "host-gone", HostUnknown = "host-unknown",
+    ImproperAddressing = "improper-addressing", InternalServerError = "internal-server-error", InvalidFrom = "invalid-from",
+    InvalidNamespace = "invalid-namespace", InvalidXml = "invalid-xml", NotAuthorized = "not-authorized",
+    NotWellFormed = "not-well-formed", PolicyViolation = "policy-violation",
+    RemoteConnectionFailed = "remote-connection-failed", Reset = "reset", ResourceConstraint = "resource-constraint",
+    RestrictedXml = "restricted-xml", SeeOtherHost = "see-other-host", SystemShutdown = "system-shutdown",
+    UndefinedCondition = "undefined-condition", UnsupportedEncoding = "unsupported-encoding",
+    UnsupportedFeature = "unsupported-feature", UnsupportedStanzaType = "unsupported-stanza-type",
+    UnsupportedVersion = "unsupported-version",
+}
+
+/// A stream error: it always ends the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamError {
+    pub condition: StreamCondition,
+    /// In English, for the operator of the other side.
+    pub text: Option<String>,
+}
+
+impl StreamError {
+    #[must_use]
+    pub fn new(condition: StreamCondition, text: impl Into<String>) -> Self {
+        Self { condition, text: Some(text.into()) }
+    }
+
+    /// `<stream:error/>` with the prefix that every header declares.
+    #[must_use]
+    pub fn to_xml(&self) -> String {
+        let mut out = String::from("<stream:error>");
+        Element::new(self.condition.as_str(), NS).write(&mut out, "");
+        if let Some(text) = &self.text {
+            Element::new("text", NS).with("xml:lang", "en").with_text(text).write(&mut out, "");
+        }
+        out.push_str("</stream:error>");
+        out
+    }
+
+    /// Reads the `<stream:error/>` that a peer sent; an unknown condition is `undefined-condition`.
+    #[must_use]
+    pub fn from_element(error: &Element) -> Self {
+        let condition = error
+            .elements()
+            .filter(|child| child.ns() == NS)
+            .find_map(|child| StreamCondition::parse(child.name()))
+            .unwrap_or(StreamCondition::UndefinedCondition);
+        let text = error.child("text", NS).map(Element::text);
+        Self { condition, text }
+    }
+}
+
+impl From<StreamCondition> for StreamError {
+    fn from(condition: StreamCondition) -> Self {
+        Self { condition, text: None }
+    }
+}
+
+impl std::fmt::Display for StreamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.condition.as_str())?;
+        self.text.as_ref().map_or(Ok(()), |text| write!(f, " ({text})"))
+    }
+}
+
+impl std::error::Error for StreamError {}

@@ -1,0 +1,75 @@
+//! Escaping of character data and attribute values (XML 1.0 §2.4).
+
+use std::borrow::Cow;
+
+/// Appends `text` so that it is safe both as character data and inside either kind of quotes.
+///
+/// TAB, LF and CR become character references: inside an attribute value they would otherwise
+/// be normalised to spaces, and a CR in text to a LF (XML 1.0 §2.11, §3.3.3).
+/// In character data TAB and LF stay as they are; see [`escape_text_into`].
+pub fn escape_into(out: &mut String, text: &str) {
+    escape(out, text, true);
+}
+
+/// Appends `text` as character data: white space except CR stays readable.
+pub(super) fn escape_text_into(out: &mut String, text: &str) {
+    escape(out, text, false);
+}
+
+/// `text` itself if nothing in it needs escaping, otherwise its escaped form.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| reference(byte, true).is_some()) {
+        let mut out = String::with_capacity(text.len() + 16);
+        escape_into(&mut out, text);
+        Cow::Owned(out)
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn escape(out: &mut String, text: &str, attribute: bool) {
+    let mut clean = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if let Some(reference) = reference(byte, attribute) {
+            out.push_str(&text[clean..at]);
+            out.push_str(reference);
+            clean = at + 1;
+        }
+    }
+    out.push_str(&text[clean..]);
+}
+
+fn reference(byte: u8, attribute: bool) -> Option<&'static str> {
+    Some(match byte {
+        b'&' => "&amp;",
+        b'<' => "&lt;",
+        b'>' => "&gt;",
+        b'\'' if attribute => "&apos;",
+        b'"' if attribute => "&quot;",
+        b'\r' => "&#xd;",
+        b'\t' if attribute => "&#x9;",
+        b'\n' if attribute => "&#xa;",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attribute_values_keep_every_character() {
+        let mut out = String::new();
+        escape_into(&mut out, "a'b\"c<d>e&f\tg\nh\ri");
+        assert_eq!(out, "a&apos;b&quot;c&lt;d&gt;e&amp;f&#x9;g&#xa;h&#xd;i");
+        assert!(matches!(escaped("plain"), Cow::Borrowed("plain")));
+    }
+
+    #[test]
+    fn character_data_stays_readable() {
+        let mut out = String::new();
+        escape_text_into(&mut out, "it's\n<\r");
+        assert_eq!(out, "it's\n&lt;&#xd;");
+    }
+}
