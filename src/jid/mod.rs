@@ -144,7 +144,7 @@ impl BareJid {
     /// # Errors
     /// The first part that is not allowed.
     pub fn account(local: &str, domain: &str) -> Result<Self, JidError> {
-        Ok(Self(Jid::join(Some(&*prepare::localpart(local)?), &*prepare::domainpart(domain)?, None)))
+        Ok(Self(Jid::join(Some(&*prepare::localpart(local)?), &prepare::domainpart(domain)?, None)))
     }
 
     /// The address of a domain itself, prepared.
@@ -152,7 +152,7 @@ impl BareJid {
     /// # Errors
     /// [`JidError::Domainpart`].
     pub fn of_domain(domain: &str) -> Result<Self, JidError> {
-        Ok(Self(Jid::join(None, &*prepare::domainpart(domain)?, None)))
+        Ok(Self(Jid::join(None, &prepare::domainpart(domain)?, None)))
     }
 
     /// This address with a resourcepart, prepared.

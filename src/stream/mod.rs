@@ -4,4 +4,4 @@
 
 mod error;
 
-pub use error::{StreamCondition, StreamError};
+pub use error::{STREAMS_NS, StreamCondition, StreamError};
