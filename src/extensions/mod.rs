@@ -1,0 +1,17 @@
+//! Extensions: one file is one XEP. Adding one means its file, its `mod` line and its entry in
+//! [`ALL`].
+
+mod rfc_3921_session;
+mod xep_0030_service_discovery;
+mod xep_0160_offline;
+mod xep_0199_ping;
+
+use crate::hooks::Extension;
+
+/// Everything that is built in, in the order of the `mod` lines.
+pub const ALL: &[Extension] = &[
+    rfc_3921_session::EXTENSION,
+    xep_0030_service_discovery::EXTENSION,
+    xep_0160_offline::EXTENSION,
+    xep_0199_ping::EXTENSION,
+];

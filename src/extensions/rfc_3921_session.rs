@@ -1,0 +1,36 @@
+//! RFC 3921 §3, session establishment: obsolete and without effect, but old clients ask for it
+//! wherever the stream features list it, and some insist.
+
+use std::sync::Arc;
+
+use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Request, Spec};
+use crate::stanza::StanzaError;
+use crate::xml::Element;
+
+pub(super) const EXTENSION: Extension = Extension {
+    spec: Spec { name: "RFC 3921", version: "2004-10" },
+    name: "session",
+    advertises: &[],
+    install,
+};
+
+fn install(at: &mut Registrar<'_>) {
+    let it = Arc::new(());
+    at.iq_set(Entity::Account, &it, establish);
+    at.iq_set(Entity::Domain, &it, establish);
+}
+
+async fn establish(_: Arc<()>, _: Call<Session>) -> Answer {
+    Ok(None)
+}
+
+struct Session;
+
+impl Request for Session {
+    const NAME: &'static str = "session";
+    const NS: &'static str = crate::negotiation::SESSION_NS;
+
+    fn parse(_: &Element) -> Result<Self, StanzaError> {
+        Ok(Self)
+    }
+}

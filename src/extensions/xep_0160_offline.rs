@@ -1,0 +1,140 @@
+//! XEP-0160 Offline Messages, version 1.0.1, stamped as XEP-0203 Delayed Delivery, version 2.0,
+//! says: messages that no resource can receive are entries of the account's log until one can.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Spec, Verdict};
+use crate::jid::BareJid;
+use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
+use crate::storage::{Direction, Entry, Marks, Position, Storage};
+use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::xml::Element;
+
+pub(super) const EXTENSION: Extension = Extension {
+    spec: Spec { name: "XEP-0160", version: "1.0.1" },
+    name: "offline",
+    advertises: &[(Entity::Domain, "msgoffline")],
+    install,
+};
+
+/// XEP-0203.
+const DELAY_NS: &str = "urn:xmpp:delay";
+
+/// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
+const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
+
+fn install(at: &mut Registrar<'_>) {
+    let it = Arc::new(Offline { storage: at.storage.clone(), limit: at.limits.offline_messages });
+    let keeper = Arc::clone(&it);
+    at.undelivered(move |passing| keeper.keep(passing));
+    at.backlog(move |account, positions| Arc::clone(&it).fetch(account, positions));
+}
+
+struct Offline {
+    storage: Storage,
+    /// Messages that wait for one account at most.
+    limit: usize,
+}
+
+impl Offline {
+    fn keep(&self, passing: &mut Passing<'_, '_>) -> Verdict {
+        let Kind::Message(kind) = passing.stanza.kind else { return Verdict::Pass };
+        if !matches!(kind, MessageType::Normal | MessageType::Chat) {
+            return Verdict::Pass;
+        }
+        if !is_worth_keeping(passing.stanza) {
+            return Verdict::Taken;
+        }
+        if passing.shelf.undelivered.len() >= self.limit {
+            return Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable, "too many messages wait already"));
+        }
+        let peer = passing.stanza.from.as_ref().map(ToString::to_string).unwrap_or_default();
+        let entry = Entry {
+            direction: Direction::Incoming,
+            peer,
+            time: passing.now,
+            marks: Marks::UNDELIVERED,
+            payload: passing.stanza.to_xml(),
+        };
+        let position = passing.writes.append(passing.account, self.storage.slot(), entry);
+        passing.shelf.undelivered.insert(position.number());
+        Verdict::Taken
+    }
+
+    async fn fetch(self: Arc<Self>, account: BareJid, positions: Vec<u64>) -> Vec<Delayed> {
+        let wanted = positions.into_iter().map(Position::new).collect();
+        let page = match self.storage.entries(&account, wanted).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::error!(%error, "offline messages could not be read");
+                return Vec::new();
+            }
+        };
+        for position in page.damaged {
+            tracing::error!(position = position.number(), "an offline message is damaged and left out");
+        }
+        let delayed = |stored: crate::storage::Stored| {
+            let stanza = stamped(&stored.entry, account.domain())?;
+            Some(Delayed { position: stored.position.number(), stanza })
+        };
+        page.entries.into_iter().filter_map(delayed).collect()
+    }
+}
+
+/// XEP-0160 §3: a message that carries nothing but a chat state is not kept.
+fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
+    if stanza.payload.as_str().contains("<body") {
+        return true;
+    }
+    let elements = stanza.payload.elements();
+    let worthless = |element: &Element| element.ns() == CHAT_STATES_NS || element.is("thread", CLIENT_NS);
+    !elements.iter().all(worthless)
+}
+
+/// The stanza of a log entry with the time at which it came (XEP-0203 §2).
+fn stamped(entry: &Entry, domain: &str) -> Option<Stanza<'static>> {
+    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::SERVER);
+    let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
+    let Some(Event::Stanza(stanza)) = step.event else { return None };
+    let mut stanza = stanza.into_owned();
+    let delay = Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &Clock::stamp(entry.time));
+    let mut payload = stanza.payload.as_str().to_owned();
+    delay.write(&mut payload, CLIENT_NS);
+    stanza.payload = Payload::canonical(payload);
+    Some(stanza)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(payload: &str) -> Stanza<'_> {
+        Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))
+    }
+
+    #[test]
+    fn chat_states_alone_are_not_kept() {
+        assert!(is_worth_keeping(&message("<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/>")));
+        assert!(is_worth_keeping(&message("<x xmlns='jabber:x:oob'/>")));
+        assert!(!is_worth_keeping(&message("<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>1</thread>")));
+        assert!(!is_worth_keeping(&message("")));
+    }
+
+    #[test]
+    fn the_stamp_follows_what_the_sender_wrote() {
+        let entry = Entry {
+            direction: Direction::Incoming,
+            peer: "romeo@montague.example/orchard".into(),
+            time: 0,
+            marks: Marks::UNDELIVERED,
+            payload: "<message from='romeo@montague.example/orchard' to='juliet@capulet.example'><body>hi</body></message>"
+                .into(),
+        };
+        let stanza = stamped(&entry, "capulet.example").unwrap();
+        assert_eq!(
+            stanza.payload.as_str(),
+            "<body>hi</body><delay xmlns='urn:xmpp:delay' from='capulet.example' stamp='1970-01-01T00:00:00Z'/>"
+        );
+    }
+}

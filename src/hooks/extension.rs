@@ -1,0 +1,31 @@
+//! What an extension says about itself; service discovery and documentation are derived from it.
+
+use super::registrar::Registrar;
+
+/// Where an extension is specified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spec {
+    /// For instance `XEP-0199`.
+    pub name: &'static str,
+    /// The version of the document that was followed.
+    pub version: &'static str,
+}
+
+/// Who is addressed: the domain itself, or an account by its bare JID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entity {
+    Domain,
+    Account,
+}
+
+/// An extension: a constant in its own file, named once in `extensions::ALL`.
+#[derive(Debug, Clone, Copy)]
+pub struct Extension {
+    pub spec: Spec,
+    /// As in `[extensions.NAME]`.
+    pub name: &'static str,
+    /// Features of XEP-0030, by who has them.
+    pub advertises: &'static [(Entity, &'static str)],
+    /// Registers the handlers.
+    pub install: fn(&mut Registrar<'_>),
+}

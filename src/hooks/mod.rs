@@ -1,0 +1,18 @@
+//! The extension API: what an extension declares, and the points of the server's life at which it
+//! may act.
+//!
+//! Knows no concrete extension, no session and no router: those sit above and below it.
+
+mod extension;
+mod iq;
+mod lifecycle;
+mod outbound;
+mod registrar;
+mod stage;
+
+pub use extension::{Entity, Extension, Spec};
+pub use iq::{Answer, Call, Relation, Request, Verb};
+pub use lifecycle::{Backlog, Delayed};
+pub use outbound::{Outbound, Reply};
+pub use registrar::{Hooks, InstallError, Registrar};
+pub use stage::{Passing, Shelf, Verdict};

@@ -1,0 +1,31 @@
+//! What an extension may do of its own accord.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::jid::{BareJid, Jid};
+use crate::stanza::Stanza;
+
+/// The end of a request that the server sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// A result or an error from whom it was sent to.
+    Answered(Stanza<'static>),
+    /// Nothing came in time.
+    Silent,
+}
+
+/// The way out, implemented by `routing`.
+pub trait Outbound: Send + Sync {
+    /// Sends an IQ request and waits for its answer; the id is chosen here.
+    fn request(&self, iq: Stanza<'static>, timeout: Duration) -> Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+    /// The available resources of a local account.
+    fn resources(&self, account: &BareJid) -> Vec<Jid>;
+
+    /// The sessions that have sent nothing since `before`, in milliseconds since 1970.
+    fn silent_since(&self, before: u64) -> Vec<Jid>;
+
+    /// Ends a session whose client does not answer (`connection-timeout`, RFC 6120 §4.9.3.4).
+    fn end(&self, session: &Jid);
+}

@@ -1,0 +1,151 @@
+//! The table of everything that extensions registered; filled once at start-up.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::jid::{BareJid, Jid};
+use crate::storage::Storage;
+use crate::xml::Element;
+
+use super::extension::{Entity, Extension};
+use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
+use super::lifecycle::{Backlog, Delayed};
+use super::outbound::Outbound;
+use super::stage::{Passing, Verdict};
+
+type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>) -> Verdict + Send + Sync>;
+
+/// Everything that is installed.
+#[derive(Default)]
+pub struct Hooks {
+    iq: HashMap<(Entity, Verb, &'static str, &'static str), Handler>,
+    undelivered: Vec<Undelivered>,
+    backlog: Vec<Backlog>,
+}
+
+/// Two extensions claim the same request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstallError {
+    pub extension: &'static str,
+    pub namespace: &'static str,
+}
+
+impl fmt::Display for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "extension {} claims {}, which another one handles already", self.extension, self.namespace)
+    }
+}
+
+impl std::error::Error for InstallError {}
+
+/// What an extension is given when it is installed.
+pub struct Registrar<'a> {
+    hooks: &'a mut Hooks,
+    installed: &'a [Extension],
+    pub outbound: &'a Arc<dyn Outbound>,
+    pub storage: &'a Storage,
+    pub clock: &'a Clock,
+    clash: Option<&'static str>,
+}
+
+impl Hooks {
+    /// Installs `extensions` in their order.
+    ///
+    /// # Errors
+    /// When two of them claim the same request of the same entity.
+    pub fn install(
+        extensions: &[Extension],
+        outbound: &Arc<dyn Outbound>,
+        storage: &Storage,
+        clock: &Clock,
+    ) -> Result<Self, InstallError> {
+        let mut hooks = Self::default();
+        for extension in extensions {
+            let mut at = Registrar { hooks: &mut hooks, installed: extensions, outbound, storage, clock, clash: None };
+            (extension.install)(&mut at);
+            if let Some(namespace) = at.clash {
+                return Err(InstallError { extension: extension.name, namespace });
+            }
+        }
+        Ok(hooks)
+    }
+
+    /// Lets the handler of a request answer it; `None` if nothing handles it.
+    pub fn answer(
+        &self,
+        entity: Entity,
+        verb: Verb,
+        request: &Element,
+        (from, to, relation): (Jid, Jid, Relation),
+    ) -> Option<impl Future<Output = Answer> + Send + use<>> {
+        // The lookup needs the same lifetime as the keys; names are compared, not kept.
+        let handler = self
+            .iq
+            .iter()
+            .find(|((e, v, name, ns), _)| *e == entity && *v == verb && request.is(name, ns))
+            .map(|(_, handler)| handler)?;
+        Some(handler(Call { from, to, relation, request }))
+    }
+
+    /// Asks the stages of kind `Undelivered` to take a stanza that nobody can receive now.
+    pub fn undelivered(&self, passing: &mut Passing<'_, '_>) -> Verdict {
+        self.undelivered.iter().map(|stage| stage(passing)).find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
+    }
+
+    /// Fetches what waits at `positions` of the account's log.
+    pub async fn backlog(&self, account: &BareJid, positions: Vec<u64>) -> Vec<Delayed> {
+        let mut all = Vec::new();
+        for fetch in &self.backlog {
+            all.extend(fetch(account.clone(), positions.clone()).await);
+        }
+        all
+    }
+}
+
+impl Registrar<'_> {
+    /// Handles `get` requests whose payload is `R`.
+    pub fn iq_get<R, T, F>(&mut self, entity: Entity, it: &Arc<T>, handle: fn(Arc<T>, Call<R>) -> F)
+    where
+        R: Request,
+        T: Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.iq((entity, Verb::Get, R::NAME, R::NS), erase(Arc::clone(it), handle));
+    }
+
+    fn iq(&mut self, key: (Entity, Verb, &'static str, &'static str), handler: Handler) {
+        if self.hooks.iq.insert(key, handler).is_some() {
+            self.clash = Some(key.3);
+        }
+    }
+
+    /// Looks at stanzas that no resource can receive now.
+    pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>) -> Verdict + Send + Sync + 'static) {
+        self.hooks.undelivered.push(Box::new(stage));
+    }
+
+    /// Fetches log entries for a resource that has become able to receive them.
+    pub fn backlog<F>(&mut self, fetch: impl Fn(BareJid, Vec<u64>) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Vec<Delayed>> + Send + 'static,
+    {
+        self.hooks.backlog.push(Box::new(move |account, positions| Box::pin(fetch(account, positions))));
+    }
+
+    /// The features that `entity` has by what is installed, sorted.
+    #[must_use]
+    pub fn features(&self, entity: Entity) -> Vec<&'static str> {
+        let mut features: Vec<_> = self
+            .installed
+            .iter()
+            .flat_map(|extension| extension.advertises)
+            .filter(|(who, _)| *who == entity)
+            .map(|(_, feature)| *feature)
+            .collect();
+        features.sort_unstable();
+        features.dedup();
+        features
+    }
+}

@@ -1,0 +1,9 @@
+//! Listeners: accept, admit, hand over.
+//!
+//! Knows nothing of stanzas and of extensions.
+
+mod accept;
+pub mod admission;
+pub mod c2s;
+
+pub use accept::accept;

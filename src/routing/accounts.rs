@@ -1,0 +1,130 @@
+//! The accounts in memory: loaded on demand, bounded, the longest unused go first.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::accounts::contact::Contact;
+use crate::accounts::directory;
+use crate::hooks::Shelf;
+use crate::jid::BareJid;
+use crate::storage::{Error, Map, Storage};
+
+use super::account::{Account, State};
+
+/// Roster items and waiting requests, by the contact's bare JID.
+pub const CONTACTS: Map<Contact> = Map::new("roster");
+
+/// The version of the roster (RFC 6121 §2.6).
+pub const ROSTER_VERSION: crate::storage::Cell<u64> = crate::storage::Cell::new("roster-version");
+
+/// How many parts the table has, so that tasks seldom wait for each other.
+const SHARDS: usize = 64;
+
+type Table = HashMap<BareJid, Arc<Account>, foldhash::fast::RandomState>;
+
+/// The cache of account entries.
+pub(super) struct Accounts {
+    shards: Vec<RwLock<Table>>,
+    hasher: foldhash::fast::RandomState,
+    storage: Storage,
+    /// Entries without a session that one part may hold.
+    spare: usize,
+    ticks: AtomicU64,
+}
+
+impl Accounts {
+    pub(super) fn new(storage: Storage, spare: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            storage,
+            spare: spare.div_ceil(SHARDS),
+            ticks: AtomicU64::new(0),
+        }
+    }
+
+    /// The entry of the account `jid` (a bare JID's text), if it is loaded.
+    pub(super) fn cached(&self, jid: &str) -> Option<Arc<Account>> {
+        let table = self.shard(jid)?.read().unwrap_or_else(PoisonError::into_inner);
+        let account = table.get(jid)?;
+        account.touch(self.ticks.fetch_add(1, Ordering::Relaxed));
+        Some(Arc::clone(account))
+    }
+
+    /// Every loaded entry.
+    pub(super) fn all(&self) -> Vec<Arc<Account>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            all.extend(shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned());
+        }
+        all
+    }
+
+    /// Reads an account from storage; `None` if there is none. Two loads at once end with one
+    /// entry.
+    pub(super) async fn load(&self, jid: &BareJid) -> Result<Option<Arc<Account>>, Error> {
+        // An entry may have left memory with its last writes still queued.
+        self.storage.durable(self.storage.latest()).await.map_err(Error::from)?;
+        if !directory::exists(&self.storage, jid).await? {
+            return Ok(None);
+        }
+        let state = State {
+            contacts: self.contacts(jid).await?,
+            roster_version: ROSTER_VERSION.get(&self.storage, jid).await?.unwrap_or_default(),
+            resources: Vec::new(),
+            shelf: Shelf { undelivered: self.undelivered(jid).await? },
+            in_flight: std::collections::BTreeSet::new(),
+        };
+        let Some(shard) = self.shard(jid.as_str()) else { return Ok(None) };
+        let mut table = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let account = table.entry(jid.clone()).or_insert_with(|| Arc::new(Account::new(jid.clone(), state)));
+        let account = Arc::clone(account);
+        account.touch(self.ticks.fetch_add(1, Ordering::Relaxed));
+        self.evict(&mut table);
+        Ok(Some(account))
+    }
+
+    /// Forgets an account that was removed.
+    pub(super) fn forget(&self, jid: &BareJid) -> Option<Arc<Account>> {
+        self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner).remove(jid)
+    }
+
+    async fn contacts(&self, jid: &BareJid) -> Result<HashMap<BareJid, Contact>, Error> {
+        let rows = CONTACTS.all(&self.storage, jid).await?;
+        Ok(rows.into_iter().map(|(_, contact)| (contact.item.jid.clone(), contact)).collect())
+    }
+
+    async fn undelivered(&self, jid: &BareJid) -> Result<std::collections::BTreeSet<u64>, Error> {
+        let positions = self.storage.undelivered(jid).await?;
+        Ok(positions.into_iter().map(crate::storage::Position::number).collect())
+    }
+
+    /// Lets the longest unused entries go once there are too many; one that is in use, by a session
+    /// or by a task that routes to it, is held elsewhere too.
+    fn evict(&self, table: &mut Table) {
+        if table.len() <= self.spare {
+            return;
+        }
+        let mut idle: Vec<(u64, BareJid)> = table
+            .values()
+            .filter(|account| Arc::strong_count(account) == 1)
+            .map(|account| (account.used.load(Ordering::Relaxed), account.jid.clone()))
+            .collect();
+        if idle.len() <= self.spare {
+            return;
+        }
+        idle.sort_unstable();
+        // A quarter at a time, so that the search is rare.
+        let surplus = idle.len() - self.spare + self.spare / 4;
+        for (_, jid) in idle.into_iter().take(surplus) {
+            table.remove(&jid);
+        }
+    }
+
+    fn shard(&self, jid: &str) -> Option<&RwLock<Table>> {
+        use std::hash::BuildHasher;
+        let hash = self.hasher.hash_one(jid);
+        self.shards.get(usize::try_from(hash >> 32).unwrap_or_default() % SHARDS)
+    }
+}

@@ -1,0 +1,107 @@
+//! Where stanzas go: hosts, delivery rules, presence, subscriptions, rosters (RFC 6121).
+//!
+//! Knows nothing of how a client or another server is connected: a client is a [`Ring`], another
+//! domain is behind [`RemoteDelivery`].
+
+mod account;
+mod accounts;
+mod batch;
+mod binding;
+mod delivery;
+mod hosts;
+mod outbound;
+mod presence;
+mod remote;
+mod requests;
+mod ring;
+mod roster;
+mod router;
+mod subscriptions;
+
+use std::sync::{Arc, OnceLock};
+
+pub use accounts::{CONTACTS, ROSTER_VERSION};
+pub use batch::Batch;
+pub use binding::{BindError, Binding};
+pub use remote::{Pair, RemoteDelivery};
+pub use ring::{Pushed, Ring, Taken};
+pub use router::Origin;
+
+use crate::clock::Clock;
+use crate::hooks::Hooks;
+use crate::storage::Storage;
+
+/// Bounds of what one account and one session may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes that may wait for a slow reader.
+    pub ring_bytes: usize,
+    /// Connected resources of one account.
+    pub sessions: usize,
+    /// Items and pending requests of one roster.
+    pub contacts: usize,
+    /// Accounts that stay loaded without a session.
+    pub cached_accounts: usize,
+}
+
+/// Routes every stanza of every domain served here.
+pub struct Router {
+    hosts: hosts::Hosts,
+    accounts: accounts::Accounts,
+    requests: requests::Requests,
+    storage: Storage,
+    clock: Clock,
+    limits: Limits,
+    remote: Arc<dyn RemoteDelivery>,
+    hooks: OnceLock<Hooks>,
+    bindings: std::sync::atomic::AtomicU64,
+    /// For sends of the server's own accord, which happen outside any input task.
+    own: std::sync::Weak<Self>,
+}
+
+impl Router {
+    /// A router for the local `domains`; requests are answered once [`Router::connect`] was called.
+    #[must_use]
+    pub fn new(
+        domains: impl IntoIterator<Item = Arc<str>>,
+        storage: Storage,
+        clock: Clock,
+        limits: Limits,
+        remote: Arc<dyn RemoteDelivery>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            hosts: hosts::Hosts::new(domains),
+            accounts: accounts::Accounts::new(storage.clone(), limits.cached_accounts),
+            requests: requests::Requests::default(),
+            storage,
+            clock,
+            limits,
+            remote,
+            hooks: OnceLock::new(),
+            bindings: std::sync::atomic::AtomicU64::new(1),
+            own: own.clone(),
+        })
+    }
+
+    /// Gives the router the extensions, which are built after it because they send through it. Only
+    /// the first call counts.
+    pub fn connect(&self, hooks: Hooks) {
+        self.hooks.get_or_init(|| hooks);
+    }
+
+    /// Whether `domain` (prepared) is served here.
+    #[must_use]
+    pub fn is_local(&self, domain: &str) -> bool {
+        self.hosts.of(domain) != hosts::Host::Remote
+    }
+
+    /// An empty batch.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.storage.clone(), Arc::clone(&self.remote))
+    }
+
+    fn hooks(&self) -> Option<&Hooks> {
+        self.hooks.get()
+    }
+}

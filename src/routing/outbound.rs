@@ -1,0 +1,111 @@
+//! What the server does of its own accord: requests, looks at silent sessions.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::hooks::{Outbound, Reply};
+use crate::jid::{BareJid, Jid};
+use crate::stanza::Stanza;
+use crate::stream::{StreamCondition, StreamError};
+
+use super::Router;
+use super::ring::Ring;
+
+/// Octets of randomness in the id of a request: an answer cannot be guessed.
+const ID_OCTETS: usize = 16;
+
+impl Outbound for Router {
+    fn request(&self, mut iq: Stanza<'static>, timeout: Duration) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
+        let router = self.own.upgrade();
+        Box::pin(async move {
+            let Some(router) = router else { return Reply::Silent };
+            let id = crate::accounts::random::token(ID_OCTETS);
+            let answer = router.requests.expect(id.clone(), iq.to.clone());
+            iq.id = Some(id.clone().into());
+            let mut batch = router.batch();
+            router.deliver(iq, &mut batch).await;
+            batch.finish();
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(Ok(stanza)) => Reply::Answered(stanza),
+                _ => {
+                    router.requests.forget(&id);
+                    Reply::Silent
+                }
+            }
+        })
+    }
+
+    fn resources(&self, account: &BareJid) -> Vec<Jid> {
+        let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
+        let state = account.lock();
+        state.resources.iter().filter(|it| it.available.is_some()).map(|it| it.jid.clone()).collect()
+    }
+
+    fn silent_since(&self, before: u64) -> Vec<Jid> {
+        self.accounts
+            .all()
+            .iter()
+            .flat_map(|account| {
+                let state = account.lock();
+                let silent = state.resources.iter().filter(|it| it.ring.last_heard() < before);
+                silent.map(|it| it.jid.clone()).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    fn end(&self, session: &Jid) {
+        if let Some(ring) = self.ring_of(session) {
+            ring.close(Some(StreamError::new(StreamCondition::ConnectionTimeout, "no answer to a ping")));
+        }
+    }
+}
+
+impl Router {
+    fn ring_of(&self, session: &Jid) -> Option<Arc<Ring>> {
+        let account = self.accounts.cached(session.bare_str())?;
+        let state = account.lock();
+        state.resources.iter().find(|it| it.jid == *session).map(|it| Arc::clone(&it.ring))
+    }
+
+    /// Ends every session, as the server stops.
+    pub fn end_all(&self, error: &StreamError) {
+        for account in self.accounts.all() {
+            for resource in &account.lock().resources {
+                resource.ring.close(Some(error.clone()));
+            }
+        }
+    }
+
+    /// How many accounts are loaded and how many sessions are bound.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let accounts = self.accounts.all();
+        let sessions = accounts.iter().map(|account| account.lock().resources.len()).sum();
+        Counts { accounts: accounts.len(), sessions }
+    }
+
+    /// Ends every session of an account that was removed and forgets it; its contacts learn that
+    /// both subscriptions are over.
+    pub async fn remove_account(&self, jid: &BareJid) {
+        let mut batch = self.batch();
+        if let Ok(Some(account)) = self.load(jid, &mut batch).await {
+            let contacts: Vec<_> = account.lock().contacts.drain().collect();
+            for (contact, entry) in contacts {
+                self.part(&account, &contact, entry.state().remove(), &mut batch).await;
+            }
+            for resource in &account.lock().resources {
+                resource.ring.close(Some(StreamError::new(StreamCondition::NotAuthorized, "the account was removed")));
+            }
+        }
+        batch.finish();
+        self.accounts.forget(jid);
+    }
+}
+
+/// What `comity status` shows of the router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub accounts: usize,
+    pub sessions: usize,
+}

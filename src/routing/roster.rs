@@ -1,0 +1,158 @@
+//! The roster of a local account: `jabber:iq:roster` of its own clients, pushes (RFC 6121 §2).
+
+use crate::accounts::contact::Contact;
+use crate::accounts::roster::{self, Change};
+use crate::accounts::subscription::{Removal, Share};
+use crate::jid::{BareJid, Jid};
+use crate::stanza::{Condition, IqType, Kind, Payload, PresenceType, Stanza, StanzaError};
+use crate::xml::Element;
+
+use super::Router;
+use super::account::{Account, State};
+use super::accounts::{CONTACTS, ROSTER_VERSION};
+use super::batch::Batch;
+use super::binding::Binding;
+
+/// Whether a stanza from a client to its own account is a roster request.
+pub(super) fn is_request(stanza: &Stanza<'_>) -> bool {
+    matches!(stanza.kind, Kind::Iq(IqType::Get | IqType::Set))
+        && stanza.payload.as_str().contains(roster::NS)
+        && stanza.payload.first().is_some_and(|element| element.is("query", roster::NS))
+}
+
+impl Router {
+    pub(super) async fn roster_request(&self, binding: &Binding, stanza: &Stanza<'_>, batch: &mut Batch) {
+        let query = stanza.payload.first();
+        let answer = match (stanza.kind, query) {
+            (Kind::Iq(IqType::Get), Some(query)) => Ok(get(binding, &query)),
+            (Kind::Iq(IqType::Set), Some(query)) => self.set(binding, &query, batch).await.map(|()| Payload::EMPTY),
+            _ => Err(Condition::BadRequest.into()),
+        };
+        let answer = match answer {
+            Ok(payload) => Some(stanza.result().payload(payload)),
+            Err(error) => stanza.error(&error),
+        };
+        let Some(mut answer) = answer else { return };
+        answer.to = Some(binding.jid.clone());
+        if stanza.kind == Kind::Iq(IqType::Set) {
+            // What is answered is durable.
+            let receipt = batch.flush();
+            if self.storage.durable(receipt).await.is_err() {
+                return;
+            }
+        }
+        batch.push(&binding.ring, None, |out| answer.write(out));
+    }
+
+    async fn set(&self, binding: &Binding, query: &Element, batch: &mut Batch) -> Result<(), StanzaError> {
+        match roster::parse_set(query)? {
+            Change::Update { jid, .. } | Change::Remove(jid) if jid == binding.account.jid => {
+                Err(StanzaError::new(Condition::NotAllowed, "an account is no contact of itself"))
+            }
+            Change::Update { jid, name, groups } => self.update(&binding.account, jid, name, groups, batch),
+            Change::Remove(jid) => self.remove(&binding.account, &jid, batch).await,
+        }
+    }
+
+    fn update(
+        &self,
+        account: &Account,
+        jid: BareJid,
+        name: Option<String>,
+        groups: Vec<String>,
+        batch: &mut Batch,
+    ) -> Result<(), StanzaError> {
+        let mut state = account.lock();
+        if !state.contacts.contains_key(&jid) && state.contacts.len() >= self.limits.contacts {
+            return Err(StanzaError::new(Condition::ResourceConstraint, "the roster is full"));
+        }
+        let contact = state.contacts.entry(jid.clone()).or_insert_with(|| Contact::new(jid.clone()));
+        contact.item.name = name;
+        contact.item.groups = groups;
+        contact.listed = true;
+        save(account, contact, batch);
+        push(account, &mut state, &jid, batch);
+        Ok(())
+    }
+
+    /// RFC 6121 §2.5.2: the item goes, and so do the subscriptions.
+    async fn remove(&self, account: &Account, jid: &BareJid, batch: &mut Batch) -> Result<(), StanzaError> {
+        let removal = {
+            let mut state = account.lock();
+            if !state.contacts.get(jid).is_some_and(|contact| contact.listed) {
+                return Err(Condition::ItemNotFound.into());
+            }
+            let Some(contact) = state.contacts.remove(jid) else { return Err(Condition::ItemNotFound.into()) };
+            CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
+            push(account, &mut state, jid, batch);
+            contact.state().remove()
+        };
+        self.part(account, jid, removal, batch).await;
+        Ok(())
+    }
+
+    /// Ends what is left between account and contact, whose entry is gone already.
+    pub(super) async fn part(&self, account: &Account, contact: &BareJid, removal: Removal, batch: &mut Batch) {
+        let presences = account.lock().presences();
+        let tell = |kind| {
+            Stanza::new(Kind::Presence(kind)).from(Jid::from(account.jid.clone())).to(Jid::from(contact.clone()))
+        };
+        if removal.unsubscribe {
+            self.deliver(tell(PresenceType::Unsubscribe), batch).await;
+        }
+        if removal.share == Some(Share::Unavailable) {
+            self.share_unavailable(&presences, contact, batch);
+        }
+        if removal.unsubscribed {
+            self.deliver(tell(PresenceType::Unsubscribed), batch).await;
+        }
+    }
+}
+
+/// RFC 6121 §2.1.4, §2.6: the whole roster, or nothing if the client has it already.
+fn get(binding: &Binding, query: &Element) -> Payload<'static> {
+    let mut state = binding.account.lock();
+    let version = state.roster_version.to_string();
+    if let Some(resource) = state.resource_mut(binding.id) {
+        resource.interested = true;
+    }
+    if query.attribute("ver") == Some(&version) {
+        return Payload::EMPTY;
+    }
+    let mut answer = Element::new("query", roster::NS).with("ver", &version);
+    let mut items: Vec<_> = state.contacts.values().filter(|contact| contact.listed).collect();
+    items.sort_unstable_by(|one, other| one.item.jid.cmp(&other.item.jid));
+    for contact in items {
+        answer.push(contact.item.to_element());
+    }
+    answer.into()
+}
+
+/// Writes a contact to storage, or deletes it if nothing is left of it.
+pub(super) fn save(account: &Account, contact: &Contact, batch: &mut Batch) {
+    let key = contact.item.jid.as_str();
+    if contact.is_blank() {
+        CONTACTS.delete(&mut batch.writes, &account.jid, key);
+    } else if let Err(error) = CONTACTS.put(&mut batch.writes, &account.jid, key, contact) {
+        tracing::error!(%error, "a contact could not be written");
+    }
+}
+
+/// Pushes an item, or its removal, to every interested resource (RFC 6121 §2.1.6).
+pub(super) fn push(account: &Account, state: &mut State, jid: &BareJid, batch: &mut Batch) {
+    state.roster_version += 1;
+    if let Err(error) = ROSTER_VERSION.put(&mut batch.writes, &account.jid, &state.roster_version) {
+        tracing::error!(%error, "a roster version could not be written");
+    }
+    let item = match state.contacts.get(jid).filter(|contact| contact.listed) {
+        Some(contact) => contact.item.to_element(),
+        None => Element::new("item", roster::NS).with("jid", jid.as_str()).with("subscription", "remove"),
+    };
+    let version = state.roster_version.to_string();
+    let query = Element::new("query", roster::NS).with("ver", &version).with_child(item);
+    let mut stanza = Stanza::new(Kind::Iq(IqType::Set)).id(format!("push{version}")).payload(query);
+    for resource in state.resources.iter().filter(|resource| resource.interested) {
+        stanza.to = Some(resource.jid.clone());
+        batch.push(&resource.ring, None, |out| stanza.write(out));
+    }
+}

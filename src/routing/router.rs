@@ -1,0 +1,310 @@
+//! The one entry for every stanza: `from` is stamped or checked here and nowhere else, then the
+//! stanza goes to the domain, to the account or to the other server that it is addressed to.
+
+use std::sync::Arc;
+
+use crate::hooks::{Entity, Passing, Relation, Verb, Verdict};
+use crate::jid::{BareJid, Jid};
+use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
+use crate::stream::{StreamCondition, StreamError};
+
+use super::account::{Account, State};
+use super::batch::Batch;
+use super::binding::Binding;
+use super::delivery::{Delivery, Recipient, Target, decide, no_such_user};
+use super::hosts::Host;
+use super::remote::Pair;
+use super::{Router, roster};
+
+/// Where a stanza comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// A bound client session.
+    Client(&'a Binding),
+    /// A stream on which `remote` has proved itself towards the local domain `local`.
+    Remote { local: &'a str, remote: &'a str },
+    /// This server itself.
+    Server,
+}
+
+/// An answer that has to be routed in its turn.
+pub(super) type Back = Option<Stanza<'static>>;
+
+impl Router {
+    /// Routes one stanza: loads what it needs, runs handlers, answers errors by itself.
+    ///
+    /// # Errors
+    /// When the stanza's addresses are a reason to end the stream it came on: `invalid-from`,
+    /// `improper-addressing`, `host-unknown` (RFC 6120 §8.1).
+    pub async fn route(&self, origin: Origin<'_>, stanza: Stanza<'_>, batch: &mut Batch) -> Result<(), StreamError> {
+        match origin {
+            Origin::Client(binding) => self.from_client(binding, stanza, batch).await,
+            Origin::Remote { local, remote } => {
+                check_addresses(local, remote, &stanza)?;
+                self.deliver(stanza, batch).await;
+            }
+            Origin::Server => self.deliver(stanza, batch).await,
+        }
+        Ok(())
+    }
+
+    /// Checks the `from` that a client gave (RFC 6120 §8.1.2.1): none, or one of its own.
+    ///
+    /// # Errors
+    /// `invalid-from`.
+    pub fn check_from(binding: &Binding, stanza: &Stanza<'_>) -> Result<(), StreamError> {
+        match &stanza.from {
+            Some(from) if *from != binding.jid && from.as_str() != binding.jid.bare_str() => {
+                Err(StreamCondition::InvalidFrom.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers a stanza of a session with an error.
+    pub fn refuse(&self, binding: &Binding, stanza: &Stanza<'_>, error: &StanzaError, batch: &mut Batch) {
+        self.received(binding, batch);
+        if let Some(mut answer) = stanza.error(error) {
+            answer.to = Some(binding.jid.clone());
+            batch.push(&binding.ring, None, |out| answer.write(out));
+        }
+    }
+
+    async fn from_client(&self, binding: &Binding, mut stanza: Stanza<'_>, batch: &mut Batch) {
+        self.received(binding, batch);
+        stanza.from = Some(binding.jid.clone());
+        if let Kind::Presence(kind) = stanza.kind {
+            // Presence is the rare and large case; its future is kept out of the message path.
+            return Box::pin(self.presence_from_client(binding, kind, stanza, batch)).await;
+        }
+        // RFC 6120 §10.3.1, §10.3.3: without `to` it is for the sender's own account.
+        let to = stanza.to.get_or_insert_with(|| binding.account.jid.clone().into());
+        let own = to.as_str() == binding.account.jid.as_str();
+        if own && roster::is_request(&stanza) {
+            return Box::pin(self.roster_request(binding, &stanza, batch)).await;
+        }
+        self.deliver(stanza, batch).await;
+    }
+
+    /// Delivers a stanza whose `from` is settled, and whatever answers it.
+    pub(super) async fn deliver(&self, stanza: Stanza<'_>, batch: &mut Batch) {
+        let mut back = self.deliver_once(&stanza, batch).await;
+        // An answer is never answered, so this ends after one more step.
+        while let Some(answer) = back {
+            back = self.deliver_once(&answer, batch).await;
+        }
+    }
+
+    async fn deliver_once(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
+        let to = stanza.to.as_ref()?;
+        match self.hosts.of(to.domain()) {
+            Host::Remote => self.to_remote(stanza, to, batch),
+            Host::Accounts if to.local().is_none() => self.to_domain(stanza, to, batch).await,
+            Host::Accounts => self.to_account(stanza, to, batch).await,
+        }
+    }
+
+    fn to_remote(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        let from = stanza.from.as_ref()?;
+        // Only a local sender's stanza leaves: this server is no relay (RFC 6120 §10.4).
+        let local = Arc::clone(self.hosts.local(from.domain())?);
+        batch.send(Pair { local, remote: to.domain().into() }, stanza.borrow().into_owned());
+        None
+    }
+
+    async fn to_domain(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        match stanza.kind {
+            Kind::Iq(IqType::Get | IqType::Set) if to.is_bare() => {
+                let from = stanza.from.as_ref()?;
+                let relation =
+                    if self.is_local(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
+                self.answer(Entity::Domain, stanza, relation, batch).await
+            }
+            Kind::Iq(IqType::Result | IqType::Error) => {
+                self.requests.answered(stanza);
+                None
+            }
+            Kind::Iq(_) | Kind::Message(_) => stanza.error(&Condition::ServiceUnavailable.into()),
+            Kind::Presence(_) => None,
+        }
+    }
+
+    async fn to_account(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        let account = match self.accounts.cached(to.bare_str()) {
+            Some(account) => account,
+            // Nobody is connected to an account that is not loaded (RFC 6121 §8.5.2.2.2).
+            None if is_notification(stanza.kind) => return None,
+            None => match self.load(&to.to_bare(), batch).await {
+                Ok(Some(account)) => account,
+                Ok(None) => return self.to_nobody(stanza, to),
+                Err(error) => return stanza.error(&error),
+            },
+        };
+        match stanza.kind {
+            Kind::Presence(PresenceType::Probe) => self.probed(&account, stanza, to, batch).await,
+            Kind::Presence(kind) if crate::accounts::subscription::SubscriptionType::of(kind).is_some() => {
+                Box::pin(self.subscription_to_account(&account, stanza, batch)).await;
+                None
+            }
+            _ => self.to_resources(&account, stanza, to, batch).await,
+        }
+    }
+
+    /// RFC 6121 §8.5.1: what a stranger learns is the same as for an account with nobody there.
+    fn to_nobody(&self, stanza: &Stanza<'_>, to: &Jid) -> Back {
+        if stanza.kind == Kind::Presence(PresenceType::Probe) {
+            return Some(unsubscribed(to, stanza.from.as_ref()?));
+        }
+        match no_such_user(stanza.kind) {
+            Delivery::Refuse(condition) => stanza.error(&condition.into()),
+            _ => None,
+        }
+    }
+
+    async fn to_resources(&self, account: &Account, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        let relation = {
+            let mut state = account.lock();
+            let target = state.target(to);
+            if let Target::Connected(place) = target {
+                if is_request(stanza.kind) && !may_ask(account, &state, place, stanza.from.as_ref()) {
+                    return stanza.error(&Condition::ServiceUnavailable.into());
+                }
+            }
+            let priorities: Vec<Option<i8>> =
+                state.resources.iter().map(|it| it.available.as_ref().map(|it| it.priority)).collect();
+            match decide(stanza.kind, Recipient { priorities: &priorities, target }) {
+                Delivery::To(places) => {
+                    let reached = places.into_iter().filter(|place| {
+                        state.resources.get(*place).is_some_and(|resource| {
+                            batch.push(&resource.ring, None, |out| stanza.write(out))
+                        })
+                    });
+                    if reached.count() > 0 {
+                        return None;
+                    }
+                    return self.shelve(account, &mut state, stanza, batch);
+                }
+                Delivery::Undelivered => return self.shelve(account, &mut state, stanza, batch),
+                Delivery::Refuse(condition) => return stanza.error(&condition.into()),
+                Delivery::Ignore => return None,
+                Delivery::OnBehalf => relation(account, &state, stanza.from.as_ref()),
+            }
+        };
+        self.on_behalf(stanza, relation, batch).await
+    }
+
+    async fn on_behalf(&self, stanza: &Stanza<'_>, relation: Relation, batch: &mut Batch) -> Back {
+        if !is_request(stanza.kind) {
+            self.requests.answered(stanza);
+            return None;
+        }
+        if relation == Relation::Stranger {
+            // RFC 6120 §13.11: as if there were no such account.
+            return stanza.error(&Condition::ServiceUnavailable.into());
+        }
+        self.answer(Entity::Account, stanza, relation, batch).await
+    }
+
+    /// Runs the handler of an IQ request.
+    async fn answer(&self, entity: Entity, stanza: &Stanza<'_>, relation: Relation, batch: &mut Batch) -> Back {
+        let verb = if stanza.kind == Kind::Iq(IqType::Set) { Verb::Set } else { Verb::Get };
+        let Some(request) = stanza.payload.first() else {
+            return stanza.error(&Condition::BadRequest.into());
+        };
+        let addresses = (stanza.from.clone()?, stanza.to.clone()?, relation);
+        let Some(answer) = self.hooks().and_then(|hooks| hooks.answer(entity, verb, &request, addresses)) else {
+            return stanza.error(&Condition::ServiceUnavailable.into());
+        };
+        // Nobody waits for a handler: what is in the batch so far goes out first.
+        batch.flush();
+        match answer.await {
+            Ok(Some(element)) => Some(stanza.result().payload(element)),
+            Ok(None) => Some(stanza.result()),
+            Err(error) => stanza.error(&error),
+        }
+    }
+
+    /// Nobody can receive the stanza now: the stages of kind `Undelivered` look at it.
+    pub(super) fn shelve(&self, account: &Account, state: &mut State, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
+        let mut passing = Passing {
+            account: &account.jid,
+            stanza,
+            shelf: &mut state.shelf,
+            writes: &mut batch.writes,
+            now: self.clock.now_ms(),
+        };
+        let verdict = self.hooks().map_or(Verdict::Pass, |hooks| hooks.undelivered(&mut passing));
+        match verdict {
+            Verdict::Taken => None,
+            Verdict::Refuse(error) => stanza.error(&error),
+            Verdict::Pass => stanza.error(&Condition::ServiceUnavailable.into()),
+        }
+    }
+
+    /// The entry of a local account, from memory or from storage; `None` if there is no account.
+    ///
+    /// # Errors
+    /// `internal-server-error` when storage fails.
+    pub(super) async fn load(&self, jid: &BareJid, batch: &mut Batch) -> Result<Option<Arc<Account>>, StanzaError> {
+        if let Some(account) = self.accounts.cached(jid.as_str()) {
+            return Ok(Some(account));
+        }
+        let super::hosts::Place::Here = self.hosts.owner(jid);
+        // The wait may be long for those whose bytes are ready, and the load must see our writes.
+        batch.flush();
+        self.accounts.load(jid).await.map_err(|error| {
+            tracing::error!(%error, "an account could not be read");
+            Condition::InternalServerError.into()
+        })
+    }
+}
+
+/// RFC 6120 §8.1.1.2, §8.1.2.2: a stanza from another server has both addresses, and they are
+/// those of the pair that its stream has proved.
+fn check_addresses(local: &str, remote: &str, stanza: &Stanza<'_>) -> Result<(), StreamError> {
+    let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
+        return Err(StreamCondition::ImproperAddressing.into());
+    };
+    if from.domain() != remote {
+        return Err(StreamCondition::InvalidFrom.into());
+    }
+    if to.domain() != local {
+        return Err(StreamCondition::ImproperAddressing.into());
+    }
+    Ok(())
+}
+
+const fn is_notification(kind: Kind) -> bool {
+    matches!(kind, Kind::Presence(PresenceType::Available | PresenceType::Unavailable | PresenceType::Error))
+}
+
+const fn is_request(kind: Kind) -> bool {
+    matches!(kind, Kind::Iq(IqType::Get | IqType::Set))
+}
+
+fn relation(account: &Account, state: &State, from: Option<&Jid>) -> Relation {
+    match from {
+        Some(from) if from.bare_str() == account.jid.as_str() => Relation::Owner,
+        Some(from) if state.is_subscriber(from) => Relation::Subscriber,
+        _ => Relation::Stranger,
+    }
+}
+
+/// RFC 6121 §8.5.3.1: a request reaches a resource only from whom the account or the resource
+/// shares its presence with; the server itself may ask.
+fn may_ask(account: &Account, state: &State, place: usize, from: Option<&Jid>) -> bool {
+    let Some(from) = from else { return false };
+    if from.as_str() == account.jid.domain() || relation(account, state, Some(from)) != Relation::Stranger {
+        return true;
+    }
+    state.resources.get(place).is_some_and(|resource| {
+        resource.directed.iter().any(|known| known == from || known.as_str() == from.bare_str())
+    })
+}
+
+/// The answer to a probe that may learn nothing (RFC 6121 §4.3.2, rule 1).
+pub(super) fn unsubscribed(account: &Jid, to: &Jid) -> Stanza<'static> {
+    Stanza::new(Kind::Presence(PresenceType::Unsubscribed))
+        .from(Jid::from(account.to_bare()))
+        .to(Jid::from(to.to_bare()))
+}

@@ -1,0 +1,169 @@
+//! Subscriptions carried out: the state machine of `accounts::subscription` decides, this module
+//! stores, pushes and routes (RFC 6121 §3).
+
+use std::sync::Arc;
+
+use crate::accounts::contact::Contact;
+use crate::accounts::subscription::{Share, SubscriptionType, Transition, inbound, outbound};
+use crate::jid::{BareJid, Jid};
+use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
+
+use super::Router;
+use super::account::{Account, State};
+use super::batch::Batch;
+use super::binding::Binding;
+use super::roster::{push, save};
+
+impl Router {
+    /// A client manages a subscription (RFC 6121 appendix A.2).
+    pub(super) async fn subscription_from_client(
+        &self,
+        binding: &Binding,
+        kind: SubscriptionType,
+        mut stanza: Stanza<'_>,
+        batch: &mut Batch,
+    ) {
+        let account = &binding.account;
+        let contact = match stanza.to.as_ref().map(Jid::to_bare) {
+            Some(contact) if contact != account.jid => contact,
+            // Nobody subscribes to himself, and to nobody there is nothing to subscribe.
+            _ => return refuse(binding, &stanza, &Condition::BadRequest.into(), batch),
+        };
+        // RFC 6121 §3.1.2: from bare JID to bare JID.
+        stanza.from = Some(account.jid.clone().into());
+        stanza.to = Some(contact.clone().into());
+        let (transition, presences) = {
+            let mut state = account.lock();
+            let before = state.contacts.get(&contact).map(Contact::state).unwrap_or_default();
+            let transition = outbound(before, kind);
+            if !self.apply(account, &mut state, &contact, transition, batch) {
+                let full = StanzaError::new(Condition::ResourceConstraint, "the roster is full");
+                return refuse(binding, &stanza, &full, batch);
+            }
+            (transition, state.presences())
+        };
+        if transition.share == Some(Share::Unavailable) {
+            self.share_unavailable(&presences, &contact, batch);
+        }
+        if transition.forward {
+            self.deliver(stanza, batch).await;
+        }
+        if transition.share == Some(Share::Available) {
+            self.share_available(&presences, &contact, batch);
+        }
+    }
+
+    /// Somebody manages a subscription with a local account (RFC 6121 appendix A.3).
+    pub(super) async fn subscription_to_account(&self, account: &Arc<Account>, stanza: &Stanza<'_>, batch: &mut Batch) {
+        let Kind::Presence(presence) = stanza.kind else { return };
+        let Some(kind) = SubscriptionType::of(presence) else { return };
+        let Some(contact) = stanza.from.as_ref().map(Jid::to_bare) else { return };
+        if contact == account.jid {
+            return;
+        }
+        let stanza = stanza.borrow().to(Jid::from(account.jid.clone())).from(Jid::from(contact.clone()));
+        let (transition, presences) = {
+            let mut state = account.lock();
+            let before = state.contacts.get(&contact).map(Contact::state).unwrap_or_default();
+            let transition = inbound(before, kind);
+            if transition.forward {
+                forward(&state, kind, &stanza, batch);
+            }
+            if !self.apply(account, &mut state, &contact, transition, batch) {
+                return;
+            }
+            if transition.state.pending_in() && !before.pending_in() {
+                if let Some(known) = state.contacts.get_mut(&contact) {
+                    known.request = Some(stanza.payload.as_str().to_owned());
+                    save(account, known, batch);
+                }
+            }
+            (transition, state.presences())
+        };
+        self.answer_contact(account, &contact, transition, &presences, batch).await;
+    }
+
+    async fn answer_contact(
+        &self,
+        account: &Account,
+        contact: &BareJid,
+        transition: Transition,
+        presences: &[Arc<Stanza<'static>>],
+        batch: &mut Batch,
+    ) {
+        if let Some(reply) = transition.reply {
+            let reply = Stanza::new(Kind::Presence(reply))
+                .from(Jid::from(account.jid.clone()))
+                .to(Jid::from(contact.clone()));
+            // A reply to a subscription stanza is one itself; it ends at the state machine.
+            Box::pin(self.deliver(reply, batch)).await;
+        }
+        match transition.share {
+            Some(Share::Available) => self.share_available(presences, contact, batch),
+            Some(Share::Unavailable) => self.share_unavailable(presences, contact, batch),
+            None => {}
+        }
+    }
+
+    /// Stores the new state and pushes what the roster shows; `false` if there is no room for it.
+    fn apply(
+        &self,
+        account: &Account,
+        state: &mut State,
+        contact: &BareJid,
+        transition: Transition,
+        batch: &mut Batch,
+    ) -> bool {
+        let known = state.contacts.contains_key(contact);
+        if transition.state == state.contacts.get(contact).map(Contact::state).unwrap_or_default() {
+            return true;
+        }
+        if !known && state.contacts.len() >= self.limits.contacts {
+            return false;
+        }
+        let entry = state.contacts.entry(contact.clone()).or_insert_with(|| Contact::new(contact.clone()));
+        entry.set_state(transition.state, transition.push);
+        save(account, entry, batch);
+        if entry.is_blank() {
+            state.contacts.remove(contact);
+        }
+        if transition.push {
+            push(account, state, contact, batch);
+        }
+        true
+    }
+
+    pub(super) fn share_available(&self, presences: &[Arc<Stanza<'static>>], contact: &BareJid, batch: &mut Batch) {
+        for presence in presences {
+            self.notify(presence, contact.as_jid(), batch);
+        }
+    }
+
+    pub(super) fn share_unavailable(&self, presences: &[Arc<Stanza<'static>>], contact: &BareJid, batch: &mut Batch) {
+        for presence in presences {
+            let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(presence.from.clone());
+            self.notify(&gone, contact.as_jid(), batch);
+        }
+    }
+}
+
+/// RFC 6121 §3.1.3: a request goes to the available resources; §3.1.6, §3.2.3, §3.3.3: the rest to
+/// the interested ones.
+fn forward(state: &State, kind: SubscriptionType, stanza: &Stanza<'_>, batch: &mut Batch) {
+    for resource in &state.resources {
+        let wanted = match kind {
+            SubscriptionType::Subscribe => resource.available.is_some(),
+            _ => resource.interested,
+        };
+        if wanted {
+            batch.push(&resource.ring, None, |out| stanza.write(out));
+        }
+    }
+}
+
+fn refuse(binding: &Binding, stanza: &Stanza<'_>, error: &StanzaError, batch: &mut Batch) {
+    if let Some(mut answer) = stanza.error(error) {
+        answer.to = Some(binding.jid.clone());
+        batch.push(&binding.ring, None, |out| answer.write(out));
+    }
+}

@@ -1,0 +1,11 @@
+//! One client: handshake, then bound until the stream ends (RFC 6120).
+//!
+//! Each phase is a type of its own that owns only what is valid then. Knows nothing of other
+//! servers and of extensions.
+
+mod bound;
+mod handshake;
+mod wire;
+
+pub use bound::Bound;
+pub use handshake::{Context, Security, open};

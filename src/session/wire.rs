@@ -1,0 +1,71 @@
+//! A transport with the gate in front of it: bytes in, events out.
+
+use std::io;
+
+use crate::net::transport::Transport;
+use crate::stream::{CLOSE, Event, Reader, StreamError};
+
+/// One side of a stream: what has come in and is not yet read, and the gate.
+pub(super) struct Wire {
+    pub(super) transport: Transport,
+    pub(super) reader: Reader,
+    pub(super) input: Vec<u8>,
+    /// Whether our own stream header has been sent, so that an error may follow it.
+    pub(super) opened: bool,
+}
+
+/// Why a stream is over.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The peer closed the stream, or the connection is gone.
+    Closed,
+    /// The peer is to be told this.
+    Error(StreamError),
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<StreamError> for End {
+    fn from(error: StreamError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Wire {
+    /// Waits for the next event, owned: in the handshake nothing is worth borrowing for.
+    pub(super) async fn event(&mut self) -> Result<Event<'static>, End> {
+        loop {
+            let step = self.reader.next(&self.input)?;
+            let (consumed, event) = (step.consumed, step.event.map(Event::into_owned));
+            self.input.drain(..consumed);
+            if let Some(event) = event {
+                return Ok(event);
+            }
+            if self.transport.drain(&mut self.input).await? == 0 {
+                return Err(End::Closed);
+            }
+        }
+    }
+
+    pub(super) async fn send(&mut self, text: &str) -> Result<(), End> {
+        Ok(self.transport.write_all(text.as_bytes()).await?)
+    }
+
+    /// Ends the stream from our side, with an error if there is one (RFC 6120 §4.4, §4.9.1).
+    pub(super) async fn finish(mut self, end: End) {
+        let mut last = String::new();
+        if let End::Error(error) = &end {
+            last.push_str(&error.to_xml());
+        }
+        if self.opened {
+            last.push_str(CLOSE);
+            // The peer may be gone already; there is nobody left to tell.
+            let _ = self.transport.write_all(last.as_bytes()).await;
+        }
+        let _ = self.transport.shutdown().await;
+    }
+}
