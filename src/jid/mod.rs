@@ -1,11 +1,30 @@
 //! JIDs: addresses of entities (RFC 7622).
+//!
+//! A [`Jid`] is always prepared: two addresses of one entity are one text. Which characters a part
+//! may have comes from PRECIS (RFC 8264, RFC 8265) and IDNA on the Unicode tables of ICU4X.
+//!
+//! Knows nothing of XML, stanzas or accounts.
 
+mod bidi;
+mod domain;
+mod precis;
 mod prepare;
+#[cfg(test)]
+mod tests;
 
-pub use prepare::{domainpart, localpart, resourcepart};
+pub use domain::{domain_to_ascii, domainpart};
+pub use prepare::{account_localpart, localpart, resourcepart};
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+/// The most octets of a prepared part (RFC 7622 §3.1).
+const MAX_PART: usize = 1023;
+
+/// The most octets of a part before preparation. No mapping makes more than three and a half
+/// octets into one (fullwidth letter and two marks), so what is longer cannot fit afterwards.
+const MAX_INPUT: usize = 4 * MAX_PART;
 
 /// Why a text is no JID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +76,7 @@ impl Jid {
     /// # Errors
     /// The first part that is not allowed.
     pub fn parse(text: &str) -> Result<Self, JidError> {
+        // RFC 7622 §3.2: the first solidus, then the first at sign, before any mapping.
         let (bare, resource) = match text.split_once('/') {
             Some((bare, resource)) => (bare, Some(resource)),
             None => (text, None),
@@ -66,8 +86,16 @@ impl Jid {
             None => (None, bare),
         };
         let local = local.map(prepare::localpart).transpose()?;
-        let domain = prepare::domainpart(domain)?;
+        let domain = domain::domainpart(domain)?;
         let resource = resource.map(prepare::resourcepart).transpose()?;
+        let unchanged = |part: &Option<Cow<'_, str>>| !matches!(part, Some(Cow::Owned(_)));
+        // A borrowed domainpart can still be shorter than what was given: without its final dot.
+        let same = unchanged(&local) && unchanged(&resource) && matches!(domain, Cow::Borrowed(_));
+        let start = local.as_ref().map_or(0, |local| local.len() + 1);
+        let end = start + domain.len();
+        if same && end == bare.len() {
+            return Ok(Self { text: text.into(), domain: place(start), end: place(end) });
+        }
         Ok(Self::join(local.as_deref(), &domain, resource.as_deref()))
     }
 
@@ -85,7 +113,7 @@ impl Jid {
             text.push('/');
             text.push_str(resource);
         }
-        // Each part has at most 1023 octets, so both places fit.
+        // Each part has at most MAX_PART octets, so both places fit.
         Self { text: text.into(), domain: place(start), end: place(end) }
     }
 
@@ -139,12 +167,12 @@ impl BareJid {
         if jid.is_bare() { Ok(Self(jid)) } else { Err(JidError::Resourcepart) }
     }
 
-    /// The account `local` at `domain`, prepared.
+    /// The account `local` at `domain`, one of our own, prepared by [`account_localpart`].
     ///
     /// # Errors
     /// The first part that is not allowed.
     pub fn account(local: &str, domain: &str) -> Result<Self, JidError> {
-        Ok(Self(Jid::join(Some(&*prepare::localpart(local)?), &prepare::domainpart(domain)?, None)))
+        Ok(Self(Jid::join(Some(&*prepare::account_localpart(local)?), &domain::domainpart(domain)?, None)))
     }
 
     /// The address of a domain itself, prepared.
@@ -152,7 +180,7 @@ impl BareJid {
     /// # Errors
     /// [`JidError::Domainpart`].
     pub fn of_domain(domain: &str) -> Result<Self, JidError> {
-        Ok(Self(Jid::join(None, &prepare::domainpart(domain)?, None)))
+        Ok(Self(Jid::join(None, &domain::domainpart(domain)?, None)))
     }
 
     /// This address with a resourcepart, prepared.
