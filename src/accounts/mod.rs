@@ -3,4 +3,8 @@
 //! Everything here is a rule without I/O, clock or randomness; what is stored is read and written by the caller,
 //! `directory` excepted. Knows nothing of streams and sessions.
 
+pub mod contact;
+pub mod credentials;
+pub mod random;
+pub mod roster;
 pub mod subscription;

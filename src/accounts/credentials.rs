@@ -1,0 +1,476 @@
+//! What an account proves itself with: SCRAM keys (RFC 5802 section 3, RFC 7677), never a password.
+//!
+//! Salts are given by the caller. Passwords are prepared with the mapping, normalisation and prohibitions of
+//! SASLprep (RFC 4013) on current Unicode tables; its bidirectional and unassigned-code-point checks are left
+//! out, so that no password of a newer script is refused. Nothing here prints or logs a secret.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use icu_normalizer::ComposingNormalizerBorrowed;
+use serde::{Deserialize, Serialize};
+
+/// The longest password, in bytes.
+pub const MAX_PASSWORD: usize = 1024;
+
+/// The hash function of a SCRAM mechanism.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScramHash {
+    Sha1,
+    Sha256,
+}
+
+impl ScramHash {
+    /// The size of its output.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
+    /// Never: every hash has an output.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        false
+    }
+
+    /// `H(data)` of RFC 5802 §2.2.
+    #[must_use]
+    pub fn digest(self, data: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+        };
+        digest::digest(algorithm, data).as_ref().to_vec()
+    }
+
+    /// `HMAC(key, data)` of RFC 5802 §2.2.
+    #[must_use]
+    pub fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => hmac::HMAC_SHA256,
+        };
+        hmac::sign(&hmac::Key::new(algorithm, key), data).as_ref().to_vec()
+    }
+
+    /// `Hi(password, salt, iterations)` of RFC 5802 §2.2: slow on purpose.
+    #[must_use]
+    pub fn salted(self, password: &Password, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
+            Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+        };
+        let mut out = vec![0; self.len()];
+        pbkdf2::derive(algorithm, iterations, salt, password.0.as_bytes(), &mut out);
+        out
+    }
+}
+
+/// Why a text is no password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordError {
+    Empty,
+    TooLong,
+    /// A control character or another one that SASLprep prohibits.
+    Character,
+}
+
+impl std::fmt::Display for PasswordError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the password is empty",
+            Self::TooLong => "the password is longer than 1024 bytes",
+            Self::Character => "the password has a control character or another one that cannot be typed reliably",
+        })
+    }
+}
+
+impl std::error::Error for PasswordError {}
+
+/// A prepared password on its way to becoming keys, or to being compared with them.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    /// Prepares a password (RFC 4013 §2).
+    ///
+    /// # Errors
+    /// [`PasswordError`] if it is empty, too long or has a prohibited character.
+    pub fn prepare(text: &str) -> Result<Self, PasswordError> {
+        if text.len() > MAX_PASSWORD {
+            return Err(PasswordError::TooLong);
+        }
+        let mapped: String = text
+            .chars()
+            .map(|character| if is_foreign_space(character) { ' ' } else { character })
+            .filter(|character| !is_mapped_to_nothing(*character))
+            .collect();
+        let prepared = ComposingNormalizerBorrowed::new_nfkc().normalize(&mapped).into_owned();
+        if prepared.is_empty() {
+            return Err(PasswordError::Empty);
+        }
+        if prepared.chars().any(is_prohibited) {
+            return Err(PasswordError::Character);
+        }
+        Ok(Self(prepared))
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// RFC 3454 table C.1.2.
+const fn is_foreign_space(character: char) -> bool {
+    matches!(character, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200b}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
+}
+
+/// RFC 3454 table B.1.
+const fn is_mapped_to_nothing(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{1806}' | '\u{180b}'..='\u{180d}' | '\u{200c}' | '\u{200d}' | '\u{2060}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+}
+
+/// RFC 3454 tables C.2.1 to C.9, as RFC 4013 §2.3 lists them.
+fn is_prohibited(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{340}' | '\u{341}' | '\u{6dd}' | '\u{70f}' | '\u{180e}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2061}'..='\u{2063}' | '\u{206a}'..='\u{206f}' | '\u{2ff0}'..='\u{2ffb}'
+            | '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fff9}'..='\u{fffd}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}' | '\u{f0000}'..='\u{10ffff}')
+        || (character as u32) & 0xfffe == 0xfffe
+}
+
+/// How often the password is hashed (RFC 5802 §5.1 `i`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Iterations(NonZeroU32);
+
+impl Iterations {
+    /// The least that the RFC lets a server announce.
+    pub const MIN: u32 = 4096;
+    /// The most that we store: an imported number must not stall a worker for seconds.
+    pub const MAX: u32 = 10_000_000;
+
+    /// `count`, if it is neither too low nor absurd.
+    #[must_use]
+    pub const fn new(count: u32) -> Option<Self> {
+        match NonZeroU32::new(count) {
+            Some(number) if count >= Self::MIN && count <= Self::MAX => Some(Self(number)),
+            _ => None,
+        }
+    }
+
+    /// As a number.
+    #[must_use]
+    pub const fn count(self) -> NonZeroU32 {
+        self.0
+    }
+}
+
+impl Default for Iterations {
+    fn default() -> Self {
+        // P10 of the security research: at least 10 000.
+        Self(NonZeroU32::MIN.saturating_add(9_999))
+    }
+}
+
+impl TryFrom<u32> for Iterations {
+    type Error = &'static str;
+
+    fn try_from(count: u32) -> Result<Self, Self::Error> {
+        Self::new(count).ok_or("the iteration count is not between 4096 and 10000000")
+    }
+}
+
+impl From<Iterations> for u32 {
+    fn from(iterations: Iterations) -> Self {
+        iterations.0.get()
+    }
+}
+
+/// What the server keeps for one hash function (RFC 5802 §3): with it a client can be recognised, but not
+/// impersonated elsewhere.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ScramKeys {
+    #[serde(with = "base64_text")]
+    pub salt: Vec<u8>,
+    pub iterations: Iterations,
+    #[serde(with = "base64_text")]
+    pub stored_key: Vec<u8>,
+    #[serde(with = "base64_text")]
+    pub server_key: Vec<u8>,
+}
+
+impl ScramKeys {
+    /// The keys of a password.
+    #[must_use]
+    pub fn derive(hash: ScramHash, password: &Password, salt: &[u8], iterations: Iterations) -> Self {
+        let salted = hash.salted(password, salt, iterations.count());
+        Self {
+            salt: salt.to_vec(),
+            iterations,
+            stored_key: hash.digest(&hash.hmac(&salted, b"Client Key")),
+            server_key: hash.hmac(&salted, b"Server Key"),
+        }
+    }
+
+    fn fits(&self, hash: ScramHash) -> bool {
+        let size = hash.len();
+        !self.salt.is_empty()
+            && self.salt.len() <= 256
+            && self.stored_key.len() == size
+            && self.server_key.len() == size
+    }
+}
+
+/// Prints what is announced to anybody who asks, no key.
+impl std::fmt::Debug for ScramKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScramKeys").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
+
+/// The salts of new credentials: random octets.
+#[derive(Clone, Copy)]
+pub struct Salts {
+    pub sha1: [u8; 16],
+    pub sha256: [u8; 16],
+}
+
+/// All that an account is recognised by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
+pub struct Credentials {
+    pub sha1: ScramKeys,
+    pub sha256: ScramKeys,
+}
+
+/// The serialised form, before its sizes are checked.
+#[derive(Deserialize)]
+struct Stored {
+    sha1: ScramKeys,
+    sha256: ScramKeys,
+}
+
+impl TryFrom<Stored> for Credentials {
+    type Error = &'static str;
+
+    fn try_from(stored: Stored) -> Result<Self, Self::Error> {
+        if stored.sha1.fits(ScramHash::Sha1) && stored.sha256.fits(ScramHash::Sha256) {
+            Ok(Self { sha1: stored.sha1, sha256: stored.sha256 })
+        } else {
+            Err("a SCRAM key or salt has the wrong size")
+        }
+    }
+}
+
+/// Whether a password is the right one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Right,
+    Wrong,
+}
+
+impl Credentials {
+    /// The credentials of a new password; milliseconds of work, so not on a worker thread.
+    #[must_use]
+    pub fn derive(password: &Password, salts: &Salts, iterations: Iterations) -> Self {
+        Self {
+            sha1: ScramKeys::derive(ScramHash::Sha1, password, &salts.sha1, iterations),
+            sha256: ScramKeys::derive(ScramHash::Sha256, password, &salts.sha256, iterations),
+        }
+    }
+
+    /// The keys for one hash function.
+    #[must_use]
+    pub const fn keys(&self, hash: ScramHash) -> &ScramKeys {
+        match hash {
+            ScramHash::Sha1 => &self.sha1,
+            ScramHash::Sha256 => &self.sha256,
+        }
+    }
+
+    /// Compares a password in constant time; as slow as [`ScramKeys::derive`].
+    #[must_use]
+    pub fn verify(&self, password: &Password) -> Verdict {
+        let keys = &self.sha256;
+        let derived = ScramKeys::derive(ScramHash::Sha256, password, &keys.salt, keys.iterations);
+        match constant_time::verify_slices_are_equal(&derived.stored_key, &keys.stored_key) {
+            Ok(()) => Verdict::Right,
+            Err(_) => Verdict::Wrong,
+        }
+    }
+}
+
+/// Makes credentials for accounts that do not exist, so that nobody can tell them from those that do
+/// (RFC 6120 §6.5.10): the same name always has the same salt.
+#[derive(Clone)]
+pub struct Decoy {
+    key: hmac::Key,
+    iterations: Iterations,
+}
+
+impl Decoy {
+    /// `secret` is random, stays the same across restarts and is used for nothing else; `iterations` is what
+    /// new accounts get.
+    #[must_use]
+    pub fn new(secret: &[u8; 32], iterations: Iterations) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret), iterations }
+    }
+
+    /// The credentials that the unknown account `user` seems to have; no password fits them.
+    #[must_use]
+    pub fn credentials(&self, user: &str) -> Credentials {
+        Credentials { sha1: self.keys(ScramHash::Sha1, user), sha256: self.keys(ScramHash::Sha256, user) }
+    }
+
+    fn keys(&self, hash: ScramHash, user: &str) -> ScramKeys {
+        let octets = |label: &[u8], size: usize| {
+            let mut context = hmac::Context::with_key(&self.key);
+            context.update(label);
+            context.update(&[hash.len().to_le_bytes()[0], 0]);
+            context.update(user.as_bytes());
+            let mut octets = context.sign().as_ref().to_vec();
+            octets.truncate(size);
+            octets
+        };
+        ScramKeys {
+            salt: octets(b"salt", 16),
+            iterations: self.iterations,
+            stored_key: octets(b"stored", hash.len()),
+            server_key: octets(b"server", hash.len()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Decoy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoy(…)")
+    }
+}
+
+/// Octets at rest: base64.
+mod base64_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::{Engine, STANDARD};
+
+    pub(super) fn serialize<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(octets))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        // The decoder's own message would quote a symbol of the secret.
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(|_| D::Error::custom("not base64"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::prepare(text).unwrap()
+    }
+
+    fn some() -> Credentials {
+        let salts = Salts { sha1: [1; 16], sha256: [2; 16] };
+        Credentials::derive(&password("pencil"), &salts, Iterations::new(4096).unwrap())
+    }
+
+    #[test]
+    fn a_password_is_recognised_after_a_rest_in_the_store() {
+        let stored = serde_json::to_string(&some()).unwrap();
+        let credentials: Credentials = serde_json::from_str(&stored).unwrap();
+        assert_eq!(credentials.verify(&password("pencil")), Verdict::Right);
+        assert_eq!(credentials.verify(&password("pencil ")), Verdict::Wrong);
+        assert_eq!(credentials.verify(&password("Pencil")), Verdict::Wrong);
+        assert!(!stored.contains("pencil"));
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let credentials = some();
+        let printed =
+            format!("{credentials:?} {:?} {:?}", password("pencil"), Decoy::new(&[7; 32], Iterations::default()));
+        assert!(!printed.contains("pencil"), "{printed}");
+        assert!(!printed.contains("key"), "{printed}");
+        for octets in [&credentials.sha1.stored_key, &credentials.sha256.server_key] {
+            let listed = octets.iter().take(3).map(u8::to_string).collect::<Vec<_>>().join(", ");
+            assert!(!printed.contains(&listed), "{printed}");
+        }
+    }
+
+    #[test]
+    fn damaged_credentials_are_refused() {
+        let good: serde_json::Value = serde_json::to_value(some()).unwrap();
+        assert!(serde_json::from_value::<Credentials>(good.clone()).is_ok());
+        for (hash, field, value) in [
+            ("sha1", "stored_key", serde_json::json!("AAAA")),
+            ("sha256", "server_key", serde_json::json!("not base64")),
+            ("sha256", "server_key", serde_json::json!("")),
+            ("sha256", "salt", serde_json::json!("")),
+            ("sha1", "iterations", serde_json::json!(4095)),
+            ("sha1", "iterations", serde_json::json!(0)),
+            ("sha1", "iterations", serde_json::json!(10_000_001)),
+        ] {
+            let mut bad = good.clone();
+            bad[hash][field] = value;
+            assert!(serde_json::from_value::<Credentials>(bad).is_err(), "{hash} {field}");
+        }
+        assert_eq!(u32::from(Iterations::default()), 10_000);
+    }
+
+    // Proves: RFC 4013 §3
+    #[test]
+    fn passwords_are_prepared_as_the_examples_say() {
+        for (text, prepared) in [
+            ("I\u{ad}X", "IX"),
+            ("user", "user"),
+            ("USER", "USER"),
+            ("\u{aa}", "a"),
+            ("\u{2168}", "IX"),
+            ("a\u{a0}b\u{3000}c", "a b c"),
+            ("u\u{308}", "\u{fc}"),
+            ("\u{1f511}", "\u{1f511}"),
+        ] {
+            assert_eq!(password(text).0, prepared, "{text:?}");
+        }
+        for (text, error) in [
+            ("", PasswordError::Empty),
+            ("\u{ad}", PasswordError::Empty),
+            ("a\u{7}", PasswordError::Character),
+            ("a\0b", PasswordError::Character),
+            ("a\nb", PasswordError::Character),
+            ("\u{e000}", PasswordError::Character),
+            ("\u{1fffe}", PasswordError::Character),
+            ("\u{202e}", PasswordError::Character),
+        ] {
+            assert_eq!(Password::prepare(text).err(), Some(error), "{text:?}");
+        }
+        assert_eq!(Password::prepare(&"x".repeat(MAX_PASSWORD + 1)).err(), Some(PasswordError::TooLong));
+    }
+
+    #[test]
+    fn a_decoy_is_stable_and_tells_nothing() {
+        let decoy = Decoy::new(&[7; 32], Iterations::default());
+        let (first, again, other) = (decoy.credentials("a@b"), decoy.credentials("a@b"), decoy.credentials("c@b"));
+        assert_eq!(first.sha256.salt, again.sha256.salt);
+        assert_ne!(first.sha256.salt, other.sha256.salt);
+        assert_ne!(first.sha256.salt, first.sha1.salt);
+        assert_ne!(first.sha256.salt, Decoy::new(&[8; 32], Iterations::default()).credentials("a@b").sha256.salt);
+        assert!(first.sha1.fits(ScramHash::Sha1) && first.sha256.fits(ScramHash::Sha256));
+        assert_eq!(first.sha1.salt.len(), some().sha1.salt.len());
+        assert_eq!(first.verify(&password("x")), Verdict::Wrong);
+    }
+}
