@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accounts::contact::Contact;
+use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Stanza;
@@ -26,7 +27,7 @@ pub(super) struct Account {
 pub(super) struct State {
     pub(super) contacts: HashMap<BareJid, Contact>,
     /// Counts every change of the roster (RFC 6121 §2.6).
-    pub(super) roster_version: u64,
+    pub(super) roster_version: Version,
     pub(super) resources: Vec<Resource>,
     pub(super) shelf: Shelf,
     /// Undelivered positions that some session's ring holds.

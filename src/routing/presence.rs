@@ -251,7 +251,7 @@ fn arrival(state: &State, binding: &Binding) -> Arrival {
         .filter_map(|it| it.available.as_ref())
         .map(|it| Stanza::clone(&it.presence).to(own.clone()));
     // RFC 6121 §3.1.3: a request stays until it is answered.
-    let requests = state.contacts.values().filter_map(|contact| contact.pending_request(&own));
+    let requests = state.contacts.values().filter_map(|it| it.request.as_ref()).map(|it| it.stanza(&binding.account.jid));
     Arrival { probes, told: siblings.chain(requests).collect() }
 }
 

@@ -1,7 +1,7 @@
 //! The roster of a local account: `jabber:iq:roster` of its own clients, pushes (RFC 6121 §2).
 
 use crate::accounts::contact::Contact;
-use crate::accounts::roster::{self, Change};
+use crate::accounts::roster::{self, Answer, Item, ROSTER_NS, RosterSet};
 use crate::accounts::subscription::{Removal, Share};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, Payload, PresenceType, Stanza, StanzaError};
@@ -16,8 +16,8 @@ use super::binding::Binding;
 /// Whether a stanza from a client to its own account is a roster request.
 pub(super) fn is_request(stanza: &Stanza<'_>) -> bool {
     matches!(stanza.kind, Kind::Iq(IqType::Get | IqType::Set))
-        && stanza.payload.as_str().contains(roster::NS)
-        && stanza.payload.first().is_some_and(|element| element.is("query", roster::NS))
+        && stanza.payload.as_str().contains(ROSTER_NS)
+        && stanza.payload.first().is_some_and(|element| element.is("query", ROSTER_NS))
 }
 
 impl Router {
@@ -45,33 +45,29 @@ impl Router {
     }
 
     async fn set(&self, binding: &Binding, query: &Element, batch: &mut Batch) -> Result<(), StanzaError> {
-        match roster::parse_set(query)? {
-            Change::Update { jid, .. } | Change::Remove(jid) if jid == binding.account.jid => {
-                Err(StanzaError::new(Condition::NotAllowed, "an account is no contact of itself"))
-            }
-            Change::Update { jid, name, groups } => self.update(&binding.account, jid, name, groups, batch),
-            Change::Remove(jid) => self.remove(&binding.account, &jid, batch).await,
+        match RosterSet::parse(query, &binding.account.jid)? {
+            RosterSet::Update { jid, name, groups } => self.update(&binding.account, &jid, (name, groups), batch),
+            RosterSet::Remove(jid) => self.remove(&binding.account, &jid, batch).await,
         }
     }
 
     fn update(
         &self,
         account: &Account,
-        jid: BareJid,
-        name: Option<String>,
-        groups: Vec<String>,
+        jid: &BareJid,
+        (name, groups): (Option<String>, Vec<String>),
         batch: &mut Batch,
     ) -> Result<(), StanzaError> {
         let mut state = account.lock();
-        if !state.contacts.contains_key(&jid) && state.contacts.len() >= self.limits.contacts {
+        if !state.contacts.contains_key(jid) && state.contacts.len() >= self.limits.contacts {
             return Err(StanzaError::new(Condition::ResourceConstraint, "the roster is full"));
         }
-        let contact = state.contacts.entry(jid.clone()).or_insert_with(|| Contact::new(jid.clone()));
-        contact.item.name = name;
-        contact.item.groups = groups;
-        contact.listed = true;
-        save(account, contact, batch);
-        push(account, &mut state, &jid, batch);
+        let contact = state.contacts.entry(jid.clone()).or_default();
+        let item = contact.item.get_or_insert_with(|| Item::new(jid.clone()));
+        item.name = name;
+        item.groups = groups;
+        save(account, jid, contact, batch);
+        push(account, &mut state, jid, batch);
         Ok(())
     }
 
@@ -79,10 +75,10 @@ impl Router {
     async fn remove(&self, account: &Account, jid: &BareJid, batch: &mut Batch) -> Result<(), StanzaError> {
         let removal = {
             let mut state = account.lock();
-            if !state.contacts.get(jid).is_some_and(|contact| contact.listed) {
-                return Err(Condition::ItemNotFound.into());
+            if state.contacts.get(jid).is_none_or(|contact| contact.item.is_none()) {
+                return Err(roster::not_in_roster());
             }
-            let Some(contact) = state.contacts.remove(jid) else { return Err(Condition::ItemNotFound.into()) };
+            let contact = state.contacts.remove(jid).unwrap_or_default();
             CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
             push(account, &mut state, jid, batch);
             contact.state().remove()
@@ -112,45 +108,36 @@ impl Router {
 /// RFC 6121 §2.1.4, §2.6: the whole roster, or nothing if the client has it already.
 fn get(binding: &Binding, query: &Element) -> Payload<'static> {
     let mut state = binding.account.lock();
-    let version = state.roster_version.to_string();
     if let Some(resource) = state.resource_mut(binding.id) {
         resource.interested = true;
     }
-    if query.attribute("ver") == Some(&version) {
+    if state.roster_version.answer(query.attribute("ver")) == Answer::Unchanged {
         return Payload::EMPTY;
     }
-    let mut answer = Element::new("query", roster::NS).with("ver", &version);
-    let mut items: Vec<_> = state.contacts.values().filter(|contact| contact.listed).collect();
-    items.sort_unstable_by(|one, other| one.item.jid.cmp(&other.item.jid));
-    for contact in items {
-        answer.push(contact.item.to_element());
-    }
-    answer.into()
+    let mut items: Vec<_> = state.contacts.values().filter_map(|contact| contact.item.as_ref()).collect();
+    items.sort_unstable_by(|one, other| one.jid.cmp(&other.jid));
+    roster::query(state.roster_version, items.into_iter().map(Item::to_element)).into()
 }
 
 /// Writes a contact to storage, or deletes it if nothing is left of it.
-pub(super) fn save(account: &Account, contact: &Contact, batch: &mut Batch) {
-    let key = contact.item.jid.as_str();
+pub(super) fn save(account: &Account, jid: &BareJid, contact: &Contact, batch: &mut Batch) {
     if contact.is_blank() {
-        CONTACTS.delete(&mut batch.writes, &account.jid, key);
-    } else if let Err(error) = CONTACTS.put(&mut batch.writes, &account.jid, key, contact) {
+        CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
+    } else if let Err(error) = CONTACTS.put(&mut batch.writes, &account.jid, jid.as_str(), contact) {
         tracing::error!(%error, "a contact could not be written");
     }
 }
 
 /// Pushes an item, or its removal, to every interested resource (RFC 6121 §2.1.6).
 pub(super) fn push(account: &Account, state: &mut State, jid: &BareJid, batch: &mut Batch) {
-    state.roster_version += 1;
+    state.roster_version = state.roster_version.next();
     if let Err(error) = ROSTER_VERSION.put(&mut batch.writes, &account.jid, &state.roster_version) {
         tracing::error!(%error, "a roster version could not be written");
     }
-    let item = match state.contacts.get(jid).filter(|contact| contact.listed) {
-        Some(contact) => contact.item.to_element(),
-        None => Element::new("item", roster::NS).with("jid", jid.as_str()).with("subscription", "remove"),
-    };
-    let version = state.roster_version.to_string();
-    let query = Element::new("query", roster::NS).with("ver", &version).with_child(item);
-    let mut stanza = Stanza::new(Kind::Iq(IqType::Set)).id(format!("push{version}")).payload(query);
+    let item = state.contacts.get(jid).and_then(|contact| contact.item.as_ref());
+    let item = item.map_or_else(|| roster::removed(jid), Item::to_element);
+    let query = roster::query(state.roster_version, [item]);
+    let mut stanza = Stanza::new(Kind::Iq(IqType::Set)).id(format!("push-{}", state.roster_version)).payload(query);
     for resource in state.resources.iter().filter(|resource| resource.interested) {
         stanza.to = Some(resource.jid.clone());
         batch.push(&resource.ring, None, |out| stanza.write(out));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::accounts::contact::Contact;
+use crate::accounts::roster::Request;
 use crate::accounts::subscription::{Share, SubscriptionType, Transition, inbound, outbound};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
@@ -36,10 +37,11 @@ impl Router {
             let mut state = account.lock();
             let before = state.contacts.get(&contact).map(Contact::state).unwrap_or_default();
             let transition = outbound(before, kind);
-            if !self.apply(account, &mut state, &contact, transition, batch) {
+            if !self.has_room(&state, &contact) {
                 let full = StanzaError::new(Condition::ResourceConstraint, "the roster is full");
                 return refuse(binding, &stanza, &full, batch);
             }
+            apply(account, &mut state, &contact, (transition, None), batch);
             (transition, state.presences())
         };
         if transition.share == Some(Share::Unavailable) {
@@ -66,18 +68,15 @@ impl Router {
             let mut state = account.lock();
             let before = state.contacts.get(&contact).map(Contact::state).unwrap_or_default();
             let transition = inbound(before, kind);
+            if transition.state != before && !self.has_room(&state, &contact) {
+                return;
+            }
+            // RFC 6121 §3.1.6: the stanza comes before the push.
             if transition.forward {
                 forward(&state, kind, &stanza, batch);
             }
-            if !self.apply(account, &mut state, &contact, transition, batch) {
-                return;
-            }
-            if transition.state.pending_in() && !before.pending_in() {
-                if let Some(known) = state.contacts.get_mut(&contact) {
-                    known.request = Some(stanza.payload.as_str().to_owned());
-                    save(account, known, batch);
-                }
-            }
+            let request = transition.state.pending_in().then(|| Request::of(contact.clone(), &stanza));
+            apply(account, &mut state, &contact, (transition, request), batch);
             (transition, state.presences())
         };
         self.answer_contact(account, &contact, transition, &presences, batch).await;
@@ -105,32 +104,9 @@ impl Router {
         }
     }
 
-    /// Stores the new state and pushes what the roster shows; `false` if there is no room for it.
-    fn apply(
-        &self,
-        account: &Account,
-        state: &mut State,
-        contact: &BareJid,
-        transition: Transition,
-        batch: &mut Batch,
-    ) -> bool {
-        let known = state.contacts.contains_key(contact);
-        if transition.state == state.contacts.get(contact).map(Contact::state).unwrap_or_default() {
-            return true;
-        }
-        if !known && state.contacts.len() >= self.limits.contacts {
-            return false;
-        }
-        let entry = state.contacts.entry(contact.clone()).or_insert_with(|| Contact::new(contact.clone()));
-        entry.set_state(transition.state, transition.push);
-        save(account, entry, batch);
-        if entry.is_blank() {
-            state.contacts.remove(contact);
-        }
-        if transition.push {
-            push(account, state, contact, batch);
-        }
-        true
+    /// Whether the roster can take `contact`, or has it already.
+    fn has_room(&self, state: &State, contact: &BareJid) -> bool {
+        state.contacts.contains_key(contact) || state.contacts.len() < self.limits.contacts
     }
 
     pub(super) fn share_available(&self, presences: &[Arc<Stanza<'static>>], contact: &BareJid, batch: &mut Batch) {
@@ -144,6 +120,29 @@ impl Router {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(presence.from.clone());
             self.notify(&gone, contact.as_jid(), batch);
         }
+    }
+}
+
+/// Stores the new state and pushes what the roster shows.
+fn apply(
+    account: &Account,
+    state: &mut State,
+    contact: &BareJid,
+    (transition, request): (Transition, Option<Request>),
+    batch: &mut Batch,
+) {
+    let before = state.contacts.get(contact).map(Contact::state).unwrap_or_default();
+    if transition.state == before {
+        return;
+    }
+    let entry = state.contacts.entry(contact.clone()).or_default();
+    entry.set_state(contact, transition.state, request);
+    save(account, contact, entry, batch);
+    if entry.is_blank() {
+        state.contacts.remove(contact);
+    }
+    if transition.push {
+        push(account, state, contact, batch);
     }
 }
 

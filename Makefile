@@ -1,0 +1,41 @@
+# The whole interface of this checkout; plain `make` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help run check interop bench fuzz generate setup
+
+CARGO := cargo
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: setup ## two federated domains on this machine: a scripted conversation, then ready for your clients
+	@echo "Building the server; the first time this takes some minutes."
+	@$(CARGO) build --quiet --bin comity
+	@./target/debug/comity demo
+
+check: setup ## everything that CI checks: format, lints, tests, documentation
+	@echo "== format"
+	@$(CARGO) fmt --check
+	@echo "== lints (the first build takes some minutes)"
+	@$(CARGO) clippy --quiet --all-targets -- -D warnings
+	@echo "== tests"
+	@$(CARGO) test --quiet
+	@echo "== documentation"
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items
+	@echo "== all green"
+
+interop: setup ## federation with Prosody and ejabberd in network namespaces, real clients (needs root)
+	@echo "Building the server."
+	@$(CARGO) build --quiet --release --bin comity
+	@COMITY=$(CURDIR)/target/release/comity interop/run --json target/interop.json
+
+bench: setup ## CPU per message through the gate, and what an unauthenticated flood costs
+	@$(CARGO) bench --quiet
+
+fuzz: setup ## the property tests of everything that meets strangers, a thousand times longer
+	@PROPTEST_CASES=256000 $(CARGO) test --quiet --release --lib -- stream:: jid:: xml:: sasl
+
+generate: setup ## rewrite the files that are generated from the sources
+	@UPDATE=1 $(CARGO) test --quiet generated
+
+setup:
+	@tools/setup
