@@ -1,7 +1,7 @@
 //! What the operator decides: `comity.toml`, typed.
 //!
 //! A file with one line, `domain = "example.org"`, is complete and safe. Each key is declared once, in
-//! [`sections`]: its type, its default and the sentences of the manual; the commented example file,
+//! `sections.rs`: its type, its default and the sentences of the manual; the commented example file,
 //! `comity config explain` and the suggestions in error messages are derived from that declaration.
 //!
 //! Must never know who uses a setting.
