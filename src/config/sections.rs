@@ -114,7 +114,7 @@ section! {
         /// How much memory all connections that have not authenticated may use together. Beyond it,
         /// connections are closed.
         unauthenticated_bytes: Size = Size::mib(256);
-        /// The same for those of one address. Of IPv6, each /64 network counts as one address.
+        /// The same for those of one address. Of IPv6, a /56 network counts as one address.
         unauthenticated_bytes_per_address: Size = Size::mib(4);
         /// How long a connection has to authenticate.
         authentication_deadline: Period = Period::seconds(30);
