@@ -10,5 +10,8 @@ pub mod stream;
 // -- floor 1: vocabulary
 pub mod stanza;
 // -- floor 0: ground
+pub mod clock;
+pub mod config;
 pub mod jid;
+pub mod telemetry;
 pub mod xml;

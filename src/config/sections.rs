@@ -1,0 +1,142 @@
+//! The sections of `comity.toml`, their keys and their defaults.
+
+use std::path::PathBuf;
+
+use crate::config::section::{Section, section};
+use crate::config::{Addresses, DomainName, FederationMode, NameServer, Period, Size};
+use crate::telemetry::{Filter, Format};
+
+/// Every section, in the order of the manual.
+pub const SECTIONS: &[Section] = &[
+    Config::SECTION,
+    Domain::SECTION,
+    Listen::SECTION,
+    Tls::SECTION,
+    Dns::SECTION,
+    Federation::SECTION,
+    Limits::SECTION,
+    Log::SECTION,
+];
+
+section! {
+    /// The configuration of Comity. One line, the domain, is complete; everything else has a default.
+    Config, "", Once {
+        /// The domain of the accounts: what stands behind the @ of an address. Required, unless there
+        /// are `[[domains]]`.
+        domain: Option<DomainName> = None, like "\"example.org\"";
+        /// Where accounts, rosters and messages are kept. A relative path starts at the directory of
+        /// this file, here and everywhere else.
+        data_dir: PathBuf = PathBuf::from("/var/lib/comity");
+    }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, limits: Limits, log: Log }
+}
+
+section! {
+    /// Several domains on one server: one `[[domains]]` each, instead of the line `domain = ...` at the top.
+    Domain, "domains", Repeated {
+        /// The domain of the accounts.
+        name: DomainName = DomainName::unnamed(), like "\"example.org\"";
+        /// The certificate of this domain, with its chain, in PEM. Without it, the one in `[tls]` is shown.
+        certificate: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/fullchain.pem\"";
+        /// The private key of that certificate, in PEM.
+        key: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/privkey.pem\"";
+    }
+}
+
+section! {
+    /// Where the server listens. Each key is an address with a port, or a list of them; an empty list
+    /// turns the listener off. An address of `[::]` takes IPv4 as well.
+    Listen, "listen", Once {
+        /// Clients that connect without encryption and must then turn it on (STARTTLS).
+        c2s: Addresses = Addresses::any(5222);
+        /// Clients that use TLS from the first byte.
+        c2s_tls: Addresses = Addresses::any(5223);
+        /// Other servers that connect without encryption and must then turn it on (STARTTLS).
+        s2s: Addresses = Addresses::any(5269);
+        /// Other servers that use TLS from the first byte.
+        s2s_tls: Addresses = Addresses::any(5270);
+    }
+}
+
+section! {
+    /// Certificates. On loopback addresses the server makes itself one for development when none is
+    /// given; on any other address it does not start without.
+    Tls, "tls", Once {
+        /// The certificate with its chain, in PEM. It must name every domain that has none of its own.
+        certificate: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/fullchain.pem\"";
+        /// The private key of the certificate, in PEM.
+        key: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/privkey.pem\"";
+        /// Files with certificates in PEM that are trusted when other servers prove their domain, in
+        /// addition to those that this machine trusts.
+        trust_anchors: Vec<PathBuf> = Vec::new();
+    }
+}
+
+section! {
+    /// How other domains are found.
+    Dns, "dns", Once {
+        /// The DNS servers to ask, as addresses with or without port. When the list is empty, those of
+        /// this machine (/etc/resolv.conf) are asked.
+        servers: Vec<NameServer> = Vec::new();
+    }
+}
+
+section! {
+    /// Other servers.
+    Federation, "federation", Once {
+        /// With which domains the server talks: `"open"` (all), `"closed"` (none, except among its own) or
+        /// `"listed"` (those in `allow`).
+        mode: FederationMode = FederationMode::Open;
+        /// The domains for `mode = "listed"`.
+        allow: Vec<DomainName> = Vec::new();
+        /// Whether a server without a trusted certificate may prove its domain by dialback alone
+        /// (XEP-0220). That is only as safe as the DNS.
+        accept_dialback: bool = false;
+        /// How long the way to another server may take, from the DNS to the end of its authentication,
+        /// before what waits for it is answered with an error.
+        connect_timeout: Period = Period::seconds(30);
+        /// How long a connection to another server may be idle before it is closed.
+        idle_timeout: Period = Period::seconds(600);
+        /// How much may wait for one other domain; more is answered with an error.
+        queue_bytes: Size = Size::mib(1);
+        /// How much may wait for all other domains together.
+        queue_bytes_total: Size = Size::mib(64);
+    }
+}
+
+section! {
+    /// What one peer may cost.
+    Limits, "limits", Once {
+        /// The largest stanza taken from a client, at least 10000 bytes.
+        client_stanza: Size = Size::kib(256);
+        /// The largest stanza taken from another server, at least 10000 bytes.
+        server_stanza: Size = Size::kib(512);
+        /// How much memory all connections that have not authenticated may use together. Beyond it,
+        /// connections are closed.
+        unauthenticated_bytes: Size = Size::mib(256);
+        /// The same for those of one address. Of IPv6, a /56 network counts as one address.
+        unauthenticated_bytes_per_address: Size = Size::mib(4);
+        /// How long a connection has to authenticate.
+        authentication_deadline: Period = Period::seconds(30);
+        /// How many contacts an account may have.
+        roster_items: usize = 5000;
+        /// How many messages are kept for an account that is offline; further ones are answered with an
+        /// error.
+        offline_messages: usize = 1000;
+        /// How much may wait for one client that reads slowly, before it is disconnected.
+        ring_bytes: Size = Size::mib(1);
+        /// How many clients of one account may be connected at once.
+        sessions_per_account: usize = 20;
+    }
+}
+
+section! {
+    /// What the server says about itself, on its standard error.
+    Log, "log", Once {
+        /// How much: `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`, or a list of such levels by module,
+        /// for example `"info,comity::federation=debug"`. The environment variable `COMITY_LOG` goes first.
+        level: Filter = Filter::default();
+        /// `"text"` for people, `"json"` for programs (one object per line).
+        format: Format = Format::Text;
+    }
+}

@@ -1,0 +1,229 @@
+//! Values of other kinds: domains, addresses to listen on, name servers, modes.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+
+use crate::config::suggest::nearest;
+use crate::jid;
+
+/// A prepared domainpart (RFC 7622 §3.2).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomainName(String);
+
+/// Addresses on which a listener waits: one, a list, or none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Addresses(Vec<SocketAddr>);
+
+/// A DNS server: an address, with port 53 unless another is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameServer(SocketAddr);
+
+/// With which domains the server talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FederationMode {
+    /// With all.
+    #[default]
+    Open,
+    /// With none.
+    Closed,
+    /// With those in `federation.allow`.
+    Listed,
+}
+
+impl DomainName {
+    /// What stands in a `[[domains]]` until its name is read; never the name of a domain.
+    pub(super) const fn unnamed() -> Self {
+        Self(String::new())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DomainName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(['@', '/']) {
+            return Err(format!("\"{text}\" is an address, not a domain"));
+        }
+        jid::domainpart(text)
+            .map(|domain| Self(domain.into()))
+            .map_err(|error| format!("\"{text}\" is no domain name: {error}"))
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Addresses {
+    /// Every address of this machine; a listener on `[::]` takes IPv4 too.
+    #[must_use]
+    pub fn any(port: u16) -> Self {
+        Self(vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)])
+    }
+
+    #[must_use]
+    pub fn as_slice(&self) -> &[SocketAddr] {
+        &self.0
+    }
+
+    /// Whether nobody outside this machine can connect.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.0.iter().all(|address| address.ip().to_canonical().is_loopback())
+    }
+}
+
+impl FromIterator<SocketAddr> for Addresses {
+    fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
+        Self(addresses.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Addresses {
+    type Item = SocketAddr;
+    type IntoIter = std::iter::Copied<std::slice::Iter<'a, SocketAddr>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter().copied()
+    }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let bare = text.trim_matches(['[', ']']).parse::<IpAddr>();
+        let like = bare.map_or_else(|_| "[::]:5222".to_owned(), |ip| SocketAddr::new(ip, 5222).to_string());
+        format!("\"{text}\" is no address with a port; write it like \"{like}\"")
+    })
+}
+
+impl Serialize for Addresses {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if let [address] = self.0.as_slice() {
+            return to.collect_str(address);
+        }
+        let mut list = to.serialize_seq(Some(self.0.len()))?;
+        for address in &self.0 {
+            list.serialize_element(&address.to_string())?;
+        }
+        list.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Addresses;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address such as \"[::]:5222\" or a list of them")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Addresses, E> {
+                Ok(Addresses(vec![socket_address(text).map_err(E::custom)?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+                let mut addresses = Vec::new();
+                while let Some(text) = list.next_element::<String>()? {
+                    addresses.push(socket_address(&text).map_err(de::Error::custom)?);
+                }
+                Ok(Addresses(addresses))
+            }
+        }
+
+        from.deserialize_any(OneOrMany)
+    }
+}
+
+impl NameServer {
+    #[must_use]
+    pub const fn address(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl FromStr for NameServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        ip.or_else(|_| text.parse()).map(Self).map_err(|_| {
+            format!("\"{text}\" is no address; write \"192.0.2.53\", \"192.0.2.53:5353\" or \"[2001:db8::53]:53\"")
+        })
+    }
+}
+
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FederationMode {
+    const NAMES: [(&'static str, Self); 3] = [("open", Self::Open), ("closed", Self::Closed), ("listed", Self::Listed)];
+}
+
+impl FromStr for FederationMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        choice(text, &Self::NAMES)
+    }
+}
+
+impl fmt::Display for FederationMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(*self, &Self::NAMES))
+    }
+}
+
+/// The value called `text`, or what could have been meant.
+pub(super) fn choice<T: Copy>(text: &str, names: &[(&'static str, T)]) -> Result<T, String> {
+    if let Some((_, value)) = names.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let quoted: Vec<_> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let mut reason = format!("\"{text}\" is none of {}", quoted.join(", "));
+    if let Some(name) = nearest(text, names.iter().map(|(name, _)| *name)) {
+        reason.push_str(&format!("; did you mean \"{name}\"?"));
+    }
+    Err(reason)
+}
+
+/// The name of `value`.
+pub(super) fn name_of<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'static str {
+    names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| *name)
+}
+
+/// Reads and writes a type as its text.
+macro_rules! as_text {
+    ($($type:ty),+) => { $(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )+ };
+}
+
+as_text!(DomainName, NameServer, FederationMode);
