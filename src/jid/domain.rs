@@ -18,6 +18,17 @@ use super::{JidError, MAX_INPUT, MAX_PART};
 /// All of ASCII but letters, digits, hyphen, dot and underscore.
 const DENIED: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
 
+/// The bytes that preparation leaves alone, the dot between labels among them.
+static LABEL_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x80_u8 {
+        table[byte as usize] = byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    table
+};
+
 /// What separates labels before mapping (RFC 3490 §3.1).
 const DOTS: [char; 4] = ['.', '\u{3002}', '\u{FF0E}', '\u{FF61}'];
 
@@ -32,16 +43,17 @@ pub fn domainpart(text: &str) -> Result<Cow<'_, str>, JidError> {
     if text.starts_with('[') {
         return ip_literal(text);
     }
+    if is_prepared_ascii(text) {
+        return if text.len() <= MAX_PART { Ok(Cow::Borrowed(text)) } else { Err(JidError::Domainpart) };
+    }
+    // RFC 7622 §3.2: before any other step.
     let text = text.strip_suffix(DOTS).unwrap_or(text);
-    let prepared = if is_plain(text) {
-        Cow::Borrowed(text)
-    } else {
-        let (unicode, outcome) = Uts46::new().to_unicode(text.as_bytes(), DENIED, Hyphens::Allow);
-        outcome.map_err(|_| JidError::Domainpart)?;
-        if unicode == text { Cow::Borrowed(text) } else { unicode }
-    };
-    let lengths_hold = prepared.len() <= MAX_PART && !prepared.split('.').any(str::is_empty);
-    if lengths_hold { Ok(prepared) } else { Err(JidError::Domainpart) }
+    let (unicode, outcome) = Uts46::new().to_unicode(text.as_bytes(), DENIED, Hyphens::Allow);
+    outcome.map_err(|_| JidError::Domainpart)?;
+    if unicode.len() > MAX_PART || unicode.split('.').any(str::is_empty) {
+        return Err(JidError::Domainpart);
+    }
+    Ok(if unicode == text { Cow::Borrowed(text) } else { unicode })
 }
 
 /// The form of a domainpart for DNS queries and certificates: A-labels, within the limits of DNS.
@@ -63,18 +75,18 @@ pub fn domain_to_ascii(domain: &str) -> Result<Cow<'_, str>, JidError> {
         .map_err(|_| JidError::Domainpart)
 }
 
-/// Whether a text is prepared as it stands: lower-case ASCII without A-labels. Only those have a
-/// second hyphen behind a hyphen, which is found in the same pass.
-fn is_plain(text: &str) -> bool {
-    let mut plain = true;
+/// Whether a text is prepared as it stands: lower-case labels in ASCII, none empty, no A-labels.
+/// Those have a hyphen behind a hyphen, so that one pass finds the few texts to look at again.
+fn is_prepared_ascii(text: &str) -> bool {
+    let mut prepared = true;
     let mut hyphens = false;
     let mut last = b'.';
     for byte in text.bytes() {
-        plain &= matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+        prepared &= LABEL_BYTES[usize::from(byte)] && (byte != b'.' || last != b'.');
         hyphens |= byte == b'-' && last == b'-';
         last = byte;
     }
-    plain && !(hyphens && text.split('.').any(|label| label.starts_with("xn--")))
+    prepared && last != b'.' && !(hyphens && text.split('.').any(|label| label.starts_with("xn--")))
 }
 
 /// An IPv6 address in brackets, in the spelling of RFC 5952 so that equal addresses are equal

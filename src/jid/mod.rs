@@ -77,12 +77,12 @@ impl Jid {
     /// The first part that is not allowed.
     pub fn parse(text: &str) -> Result<Self, JidError> {
         // RFC 7622 §3.2: the first solidus, then the first at sign, before any mapping.
-        let (bare, resource) = match text.split_once('/') {
-            Some((bare, resource)) => (bare, Some(resource)),
+        let (bare, resource) = match memchr::memchr(b'/', text.as_bytes()) {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
-        let (local, domain) = match bare.split_once('@') {
-            Some((local, domain)) => (Some(local), domain),
+        let (local, domain) = match memchr::memchr(b'@', bare.as_bytes()) {
+            Some(at) => (Some(&bare[..at]), &bare[at + 1..]),
             None => (None, bare),
         };
         let local = local.map(prepare::localpart).transpose()?;
