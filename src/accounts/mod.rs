@@ -5,4 +5,5 @@
 
 pub mod credentials;
 pub mod roster;
+pub mod sasl;
 pub mod subscription;
