@@ -3,6 +3,8 @@
 //! The module list, top floor first: a module imports only from floors below its own.
 //! `docs/architecture.md` holds the floor table and what each module must never know.
 
+// -- floor 5: rules
+pub mod negotiation;
 // -- floor 3: people
 pub mod accounts;
 // -- floor 2: two libraries, blind to each other

@@ -7,4 +7,5 @@ pub mod contact;
 pub mod credentials;
 pub mod random;
 pub mod roster;
+pub mod sasl;
 pub mod subscription;

@@ -1,0 +1,92 @@
+//! SASL failures (RFC 6120 §6.5).
+
+use crate::xml::Element;
+
+/// Namespace of SASL negotiation (RFC 6120 §6.2).
+pub const SASL_NS: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+
+macro_rules! conditions {
+    ($($variant:ident = $text:literal),+ $(,)?) => {
+        /// A defined condition (RFC 6120 §6.5.1 to §6.5.11).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum SaslCondition { $($variant),+ }
+
+        impl SaslCondition {
+            /// Every condition, in the order of the RFC.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The element name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The condition whose element is called `name`.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+conditions! {
+    Aborted = "aborted", AccountDisabled = "account-disabled", CredentialsExpired = "credentials-expired",
+    EncryptionRequired = "encryption-required", IncorrectEncoding = "incorrect-encoding",
+    InvalidAuthzid = "invalid-authzid", InvalidMechanism = "invalid-mechanism",
+    MalformedRequest = "malformed-request", MechanismTooWeak = "mechanism-too-weak",
+    NotAuthorized = "not-authorized", TemporaryAuthFailure = "temporary-auth-failure",
+}
+
+/// Why a handshake failed: the condition, and a hint for whoever debugs a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaslError {
+    pub condition: SaslCondition,
+    /// In English, without trailing stop; depends on what the peer sent only, never on an account.
+    pub text: Option<&'static str>,
+}
+
+impl SaslError {
+    #[must_use]
+    pub const fn new(condition: SaslCondition, text: &'static str) -> Self {
+        Self { condition, text: Some(text) }
+    }
+
+    /// The message does not follow the syntax of its mechanism.
+    #[must_use]
+    pub const fn malformed(text: &'static str) -> Self {
+        Self::new(SaslCondition::MalformedRequest, text)
+    }
+
+    /// The `<failure/>` element.
+    #[must_use]
+    pub fn to_element(self) -> Element {
+        let mut failure = Element::new("failure", SASL_NS);
+        failure.push(Element::new(self.condition.as_str(), SASL_NS));
+        if let Some(text) = self.text {
+            failure.push(Element::new("text", SASL_NS).with("xml:lang", "en").with_text(text));
+        }
+        failure
+    }
+
+    /// The condition in a `<failure/>` that a server sent; an unknown one is `not-authorized` (RFC 6120 §6.5).
+    #[must_use]
+    pub fn condition_of(failure: &Element) -> SaslCondition {
+        failure.elements().find_map(|child| SaslCondition::parse(child.name())).unwrap_or(SaslCondition::NotAuthorized)
+    }
+}
+
+impl From<SaslCondition> for SaslError {
+    fn from(condition: SaslCondition) -> Self {
+        Self { condition, text: None }
+    }
+}
+
+impl std::fmt::Display for SaslError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.condition.as_str())?;
+        self.text.map_or(Ok(()), |text| write!(f, " ({text})"))
+    }
+}
+
+impl std::error::Error for SaslError {}

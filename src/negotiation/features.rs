@@ -1,0 +1,198 @@
+//! Stream features of a client stream, before and after authentication (RFC 6120 section 4.3.2).
+
+use crate::accounts::sasl::channel_binding::Bindings;
+use crate::accounts::sasl::{Mechanism, SASL_NS, Variant};
+use crate::stanza::CLIENT_NS;
+use crate::xml::Element;
+
+use super::bind::BIND_NS;
+
+/// Namespace of STARTTLS (RFC 6120 §5.2).
+pub const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
+
+const CHANNEL_BINDING_NS: &str = "urn:xmpp:sasl-cb:0";
+const ROSTER_VERSIONING_NS: &str = "urn:xmpp:features:rosterver";
+const PRE_APPROVAL_NS: &str = "urn:xmpp:features:pre-approval";
+/// Namespace of the session request of RFC 3921, which has no effect today (RFC 6121 appendix E).
+pub const SESSION_NS: &str = "urn:ietf:params:xml:ns:xmpp-session";
+
+/// Whether the stream is confidential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confidentiality {
+    /// TLS is in force.
+    Tls,
+    /// It is not: nothing but STARTTLS is offered.
+    None,
+}
+
+/// Whether PLAIN is offered inside TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainPolicy {
+    Offered,
+    /// A client that asks for it all the same is told `mechanism-too-weak`.
+    Refused,
+}
+
+/// What a connection offers to a client that has not authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    pub confidentiality: Confidentiality,
+    /// What this connection can do, no more.
+    pub bindings: Bindings,
+    pub plain: PlainPolicy,
+}
+
+impl Offer {
+    /// The offer on a connection without TLS: STARTTLS.
+    pub const STARTTLS: Self =
+        Self { confidentiality: Confidentiality::None, bindings: Bindings::NONE, plain: PlainPolicy::Refused };
+
+    /// The mechanisms, strongest first; none outside TLS.
+    pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
+        Mechanism::ALL.iter().copied().filter(|mechanism| {
+            self.confidentiality == Confidentiality::Tls
+                && match mechanism {
+                    Mechanism::External => false,
+                    Mechanism::Scram(_, Variant::Plus) => !self.bindings.is_empty(),
+                    Mechanism::Scram(_, Variant::Bare) => true,
+                    Mechanism::Plain => self.plain == PlainPolicy::Offered,
+                }
+        })
+    }
+
+    /// The features of the stream.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        if self.confidentiality == Confidentiality::None {
+            return Features::default().with(starttls());
+        }
+        let mut list = Element::new("mechanisms", SASL_NS);
+        for mechanism in self.mechanisms() {
+            list.push(Element::new("mechanism", SASL_NS).with_text(mechanism.as_str()));
+        }
+        let features = Features::default().with(list);
+        if self.bindings.is_empty() { features } else { features.with(channel_bindings(&self.bindings)) }
+    }
+}
+
+/// The children of `<stream:features/>`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Features(Vec<Element>);
+
+impl Features {
+    /// What a client stream offers after authentication (RFC 6120 §7.4; RFC 6121 §2.6.1, §3.4).
+    #[must_use]
+    pub fn authenticated() -> Self {
+        Self::default()
+            .with(Element::new("bind", BIND_NS))
+            .with(Element::new("session", SESSION_NS).with_child(Element::new("optional", SESSION_NS)))
+            .with(Element::new("ver", ROSTER_VERSIONING_NS))
+            .with(Element::new("sub", PRE_APPROVAL_NS))
+    }
+
+    /// Adds a feature at the end.
+    #[must_use]
+    pub fn with(mut self, feature: Element) -> Self {
+        self.0.push(feature);
+        self
+    }
+
+    /// The features in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Element> {
+        self.0.iter()
+    }
+
+    /// `<stream:features/>` with the prefix that every header declares.
+    #[must_use]
+    pub fn to_xml(&self) -> String {
+        let mut out = String::from("<stream:features>");
+        for feature in &self.0 {
+            feature.write(&mut out, CLIENT_NS);
+        }
+        out.push_str("</stream:features>");
+        out
+    }
+}
+
+/// `<starttls/>` as a feature that must be negotiated (RFC 6120 §5.4.1).
+#[must_use]
+pub fn starttls() -> Element {
+    Element::new("starttls", TLS_NS).with_child(Element::new("required", TLS_NS))
+}
+
+/// `<proceed/>` (RFC 6120 §5.4.2.3).
+#[must_use]
+pub fn proceed() -> Element {
+    Element::new("proceed", TLS_NS)
+}
+
+/// XEP-0440: the binding types that this connection can do.
+fn channel_bindings(bindings: &Bindings) -> Element {
+    let mut list = Element::new("sasl-channel-binding", CHANNEL_BINDING_NS);
+    for kind in bindings.types() {
+        list.push(Element::new("channel-binding", CHANNEL_BINDING_NS).with("type", kind.as_str()));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(bindings: Bindings, plain: PlainPolicy) -> Offer {
+        Offer { confidentiality: Confidentiality::Tls, bindings, plain }
+    }
+
+    // Proves: RFC 6120 §5.3.1
+    #[test]
+    fn outside_tls_there_is_only_starttls() {
+        assert_eq!(
+            Offer::STARTTLS.features().to_xml(),
+            "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
+             </stream:features>"
+        );
+        let odd = Offer { plain: PlainPolicy::Offered, ..Offer::STARTTLS };
+        assert_eq!(odd.mechanisms().count(), 0);
+    }
+
+    // Proves: XEP-0440
+    #[test]
+    fn exactly_what_the_connection_can_do_is_offered() {
+        let end_point = Bindings { exporter: None, end_point: Some(vec![1; 32]) };
+        assert_eq!(
+            offer(end_point.clone(), PlainPolicy::Offered).features().to_xml(),
+            "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+             <mechanism>SCRAM-SHA-256-PLUS</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism>\
+             <mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism>\
+             </mechanisms><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>\
+             <channel-binding type='tls-server-end-point'/></sasl-channel-binding></stream:features>"
+        );
+        let both = Bindings { exporter: Some([2; 32]), ..end_point };
+        assert!(
+            offer(both, PlainPolicy::Refused)
+                .features()
+                .to_xml()
+                .contains("<channel-binding type='tls-exporter'/><channel-binding type='tls-server-end-point'/>")
+        );
+        assert_eq!(
+            offer(Bindings::NONE, PlainPolicy::Refused).features().to_xml(),
+            "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+             <mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism></mechanisms></stream:features>"
+        );
+    }
+
+    // Proves: RFC 6120 §7.4
+    #[test]
+    fn after_authentication_a_resource_is_to_be_bound() {
+        let features = Features::authenticated().with(Element::new("sm", "urn:xmpp:sm:3"));
+        assert_eq!(
+            features.to_xml(),
+            "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>\
+             <session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>\
+             <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
+             <sm xmlns='urn:xmpp:sm:3'/></stream:features>"
+        );
+        assert_eq!(features.iter().count(), 5);
+        assert_eq!(proceed().to_xml(""), "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    }
+}

@@ -1,0 +1,324 @@
+//! Whole logins, every message in every state, and every failure condition of RFC 6120 §6.5.
+
+use super::*;
+use crate::accounts::credentials::{Iterations, Salts, ScramHash};
+use crate::accounts::sasl::channel_binding::{BindingType, Bindings};
+use crate::accounts::sasl::scram_client::{ClientBinding, Expected, ScramClient};
+use crate::accounts::sasl::{SASL_NS, Variant};
+use crate::negotiation::features::PlainPolicy;
+use crate::negotiation::sasl_profile::{auth, data, response};
+
+const SHA1: Mechanism = Mechanism::Scram(ScramHash::Sha1, Variant::Bare);
+
+fn credentials() -> Credentials {
+    let salts = Salts { sha1: [1; 16], sha256: [2; 16] };
+    Credentials::derive(&Password::prepare("pencil").unwrap(), &salts, Iterations::new(4096).unwrap())
+}
+
+fn bindings() -> Bindings {
+    Bindings { exporter: Some([5; 32]), end_point: Some(vec![6; 32]) }
+}
+
+fn offer() -> Offer {
+    Offer { confidentiality: Confidentiality::Tls, bindings: bindings(), plain: PlainPolicy::Offered }
+}
+
+fn machine(offer: Offer) -> Login {
+    let decoy = Decoy::new(&[9; 32], Iterations::new(4096).unwrap());
+    Login::new(BareJid::of_domain("example.org").unwrap(), offer, decoy)
+}
+
+fn nonce() -> Nonce {
+    Nonce::new([8; 18])
+}
+
+fn found() -> Found {
+    Found::Account(credentials(), Standing::Active)
+}
+
+fn abort() -> Element {
+    Element::new("abort", SASL_NS)
+}
+
+/// What an effect amounts to, without the data.
+fn told(effects: &[Effect]) -> Vec<String> {
+    effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Send(element) => match element.elements().next() {
+                Some(condition) => format!("{} {}", element.name(), condition.name()),
+                None => element.name().to_owned(),
+            },
+            Effect::LookUp(account) => format!("look up {account}"),
+            Effect::Verify(_) => "verify".to_owned(),
+            Effect::Success { user } => format!("user {user}"),
+            Effect::Failure { condition, left } => format!("{} {left}", condition.as_str()),
+            Effect::Close(error) => format!("close {}", error.condition.as_str()),
+        })
+        .collect()
+}
+
+fn failed(condition: &str, left: u8) -> Vec<String> {
+    let mut told = vec![format!("failure {condition}"), format!("{condition} {left}")];
+    if left == 0 {
+        told.push("close policy-violation".to_owned());
+    }
+    told
+}
+
+fn sent(effects: &[Effect]) -> Vec<u8> {
+    match effects.first() {
+        Some(Effect::Send(element)) => data(element).unwrap().unwrap_or_default(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn client(hash: ScramHash, password: &str, binding: ClientBinding) -> ScramClient {
+    ScramClient::new(hash, "juliet", Password::prepare(password).unwrap(), binding, "abc")
+}
+
+/// Runs a SCRAM client as far as its last message.
+fn exchange(login: &mut Login, mechanism: Mechanism, client: &ScramClient, found: Found) -> (Vec<Effect>, Expected) {
+    let effects = login.nonza(&auth(mechanism.as_str(), Some(client.first().as_bytes())));
+    assert_eq!(told(&effects), ["look up juliet@example.org"]);
+    let challenge = login.looked_up(found, &nonce());
+    assert_eq!(told(&challenge), ["challenge"]);
+    let (message, expected) = client.respond(&sent(&challenge)).unwrap();
+    (login.nonza(&response(message.as_bytes())), expected)
+}
+
+// Proves: RFC 6120 §6.4
+#[test]
+fn every_scram_mechanism_logs_in() {
+    let bound = |kind| ClientBinding::Bound(kind, bindings().data(kind).unwrap().to_vec());
+    for hash in [ScramHash::Sha1, ScramHash::Sha256] {
+        for (variant, binding) in [
+            (Variant::Bare, ClientBinding::Unsupported),
+            (Variant::Plus, bound(BindingType::TlsExporter)),
+            (Variant::Plus, bound(BindingType::TlsServerEndPoint)),
+        ] {
+            let mut login = machine(offer());
+            let client = client(hash, "pencil", binding);
+            let (effects, expected) = exchange(&mut login, Mechanism::Scram(hash, variant), &client, found());
+            assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
+            expected.verify(&sent(&effects)).unwrap();
+            assert_eq!(told(&login.nonza(&auth("PLAIN", None))), ["close policy-violation"]);
+        }
+    }
+}
+
+fn plain(login: &mut Login, message: &str, found: Found) -> Vec<Effect> {
+    let effects = login.nonza(&auth("PLAIN", Some(message.as_bytes())));
+    assert_eq!(told(&effects), ["look up juliet@example.org"]);
+    let effects = login.looked_up(found, &nonce());
+    let [Effect::Verify(verification)] = effects.as_slice() else { panic!("{effects:?}") };
+    login.verified(verification.run())
+}
+
+#[test]
+fn plain_logs_in_inside_tls() {
+    let effects = plain(&mut machine(offer()), "\0juliet\0pencil", found());
+    assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
+    let Some(Effect::Send(element)) = effects.first() else { panic!("{effects:?}") };
+    assert_eq!(element.to_xml(""), "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+}
+
+// Proves: RFC 6120 §6.4.2
+#[test]
+fn the_first_message_may_come_as_a_response() {
+    let mut login = machine(offer());
+    let effects = login.nonza(&auth("PLAIN", None));
+    assert_eq!((told(&effects), sent(&effects)), (vec!["challenge".to_owned()], Vec::new()));
+    assert_eq!(told(&login.nonza(&response(b"\0juliet\0pencil"))), ["look up juliet@example.org"]);
+    assert_eq!(told(&login.looked_up(found(), &nonce())), ["verify"]);
+    assert_eq!(told(&login.verified(Verdict::Right)), ["success", "user juliet@example.org"]);
+    // Present, but empty: the handshake has begun with a message that is none.
+    let effects = machine(offer()).nonza(&auth(SHA1.as_str(), Some(b"")));
+    assert_eq!(told(&effects), failed("malformed-request", 2));
+}
+
+// Proves: RFC 6120 §6.5.10
+#[test]
+fn an_unknown_user_and_a_wrong_password_look_alike() {
+    let scram = |found| {
+        let mut login = machine(offer());
+        let (effects, _) =
+            exchange(&mut login, SHA1, &client(ScramHash::Sha1, "wrong", ClientBinding::Unsupported), found);
+        told(&effects)
+    };
+    assert_eq!(scram(found()), failed("not-authorized", 2));
+    assert_eq!(scram(Found::Unknown), scram(found()));
+    let plain = |found| told(&plain(&mut machine(offer()), "\0juliet\0wrong", found));
+    assert_eq!(plain(found()), failed("not-authorized", 2));
+    assert_eq!(plain(Found::Unknown), plain(found()));
+    let xml = |found| {
+        let effects = self::plain(&mut machine(offer()), "\0juliet\0wrong", found);
+        let Some(Effect::Send(element)) = effects.first() else { panic!("{effects:?}") };
+        element.to_xml("")
+    };
+    assert_eq!(xml(Found::Unknown), xml(found()));
+    assert_eq!(xml(found()), "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>");
+    // Only who knows the password learns that the account is disabled.
+    let disabled = || Found::Account(credentials(), Standing::Disabled);
+    assert_eq!(plain(disabled()), failed("not-authorized", 2));
+    assert_eq!(scram(disabled()), failed("not-authorized", 2));
+}
+
+#[test]
+fn a_salt_does_not_change_between_attempts() {
+    let challenge = |found| {
+        let mut login = machine(offer());
+        login.nonza(&auth("SCRAM-SHA-256", Some(b"n,,n=juliet,r=abc")));
+        String::from_utf8(sent(&login.looked_up(found, &nonce()))).unwrap()
+    };
+    assert_eq!(challenge(Found::Unknown), challenge(Found::Unknown));
+    assert_eq!(challenge(Found::Unknown).len(), challenge(found()).len());
+}
+
+/// The machine in the state called `name`.
+fn in_state(name: &str) -> Login {
+    let mut login = machine(offer());
+    let effects = match name {
+        "initial" => login.nonza(&auth("PLAIN", None)),
+        "looking up for SCRAM" => login.nonza(&auth("SCRAM-SHA-1", Some(b"n,,n=juliet,r=abc"))),
+        "looking up for PLAIN" => login.nonza(&auth("PLAIN", Some(b"\0juliet\0pencil"))),
+        "challenged" => {
+            login.nonza(&auth("SCRAM-SHA-1", Some(b"n,,n=juliet,r=abc")));
+            login.looked_up(found(), &nonce())
+        }
+        "verifying" => {
+            login.nonza(&auth("PLAIN", Some(b"\0juliet\0pencil")));
+            login.looked_up(found(), &nonce())
+        }
+        "done" => {
+            login.nonza(&auth("PLAIN", Some(b"\0juliet\0pencil")));
+            login.looked_up(found(), &nonce());
+            login.verified(Verdict::Right)
+        }
+        _ => return login,
+    };
+    assert!(!told(&effects).iter().any(|line| line.starts_with("failure")), "{name}");
+    login
+}
+
+#[test]
+fn every_message_in_every_state() {
+    let one = |text: &str| vec![text.to_owned()];
+    let closed = || one("close policy-violation");
+    for (state, on_auth, on_response, on_abort, on_found, on_verdict) in [
+        ("idle", one("challenge"), failed("malformed-request", 2), failed("aborted", 2), vec![], vec![]),
+        ("initial", one("challenge"), failed("malformed-request", 2), failed("aborted", 2), vec![], vec![]),
+        ("looking up for SCRAM", closed(), closed(), closed(), one("challenge"), vec![]),
+        ("looking up for PLAIN", closed(), closed(), closed(), one("verify"), vec![]),
+        ("challenged", one("challenge"), failed("malformed-request", 2), failed("aborted", 2), vec![], vec![]),
+        ("verifying", closed(), closed(), closed(), vec![], failed("not-authorized", 2)),
+        ("done", closed(), closed(), closed(), vec![], vec![]),
+    ] {
+        assert_eq!(told(&in_state(state).nonza(&auth("PLAIN", None))), on_auth, "{state}");
+        assert_eq!(told(&in_state(state).nonza(&response(b"x"))), on_response, "{state}");
+        assert_eq!(told(&in_state(state).nonza(&abort())), on_abort, "{state}");
+        assert_eq!(told(&in_state(state).looked_up(found(), &nonce())), on_found, "{state}");
+        assert_eq!(told(&in_state(state).verified(Verdict::Wrong)), on_verdict, "{state}");
+        for other in [
+            Element::new("starttls", "urn:ietf:params:xml:ns:xmpp-tls"),
+            Element::new("auth", "urn:xmpp:other"),
+            Element::new("success", SASL_NS),
+            Element::new("challenge", SASL_NS),
+            Element::new("failure", SASL_NS),
+        ] {
+            let effects = in_state(state).nonza(&other);
+            assert_eq!(told(&effects), ["close unsupported-stanza-type"], "{state} {}", other.name());
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_changes_nothing() {
+    let mut login = in_state("looking up for PLAIN");
+    assert_eq!(told(&login.nonza(&abort())), ["close policy-violation"]);
+    assert!(login.looked_up(found(), &nonce()).is_empty());
+    assert!(login.verified(Verdict::Right).is_empty());
+}
+
+// Proves: RFC 6120 §6.5
+#[test]
+fn every_condition_has_its_place() {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut expect = |effects: Vec<Effect>, condition: &'static str| {
+        assert_eq!(told(&effects), failed(condition, 2));
+        seen.push(condition);
+    };
+    let good = Some(&b"\0juliet\0pencil"[..]);
+    expect(machine(offer()).nonza(&abort()), "aborted");
+    let standing = |standing| Found::Account(credentials(), standing);
+    expect(plain(&mut machine(offer()), "\0juliet\0pencil", standing(Standing::Disabled)), "account-disabled");
+    expect(
+        plain(&mut machine(offer()), "\0juliet\0pencil", standing(Standing::PasswordExpired)),
+        "credentials-expired",
+    );
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "X"] {
+        expect(machine(Offer::STARTTLS).nonza(&auth(mechanism, good)), "encryption-required");
+    }
+    expect(machine(offer()).nonza(&auth("PLAIN", None).with_text("?")), "incorrect-encoding");
+    expect(machine(offer()).nonza(&auth("PLAIN", Some(b"a@example.org\0juliet\0pencil"))), "invalid-authzid");
+    expect(machine(offer()).nonza(&auth("SCRAM-SHA-1", Some(b"n,a=x,n=juliet,r=abc"))), "invalid-authzid");
+    for mechanism in ["", "plain", "EXTERNAL", "ANONYMOUS", "DIGEST-MD5", "SCRAM-SHA-512"] {
+        expect(machine(offer()).nonza(&auth(mechanism, good)), "invalid-mechanism");
+    }
+    expect(machine(offer()).nonza(&Element::new("auth", SASL_NS)), "invalid-mechanism");
+    let without = |bindings| Offer { bindings, plain: PlainPolicy::Refused, ..offer() };
+    let message = Some(&b"p=tls-exporter,,n=juliet,r=abc"[..]);
+    expect(machine(without(Bindings::NONE)).nonza(&auth("SCRAM-SHA-1-PLUS", message)), "invalid-mechanism");
+    expect(machine(offer()).nonza(&auth("PLAIN", Some(b"juliet"))), "malformed-request");
+    expect(machine(without(bindings())).nonza(&auth("PLAIN", good)), "mechanism-too-weak");
+    expect(machine(offer()).nonza(&auth("SCRAM-SHA-1", Some(b"y,,n=juliet,r=abc"))), "not-authorized");
+    for state in ["looking up for SCRAM", "looking up for PLAIN"] {
+        expect(in_state(state).looked_up(Found::Unavailable, &nonce()), "temporary-auth-failure");
+    }
+    for condition in SaslCondition::ALL {
+        assert!(seen.contains(&condition.as_str()), "{condition:?}");
+    }
+}
+
+// Proves: RFC 6120 §6.4.5
+#[test]
+fn three_failures_end_the_stream() {
+    let mut login = machine(offer());
+    assert_eq!(told(&plain(&mut login, "\0juliet\0wrong", found())), failed("not-authorized", 2));
+    assert_eq!(told(&login.nonza(&abort())), failed("aborted", 1));
+    assert_eq!(told(&login.nonza(&auth("X", None))), failed("invalid-mechanism", 0));
+    assert_eq!(told(&login.nonza(&auth("PLAIN", None))), ["close policy-violation"]);
+
+    let mut login = machine(offer());
+    plain(&mut login, "\0juliet\0wrong", found());
+    plain(&mut login, "\0juliet\0wrong", found());
+    assert_eq!(told(&plain(&mut login, "\0juliet\0pencil", found())), ["success", "user juliet@example.org"]);
+}
+
+// Proves: RFC 6120 §6.4.2
+#[test]
+fn a_new_handshake_replaces_the_old_one_but_not_for_ever() {
+    let mut login = in_state("challenged");
+    let client = client(ScramHash::Sha1, "pencil", ClientBinding::Unsupported);
+    let (effects, _) = exchange(&mut login, SHA1, &client, found());
+    assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
+
+    let mut login = machine(offer());
+    for outcome in ["challenge", "challenge", "challenge", "close policy-violation"] {
+        assert_eq!(told(&login.nonza(&auth("PLAIN", None))), [outcome]);
+    }
+}
+
+#[test]
+fn what_is_printed_holds_no_secret() {
+    let mut login = machine(offer());
+    let printed = format!("{:?}", login.nonza(&auth("PLAIN", Some(b"\0juliet\0pencil"))));
+    assert!(!format!("{printed}{login:?}").contains("pencil"));
+    let printed = format!("{:?}", login.looked_up(found(), &nonce()));
+    assert!(printed.contains("Verify") && !printed.contains("pencil") && !printed.contains("key"));
+}
+
+#[test]
+fn features_follow_the_offer() {
+    assert_eq!(machine(offer()).features(), offer().features());
+}
