@@ -3,8 +3,16 @@
 //! The module list, top floor first: a module imports only from floors below its own.
 //! `docs/architecture.md` holds the floor table and what each module must never know.
 
+// -- floor 7: the outside world
+pub mod listeners;
+// -- floor 6: protocol work; neighbours, blind to each other
+pub mod extensions;
+pub mod session;
 // -- floor 5: rules
 pub mod negotiation;
+pub mod routing;
+// -- floor 4: the extension API
+pub mod hooks;
 // -- floor 3: people
 pub mod accounts;
 // -- floor 2: two libraries, blind to each other

@@ -5,6 +5,7 @@
 
 pub mod contact;
 pub mod credentials;
+pub mod directory;
 pub mod random;
 pub mod roster;
 pub mod sasl;

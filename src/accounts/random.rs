@@ -1,6 +1,28 @@
-//! Unpredictable text, from the operating system's generator.
+//! Unpredictable octets and text, from the operating system's generator.
 
 use aws_lc_rs::rand;
+
+/// Random octets.
+///
+/// # Errors
+/// The generator of the operating system failed: nothing that needs secrecy may go on.
+pub fn octets<const N: usize>() -> Result<[u8; N], Exhausted> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| Exhausted)?;
+    Ok(bytes)
+}
+
+/// The operating system gives no random octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exhausted;
+
+impl std::fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the operating system gives no random octets")
+    }
+}
+
+impl std::error::Error for Exhausted {}
 
 /// `octets` random octets in hexadecimal.
 ///

@@ -28,7 +28,7 @@ struct Session;
 
 impl Request for Session {
     const NAME: &'static str = "session";
-    const NS: &'static str = crate::negotiation::SESSION_NS;
+    const NS: &'static str = crate::negotiation::features::SESSION_NS;
 
     fn parse(_: &Element) -> Result<Self, StanzaError> {
         Ok(Self)

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Spec, Verdict};
 use crate::jid::BareJid;
 use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Direction, Entry, Marks, Position, Storage};
+use crate::storage::{Direction, Entry, Marks, Storage};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use crate::xml::Element;
 
@@ -25,7 +25,7 @@ const DELAY_NS: &str = "urn:xmpp:delay";
 const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
 
 fn install(at: &mut Registrar<'_>) {
-    let it = Arc::new(Offline { storage: at.storage.clone(), limit: at.limits.offline_messages });
+    let it = Arc::new(Offline { storage: at.storage.clone(), limit: at.settings.offline_messages });
     let keeper = Arc::clone(&it);
     at.undelivered(move |passing| keeper.keep(passing));
     at.backlog(move |account, positions| Arc::clone(&it).fetch(account, positions));
@@ -53,7 +53,7 @@ impl Offline {
         let entry = Entry {
             direction: Direction::Incoming,
             peer,
-            time: passing.now,
+            time: passing.now.unix_ms().try_into().unwrap_or_default(),
             marks: Marks::UNDELIVERED,
             payload: passing.stanza.to_xml(),
         };
@@ -63,8 +63,7 @@ impl Offline {
     }
 
     async fn fetch(self: Arc<Self>, account: BareJid, positions: Vec<u64>) -> Vec<Delayed> {
-        let wanted = positions.into_iter().map(Position::new).collect();
-        let page = match self.storage.entries(&account, wanted).await {
+        let page = match self.storage.undelivered(&account, None, usize::MAX).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::error!(%error, "offline messages could not be read");
@@ -78,7 +77,8 @@ impl Offline {
             let stanza = stamped(&stored.entry, account.domain())?;
             Some(Delayed { position: stored.position.number(), stanza })
         };
-        page.entries.into_iter().filter_map(delayed).collect()
+        let wanted = page.entries.into_iter().filter(|stored| positions.contains(&stored.position.number()));
+        wanted.filter_map(delayed).collect()
     }
 }
 
@@ -98,7 +98,7 @@ fn stamped(entry: &Entry, domain: &str) -> Option<Stanza<'static>> {
     let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
     let Some(Event::Stanza(stanza)) = step.event else { return None };
     let mut stanza = stanza.into_owned();
-    let delay = Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &Clock::stamp(entry.time));
+    let delay = Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX)).to_string());
     let mut payload = stanza.payload.as_str().to_owned();
     delay.write(&mut payload, CLIENT_NS);
     stanza.payload = Payload::canonical(payload);

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Stanza;
 
@@ -23,8 +24,8 @@ pub trait Outbound: Send + Sync {
     /// The available resources of a local account.
     fn resources(&self, account: &BareJid) -> Vec<Jid>;
 
-    /// The sessions that have sent nothing since `before`, in milliseconds since 1970.
-    fn silent_since(&self, before: u64) -> Vec<Jid>;
+    /// The sessions that have sent nothing since `before`.
+    fn silent_since(&self, before: Timestamp) -> Vec<Jid>;
 
     /// Ends a session whose client does not answer (`connection-timeout`, RFC 6120 §4.9.3.4).
     fn end(&self, session: &Jid);

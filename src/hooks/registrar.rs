@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::storage::Storage;
 use crate::xml::Element;
@@ -40,13 +39,20 @@ impl fmt::Display for InstallError {
 
 impl std::error::Error for InstallError {}
 
+/// What the operator has set for extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Messages that wait for one account at most.
+    pub offline_messages: usize,
+}
+
 /// What an extension is given when it is installed.
 pub struct Registrar<'a> {
     hooks: &'a mut Hooks,
     installed: &'a [Extension],
     pub outbound: &'a Arc<dyn Outbound>,
     pub storage: &'a Storage,
-    pub clock: &'a Clock,
+    pub settings: &'a Settings,
     clash: Option<&'static str>,
 }
 
@@ -59,11 +65,11 @@ impl Hooks {
         extensions: &[Extension],
         outbound: &Arc<dyn Outbound>,
         storage: &Storage,
-        clock: &Clock,
+        settings: &Settings,
     ) -> Result<Self, InstallError> {
         let mut hooks = Self::default();
         for extension in extensions {
-            let mut at = Registrar { hooks: &mut hooks, installed: extensions, outbound, storage, clock, clash: None };
+            let mut at = Registrar { hooks: &mut hooks, installed: extensions, outbound, storage, settings, clash: None };
             (extension.install)(&mut at);
             if let Some(namespace) = at.clash {
                 return Err(InstallError { extension: extension.name, namespace });
@@ -113,6 +119,16 @@ impl Registrar<'_> {
         F: Future<Output = Answer> + Send + 'static,
     {
         self.iq((entity, Verb::Get, R::NAME, R::NS), erase(Arc::clone(it), handle));
+    }
+
+    /// Handles `set` requests whose payload is `R`.
+    pub fn iq_set<R, T, F>(&mut self, entity: Entity, it: &Arc<T>, handle: fn(Arc<T>, Call<R>) -> F)
+    where
+        R: Request,
+        T: Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.iq((entity, Verb::Set, R::NAME, R::NS), erase(Arc::clone(it), handle));
     }
 
     fn iq(&mut self, key: (Entity, Verb, &'static str, &'static str), handler: Handler) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::stanza::{Stanza, StanzaError};
 use crate::storage::Writes;
@@ -20,8 +21,7 @@ pub struct Passing<'a, 's> {
     pub stanza: &'a Stanza<'s>,
     pub shelf: &'a mut Shelf,
     pub writes: &'a mut Writes,
-    /// Milliseconds since 1970.
-    pub now: u64,
+    pub now: Timestamp,
 }
 
 /// What a stage of the kind `Undelivered` decides.

@@ -98,8 +98,8 @@ impl Accounts {
     }
 
     async fn undelivered(&self, jid: &BareJid) -> Result<std::collections::BTreeSet<u64>, Error> {
-        let positions = self.storage.undelivered(jid).await?;
-        Ok(positions.into_iter().map(crate::storage::Position::number).collect())
+        let page = self.storage.undelivered(jid, None, usize::MAX).await?;
+        Ok(page.entries.iter().map(|stored| stored.position.number()).collect())
     }
 
     /// Lets the longest unused entries go once there are too many; one that is in use, by a session

@@ -143,7 +143,7 @@ impl Router {
     /// Notes that a session sent something: without stream management that is the sign that it got
     /// what was written to it before.
     pub(super) fn received(&self, binding: &Binding, batch: &mut Batch) {
-        binding.ring.heard(self.clock.now_ms());
+        binding.ring.heard(self.clock.now());
         if binding.ring.has_marks() {
             self.confirm(binding, batch);
         }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::hooks::{Outbound, Reply};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Stanza;
@@ -42,7 +43,7 @@ impl Outbound for Router {
         state.resources.iter().filter(|it| it.available.is_some()).map(|it| it.jid.clone()).collect()
     }
 
-    fn silent_since(&self, before: u64) -> Vec<Jid> {
+    fn silent_since(&self, before: Timestamp) -> Vec<Jid> {
         self.accounts
             .all()
             .iter()

@@ -2,10 +2,11 @@
 //! own task moves them to the socket.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::clock::Timestamp;
 use crate::stream::StreamError;
 
 /// What a session's task finds in its ring.
@@ -49,7 +50,7 @@ pub struct Ring {
     /// Bytes that may wait before the reader counts as too slow.
     limit: usize,
     /// When the session last sent anything, in milliseconds since 1970.
-    heard: AtomicU64,
+    heard: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +72,7 @@ struct State {
 impl Ring {
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), limit, heard: AtomicU64::new(0) }
+        Self { state: Mutex::default(), limit, heard: AtomicI64::new(0) }
     }
 
     /// Lets `write` append one whole stanza.
@@ -155,14 +156,14 @@ impl Ring {
     }
 
     /// Notes that the session sent something at `now`.
-    pub fn heard(&self, now: u64) {
-        self.heard.store(now, Ordering::Relaxed);
+    pub fn heard(&self, now: Timestamp) {
+        self.heard.store(now.unix_ms(), Ordering::Relaxed);
     }
 
     /// When the session last sent something.
     #[must_use]
-    pub fn last_heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    pub fn last_heard(&self) -> Timestamp {
+        Timestamp::from_unix_ms(self.heard.load(Ordering::Relaxed))
     }
 
     /// Whether any mark waits to come out of [`Ring::delivered`].

@@ -231,7 +231,7 @@ impl Router {
             stanza,
             shelf: &mut state.shelf,
             writes: &mut batch.writes,
-            now: self.clock.now_ms(),
+            now: self.clock.now(),
         };
         let verdict = self.hooks().map_or(Verdict::Pass, |hooks| hooks.undelivered(&mut passing));
         match verdict {

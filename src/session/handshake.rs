@@ -1,0 +1,275 @@
+//! From the first byte of a connection to a bound resource (RFC 6120 §4 to §7): the machines of
+//! `negotiation` decide, this module moves values.
+
+use std::sync::Arc;
+
+use crate::accounts::credentials::Decoy;
+use crate::accounts::sasl::channel_binding::Bindings;
+use crate::accounts::sasl::scram::Nonce;
+use crate::accounts::{directory, random};
+use crate::jid::BareJid;
+use crate::negotiation::bind::{self, BindEffect};
+use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, proceed};
+use crate::negotiation::login::{Effect, Found, Login, Standing};
+use crate::net::Transport;
+use crate::net::tls::{Incoming, ServerTls};
+use crate::routing::{Batch, Binding, Router};
+use crate::stanza::{CLIENT_NS, Stanza};
+use crate::storage::Storage;
+use crate::stream::{
+    ContentNamespace, Event, Framing, Header, HeaderFields, Limits, Reader, StreamCondition, StreamError, write_header,
+};
+use crate::telemetry::authentication_failure;
+use crate::xml::Element;
+
+use super::bound::Bound;
+use super::wire::{End, Wire};
+
+/// What every client session needs.
+pub struct Context {
+    pub router: Arc<Router>,
+    pub storage: Storage,
+    pub tls: Arc<ServerTls>,
+    /// Answers for accounts that do not exist.
+    pub decoy: Decoy,
+    /// What a client may send once it has authenticated.
+    pub limits: Limits,
+}
+
+/// How TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// After `<starttls/>` (RFC 6120 §5).
+    StartTls,
+    /// From the first byte (XEP-0368).
+    Direct,
+}
+
+/// Octets of randomness in a stream id, which must not be guessed (RFC 6120 §4.7.3).
+const STREAM_ID_OCTETS: usize = 16;
+
+/// Leads a connection to a bound session; `None` if it ended before.
+pub async fn open(context: &Context, transport: Transport, security: Security) -> Option<Bound> {
+    // The state of the handshake is large and short-lived: it is freed before the session begins.
+    Box::pin(async move {
+        let transport = match security {
+            Security::StartTls => transport,
+            Security::Direct => {
+                let acceptor = context.tls.acceptor(Incoming::ClientDirect, None);
+                acceptor.accept(transport).await.ok()?
+            }
+        };
+        let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::UNAUTHENTICATED);
+        let mut wire = Wire { transport, reader, input: Vec::new(), opened: false };
+        match negotiate(context, &mut wire, security).await {
+            Ok(binding) => Some(Bound::new(wire, binding)),
+            Err(end) => {
+                if let End::Error(error) = &end
+                    && !wire.opened
+                {
+                    // RFC 6120 §4.9.1.2: an error before our header follows a header of ours.
+                    tracing::debug!(%error, "a stream was refused at its header");
+                    send_header(&mut wire, None).await.ok()?;
+                }
+                wire.finish(end).await;
+                None
+            }
+        }
+    })
+    .await
+}
+
+async fn negotiate(context: &Context, wire: &mut Wire, security: Security) -> Result<Binding, End> {
+    let mut domain = start_stream(context, wire, None).await?;
+    if security == Security::StartTls {
+        start_tls(context, wire, &domain).await?;
+        domain = start_stream(context, wire, Some(&domain)).await?;
+    }
+    let user = log_in(context, wire, &domain).await?;
+    wire.reader.set_limits(context.limits);
+    wire.reader.restart();
+    wire.opened = false;
+    start_stream_as(context, wire, &domain, &user).await?;
+    bind(context, wire, user).await
+}
+
+/// Reads the client's header and answers it; the domain must be the one of the stream before.
+async fn start_stream(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<BareJid, End> {
+    Ok(read_header(context, wire, before).await?.1)
+}
+
+async fn start_stream_as(context: &Context, wire: &mut Wire, domain: &BareJid, user: &BareJid) -> Result<(), End> {
+    let (header, _) = read_header(context, wire, Some(domain)).await?;
+    // RFC 6120 §4.7.1: a client that says who it is must be who has authenticated.
+    match header.from.map(|from| from.parse::<crate::jid::Jid>()) {
+        Some(Ok(from)) if from.bare_str() != user.as_str() => Err(StreamError::from(StreamCondition::InvalidFrom).into()),
+        Some(Err(_)) => Err(StreamError::from(StreamCondition::InvalidFrom).into()),
+        _ => Ok(()),
+    }
+}
+
+async fn read_header(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<(Header, BareJid), End> {
+    let header = match wire.event().await? {
+        Event::Open(header) => header,
+        _ => return Err(StreamError::from(StreamCondition::BadFormat).into()),
+    };
+    let domain = header.to.as_deref().and_then(|to| BareJid::of_domain(to).ok());
+    let domain = domain.filter(|domain| context.router.is_local(domain.as_str()));
+    let Some(domain) = domain else {
+        return Err(StreamError::from(StreamCondition::HostUnknown).into());
+    };
+    send_header(wire, Some(domain.as_str())).await?;
+    if !header.version.is_some_and(|(major, _)| major >= 1) {
+        return Err(StreamError::from(StreamCondition::UnsupportedVersion).into());
+    }
+    if before.is_some_and(|before| *before != domain) {
+        let text = "the domain of a stream does not change";
+        return Err(StreamError::new(StreamCondition::PolicyViolation, text).into());
+    }
+    Ok((header, domain))
+}
+
+async fn send_header(wire: &mut Wire, from: Option<&str>) -> Result<(), End> {
+    let id = random::token(STREAM_ID_OCTETS);
+    let mut out = String::new();
+    let fields = HeaderFields { to: None, from, id: Some(&id), version: Some((1, 0)), lang: Some("en") };
+    write_header(&mut out, ContentNamespace::Client, &fields);
+    wire.opened = true;
+    wire.send(&out).await
+}
+
+/// RFC 6120 §5.4: nothing but TLS is on offer here.
+async fn start_tls(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<(), End> {
+    let mut login = Login::new(domain.clone(), Offer::STARTTLS, context.decoy.clone());
+    wire.send(&login.features().to_xml()).await?;
+    loop {
+        let element = nonza(wire).await?;
+        if element.is("starttls", TLS_NS) {
+            break;
+        }
+        // Whatever else it is, the login machine has the error for it.
+        for effect in login.nonza(&element) {
+            match effect {
+                Effect::Send(element) => wire.send(&element.to_xml(CLIENT_NS)).await?,
+                Effect::Close(error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+    nothing_may_follow(wire)?;
+    wire.send(&proceed().to_xml(CLIENT_NS)).await?;
+    let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
+    let transport = wire.transport.take();
+    wire.transport = acceptor.accept(transport).await?;
+    wire.reader.restart();
+    wire.opened = false;
+    Ok(())
+}
+
+/// RFC 6120 §5.3.3, §6.4.6: what comes before the answer was seen was sent by somebody else, or by
+/// somebody who does not wait.
+fn nothing_may_follow(wire: &Wire) -> Result<(), End> {
+    if wire.input.is_empty() {
+        return Ok(());
+    }
+    Err(StreamError::new(StreamCondition::PolicyViolation, "wait for the answer before you go on").into())
+}
+
+/// The next first-level element, which must be no stanza: nobody has authenticated yet.
+async fn nonza(wire: &mut Wire) -> Result<Element, End> {
+    match wire.event().await? {
+        Event::Nonza(element) => Ok(element),
+        Event::Stanza(_) | Event::Rejected(_) => Err(StreamError::from(StreamCondition::NotAuthorized).into()),
+        Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
+        Event::Close => Err(End::Closed),
+    }
+}
+
+async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<BareJid, End> {
+    let end_point = wire.transport.end_point().map(<[u8]>::to_vec);
+    let bindings = Bindings { exporter: wire.transport.exporter(), end_point };
+    let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
+    let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
+    wire.send(&login.features().to_xml()).await?;
+    loop {
+        let element = nonza(wire).await?;
+        let mechanism = element.attribute("mechanism").unwrap_or("-").to_owned();
+        let mut effects = std::collections::VecDeque::from(login.nonza(&element));
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Send(element) => wire.send(&element.to_xml(CLIENT_NS)).await?,
+                Effect::LookUp(account) => {
+                    let found = look_up(context, &account).await;
+                    let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
+                    effects.extend(login.looked_up(found, &nonce));
+                }
+                Effect::Verify(verification) => {
+                    // Milliseconds of hashing: not on a thread that serves others.
+                    let verdict = tokio::task::spawn_blocking(move || verification.run()).await;
+                    effects.extend(login.verified(verdict.map_err(|_| internal())?));
+                }
+                Effect::Success { user } => {
+                    nothing_may_follow(wire)?;
+                    return Ok(user);
+                }
+                Effect::Failure { condition, .. } => {
+                    authentication_failure(wire.transport.peer(), &mechanism, condition.as_str());
+                }
+                Effect::Close(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+async fn look_up(context: &Context, account: &BareJid) -> Found {
+    match directory::credentials(&context.storage, account).await {
+        Ok(Some(credentials)) => Found::Account(credentials, Standing::Active),
+        Ok(None) => Found::Unknown,
+        Err(error) => {
+            tracing::error!(%error, "credentials could not be read");
+            Found::Unavailable
+        }
+    }
+}
+
+async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Binding, End> {
+    wire.send(&Features::authenticated().to_xml()).await?;
+    let mut machine = bind::Binding::new(user);
+    loop {
+        let stanza = match wire.event().await? {
+            Event::Stanza(stanza) => stanza,
+            Event::Rejected(rejected) => rejected.stanza,
+            Event::Nonza(_) => return Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into()),
+            Event::Open(_) => return Err(StreamError::from(StreamCondition::BadFormat).into()),
+            Event::Close => return Err(End::Closed),
+        };
+        let fresh = random::octets().map_err(|_| internal())?;
+        let mut effect = machine.stanza(&stanza, fresh);
+        if let BindEffect::Bind(resource) = &effect {
+            let mut batch = context.router.batch();
+            match context.router.bind(machine.user(), resource, &mut batch).await {
+                Ok(binding) => return Ok(answer(wire, &stanza, binding, batch).await),
+                Err(refused) => effect = machine.refuse(&stanza, &refused.0),
+            }
+        }
+        match effect {
+            BindEffect::Refuse(answer) => wire.send(&answer.to_xml()).await?,
+            BindEffect::Close(error) => return Err(error.into()),
+            BindEffect::Bind(_) => {}
+        }
+    }
+}
+
+async fn answer(wire: &mut Wire, request: &Stanza<'_>, binding: Binding, batch: Batch) -> Binding {
+    batch.finish();
+    let mut answer = request.result().payload(bind::result(&binding.jid));
+    answer.from = None;
+    answer.to = None;
+    // If this fails, the session that begins finds its transport gone and gives the resource back.
+    let _ = wire.send(&answer.to_xml()).await;
+    binding
+}
+
+fn internal() -> End {
+    StreamError::from(StreamCondition::InternalServerError).into()
+}
