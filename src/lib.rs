@@ -16,6 +16,7 @@ pub mod hooks;
 // -- floor 3: people
 pub mod accounts;
 // -- floor 2: two libraries, blind to each other
+pub mod storage;
 pub mod stream;
 // -- floor 1: vocabulary
 pub mod stanza;
@@ -23,5 +24,6 @@ pub mod stanza;
 pub mod clock;
 pub mod config;
 pub mod jid;
+pub mod net;
 pub mod telemetry;
 pub mod xml;

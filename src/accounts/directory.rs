@@ -51,7 +51,7 @@ impl From<Error> for DirectoryError {
 
 impl From<Lost> for DirectoryError {
     fn from(lost: Lost) -> Self {
-        Self::Storage(lost.into())
+        Self::Storage(Error::Engine(lost.to_string()))
     }
 }
 

@@ -51,7 +51,7 @@ impl Offline {
         }
         let peer = passing.stanza.from.as_ref().map(ToString::to_string).unwrap_or_default();
         let entry = Entry {
-            direction: Direction::Incoming,
+            direction: Direction::Received,
             peer,
             time: passing.now.unix_ms().try_into().unwrap_or_default(),
             marks: Marks::UNDELIVERED,
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn the_stamp_follows_what_the_sender_wrote() {
         let entry = Entry {
-            direction: Direction::Incoming,
+            direction: Direction::Received,
             peer: "romeo@montague.example/orchard".into(),
             time: 0,
             marks: Marks::UNDELIVERED,

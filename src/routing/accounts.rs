@@ -66,7 +66,8 @@ impl Accounts {
     /// entry.
     pub(super) async fn load(&self, jid: &BareJid) -> Result<Option<Arc<Account>>, Error> {
         // An entry may have left memory with its last writes still queued.
-        self.storage.durable(self.storage.latest()).await.map_err(Error::from)?;
+        let durable = self.storage.durable(self.storage.latest()).await;
+        durable.map_err(|lost| Error::Engine(lost.to_string()))?;
         if !directory::exists(&self.storage, jid).await? {
             return Ok(None);
         }

@@ -87,8 +87,7 @@ async fn negotiate(context: &Context, wire: &mut Wire, security: Security) -> Re
     }
     let user = log_in(context, wire, &domain).await?;
     wire.reader.set_limits(context.limits);
-    wire.reader.restart();
-    wire.opened = false;
+    wire.restart();
     start_stream_as(context, wire, &domain, &user).await?;
     bind(context, wire, user).await
 }
@@ -159,11 +158,7 @@ async fn start_tls(context: &Context, wire: &mut Wire, domain: &BareJid) -> Resu
     nothing_may_follow(wire)?;
     wire.send(&proceed().to_xml(CLIENT_NS)).await?;
     let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
-    let transport = wire.transport.take();
-    wire.transport = acceptor.accept(transport).await?;
-    wire.reader.restart();
-    wire.opened = false;
-    Ok(())
+    wire.secure(acceptor).await
 }
 
 /// RFC 6120 §5.3.3, §6.4.6: what comes before the answer was seen was sent by somebody else, or by
@@ -186,7 +181,7 @@ async fn nonza(wire: &mut Wire) -> Result<Element, End> {
 }
 
 async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<BareJid, End> {
-    let end_point = wire.transport.end_point().map(<[u8]>::to_vec);
+    let end_point = wire.transport.server_end_point().map(<[u8]>::to_vec);
     let bindings = Bindings { exporter: wire.transport.exporter(), end_point };
     let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());

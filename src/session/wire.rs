@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::net::transport::Transport;
+use crate::net::Transport;
+use crate::net::tls::Acceptor;
 use crate::stream::{CLOSE, Event, Reader, StreamError};
 
 /// One side of a stream: what has come in and is not yet read, and the gate.
@@ -53,6 +54,21 @@ impl Wire {
 
     pub(super) async fn send(&mut self, text: &str) -> Result<(), End> {
         Ok(self.transport.write_all(text.as_bytes()).await?)
+    }
+
+    /// Negotiates TLS; nothing that came before it is used after it.
+    pub(super) async fn secure(&mut self, acceptor: Acceptor) -> Result<(), End> {
+        // If the handshake fails there is nobody to talk to any more: an empty transport says so.
+        let plain = std::mem::replace(&mut self.transport, Transport::plain(tokio::io::empty(), None));
+        self.transport = acceptor.accept(plain).await?;
+        self.restart();
+        Ok(())
+    }
+
+    /// A new stream begins on the same transport (RFC 6120 §4.3.3).
+    pub(super) fn restart(&mut self) {
+        self.reader.restart();
+        self.opened = false;
     }
 
     /// Ends the stream from our side, with an error if there is one (RFC 6120 §4.4, §4.9.1).

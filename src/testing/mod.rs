@@ -1,0 +1,16 @@
+//! A whole federation in memory: servers, named clients, wire transcripts, simulated time.
+//!
+//! Built for tests only. Everything but the sockets is what runs in production: TLS, SASL, streams,
+//! routing, federation, storage (in memory).
+
+mod client;
+mod network;
+mod pattern;
+mod transcript;
+mod world;
+
+pub use client::Client;
+pub use network::Net;
+pub use pattern::mismatch;
+pub use transcript::run;
+pub use world::{Options, World};
