@@ -4,6 +4,7 @@
 //! `docs/architecture.md` holds the floor table and what each module must never know.
 
 // -- floor 2: two libraries, blind to each other
+pub mod storage;
 pub mod stream;
 // -- floor 1: vocabulary
 pub mod stanza;
