@@ -1,0 +1,474 @@
+//! What every backend must do. A new backend adds one line at the foot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Cell, CreateError, Direction, Entry, Error, Map, Marks, Options, Position, Receipt, Storage, Stored, Writes,
+};
+use crate::jid::BareJid;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Item {
+    name: Option<String>,
+    groups: Vec<String>,
+}
+
+const TITLE: Cell<String> = Cell::new("title");
+const COUNT: Cell<u64> = Cell::new("count");
+const ROSTER: Map<Item> = Map::new("roster");
+const NOTES: Map<String> = Map::new("notes");
+
+fn jid(text: &str) -> BareJid {
+    BareJid::parse(text).unwrap()
+}
+
+fn item(name: &str) -> Item {
+    Item { name: Some(name.to_owned()), groups: vec!["Capulet".to_owned()] }
+}
+
+fn entry(body: &str, marks: Marks) -> Entry {
+    Entry {
+        direction: Direction::Received,
+        peer: "juliet@capulet.lit/balcony".to_owned(),
+        time: 1_700_000_000_123,
+        marks,
+        payload: format!("<message><body>{body}</body></message>"),
+    }
+}
+
+/// Applies changes and waits for them.
+async fn apply(storage: &Storage, change: impl FnOnce(&mut Writes)) -> Receipt {
+    let mut writes = Writes::new();
+    change(&mut writes);
+    let receipt = storage.submit(writes);
+    storage.durable(receipt).await.unwrap();
+    receipt
+}
+
+async fn create(storage: &Storage, owner: &BareJid) {
+    storage.create(owner, Writes::new()).await.unwrap();
+}
+
+async fn append(storage: &Storage, owner: &BareJid, entry: Entry) -> Position {
+    let slot = storage.slot();
+    let position = slot.position();
+    apply(storage, |writes| assert_eq!(writes.append(owner, slot, entry), position)).await;
+    position
+}
+
+async fn undelivered(storage: &Storage, owner: &BareJid) -> Vec<Stored> {
+    let page = storage.undelivered(owner, None, 1000).await.unwrap();
+    assert_eq!((page.damaged, page.more), (vec![], None));
+    let (owner, count) = (owner.clone(), page.entries.len() as u64);
+    assert_eq!(storage.read(move |view| view.undelivered_count(&owner)).await.unwrap(), count);
+    page.entries
+}
+
+async fn everything(storage: &Storage, owner: &BareJid) -> Vec<Stored> {
+    storage.page(owner, None, 1000).await.unwrap().entries
+}
+
+async fn a_cell_keeps_its_latest_value(storage: Storage) {
+    let romeo = jid("romeo@verona.lit");
+    create(&storage, &romeo).await;
+    assert_eq!(TITLE.get(&storage, &romeo).await.unwrap(), None);
+    apply(&storage, |writes| {
+        TITLE.put(writes, &romeo, &"Montague".to_owned()).unwrap();
+        COUNT.put(writes, &romeo, &7).unwrap();
+        TITLE.put(writes, &romeo, &"лев \u{1f981} \"'&<".to_owned()).unwrap();
+    })
+    .await;
+    assert_eq!(TITLE.get(&storage, &romeo).await.unwrap().as_deref(), Some("лев \u{1f981} \"'&<"));
+    apply(&storage, |writes| TITLE.delete(writes, &romeo)).await;
+    assert_eq!(TITLE.get(&storage, &romeo).await.unwrap(), None);
+    assert_eq!(COUNT.get(&storage, &romeo).await.unwrap(), Some(7));
+}
+
+async fn a_map_keeps_values_by_key(storage: Storage) {
+    let (romeo, other) = (jid("romeo@verona.lit"), jid("romeo@mantua.lit"));
+    create(&storage, &romeo).await;
+    create(&storage, &other).await;
+    apply(&storage, |writes| {
+        ROSTER.put(writes, &romeo, "nurse@capulet.lit", &item("Nurse")).unwrap();
+        ROSTER.put(writes, &romeo, "juliet@capulet.lit", &item("Juliet")).unwrap();
+        ROSTER.put(writes, &romeo, "juliet@capulet.lit", &item("Sun")).unwrap();
+        ROSTER.put(writes, &other, "paris@verona.lit", &item("Paris")).unwrap();
+        NOTES.put(writes, &romeo, "a", &"b".to_owned()).unwrap();
+    })
+    .await;
+    let all = ROSTER.all(&storage, &romeo).await.unwrap();
+    assert_eq!(all, [("juliet@capulet.lit".into(), item("Sun")), ("nurse@capulet.lit".into(), item("Nurse"))]);
+    assert_eq!(ROSTER.get(&storage, &romeo, "nurse@capulet.lit").await.unwrap(), Some(item("Nurse")));
+    apply(&storage, |writes| ROSTER.delete(writes, &romeo, "nurse@capulet.lit")).await;
+    assert_eq!(ROSTER.get(&storage, &romeo, "nurse@capulet.lit").await.unwrap(), None);
+    apply(&storage, |writes| ROSTER.clear(writes, &romeo)).await;
+    assert_eq!(ROSTER.all(&storage, &romeo).await.unwrap(), []);
+    assert_eq!(NOTES.all(&storage, &romeo).await.unwrap().len(), 1);
+    assert_eq!(ROSTER.all(&storage, &other).await.unwrap().len(), 1);
+}
+
+async fn a_value_of_another_type_is_an_error(storage: Storage) {
+    const OTHER: Cell<u64> = Cell::new("title");
+    let verona = jid("verona.lit");
+    apply(&storage, |writes| TITLE.put(writes, &verona, &"Verona".to_owned()).unwrap()).await;
+    let error = OTHER.get(&storage, &verona).await.unwrap_err();
+    assert!(matches!(&error, Error::Value { name, .. } if name == "title"), "{error}");
+}
+
+async fn a_domain_exists_always_and_is_no_account(storage: Storage) {
+    let verona = jid("verona.lit");
+    apply(&storage, |writes| COUNT.put(writes, &verona, &1).unwrap()).await;
+    assert_eq!(COUNT.get(&storage, &verona).await.unwrap(), Some(1));
+    assert_eq!(storage.owners("verona.lit").await.unwrap(), []);
+}
+
+async fn an_owner_is_created_once(storage: Storage) {
+    let romeo = jid("romeo@verona.lit");
+    assert!(!storage.exists(&romeo).await.unwrap());
+    let with = |title: &str| {
+        let mut writes = Writes::new();
+        TITLE.put(&mut writes, &romeo, &title.to_owned()).unwrap();
+        writes
+    };
+    // Both are under way before either is answered.
+    let (first, second) = (storage.create(&romeo, with("first")), storage.create(&romeo, with("second")));
+    let (first, second) = (first.await, second.await);
+    assert!(first.is_ok(), "{first:?}");
+    assert_eq!(second, Err(CreateError::Exists));
+    assert!(storage.exists(&romeo).await.unwrap());
+    assert_eq!(TITLE.get(&storage, &romeo).await.unwrap().as_deref(), Some("first"));
+    for name in ["tybalt@capulet.lit", "benvolio@verona.lit"] {
+        create(&storage, &jid(name)).await;
+    }
+    assert_eq!(storage.owners("verona.lit").await.unwrap(), [jid("benvolio@verona.lit"), romeo]);
+    assert_eq!(storage.owners("mantua.lit").await.unwrap(), []);
+}
+
+async fn writes_to_an_account_that_does_not_exist_are_dropped(storage: Storage) {
+    let ghost = jid("ghost@verona.lit");
+    let slot = storage.slot();
+    apply(&storage, |writes| {
+        TITLE.put(writes, &ghost, &"boo".to_owned()).unwrap();
+        ROSTER.put(writes, &ghost, "a@b", &item("x")).unwrap();
+        writes.append(&ghost, slot, entry("boo", Marks::UNDELIVERED));
+    })
+    .await;
+    assert!(!storage.exists(&ghost).await.unwrap());
+    create(&storage, &ghost).await;
+    assert_eq!(TITLE.get(&storage, &ghost).await.unwrap(), None);
+    assert_eq!(everything(&storage, &ghost).await, []);
+}
+
+async fn a_deleted_owner_leaves_nothing(storage: Storage) {
+    let (romeo, benvolio) = (jid("romeo@verona.lit"), jid("benvolio@verona.lit"));
+    for owner in [&romeo, &benvolio] {
+        create(&storage, owner).await;
+        apply(&storage, |writes| {
+            TITLE.put(writes, owner, &"x".to_owned()).unwrap();
+            ROSTER.put(writes, owner, "a@b", &item("x")).unwrap();
+        })
+        .await;
+        append(&storage, owner, entry("1", Marks::UNDELIVERED)).await;
+        append(&storage, owner, entry("2", Marks::ARCHIVED)).await;
+    }
+    let slot = storage.slot();
+    apply(&storage, |writes| {
+        writes.delete_owner(&romeo);
+        writes.append(&romeo, slot, entry("too late", Marks::UNDELIVERED));
+    })
+    .await;
+    assert!(!storage.exists(&romeo).await.unwrap());
+    create(&storage, &romeo).await;
+    assert_eq!(TITLE.get(&storage, &romeo).await.unwrap(), None);
+    assert_eq!(ROSTER.all(&storage, &romeo).await.unwrap(), []);
+    assert_eq!(everything(&storage, &romeo).await, []);
+    assert_eq!(undelivered(&storage, &romeo).await, []);
+    assert_eq!(everything(&storage, &benvolio).await.len(), 2);
+    assert_eq!(undelivered(&storage, &benvolio).await.len(), 1);
+}
+
+async fn the_log_keeps_entries_whole_and_in_order(storage: Storage) {
+    let (romeo, benvolio) = (jid("romeo@verona.lit"), jid("benvolio@verona.lit"));
+    create(&storage, &romeo).await;
+    create(&storage, &benvolio).await;
+    let mut expected = Vec::new();
+    for number in 0..10 {
+        let direction = if number % 2 == 0 { Direction::Received } else { Direction::Sent };
+        let entry = Entry { direction, time: number, ..entry(&format!("{number} é"), Marks::ARCHIVED) };
+        let position = append(&storage, &romeo, entry.clone()).await;
+        append(&storage, &benvolio, self::entry("other", Marks::ARCHIVED)).await;
+        expected.push(Stored { position, entry });
+    }
+    assert!(expected.is_sorted_by(|a, b| a.position < b.position));
+    assert_eq!(everything(&storage, &romeo).await, expected);
+    let mut pages = Vec::new();
+    let mut after = None;
+    loop {
+        let page = storage.page(&romeo, after, 3).await.unwrap();
+        pages.extend(page.entries);
+        let Some(more) = page.more else { break };
+        after = Some(more);
+    }
+    assert_eq!(pages, expected);
+}
+
+async fn a_page_is_bounded_in_bytes(storage: Storage) {
+    let romeo = jid("romeo@verona.lit");
+    create(&storage, &romeo).await;
+    for _ in 0..4 {
+        append(&storage, &romeo, entry(&"x".repeat(600_000), Marks::UNDELIVERED)).await;
+    }
+    let page = storage.undelivered(&romeo, None, 1000).await.unwrap();
+    assert_eq!(page.entries.len(), 2);
+    let rest = storage.undelivered(&romeo, page.more, 1000).await.unwrap();
+    assert_eq!(rest.entries.len(), 2);
+    let end = storage.undelivered(&romeo, rest.more, 1000).await.unwrap();
+    assert_eq!((end.entries.len(), end.more), (0, None));
+}
+
+async fn marks_decide_how_long_an_entry_stays(storage: Storage) {
+    let romeo = jid("romeo@verona.lit");
+    create(&storage, &romeo).await;
+    append(&storage, &romeo, entry("unmarked", Marks::NONE)).await;
+    let offline = append(&storage, &romeo, entry("offline", Marks::UNDELIVERED)).await;
+    let both = append(&storage, &romeo, entry("both", Marks::UNDELIVERED | Marks::ARCHIVED)).await;
+    let archived = append(&storage, &romeo, entry("archived", Marks::ARCHIVED)).await;
+    let positions = |entries: Vec<Stored>| entries.into_iter().map(|stored| stored.position).collect::<Vec<_>>();
+    assert_eq!(positions(everything(&storage, &romeo).await), [offline, both, archived]);
+    assert_eq!(positions(undelivered(&storage, &romeo).await), [offline, both]);
+
+    apply(&storage, |writes| {
+        for position in [offline, both] {
+            writes.unmark(&romeo, position, Marks::UNDELIVERED);
+        }
+        writes.mark(&romeo, archived, Marks::UNDELIVERED);
+    })
+    .await;
+    assert_eq!(positions(everything(&storage, &romeo).await), [both, archived]);
+    let left = undelivered(&storage, &romeo).await;
+    assert_eq!(left, [Stored { position: archived, entry: entry("archived", Marks::ARCHIVED | Marks::UNDELIVERED) }]);
+
+    apply(&storage, |writes| writes.unmark(&romeo, archived, Marks::ARCHIVED)).await;
+    assert_eq!(positions(undelivered(&storage, &romeo).await), [archived]);
+    apply(&storage, |writes| {
+        writes.unmark(&romeo, archived, Marks::UNDELIVERED | Marks::ARCHIVED);
+        writes.remove(&romeo, both);
+        // What is gone stays gone.
+        writes.mark(&romeo, offline, Marks::UNDELIVERED);
+    })
+    .await;
+    assert_eq!(everything(&storage, &romeo).await, []);
+    assert_eq!(undelivered(&storage, &romeo).await, []);
+}
+
+async fn an_owner_cannot_touch_the_entries_of_another(storage: Storage) {
+    let (romeo, tybalt) = (jid("romeo@verona.lit"), jid("tybalt@capulet.lit"));
+    create(&storage, &romeo).await;
+    create(&storage, &tybalt).await;
+    let position = append(&storage, &romeo, entry("love", Marks::UNDELIVERED)).await;
+    apply(&storage, |writes| {
+        writes.unmark(&tybalt, position, Marks::UNDELIVERED);
+        writes.mark(&tybalt, position, Marks::ARCHIVED | Marks::UNDELIVERED);
+        writes.remove(&tybalt, position);
+    })
+    .await;
+    assert_eq!(undelivered(&storage, &romeo).await.len(), 1);
+    assert_eq!(undelivered(&storage, &tybalt).await, []);
+    assert_eq!(everything(&storage, &tybalt).await, []);
+}
+
+async fn receipts_grow_and_the_latest_covers_all(storage: Storage) {
+    let verona = jid("verona.lit");
+    assert_eq!(storage.submit(Writes::new()), Receipt::NONE);
+    storage.durable(Receipt::NONE).await.unwrap();
+    let mut last = Receipt::NONE;
+    for number in 0..2000 {
+        let mut writes = Writes::new();
+        COUNT.put(&mut writes, &verona, &number).unwrap();
+        let receipt = storage.submit(writes);
+        assert!(receipt > last);
+        assert_eq!(last.max(receipt), receipt);
+        last = receipt;
+    }
+    assert_eq!(storage.latest(), last);
+    storage.durable(last).await.unwrap();
+    assert!(storage.is_durable(last));
+    assert_eq!(COUNT.get(&storage, &verona).await.unwrap(), Some(1999));
+}
+
+async fn nothing_is_acknowledged_after_close(storage: Storage) {
+    let verona = jid("verona.lit");
+    let mut writes = Writes::new();
+    COUNT.put(&mut writes, &verona, &1).unwrap();
+    let before = storage.submit(writes);
+    storage.close().await.unwrap();
+    storage.durable(before).await.unwrap();
+    let mut writes = Writes::new();
+    COUNT.put(&mut writes, &verona, &2).unwrap();
+    let after = storage.submit(writes);
+    assert!(storage.durable(after).await.is_err());
+    assert!(matches!(storage.create(&jid("a@verona.lit"), Writes::new()).await, Err(CreateError::Lost(_))));
+    storage.pressure().await;
+    storage.close().await.unwrap();
+}
+
+/// Random changes, compared with a model after each group.
+async fn it_behaves_like_a_map_in_memory(storage: Storage) {
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |bound: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % bound
+    };
+    let owners: Vec<_> = (0..4).map(|number| jid(&format!("user{number}@verona.lit"))).collect();
+    let mut notes: BTreeMap<(usize, String), String> = BTreeMap::new();
+    let mut log: BTreeMap<(usize, Position), Entry> = BTreeMap::new();
+    let mut positions = Vec::new();
+    for owner in &owners {
+        create(&storage, owner).await;
+    }
+    for round in 0..60 {
+        let mut writes = Writes::new();
+        for _ in 0..below(20) {
+            let who = below(4) as usize;
+            let (owner, key) = (&owners[who], format!("key{}", below(5)));
+            let marks = [Marks::ARCHIVED, Marks::UNDELIVERED, Marks::ARCHIVED | Marks::UNDELIVERED][below(3) as usize];
+            let position = positions.get(below(positions.len() as u64 + 1) as usize).copied();
+            match (below(8), position) {
+                (0 | 1, _) => {
+                    NOTES.put(&mut writes, owner, &key, &round.to_string()).unwrap();
+                    notes.insert((who, key), round.to_string());
+                }
+                (2, _) => {
+                    NOTES.delete(&mut writes, owner, &key);
+                    notes.remove(&(who, key));
+                }
+                (3, _) if below(4) == 0 => {
+                    NOTES.clear(&mut writes, owner);
+                    notes.retain(|(other, _), _| *other != who);
+                }
+                (4, Some(position)) => {
+                    writes.mark(owner, position, marks);
+                    log.entry((who, position)).and_modify(|entry| entry.marks = entry.marks | marks);
+                }
+                (5, Some(position)) => {
+                    writes.unmark(owner, position, marks);
+                    if let Some(entry) = log.get_mut(&(who, position)) {
+                        entry.marks = Marks::from_bits(i64::from(entry.marks.bits() & !marks.bits()));
+                        if entry.marks.is_empty() {
+                            log.remove(&(who, position));
+                        }
+                    }
+                }
+                (6, Some(position)) if below(3) == 0 => {
+                    writes.remove(owner, position);
+                    log.remove(&(who, position));
+                }
+                _ => {
+                    let entry = entry(&key, marks);
+                    let position = writes.append(owner, storage.slot(), entry.clone());
+                    positions.push(position);
+                    log.insert((who, position), entry);
+                }
+            }
+        }
+        storage.durable(storage.submit(writes)).await.unwrap();
+        for (who, owner) in owners.iter().enumerate() {
+            let expected: Vec<_> = notes
+                .iter()
+                .filter(|((other, _), _)| *other == who)
+                .map(|((_, key), value)| (key.clone(), value.clone()))
+                .collect();
+            assert_eq!(NOTES.all(&storage, owner).await.unwrap(), expected);
+            let mut expected: Vec<_> = log
+                .iter()
+                .filter(|((other, _), _)| *other == who)
+                .map(|((_, position), entry)| Stored { position: *position, entry: entry.clone() })
+                .collect();
+            assert_eq!(everything(&storage, owner).await, expected);
+            expected.retain(|stored| stored.entry.marks.contains(Marks::UNDELIVERED));
+            assert_eq!(undelivered(&storage, owner).await, expected);
+        }
+    }
+}
+
+/// A storage on disk in a directory that goes with it.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn open(name: &str) -> (Storage, Self) {
+        let directory = std::env::temp_dir().join(format!("comity-conformance-{}-{name}", std::process::id()));
+        (Storage::open(&directory, Options::default()).unwrap(), Self(directory))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct PausedDisk;
+
+impl PausedDisk {
+    fn open(name: &str) -> (Storage, Disk) {
+        Disk::open(name)
+    }
+}
+
+struct Memory;
+
+impl Memory {
+    fn open(_: &str) -> (Storage, Self) {
+        (Storage::open_in_memory().unwrap(), Self)
+    }
+}
+
+macro_rules! suite {
+    ($module:ident: $backend:ident, $flavour:meta, $cases:tt) => {
+        mod $module {
+            use super::*;
+            suite!(@each $backend, $flavour, $cases);
+        }
+    };
+    (@each $backend:ident, $flavour:meta, [$($case:ident),+ $(,)?]) => {
+        $(
+            #[$flavour]
+            async fn $case() {
+                let (storage, _kept) = $backend::open(concat!(stringify!($backend), "-", stringify!($case)));
+                super::$case(storage.clone()).await;
+                storage.close().await.unwrap();
+            }
+        )+
+    };
+    ($cases:tt in $($module:ident: $backend:ident, $flavour:meta;)+) => {
+        $(suite!($module: $backend, $flavour, $cases);)+
+    };
+}
+
+suite! {
+    [
+        a_cell_keeps_its_latest_value,
+        a_map_keeps_values_by_key,
+        a_value_of_another_type_is_an_error,
+        a_domain_exists_always_and_is_no_account,
+        an_owner_is_created_once,
+        writes_to_an_account_that_does_not_exist_are_dropped,
+        a_deleted_owner_leaves_nothing,
+        the_log_keeps_entries_whole_and_in_order,
+        a_page_is_bounded_in_bytes,
+        marks_decide_how_long_an_entry_stays,
+        an_owner_cannot_touch_the_entries_of_another,
+        receipts_grow_and_the_latest_covers_all,
+        nothing_is_acknowledged_after_close,
+        it_behaves_like_a_map_in_memory,
+    ]
+    in
+    sqlite_on_disk: Disk, tokio::test;
+    sqlite_on_disk_in_paused_time: PausedDisk, tokio::test(start_paused = true);
+    sqlite_in_memory: Memory, tokio::test(start_paused = true);
+}

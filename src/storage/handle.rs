@@ -1,0 +1,320 @@
+//! The handle that everybody holds.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::log::Positions;
+use super::progress::{End, Progress};
+use super::queue::Queue;
+use super::sqlite::{self, Readers, Sqlite};
+use super::writer::{Creation, Verdict, Writer};
+use super::{CreateError, Durable, Error, Lost, Page, Position, Receipt, Slot, View, Writes, thread};
+use crate::jid::BareJid;
+
+/// How the storage behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How many bytes may wait for the writer before [`Storage::pressure`] holds those who ask it.
+    pub queue: usize,
+    /// How many reads run at once.
+    pub readers: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { queue: 32 << 20, readers: 4 }
+    }
+}
+
+/// The storage of one server. Cheap to clone; the last clone that goes closes it.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    readers: Readers,
+    driver: Driver,
+}
+
+/// What the writer, the handle and those who wait have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) progress: Progress,
+    pub(super) positions: Positions,
+}
+
+/// Who drives the writer.
+enum Driver {
+    /// A thread of its own.
+    Thread,
+    /// Whoever submits, at once.
+    Submitter(Arc<Mutex<Option<Writer<Sqlite>>>>),
+    /// A test, when it likes.
+    Stepper,
+}
+
+impl Shared {
+    fn new(options: Options, first: u64) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Queue::new(options.queue),
+            progress: Progress::new(),
+            positions: Positions::starting_at(first),
+        })
+    }
+
+    /// The writer has ended.
+    pub(super) fn finish(&self, end: End) {
+        if let End::Lost(lost) = &end {
+            tracing::error!(reason = %lost, "storage is lost: nothing is acknowledged any more");
+        }
+        self.queue.abandon();
+        self.progress.end(end);
+    }
+
+    /// Writes one group of what is queued; says whether there was one.
+    fn drive(&self, writer: &mut Option<Writer<Sqlite>>) -> bool {
+        let Some(open) = writer else { return false };
+        let Some(jobs) = self.queue.take() else { return false };
+        if let Err(lost) = thread::step(open, jobs, self) {
+            *writer = None;
+            self.finish(End::Lost(lost));
+        }
+        true
+    }
+}
+
+impl Storage {
+    /// Opens the data directory, which is created if it does not exist, and brings its schema up to date. Blocks for as
+    /// long as that takes. Only one process at a time can have a directory open.
+    ///
+    /// # Errors
+    /// What stands in the way, for the operator.
+    pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
+        let opened = sqlite::open(directory, options.readers)?;
+        let shared = Shared::new(options, opened.first);
+        let writer = Writer::new(opened.backend, opened.reserved);
+        thread::spawn(writer, Arc::clone(&shared), opened.lock)
+            .map_err(|source| Error::File { path: directory.to_owned(), source })?;
+        Ok(Self(Arc::new(Inner { shared, readers: opened.readers, driver: Driver::Thread })))
+    }
+
+    /// A storage in memory in which everything is durable as soon as it is submitted, without thread or waiting: what
+    /// tests in simulated time want.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn open_in_memory() -> Result<Self, Error> {
+        let (shared, writer, readers) = Self::memory()?;
+        let driver = Driver::Submitter(Arc::new(Mutex::new(Some(writer))));
+        Ok(Self(Arc::new(Inner { shared, readers, driver })))
+    }
+
+    /// A storage in memory that writes only when the test says so through the [`Stepper`].
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn open_stepped() -> Result<(Self, Stepper), Error> {
+        let (shared, writer, readers) = Self::memory()?;
+        let stepper = Stepper { shared: Arc::clone(&shared), writer: Some(writer) };
+        Ok((Self(Arc::new(Inner { shared, readers, driver: Driver::Stepper })), stepper))
+    }
+
+    fn memory() -> Result<(Arc<Shared>, Writer<Sqlite>, Readers), Error> {
+        let opened = sqlite::open_in_memory()?;
+        let shared = Shared::new(Options::default(), opened.first);
+        Ok((shared, Writer::new(opened.backend, opened.reserved), opened.readers))
+    }
+
+    /// Hands changes to the writer and never blocks. Without changes the receipt is [`Receipt::NONE`].
+    pub fn submit(&self, writes: Writes) -> Receipt {
+        if writes.is_empty() {
+            return Receipt::NONE;
+        }
+        let receipt = self.0.shared.queue.push(writes, None);
+        self.drive();
+        receipt
+    }
+
+    /// Creates `owner` and applies `writes` with it, unless it exists. The job is submitted at once, not when the
+    /// future is polled, so many can be under way together; the answer comes when it is durable.
+    ///
+    /// # Errors
+    /// [`CreateError::Exists`]: nothing was written.
+    pub fn create(
+        &self,
+        owner: &BareJid,
+        writes: Writes,
+    ) -> impl Future<Output = Result<Receipt, CreateError>> + Send + use<> {
+        let (answer, verdict) = oneshot::channel();
+        let receipt = self.0.shared.queue.push(writes, Some(Creation { owner: owner.clone(), answer }));
+        self.drive();
+        let durable = self.durable(receipt);
+        async move {
+            durable.await.map_err(CreateError::Lost)?;
+            match verdict.await {
+                Ok(Verdict::Created) => Ok(receipt),
+                Ok(Verdict::Exists) => Err(CreateError::Exists),
+                Err(_) => Err(CreateError::Lost(Lost::closed())),
+            }
+        }
+    }
+
+    /// Waits until everything up to `receipt` is on disk. Nobody else is woken by it, and it is not woken before.
+    pub fn durable(&self, receipt: Receipt) -> Durable {
+        Durable::new(Arc::clone(&self.0.shared), receipt)
+    }
+
+    /// Whether everything up to `receipt` is on disk already.
+    #[must_use]
+    pub fn is_durable(&self, receipt: Receipt) -> bool {
+        self.0.shared.progress.durable() >= receipt
+    }
+
+    /// The receipt of the latest job: who awaits it reads everything that was submitted so far.
+    #[must_use]
+    pub fn latest(&self) -> Receipt {
+        self.0.shared.queue.last()
+    }
+
+    /// Waits until the queue has room. Who submits much asks here before it takes more from its source.
+    pub async fn pressure(&self) {
+        self.0.shared.queue.pressure().await;
+    }
+
+    /// Waits for the failure of the writer. The process must end then, with an exit code other than zero.
+    pub async fn lost(&self) -> Lost {
+        let mut end = self.0.shared.progress.subscribe();
+        if let Ok(end) = end.wait_for(|end| matches!(end, End::Lost(_))).await
+            && let End::Lost(lost) = &*end
+        {
+            return lost.clone();
+        }
+        std::future::pending().await
+    }
+
+    /// A free place in the log, for one entry of any owner.
+    pub fn slot(&self) -> Slot {
+        self.0.shared.positions.take()
+    }
+
+    /// Reads several things at once, as of one moment. `reading` runs on a blocking thread, in memory at once.
+    ///
+    /// # Errors
+    /// What `reading` returns, or what the database says.
+    pub async fn read<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.0.readers.read(reading).await
+    }
+
+    /// Whether `owner` exists.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn exists(&self, owner: &BareJid) -> Result<bool, Error> {
+        let owner = owner.clone();
+        self.read(move |view| view.exists(&owner)).await
+    }
+
+    /// The accounts of `domain`, in the order of their names.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn owners(&self, domain: &str) -> Result<Vec<BareJid>, Error> {
+        let domain = domain.to_owned();
+        self.read(move |view| view.owners(&domain)).await
+    }
+
+    /// The undelivered entries of `owner` behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn undelivered(&self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
+        let owner = owner.clone();
+        self.read(move |view| view.undelivered(&owner, after, limit)).await
+    }
+
+    /// The entries of `owner` behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn page(&self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
+        let owner = owner.clone();
+        self.read(move |view| view.page(&owner, after, limit)).await
+    }
+
+    /// Writes what is queued, tidies up and lets the data directory go. What is submitted afterwards is lost.
+    ///
+    /// # Errors
+    /// [`Lost`] if something that was submitted before could not be written.
+    pub async fn close(&self) -> Result<(), Lost> {
+        let shared = &self.0.shared;
+        shared.queue.close();
+        if let Driver::Submitter(writer) = &self.0.driver {
+            self.drive();
+            drop(writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+            shared.finish(End::Closed);
+        }
+        let mut end = shared.progress.subscribe();
+        let result = match end.wait_for(|end| *end != End::NotYet).await.as_deref() {
+            Ok(End::Lost(lost)) => Err(lost.clone()),
+            _ => Ok(()),
+        };
+        self.0.readers.close();
+        result
+    }
+
+    /// Writes what is queued if that is the submitter's work.
+    fn drive(&self) {
+        if let Driver::Submitter(writer) = &self.0.driver {
+            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            while self.0.shared.drive(&mut writer) {}
+        }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("durable", &self.0.shared.progress.durable()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The thread writes what is left, then it ends.
+        self.shared.queue.close();
+    }
+}
+
+/// Drives the writer of [`Storage::open_stepped`].
+#[derive(Debug)]
+pub struct Stepper {
+    shared: Arc<Shared>,
+    writer: Option<Writer<Sqlite>>,
+}
+
+impl Stepper {
+    /// Commits everything that is queued.
+    pub fn step(&mut self) {
+        while self.shared.drive(&mut self.writer) {}
+    }
+
+    /// Behaves as if a commit had failed.
+    pub fn lose(&mut self) {
+        self.writer = None;
+        self.shared.finish(End::Lost(Lost::new("a failure that a test asked for")));
+    }
+
+    /// Commits everything that is queued and closes.
+    pub fn close(&mut self) {
+        self.step();
+        self.writer = None;
+        self.shared.finish(End::Closed);
+    }
+}

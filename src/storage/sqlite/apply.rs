@@ -1,0 +1,239 @@
+//! Writing: the jobs of a group in one transaction.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::super::writer::{Backend, Checkpoint, Job};
+use super::super::writes::Change;
+use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
+use super::checksum::Covered;
+use super::column;
+use crate::jid::BareJid;
+
+/// How many owners' row numbers are kept in memory.
+const OWNERS: usize = 1 << 16;
+/// How many prepared statements a connection keeps; more than there are.
+const STATEMENTS: usize = 32;
+
+/// The writing connection.
+#[derive(Debug)]
+pub(in super::super) struct Sqlite {
+    /// Shared with the readers only when the database is in memory.
+    connection: Arc<Mutex<Connection>>,
+    owners: Owners,
+}
+
+/// The row numbers of owners that exist.
+#[derive(Debug, Default)]
+struct Owners(HashMap<BareJid, i64>);
+
+impl Sqlite {
+    pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
+        let opened = connection.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.set_prepared_statement_cache_capacity(STATEMENTS);
+        drop(opened);
+        Self { connection, owners: Owners::default() }
+    }
+}
+
+impl Backend for Sqlite {
+    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>) -> Result<Vec<Receipt>, Error> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut existing = Vec::new();
+        for job in jobs {
+            if let Some(creation) = &job.creation {
+                if self.owners.find(&transaction, &creation.owner)?.is_some() {
+                    existing.push(job.receipt);
+                    continue;
+                }
+                self.owners.create(&transaction, &creation.owner)?;
+            }
+            for (owner, change) in job.writes.changes() {
+                match self.owners.find_or_create_domain(&transaction, owner)? {
+                    Some(id) => {
+                        apply(&transaction, id, change)?;
+                        if matches!(change, Change::DeleteOwner) {
+                            self.owners.0.remove(owner);
+                        }
+                    }
+                    // The account was removed after the change was thought of.
+                    None => tracing::debug!(%owner, "a change of an account that does not exist was dropped"),
+                }
+            }
+        }
+        if let Some(reserve) = reserve {
+            transaction.execute("UPDATE positions SET reserved = ?1", [column(reserve)])?;
+        }
+        transaction.commit()?;
+        Ok(existing)
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let statement = match checkpoint {
+            Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+            Checkpoint::Whole => "PRAGMA wal_checkpoint(TRUNCATE)",
+        };
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.query_row(statement, [], |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+impl Owners {
+    fn find(&mut self, connection: &Connection, owner: &BareJid) -> Result<Option<i64>, Error> {
+        if let Some(id) = self.0.get(owner) {
+            return Ok(Some(*id));
+        }
+        let mut statement = connection.prepare_cached("SELECT id FROM owners WHERE domain = ?1 AND local = ?2")?;
+        let id = statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?;
+        if let Some(id) = id {
+            self.keep(owner, id);
+        }
+        Ok(id)
+    }
+
+    fn create(&mut self, connection: &Connection, owner: &BareJid) -> Result<i64, Error> {
+        let mut statement = connection.prepare_cached("INSERT INTO owners (domain, local) VALUES (?1, ?2)")?;
+        let id = statement.insert(params![owner.domain(), local(owner)])?;
+        self.keep(owner, id);
+        Ok(id)
+    }
+
+    /// A domain exists as soon as it has something to keep.
+    fn find_or_create_domain(&mut self, connection: &Connection, owner: &BareJid) -> Result<Option<i64>, Error> {
+        match self.find(connection, owner)? {
+            None if owner.local().is_none() => self.create(connection, owner).map(Some),
+            found => Ok(found),
+        }
+    }
+
+    fn keep(&mut self, owner: &BareJid, id: i64) {
+        if self.0.len() >= OWNERS {
+            self.0.clear();
+        }
+        self.0.insert(owner.clone(), id);
+    }
+}
+
+/// How the localpart is stored.
+pub(super) fn local(owner: &BareJid) -> &str {
+    owner.local().unwrap_or_default()
+}
+
+/// How a direction is stored.
+pub(super) const fn direction(direction: Direction) -> i64 {
+    match direction {
+        Direction::Received => 0,
+        Direction::Sent => 1,
+    }
+}
+
+fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Error> {
+    match change {
+        Change::PutCell { name, value } => connection
+            .prepare_cached("INSERT OR REPLACE INTO cells VALUES (?1, ?2, ?3)")?
+            .execute(params![owner, name, value])?,
+        Change::DeleteCell { name } => connection
+            .prepare_cached("DELETE FROM cells WHERE owner = ?1 AND name = ?2")?
+            .execute(params![owner, name])?,
+        Change::PutItem { name, key, value } => connection
+            .prepare_cached("INSERT OR REPLACE INTO maps VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![owner, name, key, value])?,
+        Change::DeleteItem { name, key } => connection
+            .prepare_cached("DELETE FROM maps WHERE owner = ?1 AND name = ?2 AND key = ?3")?
+            .execute(params![owner, name, key])?,
+        Change::ClearMap { name } => connection
+            .prepare_cached("DELETE FROM maps WHERE owner = ?1 AND name = ?2")?
+            .execute(params![owner, name])?,
+        Change::Append { position, entry } => return append(connection, owner, *position, entry),
+        Change::Mark { position, marks } => return mark(connection, owner, *position, *marks),
+        Change::Unmark { position, marks } => return unmark(connection, owner, *position, *marks),
+        Change::Remove { position } => {
+            connection
+                .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2")?
+                .execute(params![position, owner])?;
+            forget_undelivered(connection, owner, *position)?
+        }
+        Change::DeleteOwner => return delete(connection, owner),
+    };
+    Ok(())
+}
+
+fn append(connection: &Connection, owner: i64, position: Position, entry: &Entry) -> Result<(), Error> {
+    if entry.marks.is_empty() {
+        return Ok(());
+    }
+    let covered = Covered {
+        position: column(position.number()),
+        owner,
+        direction: direction(entry.direction),
+        time: column(entry.time),
+        peer: entry.peer.as_bytes(),
+        payload: entry.payload.as_bytes(),
+    };
+    connection.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+        covered.position,
+        owner,
+        covered.direction,
+        covered.time,
+        entry.marks.bits(),
+        covered.checksum(),
+        entry.peer,
+        entry.payload,
+    ])?;
+    if entry.marks.contains(Marks::UNDELIVERED) {
+        note_undelivered(connection, owner, position)?;
+    }
+    Ok(())
+}
+
+fn mark(connection: &Connection, owner: i64, position: Position, marks: Marks) -> Result<(), Error> {
+    let changed = connection
+        .prepare_cached("UPDATE log SET marks = marks | ?3 WHERE position = ?1 AND owner = ?2")?
+        .execute(params![position, owner, marks.bits()])?;
+    if changed > 0 && marks.contains(Marks::UNDELIVERED) {
+        note_undelivered(connection, owner, position)?;
+    }
+    Ok(())
+}
+
+fn unmark(connection: &Connection, owner: i64, position: Position, marks: Marks) -> Result<(), Error> {
+    let deleted = connection
+        .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2 AND marks & ~?3 = 0")?
+        .execute(params![position, owner, marks.bits()])?;
+    if deleted == 0 {
+        connection
+            .prepare_cached("UPDATE log SET marks = marks & ~?3 WHERE position = ?1 AND owner = ?2")?
+            .execute(params![position, owner, marks.bits()])?;
+    }
+    if marks.contains(Marks::UNDELIVERED) {
+        forget_undelivered(connection, owner, position)?;
+    }
+    Ok(())
+}
+
+fn note_undelivered(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
+    let mut statement = connection.prepare_cached("INSERT OR IGNORE INTO undelivered VALUES (?1, ?2)")?;
+    Ok(statement.execute(params![owner, position])?)
+}
+
+fn forget_undelivered(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
+    let mut statement = connection.prepare_cached("DELETE FROM undelivered WHERE owner = ?1 AND position = ?2")?;
+    Ok(statement.execute(params![owner, position])?)
+}
+
+fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
+    for statement in [
+        "DELETE FROM cells WHERE owner = ?1",
+        "DELETE FROM maps WHERE owner = ?1",
+        "DELETE FROM undelivered WHERE owner = ?1",
+        "DELETE FROM log WHERE owner = ?1",
+        "DELETE FROM owners WHERE id = ?1",
+    ] {
+        connection.prepare_cached(statement)?.execute([owner])?;
+    }
+    Ok(())
+}

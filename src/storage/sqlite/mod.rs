@@ -1,0 +1,78 @@
+//! The backend over SQLite: one file in the data directory, in write-ahead mode.
+//!
+//! One connection writes, a few read. The log is a table that only grows at its end and has no second index, because an
+//! indexed insert costs six times as much; what must be found by owner (the undelivered positions) stands in a small
+//! table of its own.
+
+mod apply;
+mod checksum;
+mod directory;
+mod readers;
+mod rows;
+mod schema;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rusqlite::Connection;
+use rusqlite::types::{ToSql, ToSqlOutput};
+
+pub(super) use self::apply::Sqlite;
+pub(super) use self::directory::Lock;
+pub(super) use self::readers::Readers;
+pub(super) use self::rows::Rows;
+pub use self::schema::SCHEMA_VERSION;
+use super::{Error, Position};
+
+/// An opened database.
+pub(super) struct Opened<L> {
+    pub(super) backend: Sqlite,
+    pub(super) readers: Readers,
+    /// Keeps other processes out for as long as it lives.
+    pub(super) lock: L,
+    /// The first free position.
+    pub(super) first: u64,
+    /// Positions below this one are reserved.
+    pub(super) reserved: u64,
+}
+
+/// Opens or creates the database in `directory`.
+pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Error> {
+    directory::create(directory)?;
+    let lock = Lock::take(directory)?;
+    let file = directory::database(directory)?;
+    let mut connection = Connection::open_with_flags(&file, directory::WRITE)?;
+    schema::check_application(&connection, &file)?;
+    schema::configure(&connection)?;
+    schema::migrate(&mut connection)?;
+    let (first, reserved) = schema::reserve(&mut connection)?;
+    let backend = Sqlite::new(Arc::new(Mutex::new(connection)));
+    Ok(Opened { backend, readers: Readers::on_disk(file, readers), lock, first, reserved })
+}
+
+/// A new database in memory. Readers share the connection of the writer.
+pub(super) fn open_in_memory() -> Result<Opened<()>, Error> {
+    let mut connection = Connection::open_in_memory()?;
+    schema::migrate(&mut connection)?;
+    let (first, reserved) = schema::reserve(&mut connection)?;
+    let connection = Arc::new(Mutex::new(connection));
+    let readers = Readers::in_memory(Arc::clone(&connection));
+    Ok(Opened { backend: Sqlite::new(connection), readers, lock: (), first, reserved })
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+/// SQLite has signed numbers only. Positions never come near the middle of their range.
+fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl ToSql for Position {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(column(self.number()).into())
+    }
+}

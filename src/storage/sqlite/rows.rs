@@ -1,0 +1,138 @@
+//! Reading rows, before they become typed values.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::super::{Direction, Entry, Error, Marks, Page, Position, Stored};
+use super::apply::{direction, local};
+use super::checksum::Covered;
+use crate::jid::BareJid;
+
+/// A page ends behind the entry that makes it larger than this.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The rows as of one moment.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Rows<'a> {
+    connection: &'a Connection,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) const fn new(connection: &'a Connection) -> Self {
+        Self { connection }
+    }
+
+    fn owner(self, owner: &BareJid) -> Result<Option<i64>, Error> {
+        let mut statement = self.connection.prepare_cached("SELECT id FROM owners WHERE domain = ?1 AND local = ?2")?;
+        Ok(statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?)
+    }
+
+    pub(in super::super) fn cell(self, owner: &BareJid, name: &str) -> Result<Option<String>, Error> {
+        let Some(owner) = self.owner(owner)? else { return Ok(None) };
+        let mut statement = self.connection.prepare_cached("SELECT value FROM cells WHERE owner = ?1 AND name = ?2")?;
+        Ok(statement.query_row(params![owner, name], |row| row.get(0)).optional()?)
+    }
+
+    pub(in super::super) fn item(self, owner: &BareJid, name: &str, key: &str) -> Result<Option<String>, Error> {
+        let Some(owner) = self.owner(owner)? else { return Ok(None) };
+        let query = "SELECT value FROM maps WHERE owner = ?1 AND name = ?2 AND key = ?3";
+        let mut statement = self.connection.prepare_cached(query)?;
+        Ok(statement.query_row(params![owner, name, key], |row| row.get(0)).optional()?)
+    }
+
+    pub(in super::super) fn items(self, owner: &BareJid, name: &str) -> Result<Vec<(String, String)>, Error> {
+        let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
+        let query = "SELECT key, value FROM maps WHERE owner = ?1 AND name = ?2 ORDER BY key";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let items = statement.query_map(params![owner, name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(items.collect::<Result<_, _>>()?)
+    }
+
+    pub(in super::super) fn exists(self, owner: &BareJid) -> Result<bool, Error> {
+        Ok(self.owner(owner)?.is_some())
+    }
+
+    pub(in super::super) fn locals(self, domain: &str) -> Result<Vec<String>, Error> {
+        let query = "SELECT local FROM owners WHERE domain = ?1 AND local <> '' ORDER BY local";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let locals = statement.query_map([domain], |row| row.get(0))?;
+        Ok(locals.collect::<Result<_, _>>()?)
+    }
+
+    pub(in super::super) fn undelivered_count(self, owner: &BareJid) -> Result<u64, Error> {
+        let Some(owner) = self.owner(owner)? else { return Ok(0) };
+        let mut statement = self.connection.prepare_cached("SELECT count(*) FROM undelivered WHERE owner = ?1")?;
+        let count: i64 = statement.query_row([owner], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    pub(in super::super) fn undelivered(
+        self,
+        owner: &BareJid,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let query =
+            "SELECT undelivered.position, log.direction, log.time, log.marks, log.checksum, log.peer, log.payload
+                     FROM undelivered LEFT JOIN log
+                     ON log.position = undelivered.position AND log.owner = undelivered.owner
+                     WHERE undelivered.owner = ?1 AND undelivered.position > ?2
+                     ORDER BY undelivered.position LIMIT ?3";
+        self.entries(query, owner, after, limit)
+    }
+
+    pub(in super::super) fn page(self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
+        let query = "SELECT position, direction, time, marks, checksum, peer, payload FROM log
+                     WHERE owner = ?1 AND position > ?2 ORDER BY position LIMIT ?3";
+        self.entries(query, owner, after, limit)
+    }
+
+    fn entries(self, query: &str, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
+        let mut page = Page::default();
+        let Some(owner) = self.owner(owner)? else { return Ok(page) };
+        let after = after.unwrap_or(Position::new(0));
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut rows = statement.query(params![owner, after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(row) = rows.next()? {
+            let number: i64 = row.get(0)?;
+            let position = Position::new(number.cast_unsigned());
+            match entry(row, number, owner)? {
+                Some(entry) => {
+                    bytes += entry.payload.len();
+                    page.entries.push(Stored { position, entry });
+                }
+                None => {
+                    tracing::error!(owner, position = number, "a log entry is damaged and was left out");
+                    page.damaged.push(position);
+                }
+            }
+            count += 1;
+            if count >= limit || bytes >= PAGE_BYTES {
+                page.more = Some(position);
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// The entry in `row`, or `None` if it is damaged.
+fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<Entry>, Error> {
+    let number = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_i64().ok());
+    let (Some(way), Some(time), Some(marks), Some(checksum)) = (number(1)?, number(2)?, number(3)?, number(4)?) else {
+        return Ok(None);
+    };
+    let (ValueRef::Text(peer), ValueRef::Text(payload)) = (row.get_ref(5)?, row.get_ref(6)?) else { return Ok(None) };
+    let covered = Covered { position, owner, direction: way, time, peer, payload };
+    if covered.checksum() != checksum {
+        return Ok(None);
+    }
+    let known = [Direction::Received, Direction::Sent].into_iter().find(|known| direction(*known) == way);
+    let (Some(direction), Ok(peer), Ok(payload)) = (known, std::str::from_utf8(peer), std::str::from_utf8(payload))
+    else {
+        return Ok(None);
+    };
+    let (peer, payload) = (peer.to_owned(), payload.to_owned());
+    Ok(Some(Entry { direction, peer, time: time.cast_unsigned(), marks: Marks::from_bits(marks), payload }))
+}

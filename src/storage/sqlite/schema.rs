@@ -1,0 +1,117 @@
+//! The tables and their versions.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::super::Error;
+use super::super::log::Positions;
+use super::column;
+
+/// Step n leads from version n to version n + 1. A step that was released never changes; a new version is a new step, a
+/// new sample in `tests/data/` and nothing else.
+const STEPS: &[&str] = &["
+    -- local is empty for a domain itself.
+    CREATE TABLE owners (
+        id INTEGER PRIMARY KEY,
+        domain TEXT NOT NULL,
+        local TEXT NOT NULL,
+        UNIQUE (domain, local)
+    ) STRICT;
+    CREATE TABLE cells (
+        owner INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (owner, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE maps (
+        owner INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (owner, name, key)
+    ) STRICT, WITHOUT ROWID;
+    -- Grows at its end only; no second index.
+    CREATE TABLE log (
+        position INTEGER PRIMARY KEY,
+        owner INTEGER NOT NULL,
+        direction INTEGER NOT NULL,
+        time INTEGER NOT NULL,
+        marks INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        peer TEXT NOT NULL,
+        payload TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE undelivered (
+        owner INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (owner, position)
+    ) STRICT, WITHOUT ROWID;
+    -- One row: all positions below it may have been seen by somebody.
+    CREATE TABLE positions (reserved INTEGER NOT NULL) STRICT;
+    INSERT INTO positions VALUES (1);
+"];
+
+/// The version of the schema that this program writes.
+pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
+
+/// Says in the file whose it is: "Comi".
+const APPLICATION: i64 = 0x436f_6d69;
+
+/// Refuses a database of another program before anything is written to it.
+pub(super) fn check_application(connection: &Connection, file: &Path) -> Result<(), Error> {
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_ours = application == APPLICATION || (application == 0 && objects == 0);
+    if is_ours { Ok(()) } else { Err(Error::Foreign { path: file.to_owned() }) }
+}
+
+/// Sets up the writing connection of a database on disk.
+pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Error::Engine(format!("write-ahead mode is not available here (but {mode})")));
+    }
+    // The writer moves the write-ahead log by itself, in idle moments.
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -16384;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON;",
+    )?;
+    Ok(())
+}
+
+/// Brings the schema up to date, each step in its own transaction.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let done = usize::try_from(found).ok().filter(|done| *done <= STEPS.len());
+    let done = done.ok_or(Error::Newer { found, known: SCHEMA_VERSION })?;
+    for (version, step) in (1_i64..).zip(STEPS).skip(done) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Reserves a range of positions; returns its first and the one behind it.
+pub(super) fn reserve(connection: &mut Connection) -> Result<(u64, u64), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let reserved: Option<i64> =
+        transaction.query_row("SELECT max(reserved) FROM positions", [], |row| row.get(0)).optional()?.flatten();
+    // The entries are asked too, in case the row was damaged: a position must never be used twice.
+    let used: Option<i64> = transaction.query_row("SELECT max(position) FROM log", [], |row| row.get(0))?;
+    let first = reserved.unwrap_or(1).max(used.unwrap_or(0).saturating_add(1));
+    let first = u64::try_from(first).map_err(|_| Error::Engine("the position counter is damaged".into()))?;
+    let behind = first.saturating_add(Positions::RANGE);
+    transaction.execute("DELETE FROM positions", [])?;
+    transaction.execute("INSERT INTO positions VALUES (?1)", [column(behind)])?;
+    transaction.commit()?;
+    Ok((first, behind))
+}

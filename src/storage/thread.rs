@@ -1,0 +1,68 @@
+//! Drives the writer: from its own thread in production, step by step in tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Lost;
+use super::handle::Shared;
+use super::progress::End;
+use super::queue::Next;
+use super::writer::{Backend, Job, Writer};
+
+/// How long nothing must have come before the writer uses the moment to tidy up.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Starts the thread of `writer`, which ends when the queue is closed or a commit fails. `held` is let go at the end.
+pub(super) fn spawn<B, H>(writer: Writer<B>, shared: Arc<Shared>, held: H) -> std::io::Result<()>
+where
+    B: Backend + 'static,
+    H: Send + 'static,
+{
+    let work = move || {
+        let guard = EndGuard(&shared);
+        let end = run(writer, &shared);
+        // The lock on the data goes before anybody hears of the end, so that it can be opened again at once.
+        drop(held);
+        guard.0.finish(end);
+    };
+    std::thread::Builder::new().name("storage".to_owned()).spawn(work).map(drop)
+}
+
+fn run<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> End {
+    loop {
+        match shared.queue.wait(writer.has_leftovers().then_some(IDLE)) {
+            Next::Commit(jobs) => {
+                if let Err(lost) = step(&mut writer, jobs, shared) {
+                    return End::Lost(lost);
+                }
+            }
+            Next::Idle => writer.idle(),
+            Next::Close => {
+                writer.close();
+                return End::Closed;
+            }
+        }
+    }
+}
+
+/// One step of the writer with its effects.
+pub(super) fn step<B: Backend>(writer: &mut Writer<B>, jobs: Vec<Job>, shared: &Shared) -> Result<(), Lost> {
+    let done = writer.step(jobs, shared.positions.next())?;
+    shared.progress.publish(done.durable);
+    for (answer, verdict) in done.answers {
+        // Whoever no longer listens need not know.
+        let _ = answer.send(verdict);
+    }
+    Ok(())
+}
+
+/// A writer that panics is lost; nobody may wait for it for ever.
+struct EndGuard<'a>(&'a Shared);
+
+impl Drop for EndGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.finish(End::Lost(Lost::new("the writer panicked")));
+        }
+    }
+}

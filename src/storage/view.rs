@@ -1,0 +1,102 @@
+//! Reading: what was durable at one moment.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::shapes::decode;
+use super::sqlite::Rows;
+use super::{Cell, Error, Map, Page, Position};
+use crate::jid::BareJid;
+
+/// The durable data as of one moment.
+pub struct View<'a> {
+    rows: Rows<'a>,
+}
+
+impl<'a> View<'a> {
+    pub(super) const fn new(rows: Rows<'a>) -> Self {
+        Self { rows }
+    }
+
+    /// The value of `cell`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a value of another type, or what the database says.
+    pub fn cell<T: Serialize + DeserializeOwned>(&self, cell: &Cell<T>, owner: &BareJid) -> Result<Option<T>, Error> {
+        self.rows.cell(owner, cell.name())?.map(|text| decode(cell.name(), &text)).transpose()
+    }
+
+    /// The value of `key` in `map`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a value of another type, or what the database says.
+    pub fn item<V: Serialize + DeserializeOwned>(
+        &self,
+        map: &Map<V>,
+        owner: &BareJid,
+        key: &str,
+    ) -> Result<Option<V>, Error> {
+        self.rows.item(owner, map.name(), key)?.map(|text| decode(map.name(), &text)).transpose()
+    }
+
+    /// All values of `map` with their keys, in the order of the keys' octets.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a value of another type, or what the database says.
+    pub fn items<V: Serialize + DeserializeOwned>(
+        &self,
+        map: &Map<V>,
+        owner: &BareJid,
+    ) -> Result<Vec<(String, V)>, Error> {
+        let items = self.rows.items(owner, map.name())?;
+        items.into_iter().map(|(key, text)| Ok((key, decode(map.name(), &text)?))).collect()
+    }
+
+    /// Whether `owner` exists.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn exists(&self, owner: &BareJid) -> Result<bool, Error> {
+        self.rows.exists(owner)
+    }
+
+    /// The accounts of `domain`, in the order of their names.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn owners(&self, domain: &str) -> Result<Vec<BareJid>, Error> {
+        let mut owners = Vec::new();
+        for local in self.rows.locals(domain)? {
+            match BareJid::account(&local, domain) {
+                Ok(owner) => owners.push(owner),
+                // Only a change of the preparation rules can do that; the other accounts must stay usable.
+                Err(error) => tracing::warn!(local, domain, %error, "a stored account has no valid address"),
+            }
+        }
+        Ok(owners)
+    }
+
+    /// The undelivered entries of `owner` behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn undelivered(&self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
+        self.rows.undelivered(owner, after, limit)
+    }
+
+    /// How many entries of `owner` are undelivered.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn undelivered_count(&self, owner: &BareJid) -> Result<u64, Error> {
+        self.rows.undelivered_count(owner)
+    }
+
+    /// The entries of `owner` behind `after`, at most `limit`. Reads past the entries of other owners.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn page(&self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
+        self.rows.page(owner, after, limit)
+    }
+}

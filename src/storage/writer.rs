@@ -1,0 +1,285 @@
+//! The writer: groups of jobs in, durable numbers out. A state machine without thread, clock or runtime: production
+//! drives it from one thread (`thread.rs`), tests and the simulator by hand.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::log::Positions;
+use super::{Error, Lost, Receipt, Writes};
+use crate::jid::BareJid;
+
+/// How long changes are gathered when somebody waits for them.
+const AWAITED: Duration = Duration::from_millis(2);
+/// How long changes are gathered when nobody waits.
+const NOBODY: Duration = Duration::from_millis(20);
+/// A group with so many rows is full.
+const ROWS: usize = 512;
+/// A group with so many bytes is full.
+const BYTES: usize = 1 << 20;
+/// After so many bytes the writer moves the write-ahead log into the database even when it is busy.
+const CHECKPOINT: usize = 16 << 20;
+
+/// Changes that are applied together or not at all.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) receipt: Receipt,
+    pub(super) writes: Writes,
+    pub(super) creation: Option<Creation>,
+}
+
+/// The owner that must not exist before the job, and who wants to know.
+#[derive(Debug)]
+pub(super) struct Creation {
+    pub(super) owner: BareJid,
+    pub(super) answer: oneshot::Sender<Verdict>,
+}
+
+/// What became of a creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Created,
+    Exists,
+}
+
+/// Whether somebody waits for what is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    Awaited,
+    Nobody,
+}
+
+/// What is queued.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backlog {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+    pub(super) urgency: Urgency,
+    /// How long the oldest job has waited.
+    pub(super) age: Duration,
+}
+
+impl Backlog {
+    pub(super) const fn is_full(&self) -> bool {
+        self.rows >= ROWS || self.bytes >= BYTES
+    }
+
+    /// How long to gather further; zero if the group is to be written now.
+    pub(super) fn due(&self) -> Duration {
+        let patience = match self.urgency {
+            _ if self.is_full() => Duration::ZERO,
+            Urgency::Awaited => AWAITED,
+            Urgency::Nobody => NOBODY,
+        };
+        patience.saturating_sub(self.age)
+    }
+}
+
+/// The size of the jobs that go into one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+impl Group {
+    pub(super) const fn is_full(&self) -> bool {
+        self.rows >= ROWS || self.bytes >= BYTES
+    }
+
+    pub(super) fn add(&mut self, job: &Job) {
+        self.rows = self.rows.saturating_add(job.writes.rows()).saturating_add(usize::from(job.creation.is_some()));
+        self.bytes = self.bytes.saturating_add(job.writes.bytes());
+    }
+}
+
+/// How much of the write-ahead log a checkpoint moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checkpoint {
+    /// What no reader needs, without waiting for anybody.
+    Passive,
+    /// Everything, and the log is emptied.
+    Whole,
+}
+
+/// What keeps the data: one database with one writing connection.
+pub(super) trait Backend: Send {
+    /// Applies the jobs in one transaction and syncs it. A job whose owner exists already is left out, and its receipt
+    /// is returned. `reserve` says which positions may be handed out from now on (all below it).
+    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>) -> Result<Vec<Receipt>, Error>;
+
+    /// Moves what is committed to its final place. Nothing depends on its success.
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error>;
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(super) struct Writer<B> {
+    backend: B,
+    /// Positions below this one are reserved.
+    reserved: u64,
+    /// How many bytes were committed since the last checkpoint.
+    unchecked: usize,
+    lost: Option<Lost>,
+}
+
+/// What a step achieved.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// Everything up to this receipt is durable.
+    pub(super) durable: Receipt,
+    pub(super) answers: Vec<(oneshot::Sender<Verdict>, Verdict)>,
+}
+
+impl<B: Backend> Writer<B> {
+    /// A writer over an opened backend in which positions below `reserved` are reserved.
+    pub(super) const fn new(backend: B, reserved: u64) -> Self {
+        Self { backend, reserved, unchecked: 0, lost: None }
+    }
+
+    /// Commits `jobs`; `next` is the position that will be handed out next. After the first error there is no success
+    /// any more: what the failed commit left behind on the disk is unknown, so a second attempt could acknowledge what
+    /// is not there.
+    pub(super) fn step(&mut self, jobs: Vec<Job>, next: u64) -> Result<Done, Lost> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        let reserve = next.saturating_add(Positions::RANGE);
+        let reserve = (reserve.saturating_sub(self.reserved) > Positions::RANGE / 2).then_some(reserve);
+        let existing = match self.backend.commit(&jobs, reserve) {
+            Ok(existing) => existing,
+            Err(error) => {
+                let lost = Lost::new(&error.to_string());
+                self.lost = Some(lost.clone());
+                return Err(lost);
+            }
+        };
+        self.reserved = reserve.unwrap_or(self.reserved);
+        let mut durable = Receipt::NONE;
+        let mut answers = Vec::new();
+        for job in jobs {
+            durable = durable.max(job.receipt);
+            self.unchecked = self.unchecked.saturating_add(job.writes.bytes());
+            if let Some(creation) = job.creation {
+                let verdict = if existing.contains(&job.receipt) { Verdict::Exists } else { Verdict::Created };
+                answers.push((creation.answer, verdict));
+            }
+        }
+        if self.unchecked >= CHECKPOINT {
+            self.checkpoint(Checkpoint::Passive);
+        }
+        Ok(Done { durable, answers })
+    }
+
+    /// Whether there is something to do in an idle moment.
+    pub(super) const fn has_leftovers(&self) -> bool {
+        self.unchecked > 0 && self.lost.is_none()
+    }
+
+    /// Uses an idle moment.
+    pub(super) fn idle(&mut self) {
+        self.checkpoint(Checkpoint::Passive);
+    }
+
+    /// Leaves everything in its final place.
+    pub(super) fn close(mut self) {
+        if self.lost.is_none() {
+            self.checkpoint(Checkpoint::Whole);
+        }
+    }
+
+    /// A failed checkpoint costs nothing: what is committed stays in the write-ahead log.
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.unchecked = 0;
+        if let Err(error) = self.backend.checkpoint(checkpoint) {
+            tracing::warn!(%error, "the write-ahead log could not be moved into the database");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backend that fails at the n-th commit.
+    #[derive(Debug, Default)]
+    struct Fake {
+        commits: usize,
+        fails_at: Option<usize>,
+        reserved: Vec<u64>,
+        checkpoints: usize,
+    }
+
+    impl Backend for Fake {
+        fn commit(&mut self, _: &[Job], reserve: Option<u64>) -> Result<Vec<Receipt>, Error> {
+            self.commits += 1;
+            self.reserved.extend(reserve);
+            if self.fails_at == Some(self.commits) {
+                Err(Error::Engine("disk I/O error".into()))
+            } else {
+                Ok(Vec::new())
+            }
+        }
+
+        fn checkpoint(&mut self, _: Checkpoint) -> Result<(), Error> {
+            self.checkpoints += 1;
+            Ok(())
+        }
+    }
+
+    fn job(number: u64, bytes: usize) -> Job {
+        let mut writes = Writes::new();
+        writes.put_cell(&BareJid::parse("verona.lit").unwrap(), "n", "x".repeat(bytes));
+        Job { receipt: Receipt::new(number), writes, creation: None }
+    }
+
+    #[test]
+    fn a_step_reaches_its_last_receipt() {
+        let mut writer = Writer::new(Fake::default(), Positions::RANGE);
+        let done = writer.step(vec![job(1, 1), job(2, 1)], 1).unwrap();
+        assert_eq!(done.durable, Receipt::new(2));
+    }
+
+    #[test]
+    fn after_a_failed_commit_nothing_succeeds() {
+        let mut writer = Writer::new(Fake { fails_at: Some(2), ..Fake::default() }, Positions::RANGE);
+        assert!(writer.step(vec![job(1, 1)], 1).is_ok());
+        let lost = writer.step(vec![job(2, 1)], 1).unwrap_err();
+        assert!(lost.to_string().contains("disk I/O error"), "{lost}");
+        assert_eq!(writer.step(vec![job(3, 1)], 1).unwrap_err(), lost);
+        assert_eq!(writer.backend.commits, 2);
+        assert!(!writer.has_leftovers());
+    }
+
+    #[test]
+    fn positions_are_reserved_before_half_of_the_range_is_used() {
+        let mut writer = Writer::new(Fake::default(), 1 + Positions::RANGE);
+        writer.step(vec![job(1, 1)], 1 + Positions::RANGE / 2).unwrap();
+        assert!(writer.backend.reserved.is_empty());
+        writer.step(vec![job(2, 1)], 2 + Positions::RANGE / 2).unwrap();
+        writer.step(vec![job(3, 1)], 3 + Positions::RANGE / 2).unwrap();
+        assert_eq!(writer.backend.reserved, [2 + Positions::RANGE / 2 + Positions::RANGE]);
+    }
+
+    #[test]
+    fn a_busy_writer_checkpoints_by_size() {
+        let mut writer = Writer::new(Fake::default(), Positions::RANGE);
+        writer.step(vec![job(1, CHECKPOINT / 2)], 1).unwrap();
+        assert_eq!((writer.backend.checkpoints, writer.has_leftovers()), (0, true));
+        writer.step(vec![job(2, CHECKPOINT / 2)], 1).unwrap();
+        assert_eq!((writer.backend.checkpoints, writer.has_leftovers()), (1, false));
+    }
+
+    #[test]
+    fn gathering_ends_by_time_rows_or_bytes() {
+        let millis = Duration::from_millis;
+        let backlog = |rows, bytes, urgency, age| Backlog { rows, bytes, urgency, age: millis(age) }.due();
+        assert_eq!(backlog(1, 1, Urgency::Nobody, 0), millis(20));
+        assert_eq!(backlog(1, 1, Urgency::Nobody, 15), millis(5));
+        assert_eq!(backlog(1, 1, Urgency::Nobody, 20), millis(0));
+        assert_eq!(backlog(1, 1, Urgency::Awaited, 0), millis(2));
+        assert_eq!(backlog(1, 1, Urgency::Awaited, 3), millis(0));
+        assert_eq!(backlog(ROWS, 1, Urgency::Nobody, 0), millis(0));
+        assert_eq!(backlog(1, BYTES, Urgency::Nobody, 0), millis(0));
+    }
+}

@@ -1,0 +1,117 @@
+//! A batch of changes: applied together or not at all.
+
+use super::{Entry, Marks, Position, Slot};
+use crate::jid::BareJid;
+
+/// Changes for the writer. Values are added through [`super::Cell`] and [`super::Map`], log entries here.
+#[derive(Debug, Default)]
+#[must_use = "changes are lost unless they are submitted"]
+pub struct Writes {
+    changes: Vec<(BareJid, Change)>,
+    bytes: usize,
+}
+
+/// One change, as the backends apply it.
+#[derive(Debug)]
+pub(super) enum Change {
+    PutCell { name: &'static str, value: String },
+    DeleteCell { name: &'static str },
+    PutItem { name: &'static str, key: String, value: String },
+    DeleteItem { name: &'static str, key: String },
+    ClearMap { name: &'static str },
+    Append { position: Position, entry: Entry },
+    Mark { position: Position, marks: Marks },
+    Unmark { position: Position, marks: Marks },
+    Remove { position: Position },
+    DeleteOwner,
+}
+
+/// What a change costs in the queue beside its texts.
+const CHANGE: usize = size_of::<(BareJid, Change)>();
+
+impl Writes {
+    pub const fn new() -> Self {
+        Self { changes: Vec::new(), bytes: 0 }
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Adds the changes of `later` behind those of this batch.
+    pub fn append_all(&mut self, mut later: Self) {
+        self.bytes = self.bytes.saturating_add(later.bytes);
+        self.changes.append(&mut later.changes);
+    }
+
+    /// Appends `entry` to the log of `owner` and returns its position. An entry without marks is not kept.
+    pub fn append(&mut self, owner: &BareJid, slot: Slot, entry: Entry) -> Position {
+        let position = slot.position();
+        drop(slot);
+        let bytes = entry.peer.len().saturating_add(entry.payload.len());
+        self.add(owner, Change::Append { position, entry }, bytes);
+        position
+    }
+
+    /// Sets `marks` of an entry.
+    pub fn mark(&mut self, owner: &BareJid, position: Position, marks: Marks) {
+        self.add(owner, Change::Mark { position, marks }, 0);
+    }
+
+    /// Clears `marks` of an entry; if none is left, the entry goes.
+    pub fn unmark(&mut self, owner: &BareJid, position: Position, marks: Marks) {
+        self.add(owner, Change::Unmark { position, marks }, 0);
+    }
+
+    /// Deletes an entry, whatever its marks.
+    pub fn remove(&mut self, owner: &BareJid, position: Position) {
+        self.add(owner, Change::Remove { position }, 0);
+    }
+
+    /// Deletes `owner` with everything it has.
+    pub fn delete_owner(&mut self, owner: &BareJid) {
+        self.add(owner, Change::DeleteOwner, 0);
+    }
+
+    pub(super) fn put_cell(&mut self, owner: &BareJid, name: &'static str, value: String) {
+        let bytes = value.len();
+        self.add(owner, Change::PutCell { name, value }, bytes);
+    }
+
+    pub(super) fn delete_cell(&mut self, owner: &BareJid, name: &'static str) {
+        self.add(owner, Change::DeleteCell { name }, 0);
+    }
+
+    pub(super) fn put_item(&mut self, owner: &BareJid, name: &'static str, key: &str, value: String) {
+        let bytes = key.len().saturating_add(value.len());
+        self.add(owner, Change::PutItem { name, key: key.to_owned(), value }, bytes);
+    }
+
+    pub(super) fn delete_item(&mut self, owner: &BareJid, name: &'static str, key: &str) {
+        self.add(owner, Change::DeleteItem { name, key: key.to_owned() }, key.len());
+    }
+
+    pub(super) fn clear_map(&mut self, owner: &BareJid, name: &'static str) {
+        self.add(owner, Change::ClearMap { name }, 0);
+    }
+
+    pub(super) fn changes(&self) -> &[(BareJid, Change)] {
+        &self.changes
+    }
+
+    /// How many rows the changes touch, about.
+    pub(super) const fn rows(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// How much memory the changes hold, about.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn add(&mut self, owner: &BareJid, change: Change, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(CHANGE).saturating_add(bytes);
+        self.changes.push((owner.clone(), change));
+    }
+}
