@@ -179,7 +179,7 @@ impl Iterations {
 
 impl Default for Iterations {
     fn default() -> Self {
-        // P10 of the security research: at least 10 000.
+        // More than the RFC asks for: it is what a stolen store costs per guess.
         Self(NonZeroU32::MIN.saturating_add(9_999))
     }
 }
