@@ -1,7 +1,7 @@
 //! What an account proves itself with: SCRAM keys (RFC 5802 section 3, RFC 7677), never a password.
 //!
 //! Salts are given by the caller. Passwords are prepared with the mapping, normalisation and prohibitions of
-//! SASLprep (RFC 4013) on current Unicode tables; its bidirectional and unassigned-code-point checks are left
+//! `SASLprep` (RFC 4013) on current Unicode tables; its bidirectional and unassigned-code-point checks are left
 //! out, so that no password of a newer script is refused. Nothing here prints or logs a secret.
 
 use std::num::NonZeroU32;
@@ -76,7 +76,7 @@ impl ScramHash {
 pub enum PasswordError {
     Empty,
     TooLong,
-    /// A control character or another one that SASLprep prohibits.
+    /// A control character or another one that `SASLprep` prohibits.
     Character,
 }
 
@@ -179,7 +179,7 @@ impl Iterations {
 
 impl Default for Iterations {
     fn default() -> Self {
-        // P10 of the security research: at least 10 000.
+        // More than the RFC asks for: it is what a stolen store costs per guess.
         Self(NonZeroU32::MIN.saturating_add(9_999))
     }
 }

@@ -24,6 +24,7 @@ impl Request {
     /// # Errors
     /// `incorrect-encoding` for what is not strictly base64, `malformed-request` for child elements,
     /// `invalid-mechanism` if none is named.
+    #[must_use]
     pub fn parse(element: &Element) -> Option<Result<Self, SaslError>> {
         if element.ns() != SASL_NS {
             return None;

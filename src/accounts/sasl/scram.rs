@@ -121,7 +121,7 @@ pub struct Challenged {
     /// What the `c` attribute must hold: GS2 header and channel binding data.
     bound: Vec<u8>,
     nonce: String,
-    /// The beginning of AuthMessage.
+    /// The beginning of `AuthMessage`.
     transcript: String,
     stored_key: Vec<u8>,
     server_key: Vec<u8>,

@@ -367,3 +367,40 @@ fn mechanisms_and_conditions_are_spelt_in_one_table() {
     let unknown = Element::new("failure", SASL_NS).with_child(Element::new("who-knows", SASL_NS));
     assert_eq!(SaslError::condition_of(&unknown), SaslCondition::NotAuthorized);
 }
+
+/// Without the slow derivation of keys; no password fits.
+fn cheaply_challenged() -> Challenged {
+    let decoy = Decoy::new(&[3; 32], Iterations::default()).credentials("user@example.org");
+    let first = first(Variant::Bare, &Bindings::NONE, "n,,n=user,r=abc").unwrap();
+    first.challenge(&decoy, &Nonce::literal("def")).1
+}
+
+proptest::proptest! {
+    /// Strangers choose every octet of these: nothing may panic, and nothing but a proof may succeed.
+    #[test]
+    fn arbitrary_messages_do_no_harm(message in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        for variant in [Variant::Plus, Variant::Bare] {
+            let _ = ClientFirst::parse((ScramHash::Sha256, variant), &both(), DOMAIN, &message);
+        }
+        let _ = Plain::parse(&message, DOMAIN);
+        let _ = authorize(&message, None, |_| true);
+        proptest::prop_assert!(cheaply_challenged().finish(&message).is_err());
+    }
+
+    /// The same with messages that look right from afar.
+    #[test]
+    fn nearly_right_messages_do_no_harm(tail in "[acimnprsxy=,0-9A-F@.]{0,60}") {
+        for head in ["", "n,,", "y,,n=", "p=tls-exporter,,n=a,", "n,a=", "n,,n=user,r="] {
+            for variant in [Variant::Plus, Variant::Bare] {
+                let message = format!("{head}{tail}");
+                if let Ok(first) = first(variant, &both(), &message) {
+                    proptest::prop_assert_eq!(first.account.domain(), DOMAIN);
+                }
+            }
+        }
+        for head in ["", "c=biws,", "c=biws,r=abcdef,", "c=biws,r=abcdef,p="] {
+            let message = format!("{head}{tail}");
+            proptest::prop_assert!(cheaply_challenged().finish(message.as_bytes()).is_err());
+        }
+    }
+}
