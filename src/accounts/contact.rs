@@ -28,7 +28,9 @@ impl Contact {
 
     /// Takes over the state of a transition; `request` is what waits if the state says that something does.
     pub fn set_state(&mut self, contact: &BareJid, state: State, request: Option<Request>) {
-        if self.item.is_some() || state != (State { from: state.from, ..State::default() }) || state.subscription().has_from()
+        if self.item.is_some()
+            || state != (State { from: state.from, ..State::default() })
+            || state.subscription().has_from()
         {
             self.item.get_or_insert_with(|| Item::new(contact.clone())).set_state(state);
         }
