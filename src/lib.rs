@@ -3,7 +3,10 @@
 //! The module list, top floor first: a module imports only from floors below its own.
 //! `docs/architecture.md` holds the floor table and what each module must never know.
 
+// -- floor 9: the operator
+pub mod cli;
 // -- floor 7: the outside world
+pub mod admin;
 pub mod listeners;
 // -- floor 6: protocol work; neighbours, blind to each other
 pub mod extensions;

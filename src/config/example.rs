@@ -1,6 +1,7 @@
 //! The manual: as the commented example file, and as a page.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use toml::Value;
 
@@ -10,9 +11,10 @@ use crate::config::{Config, Domain, SECTIONS};
 /// The width of a comment's text.
 const WIDTH: usize = 96;
 
-/// The whole file with every key commented out, except the domain; what is commented is the default.
+/// The whole file with every key commented out, except the domain and, where one is given, the data
+/// directory; what is commented is the default.
 #[must_use]
-pub fn example(domain: &str) -> String {
+pub fn example(domain: &str, data_dir: Option<&Path>) -> String {
     let mut out = String::new();
     comment(&mut out, Config::SECTION.doc);
     comment(&mut out, &[" Lines of the form #key = value show the default (or, where there is none, an example)."]);

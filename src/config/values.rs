@@ -45,6 +45,18 @@ impl DomainName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as the DNS and certificates have it (RFC 5890 §2.3.2.1).
+    #[must_use]
+    pub fn a_labels(&self) -> String {
+        idna::domain_to_ascii(&self.0).unwrap_or_else(|_| self.0.clone())
+    }
+
+    /// The name one label below this one.
+    #[must_use]
+    pub fn below(&self, label: &str) -> Self {
+        Self(format!("{label}.{}", self.0))
+    }
 }
 
 impl FromStr for DomainName {

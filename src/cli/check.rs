@@ -1,0 +1,130 @@
+//! `comity check`: the own domains as the outside world finds them, in plain words.
+
+mod certificates;
+mod records;
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::output::{Failure, Output, Rendering};
+use crate::cli::place::Place;
+use crate::cli::wait_for;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::net::{Hickory, System};
+
+/// Check the own domains: DNS records, certificates, ports.
+///
+/// Asks the configured DNS servers for the SRV records of each domain, reads the certificates, and
+/// connects to each address that the records lead to, all from this machine. The exit code is 1 when
+/// something is wrong.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    rendering: Rendering,
+}
+
+/// What is to be said about one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    domain: String,
+    about: About,
+    verdict: Verdict,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum About {
+    Certificate,
+    Dns,
+    Port,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Fine,
+    /// It works, but not for everybody or not for long.
+    Warning,
+    Wrong,
+}
+
+/// What is said about one domain.
+struct Findings<'a> {
+    domain: &'a str,
+    all: &'a mut Vec<Finding>,
+}
+
+impl Check {
+    pub(super) fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
+        let config = place.load()?;
+        let findings = wait_for(findings(&config))?;
+        output.facts(self.rendering, &findings, |findings| human(findings))?;
+        if findings.iter().any(|finding| finding.verdict == Verdict::Wrong) { Err(Failure::Told) } else { Ok(()) }
+    }
+}
+
+async fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {
+    let resolver = resolver(config)?;
+    let mut all = Vec::new();
+    for domain in &config.domains {
+        let mut findings = Findings { domain: domain.name.as_str(), all: &mut all };
+        certificates::check(config, domain, &Clock::system(), &mut findings);
+        let endpoints = records::check(config, &domain.name.a_labels(), &resolver, &mut findings).await;
+        records::connect(&endpoints, &resolver, &System, &mut findings).await;
+    }
+    Ok(all)
+}
+
+fn resolver(config: &Config) -> Result<Hickory, Failure> {
+    let servers: Vec<SocketAddr> = config.dns.servers.iter().map(|server| server.address()).collect();
+    let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
+    resolver.map_err(|error| Failure::Failed(format!("the DNS cannot be asked: {error}")))
+}
+
+impl Findings<'_> {
+    fn add(&mut self, about: About, verdict: Verdict, text: impl Into<String>) {
+        self.all.push(Finding { domain: self.domain.to_owned(), about, verdict, text: text.into() });
+    }
+}
+
+fn human(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    let mut domain = "";
+    for finding in findings {
+        if finding.domain != domain {
+            domain = &finding.domain;
+            text.push_str(&format!("{}{domain}\n", if text.is_empty() { "" } else { "\n" }));
+        }
+        let verdict = match finding.verdict {
+            Verdict::Fine => "fine   ",
+            Verdict::Warning => "warning",
+            Verdict::Wrong => "WRONG  ",
+        };
+        text.push_str(&format!("  {verdict}  {}\n", finding.text));
+    }
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let conclusion = match (count(Verdict::Wrong), count(Verdict::Warning)) {
+        (0, 0) => "All is well.".to_owned(),
+        (0, warnings) => format!("It works; {warnings} to look at."),
+        (wrong, _) => format!("{wrong} wrong."),
+    };
+    format!("{text}\n{conclusion}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{About, Finding, Findings, Verdict, human};
+
+    #[test]
+    fn a_person_reads_verdicts_by_domain() {
+        let mut all: Vec<Finding> = Vec::new();
+        Findings { domain: "a.example", all: &mut all }.add(About::Port, Verdict::Fine, "port 5222 answers");
+        Findings { domain: "b.example", all: &mut all }.add(About::Dns, Verdict::Wrong, "no records");
+        let text = "a.example\n  fine     port 5222 answers\n\nb.example\n  WRONG    no records\n\n1 wrong.";
+        assert_eq!(human(&all), text);
+    }
+}

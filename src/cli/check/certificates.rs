@@ -1,0 +1,83 @@
+//! Names and dates of the certificates, and whether they can be used at all.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::cli::check::{About, Findings, Verdict};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, Domain};
+use crate::net::tls::names::Service;
+use crate::net::tls::{DateWarning, Identity, Trust};
+
+pub(super) fn check(config: &Config, domain: &Domain, clock: &Clock, findings: &mut Findings<'_>) {
+    for anchors in &config.tls.trust_anchors {
+        if let Err(error) = Trust::default().add_pem_file(anchors) {
+            findings.add(About::Certificate, Verdict::Wrong, format!("tls.trust_anchors: {error}"));
+        }
+    }
+    let Some((certificate, key)) = config.certificate_of(domain) else {
+        let listen = &config.listen;
+        let loopback = [&listen.c2s, &listen.c2s_tls, &listen.s2s, &listen.s2s_tls].iter().all(|on| on.is_loopback());
+        let (verdict, text) = if loopback {
+            (Verdict::Warning, "no certificate; one for development is made, which is enough on this machine only")
+        } else {
+            (Verdict::Wrong, "no certificate; get one for the domain and name it under [tls], with its key")
+        };
+        findings.add(About::Certificate, verdict, text);
+        return;
+    };
+    match Identity::load(certificate, key) {
+        Ok(identity) => judge(&identity, domain.name.as_str(), clock.now(), findings),
+        Err(error) => findings.add(About::Certificate, Verdict::Wrong, error.to_string()),
+    }
+}
+
+fn judge(identity: &Identity, domain: &str, now: Timestamp, findings: &mut Findings<'_>) {
+    let names: Vec<_> = identity.names().iter().map(ToString::to_string).collect();
+    let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+    let for_whom = (identity.covers(domain, Service::Client), identity.covers(domain, Service::Server));
+    let (verdict, text) = match for_whom {
+        (true, true) => (Verdict::Fine, format!("the certificate names {domain}")),
+        (true, false) => (Verdict::Wrong, format!("the certificate names {domain} for clients only; it has {names}")),
+        (false, true) => (Verdict::Wrong, format!("the certificate names {domain} for servers only; it has {names}")),
+        (false, false) => (Verdict::Wrong, format!("the certificate does not name {domain}; it has {names}")),
+    };
+    findings.add(About::Certificate, verdict, text);
+    let moment = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.unix_ms()).unwrap_or(0));
+    let end = identity.not_after().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let end = Timestamp::from_unix_ms(0).after(end);
+    match identity.date_warning(moment) {
+        None => findings.add(About::Certificate, Verdict::Fine, format!("the certificate is valid until {end}")),
+        Some(warning @ DateWarning::EndsInDays(_)) => {
+            findings.add(About::Certificate, Verdict::Warning, format!("{warning}, on {end}"));
+        }
+        Some(warning) => findings.add(About::Certificate, Verdict::Wrong, format!("{warning}; it ends {end}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::judge;
+    use crate::cli::check::{Findings, Verdict};
+    use crate::clock::{Clock, Timestamp};
+    use crate::net::tls::development::DevelopmentCa;
+    use crate::net::tls::Identity;
+
+    fn verdicts(identity: &Identity, domain: &str, now: Timestamp) -> Vec<Verdict> {
+        let mut all = Vec::new();
+        judge(identity, domain, now, &mut Findings { domain, all: &mut all });
+        all.iter().map(|finding| finding.verdict).collect()
+    }
+
+    #[test]
+    fn names_and_dates() {
+        let issued = DevelopmentCa::generate().unwrap().issue(&["a.example"]).unwrap();
+        let identity = Identity::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap();
+        let now = Clock::system().now();
+        assert_eq!(verdicts(&identity, "a.example", now), [Verdict::Fine, Verdict::Fine]);
+        assert_eq!(verdicts(&identity, "b.example", now), [Verdict::Wrong, Verdict::Fine]);
+        let late = now.after(Duration::from_secs(200 * 366 * 86_400));
+        assert_eq!(verdicts(&identity, "a.example", late), [Verdict::Fine, Verdict::Wrong]);
+    }
+}
