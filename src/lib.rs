@@ -5,11 +5,16 @@
 
 // -- floor 9: the operator
 pub mod cli;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+// -- floor 8: composition
+pub mod server;
 // -- floor 7: the outside world
 pub mod admin;
 pub mod listeners;
 // -- floor 6: protocol work; neighbours, blind to each other
 pub mod extensions;
+pub mod federation;
 pub mod session;
 // -- floor 5: rules
 pub mod negotiation;

@@ -109,10 +109,7 @@ impl WithPassword {
 }
 
 /// Opens the way, walks it, and closes it whether or not that went well.
-async fn once<T>(
-    config: &Config,
-    work: impl AsyncFnOnce(&mut Reach) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+async fn once<T>(config: &Config, work: impl AsyncFnOnce(&mut Reach) -> Result<T, Failure>) -> Result<T, Failure> {
     let mut reach = Reach::open(config).await?;
     let done = work(&mut reach).await;
     reach.close().await?;

@@ -37,11 +37,14 @@ impl ConfigCommand {
         let config = Config::parse(&text, &file).map_err(|error| Failure::Usage(error.to_string()))?;
         let explained = explain(&config, &text, key.as_deref()).map_err(|near| {
             let key = key.unwrap_or_default();
-            let hint = near.map_or_else(|| "comity config explain lists all".to_owned(), |near| format!("did you mean {near}?"));
+            let hint = near
+                .map_or_else(|| "comity config explain lists all".to_owned(), |near| format!("did you mean {near}?"));
             Failure::Usage(format!("there is no key {key}; {hint}"))
         })?;
         let file = file.display().to_string();
-        output.facts(rendering, &explained, |explained| explained.iter().fold(String::new(), |text, one| text + &human(one, &file)))
+        output.facts(rendering, &explained, |explained| {
+            explained.iter().fold(String::new(), |text, one| text + &human(one, &file))
+        })
     }
 }
 

@@ -79,7 +79,8 @@ pub(super) async fn running(config: &Config) -> Result<Option<Client>, Failure> 
     let data_dir = &config.data_dir;
     Client::connect(data_dir).await.map_err(|error| {
         let reason = format!("the server in {} cannot be reached: {error}", data_dir.display());
-        let hint = if error.kind() == std::io::ErrorKind::PermissionDenied { "; run this as the server's user" } else { "" };
+        let hint =
+            if error.kind() == std::io::ErrorKind::PermissionDenied { "; run this as the server's user" } else { "" };
         Failure::Failed(reason + hint)
     })
 }

@@ -7,6 +7,7 @@ mod xep_0160_offline;
 mod xep_0199_ping;
 
 use crate::hooks::Extension;
+pub use xep_0199_ping::NS as PING_NS;
 
 /// Everything that is built in, in the order of the `mod` lines.
 pub const ALL: &[Extension] = &[
@@ -15,3 +16,6 @@ pub const ALL: &[Extension] = &[
     xep_0160_offline::EXTENSION,
     xep_0199_ping::EXTENSION,
 ];
+
+#[cfg(test)]
+mod tests;

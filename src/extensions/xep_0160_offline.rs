@@ -98,7 +98,9 @@ fn stamped(entry: &Entry, domain: &str) -> Option<Stanza<'static>> {
     let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
     let Some(Event::Stanza(stanza)) = step.event else { return None };
     let mut stanza = stanza.into_owned();
-    let delay = Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX)).to_string());
+    let delay = Element::new("delay", DELAY_NS)
+        .with("from", domain)
+        .with("stamp", &Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX)).to_string());
     let mut payload = stanza.payload.as_str().to_owned();
     delay.write(&mut payload, CLIENT_NS);
     stanza.payload = Payload::canonical(payload);
@@ -117,7 +119,9 @@ mod tests {
     fn chat_states_alone_are_not_kept() {
         assert!(is_worth_keeping(&message("<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/>")));
         assert!(is_worth_keeping(&message("<x xmlns='jabber:x:oob'/>")));
-        assert!(!is_worth_keeping(&message("<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>1</thread>")));
+        assert!(!is_worth_keeping(&message(
+            "<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>1</thread>"
+        )));
         assert!(!is_worth_keeping(&message("")));
     }
 
@@ -128,13 +132,14 @@ mod tests {
             peer: "romeo@montague.example/orchard".into(),
             time: 0,
             marks: Marks::UNDELIVERED,
-            payload: "<message from='romeo@montague.example/orchard' to='juliet@capulet.example'><body>hi</body></message>"
-                .into(),
+            payload:
+                "<message from='romeo@montague.example/orchard' to='juliet@capulet.example'><body>hi</body></message>"
+                    .into(),
         };
         let stanza = stamped(&entry, "capulet.example").unwrap();
         assert_eq!(
             stanza.payload.as_str(),
-            "<body>hi</body><delay xmlns='urn:xmpp:delay' from='capulet.example' stamp='1970-01-01T00:00:00Z'/>"
+            "<body>hi</body><delay xmlns='urn:xmpp:delay' from='capulet.example' stamp='1970-01-01T00:00:00.000Z'/>"
         );
     }
 }

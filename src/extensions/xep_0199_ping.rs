@@ -6,6 +6,9 @@ use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Request, Spec};
 use crate::stanza::StanzaError;
 use crate::xml::Element;
 
+/// Namespace of a ping.
+pub const NS: &str = "urn:xmpp:ping";
+
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0199", version: "2.0.1" },
     name: "ping",
@@ -27,7 +30,7 @@ struct Ping;
 
 impl Request for Ping {
     const NAME: &'static str = "ping";
-    const NS: &'static str = "urn:xmpp:ping";
+    const NS: &'static str = NS;
 
     fn parse(_: &Element) -> Result<Self, StanzaError> {
         Ok(Self)

@@ -54,8 +54,7 @@ pub struct Call<R> {
 pub type Answer = Result<Option<Element>, StanzaError>;
 
 /// An erased handler.
-pub(super) type Handler =
-    Box<dyn Fn(Call<&Element>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+pub(super) type Handler = Box<dyn Fn(Call<&Element>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// Erases a typed handler: the payload's type decides how the element is read.
 pub(super) fn erase<R, T, F>(it: std::sync::Arc<T>, handle: fn(std::sync::Arc<T>, Call<R>) -> F) -> Handler

@@ -97,7 +97,8 @@ impl Operations {
             Box::pin(async move {
                 let done = done.map_err(|error| OperationError::Usage(format!("arguments of {name}: {error}")))?;
                 let output = done.await?;
-                serde_json::to_value(output).map_err(|error| OperationError::Failed(format!("output of {name}: {error}")))
+                serde_json::to_value(output)
+                    .map_err(|error| OperationError::Failed(format!("output of {name}: {error}")))
             })
         };
         self.0.insert(name, Entry { role: operation.role, run: Box::new(run) });

@@ -69,7 +69,8 @@ impl Hooks {
     ) -> Result<Self, InstallError> {
         let mut hooks = Self::default();
         for extension in extensions {
-            let mut at = Registrar { hooks: &mut hooks, installed: extensions, outbound, storage, settings, clash: None };
+            let mut at =
+                Registrar { hooks: &mut hooks, installed: extensions, outbound, storage, settings, clash: None };
             (extension.install)(&mut at);
             if let Some(namespace) = at.clash {
                 return Err(InstallError { extension: extension.name, namespace });
@@ -97,7 +98,11 @@ impl Hooks {
 
     /// Asks the stages of kind `Undelivered` to take a stanza that nobody can receive now.
     pub fn undelivered(&self, passing: &mut Passing<'_, '_>) -> Verdict {
-        self.undelivered.iter().map(|stage| stage(passing)).find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
+        self.undelivered
+            .iter()
+            .map(|stage| stage(passing))
+            .find(|verdict| *verdict != Verdict::Pass)
+            .unwrap_or(Verdict::Pass)
     }
 
     /// Fetches what waits at `positions` of the account's log.

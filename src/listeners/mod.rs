@@ -5,5 +5,6 @@
 mod accept;
 pub mod admission;
 pub mod c2s;
+pub mod s2s;
 
 pub use accept::accept;

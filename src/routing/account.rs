@@ -89,10 +89,7 @@ impl State {
 
     /// The contacts that receive this account's presence.
     pub(super) fn subscribers(&self) -> impl Iterator<Item = &BareJid> {
-        self.contacts
-            .iter()
-            .filter(|(_, contact)| contact.state().subscription().has_from())
-            .map(|(jid, _)| jid)
+        self.contacts.iter().filter(|(_, contact)| contact.state().subscription().has_from()).map(|(jid, _)| jid)
     }
 
     /// Whether `jid` receives this account's presence.

@@ -47,11 +47,8 @@ impl Batch {
 
     /// Applies everything so far. What was written to storage is durable once the receipt is.
     pub fn flush(&mut self) -> Receipt {
-        let receipt = if self.writes.is_empty() {
-            Receipt::NONE
-        } else {
-            self.storage.submit(std::mem::take(&mut self.writes))
-        };
+        let receipt =
+            if self.writes.is_empty() { Receipt::NONE } else { self.storage.submit(std::mem::take(&mut self.writes)) };
         for ring in self.dirty.drain(..) {
             ring.wake();
         }

@@ -164,8 +164,7 @@ impl Router {
             }
             state.presences()
         };
-        let seen: Vec<_> =
-            presences.into_iter().filter(|it| to.is_bare() || it.from.as_ref() == Some(to)).collect();
+        let seen: Vec<_> = presences.into_iter().filter(|it| to.is_bare() || it.from.as_ref() == Some(to)).collect();
         if seen.is_empty() {
             // Rule 3: a deterministic answer, from the bare JID.
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable));
@@ -251,7 +250,8 @@ fn arrival(state: &State, binding: &Binding) -> Arrival {
         .filter_map(|it| it.available.as_ref())
         .map(|it| Stanza::clone(&it.presence).to(own.clone()));
     // RFC 6121 §3.1.3: a request stays until it is answered.
-    let requests = state.contacts.values().filter_map(|it| it.request.as_ref()).map(|it| it.stanza(&binding.account.jid));
+    let requests =
+        state.contacts.values().filter_map(|it| it.request.as_ref()).map(|it| it.stanza(&binding.account.jid));
     Arrival { probes, told: siblings.chain(requests).collect() }
 }
 

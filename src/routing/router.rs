@@ -116,8 +116,7 @@ impl Router {
         match stanza.kind {
             Kind::Iq(IqType::Get | IqType::Set) if to.is_bare() => {
                 let from = stanza.from.as_ref()?;
-                let relation =
-                    if self.is_local(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
+                let relation = if self.is_local(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
                 self.answer(Entity::Domain, stanza, relation, batch).await
             }
             Kind::Iq(IqType::Result | IqType::Error) => {
@@ -175,9 +174,10 @@ impl Router {
             match decide(stanza.kind, Recipient { priorities: &priorities, target }) {
                 Delivery::To(places) => {
                     let reached = places.into_iter().filter(|place| {
-                        state.resources.get(*place).is_some_and(|resource| {
-                            batch.push(&resource.ring, None, |out| stanza.write(out))
-                        })
+                        state
+                            .resources
+                            .get(*place)
+                            .is_some_and(|resource| batch.push(&resource.ring, None, |out| stanza.write(out)))
                     });
                     if reached.count() > 0 {
                         return None;

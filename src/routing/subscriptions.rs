@@ -91,9 +91,8 @@ impl Router {
         batch: &mut Batch,
     ) {
         if let Some(reply) = transition.reply {
-            let reply = Stanza::new(Kind::Presence(reply))
-                .from(Jid::from(account.jid.clone()))
-                .to(Jid::from(contact.clone()));
+            let reply =
+                Stanza::new(Kind::Presence(reply)).from(Jid::from(account.jid.clone())).to(Jid::from(contact.clone()));
             // A reply to a subscription stanza is one itself; it ends at the state machine.
             Box::pin(self.deliver(reply, batch)).await;
         }

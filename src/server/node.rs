@@ -11,9 +11,9 @@ use crate::extensions;
 use crate::federation::{self, Federation};
 use crate::hooks::{Hooks, InstallError, Outbound, Reply, Settings};
 use crate::listeners::admission::{Admission, Bounds};
+use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, Identities, ServerTls, Trust};
-use crate::net::Network;
 use crate::routing::{self, Router};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
@@ -38,7 +38,7 @@ pub struct Parts {
     pub storage: Storage,
     pub clock: Clock,
     pub identities: Arc<Identities>,
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     pub resolver: Arc<dyn Resolver>,
     pub network: Arc<dyn Network>,
     /// Descriptors that connections may use.
@@ -79,3 +79,129 @@ impl std::fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+impl Node {
+    /// Serves one client connection.
+    pub async fn serve_client(&self, transport: crate::net::Transport, security: session::Security) {
+        if let Some(bound) = session::open(&self.sessions, transport, security).await {
+            bound.run(&self.router).await;
+        }
+    }
+
+    /// Serves one connection from another server.
+    pub async fn serve_peer(&self, transport: crate::net::Transport, _: session::Security) {
+        Arc::clone(&self.federation).serve(transport).await;
+    }
+
+    /// Puts a server together.
+    ///
+    /// # Errors
+    /// What is wrong with its parts.
+    pub fn new(config: &Config, parts: Parts) -> Result<Arc<Self>, StartError> {
+        let domains: Arc<[String]> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
+        let tls = Arc::new(ServerTls::new(Arc::clone(&parts.identities)).map_err(StartError::Tls)?);
+        let client_tls = Arc::new(ClientTls::new(parts.identities).map_err(StartError::Tls)?);
+        let federation = Federation::new(
+            federation_settings(config),
+            federation::Ways {
+                network: parts.network,
+                resolver: parts.resolver,
+                server_tls: Arc::clone(&tls),
+                client_tls: Arc::clone(&client_tls),
+                trust: parts.trust,
+                secret: random::octets().map_err(StartError::Random)?,
+            },
+        );
+        let local = domains.iter().map(|domain| Arc::from(domain.as_str()));
+        let router = Router::new(
+            local,
+            parts.storage.clone(),
+            parts.clock.clone(),
+            routing_limits(config),
+            Arc::clone(&federation) as _,
+        );
+        let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
+        let settings = Settings { offline_messages: config.limits.offline_messages };
+        let hooks =
+            Hooks::install(extensions::ALL, &outbound, &parts.storage, &settings).map_err(StartError::Install)?;
+        router.connect(hooks);
+        federation.attach(&router);
+        let sessions = Arc::new(session::Context {
+            router: Arc::clone(&router),
+            storage: parts.storage.clone(),
+            tls: Arc::clone(&tls),
+            decoy: Decoy::new(&random::octets().map_err(StartError::Random)?, Iterations::default()),
+            limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
+        });
+        Ok(Arc::new(Self {
+            router,
+            sessions,
+            federation,
+            admission: Admission::new(bounds(config, parts.connections)),
+            storage: parts.storage,
+            clock: parts.clock,
+            tls,
+            client_tls,
+            domains,
+            deadline: config.limits.authentication_deadline.duration(),
+        }))
+    }
+
+    /// Asks clients that have been silent for long whether they are there, for ever (XEP-0199); who
+    /// does not answer is disconnected, so that nobody stays online who is gone.
+    pub async fn watch_silence(self: Arc<Self>) {
+        let mut asking = tokio::task::JoinSet::new();
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            while asking.try_join_next().is_some() {}
+            let before = crate::clock::Timestamp::from_unix_ms(
+                self.clock.now().unix_ms() - i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX),
+            );
+            for session in self.router.silent_since(before) {
+                let router = Arc::clone(&self.router);
+                asking.spawn(async move {
+                    let domain = crate::jid::BareJid::of_domain(session.domain()).ok();
+                    let ping = Stanza::new(Kind::Iq(IqType::Get))
+                        .from(domain.map(crate::jid::Jid::from))
+                        .to(session.clone())
+                        .payload(Element::new("ping", extensions::PING_NS));
+                    if router.request(ping, PATIENCE).await == Reply::Silent {
+                        router.end(&session);
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn routing_limits(config: &Config) -> routing::Limits {
+    routing::Limits {
+        ring_bytes: config.limits.ring_bytes.bytes(),
+        sessions: config.limits.sessions_per_account,
+        contacts: config.limits.roster_items,
+        cached_accounts: CACHED_ACCOUNTS,
+    }
+}
+
+fn bounds(config: &Config, connections: usize) -> Bounds {
+    let per = |bytes: usize| (bytes / STRANGER_BYTES).max(1);
+    Bounds {
+        strangers: per(config.limits.unauthenticated_bytes.bytes()),
+        per_network: per(config.limits.unauthenticated_bytes_per_address.bytes()),
+        connections,
+    }
+}
+
+fn federation_settings(config: &Config) -> federation::Settings {
+    let federation = &config.federation;
+    federation::Settings {
+        domains: config.domains.iter().map(|domain| domain.name.to_string()).collect(),
+        policy: federation::Policy::of(federation),
+        connect_timeout: federation.connect_timeout.duration(),
+        idle_timeout: federation.idle_timeout.duration(),
+        queue_bytes: federation.queue_bytes.bytes(),
+        queue_bytes_total: federation.queue_bytes_total.bytes(),
+        limits: Limits { element: config.limits.server_stanza.bytes(), ..Limits::SERVER },
+        deadline: config.limits.authentication_deadline.duration(),
+    }
+}

@@ -101,7 +101,9 @@ async fn start_stream_as(context: &Context, wire: &mut Wire, domain: &BareJid, u
     let (header, _) = read_header(context, wire, Some(domain)).await?;
     // RFC 6120 §4.7.1: a client that says who it is must be who has authenticated.
     match header.from.map(|from| from.parse::<crate::jid::Jid>()) {
-        Some(Ok(from)) if from.bare_str() != user.as_str() => Err(StreamError::from(StreamCondition::InvalidFrom).into()),
+        Some(Ok(from)) if from.bare_str() != user.as_str() => {
+            Err(StreamError::from(StreamCondition::InvalidFrom).into())
+        }
         Some(Err(_)) => Err(StreamError::from(StreamCondition::InvalidFrom).into()),
         _ => Ok(()),
     }

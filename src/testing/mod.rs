@@ -9,8 +9,8 @@ mod pattern;
 mod transcript;
 mod world;
 
-pub use client::Client;
+pub use client::{Client, Raw};
 pub use network::Net;
 pub use pattern::mismatch;
 pub use transcript::run;
-pub use world::{Options, World};
+pub use world::{Options, PASSWORD, World};

@@ -7,7 +7,13 @@ use crate::xml::{Element, Node};
 #[must_use]
 pub fn mismatch(expected: &Element, found: &Element) -> Option<String> {
     if (expected.name(), expected.ns()) != (found.name(), found.ns()) {
-        return Some(format!("<{}> of {} instead of <{}> of {}", found.name(), found.ns(), expected.name(), expected.ns()));
+        return Some(format!(
+            "<{}> of {} instead of <{}> of {}",
+            found.name(),
+            found.ns(),
+            expected.name(),
+            expected.ns()
+        ));
     }
     attributes(expected, found).or_else(|| children(expected, found))
 }

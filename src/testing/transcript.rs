@@ -34,7 +34,10 @@ pub async fn run(script: &str) {
     stage.world.settle().await;
     for (name, client) in &mut stage.clients {
         if let Some(found) = client.received() {
-            panic!("at the end {name} has received {}, which the transcript does not tell", found.to_xml("jabber:client"));
+            panic!(
+                "at the end {name} has received {}, which the transcript does not tell",
+                found.to_xml("jabber:client")
+            );
         }
     }
 }

@@ -61,8 +61,8 @@ mod tests {
     use super::judge;
     use crate::cli::check::{Findings, Verdict};
     use crate::clock::{Clock, Timestamp};
-    use crate::net::tls::development::DevelopmentCa;
     use crate::net::tls::Identity;
+    use crate::net::tls::development::DevelopmentCa;
 
     fn verdicts(identity: &Identity, domain: &str, now: Timestamp) -> Vec<Verdict> {
         let mut all = Vec::new();
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn names_and_dates() {
         let issued = DevelopmentCa::generate().unwrap().issue(&["a.example"]).unwrap();
-        let identity = Identity::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap();
+        let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap();
         let now = Clock::system().now();
         assert_eq!(verdicts(&identity, "a.example", now), [Verdict::Fine, Verdict::Fine]);
         assert_eq!(verdicts(&identity, "b.example", now), [Verdict::Wrong, Verdict::Fine]);

@@ -84,11 +84,16 @@ impl Service<'_> {
                     } else {
                         let ours: Vec<_> = self.listen.into_iter().map(|address| address.port().to_string()).collect();
                         let ours = ours.join(", ");
-                        let text = format!("{name} leads {who} to {target} port {port}, but the server listens on {ours}");
+                        let text =
+                            format!("{name} leads {who} to {target} port {port}, but the server listens on {ours}");
                         say(Verdict::Warning, text);
                     }
                 }
-                records.into_iter().filter(|record| record.target != ".").map(|record| (record.target, record.port)).collect()
+                records
+                    .into_iter()
+                    .filter(|record| record.target != ".")
+                    .map(|record| (record.target, record.port))
+                    .collect()
             }
         }
     }
@@ -97,7 +102,8 @@ impl Service<'_> {
     fn absent(&self, name: &str, domain: &str, findings: &mut Findings<'_>) -> Vec<Endpoint> {
         let Some(listens) = self.listen.as_slice().first() else { return Vec::new() };
         let Some(fallback) = self.fallback else {
-            let text = format!("{name} is missing, so port {} is not found; comity init shows the record", listens.port());
+            let text =
+                format!("{name} is missing, so port {} is not found; comity init shows the record", listens.port());
             findings.add(About::Dns, Verdict::Warning, text);
             return Vec::new();
         };
@@ -106,7 +112,10 @@ impl Service<'_> {
             let text = format!("{name} is missing; {who} will try {domain} port {fallback}");
             findings.add(About::Dns, Verdict::Warning, text);
         } else {
-            let text = format!("{name} is missing; {who} will try port {fallback}, but the server listens on {}", listens.port());
+            let text = format!(
+                "{name} is missing; {who} will try port {fallback}, but the server listens on {}",
+                listens.port()
+            );
             findings.add(About::Dns, Verdict::Wrong, text);
         }
         vec![(domain.to_owned(), fallback)]
@@ -139,7 +148,9 @@ pub(super) async fn connect(
                 Ok(Err(error)) => (Verdict::Wrong, format!("{host} port {port} does not answer ({ip}): {error}")),
                 Err(_) => {
                     let seconds = PATIENCE.as_secs();
-                    let text = format!("{host} port {port} does not answer ({ip}) within {seconds} seconds; is a firewall in between?");
+                    let text = format!(
+                        "{host} port {port} does not answer ({ip}) within {seconds} seconds; is a firewall in between?"
+                    );
                     (Verdict::Wrong, text)
                 }
             };
@@ -165,13 +176,19 @@ mod tests {
 
     impl Resolver for Table {
         fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Srv>, DnsError>> {
-            let record = |(target, port): &(&str, u16)| Srv { priority: 0, weight: 5, port: *port, target: (*target).to_owned() };
+            let record = |(target, port): &(&str, u16)| Srv {
+                priority: 0,
+                weight: 5,
+                port: *port,
+                target: (*target).to_owned(),
+            };
             let found = self.0.get(name).map(|records| records.iter().map(record).collect());
             Box::pin(async move { found.ok_or(DnsError::NotFound) })
         }
 
         fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
-            let found = if name == "here.example" { Ok(vec![Ipv4Addr::LOCALHOST.into()]) } else { Err(DnsError::NotFound) };
+            let found =
+                if name == "here.example" { Ok(vec![Ipv4Addr::LOCALHOST.into()]) } else { Err(DnsError::NotFound) };
             Box::pin(async move { found })
         }
     }

@@ -1,0 +1,122 @@
+//! The sockets of a server: bound first, then served, closed in order.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinSet;
+
+use crate::config::{Addresses, Listen};
+use crate::listeners::{accept, c2s, s2s};
+use crate::session::Security;
+use crate::stream::{StreamCondition, StreamError};
+
+use super::Node;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// How long sessions have to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Every listener of a server, bound and not yet served.
+#[derive(Debug, Default)]
+pub struct Bound {
+    pub c2s: Vec<TcpListener>,
+    pub c2s_tls: Vec<TcpListener>,
+    pub s2s: Vec<TcpListener>,
+    pub s2s_tls: Vec<TcpListener>,
+}
+
+/// A running server.
+pub struct Server {
+    pub node: Arc<Node>,
+    tasks: JoinSet<()>,
+}
+
+impl Bound {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// The first address that cannot be had, in the error's text.
+    pub fn new(listen: &Listen) -> io::Result<Self> {
+        Ok(Self {
+            c2s: bind_all(&listen.c2s)?,
+            c2s_tls: bind_all(&listen.c2s_tls)?,
+            s2s: bind_all(&listen.s2s)?,
+            s2s_tls: bind_all(&listen.s2s_tls)?,
+        })
+    }
+}
+
+fn bind_all(addresses: &Addresses) -> io::Result<Vec<TcpListener>> {
+    addresses
+        .into_iter()
+        .map(|address| {
+            bind(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+        })
+        .collect()
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let open = |address: SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    match open(address) {
+        // A machine without IPv6 still has the other half of what `[::]` stands for.
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse => {
+            open(SocketAddr::from(([0, 0, 0, 0], address.port())))
+        }
+        opened => opened,
+    }
+}
+
+impl Server {
+    /// Serves `bound`; every listener accepts when this returns.
+    #[must_use]
+    pub fn start(node: Arc<Node>, bound: Bound) -> Self {
+        let mut tasks = JoinSet::new();
+        for (listeners, security) in [(bound.c2s, Security::StartTls), (bound.c2s_tls, Security::Direct)] {
+            for listener in listeners {
+                let (context, deadline) = (Arc::clone(&node.sessions), node.deadline);
+                tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
+                    c2s::serve(Arc::clone(&context), transport, security, (place, leave), deadline)
+                }));
+            }
+        }
+        for (listeners, security) in [(bound.s2s, Security::StartTls), (bound.s2s_tls, Security::Direct)] {
+            for listener in listeners {
+                let federation = Arc::clone(&node.federation);
+                tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
+                    s2s::serve(Arc::clone(&federation), transport, security, (place, leave))
+                }));
+            }
+        }
+        tasks.spawn(Arc::clone(&node).watch_silence());
+        Self { node, tasks }
+    }
+
+    /// Ends all streams with `system-shutdown`, then closes the storage.
+    ///
+    /// # Errors
+    /// Something that was acknowledged could not be written.
+    pub async fn stop(mut self) -> Result<(), crate::storage::Lost> {
+        self.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
+        self.node.federation.stop().await;
+        let gone = async {
+            while self.node.router.counts().sessions > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN, gone).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+        }
+        self.tasks.shutdown().await;
+        self.node.storage.close().await
+    }
+}

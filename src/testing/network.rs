@@ -1,0 +1,98 @@
+//! A network in memory: names, addresses, connections.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+
+use crate::net::dns::{DnsError, Resolver, Srv};
+use crate::net::{BoxFuture, Network, Transport};
+
+/// Bytes that a connection holds in each direction.
+const PIPE: usize = 64 * 1024;
+
+/// Names and listeners of a simulated network.
+#[derive(Debug, Default)]
+pub struct Net {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    services: BTreeMap<String, Vec<Srv>>,
+    hosts: BTreeMap<String, Vec<IpAddr>>,
+    listeners: BTreeMap<SocketAddr, mpsc::UnboundedSender<DuplexStream>>,
+}
+
+impl Net {
+    /// An empty network.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Publishes an SRV record.
+    pub fn publish(&self, name: &str, record: Srv) {
+        self.lock().services.entry(name.to_owned()).or_default().push(record);
+    }
+
+    /// Forgets the SRV records of `name`.
+    pub fn withdraw(&self, name: &str) {
+        self.lock().services.remove(name);
+    }
+
+    /// Publishes an address.
+    pub fn publish_host(&self, name: &str, address: IpAddr) {
+        self.lock().hosts.entry(name.to_owned()).or_default().push(address);
+    }
+
+    /// Listens on an address; who connects comes out of the channel.
+    pub fn listen(&self, address: SocketAddr) -> mpsc::UnboundedReceiver<DuplexStream> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.lock().listeners.insert(address, sender);
+        receiver
+    }
+
+    /// Refuses connections from now on.
+    pub fn silence(&self, address: SocketAddr) {
+        self.lock().listeners.remove(&address);
+    }
+
+    /// Connects, as anybody may.
+    ///
+    /// # Errors
+    /// If nobody listens.
+    pub fn dial(&self, address: SocketAddr) -> io::Result<DuplexStream> {
+        let state = self.lock();
+        let listener = state.listeners.get(&address).ok_or(io::ErrorKind::ConnectionRefused)?;
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        listener.send(theirs).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+        Ok(ours)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Network for Net {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Transport>> {
+        let connected = self.dial(address).map(|io| Transport::plain(io, Some(address)));
+        Box::pin(std::future::ready(connected))
+    }
+}
+
+impl Resolver for Net {
+    fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Srv>, DnsError>> {
+        let found = self.lock().services.get(name.trim_end_matches('.')).cloned();
+        Box::pin(std::future::ready(found.ok_or(DnsError::NotFound)))
+    }
+
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        let found = self.lock().hosts.get(name.trim_end_matches('.')).cloned();
+        Box::pin(std::future::ready(found.ok_or(DnsError::NotFound)))
+    }
+}
