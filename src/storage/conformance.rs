@@ -318,11 +318,11 @@ async fn nothing_is_acknowledged_after_close(storage: Storage) {
 /// Random changes, compared with a model after each group.
 async fn it_behaves_like_a_map_in_memory(storage: Storage) {
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    let mut below = |bound: u64| {
+    let mut below = |bound: usize| {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        random % bound
+        usize::try_from(random % bound as u64).unwrap()
     };
     let owners: Vec<_> = (0..4).map(|number| jid(&format!("user{number}@verona.lit"))).collect();
     let mut notes: BTreeMap<(usize, String), String> = BTreeMap::new();
@@ -334,10 +334,10 @@ async fn it_behaves_like_a_map_in_memory(storage: Storage) {
     for round in 0..60 {
         let mut writes = Writes::new();
         for _ in 0..below(20) {
-            let who = below(4) as usize;
+            let who = below(4);
             let (owner, key) = (&owners[who], format!("key{}", below(5)));
-            let marks = [Marks::ARCHIVED, Marks::UNDELIVERED, Marks::ARCHIVED | Marks::UNDELIVERED][below(3) as usize];
-            let position = positions.get(below(positions.len() as u64 + 1) as usize).copied();
+            let marks = [Marks::ARCHIVED, Marks::UNDELIVERED, Marks::ARCHIVED | Marks::UNDELIVERED][below(3)];
+            let position = positions.get(below(positions.len() + 1)).copied();
             match (below(8), position) {
                 (0 | 1, _) => {
                     NOTES.put(&mut writes, owner, &key, &round.to_string()).unwrap();
