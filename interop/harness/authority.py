@@ -1,9 +1,17 @@
 """Certificates for one run: an authority that every server trusts and one that nobody trusts."""
 
+import enum
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.process import run
+
+
+class Usage(enum.Enum):
+    """The extended key usage of a certificate."""
+
+    SERVER = "serverAuth"  # what public authorities issue
+    SERVER_AND_CLIENT = "serverAuth,clientAuth"
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,16 @@ class Authority:
              "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
         )
 
-    async def issue(self, domain: str) -> Certificate:
-        """Issues what a public authority would: one DNS name, usable for server authentication only."""
-        chain, key = self._directory / f"{domain}.pem", self._directory / f"{domain}.key"
+    async def issue(self, domain: str, usage: Usage) -> Certificate:
+        """Issues a certificate for one DNS name."""
+        name = f"{domain}-{usage.name.lower()}"
+        chain, key = self._directory / f"{name}.pem", self._directory / f"{name}.key"
         if chain.exists():
             return Certificate(chain, key)
-        request, extensions = self._directory / f"{domain}.csr", self._directory / f"{domain}.ext"
+        request, extensions = self._directory / f"{name}.csr", self._directory / f"{name}.ext"
         extensions.write_text(
             f"subjectAltName=DNS:{domain}\nbasicConstraints=critical,CA:FALSE\n"
-            "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
+            f"keyUsage=critical,digitalSignature\nextendedKeyUsage={usage.value}\n"
         )
         await run(
             ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",

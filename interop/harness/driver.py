@@ -8,6 +8,7 @@ slixmpp, so it imports nothing of the harness.
 import asyncio
 import json
 import logging
+import ssl
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -25,9 +26,9 @@ class Client(ClientXMPP):
     """A slixmpp client that verifies certificates, does nothing on its own and reports what arrives."""
 
     def __init__(self, name: str, jid: str, password: str, trust: Path):
-        super().__init__(jid, password)
+        # A context of our own, because slixmpp's trusts the system's authorities as well.
+        super().__init__(jid, password, ssl_context=ssl.create_default_context(cafile=trust))
         self.name = name
-        self.ca_certs = trust
         self.use_ipv6 = False
         self.auto_authorize = None
         self.auto_subscribe = False

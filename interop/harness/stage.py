@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.authority import Authority
+from harness.authority import Authority, Usage
 from harness.clients import Client, Driver
 from harness.failure import CaseFailed
 from harness.network import DEAD_ADDRESS, Namespace, Network
@@ -132,7 +132,8 @@ class Stage:
             without_tls = self._variant.second_without_tls and position == 1 and peer.can_go_without_tls
             # A server that insists on TLS is made to look plaintext-only by a relay that removes the STARTTLS feature.
             stripped = self._variant.second_without_tls and self._pair[1] == kind and not peer.can_go_without_tls
-            site = await self._site(label, Encryption.NEVER if without_tls else Encryption.REQUIRED, stripped)
+            encryption = Encryption.NEVER if without_tls else Encryption.REQUIRED
+            site = await self._site(label, encryption, stripped, self._usage(PEERS[self._pair[1 - position]]))
             sites.append((peer, site, stripped))
             records += self._records(site)
         await self._network.serve_dns(records)
@@ -159,7 +160,11 @@ class Stage:
         self._drivers.append(driver)
         return Side(site.label, server, driver, self._workshop)
 
-    async def _site(self, label: str, encryption: Encryption, stripped: bool) -> Site:
+    def _usage(self, other: type[Server]) -> Usage:
+        needed = self._variant.proof is Proof.CERTIFICATE and other.wants_client_usage
+        return Usage.SERVER_AND_CLIENT if needed else Usage.SERVER
+
+    async def _site(self, label: str, encryption: Encryption, stripped: bool, usage: Usage) -> Site:
         # Resolvers know `test` themselves and never ask for it (RFC 6761); they do ask for `example`.
         domain = f"{label}.example"
         authority = self._workshop.authority if self._variant.trusted else self._workshop.stranger
@@ -171,7 +176,7 @@ class Stage:
             namespace=namespace,
             directory=self.directory / label,
             log=self.logs / f"{label}.log",
-            certificate=await authority.issue(domain),
+            certificate=await authority.issue(domain, usage),
             trust=self._workshop.authority.root,
             proof=self._variant.proof,
             encryption=encryption,

@@ -71,6 +71,9 @@ class Ejabberd(Server):
 
     kind = "ejabberd"
     user = "ejabberd"
+    # "Failed inbound s2s EXTERNAL authentication: unsupported certificate purpose". Where dialback is on as well,
+    # that is what the other server then has to do; this happens in the ordinary variant.
+    wants_client_usage = True
 
     def configure(self) -> None:
         site = self.site

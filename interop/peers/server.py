@@ -55,6 +55,8 @@ class Server:
     user: str | None = None
     #: Whether it can be told to federate without TLS.
     can_go_without_tls = True
+    #: Whether it refuses EXTERNAL from a certificate that is issued for server authentication only.
+    wants_client_usage = False
 
     def __init__(self, site: Site):
         self.site = site
