@@ -113,12 +113,8 @@ class Stage:
 
     async def close(self) -> None:
         """Stops what runs and removes the namespaces."""
-        for driver in self._drivers:
-            await driver.stop()
-        for server in self._servers:
-            await server.stop()
-        for stripper in self._strippers:
-            await stripper.stop()
+        running = [*self._drivers, *self._servers, *self._strippers]
+        await asyncio.gather(*(process.stop() for process in running), return_exceptions=True)
         await self._network.close()
 
     async def build(self) -> None:
