@@ -48,10 +48,12 @@ class Client:
         self.full = value
 
     async def online(self) -> "Client":
-        """Logs in, fetches the roster and sends initial presence."""
+        """Logs in, fetches the roster and sends initial presence; done when the server has shown it back."""
         await self.login()
         await self._do("fetch_roster")
         await self.presence()
+        await self.expect(Expected("its own initial presence", lambda stanza: stanza.get("from") == self.full
+                                   and stanza.tag == "{jabber:client}presence"))
         return self
 
     async def logout(self) -> None:

@@ -7,6 +7,7 @@ side do not meet; what a killed run left behind is removed by the next one.
 import os
 import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,12 +114,16 @@ def remove(name: str) -> None:
 
 
 def sweep() -> None:
-    """Removes namespaces of earlier runs that were killed before they could clean up."""
+    """Removes namespaces and files of earlier runs that were killed before they could clean up."""
     for line in os.popen("ip netns list").read().splitlines():
         name = line.split()[0]
         owner = re.fullmatch(rf"{PREFIX}(\d+)-.*", name)
         if owner and not Path(f"/proc/{owner[1]}").exists():
             remove(name)
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = re.fullmatch(rf"{PREFIX}(\d+)-.*", left.name)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def remove_own() -> None:

@@ -130,5 +130,5 @@ async def run(command: list[str], within: float = 30, stdin: str = "", env: dict
         raise HarnessBroken(f"`{' '.join(command)}` took longer than {within:g} s") from None
     text = output.decode("utf-8", "replace")
     if child.returncode:
-        raise HarnessBroken(f"`{' '.join(command)}` ended with {child.returncode}: {text.strip()[-600:]}")
+        raise HarnessBroken(f"it ended with {child.returncode}: {text.strip()[-600:]} (`{' '.join(command)}`)")
     return text

@@ -7,12 +7,14 @@ from pathlib import Path
 from harness.matrix import Outcome, Row
 
 Key = tuple[str, str, str]
+# How much of a failure the table shows; JSON has all of it.
+DETAIL = 300
 
 
 def line(outcome: Outcome) -> str:
     """One line of the table."""
     case, pair, direction = outcome.row.key
-    detail = f"  {outcome.detail}" if outcome.detail else ""
+    detail = f"  {outcome.detail.splitlines()[0][:DETAIL]}" if outcome.detail else ""
     return f"{case:<20} {pair:<18} {direction:<22} {outcome.result:<7} {outcome.seconds:7.1f}{detail}"
 
 

@@ -200,7 +200,9 @@ class Stage:
         return records
 
     async def _strip(self, site: Site) -> None:
-        command = site.namespace.command(["python3", str(STRIPPER), site.namespace.address, "5269", str(site.s2s_port)])
+        command = site.namespace.command(
+            ["/usr/bin/python3", str(STRIPPER), site.namespace.address, "5269", str(site.s2s_port)]
+        )
         stripper = await Process.start(f"{site.label}-stripper", command, self.logs / f"{site.label}-stripper.log")
         self._strippers.append(stripper)
         await stripper.line("^ready", 15)

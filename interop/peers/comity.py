@@ -19,13 +19,16 @@ s2s_tls = "{s2s_address}:5270"
 [tls]
 certificate = "{directory}/chain.pem"
 key = "{directory}/key.pem"
-trust_anchors = "{directory}/trust.pem"
+trust_anchors = ["{directory}/trust.pem"]
 
 [dns]
-servers = ["{dns}:53"]
+servers = ["{dns}"]
 
 [federation]
 accept_dialback = {accept_dialback}
+
+[log]
+level = "info,comity=debug"
 """
 
 
@@ -56,9 +59,6 @@ class Comity(Server):
 
     def command(self) -> list[str]:
         return [str(binary()), "serve", "--config", str(self.path("comity.toml"))]
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "RUST_LOG": os.environ.get("RUST_LOG", "debug")}
 
     async def ready(self, process: Process) -> None:
         await process.line(r"^ready\s*$", START)

@@ -110,4 +110,4 @@ class Ejabberd(Server):
 
     async def add_account(self, local: str, password: str) -> None:
         account = json.dumps({"user": local, "host": self.site.domain, "password": password})
-        await self.run(["python3", "-c", REGISTER], stdin=account)
+        await self.run(["/usr/bin/python3", "-c", REGISTER], stdin=account)

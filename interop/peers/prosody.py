@@ -21,6 +21,7 @@ s2s_direct_tls_ports = {{}}
 c2s_require_encryption = true
 s2s_require_encryption = {s2s_require_encryption}
 s2s_secure_auth = {s2s_secure_auth}
+s2s_timeout = 20
 use_ipv6 = false
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/trust.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
