@@ -1,0 +1,24 @@
+"""What a case is."""
+
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from harness.stage import Side, Stage, Variant
+
+
+class Directions(enum.Enum):
+    """Which of the two servers can be the near side."""
+
+    BOTH = "both"
+    FIRST_ONLY = "the first of the pair"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the matrix without its pair and direction."""
+
+    name: str
+    variant: Variant
+    play: Callable[[Stage, Side, Side], Awaitable[None]]
+    directions: Directions = Directions.BOTH

@@ -1,0 +1,70 @@
+"""Comity, driven only by what its interface promises: `serve`, the line `ready`, `account add` and comity.toml."""
+
+import os
+from pathlib import Path
+
+from harness.process import Process
+from peers.server import START, Proof, Server
+
+TEMPLATE = """
+domain = "{domain}"
+data_dir = "{directory}/data"
+
+[listen]
+c2s = "0.0.0.0:5222"
+c2s_tls = "0.0.0.0:5223"
+s2s = "{s2s_address}:{s2s_port}"
+s2s_tls = "{s2s_address}:5270"
+
+[tls]
+certificate = "{directory}/chain.pem"
+key = "{directory}/key.pem"
+trust_anchors = ["{directory}/trust.pem"]
+
+[dns]
+servers = ["{dns}"]
+
+[federation]
+accept_dialback = {accept_dialback}
+
+[log]
+level = "info,comity=debug"
+"""
+
+
+def binary() -> Path:
+    """The program under test: from the environment variable COMITY, or the release build of this tree."""
+    default = Path(__file__).resolve().parents[2] / "target" / "release" / "comity"
+    return Path(os.environ.get("COMITY", default)).resolve()
+
+
+class Comity(Server):
+    """Comity in the foreground."""
+
+    kind = "comity"
+    can_go_without_tls = False
+
+    def configure(self) -> None:
+        site = self.site
+        self.path("comity.toml").write_text(
+            TEMPLATE.format(
+                domain=site.domain,
+                directory=site.directory,
+                s2s_address=site.s2s_address,
+                s2s_port=site.s2s_port,
+                dns=site.dns,
+                accept_dialback=str(site.proof is Proof.DIALBACK).lower(),
+            )
+        )
+
+    def command(self) -> list[str]:
+        return [str(binary()), "serve", "--config", str(self.path("comity.toml"))]
+
+    async def ready(self, process: Process) -> None:
+        await process.line(r"^ready\s*$", START)
+
+    async def add_account(self, local: str, password: str) -> None:
+        jid, config = f"{local}@{self.site.domain}", str(self.path("comity.toml"))
+        await self.run(
+            [str(binary()), "account", "add", jid, "--password-stdin", "--config", config], stdin=f"{password}\n"
+        )

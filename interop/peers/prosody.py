@@ -1,0 +1,67 @@
+"""Prosody as Debian packages it (0.12)."""
+
+from harness.process import Process
+from peers.server import START, Encryption, Proof, Server
+
+TEMPLATE = """
+data_path = "{directory}/data"
+plugin_paths = {{}}
+pidfile = "{directory}/prosody.pid"
+log = {{ {{ levels = {{ min = "debug" }}, to = "stdout" }} }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "posix", "dialback" }}
+modules_disabled = {{ {disabled} }}
+authentication = "internal_hashed"
+storage = "internal"
+interfaces = {{ "*" }}
+s2s_interfaces = {{ "{s2s_address}" }}
+c2s_ports = {{ 5222 }}
+c2s_direct_tls_ports = {{ 5223 }}
+s2s_ports = {{ {s2s_port} }}
+s2s_direct_tls_ports = {{}}
+c2s_require_encryption = true
+s2s_require_encryption = {s2s_require_encryption}
+s2s_secure_auth = {s2s_secure_auth}
+s2s_timeout = 20
+use_ipv6 = false
+ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/trust.pem" }}
+c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
+VirtualHost "{domain}"
+"""
+
+
+class Prosody(Server):
+    """Prosody in the foreground as its own user."""
+
+    kind = "prosody"
+    user = "prosody"
+
+    def configure(self) -> None:
+        site = self.site
+        disabled = []
+        if site.proof is Proof.CERTIFICATE:
+            disabled.append('"dialback"')
+        if site.encryption is Encryption.NEVER:
+            # STARTTLS is one module for clients and servers: clients come by direct TLS in this variant.
+            disabled.append('"tls"')
+        self.path("prosody.cfg.lua").write_text(
+            TEMPLATE.format(
+                directory=site.directory,
+                disabled=", ".join(disabled),
+                s2s_address=site.s2s_address,
+                s2s_port=site.s2s_port,
+                s2s_require_encryption=str(site.encryption is Encryption.REQUIRED).lower(),
+                s2s_secure_auth=str(site.proof is not Proof.DIALBACK and site.encryption is Encryption.REQUIRED).lower(),
+                domain=site.domain,
+            )
+        )
+
+    def command(self) -> list[str]:
+        return ["prosody", "-F", "--config", str(self.path("prosody.cfg.lua"))]
+
+    async def ready(self, process: Process) -> None:
+        await process.line("Activated service 's2s' on", START)
+        await process.line("Activated service 'c2s' on", START)
+
+    async def add_account(self, local: str, password: str) -> None:
+        config = str(self.path("prosody.cfg.lua"))
+        await self.run(["prosodyctl", "--config", config, "register", local, self.site.domain, password])

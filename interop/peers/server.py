@@ -1,0 +1,123 @@
+"""What every server under test has: a place to live, the settings of a variant, a start, a stop and accounts."""
+
+import enum
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.authority import Certificate
+from harness.network import DNS_ADDRESS, Namespace
+from harness.process import Process, run
+
+# A server that needs longer than this to start or to add an account is broken.
+START = 60.0
+
+
+class Proof(enum.Enum):
+    """How the other server may prove its domain."""
+
+    ORDINARY = "as the package is delivered"
+    CERTIFICATE = "a trusted certificate and nothing else"
+    DIALBACK = "dialback, whatever the certificate"
+
+
+class Encryption(enum.Enum):
+    """Whether the server can encrypt streams between servers."""
+
+    REQUIRED = "TLS required"
+    NEVER = "no TLS at all"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one server lives and how this variant wants it."""
+
+    label: str
+    domain: str
+    namespace: Namespace
+    directory: Path
+    log: Path
+    certificate: Certificate
+    trust: Path
+    proof: Proof
+    encryption: Encryption
+    s2s_address: str
+    s2s_port: int
+    dns: str = DNS_ADDRESS
+
+
+class Server:
+    """One server; a subclass per make knows its configuration."""
+
+    kind: str
+    #: The system user it runs as, or nobody's name for root.
+    user: str | None = None
+    #: Whether it can be told to federate without TLS.
+    can_go_without_tls = True
+    #: Whether it refuses EXTERNAL from a certificate that is issued for server authentication only.
+    wants_client_usage = False
+
+    def __init__(self, site: Site):
+        self.site = site
+        self.process: Process | None = None
+
+    async def prepare(self) -> None:
+        """Lays out the data directory, the certificates and the configuration."""
+        self.site.directory.mkdir(parents=True)
+        for source, name in (
+            (self.site.certificate.chain, "chain.pem"),
+            (self.site.certificate.key, "key.pem"),
+            (self.site.trust, "trust.pem"),
+        ):
+            shutil.copyfile(source, self.site.directory / name)
+        (self.site.directory / "data").mkdir()
+        self.configure()
+        self.site.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.user:
+            await run(["chown", "-R", f"{self.user}:{self.user}", str(self.site.directory)])
+
+    def path(self, name: str) -> Path:
+        """A file in this server's directory."""
+        return self.site.directory / name
+
+    def configure(self) -> None:
+        """Writes the configuration."""
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        """The command that runs the server in the foreground."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables for the server."""
+        return {"HOME": str(self.site.directory), "PYTHONPATH": ""}
+
+    async def ready(self, process: Process) -> None:
+        """Waits until every listener accepts."""
+        raise NotImplementedError
+
+    async def add_account(self, local: str, password: str) -> None:
+        """Creates an account."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Starts the server and waits until it is ready."""
+        self.process = await Process.start(
+            self.site.label, self.inside(self.command()), self.site.log, self.environment()
+        )
+        await self.ready(self.process)
+
+    async def stop(self) -> None:
+        """Stops the server."""
+        if self.process:
+            await self.process.stop()
+            self.process = None
+
+    def inside(self, command: list[str]) -> list[str]:
+        """A command line for this server's namespace and user."""
+        return self.site.namespace.command(command, self.user)
+
+    async def run(self, command: list[str], stdin: str = "") -> str:
+        """Runs a command beside the server: same namespace, same user."""
+        return await run(self.inside(command), START, stdin, {**os.environ, **self.environment()})
