@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 
 use crate::admin::SOCKET;
 use crate::admin::protocol::{RESPONSE_LIMIT, Request, Response, line, read_line};
-use crate::hooks::{Operation, OperationError};
+use crate::hooks::operation::{Operation, OperationError};
 
 /// A connection to a running server.
 #[derive(Debug)]
@@ -36,7 +36,9 @@ impl Client {
     pub async fn connect(data_dir: &Path) -> io::Result<Option<Self>> {
         match UnixStream::connect(data_dir.join(SOCKET)).await {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
-use crate::hooks::OperationError;
+use crate::hooks::operation::OperationError;
 
 /// The longest request.
 pub(super) const REQUEST_LIMIT: u64 = 64 << 10;

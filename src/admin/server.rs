@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::SOCKET;
 use crate::admin::protocol::{REQUEST_LIMIT, Request, Response, line, read_line};
-use crate::hooks::{OperationError, Operations, Role};
+use crate::hooks::operation::{OperationError, Operations, Role};
 
 /// How many commands may be connected at once.
 const CONNECTIONS: usize = 32;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::{CallError, Client, Listener, SOCKET, serve};
-use crate::hooks::{Operation, OperationError, Operations, Role};
+use crate::hooks::operation::{Operation, OperationError, Operations, Role};
 
 const DOUBLE: Operation<i64, i64> = Operation::new("test.double", Role::Operator);
 const MISSING: Operation<i64, i64> = Operation::new("test.missing", Role::Operator);

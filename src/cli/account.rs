@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::admin::accounts::{ADD, LIST, Login, Named, PASSWORD, REMOVE};
 use crate::cli::output::{Failure, Output, Rendering};
 use crate::cli::place::Place;
 use crate::cli::reach::Reach;
 use crate::cli::{password, wait_for};
 use crate::config::Config;
-use crate::hooks::Nothing;
+use crate::hooks::operation::{Nothing, Operation};
+use crate::server::operations::{
+    ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, Secret,
+};
 
 /// Add, remove and list accounts, and change their passwords.
 ///
@@ -69,24 +71,20 @@ impl Account {
         let config = place.load()?;
         match self.what {
             What::Add(with) => {
-                let login = with.login()?;
-                let account = login.account.clone();
-                wait_for(once(&config, async |reach| reach.call(&ADD, login).await))?;
+                let account = with.apply(&config, &ACCOUNT_ADD)?;
                 output.line(format_args!("Added {account}."))
             }
             What::Password(with) => {
-                let login = with.login()?;
-                let account = login.account.clone();
-                wait_for(once(&config, async |reach| reach.call(&PASSWORD, login).await))?;
+                let account = with.apply(&config, &ACCOUNT_PASSWORD)?;
                 output.line(format_args!("Changed the password of {account}."))
             }
             What::Remove { account } => {
-                let named = Named { account: account.clone() };
-                wait_for(once(&config, async |reach| reach.call(&REMOVE, named).await))?;
+                let named = AccountName { jid: account.clone() };
+                wait_for(once(&config, async |reach| reach.call(&ACCOUNT_REMOVE, named).await))?;
                 output.line(format_args!("Removed {account}."))
             }
             What::List { rendering } => {
-                let all = wait_for(once(&config, async |reach| reach.call(&LIST, Nothing {}).await))?;
+                let all = wait_for(once(&config, async |reach| list(&config, reach).await))?;
                 output.facts(rendering, &all, |all| all.join("\n"))
             }
             What::Import { file } => {
@@ -98,14 +96,26 @@ impl Account {
 }
 
 impl WithPassword {
-    fn login(self) -> Result<Login, Failure> {
+    /// Gets the password and has `operation` done; what was done to is returned.
+    fn apply(self, config: &Config, operation: &Operation<AccountPassword, Nothing>) -> Result<String, Failure> {
         let password = if self.password_stdin {
             password::read_line(&mut io::stdin().lock())?
         } else {
             password::ask_twice(&self.account)?
         };
-        Ok(Login { account: self.account, password })
+        let asked = AccountPassword { jid: self.account.clone(), password: Secret(password) };
+        wait_for(once(config, async |reach| reach.call(operation, asked).await))?;
+        Ok(self.account)
     }
+}
+
+/// The accounts of all domains.
+async fn list(config: &Config, reach: &mut Reach) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    for domain in &config.domains {
+        all.extend(reach.call(&ACCOUNT_LIST, DomainOf { domain: domain.name.to_string() }).await?);
+    }
+    Ok(all)
 }
 
 /// Opens the way, walks it, and closes it whether or not that went well.
@@ -132,7 +142,7 @@ async fn import(lines: Box<dyn BufRead>, reach: &mut Reach, output: &mut Output<
         let outcome = match login(&line) {
             None => continue,
             Some(Err(reason)) => Err(reason.to_owned()),
-            Some(Ok(login)) => match reach.call(&ADD, login).await {
+            Some(Ok(login)) => match reach.call(&ACCOUNT_ADD, login).await {
                 Ok(Nothing {}) => Ok(()),
                 Err(Failure::Usage(reason) | Failure::Failed(reason)) => Err(reason),
                 Err(told @ Failure::Told) => return Err(told),
@@ -151,7 +161,7 @@ async fn import(lines: Box<dyn BufRead>, reach: &mut Reach, output: &mut Output<
 }
 
 /// The account and password of a line; none where there is nothing to do.
-fn login(line: &str) -> Option<Result<Login, &'static str>> {
+fn login(line: &str) -> Option<Result<AccountPassword, &'static str>> {
     let line = line.trim_start();
     if line.is_empty() || line.starts_with('#') {
         return None;
@@ -159,7 +169,9 @@ fn login(line: &str) -> Option<Result<Login, &'static str>> {
     // The password may have white space inside, but not around it.
     Some(match line.split_once(char::is_whitespace).map(|(account, password)| (account, password.trim())) {
         None | Some((_, "")) => Err("no password; write the JID, white space, the password"),
-        Some((account, password)) => Ok(Login { account: account.to_owned(), password: password.to_owned() }),
+        Some((account, password)) => {
+            Ok(AccountPassword { jid: account.to_owned(), password: Secret(password.to_owned()) })
+        }
     })
 }
 
@@ -169,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_line_is_account_and_password() {
-        let parts = |line| login(line).map(|login| login.map(|login| (login.account, login.password)));
+        let parts = |line| login(line).map(|login| login.map(|login| (login.jid, login.password.0)));
         let both = |account: &str, password: &str| Some(Ok((account.to_owned(), password.to_owned())));
         assert_eq!(parts("a@b.example secret"), both("a@b.example", "secret"));
         assert_eq!(parts("  a@b.example\t two words \r"), both("a@b.example", "two words"));

@@ -87,7 +87,11 @@ fn resolver(config: &Config) -> Result<Hickory, Failure> {
 
 impl Findings<'_> {
     fn add(&mut self, about: About, verdict: Verdict, text: impl Into<String>) {
-        self.all.push(Finding { domain: self.domain.to_owned(), about, verdict, text: text.into() });
+        let finding = Finding { domain: self.domain.to_owned(), about, verdict, text: text.into() };
+        // Two ports of one host have its DNS in common.
+        if !self.all.contains(&finding) {
+            self.all.push(finding);
+        }
     }
 }
 

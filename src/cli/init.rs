@@ -36,9 +36,10 @@ impl Init {
         let config = Config::parse(&text, &file).map_err(|error| Failure::Failed(error.to_string()))?;
         write_new(&file, &text)?;
         let host = self.host.unwrap_or_else(|| self.domain.below("xmpp"));
-        output.line(format_args!("Wrote {}.\n", file.display()))?;
+        let data_dir = config.data_dir.display();
+        output.line(format_args!("Wrote {}; accounts and messages will be kept in {data_dir}.\n", file.display()))?;
         output.line(records(&config, &self.domain, &host))?;
-        output.line(next_steps(&file, &self.domain, &config.data_dir))
+        output.line(next_steps(&file, &self.domain))
     }
 }
 
@@ -80,18 +81,15 @@ fn records(config: &Config, domain: &DomainName, host: &DomainName) -> String {
     text
 }
 
-fn next_steps(file: &Path, domain: &DomainName, data_dir: &Path) -> String {
+fn next_steps(file: &Path, domain: &DomainName) -> String {
     format!(
-        "Then:\n\
+        "Next:\n\
          \x20 1. Get a certificate for {domain} (not for the name of the machine), for example with\n\
          \x20    certbot, and name it and its key under [tls] in {file}.\n\
-         \x20 2. Add an account:   comity account add you@{domain}\n\
-         \x20 3. Start the server: comity serve\n\
-         \x20 4. See whether all is well: comity check\n\n\
-         Accounts and messages will be kept in {data_dir}.\n\
-         Next step: edit {file}.",
+         \x20 2. Add an account:          comity account add you@{domain}\n\
+         \x20 3. Start the server:        comity serve\n\
+         \x20 4. See whether all is well: comity check",
         file = file.display(),
-        data_dir = data_dir.display(),
     )
 }
 

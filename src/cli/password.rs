@@ -14,8 +14,10 @@ pub(super) fn ask_twice(account: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage("no terminal to ask for the password; give it with --password-stdin".to_owned()));
     }
+    let quiet = Quiet::start().map_err(cannot_ask)?;
     let first = ask(&format!("Password for {account}: "))?;
     let second = ask("Once more: ")?;
+    drop(quiet);
     if first == second { accepted(first) } else { Err(Failure::Failed("the two passwords differ".to_owned())) }
 }
 
@@ -44,17 +46,18 @@ fn without_line_end(mut line: String) -> String {
 }
 
 fn ask(question: &str) -> Result<String, Failure> {
-    let failed = |error: io::Error| Failure::Failed(format!("cannot ask: {error}"));
     let mut terminal = io::stderr();
-    write!(terminal, "{question}").and_then(|()| terminal.flush()).map_err(failed)?;
-    let quiet = Quiet::start().map_err(failed)?;
+    write!(terminal, "{question}").and_then(|()| terminal.flush()).map_err(cannot_ask)?;
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
-    drop(quiet);
     // The line end that was entered has not been echoed either.
     let _ = writeln!(terminal);
-    read.map_err(failed)?;
+    read.map_err(cannot_ask)?;
     Ok(without_line_end(line))
+}
+
+fn cannot_ask(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot ask for the password: {error}"))
 }
 
 /// While it lives, the terminal does not show what is typed.
@@ -65,7 +68,7 @@ impl Quiet {
         let before = tcgetattr(io::stdin())?;
         let mut quiet = before.clone();
         quiet.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &quiet)?;
+        tcsetattr(io::stdin(), OptionalActions::Now, &quiet)?;
         Ok(Self(before))
     }
 }

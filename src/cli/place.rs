@@ -13,12 +13,14 @@ pub(super) const FILE: &str = "comity.toml";
 /// Where it is looked for last.
 const SYSTEM: &str = "/etc/comity/comity.toml";
 
+const HELP: &str = "The configuration file. Without it: the environment variable COMITY_CONFIG, then comity.toml \
+    in the current directory, then /etc/comity/comity.toml";
+
 /// Which configuration file a command works with.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Place {
-    /// The configuration file. Without it: the environment variable COMITY_CONFIG, then comity.toml
-    /// in the current directory, then /etc/comity/comity.toml.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// As named with `--config`.
+    #[arg(long, global = true, value_name = "FILE", help = HELP)]
     config: Option<PathBuf>,
 }
 

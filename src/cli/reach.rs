@@ -2,17 +2,16 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::accounts::{self, People};
 use crate::admin::{CallError, Client};
 use crate::cli::output::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::hooks::{Operation, OperationError, Operations};
+use crate::hooks::operation::{Operation, OperationError, Operations};
+use crate::server::operations::Accounts;
 use crate::storage::{Options, Storage};
 
 /// Where operations are done.
@@ -33,14 +32,14 @@ impl Reach {
         same_user(&config.data_dir)?;
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", config.data_dir.display()));
         let storage = Storage::open(&config.data_dir, Options::default()).map_err(|error| failed(&error))?;
-        let people = People {
+        let accounts = Accounts {
             storage: storage.clone(),
             clock: Clock::system(),
             domains: config.domains.iter().map(|domain| domain.name.to_string()).collect(),
-            changed: Arc::new(|_, _| {}),
+            router: None,
         };
         let mut operations = Operations::default();
-        accounts::register(&mut operations, &Arc::new(people)).map_err(|error| failed(&error))?;
+        accounts.register(&mut operations).map_err(|error| failed(&error))?;
         Ok(Self::Stopped { operations, storage })
     }
 
@@ -111,4 +110,52 @@ fn same_user(data_dir: &Path) -> Result<(), Failure> {
     Err(Failure::Failed(format!(
         "{directory} belongs to another user (number {owner}); run this as that user, for example with sudo -u \"#{owner}\""
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reach;
+    use crate::cli::output::Failure;
+    use crate::config::Config;
+    use crate::hooks::operation::{Nothing, Operation};
+    use crate::server::operations::{
+        ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, STATUS,
+        Secret,
+    };
+
+    async fn with_password(
+        reach: &mut Reach,
+        operation: &Operation<AccountPassword, Nothing>,
+        jid: &str,
+    ) -> Result<Nothing, Failure> {
+        let password = Secret("secret".to_owned());
+        reach.call(operation, AccountPassword { jid: jid.to_owned(), password }).await
+    }
+
+    async fn all(reach: &mut Reach) -> Vec<String> {
+        reach.call(&ACCOUNT_LIST, DomainOf { domain: "a.example".to_owned() }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn accounts_without_a_server() {
+        let data_dir = std::env::temp_dir().join(format!("comity-reach-{}", std::process::id()));
+        let mut config = Config::of_domain("a.example".parse().unwrap());
+        config.data_dir.clone_from(&data_dir);
+
+        let mut reach = Reach::open(&config).await.unwrap();
+        with_password(&mut reach, &ACCOUNT_ADD, "Romeo@A.example").await.unwrap();
+        assert!(with_password(&mut reach, &ACCOUNT_ADD, "romeo@a.example").await.is_err());
+        assert!(with_password(&mut reach, &ACCOUNT_ADD, "romeo@elsewhere.example").await.is_err());
+        assert!(with_password(&mut reach, &ACCOUNT_PASSWORD, "juliet@a.example").await.is_err());
+        assert!(matches!(reach.call(&STATUS, Nothing {}).await, Err(Failure::Usage(_))));
+        reach.close().await.unwrap();
+
+        let mut reach = Reach::open(&config).await.unwrap();
+        assert_eq!(all(&mut reach).await, ["romeo@a.example"]);
+        with_password(&mut reach, &ACCOUNT_PASSWORD, "romeo@a.example").await.unwrap();
+        reach.call(&ACCOUNT_REMOVE, AccountName { jid: "romeo@a.example".to_owned() }).await.unwrap();
+        assert!(all(&mut reach).await.is_empty());
+        reach.close().await.unwrap();
+        std::fs::remove_dir_all(&data_dir).unwrap();
+    }
 }

@@ -2,12 +2,11 @@
 
 use clap::Args;
 
-use crate::admin;
 use crate::cli::output::{Failure, Output, Rendering};
 use crate::cli::place::Place;
 use crate::cli::{reach, wait_for};
-use crate::clock::Clock;
-use crate::hooks::Nothing;
+use crate::hooks::operation::Nothing;
+use crate::server::operations::{self, STATUS};
 
 /// Show how the running server is. The exit code is 1 when none runs.
 #[derive(Debug, Args)]
@@ -24,26 +23,25 @@ impl Status {
                 let data_dir = config.data_dir.display();
                 return Err(Failure::Failed(format!("no server runs with {data_dir}; start one with: comity serve")));
             };
-            client.call(&admin::STATUS, Nothing {}).await.map_err(reach::failure)
+            client.call(&STATUS, Nothing {}).await.map_err(reach::failure)
         })?;
         output.facts(self.rendering, &status, human)
     }
 }
 
-fn human(status: &admin::Status) -> String {
-    let seconds = Clock::system().now().since(status.started).as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+fn human(status: &operations::Status) -> String {
     format!(
-        "Comity {} has run for {days} d {hours} h {minutes} min, since {}.\n\
-         domains            {}\n\
-         clients            {}\n\
-         links to servers   {}\n\
-         stanzas in queues  {}",
+        "Comity {} is running.\n\
+         domains                    {}\n\
+         client sessions            {}\n\
+         accounts in memory         {}\n\
+         connections                {}\n\
+         of them not authenticated  {}",
         status.version,
-        status.started,
         status.domains.join(", "),
-        status.clients,
-        status.links,
-        status.queued
+        status.sessions,
+        status.loaded_accounts,
+        status.connections,
+        status.unauthenticated
     )
 }

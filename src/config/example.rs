@@ -26,9 +26,12 @@ pub fn example(domain: &str, data_dir: Option<&Path>) -> String {
         }
         for key in section.keys {
             comment(&mut out, key.doc);
-            let is_domain = section.name.is_empty() && key.name == "domain";
-            let (mark, value) =
-                if is_domain { ("", Value::from(domain).to_string()) } else { ("#", shown(section, key)) };
+            let set = match section.path(key).as_str() {
+                "domain" => Some(Value::from(domain)),
+                "data_dir" => data_dir.map(|path| Value::from(&*path.to_string_lossy())),
+                _ => None,
+            };
+            let (mark, value) = set.map_or_else(|| ("#", shown(section, key)), |value| ("", value.to_string()));
             let _ = writeln!(out, "{mark}{} = {value}\n", key.name);
         }
         out.pop();

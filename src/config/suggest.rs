@@ -1,14 +1,17 @@
 //! What somebody may have meant: the nearest name by edit distance.
 
-/// The name nearest to `text`, unless none is near.
+/// The name nearest to `text`, else one that begins with it, unless none is near.
 pub(super) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = (text.chars().count() / 3).max(2);
-    names
-        .into_iter()
-        .map(|name| (distance(text, name), name))
+    let names: Vec<_> = names.into_iter().collect();
+    let by_distance = names
+        .iter()
+        .map(|name| (distance(text, name), *name))
         .filter(|(distance, name)| *distance <= near && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+        .map(|(_, name)| name);
+    let begins = |name: &&str| text.chars().count() >= 3 && name.starts_with(text);
+    by_distance.or_else(|| names.iter().copied().find(begins))
 }
 
 /// How many characters must be inserted, removed, replaced or swapped with their neighbour.
@@ -59,6 +62,7 @@ mod tests {
         let names = ["listen", "limits", "log", "tls", "dns"];
         assert_eq!(nearest("lsiten", names), Some("listen"));
         assert_eq!(nearest("limit", names), Some("limits"));
+        assert_eq!(nearest("limits.ring", ["limits.roster_items", "limits.ring_bytes"]), Some("limits.ring_bytes"));
         assert_eq!(nearest("banana", names), None);
         assert_eq!(nearest("", names), None);
     }

@@ -6,7 +6,7 @@
 mod extension;
 mod iq;
 mod lifecycle;
-mod operation;
+pub mod operation;
 mod outbound;
 mod registrar;
 mod stage;
@@ -14,7 +14,6 @@ mod stage;
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
-pub use operation::{NameTaken, Nothing, Operation, OperationError, Operations, Role};
 pub use outbound::{Outbound, Reply};
 pub use registrar::{Hooks, InstallError, Registrar, Settings};
 pub use stage::{Passing, Shelf, Verdict};
