@@ -1,6 +1,7 @@
 //! The composition root: the only module that sees everything.
 
 mod node;
+pub mod operations;
 mod sockets;
 mod tls;
 
