@@ -6,11 +6,13 @@
 mod account;
 mod check;
 mod config;
+mod demo;
 mod init;
 mod output;
 mod password;
 mod place;
 mod reach;
+mod serve;
 mod status;
 
 pub use output::{Failure, Output, Rendering};
@@ -36,7 +38,9 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Init(init::Init),
+    Serve(serve::Serve),
     Account(account::Account),
     Check(check::Check),
     Config(config::ConfigCommand),
@@ -46,7 +50,9 @@ enum Command {
 impl Command {
     fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
         match self {
+            Self::Demo(demo) => demo.run(output),
             Self::Init(init) => init.run(place, output),
+            Self::Serve(serve) => serve.run(place, output),
             Self::Account(account) => account.run(place, output),
             Self::Check(check) => check.run(place, output),
             Self::Config(config) => config.run(place, output),

@@ -93,6 +93,15 @@ impl Node {
         Arc::clone(&self.federation).serve(transport).await;
     }
 
+    /// Shows other certificates from now on; open streams stay as they are.
+    ///
+    /// # Errors
+    /// The cryptographic library does not accept them; the old ones stay in use.
+    pub fn show(&self, identities: Arc<Identities>) -> Result<(), StartError> {
+        self.tls.replace(Arc::clone(&identities)).map_err(StartError::Tls)?;
+        self.client_tls.replace(identities).map_err(StartError::Tls)
+    }
+
     /// Puts a server together.
     ///
     /// # Errors

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::credentials::Password;
 use crate::accounts::directory::{self, DirectoryError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::hooks::operation::{NameTaken, Nothing, Operation, OperationError, Operations, Role};
 use crate::jid::{self, BareJid};
 use crate::routing::Router;
 use crate::storage::Storage;
+
+use super::Node;
 
 /// Makes an account.
 pub const ACCOUNT_ADD: Operation<AccountPassword, Nothing> = Operation::new("account.add", Role::Operator);
@@ -57,6 +59,7 @@ pub struct DomainOf {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
+    pub started: Timestamp,
     pub domains: Vec<String>,
     /// Accounts in memory.
     pub loaded_accounts: usize,
@@ -137,6 +140,28 @@ impl Accounts {
         let known = self.domains.join(", ");
         Err(OperationError::Usage(format!("{} is no domain of this server, which serves {known}", jid.domain())))
     }
+}
+
+/// Registers what counts.
+///
+/// # Errors
+/// The name is taken.
+pub fn register_status(node: &Arc<Node>, operations: &mut Operations) -> Result<(), NameTaken> {
+    let node = Arc::clone(node);
+    let started = node.clock.now();
+    operations.register(&STATUS, move |_| {
+        let counts = node.router.counts();
+        let (unauthenticated, connections) = node.admission.counts();
+        std::future::ready(Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started,
+            domains: node.domains.to_vec(),
+            loaded_accounts: counts.accounts,
+            sessions: counts.sessions,
+            unauthenticated,
+            connections,
+        }))
+    })
 }
 
 async fn credentials(password: Secret) -> Result<crate::accounts::credentials::Credentials, OperationError> {

@@ -1,0 +1,161 @@
+//! `comity serve`: the server itself.
+
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin;
+use crate::cli::output::{Failure, Output};
+use crate::cli::place::Place;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::hooks::operation::Operations;
+use crate::net::{Hickory, Resolver, System};
+use crate::server::operations::Accounts;
+use crate::server::{self, Bound, Node, Parts, Server};
+use crate::storage::{Options, Storage};
+use crate::telemetry;
+
+/// Descriptors that are kept for the storage, the DNS and an operator who looks.
+const RESERVED_DESCRIPTORS: usize = 256;
+
+/// Run the server.
+///
+/// Prints one line, `ready`, once every listener accepts connections. SIGTERM and SIGINT stop it in
+/// order; SIGHUP reads the certificates again without disturbing anybody.
+#[derive(Debug, Args)]
+pub(super) struct Serve {}
+
+impl Serve {
+    pub(super) fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
+        let config = place.load()?;
+        let started = telemetry::init(&config.log.level, config.log.format);
+        started.map_err(|error| Failure::Usage(error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+        runtime.block_on(serve(place, &config, output))
+    }
+}
+
+async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Result<(), Failure> {
+    let node = node(config)?;
+    let bound = Bound::new(&config.listen).map_err(failed)?;
+    let admin = admin::Listener::bind(&config.data_dir).map_err(failed)?;
+    let operations = Arc::new(operations(&node)?);
+    let mut signals = Signals::new().map_err(failed)?;
+    let server = Server::start(Arc::clone(&node), bound);
+    let admin = tokio::spawn(admin::serve(admin, operations));
+    output.line("ready")?;
+    notify(&[sd_notify::NotifyState::Ready]);
+    let ended = loop {
+        match signals.next(&node).await {
+            Wake::Stop => break Ok(()),
+            Wake::Reload => reload(place, &node),
+            Wake::Lost(reason) => break Err(Failure::Failed(format!("storage failed: {reason}"))),
+        }
+    };
+    notify(&[sd_notify::NotifyState::Stopping]);
+    admin.abort();
+    let stopped = server.stop().await;
+    ended.and(stopped.map_err(failed))
+}
+
+fn node(config: &Config) -> Result<Arc<Node>, Failure> {
+    let identities = server::identities(config).map_err(|error| Failure::Usage(error.to_string()))?;
+    let trust = server::trust(config).map_err(|error| Failure::Usage(error.to_string()))?;
+    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
+    let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
+    let resolver: Arc<dyn Resolver> = Arc::new(resolver.map_err(failed)?);
+    let storage = Storage::open(&config.data_dir, Options::default());
+    let storage = storage.map_err(|error| Failure::Failed(format!("{}: {error}", config.data_dir.display())))?;
+    let parts = Parts {
+        storage,
+        clock: Clock::system(),
+        identities: Arc::new(identities),
+        trust,
+        resolver,
+        network: Arc::new(System),
+        connections: descriptors().saturating_sub(RESERVED_DESCRIPTORS),
+    };
+    Node::new(config, parts).map_err(failed)
+}
+
+/// Raises the limit of descriptors as far as it goes.
+fn descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
+    allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
+}
+
+fn operations(node: &Arc<Node>) -> Result<Operations, Failure> {
+    let mut operations = Operations::default();
+    let accounts = Accounts {
+        storage: node.storage.clone(),
+        clock: node.clock.clone(),
+        domains: Arc::clone(&node.domains),
+        router: Some(Arc::clone(&node.router)),
+    };
+    let taken = |error: crate::hooks::operation::NameTaken| Failure::Failed(format!("operation {} exists twice", error.0));
+    accounts.register(&mut operations).map_err(taken)?;
+    server::operations::register_status(node, &mut operations).map_err(taken)?;
+    Ok(operations)
+}
+
+/// Reads the certificates again; on an error the old ones stay in use.
+fn reload(place: &Place, node: &Node) {
+    let config = match place.load() {
+        Ok(config) => config,
+        Err(error) => return tracing::error!(?error, "the configuration is not accepted; nothing has changed"),
+    };
+    match server::identities(&config).map(|identities| node.show(Arc::new(identities))) {
+        Ok(Ok(())) => tracing::info!("certificates were read again"),
+        Ok(Err(error)) => tracing::error!(%error, "the certificates cannot be used; nothing has changed"),
+        Err(error) => tracing::error!(%error, "the certificates cannot be read; nothing has changed"),
+    }
+}
+
+/// Tells systemd, if it is there.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+/// Whatever may end the wait of a running server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+enum Wake {
+    Stop,
+    Reload,
+    Lost(crate::storage::Lost),
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self, node: &Node) -> Wake {
+        tokio::select! {
+            _ = self.terminate.recv() => Wake::Stop,
+            _ = self.interrupt.recv() => Wake::Stop,
+            _ = self.hangup.recv() => Wake::Reload,
+            lost = node.storage.lost() => Wake::Lost(lost),
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(error.to_string())
+}
