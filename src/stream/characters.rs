@@ -44,17 +44,19 @@ pub(super) fn skip_space(bytes: &[u8], from: usize) -> usize {
     rest.iter().position(|byte| !is_space(*byte)).map_or(bytes.len(), |count| from + count)
 }
 
-/// How many bytes are looked at together; the loop over them becomes vector instructions.
+/// How many bytes are looked at together.
 const CHUNK: usize = 16;
 
-/// The first place from `from` on where `stop` holds.
+/// The first place from `from` on where `stop` is not zero.
+///
+/// The loop over a chunk becomes vector instructions as long as `stop` is made of [`mask`]s.
 #[inline]
-fn run(bytes: &[u8], from: usize, stop: impl Fn(u8) -> bool) -> usize {
+fn run(bytes: &[u8], from: usize, stop: impl Fn(u8) -> u8) -> usize {
     let mut rest = bytes.get(from..).unwrap_or_default();
     while let Some((chunk, behind)) = rest.split_first_chunk::<CHUNK>() {
         let mut hits = [0; CHUNK];
         for (hit, byte) in hits.iter_mut().zip(chunk) {
-            *hit = u8::from(stop(*byte));
+            *hit = stop(*byte);
         }
         let hits = u128::from_le_bytes(hits);
         if hits != 0 {
@@ -62,29 +64,35 @@ fn run(bytes: &[u8], from: usize, stop: impl Fn(u8) -> bool) -> usize {
         }
         rest = behind;
     }
-    let ordinary = rest.iter().position(|byte| stop(*byte)).unwrap_or(rest.len());
+    let ordinary = rest.iter().position(|byte| stop(*byte) != 0).unwrap_or(rest.len());
     bytes.len() - rest.len() + ordinary
+}
+
+/// All bits or none, which is what a vector comparison yields.
+#[inline]
+const fn mask(holds: bool) -> u8 {
+    (holds as u8).wrapping_neg()
 }
 
 /// Bytes that may be or begin what is no character: controls, and the start of U+F000 to U+FFFF.
 #[inline]
-const fn suspicious(byte: u8) -> bool {
-    (byte < b' ') | (byte == 0xEF)
+const fn suspicious(byte: u8) -> u8 {
+    mask(byte < b' ') | mask(byte == 0xEF)
 }
 
 /// The next place in character data that needs a look.
 pub(super) fn text_end(bytes: &[u8], from: usize) -> usize {
-    run(bytes, from, |byte| suspicious(byte) | (byte == b'<') | (byte == b'&') | (byte == b'>'))
+    run(bytes, from, |byte| suspicious(byte) | mask(byte == b'<') | mask(byte == b'&') | mask(byte == b'>'))
 }
 
 /// The next place in an attribute value that needs a look.
 pub(super) fn value_end(bytes: &[u8], from: usize, quote: u8) -> usize {
-    run(bytes, from, |byte| suspicious(byte) | (byte == b'<') | (byte == b'&') | (byte == quote))
+    run(bytes, from, |byte| suspicious(byte) | mask(byte == b'<') | mask(byte == b'&') | mask(byte == quote))
 }
 
 /// The next place in a CDATA section that needs a look.
 pub(super) fn cdata_end(bytes: &[u8], from: usize) -> usize {
-    run(bytes, from, |byte| suspicious(byte) | (byte == b'>'))
+    run(bytes, from, |byte| suspicious(byte) | mask(byte == b'>'))
 }
 
 /// What stands at a suspicious place.
@@ -173,15 +181,13 @@ pub(super) fn qualified(name: &[u8]) -> Result<usize, Refusal> {
         Some(_) => decode(name).is_some_and(|(code, _)| is_name_start(code)),
         None => false,
     };
-    let colon = name.iter().position(|byte| *byte == b':');
-    let fine = match colon.and_then(|at| name.split_at_checked(at)) {
-        None => starts(name),
-        Some((prefix, local)) => {
-            let local = local.get(1..).unwrap_or_default();
-            starts(prefix) && starts(local) && !local.contains(&b':')
-        }
-    };
-    if fine { Ok(colon.unwrap_or(0)) } else { Err(Refusal::malformed("not a qualified name")) }
+    let prefix = memchr::memchr(b':', name).unwrap_or(0);
+    let fine = starts(name)
+        && (prefix == 0 || {
+            let local = name.get(prefix + 1..).unwrap_or_default();
+            starts(local) && !local.contains(&b':')
+        });
+    if fine { Ok(prefix) } else { Err(Refusal::malformed("not a qualified name")) }
 }
 
 /// A reference that stands for one character.

@@ -7,7 +7,7 @@ use super::characters::reference;
 
 /// The value of an attribute: references replaced, white space characters turned into spaces.
 pub(super) fn attribute(raw: &str) -> Cow<'_, str> {
-    if !raw.bytes().any(|byte| (byte < b' ') | (byte == b'&')) {
+    if is_plain(raw.as_bytes()) {
         return Cow::Borrowed(raw);
     }
     let mut out = String::with_capacity(raw.len());
@@ -18,9 +18,14 @@ pub(super) fn attribute(raw: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Whether a value stands for itself; without an early end, so that it becomes vector instructions.
+fn is_plain(raw: &[u8]) -> bool {
+    !raw.iter().fold(false, |found, byte| found | (*byte < b' ') | (*byte == b'&'))
+}
+
 /// The same for bytes, where they are only compared.
 pub(super) fn attribute_bytes(raw: &[u8]) -> Cow<'_, [u8]> {
-    if !raw.iter().any(|byte| (*byte < b' ') | (*byte == b'&')) {
+    if is_plain(raw) {
         return Cow::Borrowed(raw);
     }
     match std::str::from_utf8(raw).map(attribute) {
