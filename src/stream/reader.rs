@@ -1,0 +1,266 @@
+//! The reader of one direction of a stream.
+
+use crate::xml::Element;
+
+use super::characters::skip_space;
+use super::event::{Event, Step};
+use super::head;
+use super::header;
+use super::limits::Limits;
+use super::namespace::{ContentNamespace, FRAMING_NS, Outer};
+use super::prolog;
+use super::refusal::Refusal;
+use super::rewrite::Rewrite;
+use super::scan::{Around, First, Progress, Scan};
+use super::{StreamCondition, StreamError};
+
+/// How elements follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// One long document (RFC 6120 §4.1).
+    Stream,
+    /// Elements that stand alone, in the content namespace if they declare none: what the server
+    /// itself has written, and the frames of RFC 7395, whose `<open/>` and `<close/>` become
+    /// [`Event::Open`] and [`Event::Close`].
+    Frame,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of the stream has been read.
+    Start,
+    /// The same, but white space may still belong to the stream before.
+    Restarted,
+    /// Inside of the stream, between or in first-level elements.
+    Body,
+    /// Inside the end tag, behind its name.
+    EndTag,
+    /// The header was an empty-element tag.
+    Ended,
+    Closed,
+}
+
+/// Bytes in, events out: the gate (RFC 6120 §4, §8, §11).
+///
+/// Whether and where something is refused depends on the bytes alone, never on how they were cut.
+/// After an error the stream is lost; the reader must not be asked again.
+#[derive(Debug)]
+pub struct Reader {
+    framing: Framing,
+    content: ContentNamespace,
+    phase: Phase,
+    limits: Limits,
+    /// How many bytes at the front of the buffer are known to be UTF-8.
+    valid: usize,
+    outer: Outer,
+    scan: Scan,
+}
+
+impl Reader {
+    #[must_use]
+    pub const fn new(framing: Framing, content: ContentNamespace, limits: Limits) -> Self {
+        let phase = match framing {
+            Framing::Stream => Phase::Start,
+            Framing::Frame => Phase::Body,
+        };
+        Self { framing, content, phase, limits, valid: 0, outer: Outer::Frame, scan: Scan::new() }
+    }
+
+    /// Changes the limits; call it between elements.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Expects a new stream header (RFC 6120 §4.3.3). The buffer may be another one from here on.
+    pub fn restart(&mut self) {
+        self.phase = match self.framing {
+            Framing::Stream => Phase::Restarted,
+            Framing::Frame => Phase::Body,
+        };
+        self.valid = 0;
+        self.outer = Outer::Frame;
+        self.scan.clear();
+        self.scan.rest();
+    }
+
+    /// Reads the next event. `buffer` holds all bytes that have not been consumed; call again with
+    /// the rest, and what has arrived, after taking [`Step::consumed`] bytes off the front.
+    ///
+    /// # Errors
+    /// What the peer is to be told before the stream is closed.
+    pub fn next<'b>(&mut self, buffer: &'b [u8]) -> Result<Step<'b>, StreamError> {
+        let step = match self.phase {
+            Phase::Start | Phase::Restarted => self.header(buffer),
+            Phase::Body => self.body(buffer),
+            Phase::EndTag => self.end_tag(buffer, 0),
+            Phase::Ended => {
+                self.phase = Phase::Closed;
+                Ok(Step { consumed: 0, event: Some(Event::Close) })
+            }
+            Phase::Closed => match skip_space(buffer, 0) {
+                consumed if consumed == buffer.len() => Ok(Step { consumed, event: None }),
+                _ => Err(Refusal::malformed("something behind the end of the stream").into()),
+            },
+        }?;
+        self.valid = self.valid.saturating_sub(step.consumed);
+        Ok(step)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn heap_bytes(&self) -> usize {
+        self.scan.heap_bytes()
+    }
+
+    /// The part of `buffer` from `at` on that may be looked at: no more than `limit` bytes, valid
+    /// UTF-8; and what is wrong if that is not enough.
+    ///
+    /// One byte beyond the limit counts as arrived, the bytes behind it do not: then a limit is
+    /// the same whether the bytes come singly or all together.
+    fn window<'b>(&mut self, buffer: &'b [u8], at: usize, limit: usize) -> (&'b [u8], Option<Refusal>) {
+        self.valid = self.valid.max(at);
+        let end = buffer.len().min(at.saturating_add(limit).saturating_add(1));
+        let mut broken = false;
+        if let Some(fresh) = buffer.get(self.valid..end).filter(|fresh| !fresh.is_empty()) {
+            match simdutf8::compat::from_utf8(fresh) {
+                Ok(_) => self.valid = end,
+                Err(error) => {
+                    self.valid += error.valid_up_to();
+                    broken = error.error_len().is_some();
+                }
+            }
+        }
+        let allowed = at.saturating_add(limit);
+        let window = buffer.get(at..self.valid.min(allowed)).unwrap_or_default();
+        let refusal = if broken && self.valid < allowed {
+            Some(Refusal::encoding("not UTF-8"))
+        } else if buffer.len() > allowed {
+            Some(Refusal::limit("an element is too long"))
+        } else {
+            None
+        };
+        (window, refusal)
+    }
+
+    /// Nothing complete has come.
+    fn starve<'b>(&mut self, consumed: usize, refusal: Option<Refusal>) -> Result<Step<'b>, StreamError> {
+        if let Some(refusal) = refusal {
+            return Err(refusal.into());
+        }
+        if !self.scan.is_busy() {
+            self.scan.rest();
+        }
+        Ok(Step { consumed, event: None })
+    }
+
+    fn header<'b>(&mut self, buffer: &'b [u8]) -> Result<Step<'b>, StreamError> {
+        let begin = if self.phase == Phase::Restarted { skip_space(buffer, 0) } else { 0 };
+        if begin < buffer.len() {
+            self.phase = Phase::Start;
+        }
+        let (window, refusal) = self.window(buffer, begin, self.limits.header);
+        if !self.scan.is_busy() {
+            match prolog::root_start(window)? {
+                Some(at) => self.scan.begin(First::Root, at),
+                None => return self.starve(begin, refusal),
+            }
+        }
+        let around = Around { outer: &self.outer, content: self.content, limits: &self.limits };
+        let Progress::Done(end) = self.scan.advance(window, around)? else { return self.starve(begin, refusal) };
+        let text = text(window, end)?;
+        let (header, outer) = header::read(text, &self.scan, self.content)?;
+        self.outer = outer;
+        self.phase = if self.scan.body_end == 0 { Phase::Body } else { Phase::Ended };
+        self.scan.clear();
+        Ok(Step { consumed: begin + end, event: Some(Event::Open(header)) })
+    }
+
+    fn body<'b>(&mut self, buffer: &'b [u8]) -> Result<Step<'b>, StreamError> {
+        let begin = if self.scan.is_busy() { 0 } else { skip_space(buffer, 0) };
+        if begin == buffer.len() {
+            return self.starve(begin, None);
+        }
+        let (window, refusal) = self.window(buffer, begin, self.limits.element);
+        if !self.scan.is_busy() {
+            match window {
+                [] | [b'<'] => return self.starve(begin, refusal),
+                [b'<', b'/', ..] => return self.end_name(buffer, begin, window, refusal),
+                [b'<', ..] => self.scan.begin(First::Unknown, 0),
+                [0..b' ', ..] => return Err(Refusal::malformed("control characters are not allowed").into()),
+                [..] => return Err(Refusal::format("text between first-level elements").into()),
+            }
+        }
+        let around = Around { outer: &self.outer, content: self.content, limits: &self.limits };
+        let Progress::Done(end) = self.scan.advance(window, around)? else { return self.starve(begin, refusal) };
+        let text = text(window, end)?;
+        let event = match self.scan.first {
+            First::Message | First::Presence | First::Iq => head::stanza(text, &self.scan, around)?,
+            First::Nonza | First::Unknown | First::Root => self.nonza(text)?,
+        };
+        self.scan.clear();
+        Ok(Step { consumed: begin + end, event: Some(event) })
+    }
+
+    fn nonza(&mut self, text: &str) -> Result<Event<'static>, StreamError> {
+        let around = Around { outer: &self.outer, content: self.content, limits: &self.limits };
+        let inherited = self.content.as_str();
+        let element = if self.scan.canonical {
+            Element::parse(text, inherited)
+        } else {
+            Element::parse(&Rewrite::new(around, Vec::new()).run(text)?, inherited)
+        };
+        let element =
+            element.map_err(|_| StreamError::new(StreamCondition::BadFormat, "an element that cannot be read"))?;
+        Ok(match (self.framing, element.name()) {
+            (Framing::Frame, "open") if element.ns() == FRAMING_NS => Event::Open(header::from_open(&element)),
+            (Framing::Frame, "close") if element.ns() == FRAMING_NS => {
+                self.phase = Phase::Closed;
+                Event::Close
+            }
+            _ => Event::Nonza(element),
+        })
+    }
+
+    /// The end tag of the stream up to its name.
+    fn end_name<'b>(
+        &mut self,
+        buffer: &'b [u8],
+        begin: usize,
+        window: &[u8],
+        refusal: Option<Refusal>,
+    ) -> Result<Step<'b>, StreamError> {
+        const MISMATCH: Refusal = Refusal::malformed("an end tag that ends nothing");
+        let root = self.outer.root().ok_or(MISMATCH)?.as_bytes();
+        let name = window.get(2..).unwrap_or_default();
+        if name.len() < root.len() && root.starts_with(name) {
+            return self.starve(begin, refusal);
+        }
+        if !name.starts_with(root) {
+            return Err(MISMATCH.into());
+        }
+        let behind = begin + 2 + root.len();
+        if buffer.get(behind).is_none() {
+            return self.starve(begin, refusal);
+        }
+        self.phase = Phase::EndTag;
+        self.end_tag(buffer, behind)
+    }
+
+    /// The rest of the end tag: white space is consumed as it comes.
+    fn end_tag<'b>(&mut self, buffer: &'b [u8], from: usize) -> Result<Step<'b>, StreamError> {
+        let at = skip_space(buffer, from);
+        match buffer.get(at) {
+            None => self.starve(at, None),
+            Some(b'>') => {
+                self.phase = Phase::Closed;
+                Ok(Step { consumed: at + 1, event: Some(Event::Close) })
+            }
+            Some(_) => Err(Refusal::malformed("an end tag that ends nothing").into()),
+        }
+    }
+}
+
+/// The first `end` bytes as text; they have been checked.
+fn text(window: &[u8], end: usize) -> Result<&str, Refusal> {
+    let bytes = window.get(..end).unwrap_or_default();
+    simdutf8::basic::from_utf8(bytes).map_err(|_| Refusal::encoding("not UTF-8"))
+}
