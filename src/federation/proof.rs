@@ -154,9 +154,7 @@ fn end_of(path: &VerifiedPath<'_>, leaf: &X509Certificate<'_>) -> SystemTime {
 
 fn reason(error: &webpki::Error, leaf: &X509Certificate<'_>) -> Reason {
     use webpki::Error;
-    let time = |time: &UnixTime| {
-        UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH)
-    };
+    let time = |time: &UnixTime| UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH);
     let is_self_signed = leaf.subject().as_raw() == leaf.issuer().as_raw();
     match error {
         Error::CertExpired { not_after, .. } => Reason::Expired(time(not_after)),

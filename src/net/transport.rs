@@ -156,7 +156,8 @@ impl Transport {
         }
     }
 
-    fn encrypted(stream: TlsStream<Metered>, extended_master_secret: bool, peer: Option<SocketAddr>) -> Self {
+    fn encrypted(mut stream: TlsStream<Metered>, extended_master_secret: bool, peer: Option<SocketAddr>) -> Self {
+        stream.get_mut().0.renew();
         let tls = Box::new(Tls { stream, end_point: None, extended_master_secret });
         Self { stream: Stream::Tls(tls), failed: None, peer }
     }
@@ -173,7 +174,7 @@ impl Transport {
         if let Stream::Tls(tls) = &mut self.stream {
             let io = tls.stream.get_mut().0;
             io.limit = TRUSTED;
-            io.left = TRUSTED;
+            io.renew();
         }
     }
 
@@ -357,17 +358,13 @@ pub fn client_certificate_refused(error: &io::Error) -> bool {
                 | Alert::CertificateUnknown
                 | Alert::UnknownCA
                 | Alert::AccessDenied
+                | Alert::DecryptError
                 | Alert::HandshakeFailure
         ))
     )
 }
 
-fn poll_plain(
-    io: &mut Box<dyn Io>,
-    cx: &mut Context<'_>,
-    into: &mut Vec<u8>,
-    most: usize,
-) -> Poll<io::Result<usize>> {
+fn poll_plain(io: &mut Box<dyn Io>, cx: &mut Context<'_>, into: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>> {
     let mut piece = [MaybeUninit::uninit(); PIECE];
     let mut piece = ReadBuf::uninit(&mut piece);
     let mut piece = piece.take(most);
@@ -388,8 +385,7 @@ impl Tls {
         let n = content.len();
         if n > 0 {
             Pin::new(&mut self.stream).consume(n);
-            let io = self.stream.get_mut().0;
-            io.left = io.limit;
+            self.stream.get_mut().0.renew();
         }
         Poll::Ready(Ok(n))
     }
@@ -400,6 +396,12 @@ struct Metered {
     io: Box<dyn Io>,
     limit: usize,
     left: usize,
+}
+
+impl Metered {
+    const fn renew(&mut self) {
+        self.left = self.limit;
+    }
 }
 
 impl AsyncRead for Metered {

@@ -113,9 +113,7 @@ impl Configs {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match identity {
-            Some(identity) => {
-                config.with_client_cert_resolver(Arc::new(Always(Arc::clone(identity.certified_key()))))
-            }
+            Some(identity) => config.with_client_cert_resolver(Arc::new(Always(Arc::clone(identity.certified_key())))),
             None => config.with_no_client_auth(),
         };
         config.require_ems = true;

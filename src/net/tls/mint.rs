@@ -177,9 +177,9 @@ fn alternative_names(names: &[Name]) -> Vec<u8> {
 /// One DER value.
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
-    match content.len() {
-        short @ 0..=127 => out.push(short as u8),
-        long => out.extend([0x82, (long >> 8) as u8, long as u8]),
+    match (u16::try_from(content.len()).unwrap()).to_be_bytes() {
+        [0, short @ 0..=127] => out.push(short),
+        [high, low] => out.extend([0x82, high, low]),
     }
     out.extend_from_slice(content);
     out

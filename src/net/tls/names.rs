@@ -16,9 +16,9 @@ const ID_ON_DNS_SRV: &str = "1.3.6.1.5.5.7.8.7";
 /// A name that a certificate presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presented {
-    /// A dNSName, possibly with a wildcard.
+    /// A `dNSName`, possibly with a wildcard.
     Dns(String),
-    /// An SRVName, as in `_xmpp-server.example.org`.
+    /// An `SRVName`, as in `_xmpp-server.example.org`.
     Srv(String),
     /// An XMPP address.
     XmppAddr(String),
@@ -87,7 +87,8 @@ pub fn a_labels(domain: &str) -> Option<String> {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), AsciiDenyList::EMPTY).ok()?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let well_formed = !ascii.is_empty() && ascii.bytes().all(allowed) && ascii.split('.').all(|label| !label.is_empty());
+    let well_formed =
+        !ascii.is_empty() && ascii.bytes().all(allowed) && ascii.split('.').all(|label| !label.is_empty());
     well_formed.then(|| ascii.into_owned())
 }
 

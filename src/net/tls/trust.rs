@@ -86,10 +86,7 @@ mod tests {
         let error = trust.add_pem_file(&path).unwrap_err();
         assert!(matches!(error.problem, Problem::NoCertificate));
         assert!(error.to_string().contains("anchors.pem"), "{error}");
-        assert!(matches!(
-            trust.add_pem_file(&folder.join("missing")).unwrap_err().problem,
-            Problem::Unreadable(_)
-        ));
+        assert!(matches!(trust.add_pem_file(&folder.join("missing")).unwrap_err().problem, Problem::Unreadable(_)));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -53,8 +53,8 @@ impl AnyCertificate {
 }
 
 fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
-    let (_, parsed) = X509Certificate::from_der(certificate)
-        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     Ok(parsed.public_key().raw.to_vec().into())
 }
 
