@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-fn provider() -> Arc<CryptoProvider> {
+/// The cryptography of rustls that all configurations use; none is installed for the whole process.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
