@@ -1,0 +1,3 @@
+//! Streams with other servers.
+
+pub mod proof;

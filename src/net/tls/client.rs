@@ -1,0 +1,140 @@
+//! TLS on streams that we open to other servers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme};
+
+use super::identity::{Identities, Identity};
+use super::names::a_labels;
+use super::provider;
+use super::verifier::AnyCertificate;
+
+/// How TLS begins on a stream that we open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outgoing {
+    /// After `<proceed/>`.
+    StartTls,
+    /// From the first byte (XEP-0368).
+    Direct,
+}
+
+/// Whether we show our certificate when the other server asks for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificate {
+    Shown,
+    /// For the one retry after the other server stumbled over it.
+    Withheld,
+}
+
+/// The TLS configurations for streams to other servers; they can be replaced at any time.
+#[derive(Debug)]
+pub struct ClientTls {
+    current: ArcSwap<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    identities: Arc<Identities>,
+    without: Configs,
+    /// In the order of the identities.
+    with: Vec<Configs>,
+}
+
+#[derive(Debug)]
+struct Configs {
+    start_tls: Arc<ClientConfig>,
+    direct: Arc<ClientConfig>,
+}
+
+impl ClientTls {
+    /// Configurations that show `identities` as client certificates.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn new(identities: Arc<Identities>) -> Result<Self, rustls::Error> {
+        Ok(Self { current: ArcSwap::from_pointee(Current::new(identities)?) })
+    }
+
+    /// Shows other certificates from now on.
+    ///
+    /// # Errors
+    /// The cryptographic library failed; the old certificates stay in use.
+    pub fn replace(&self, identities: Arc<Identities>) -> Result<(), rustls::Error> {
+        self.current.store(Arc::new(Current::new(identities)?));
+        Ok(())
+    }
+
+    /// The configuration for a stream from `local`, one of our domains.
+    #[must_use]
+    pub fn config(&self, local: &str, outgoing: Outgoing, certificate: ClientCertificate) -> Arc<ClientConfig> {
+        let current = self.current.load();
+        let with = match certificate {
+            ClientCertificate::Shown => current.with.get(current.identities.position(local).unwrap_or(0)),
+            ClientCertificate::Withheld => None,
+        };
+        let configs = with.unwrap_or(&current.without);
+        Arc::clone(match outgoing {
+            Outgoing::StartTls => &configs.start_tls,
+            Outgoing::Direct => &configs.direct,
+        })
+    }
+}
+
+/// The name to ask `domain` for by SNI (XEP-0368 §3: the domain of the JID, never that of the SRV record).
+///
+/// `None` for a domain that TLS cannot express.
+#[must_use]
+pub fn server_name(domain: &str) -> Option<ServerName<'static>> {
+    let address = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(domain);
+    if let Ok(address) = address.parse::<IpAddr>() {
+        return Some(ServerName::from(address));
+    }
+    ServerName::try_from(a_labels(domain)?).ok()
+}
+
+impl Current {
+    fn new(identities: Arc<Identities>) -> Result<Self, rustls::Error> {
+        let with = identities.all().iter().map(|identity| Configs::new(Some(identity))).collect::<Result<_, _>>()?;
+        Ok(Self { without: Configs::new(None)?, with, identities })
+    }
+}
+
+impl Configs {
+    fn new(identity: Option<&Arc<Identity>>) -> Result<Self, rustls::Error> {
+        let provider = provider();
+        let verifier = AnyCertificate::new(provider.signature_verification_algorithms);
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            Some(identity) => config.with_client_cert_resolver(Arc::new(Always(Arc::clone(identity.certified_key())))),
+            None => config.with_no_client_auth(),
+        };
+        config.require_ems = true;
+        // Every stream proves itself anew, with the certificates of its own day.
+        config.resumption = Resumption::disabled();
+        let mut direct = config.clone();
+        direct.alpn_protocols = vec![b"xmpp-server".to_vec()];
+        Ok(Self { start_tls: Arc::new(config), direct: Arc::new(direct) })
+    }
+}
+
+/// Shows one certificate, whichever authorities the peer says it would accept: they are a hint only.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Always {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

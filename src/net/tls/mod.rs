@@ -1,0 +1,34 @@
+//! TLS of our side: certificates, configurations, trust.
+//!
+//! TLS 1.2 (with the extended master secret, RFC 7627) and 1.3 with the defaults of rustls, which
+//! are those of RFC 9325. The handshake accepts any certificate of another server and only checks
+//! that the peer holds its key; whom it proves is judged afterwards, in `federation::proof`.
+//! It must never know streams, domains that are served, or policy.
+
+mod client;
+pub mod development;
+mod identity;
+pub mod names;
+mod server;
+mod trust;
+mod verifier;
+
+#[cfg(test)]
+pub(crate) mod mint;
+#[cfg(test)]
+mod tests;
+
+pub use client::{ClientCertificate, ClientTls, Outgoing, server_name};
+pub use identity::{DateWarning, Identities, Identity, LoadError, Problem, end_point_hash};
+pub use server::{Acceptor, Incoming, ServerTls};
+pub use trust::Trust;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// The cryptography of rustls that all configurations use; none is installed for the whole process.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

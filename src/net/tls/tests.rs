@@ -1,0 +1,459 @@
+//! Real handshakes in memory.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
+use tokio::io::duplex;
+
+use super::mint::{Authority, Minted, Name, Wish, self_signed};
+use super::names::Service;
+use super::verifier::AnyCertificate;
+use super::*;
+use crate::net::{TlsVersion, Transport};
+
+fn authority() -> Authority {
+    Authority::root("authority")
+}
+
+fn one(ca: &Authority, name: &'static str) -> Minted {
+    ca.mint(&Wish::names(&[Name::Dns(name)]))
+}
+
+/// A client that is not ours: any versions and protocols, no certificate.
+fn client(versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> ClientConfig {
+    let provider = provider();
+    let verifier = AnyCertificate::new(provider.signature_verification_algorithms);
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    config
+}
+
+async fn shake(
+    acceptor: Acceptor,
+    config: impl Into<Arc<ClientConfig>>,
+    name: &str,
+) -> (io::Result<Transport>, io::Result<Transport>) {
+    let (near, far) = duplex(1 << 16);
+    tokio::join!(
+        Transport::plain(near, None).connect_tls(config.into(), server_name(name).unwrap()),
+        acceptor.accept(Transport::plain(far, None)),
+    )
+}
+
+async fn both(acceptor: Acceptor, config: impl Into<Arc<ClientConfig>>, name: &str) -> (Transport, Transport) {
+    let (client, server) = shake(acceptor, config, name).await;
+    (client.unwrap(), server.unwrap())
+}
+
+#[tokio::test]
+async fn exporter_is_the_same_on_both_ends_in_both_versions() {
+    let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
+    for (version, expected) in [(&TLS13, TlsVersion::Tls13), (&TLS12, TlsVersion::Tls12)] {
+        let mut config = client(&[version], &[]);
+        config.require_ems = true;
+        let (ours, theirs) = both(tls.acceptor(Incoming::ClientStartTls, None), config, "a.test").await;
+        let facts = theirs.tls().unwrap();
+        assert_eq!(facts.version, expected);
+        assert!(facts.cipher.starts_with("TLS"), "{}", facts.cipher);
+        assert_eq!(facts.server_name.as_deref(), Some("a.test"));
+        assert_eq!(facts.alpn, None);
+        let secret = theirs.exporter().unwrap();
+        assert_eq!(ours.exporter(), Some(secret));
+
+        let (_, other) = both(tls.acceptor(Incoming::ClientStartTls, None), client(&[version], &[]), "a.test").await;
+        assert_ne!(other.exporter(), Some(secret));
+    }
+}
+
+#[tokio::test]
+async fn no_exporter_in_tls_1_2_without_the_certainty_of_the_extended_master_secret() {
+    let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
+    let (ours, theirs) = both(tls.acceptor(Incoming::ClientStartTls, None), client(&[&TLS12], &[]), "a.test").await;
+    assert!(theirs.exporter().is_some());
+    assert_eq!(ours.exporter(), None);
+    assert!(tls.acceptor(Incoming::ServerDirect, None).config().require_ems);
+}
+
+#[tokio::test]
+async fn our_own_ends_agree_on_tls_1_3() {
+    let identities = Arc::new(Identities::new(one(&authority(), "a.test").identity()));
+    let (ours, _) = both(
+        ServerTls::new(Arc::clone(&identities)).unwrap().acceptor(Incoming::ServerDirect, None),
+        ClientTls::new(identities).unwrap().config("a.test", Outgoing::Direct, ClientCertificate::Shown),
+        "a.test",
+    )
+    .await;
+    let facts = ours.tls().unwrap();
+    assert_eq!((facts.version, facts.alpn.as_deref()), (TlsVersion::Tls13, Some(&b"xmpp-server"[..])));
+}
+
+#[tokio::test]
+async fn certificate_follows_the_asked_name() {
+    let ca = authority();
+    let (a, b, c) = (one(&ca, "a.test"), one(&ca, "b.test"), one(&ca, "*.c.test"));
+    let identities = Identities::new(a.identity()).with("b.test", b.identity()).with("bücher.test", c.identity());
+    let tls = ServerTls::new(Arc::new(identities)).unwrap();
+    let cases = [
+        ("a.test", None, &a),
+        ("b.test", None, &b),
+        ("B.TEST", None, &b),
+        ("b.test", Some("a.test"), &b),
+        ("xn--bcher-kva.test", None, &c),
+        ("bücher.test", None, &c),
+        // Not configured, but there is a certificate with the name.
+        ("im.c.test", None, &c),
+        ("nobody.test", None, &a),
+        // A host of the operator's: the stream header decides.
+        ("im.c.test", Some("b.test"), &b),
+        ("nobody.test", Some("b.test"), &b),
+        ("nobody.test", Some("nobody.test"), &a),
+        // An address is never sent by SNI.
+        ("192.0.2.1", None, &a),
+        ("192.0.2.1", Some("b.test"), &b),
+    ];
+    for (name, to, expected) in cases {
+        for incoming in [Incoming::ClientStartTls, Incoming::ServerStartTls] {
+            let (ours, theirs) = both(tls.acceptor(incoming, to), client(&[&TLS13], &[]), name).await;
+            assert_eq!(ours.peer_certificates(), expected.chain, "{name} {to:?}");
+            // The channel binding is that of the certificate that was shown.
+            assert_eq!(theirs.server_end_point(), end_point_hash(&expected.chain[0]).as_deref(), "{name} {to:?}");
+            assert!(theirs.server_end_point().is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_replaced_under_open_streams() {
+    let ca = authority();
+    let (old, new) = (one(&ca, "a.test"), one(&ca, "a.test"));
+    let tls = ServerTls::new(Arc::new(Identities::new(old.identity()))).unwrap();
+    let config = Arc::new({
+        let mut config = client(&[&TLS13, &TLS12], &[]);
+        config.resumption = Resumption::in_memory_sessions(8);
+        config
+    });
+    let waiting = tls.acceptor(Incoming::ClientStartTls, None);
+    let (mut ours, mut theirs) = both(tls.acceptor(Incoming::ClientStartTls, None), config.clone(), "a.test").await;
+    theirs.write_all(b"tickets come with this").await.unwrap();
+    ours.drain(&mut Vec::new()).await.unwrap();
+
+    tls.replace(Arc::new(Identities::new(new.identity()))).unwrap();
+    let (fresh, fresh_there) = both(tls.acceptor(Incoming::ClientStartTls, None), config.clone(), "a.test").await;
+    assert_eq!(fresh.peer_certificates(), new.chain);
+    assert_eq!(fresh_there.server_end_point(), end_point_hash(&new.chain[0]).as_deref());
+    // The open stream goes on, and so does one that was just beginning.
+    ours.write_all(b"still here").await.unwrap();
+    let mut all = Vec::new();
+    theirs.drain(&mut all).await.unwrap();
+    assert_eq!(all, b"still here");
+    let (late, late_there) = both(waiting, client(&[&TLS13], &[]), "a.test").await;
+    assert_eq!(late.peer_certificates(), old.chain);
+    assert_eq!(late_there.server_end_point(), end_point_hash(&old.chain[0]).as_deref());
+}
+
+#[tokio::test]
+async fn a_resumed_session_has_its_own_exporter_and_the_right_end_point() {
+    let minted = one(&authority(), "a.test");
+    let tls = ServerTls::new(Arc::new(Identities::new(minted.identity()))).unwrap();
+    let config = Arc::new({
+        let mut config = client(&[&TLS13], &[]);
+        config.resumption = Resumption::in_memory_sessions(8);
+        config
+    });
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let (mut ours, mut theirs) = both(tls.acceptor(Incoming::ClientDirect, None), config.clone(), "a.test").await;
+        theirs.write_all(b"x").await.unwrap();
+        ours.drain(&mut Vec::new()).await.unwrap();
+        assert_eq!(ours.exporter(), theirs.exporter());
+        assert_eq!(theirs.server_end_point(), end_point_hash(&minted.chain[0]).as_deref());
+        assert!(!seen.contains(&theirs.exporter()));
+        seen.push(theirs.exporter());
+    }
+}
+
+#[tokio::test]
+async fn application_protocols() {
+    let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
+    let refused = Some("refused");
+    let cases: [(Incoming, &[&str], Option<&str>); 9] = [
+        (Incoming::ClientDirect, &["xmpp-client"], Some("xmpp-client")),
+        (Incoming::ClientDirect, &["h2", "xmpp-client"], Some("xmpp-client")),
+        (Incoming::ClientDirect, &[], None),
+        (Incoming::ClientDirect, &["xmpp-server"], refused),
+        (Incoming::ClientDirect, &["http/1.1"], refused),
+        (Incoming::ServerDirect, &["xmpp-server"], Some("xmpp-server")),
+        (Incoming::ServerDirect, &["xmpp-client"], refused),
+        (Incoming::ClientStartTls, &["xmpp-client"], None),
+        (Incoming::ServerStartTls, &["h2"], None),
+    ];
+    for (incoming, offered, expected) in cases {
+        let (_, server) = shake(tls.acceptor(incoming, None), client(&[&TLS13, &TLS12], offered), "a.test").await;
+        let agreed = match &server {
+            Ok(server) => server.tls().unwrap().alpn.map(|name| String::from_utf8(name).unwrap()),
+            Err(_) => refused.map(str::to_owned),
+        };
+        assert_eq!(agreed.as_deref(), expected, "{incoming:?} {offered:?}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_of_clients_are_not_asked_for_and_those_of_servers_are() {
+    let ca = authority();
+    let (a, b) = (one(&ca, "a.test"), one(&ca, "b.test"));
+    let tls = ServerTls::new(Arc::new(Identities::new(a.identity()))).unwrap();
+    let out = ClientTls::new(Arc::new(Identities::new(a.identity()).with("b.test", b.identity()))).unwrap();
+    let show = |local, certificate| out.config(local, Outgoing::StartTls, certificate);
+    let cases = [
+        (Incoming::ClientStartTls, "b.test", ClientCertificate::Shown, None),
+        (Incoming::ServerStartTls, "b.test", ClientCertificate::Shown, Some(&b)),
+        (Incoming::ServerStartTls, "a.test", ClientCertificate::Shown, Some(&a)),
+        (Incoming::ServerStartTls, "b.test", ClientCertificate::Withheld, None),
+        (Incoming::ServerDirect, "b.test", ClientCertificate::Withheld, None),
+    ];
+    for (incoming, local, certificate, expected) in cases {
+        let (ours, theirs) = both(tls.acceptor(incoming, None), show(local, certificate), "a.test").await;
+        assert_eq!(ours.peer_certificates(), a.chain);
+        let seen = theirs.peer_certificates();
+        assert_eq!(
+            seen,
+            expected.map(|minted| minted.chain.clone()).unwrap_or_default(),
+            "{incoming:?} {certificate:?}"
+        );
+    }
+    let c = one(&ca, "b.test");
+    out.replace(Arc::new(Identities::new(c.identity()))).unwrap();
+    let config = out.config("b.test", Outgoing::StartTls, ClientCertificate::Shown);
+    let (_, theirs) = both(tls.acceptor(Incoming::ServerStartTls, None), config, "a.test").await;
+    assert_eq!(theirs.peer_certificates(), c.chain);
+}
+
+/// Shows what our own checks would not let through.
+#[derive(Debug)]
+struct Odd(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Odd {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl ResolvesClientCert for Odd {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn odd_server(key: &Arc<CertifiedKey>, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
+    Arc::new(config.with_no_client_auth().with_cert_resolver(Arc::new(Odd(Arc::clone(key)))))
+}
+
+fn odd_client(key: &Arc<CertifiedKey>, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    let provider = provider();
+    let verifier = AnyCertificate::new(provider.signature_verification_algorithms);
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    Arc::new(config.with_client_cert_resolver(Arc::new(Odd(Arc::clone(key)))))
+}
+
+/// Both directions of one handshake with an odd certificate: what we see as client and as server.
+async fn odd(
+    key: &Arc<CertifiedKey>,
+    version: &'static SupportedProtocolVersion,
+) -> (io::Result<Vec<CertificateDer<'static>>>, io::Result<Vec<CertificateDer<'static>>>) {
+    let identities = Arc::new(Identities::new(one(&authority(), "a.test").identity()));
+    let out = ClientTls::new(Arc::clone(&identities)).unwrap();
+    let out = out.config("a.test", Outgoing::StartTls, ClientCertificate::Shown);
+    let (near, far) = duplex(1 << 16);
+    let (as_client, _) = tokio::join!(
+        Transport::plain(near, None).connect_tls(out, server_name("b.test").unwrap()),
+        Transport::plain(far, None).accept_tls(odd_server(key, version)),
+    );
+    let acceptor = ServerTls::new(identities).unwrap().acceptor(Incoming::ServerStartTls, None);
+    let (_, as_server) = shake(acceptor, odd_client(key, version), "a.test").await;
+    (as_client.map(|seen| seen.peer_certificates()), as_server.map(|seen| seen.peer_certificates()))
+}
+
+#[tokio::test]
+async fn odd_certificates_pass_the_handshake() {
+    let ca = authority();
+    let dns = || Wish::names(&[Name::Dns("b.test")]);
+    let curve = |algorithm| Wish { algorithm, ..dns() };
+    let certificates = [
+        self_signed(&dns()),
+        self_signed(&Wish { authority: true, ..dns() }),
+        ca.mint(&Wish { years: (2000, 2001), ..dns() }),
+        ca.mint(&dns()).version_1(),
+        ca.mint(&curve(&rcgen::PKCS_ECDSA_P384_SHA384)),
+        ca.mint(&curve(&rcgen::PKCS_ED25519)),
+        ca.mint(&curve(&rcgen::PKCS_RSA_SHA256)),
+    ];
+    for (at, minted) in certificates.iter().enumerate() {
+        for version in [&TLS13, &TLS12] {
+            let (as_client, as_server) = odd(&minted.unchecked(), version).await;
+            assert_eq!(as_client.unwrap(), minted.chain, "{at} {version:?}");
+            assert_eq!(as_server.unwrap(), minted.chain, "{at} {version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_key_must_be_that_of_the_certificate() {
+    let ca = authority();
+    let stolen = Minted { chain: one(&ca, "b.test").chain, key: one(&ca, "b.test").key };
+    let rubbish = Minted { chain: vec![b"rubbish".to_vec().into()], key: one(&ca, "b.test").key };
+    for version in [&TLS13, &TLS12] {
+        for minted in [&stolen, &rubbish] {
+            let (as_client, as_server) = odd(&minted.unchecked(), version).await;
+            assert!(as_client.is_err());
+            assert!(as_server.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_client_certificate_is_recognised() {
+    let ca = authority();
+    let provider = provider();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(Authority::root("nobody else").certificate).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    for version in [&TLS13, &TLS12] {
+        let strict = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).unwrap();
+        let strict = strict
+            .with_client_cert_verifier(verifier.clone())
+            .with_cert_resolver(Arc::new(Odd(one(&ca, "b.test").unchecked())));
+        let strict = Arc::new(strict);
+        let ours = ClientTls::new(Arc::new(Identities::new(one(&ca, "a.test").identity()))).unwrap();
+        for certificate in [ClientCertificate::Shown, ClientCertificate::Withheld] {
+            let (near, far) = duplex(1 << 16);
+            let config = ours.config("a.test", Outgoing::StartTls, certificate);
+            let (near, far) = tokio::join!(
+                Transport::plain(near, None).connect_tls(config, server_name("b.test").unwrap()),
+                Transport::plain(far, None).accept_tls(strict.clone()),
+            );
+            assert_eq!(far.is_ok(), certificate == ClientCertificate::Withheld);
+            if certificate == ClientCertificate::Shown {
+                let error = match near {
+                    Ok(mut near) => near.drain(&mut Vec::new()).await.unwrap_err(),
+                    Err(error) => error,
+                };
+                assert!(crate::net::transport::client_certificate_refused(&error), "{error}");
+            }
+        }
+    }
+    assert!(!crate::net::transport::client_certificate_refused(&io::ErrorKind::ConnectionReset.into()));
+}
+
+#[test]
+fn files() {
+    let folder = std::env::temp_dir().join(format!("comity-identity-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let ca = development::DevelopmentCa::generate().unwrap();
+    let (one, two) = (ca.issue(&["a.test"]).unwrap(), ca.issue(&["a.test"]).unwrap());
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let chain = file("chain.pem", &(one.chain_pem.clone() + &ca.pem()));
+    let key = file("key.pem", &one.key_pem);
+    let identity = Identity::load(&chain, &key).unwrap();
+    assert_eq!(identity.certified_key().cert.len(), 2);
+    assert!(identity.covers("A.test", Service::Server) && !identity.covers("b.test", Service::Server));
+    let together = file("together.pem", &(one.chain_pem.clone() + &one.key_pem));
+    assert!(Identity::load(&together, &together).is_ok());
+
+    let wrong_key = file("wrong-key.pem", &two.key_pem);
+    let empty = file("empty.pem", "");
+    let broken = file("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    let no_certificate = file("rubbish.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let marker = "ENCRYPTED PRIVATE KEY";
+    let encrypted = file("encrypted.pem", &format!("-----BEGIN {marker}-----\nAAAA\n-----END {marker}-----\n"));
+    let no_key = file("rubbish-key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    let wrong_order = file("wrong-order.pem", &(ca.pem() + &one.chain_pem));
+    let missing = folder.join("missing.pem");
+    let cases = [
+        (&chain, &wrong_key, "wrong-key.pem", "does not belong"),
+        (&wrong_order, &key, "key.pem", "comes first"),
+        (&empty, &key, "empty.pem", "no certificate"),
+        (&chain, &empty, "empty.pem", "no private key"),
+        (&chain, &chain, "chain.pem", "no private key"),
+        (&broken, &key, "broken.pem", "PEM"),
+        (&no_certificate, &key, "rubbish.pem", "certificate"),
+        (&chain, &no_key, "rubbish-key.pem", "private key"),
+        (&chain, &encrypted, "encrypted.pem", "passphrase"),
+        (&missing, &key, "missing.pem", "cannot be read"),
+        (&chain, &missing, "missing.pem", "cannot be read"),
+    ];
+    for (chain, key, name, reason) in cases {
+        let text = Identity::load(chain, key).unwrap_err().to_string();
+        assert!(text.contains(name) && text.contains(reason), "{text}");
+        assert!(!text.contains("AAAA"), "{text}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn dates() {
+    // 2020-01-01 to 2040-01-01.
+    let identity = one(&authority(), "a.test").identity();
+    let at = |days: i64| identity.date_warning(UNIX_EPOCH + Duration::from_secs((18_262 + days) as u64 * 86_400));
+    assert_eq!(at(-1), Some(DateWarning::NotYetValid));
+    assert_eq!(at(0), None);
+    assert_eq!(at(7305 - 15), None);
+    assert_eq!(at(7305 - 13), Some(DateWarning::EndsInDays(13)));
+    assert_eq!(at(7306), Some(DateWarning::Expired));
+    assert_eq!(identity.not_after(), UNIX_EPOCH + Duration::from_secs((18_262 + 7305) * 86_400));
+}
+
+#[test]
+fn end_point_hashes() {
+    let ca = authority();
+    let length = |algorithm| {
+        let minted = self_signed(&Wish { algorithm, ..Wish::names(&[Name::Dns("a.test")]) });
+        end_point_hash(&minted.chain[0]).map(|hash| hash.len())
+    };
+    assert_eq!(length(&rcgen::PKCS_ECDSA_P256_SHA256), Some(32));
+    assert_eq!(length(&rcgen::PKCS_ECDSA_P384_SHA384), Some(48));
+    assert_eq!(length(&rcgen::PKCS_RSA_SHA256), Some(32));
+    assert_eq!(length(&rcgen::PKCS_RSA_SHA384), Some(48));
+    assert_eq!(length(&rcgen::PKCS_RSA_SHA512), Some(64));
+    assert_eq!(length(&rcgen::PKCS_ED25519), None);
+    assert_eq!(end_point_hash(b"rubbish"), None);
+    let der = one(&ca, "a.test").chain[0].clone();
+    let expected = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+    assert_eq!(end_point_hash(&der).as_deref(), Some(expected.as_ref()));
+}
+
+#[test]
+fn names_for_sni() {
+    let text = |domain| server_name(domain).map(|name| name.to_str().into_owned());
+    assert_eq!(text("Example.org.").as_deref(), Some("example.org"));
+    assert_eq!(text("bücher.example").as_deref(), Some("xn--bcher-kva.example"));
+    assert_eq!(text("192.0.2.1").as_deref(), Some("192.0.2.1"));
+    assert_eq!(text("[2001:db8::1]").as_deref(), Some("2001:db8::1"));
+    assert_eq!(text("a b"), None);
+    assert_eq!(text(""), None);
+}

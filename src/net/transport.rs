@@ -1,0 +1,448 @@
+//! One byte stream to a peer, plain or inside TLS.
+//!
+//! The caller owns both buffers: [`Transport::poll_drain`] appends to the caller's and nothing here
+//! keeps one while the stream is idle (what rustls keeps is its own 4 KiB). Channel bindings are
+//! those of RFC 9266 and RFC 5929 §4. It must never know what the bytes mean.
+//!
+//! # What a stranger may cost
+//! rustls collects up to 64 KiB of an unfinished handshake message, before and after the handshake.
+//! A peer that connected to us may therefore send only [`STRANGER`] bytes that lead to no content,
+//! until [`Transport::trust_peer`] is called after authentication. 12 KiB keep the buffer of rustls,
+//! which grows by doubling, at 16 KiB.
+
+#[cfg(test)]
+mod tests;
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+/// What one call of [`Transport::poll_drain`] appends at most.
+const DRAIN: usize = 16 * 1024;
+/// The piece in which a plain stream is read; it lies on the stack of the poll function only.
+const PIECE: usize = 4096;
+/// Plain text that TLS accepts before the socket takes it.
+const SEND_LIMIT: usize = 16 * 1024;
+/// Bytes of TLS without content that are taken from a peer that has not authenticated.
+const STRANGER: usize = 12 * 1024;
+/// The same for a peer that has, or that we chose to connect to: the limit of rustls itself.
+const TRUSTED: usize = 64 * 1024;
+/// RFC 9266 §4.
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+
+/// A byte stream to a peer.
+pub struct Transport {
+    stream: Stream,
+    /// An error that came together with content and waits for the next call.
+    failed: Option<io::Error>,
+    peer: Option<SocketAddr>,
+}
+
+enum Stream {
+    Plain(Box<dyn Io>),
+    Tls(Box<Tls>),
+}
+
+struct Tls {
+    stream: TlsStream<Metered>,
+    /// RFC 5929 §4 of the certificate that we showed.
+    end_point: Option<Arc<[u8]>>,
+    /// Whether the configuration insists on RFC 7627, without which the exporter of TLS 1.2 binds nothing.
+    extended_master_secret: bool,
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// The version of TLS in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl std::fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "TLS 1.2",
+            Self::Tls13 => "TLS 1.3",
+        })
+    }
+}
+
+/// What an operator wants to know about the encryption of a stream (RFC 7590 §3.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFacts {
+    pub version: TlsVersion,
+    /// The IANA name of the cipher suite.
+    pub cipher: &'static str,
+    /// The application protocol that was agreed on, if any.
+    pub alpn: Option<Vec<u8>>,
+    /// The server name that the peer asked for; only on streams that we accepted.
+    pub server_name: Option<String>,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("peer", &self.peer).field("tls", &self.tls()).finish_non_exhaustive()
+    }
+}
+
+impl Transport {
+    /// An unencrypted stream; `peer` is its address where there is one.
+    #[must_use]
+    pub fn plain(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: Option<SocketAddr>) -> Self {
+        Self { stream: Stream::Plain(Box::new(io)), failed: None, peer }
+    }
+
+    /// An unencrypted stream over a TCP connection, which is told to send small pieces at once.
+    #[must_use]
+    pub fn tcp(socket: TcpStream) -> Self {
+        // A socket that refuses the option or has no peer any more is closed already: reading says so.
+        let _ = socket.set_nodelay(true);
+        let peer = socket.peer_addr().ok();
+        Self::plain(socket, peer)
+    }
+
+    /// Negotiates TLS as the side that was connected to.
+    ///
+    /// After STARTTLS nothing that arrived before this call may be used afterwards: a caller whose
+    /// input buffer is not empty behind `<starttls/>` must close the stream instead (RFC 6120
+    /// §5.3.3; the peer has to wait for `<proceed/>`). What lies unread in the socket is taken as
+    /// TLS, so injected plain text fails the handshake.
+    ///
+    /// # Errors
+    /// The handshake failed, the stream broke, or it is encrypted already.
+    pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let peer = self.peer;
+        let extended_master_secret = config.require_ems;
+        let io = Metered { io: self.into_plain()?, limit: STRANGER, left: STRANGER };
+        let handshake = TlsAcceptor::from(config).accept_with(io, |tls| tls.set_buffer_limit(Some(SEND_LIMIT)));
+        // Boxed, so that the state of the handshake does not stay part of the caller's task.
+        let stream = TlsStream::from(Box::pin(handshake).await?);
+        Ok(Self::encrypted(stream, extended_master_secret, peer))
+    }
+
+    /// Negotiates TLS as the side that connected; `name` is what is asked for by SNI.
+    ///
+    /// The same holds for bytes behind `<proceed/>` as for those behind `<starttls/>`.
+    ///
+    /// # Errors
+    /// The handshake failed, the stream broke, or it is encrypted already.
+    pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        let peer = self.peer;
+        let extended_master_secret = config.require_ems;
+        let io = Metered { io: self.into_plain()?, limit: TRUSTED, left: TRUSTED };
+        let limit = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(SEND_LIMIT));
+        let handshake = TlsConnector::from(config).connect_with(name, io, limit);
+        let stream = TlsStream::from(Box::pin(handshake).await?);
+        Ok(Self::encrypted(stream, extended_master_secret, peer))
+    }
+
+    fn into_plain(self) -> io::Result<Box<dyn Io>> {
+        match self.stream {
+            Stream::Plain(io) => Ok(io),
+            Stream::Tls(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the stream is encrypted already")),
+        }
+    }
+
+    fn encrypted(mut stream: TlsStream<Metered>, extended_master_secret: bool, peer: Option<SocketAddr>) -> Self {
+        stream.get_mut().0.renew();
+        let tls = Box::new(Tls { stream, end_point: None, extended_master_secret });
+        Self { stream: Stream::Tls(tls), failed: None, peer }
+    }
+
+    /// Remembers the RFC 5929 §4 hash of the certificate that was shown in the handshake.
+    pub(super) fn set_end_point(&mut self, hash: Option<Arc<[u8]>>) {
+        if let Stream::Tls(tls) = &mut self.stream {
+            tls.end_point = hash;
+        }
+    }
+
+    /// Lifts the limit on TLS bytes without content; called once the peer has authenticated.
+    pub fn trust_peer(&mut self) {
+        if let Stream::Tls(tls) = &mut self.stream {
+            let io = tls.stream.get_mut().0;
+            io.limit = TRUSTED;
+            io.renew();
+        }
+    }
+
+    /// Appends what has arrived, at most 16 KiB; `Ok(0)` means that the peer sends nothing more.
+    ///
+    /// Always tries to read before it waits, so bytes that came with the end of a handshake are
+    /// never overlooked. When it returns bytes there may be more: call again until it is pending.
+    /// A connection that ends without `close_notify` ends like any other: whether a stream is
+    /// complete is told by its closing tag.
+    ///
+    /// # Errors
+    /// What the socket or TLS reports.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        let mut total = 0;
+        while total < DRAIN {
+            let read = match &mut self.stream {
+                Stream::Plain(io) => poll_plain(io, cx, into, DRAIN - total),
+                Stream::Tls(tls) => tls.poll_drain(cx, into, DRAIN - total),
+            };
+            match read {
+                Poll::Ready(Ok(0)) => break,
+                Poll::Ready(Ok(n)) => total += n,
+                Poll::Ready(Err(error)) if total == 0 => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Poll::Pending if total == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(total))
+    }
+
+    /// Waits until something has arrived and appends it, as [`Transport::poll_drain`] does.
+    ///
+    /// # Errors
+    /// What the socket or TLS reports.
+    pub async fn drain(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_drain(cx, into)).await
+    }
+
+    /// Writes a front part of `bytes` and says how long it was; inside TLS it may wait for a flush.
+    ///
+    /// # Errors
+    /// What the socket or TLS reports.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.io().poll_write(cx, bytes)
+    }
+
+    /// Hands everything that was written to the system.
+    ///
+    /// # Errors
+    /// What the socket or TLS reports.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_flush(cx)
+    }
+
+    /// Ends our direction, with `close_notify` inside TLS.
+    ///
+    /// # Errors
+    /// What the socket or TLS reports.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_shutdown(cx)
+    }
+
+    /// Writes all of `bytes` and flushes.
+    ///
+    /// # Errors
+    /// What the socket or TLS reports.
+    pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        poll_fn(|cx| {
+            while !bytes.is_empty() {
+                let written = ready!(self.poll_write(cx, bytes))?;
+                match bytes.get(written..) {
+                    Some(rest) if written > 0 => bytes = rest,
+                    _ => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                }
+            }
+            self.poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Waits for [`Transport::poll_shutdown`].
+    ///
+    /// # Errors
+    /// What the socket or TLS reports.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_shutdown(cx)).await
+    }
+
+    fn io(&mut self) -> Pin<&mut dyn Io> {
+        match &mut self.stream {
+            Stream::Plain(io) => Pin::new(&mut **io),
+            Stream::Tls(tls) => Pin::new(&mut tls.stream),
+        }
+    }
+
+    /// The channel binding `tls-exporter` (RFC 9266), where this connection has one: in TLS 1.3, and
+    /// in TLS 1.2 with the extended master secret.
+    #[must_use]
+    pub fn exporter(&self) -> Option<[u8; 32]> {
+        let Stream::Tls(tls) = &self.stream else { return None };
+        if self.tls()?.version == TlsVersion::Tls12 && !tls.extended_master_secret {
+            return None;
+        }
+        let secret = [0; 32];
+        match &tls.stream {
+            TlsStream::Client(stream) => stream.get_ref().1.export_keying_material(secret, EXPORTER_LABEL, Some(&[])),
+            TlsStream::Server(stream) => stream.get_ref().1.export_keying_material(secret, EXPORTER_LABEL, Some(&[])),
+        }
+        .ok()
+    }
+
+    /// The channel binding `tls-server-end-point` (RFC 5929 §4) of the certificate that we showed,
+    /// where one is defined. Only streams accepted through [`crate::net::tls::Acceptor`] have it.
+    #[must_use]
+    pub fn server_end_point(&self) -> Option<&[u8]> {
+        match &self.stream {
+            Stream::Tls(tls) => tls.end_point.as_deref(),
+            Stream::Plain(_) => None,
+        }
+    }
+
+    /// The chain that the peer showed, its own certificate first; empty when it showed none.
+    #[must_use]
+    pub fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
+        match &self.stream {
+            Stream::Tls(tls) => tls.stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
+            Stream::Plain(_) => Vec::new(),
+        }
+    }
+
+    /// How the stream is encrypted; `None` when it is not.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsFacts> {
+        let Stream::Tls(tls) = &self.stream else { return None };
+        let state = tls.stream.get_ref().1;
+        let server_name = match &tls.stream {
+            TlsStream::Server(stream) => stream.get_ref().1.server_name().map(str::to_owned),
+            TlsStream::Client(_) => None,
+        };
+        Some(TlsFacts {
+            version: match state.protocol_version()? {
+                ProtocolVersion::TLSv1_3 => TlsVersion::Tls13,
+                // The configurations of `net::tls` know no third version.
+                _ => TlsVersion::Tls12,
+            },
+            cipher: state.negotiated_cipher_suite()?.suite().as_str().unwrap_or("unknown"),
+            alpn: state.alpn_protocol().map(<[u8]>::to_vec),
+            server_name,
+        })
+    }
+
+    /// The address of the peer, where there is one.
+    #[must_use]
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
+
+/// Whether the peer ended the connection because of the certificate that we showed as a client.
+///
+/// In TLS 1.3 that arrives with the first read after the handshake. One retry without a client
+/// certificate, towards dialback, is worth while then.
+#[must_use]
+pub fn client_certificate_refused(error: &io::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        tls,
+        Some(rustls::Error::AlertReceived(
+            Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                | Alert::DecryptError
+                | Alert::HandshakeFailure
+        ))
+    )
+}
+
+fn poll_plain(io: &mut Box<dyn Io>, cx: &mut Context<'_>, into: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>> {
+    let mut piece = [MaybeUninit::uninit(); PIECE];
+    let mut piece = ReadBuf::uninit(&mut piece);
+    let mut piece = piece.take(most);
+    ready!(Pin::new(io).poll_read(cx, &mut piece))?;
+    into.extend_from_slice(piece.filled());
+    Poll::Ready(Ok(piece.filled().len()))
+}
+
+impl Tls {
+    fn poll_drain(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>> {
+        let content = match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx)) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let content = content.get(..most).unwrap_or(content);
+        into.extend_from_slice(content);
+        let n = content.len();
+        if n > 0 {
+            Pin::new(&mut self.stream).consume(n);
+            self.stream.get_mut().0.renew();
+        }
+        Poll::Ready(Ok(n))
+    }
+}
+
+/// The socket under TLS, which gives out `limit` bytes as long as no content comes of them.
+struct Metered {
+    io: Box<dyn Io>,
+    limit: usize,
+    left: usize,
+}
+
+impl Metered {
+    const fn renew(&mut self) {
+        self.left = self.limit;
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let most = buf.remaining().min(self.left);
+        if most == 0 && buf.remaining() > 0 {
+            let reason = "the peer sends more bytes of TLS without content than is allowed";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        }
+        // rustls reads into memory that is initialised already: nothing is cleared here.
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        self.left -= read;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
