@@ -56,3 +56,19 @@ pub enum Fault {
     To,
     Other,
 }
+
+impl Event<'_> {
+    /// The same event, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Event<'static> {
+        match self {
+            Self::Open(header) => Event::Open(header),
+            Self::Stanza(stanza) => Event::Stanza(stanza.into_owned()),
+            Self::Rejected(it) => {
+                Event::Rejected(Rejected { stanza: it.stanza.into_owned(), error: it.error, fault: it.fault })
+            }
+            Self::Nonza(element) => Event::Nonza(element),
+            Self::Close => Event::Close,
+        }
+    }
+}

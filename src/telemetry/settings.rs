@@ -22,6 +22,12 @@ pub enum Format {
 pub struct Filter(String);
 
 impl Filter {
+    /// Only what is wrong.
+    #[must_use]
+    pub fn warnings() -> Self {
+        Self("warn".to_owned())
+    }
+
     /// As the subscriber wants it.
     pub(super) fn directives(&self) -> Result<EnvFilter, String> {
         EnvFilter::try_new(&self.0).map_err(|error| error.to_string())
