@@ -6,8 +6,8 @@
 //!
 //! # What a stranger may cost
 //! rustls collects up to 64 KiB of an unfinished handshake message, before and after the handshake.
-//! A peer that connected to us may therefore send only [`STRANGER`] bytes that lead to no content,
-//! until [`Transport::trust_peer`] is called after authentication. 12 KiB keep the buffer of rustls,
+//! A peer that connected to us may therefore send only 12 KiB that lead to no content,
+//! until [`Transport::trust_peer`] is called after authentication: that keeps the buffer of rustls,
 //! which grows by doubling, at 16 KiB.
 
 #[cfg(test)]
