@@ -28,7 +28,7 @@ pub(super) async fn play(stage: &Stage, output: &mut Output<'_>) -> Result<(), F
     // Stanzas between two domains keep their order: once the ping is answered, the message is there.
     hers.send(&ping(&romeo)).await.map_err(Failure::Failed)?;
     seen(&mut hers, "his server answered", |stanza| stanza.kind == Kind::Iq(IqType::Result)).await?;
-    let mut his = log_in(stage, &romeo, &mut scene).await?;
+    let his = log_in(stage, &romeo, &mut scene).await?;
     let late = his.earlier(text(&juliet, words));
     let stamp = late.and_then(|it| it.payload.elements().iter().find_map(|it| it.attribute("stamp").map(str::to_owned)));
     let stamp = stamp.ok_or_else(|| Failure::Failed("it was not seen that the message waited".into()))?;
