@@ -1,7 +1,7 @@
 //! A small tree for the payloads that the server itself consumes or writes.
 
 use quick_xml::events::{BytesStart, Event};
-use quick_xml::name::ResolveResult;
+use quick_xml::name::{Namespace, PrefixDeclaration, ResolveResult};
 use quick_xml::reader::NsReader;
 
 use super::escape::{escape_into, escape_text_into};
@@ -223,13 +223,15 @@ fn write_attribute(out: &mut String, count: usize, name: &str, value: &str) {
 
 fn parse(text: &str, inherited: &str) -> Result<Vec<Node>, Malformed> {
     let mut reader = NsReader::from_str(text);
+    let inherit = reader.resolver_mut().add(PrefixDeclaration::Default, Namespace(inherited));
+    inherit.map_err(|_| Malformed)?;
     let mut open: Vec<Element> = Vec::new();
     let mut done = Vec::new();
     loop {
         match reader.read_event().map_err(|_| Malformed)? {
-            Event::Start(tag) => open.push(element(&reader, &tag, inherited)?),
+            Event::Start(tag) => open.push(element(&reader, &tag)?),
             Event::Empty(tag) => {
-                let element = element(&reader, &tag, inherited)?;
+                let element = element(&reader, &tag)?;
                 attach(&mut open, &mut done, Node::Element(element));
             }
             Event::End(_) => {
@@ -281,12 +283,13 @@ fn predefined(name: &str) -> Option<&'static str> {
     quick_xml::escape::resolve_xml_entity(name)
 }
 
-fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>, inherited: &str) -> Result<Element, Malformed> {
+fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, Malformed> {
     let resolver = reader.resolver();
     let (ns, name) = resolver.resolve_element(tag.name());
     let ns = match ns {
         ResolveResult::Bound(ns) => ns.into_inner(),
-        ResolveResult::Unbound => inherited,
+        // `xmlns=''` takes the inherited namespace away.
+        ResolveResult::Unbound => "",
         ResolveResult::Unknown(_) => return Err(Malformed),
     };
     let mut element = Element::new(name.into_inner(), ns);
@@ -327,6 +330,12 @@ mod tests {
     fn an_unprefixed_name_inherits_the_namespace() {
         let element = Element::parse("<body>hi &amp; &#x21;<![CDATA[<]]></body>", "jabber:client");
         assert_eq!(element, Ok(Element::new("body", "jabber:client").with_text("hi & !<")));
+    }
+
+    #[test]
+    fn the_inherited_namespace_can_be_taken_away() {
+        let element = Element::parse("<body xmlns=''><a/></body>", "jabber:client");
+        assert_eq!(element, Ok(Element::new("body", "").with_child(Element::new("a", ""))));
     }
 
     #[test]
