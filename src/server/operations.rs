@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::credentials::Password;
-use crate::accounts::directory::{self, DirectoryError};
+use crate::accounts::directory;
 use crate::clock::{Clock, Timestamp};
 use crate::hooks::operation::{NameTaken, Nothing, Operation, OperationError, Operations, Role};
 use crate::jid::{self, BareJid};
@@ -124,7 +124,7 @@ impl Accounts {
     async fn list(self, asked: DomainOf) -> Result<Vec<String>, OperationError> {
         let domain = jid::domainpart(&asked.domain).map_err(|error| usage(&asked.domain, &error))?;
         let accounts = directory::list(&self.storage, &domain).await;
-        let accounts = accounts.map_err(|error| OperationError::Failed(error.to_string()))?;
+        let accounts = accounts.map_err(failed)?;
         Ok(accounts.iter().map(ToString::to_string).collect())
     }
 
@@ -167,17 +167,14 @@ pub fn register_status(node: &Arc<Node>, operations: &mut Operations) -> Result<
 async fn credentials(password: Secret) -> Result<crate::accounts::credentials::Credentials, OperationError> {
     let password = Password::prepare(&password.0).map_err(|error| OperationError::Usage(error.to_string()))?;
     let derived = tokio::task::spawn_blocking(move || directory::derive(&password)).await;
-    let derived = derived.map_err(|error| OperationError::Failed(error.to_string()))?;
-    derived.map_err(|error| OperationError::Failed(error.to_string()))
+    let derived = derived.map_err(failed)?;
+    derived.map_err(failed)
 }
 
 fn usage(text: &str, error: &dyn std::error::Error) -> OperationError {
     OperationError::Usage(format!("{text}: {error}"))
 }
 
-fn failed(error: DirectoryError) -> OperationError {
-    match error {
-        DirectoryError::Exists | DirectoryError::Unknown => OperationError::Usage(error.to_string()),
-        DirectoryError::Storage(_) | DirectoryError::Exhausted(_) => OperationError::Failed(error.to_string()),
-    }
+fn failed(error: impl std::fmt::Display) -> OperationError {
+    OperationError::Failed(error.to_string())
 }

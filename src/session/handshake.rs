@@ -164,9 +164,10 @@ async fn start_tls(context: &Context, wire: &mut Wire, domain: &BareJid) -> Resu
 }
 
 /// RFC 6120 §5.3.3, §6.4.6: what comes before the answer was seen was sent by somebody else, or by
-/// somebody who does not wait.
-fn nothing_may_follow(wire: &Wire) -> Result<(), End> {
-    if wire.input.is_empty() {
+/// somebody who does not wait. White space says nothing, and some clients end their lines.
+fn nothing_may_follow(wire: &mut Wire) -> Result<(), End> {
+    if wire.input.trim_ascii().is_empty() {
+        wire.input.clear();
         return Ok(());
     }
     Err(StreamError::new(StreamCondition::PolicyViolation, "wait for the answer before you go on").into())
