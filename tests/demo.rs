@@ -13,7 +13,8 @@ fn every_step_of_the_demonstration_is_seen_on_the_receiving_side() {
 #[test]
 fn the_demonstration_forgets_everything() {
     let place = tempdir("demo");
-    let output = Command::new(env!("CARGO_BIN_EXE_comity")).args(["demo", "--once"]).env("TMPDIR", &place).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_comity")).args(["demo", "--once"]).env("TMPDIR", &place).output().unwrap();
     assert!(output.status.success());
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
     std::fs::remove_dir(&place).unwrap();
