@@ -1,90 +1,58 @@
 //! Stanza errors (RFC 6120 §8.3).
 
-use crate::xml::Element;
+use crate::xml::{Element, spelled};
 
 use super::CLIENT_NS;
 
 /// Namespace of the defined conditions (RFC 6120 §8.3.2).
 const NS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
-macro_rules! conditions {
-    ($($variant:ident = $text:literal $kind:ident),+ $(,)?) => {
-        /// A defined condition (RFC 6120 §8.3.3).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Condition { $($variant),+ }
-
-        impl Condition {
-            /// Every condition, in the order of the RFC.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The element name.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            /// The condition whose element is called `name`.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$variant),)+ _ => None }
-            }
-
-            /// The error type that the RFC recommends for the condition.
-            #[must_use]
-            pub const fn error_type(self) -> ErrorType {
-                match self { $(Self::$variant => ErrorType::$kind),+ }
-            }
-        }
-    };
+spelled! {
+    /// A defined condition (RFC 6120 §8.3.3).
+    Condition {
+        BadRequest = "bad-request", Conflict = "conflict", FeatureNotImplemented = "feature-not-implemented",
+        Forbidden = "forbidden", Gone = "gone", InternalServerError = "internal-server-error", ItemNotFound =
+        "item-not-found", JidMalformed = "jid-malformed", NotAcceptable = "not-acceptable", NotAllowed =
+        "not-allowed", NotAuthorized = "not-authorized", PolicyViolation = "policy-violation",
+        RecipientUnavailable = "recipient-unavailable", Redirect = "redirect", RegistrationRequired =
+        "registration-required", RemoteServerNotFound = "remote-server-not-found", RemoteServerTimeout =
+        "remote-server-timeout", ResourceConstraint = "resource-constraint", ServiceUnavailable =
+        "service-unavailable", SubscriptionRequired = "subscription-required", UndefinedCondition =
+        "undefined-condition", UnexpectedRequest = "unexpected-request",
+    }
 }
 
-conditions! {
-    BadRequest = "bad-request" Modify,
-    Conflict = "conflict" Cancel,
-    FeatureNotImplemented = "feature-not-implemented" Cancel,
-    Forbidden = "forbidden" Auth,
-    Gone = "gone" Cancel,
-    InternalServerError = "internal-server-error" Cancel,
-    ItemNotFound = "item-not-found" Cancel,
-    JidMalformed = "jid-malformed" Modify,
-    NotAcceptable = "not-acceptable" Modify,
-    NotAllowed = "not-allowed" Cancel,
-    NotAuthorized = "not-authorized" Auth,
-    PolicyViolation = "policy-violation" Modify,
-    RecipientUnavailable = "recipient-unavailable" Wait,
-    Redirect = "redirect" Modify,
-    RegistrationRequired = "registration-required" Auth,
-    RemoteServerNotFound = "remote-server-not-found" Cancel,
-    RemoteServerTimeout = "remote-server-timeout" Wait,
-    ResourceConstraint = "resource-constraint" Wait,
-    ServiceUnavailable = "service-unavailable" Cancel,
-    SubscriptionRequired = "subscription-required" Auth,
-    UndefinedCondition = "undefined-condition" Cancel,
-    UnexpectedRequest = "unexpected-request" Wait,
-}
-
-/// What the sender may do about an error (RFC 6120 §8.3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorType {
-    Auth,
-    Cancel,
-    Continue,
-    Modify,
-    Wait,
-}
-
-impl ErrorType {
-    /// The wire spelling.
+impl Condition {
+    /// The error type that the RFC recommends for the condition.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn error_type(self) -> ErrorType {
         match self {
-            Self::Auth => "auth",
-            Self::Cancel => "cancel",
-            Self::Continue => "continue",
-            Self::Modify => "modify",
-            Self::Wait => "wait",
+            Self::BadRequest | Self::JidMalformed | Self::NotAcceptable | Self::PolicyViolation | Self::Redirect => {
+                ErrorType::Modify
+            }
+            Self::Conflict
+            | Self::FeatureNotImplemented
+            | Self::Gone
+            | Self::InternalServerError
+            | Self::ItemNotFound
+            | Self::NotAllowed
+            | Self::RemoteServerNotFound
+            | Self::ServiceUnavailable
+            | Self::UndefinedCondition => ErrorType::Cancel,
+            Self::Forbidden | Self::NotAuthorized | Self::RegistrationRequired | Self::SubscriptionRequired => {
+                ErrorType::Auth
+            }
+            Self::RecipientUnavailable
+            | Self::RemoteServerTimeout
+            | Self::ResourceConstraint
+            | Self::UnexpectedRequest => ErrorType::Wait,
         }
     }
+}
+
+spelled! {
+    /// What the sender may do about an error (RFC 6120 §8.3.2).
+    ErrorType { Auth = "auth", Cancel = "cancel", Continue = "continue", Modify = "modify", Wait = "wait" }
 }
 
 /// An error to be sent: condition, type, and a text for the person who reads it.

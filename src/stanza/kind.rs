@@ -1,5 +1,7 @@
 //! What a stanza is: its name and its `type` attribute, the wire spelling in one table each.
 
+use crate::xml::spelled;
+
 /// A stanza's element name together with its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -46,43 +48,18 @@ impl Kind {
     }
 }
 
-macro_rules! types {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($variant),+ }
-
-        impl $name {
-            /// Every value, in the order of the RFC.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The wire spelling.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            /// The value that is spelt `text`.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-types! {
+spelled! {
     /// RFC 6121 §5.2.2. An unknown value is to be read as `normal`.
     MessageType { Chat = "chat", Error = "error", Groupchat = "groupchat", Headline = "headline", Normal = "normal" }
 }
-types! {
+spelled! {
     /// RFC 6121 §4.7.1. `Available` is the absence of the attribute.
     PresenceType {
         Available = "available", Error = "error", Probe = "probe", Subscribe = "subscribe", Subscribed = "subscribed",
         Unavailable = "unavailable", Unsubscribe = "unsubscribe", Unsubscribed = "unsubscribed",
     }
 }
-types! {
+spelled! {
     /// RFC 6120 §8.2.3.
     IqType { Get = "get", Set = "set", Result = "result", Error = "error" }
 }

@@ -1,6 +1,6 @@
 //! Stream errors (RFC 6120 §4.9).
 
-use crate::xml::Element;
+use crate::xml::{Element, spelled};
 
 /// Namespace of the defined conditions (RFC 6120 §4.9.2).
 const NS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
@@ -8,32 +8,9 @@ const NS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 /// Namespace of `<stream:stream/>`, `<stream:features/>` and `<stream:error/>` (RFC 6120 §4.8.1).
 pub const STREAMS_NS: &str = "http://etherx.jabber.org/streams";
 
-macro_rules! conditions {
-    ($($variant:ident = $text:literal),+ $(,)?) => {
-        /// A defined condition (RFC 6120 §4.9.3).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum StreamCondition { $($variant),+ }
-
-        impl StreamCondition {
-            /// Every condition, in the order of the RFC.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The element name.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            /// The condition whose element is called `name`.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-conditions! {
+spelled! {
+    /// A defined condition (RFC 6120 §4.9.3).
+    StreamCondition {
     BadFormat = "bad-format", BadNamespacePrefix = "bad-namespace-prefix", Conflict = "conflict",
     ConnectionTimeout = "connection-timeout", HostGone = "host-gone", HostUnknown = "host-unknown",
     ImproperAddressing = "improper-addressing", InternalServerError = "internal-server-error", InvalidFrom = "invalid-from",
@@ -44,6 +21,7 @@ conditions! {
     UndefinedCondition = "undefined-condition", UnsupportedEncoding = "unsupported-encoding",
     UnsupportedFeature = "unsupported-feature", UnsupportedStanzaType = "unsupported-stanza-type",
     UnsupportedVersion = "unsupported-version",
+    }
 }
 
 /// A stream error: it always ends the stream.

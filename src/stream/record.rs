@@ -51,7 +51,7 @@ pub(super) fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Lengths of names, which [`MAX_NAME`] bounds, and counts.
+/// Lengths of names, which `MAX_NAME` bounds, and counts.
 pub(super) fn small(count: usize) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 ///
 /// TAB, LF and CR become character references: inside an attribute value they would otherwise
 /// be normalised to spaces, and a CR in text to a LF (XML 1.0 §2.11, §3.3.3).
-/// In character data TAB and LF stay as they are; see [`escape_text_into`].
+/// In character data TAB and LF stay as they are; see `escape_text_into`.
 pub fn escape_into(out: &mut String, text: &str) {
     escape(out, text, true);
 }

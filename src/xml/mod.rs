@@ -5,6 +5,8 @@
 
 mod element;
 mod escape;
+mod spelled;
 
 pub use element::{Element, Malformed, Node};
 pub use escape::{escape_into, escaped};
+pub(crate) use spelled::spelled;

@@ -1,41 +1,19 @@
 //! SASL failures (RFC 6120 §6.5).
 
-use crate::xml::Element;
+use crate::xml::{Element, spelled};
 
 /// Namespace of SASL negotiation (RFC 6120 §6.2).
 pub const SASL_NS: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
-macro_rules! conditions {
-    ($($variant:ident = $text:literal),+ $(,)?) => {
-        /// A defined condition (RFC 6120 §6.5.1 to §6.5.11).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum SaslCondition { $($variant),+ }
-
-        impl SaslCondition {
-            /// Every condition, in the order of the RFC.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The element name.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            /// The condition whose element is called `name`.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-conditions! {
-    Aborted = "aborted", AccountDisabled = "account-disabled", CredentialsExpired = "credentials-expired",
-    EncryptionRequired = "encryption-required", IncorrectEncoding = "incorrect-encoding",
-    InvalidAuthzid = "invalid-authzid", InvalidMechanism = "invalid-mechanism",
-    MalformedRequest = "malformed-request", MechanismTooWeak = "mechanism-too-weak",
-    NotAuthorized = "not-authorized", TemporaryAuthFailure = "temporary-auth-failure",
+spelled! {
+    /// A defined condition (RFC 6120 §6.5).
+    SaslCondition {
+        Aborted = "aborted", AccountDisabled = "account-disabled", CredentialsExpired = "credentials-expired",
+        EncryptionRequired = "encryption-required", IncorrectEncoding = "incorrect-encoding", InvalidAuthzid =
+        "invalid-authzid", InvalidMechanism = "invalid-mechanism", MalformedRequest = "malformed-request",
+        MechanismTooWeak = "mechanism-too-weak", NotAuthorized = "not-authorized", TemporaryAuthFailure =
+        "temporary-auth-failure",
+    }
 }
 
 /// Why a handshake failed: the condition, and a hint for whoever debugs a client.
