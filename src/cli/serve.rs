@@ -98,7 +98,8 @@ fn operations(node: &Arc<Node>) -> Result<Operations, Failure> {
         domains: Arc::clone(&node.domains),
         router: Some(Arc::clone(&node.router)),
     };
-    let taken = |error: crate::hooks::operation::NameTaken| Failure::Failed(format!("operation {} exists twice", error.0));
+    let taken =
+        |error: crate::hooks::operation::NameTaken| Failure::Failed(format!("operation {} exists twice", error.0));
     accounts.register(&mut operations).map_err(taken)?;
     server::operations::register_status(node, &mut operations).map_err(taken)?;
     Ok(operations)

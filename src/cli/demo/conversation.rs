@@ -30,7 +30,8 @@ pub(super) async fn play(stage: &Stage, output: &mut Output<'_>) -> Result<(), F
     seen(&mut hers, "his server answered", |stanza| stanza.kind == Kind::Iq(IqType::Result)).await?;
     let his = log_in(stage, &romeo, &mut scene).await?;
     let late = his.earlier(text(&juliet, words));
-    let stamp = late.and_then(|it| it.payload.elements().iter().find_map(|it| it.attribute("stamp").map(str::to_owned)));
+    let stamp =
+        late.and_then(|it| it.payload.elements().iter().find_map(|it| it.attribute("stamp").map(str::to_owned)));
     let stamp = stamp.ok_or_else(|| Failure::Failed("it was not seen that the message waited".into()))?;
     scene.step(format_args!("{juliet} wrote to him meanwhile, at {stamp}; he reads it now: \"{words}\""))?;
     his.close().await.map_err(Failure::Failed)?;
@@ -87,7 +88,11 @@ async fn say(
     scene.step(format_args!("{from} writes and {to} reads: \"{words}\""))
 }
 
-async fn seen(client: &mut Client, what: &str, wanted: impl Fn(&Stanza<'_>) -> bool) -> Result<Stanza<'static>, Failure> {
+async fn seen(
+    client: &mut Client,
+    what: &str,
+    wanted: impl Fn(&Stanza<'_>) -> bool,
+) -> Result<Stanza<'static>, Failure> {
     client.until(what, wanted).await.map_err(Failure::Failed)
 }
 
