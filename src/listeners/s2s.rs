@@ -2,19 +2,29 @@
 
 use std::sync::Arc;
 
-use crate::federation::Federation;
+use crate::federation::{Federation, Start};
 use crate::net::Transport;
 use crate::session::Security;
 
 use super::admission::{Leave, Place};
 
-/// Serves one connection.
+/// Serves one connection: as long as the peer is a stranger, it may be asked to make room.
 pub async fn serve(
     federation: Arc<Federation>,
     transport: Transport,
-    _security: Security,
-    (place, _leave): (Place, Leave),
+    security: Security,
+    (place, leave): (Place, Leave),
 ) {
-    federation.serve(transport).await;
-    drop(place);
+    let start = match security {
+        Security::StartTls => Start::Starttls,
+        Security::Direct => Start::DirectTls,
+    };
+    let reception = tokio::select! {
+        reception = federation.accept(transport, start) => reception,
+        _ = leave => None,
+    };
+    if let Some(reception) = reception {
+        place.known();
+        reception.run().await;
+    }
 }

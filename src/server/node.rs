@@ -89,8 +89,12 @@ impl Node {
     }
 
     /// Serves one connection from another server.
-    pub async fn serve_peer(&self, transport: crate::net::Transport, _: session::Security) {
-        Arc::clone(&self.federation).serve(transport).await;
+    pub async fn serve_peer(&self, transport: crate::net::Transport, security: session::Security) {
+        let start = match security {
+            session::Security::StartTls => federation::Start::Starttls,
+            session::Security::Direct => federation::Start::DirectTls,
+        };
+        Arc::clone(&self.federation).serve(transport, start).await;
     }
 
     /// Shows other certificates from now on; open streams stay as they are.
@@ -118,6 +122,8 @@ impl Node {
                 server_tls: Arc::clone(&tls),
                 client_tls: Arc::clone(&client_tls),
                 trust: parts.trust,
+                // Certificates are valid in real time, whatever time is simulated.
+                clock: Clock::system(),
                 secret: random::octets().map_err(StartError::Random)?,
             },
         );

@@ -1,0 +1,144 @@
+use std::sync::Mutex;
+
+use tokio::io::duplex;
+
+use super::*;
+use crate::net::dns::Srv;
+
+/// What an address does.
+#[derive(Clone, Copy)]
+enum Manner {
+    Opens,
+    Refuses,
+    Hangs,
+}
+
+struct Town {
+    manners: Vec<(&'static str, Manner)>,
+    started: Instant,
+    knocks: Mutex<Vec<(String, u128)>>,
+}
+
+impl Town {
+    fn new(manners: &[(&'static str, Manner)]) -> Self {
+        Self { manners: manners.to_vec(), started: Instant::now(), knocks: Mutex::default() }
+    }
+
+    fn knocks(&self) -> Vec<(String, u128)> {
+        self.knocks.lock().unwrap().clone()
+    }
+}
+
+impl Network for Town {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Transport>> {
+        let at = self.started.elapsed().as_millis();
+        self.knocks.lock().unwrap().push((address.to_string(), at));
+        let manner = self.manners.iter().find(|(known, _)| *known == address.to_string()).map(|(_, manner)| *manner);
+        Box::pin(async move {
+            match manner {
+                Some(Manner::Opens) => Ok(Transport::plain(duplex(64).0, Some(address))),
+                Some(Manner::Hangs) => std::future::pending().await,
+                Some(Manner::Refuses) | None => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+            }
+        })
+    }
+}
+
+struct Names(Vec<(&'static str, Result<Vec<&'static str>, DnsError>)>);
+
+impl Resolver for Names {
+    fn srv<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Srv>, DnsError>> {
+        Box::pin(async { Err(DnsError::NotFound) })
+    }
+
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<std::net::IpAddr>, DnsError>> {
+        let answer = self.0.iter().find(|(known, _)| *known == name).map(|(_, answer)| answer.clone());
+        let answer = answer.unwrap_or(Err(DnsError::NotFound));
+        let answer = answer.map(|list| list.iter().map(|address| address.parse().unwrap()).collect());
+        Box::pin(async { answer })
+    }
+}
+
+fn groups(groups: &[&[(&str, u16)]]) -> VecDeque<Group> {
+    let candidate = |(name, port): &(&str, u16)| Candidate {
+        host: Host::Name((*name).to_owned()),
+        port: *port,
+        start: Start::Starttls,
+    };
+    groups.iter().map(|group| group.iter().map(candidate).collect()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc_8305_5_the_next_address_starts_after_250_ms() {
+    let town = Town::new(&[
+        ("[2001:db8::1]:1", Manner::Hangs),
+        ("192.0.2.1:1", Manner::Hangs),
+        ("192.0.2.2:1", Manner::Opens),
+    ]);
+    let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2", "2001:db8::1"]))]);
+    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)]]));
+    let (_, door) = dialer.next().await.unwrap();
+    assert_eq!(door.address.to_string(), "192.0.2.2:1");
+    let expected = [("[2001:db8::1]:1", 0), ("192.0.2.1:1", 250), ("192.0.2.2:1", 500)];
+    assert_eq!(town.knocks(), expected.map(|(address, at)| (address.to_owned(), at)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_does_not_wait_for_the_clock() {
+    let town = Town::new(&[("192.0.2.1:1", Manner::Refuses), ("192.0.2.2:1", Manner::Opens)]);
+    let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2"]))]);
+    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)]]));
+    assert_eq!(dialer.next().await.unwrap().1.address.to_string(), "192.0.2.2:1");
+    assert_eq!(town.knocks()[1].1, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn xep_0495_a_lower_priority_waits_until_the_higher_has_failed() {
+    let town = Town::new(&[("192.0.2.1:1", Manner::Hangs), ("192.0.2.2:2", Manner::Opens)]);
+    let names = Names(vec![("a", Ok(vec!["192.0.2.1"])), ("b", Ok(vec!["192.0.2.2"]))]);
+    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)], &[("b", 2)]]));
+    assert_eq!(dialer.next().await.unwrap().1.address.to_string(), "192.0.2.2:2");
+    assert_eq!(town.knocks()[1].1, ATTEMPT.as_millis());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_connection_that_will_not_do_the_rest_is_tried() {
+    let town =
+        Town::new(&[("192.0.2.1:1", Manner::Opens), ("192.0.2.2:1", Manner::Opens), ("192.0.2.3:3", Manner::Opens)]);
+    let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2"])), ("b", Ok(vec!["192.0.2.3"]))]);
+    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)], &[("b", 3)]]));
+    let mut seen = Vec::new();
+    while let Some((_, door)) = dialer.next().await {
+        dialer.reject(&door, &Failure::unproven("no"));
+        seen.push(door.address.to_string());
+    }
+    assert_eq!(seen, ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:3"]);
+    let failure = dialer.failure();
+    assert_eq!(failure.fault, Fault::Unproven);
+    assert_eq!(failure.reason, "192.0.2.1:1: no; 192.0.2.2:1: no; 192.0.2.3:3: no");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_failure_keeps_its_reason() {
+    let town = Town::new(&[("192.0.2.1:1", Manner::Hangs)]);
+    let failed = Err(DnsError::Failed("SERVFAIL".to_owned()));
+    let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2"])), ("b", failed), ("c", Err(DnsError::NotFound))]);
+    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)], &[("b", 1), ("c", 1)]]));
+    assert!(dialer.next().await.is_none());
+    let failure = dialer.failure();
+    assert_eq!(failure.fault, Fault::Unreachable);
+    assert_eq!(
+        failure.reason,
+        "192.0.2.2:1: connection refused; 192.0.2.1:1: no answer; b: DNS failed: SERVFAIL; c: not found in DNS"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_do_not_exist_are_not_found() {
+    let town = Town::new(&[]);
+    let names = Names(Vec::new());
+    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)]]));
+    assert!(dialer.next().await.is_none());
+    let failure = dialer.failure();
+    assert_eq!((failure.fault, failure.reason.as_str()), (Fault::NotFound, "a: not found in DNS"));
+}

@@ -1,0 +1,69 @@
+//! Why nothing can be sent to another server, in words, and the error that says so to the sender.
+
+use crate::stanza::{Condition, ErrorType, StanzaError};
+
+/// What went wrong, and the sentence for the person who waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    /// In English, without trailing stop.
+    pub(crate) reason: String,
+}
+
+/// The kinds of failure that the sender is told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// There is no such domain, or it has no XMPP service (RFC 6120 §8.3.3.16).
+    NotFound,
+    /// It exists but cannot be talked to now (RFC 6120 §8.3.3.17).
+    Unreachable,
+    /// It can be talked to but does not prove who it is, or does not accept that we prove who we are.
+    Unproven,
+    /// Its dialback says that our key is wrong (XEP-0220 §2.1.1).
+    KeyRefused,
+    /// We may not talk to it.
+    Forbidden,
+    /// Too much is waiting for it already.
+    Overloaded,
+}
+
+impl Failure {
+    pub(crate) fn new(fault: Fault, reason: impl Into<String>) -> Self {
+        Self { fault, reason: reason.into() }
+    }
+
+    pub(crate) fn not_found(reason: impl Into<String>) -> Self {
+        Self::new(Fault::NotFound, reason)
+    }
+
+    pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
+        Self::new(Fault::Unreachable, reason)
+    }
+
+    pub(crate) fn unproven(reason: impl Into<String>) -> Self {
+        Self::new(Fault::Unproven, reason)
+    }
+
+    /// The error for each stanza that cannot be sent.
+    #[must_use]
+    pub(crate) fn stanza_error(&self) -> StanzaError {
+        let (condition, kind) = match self.fault {
+            Fault::NotFound => (Condition::RemoteServerNotFound, ErrorType::Cancel),
+            Fault::Unreachable => (Condition::RemoteServerTimeout, ErrorType::Wait),
+            // RFC 6120 §8.3.3.17: of a more permanent nature.
+            Fault::Unproven => (Condition::RemoteServerTimeout, ErrorType::Cancel),
+            Fault::KeyRefused => (Condition::InternalServerError, ErrorType::Cancel),
+            Fault::Forbidden => (Condition::NotAllowed, ErrorType::Cancel),
+            Fault::Overloaded => (Condition::ResourceConstraint, ErrorType::Wait),
+        };
+        StanzaError::new(condition, self.reason.clone()).with_type(kind)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}

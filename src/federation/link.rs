@@ -1,0 +1,241 @@
+//! Opening a stream to the server of a domain: from the DNS to the right to send stanzas.
+//!
+//! The thin driver of [`Outgoing`]: it moves bytes, negotiates TLS, keeps the time, and walks on to the
+//! next address or to a fresh stream when one will not do.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::accounts::random;
+use crate::clock::Clock;
+use crate::federation::dial::{Dialer, Door};
+use crate::federation::failure::Failure;
+use crate::federation::outgoing::{Aim, Event, Next, Outgoing, Retry, Shown, Ways};
+use crate::federation::proof::{Proof, prove};
+use crate::federation::resolve::{Start, candidates};
+use crate::federation::settings::{self, Settings};
+use crate::federation::wire::{Broken, Wire};
+use crate::federation::xep_0220_dialback::{Secret, Verdict};
+use crate::net::Transport;
+use crate::net::tls::{ClientCertificate, Outgoing as OutgoingTls, server_name};
+use crate::routing::Pair;
+use crate::stream::{self, CLOSE};
+
+/// Opens streams.
+pub(crate) struct Links {
+    pub(crate) settings: Settings,
+    pub(crate) ways: settings::Ways,
+    pub(crate) secret: Secret,
+}
+
+/// A stream on which stanzas of its pair may be sent.
+pub(crate) struct Link {
+    pub(crate) wire: Wire,
+    /// When the peer's certificate ends, if that is what proves it.
+    pub(crate) until: Option<Instant>,
+}
+
+/// What a stream was opened for is done.
+pub(crate) enum Opened {
+    Ready(Link),
+    Answered(Verdict),
+}
+
+enum Attempt {
+    Opened(Opened),
+    Retry(Retry, Failure),
+    Failed(Failure),
+}
+
+/// What is tried on one stream.
+#[derive(Clone, Copy)]
+struct Plan {
+    certificate: ClientCertificate,
+    ways: Ways,
+}
+
+impl Links {
+    /// Opens a stream that may carry stanzas for `pair`.
+    pub(crate) async fn deliver(&self, pair: &Pair) -> Result<Link, Failure> {
+        match self.open(pair, &Aim::Deliver).await? {
+            Opened::Ready(link) => Ok(link),
+            Opened::Answered(_) => Err(Failure::unreachable("an answer without a question")),
+        }
+    }
+
+    /// Asks the authoritative server of `pair.remote` about a key that came for our stream `id`, on a
+    /// stream of its own (XEP-0220 §2.1.2).
+    pub(crate) async fn verify(&self, pair: &Pair, id: String, key: String) -> Result<Verdict, Failure> {
+        match self.open(pair, &Aim::Verify { id, key }).await? {
+            Opened::Answered(verdict) => Ok(verdict),
+            Opened::Ready(_) => Err(Failure::unreachable("no answer to the question")),
+        }
+    }
+
+    async fn open(&self, pair: &Pair, aim: &Aim) -> Result<Opened, Failure> {
+        let deadline = Instant::now() + self.settings.connect_timeout;
+        let late = |known: &str| {
+            let seconds = self.settings.connect_timeout.as_secs();
+            Failure::unreachable(format!("no stream to {} within {seconds} seconds{known}", pair.remote))
+        };
+        let found = candidates(&*self.ways.resolver, &pair.remote, below);
+        let groups = timeout_at(deadline, found).await.map_err(|_| late(", DNS does not answer"))??;
+        let mut dialer = Dialer::new(&*self.ways.network, &*self.ways.resolver, groups);
+        match timeout_at(deadline, self.walk(&mut dialer, pair, aim)).await {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => Err(dialer.failure()),
+            Err(_) => Err(late(&dialer.so_far())),
+        }
+    }
+
+    /// Goes from door to door until one leads to what is wanted.
+    async fn walk(&self, dialer: &mut Dialer<'_>, pair: &Pair, aim: &Aim) -> Option<Opened> {
+        while let Some((transport, door)) = dialer.next().await {
+            let mut plan = Plan { certificate: ClientCertificate::Shown, ways: Ways::ExternalThenDialback };
+            let mut transport = Some(transport);
+            while let Some(fresh) = transport.take() {
+                let (retry, failure) = match self.attempt(fresh, &door, pair, aim, plan).await {
+                    Attempt::Opened(opened) => return Some(opened),
+                    Attempt::Retry(retry, failure) => (Some(retry), failure),
+                    Attempt::Failed(failure) => (None, failure),
+                };
+                tracing::debug!(local = %pair.local, remote = %pair.remote, %door, %failure, "stream not established");
+                dialer.reject(&door, &failure);
+                if retry.is_some_and(|retry| plan.change(retry)) {
+                    transport = dialer.again(&door).await;
+                }
+            }
+        }
+        None
+    }
+
+    /// One connection, from its first byte.
+    async fn attempt(&self, transport: Transport, door: &Door, pair: &Pair, aim: &Aim, plan: Plan) -> Attempt {
+        let proofs = self.settings.policy.proofs;
+        let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
+        let mut wire = Wire::new(transport);
+        let mut until = None;
+        let mut effect = rules.begin(door.start);
+        loop {
+            if !effect.write.is_empty()
+                && let Err(broken) = wire.write(&effect.write).await
+            {
+                effect = rules.handle(lost(broken));
+                continue;
+            }
+            let event = match effect.next {
+                Next::Read => hear(&mut wire).await,
+                Next::Restart => {
+                    wire.restart();
+                    hear(&mut wire).await
+                }
+                Next::Secure if !wire.is_clean() => {
+                    // The data that follows was not protected, whoever sent it (RFC 6120 §5.4.3.3).
+                    return Attempt::Failed(Failure::unproven("the other server sent data behind <proceed/>"));
+                }
+                Next::Secure => match self.secure(&mut wire, door, pair, plan).await {
+                    Ok(proof) => {
+                        let (proof, end) = judged(proof);
+                        until = end;
+                        Event::Secured { proof, shown: plan.shown() }
+                    }
+                    Err(why) => Event::Lost(why),
+                },
+                Next::Ready => {
+                    wire.trust_peer(self.settings.limits);
+                    let until = until.map(|end| Instant::now() + left(&self.ways.clock, end));
+                    tracing::info!(local = %pair.local, remote = %pair.remote, %door, "stream established");
+                    return Attempt::Opened(Opened::Ready(Link { wire, until }));
+                }
+                Next::Answered(verdict) => {
+                    wire.close(CLOSE).await;
+                    return Attempt::Opened(Opened::Answered(verdict));
+                }
+                Next::Retry(retry, failure) => return Attempt::Retry(retry, failure),
+                Next::Fail(failure) => return Attempt::Failed(failure),
+            };
+            effect = rules.handle(event);
+        }
+    }
+
+    async fn secure(&self, wire: &mut Wire, door: &Door, pair: &Pair, plan: Plan) -> Result<Proof, String> {
+        let name = server_name(&pair.remote).ok_or("TLS cannot express this domain")?;
+        let how = match door.start {
+            Start::Starttls => OutgoingTls::StartTls,
+            Start::DirectTls => OutgoingTls::Direct,
+        };
+        let config = self.ways.client_tls.config(&pair.local, how, plan.certificate);
+        let handshake = wire.secure(|transport| transport.connect_tls(config, name));
+        handshake.await.map_err(|error| format!("TLS failed: {error}"))?;
+        let chain = wire.transport().peer_certificates();
+        Ok(prove(&chain, &pair.remote, now(&self.ways.clock), &self.ways.trust))
+    }
+}
+
+impl Plan {
+    /// Whether that makes a difference.
+    fn change(&mut self, retry: Retry) -> bool {
+        match retry {
+            Retry::WithoutCertificate if self.certificate == ClientCertificate::Shown => {
+                self.certificate = ClientCertificate::Withheld;
+                true
+            }
+            Retry::WithDialback if self.ways == Ways::ExternalThenDialback => {
+                self.ways = Ways::Dialback;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn shown(self) -> Shown {
+        match self.certificate {
+            ClientCertificate::Shown => Shown::Yes,
+            ClientCertificate::Withheld => Shown::No,
+        }
+    }
+}
+
+async fn hear(wire: &mut Wire) -> Event {
+    match wire.event().await {
+        Ok(stream::Event::Open(header)) => Event::Open(header),
+        Ok(stream::Event::Nonza(element)) => Event::Element(element),
+        Ok(stream::Event::Close) => Event::Lost("the other server closed the stream".to_owned()),
+        Ok(stream::Event::Stanza(_) | stream::Event::Rejected(_)) => {
+            Event::Lost("the other server sent a stanza on a stream that carries only ours".to_owned())
+        }
+        Err(broken) => lost(broken),
+    }
+}
+
+fn lost(broken: Broken) -> Event {
+    Event::Lost(match broken {
+        Broken::Lost(why) => why,
+        Broken::Refused(error) => format!("what the other server sent was refused: {error}"),
+    })
+}
+
+/// The proof as the rules want it, and when it ends.
+pub(crate) fn judged(proof: Proof) -> (Result<(), String>, Option<SystemTime>) {
+    match proof {
+        Proof::Pkix { until, .. } => (Ok(()), Some(until)),
+        Proof::Unproven(reason) => (Err(reason.to_string()), None),
+    }
+}
+
+/// The time now, as certificates have it.
+pub(crate) fn now(clock: &Clock) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(clock.now().unix_ms()).unwrap_or(0))
+}
+
+/// How long it is until `end`; a month at most, which is as good as for ever and never overflows.
+pub(crate) fn left(clock: &Clock, end: SystemTime) -> Duration {
+    end.duration_since(now(clock)).unwrap_or_default().min(Duration::from_secs(30 * 24 * 3600))
+}
+
+/// A random number from 0 to `most`; without randomness the first record is as good as any.
+fn below(most: u32) -> u32 {
+    let random = random::octets::<8>().map_or(0, u64::from_le_bytes);
+    u32::try_from(random % (u64::from(most) + 1)).unwrap_or(0)
+}

@@ -1,0 +1,378 @@
+//! A stream that we open, until it may carry stanzas: the rules of the initiating entity.
+//!
+//! RFC 6120 §4 to §6, XEP-0178, XEP-0220 §2.1. Pure: what the peer says goes in, what is to be written
+//! and done comes out. It must never know of sockets, of time, of other streams.
+//!
+//! The way: header, STARTTLS (or TLS was there first), proof of the peer's certificate, header, then SASL
+//! EXTERNAL where it is offered and our certificate was shown, dialback on the same stream where that
+//! fails, and once more on a fresh stream where the peer closed this one over it.
+
+#[cfg(test)]
+mod tests;
+
+use crate::accounts::sasl::{Mechanism, SASL_NS, SaslError};
+use crate::federation::failure::{Failure, Fault};
+use crate::federation::policy::Proofs;
+use crate::federation::resolve::Start;
+use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Secret, Verdict};
+use crate::negotiation::features::TLS_NS;
+use crate::negotiation::sasl_profile;
+use crate::routing::Pair;
+use crate::stanza::{Condition, StanzaError};
+use crate::stream::{ContentNamespace, Header, HeaderFields, STREAMS_NS, StreamCondition, StreamError, write_header};
+use crate::xml::Element;
+
+/// What the stream is opened for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// To send stanzas.
+    Deliver,
+    /// To ask whether `key` is right for our stream `id` (XEP-0220 §2.1.2).
+    Verify { id: String, key: String },
+}
+
+/// Which ways to authenticate are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ways {
+    ExternalThenDialback,
+    /// The peer closed a stream over EXTERNAL.
+    Dialback,
+}
+
+/// Whether we showed our certificate to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Yes,
+    No,
+}
+
+/// Something that happened on the stream.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Open(Header),
+    Element(Element),
+    /// TLS is in force; the certificate of the peer proves its domain, or this is why not.
+    Secured {
+        proof: Result<(), String>,
+        shown: Shown,
+    },
+    /// The peer closed the stream, or the connection broke for the reason given.
+    Lost(String),
+}
+
+/// What is to be done: first write, then the next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Effect {
+    pub(crate) write: String,
+    pub(crate) next: Next,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Wait for the peer.
+    Read,
+    /// Negotiate TLS; bytes behind what was read are a reason to close.
+    Secure,
+    /// Expect a new header.
+    Restart,
+    /// Stanzas may be sent.
+    Ready,
+    /// The authoritative server has answered.
+    Answered(Verdict),
+    /// On a fresh stream it may work in another way; if it was tried, this is why it did not.
+    Retry(Retry, Failure),
+    Fail(Failure),
+}
+
+/// What to do differently on a fresh stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    WithoutCertificate,
+    WithDialback,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Header,
+    Features,
+    Proceed,
+    Handshake,
+    External,
+    Dialback {
+        question: Question,
+        /// Whether EXTERNAL failed on this stream before.
+        after_external: bool,
+    },
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    Plain,
+    Secured,
+    Authenticated,
+}
+
+/// The initiating side of one stream.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pair: Pair,
+    aim: Aim,
+    ways: Ways,
+    proofs: Proofs,
+    secret: Secret,
+    state: State,
+    layer: Layer,
+    shown: Shown,
+    /// Of the latest header of the peer.
+    id: Option<String>,
+    dialback: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn new(pair: Pair, aim: Aim, ways: Ways, proofs: Proofs, secret: Secret) -> Self {
+        Self {
+            pair,
+            aim,
+            ways,
+            proofs,
+            secret,
+            state: State::Header,
+            layer: Layer::Plain,
+            shown: Shown::No,
+            id: None,
+            dialback: false,
+        }
+    }
+
+    /// What to do on a fresh connection.
+    pub(crate) fn begin(&mut self, start: Start) -> Effect {
+        match start {
+            Start::Starttls => Effect { write: self.header(), next: Next::Read },
+            Start::DirectTls => {
+                self.state = State::Handshake;
+                Effect { write: String::new(), next: Next::Secure }
+            }
+        }
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) -> Effect {
+        match event {
+            Event::Open(header) => self.opened(header),
+            Event::Element(element) if element.is("error", STREAMS_NS) => {
+                self.lost(refused(&StreamError::from_element(&element)))
+            }
+            Event::Element(element) => self.element(&element),
+            Event::Secured { proof, shown } => self.secured(proof, shown),
+            Event::Lost(why) => self.lost(Failure::unreachable(why)),
+        }
+    }
+
+    fn header(&self) -> String {
+        let mut out = String::new();
+        // RFC 6120 §4.7.1, §4.7.2: both, always.
+        let fields =
+            HeaderFields { from: Some(&self.pair.local), to: Some(&self.pair.remote), ..HeaderFields::default() };
+        write_header(&mut out, ContentNamespace::Server, &fields);
+        out
+    }
+
+    fn opened(&mut self, header: Header) -> Effect {
+        if self.state != State::Header {
+            return fail(Failure::unreachable("the other server sent a second stream header"));
+        }
+        if header.version.is_none_or(|(major, _)| major < 1) {
+            // Before XMPP 1.0 there were no features, and no TLS.
+            return fail(Failure::unproven("the other server does not speak XMPP 1.0, so it has no TLS"));
+        }
+        self.id = header.id.filter(|id| !id.is_empty());
+        self.dialback = header.dialback;
+        self.state = State::Features;
+        read()
+    }
+
+    fn element(&mut self, element: &Element) -> Effect {
+        match &self.state {
+            State::Features if element.is("features", STREAMS_NS) => self.features(element),
+            State::Proceed if element.is("proceed", TLS_NS) => {
+                self.state = State::Handshake;
+                Effect { write: String::new(), next: Next::Secure }
+            }
+            State::Proceed if element.is("failure", TLS_NS) => {
+                fail(Failure::unproven("the other server refused to start TLS"))
+            }
+            State::External if element.is("success", SASL_NS) => {
+                self.layer = Layer::Authenticated;
+                self.state = State::Header;
+                Effect { write: self.header(), next: Next::Restart }
+            }
+            State::External if element.is("failure", SASL_NS) => self.external_failed(element),
+            State::Dialback { question, .. } => match Dialback::read(element) {
+                Some(Ok(said)) => match question.answered_by(said) {
+                    Some(verdict) => self.verdict(verdict),
+                    // T-S2S-1: an answer to what nobody asked has no effect.
+                    None => read(),
+                },
+                Some(Err(_)) => fail(Failure::unreachable("the other server's dialback is malformed")),
+                None => self.unexpected(element),
+            },
+            _ => self.unexpected(element),
+        }
+    }
+
+    fn unexpected(&self, element: &Element) -> Effect {
+        let during = match &self.state {
+            State::Header | State::Features => "before its stream features",
+            State::Proceed | State::Handshake => "when TLS was to start",
+            State::External => "during SASL EXTERNAL",
+            State::Dialback { .. } => "during dialback",
+            State::Done => "after negotiation",
+        };
+        fail(Failure::unreachable(format!("the other server sent <{}/> {during}", element.name())))
+    }
+
+    fn features(&mut self, features: &Element) -> Effect {
+        match self.layer {
+            Layer::Plain if features.child("starttls", TLS_NS).is_some() => {
+                self.state = State::Proceed;
+                Effect { write: Element::new("starttls", TLS_NS).to_xml(""), next: Next::Read }
+            }
+            Layer::Plain => fail(Failure::unproven("the other server does not offer TLS")),
+            Layer::Secured => {
+                self.dialback |= features.child("dialback", FEATURE_NS).is_some();
+                self.authenticate(features)
+            }
+            Layer::Authenticated => self.done(Next::Ready),
+        }
+    }
+
+    fn authenticate(&mut self, features: &Element) -> Effect {
+        if let Aim::Verify { id, key } = &self.aim {
+            let Pair { local: from, remote: to } = self.pair.clone();
+            let question = Question::Verify(self.pair.clone(), id.clone());
+            let said = Dialback::Verify { from, to, id: id.clone(), key: key.clone() };
+            self.state = State::Dialback { question, after_external: false };
+            return Effect { write: said.to_xml(), next: Next::Read };
+        }
+        let external = Mechanism::External.as_str();
+        let offered = features
+            .child("mechanisms", SASL_NS)
+            .is_some_and(|list| list.elements().any(|mechanism| mechanism.text().trim() == external));
+        if offered && self.shown == Shown::Yes && self.ways == Ways::ExternalThenDialback {
+            self.state = State::External;
+            // XEP-0178 §3 (interoperability note): older servers rely on the authorization identity.
+            let auth = sasl_profile::auth(external, Some(self.pair.local.as_bytes()));
+            return Effect { write: auth.to_xml(""), next: Next::Read };
+        }
+        let why = if offered {
+            "only SASL EXTERNAL, for which we have shown no certificate"
+        } else {
+            "no way to authenticate"
+        };
+        self.ask(false, Failure::unproven(format!("the other server offers {why}")))
+    }
+
+    /// Asks by dialback for the right to send (XEP-0220 §2.1.1); `otherwise` is why that was the last way.
+    fn ask(&mut self, after_external: bool, otherwise: Failure) -> Effect {
+        match self.id.clone() {
+            Some(id) if self.dialback => {
+                let Pair { local: from, remote: to } = self.pair.clone();
+                let key = self.secret.key(&to, &from, &id);
+                self.state = State::Dialback { question: Question::Result(self.pair.clone()), after_external };
+                Effect { write: Dialback::Result { from, to, key }.to_xml(), next: Next::Read }
+            }
+            _ => fail(otherwise),
+        }
+    }
+
+    fn external_failed(&mut self, failure: &Element) -> Effect {
+        let condition = SaslError::condition_of(failure).as_str();
+        self.ask(true, Failure::unproven(format!("the other server does not accept our certificate: {condition}")))
+    }
+
+    fn secured(&mut self, proof: Result<(), String>, shown: Shown) -> Effect {
+        if let (Err(why), Proofs::Certificate) = (proof, self.proofs) {
+            return fail(Failure::unproven(format!(
+                "the certificate of the other server does not prove its domain: {why}"
+            )));
+        }
+        self.layer = Layer::Secured;
+        self.shown = shown;
+        self.state = State::Header;
+        Effect { write: self.header(), next: Next::Restart }
+    }
+
+    fn verdict(&mut self, verdict: Verdict) -> Effect {
+        if matches!(self.aim, Aim::Verify { .. }) {
+            return self.done(Next::Answered(verdict));
+        }
+        match verdict {
+            Verdict::Valid => self.done(Next::Ready),
+            Verdict::Invalid => {
+                fail(Failure::new(Fault::KeyRefused, "the other server says that our dialback key is invalid"))
+            }
+            Verdict::Error(error) => fail(dialback_error(&error)),
+        }
+    }
+
+    fn done(&mut self, next: Next) -> Effect {
+        self.state = State::Done;
+        Effect { write: String::new(), next }
+    }
+
+    fn lost(&mut self, failure: Failure) -> Effect {
+        let retry = match (&self.state, self.layer) {
+            // TLS 1.3 tells us only now that our certificate is not welcome.
+            (State::Handshake, _) | (State::Header, Layer::Secured) if self.shown_or_about_to() => {
+                Some(Retry::WithoutCertificate)
+            }
+            (State::External, _) | (State::Dialback { after_external: true, .. }, _) if self.dialback => {
+                Some(Retry::WithDialback)
+            }
+            _ => None,
+        };
+        let next = match retry {
+            Some(retry) => Next::Retry(retry, failure),
+            None => Next::Fail(failure),
+        };
+        Effect { write: String::new(), next }
+    }
+
+    fn shown_or_about_to(&self) -> bool {
+        self.state == State::Handshake || self.shown == Shown::Yes
+    }
+}
+
+/// The failure that a stream error of the peer stands for.
+pub(crate) fn refused(error: &StreamError) -> Failure {
+    let fault = match error.condition {
+        StreamCondition::HostUnknown | StreamCondition::HostGone => Fault::NotFound,
+        StreamCondition::NotAuthorized | StreamCondition::PolicyViolation | StreamCondition::InvalidFrom => {
+            Fault::Unproven
+        }
+        _ => Fault::Unreachable,
+    };
+    Failure::new(fault, format!("the other server closed the stream: {error}"))
+}
+
+/// XEP-0220 §2.5: whatever the error, the sender is told `remote-server-timeout`.
+fn dialback_error(error: &StanzaError) -> Failure {
+    let fault = match error.condition {
+        Condition::ItemNotFound
+        | Condition::PolicyViolation
+        | Condition::NotAuthorized
+        | Condition::Forbidden
+        | Condition::NotAcceptable => Fault::Unproven,
+        _ => Fault::Unreachable,
+    };
+    let condition = error.condition.as_str();
+    Failure::new(fault, format!("the other server could not verify our domain by dialback: {condition}"))
+}
+
+fn read() -> Effect {
+    Effect { write: String::new(), next: Next::Read }
+}
+
+fn fail(failure: Failure) -> Effect {
+    Effect { write: String::new(), next: Next::Fail(failure) }
+}

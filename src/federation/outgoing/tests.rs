@@ -1,0 +1,263 @@
+use super::*;
+
+const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
+    xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' from='here.example' \
+    to='there.example' version='1.0'>";
+const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>aGVyZS5leGFtcGxl</auth>";
+const SASL_FAILURE: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+
+fn pair() -> Pair {
+    Pair { local: "here.example".into(), remote: "there.example".into() }
+}
+
+fn machine(aim: Aim, ways: Ways, proofs: Proofs) -> Outgoing {
+    Outgoing::new(pair(), aim, ways, proofs, Secret::new(b"secret"))
+}
+
+fn deliver() -> Outgoing {
+    machine(Aim::Deliver, Ways::ExternalThenDialback, Proofs::Certificate)
+}
+
+fn open(dialback: bool) -> Event {
+    Event::Open(Header { id: Some("42".to_owned()), version: Some((1, 0)), dialback, ..Header::default() })
+}
+
+fn element(xml: &str) -> Event {
+    Event::Element(Element::parse(xml, "jabber:server").unwrap())
+}
+
+fn features(content: &str) -> Event {
+    element(&format!("<features xmlns='{STREAMS_NS}'>{content}</features>"))
+}
+
+fn starttls() -> Event {
+    features("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>")
+}
+
+fn external() -> Event {
+    features("<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>")
+}
+
+fn proven() -> Event {
+    Event::Secured { proof: Ok(()), shown: Shown::Yes }
+}
+
+fn key() -> String {
+    let key = Secret::new(b"secret").key("there.example", "here.example", "42");
+    format!("<db:result from='here.example' to='there.example'>{key}</db:result>")
+}
+
+fn answer(kind: &str) -> Event {
+    element(&format!("<result xmlns='jabber:server:dialback' from='there.example' to='here.example' type='{kind}'/>"))
+}
+
+/// A stream behind TLS whose header has been answered.
+fn secured(mut machine: Outgoing, dialback: bool) -> Outgoing {
+    machine.begin(Start::DirectTls);
+    assert_eq!(machine.handle(proven()), Effect { write: HEADER.to_owned(), next: Next::Restart });
+    assert_eq!(machine.handle(open(dialback)), read());
+    machine
+}
+
+fn fault(effect: &Effect) -> Fault {
+    match &effect.next {
+        Next::Fail(failure) => failure.fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rfc_6120_9_2_starttls_and_external() {
+    let mut machine = deliver();
+    let said = |write: &str, next| Effect { write: write.to_owned(), next };
+    assert_eq!(machine.begin(Start::Starttls), said(HEADER, Next::Read));
+    assert_eq!(machine.handle(open(true)), read());
+    let want_tls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+    assert_eq!(machine.handle(starttls()), said(want_tls, Next::Read));
+    assert_eq!(machine.handle(element("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")), said("", Next::Secure));
+    assert_eq!(machine.handle(proven()), said(HEADER, Next::Restart));
+    assert_eq!(machine.handle(open(true)), read());
+    assert_eq!(machine.handle(external()), said(AUTH, Next::Read));
+    let success = element("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    assert_eq!(machine.handle(success), said(HEADER, Next::Restart));
+    assert_eq!(machine.handle(open(true)), read());
+    assert_eq!(machine.handle(features("")), said("", Next::Ready));
+}
+
+#[test]
+fn xep_0368_direct_tls_begins_with_tls() {
+    let mut machine = deliver();
+    assert_eq!(machine.begin(Start::DirectTls), Effect { write: String::new(), next: Next::Secure });
+}
+
+#[test]
+fn tls_is_required() {
+    let mut machine = deliver();
+    machine.begin(Start::Starttls);
+    machine.handle(open(true));
+    assert_eq!(fault(&machine.handle(external())), Fault::Unproven);
+    let mut machine = deliver();
+    machine.begin(Start::Starttls);
+    let old = Event::Open(Header { id: Some("1".to_owned()), dialback: true, ..Header::default() });
+    assert_eq!(fault(&machine.handle(old)), Fault::Unproven);
+    let mut machine = deliver();
+    machine.begin(Start::Starttls);
+    machine.handle(open(true));
+    machine.handle(starttls());
+    let failure = machine.handle(element("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"));
+    assert_eq!(fault(&failure), Fault::Unproven);
+}
+
+#[test]
+fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
+    let unproven = || Event::Secured { proof: Err("self-signed".to_owned()), shown: Shown::Yes };
+    let mut machine = deliver();
+    machine.begin(Start::DirectTls);
+    let effect = machine.handle(unproven());
+    assert_eq!(effect.write, "");
+    let Next::Fail(failure) = effect.next else { panic!() };
+    assert!(failure.reason.contains("self-signed"), "{failure}");
+    let mut machine = self::machine(Aim::Deliver, Ways::ExternalThenDialback, Proofs::CertificateOrDialback);
+    machine.begin(Start::DirectTls);
+    assert_eq!(machine.handle(unproven()).next, Next::Restart);
+}
+
+#[test]
+fn xep_0178_after_external_dialback_on_the_same_stream() {
+    let mut machine = secured(deliver(), true);
+    assert_eq!(machine.handle(external()).write, AUTH);
+    assert_eq!(machine.handle(element(SASL_FAILURE)), Effect { write: key(), next: Next::Read });
+    assert_eq!(machine.handle(answer("valid")).next, Next::Ready);
+}
+
+#[test]
+fn after_a_stream_closed_over_external_dialback_on_a_fresh_one() {
+    for closed_early in [true, false] {
+        let mut machine = secured(deliver(), true);
+        machine.handle(external());
+        if !closed_early {
+            machine.handle(element(SASL_FAILURE));
+        }
+        let lost = machine.handle(Event::Lost("closed".to_owned()));
+        assert!(matches!(lost.next, Next::Retry(Retry::WithDialback, _)), "{lost:?}");
+    }
+    let mut machine = secured(machine(Aim::Deliver, Ways::Dialback, Proofs::Certificate), true);
+    assert_eq!(machine.handle(external()).write, key());
+    assert_eq!(fault(&machine.handle(Event::Lost("closed".to_owned()))), Fault::Unreachable);
+}
+
+#[test]
+fn external_needs_a_certificate_that_was_shown() {
+    let mut machine = deliver();
+    machine.begin(Start::DirectTls);
+    machine.handle(Event::Secured { proof: Ok(()), shown: Shown::No });
+    machine.handle(open(true));
+    assert_eq!(machine.handle(external()).write, key());
+}
+
+#[test]
+fn without_dialback_a_failed_external_is_the_end() {
+    let mut machine = secured(deliver(), false);
+    machine.handle(external());
+    let effect = machine.handle(element(SASL_FAILURE));
+    assert_eq!(fault(&effect), Fault::Unproven);
+    let mut machine = secured(deliver(), false);
+    assert_eq!(fault(&machine.handle(features(""))), Fault::Unproven);
+}
+
+#[test]
+fn the_stream_feature_alone_promises_dialback() {
+    let mut machine = secured(deliver(), false);
+    let effect = machine.handle(features("<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>"));
+    assert_eq!(effect.write, key());
+}
+
+#[test]
+fn a_certificate_that_is_not_welcome_is_withheld_next_time() {
+    let mut machine = deliver();
+    machine.begin(Start::DirectTls);
+    let lost = machine.handle(Event::Lost("alert".to_owned()));
+    assert!(matches!(lost.next, Next::Retry(Retry::WithoutCertificate, _)));
+    let mut machine = deliver();
+    machine.begin(Start::DirectTls);
+    machine.handle(proven());
+    let lost = machine.handle(Event::Lost("alert".to_owned()));
+    assert!(matches!(lost.next, Next::Retry(Retry::WithoutCertificate, _)));
+    let mut machine = deliver();
+    machine.begin(Start::Starttls);
+    assert_eq!(fault(&machine.handle(Event::Lost("refused".to_owned()))), Fault::Unreachable);
+}
+
+#[test]
+fn xep_0220_2_1_1_outcomes() {
+    let asked = || {
+        let mut machine = secured(deliver(), true);
+        assert_eq!(machine.handle(features("")).write, key());
+        machine
+    };
+    assert_eq!(asked().handle(answer("valid")).next, Next::Ready);
+    assert_eq!(fault(&asked().handle(answer("invalid"))), Fault::KeyRefused);
+    let error = "<result xmlns='jabber:server:dialback' from='there.example' to='here.example' type='error'>\
+        <error type='cancel'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></result>";
+    assert_eq!(fault(&asked().handle(element(error))), Fault::Unproven);
+    assert_eq!(fault(&asked().handle(Event::Lost("closed".to_owned()))), Fault::Unreachable);
+}
+
+#[test]
+fn t_s2s_1_an_answer_to_another_question_has_no_effect() {
+    let mut machine = secured(deliver(), true);
+    machine.handle(features(""));
+    for said in [
+        "<result xmlns='jabber:server:dialback' from='other.example' to='here.example' type='valid'/>",
+        "<result xmlns='jabber:server:dialback' from='there.example' to='other.example' type='valid'/>",
+        "<result xmlns='jabber:server:dialback' from='here.example' to='there.example' type='valid'/>",
+        "<verify xmlns='jabber:server:dialback' from='there.example' to='here.example' id='42' type='valid'/>",
+    ] {
+        assert_eq!(machine.handle(element(said)), read());
+    }
+    assert_eq!(machine.handle(answer("valid")).next, Next::Ready);
+}
+
+#[test]
+fn t_s2s_1_an_answer_before_the_question_ends_the_stream() {
+    let mut machine = secured(deliver(), true);
+    assert_eq!(fault(&machine.handle(answer("valid"))), Fault::Unreachable);
+}
+
+#[test]
+fn xep_0220_2_1_2_a_key_is_verified() {
+    let aim = Aim::Verify { id: "their&id".to_owned(), key: "k".to_owned() };
+    let mut machine = secured(machine(aim, Ways::ExternalThenDialback, Proofs::CertificateOrDialback), false);
+    let effect = machine.handle(external());
+    assert_eq!(effect.write, "<db:verify from='here.example' to='there.example' id='their&amp;id'>k</db:verify>");
+    let verdict = |id: &str, kind: &str| {
+        let head = "<verify xmlns='jabber:server:dialback' from='there.example' to='here.example'";
+        element(&format!("{head} id='{id}' type='{kind}'/>"))
+    };
+    assert_eq!(machine.handle(verdict("other", "valid")), read());
+    assert_eq!(machine.handle(verdict("their&amp;id", "invalid")).next, Next::Answered(Verdict::Invalid));
+}
+
+#[test]
+fn rfc_6120_4_9_stream_errors_are_reasons() {
+    for (condition, expected) in [
+        ("host-unknown", Fault::NotFound),
+        ("policy-violation", Fault::Unproven),
+        ("system-shutdown", Fault::Unreachable),
+    ] {
+        let mut machine = deliver();
+        machine.begin(Start::Starttls);
+        let error =
+            format!("<error xmlns='{STREAMS_NS}'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></error>");
+        let effect = machine.handle(element(&error));
+        assert_eq!(fault(&effect), expected);
+    }
+}
+
+#[test]
+fn what_does_not_belong_ends_the_stream() {
+    let mut machine = deliver();
+    machine.begin(Start::Starttls);
+    machine.handle(open(true));
+    assert_eq!(fault(&machine.handle(element("<iq xmlns='x'/>"))), Fault::Unreachable);
+}

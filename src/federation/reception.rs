@@ -1,0 +1,337 @@
+//! A stream that another server opened, from its first byte to its last.
+//!
+//! The thin driver of [`Incoming`]: it moves bytes, negotiates TLS, keeps the time, has keys verified,
+//! and hands stanzas on, all those of one wake-up together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::accounts::random;
+use crate::federation::Federation;
+use crate::federation::incoming::{Effect, Incoming, Next, Verification};
+use crate::federation::link::{judged, left, now};
+use crate::federation::proof::{Proof, prove_client};
+use crate::federation::resolve::Start;
+use crate::federation::wire::{Broken, Wire};
+use crate::federation::xep_0220_dialback::Verdict;
+use crate::jid::{BareJid, Jid};
+use crate::net::Transport;
+use crate::net::tls::Incoming as IncomingTls;
+use crate::routing::{Pair, RemoteDelivery};
+use crate::stanza::{Condition, Stanza, StanzaError};
+use crate::stream::{CLOSE, Event, Fault, Rejected, StreamCondition, StreamError};
+
+/// Octets of randomness in a stream id: it is part of what a dialback key proves (RFC 6120 §4.7.3).
+const ID_OCTETS: usize = 16;
+/// How long a peer has to answer our `</stream:stream>` (RFC 6120 §4.4).
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A stream that another server opened and on which it has proven something.
+pub struct Reception {
+    federation: Arc<Federation>,
+    wire: Wire,
+    rules: Incoming,
+    verifying: JoinSet<(Pair, Verdict)>,
+    /// Whether the larger limits are in force.
+    trusted: bool,
+}
+
+/// Why a stream is over.
+enum End {
+    /// The peer has closed it.
+    Closed,
+    Lost(String),
+    /// The peer is to be told this.
+    Refused(StreamError),
+    /// The peer has been told; this is for the log.
+    Told(String),
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Lost(why) => Self::Lost(why),
+            Broken::Refused(error) => Self::Refused(error),
+        }
+    }
+}
+
+impl From<StreamError> for End {
+    fn from(error: StreamError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Federation {
+    /// Serves a connection from another server until it ends.
+    pub async fn serve(self: Arc<Self>, transport: Transport, start: Start) {
+        if let Some(reception) = self.accept(transport, start).await {
+            reception.run().await;
+        }
+    }
+
+    /// Negotiates with a peer that has connected until it has proven something; `None` if it did not in
+    /// time. Dropping the future ends the connection.
+    pub async fn accept(self: &Arc<Self>, transport: Transport, start: Start) -> Option<Reception> {
+        let mut reception = Reception {
+            federation: Arc::clone(self),
+            rules: Incoming::new(self.rules()),
+            wire: Wire::new(transport),
+            verifying: JoinSet::new(),
+            trusted: false,
+        };
+        let end = tokio::select! {
+            end = reception.authenticate(start) => end,
+            () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
+            () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
+        };
+        match end {
+            None => Some(reception),
+            Some(end) => {
+                reception.finish(end).await;
+                None
+            }
+        }
+    }
+}
+
+impl Reception {
+    /// Takes stanzas until the stream ends.
+    pub async fn run(mut self) {
+        let federation = Arc::clone(&self.federation);
+        let idle = federation.settings().idle_timeout * 2;
+        let end = loop {
+            let until = self.rules.valid_until().map(|end| Instant::now() + left(&federation.ways().clock, end));
+            tokio::select! {
+                step = self.step() => if let Err(end) = step { break end },
+                () = sleep(idle) => break self.farewell().await,
+                // RFC 6120 §13.7.2.3: to be proven anew.
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                    break End::Refused(StreamError::new(StreamCondition::Reset, "the certificate has expired"));
+                }
+                () = federation.closing() => break End::Refused(StreamCondition::SystemShutdown.into()),
+            }
+        };
+        self.finish(end).await;
+    }
+
+    async fn authenticate(&mut self, start: Start) -> Option<End> {
+        if start == Start::DirectTls
+            && let Err(end) = self.secure(IncomingTls::ServerDirect, None).await
+        {
+            return Some(end);
+        }
+        while !self.rules.is_authenticated() {
+            if let Err(end) = self.step().await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// Closes our direction and takes what is still under way (RFC 6120 §4.4).
+    async fn farewell(&mut self) -> End {
+        if let Err(broken) = self.wire.write(CLOSE).await {
+            return broken.into();
+        }
+        let rest = async {
+            loop {
+                if let Err(end) = self.step().await {
+                    return end;
+                }
+            }
+        };
+        match timeout(FAREWELL, rest).await {
+            Ok(End::Refused(error)) => End::Told(error.to_string()),
+            Ok(End::Closed) | Err(_) => End::Told("idle".to_owned()),
+            Ok(end) => end,
+        }
+    }
+
+    /// One wake-up: a verdict, or whatever has arrived.
+    async fn step(&mut self) -> Result<(), End> {
+        tokio::select! {
+            Some(verified) = self.verifying.join_next() => {
+                // A task that died has no verdict; its pair stays unproven.
+                let Ok((pair, verdict)) = verified else { return Ok(()) };
+                let effect = self.rules.verified(&pair, verdict);
+                self.apply(effect).await
+            }
+            filled = self.wire.fill() => {
+                filled?;
+                self.read().await
+            }
+        }
+    }
+
+    /// Everything that has arrived.
+    async fn read(&mut self) -> Result<(), End> {
+        while let Some(event) = self.gather().await? {
+            let effect = match event {
+                Event::Open(header) => self.rules.opened(&header, random::token(ID_OCTETS)),
+                Event::Nonza(element) => self.rules.element(&element),
+                Event::Rejected(rejected) => self.reject(rejected)?,
+                Event::Close => return Err(End::Closed),
+                // All of them were gathered.
+                Event::Stanza(_) => continue,
+            };
+            self.apply(effect).await?;
+        }
+        Ok(())
+    }
+
+    /// Routes the stanzas up to the next event that is none, which it returns.
+    async fn gather(&mut self) -> Result<Option<Event<'static>>, StreamError> {
+        let inbound = self.federation.inbound();
+        let (reader, buffer) = self.wire.gate();
+        let mut at = 0;
+        let mut stanzas: Vec<Stanza<'_>> = Vec::new();
+        let mut of: Option<&Pair> = None;
+        let outcome = loop {
+            let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
+                Ok(step) => step,
+                Err(error) => break Err(error),
+            };
+            at += step.consumed;
+            let stanza = match step.event {
+                Some(Event::Stanza(stanza)) => stanza,
+                Some(event) => break Ok(Some(event.into_owned())),
+                None => break Ok(None),
+            };
+            let pair = match self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref()) {
+                Ok(pair) => pair,
+                Err(error) => break Err(error),
+            };
+            if of.is_some_and(|of| of != pair)
+                && let (Some(of), Some(inbound)) = (of, &inbound)
+            {
+                inbound.arrived(of, std::mem::take(&mut stanzas)).await?;
+            }
+            of = Some(pair);
+            stanzas.push(stanza);
+        };
+        // What came before a fault was right.
+        if let (Some(of), Some(inbound)) = (of, &inbound) {
+            inbound.arrived(of, stanzas).await?;
+        }
+        self.wire.consume(at);
+        outcome
+    }
+
+    async fn apply(&mut self, effect: Effect) -> Result<(), End> {
+        if !effect.write.is_empty() {
+            self.wire.write(&effect.write).await?;
+        }
+        if self.rules.is_authenticated() && !self.trusted {
+            self.trusted = true;
+            self.wire.trust_peer(self.federation.settings().limits);
+            let remote = self.rules.claimed().unwrap_or("-");
+            tracing::info!(%remote, address = ?self.wire.transport().peer(), "stream from another server authenticated");
+        }
+        match effect.next {
+            Next::Read => Ok(()),
+            Next::Secure(_) | Next::Restart if !self.wire.is_clean() => {
+                // RFC 6120 §5.4.3.3, §6.4.6: what lies behind was sent too early, or by somebody else.
+                Err(End::Lost("data behind the end of a negotiation".to_owned()))
+            }
+            Next::Secure(domain) => self.secure(IncomingTls::ServerStartTls, Some(&domain)).await,
+            Next::Restart => {
+                self.wire.restart();
+                Ok(())
+            }
+            Next::Verify(verification) => {
+                self.verify(verification);
+                Ok(())
+            }
+            Next::Close(reason) => Err(End::Told(reason)),
+        }
+    }
+
+    async fn secure(&mut self, how: IncomingTls, domain: Option<&str>) -> Result<(), End> {
+        let acceptor = self.federation.ways().server_tls.acceptor(how, domain);
+        let secured = self.wire.secure(|transport| acceptor.accept(transport)).await;
+        secured.map_err(|error| End::Lost(format!("TLS failed: {error}")))?;
+        self.take_certificate();
+        Ok(())
+    }
+
+    fn take_certificate(&mut self) {
+        let chain = self.wire.transport().peer_certificates();
+        let ways = self.federation.ways();
+        let (trust, clock) = (Arc::clone(&ways.trust), ways.clock.clone());
+        self.rules.secured(Box::new(move |domain| match prove_client(&chain, domain, now(&clock), &trust) {
+            Proof::Pkix { until, .. } => Ok(until),
+            unproven @ Proof::Unproven(_) => Err(judged(unproven).0.err().unwrap_or_default()),
+        }));
+    }
+
+    /// Calls the authoritative server back, beside the stream.
+    fn verify(&mut self, Verification { pair, id, key }: Verification) {
+        let federation = Arc::clone(&self.federation);
+        self.verifying.spawn(async move {
+            let verdict = federation.call_back(&pair, id, key).await;
+            (pair, verdict)
+        });
+    }
+
+    /// Answers a stanza that is wrong in itself; the stream goes on.
+    fn reject(&self, Rejected { stanza, error, fault }: Rejected<'static>) -> Result<Effect, StreamError> {
+        let pair = match fault {
+            Fault::Other => self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref())?,
+            Fault::From | Fault::To if !self.rules.is_authenticated() => {
+                return Err(StreamError::new(StreamCondition::NotAuthorized, "a stanza before authentication"));
+            }
+            Fault::To => {
+                let pair = self.rules.admit_sender(stanza.from.as_ref());
+                pair.ok_or_else(|| StreamError::from(StreamCondition::InvalidFrom))?
+            }
+            // Nobody knows whom to answer; one user's odd address must not cost all others the stream.
+            Fault::From => {
+                tracing::debug!("a stanza from a malformed address was dropped");
+                return Ok(Effect { write: String::new(), next: Next::Read });
+            }
+        };
+        if let Some(mut answer) = stanza.error(&error) {
+            if answer.from.is_none() {
+                answer.from = BareJid::of_domain(&pair.local).ok().map(Jid::from);
+            }
+            self.federation.send(pair, vec![answer]);
+        }
+        Ok(Effect { write: String::new(), next: Next::Read })
+    }
+
+    async fn finish(self, end: End) {
+        let (last, reason) = match end {
+            End::Closed => (CLOSE.to_owned(), "closed by the peer".to_owned()),
+            End::Lost(why) => (String::new(), why),
+            End::Refused(error) => (self.rules.refuse(&error).write, error.to_string()),
+            End::Told(why) => (String::new(), why),
+        };
+        let remote = self.rules.claimed().unwrap_or("-");
+        tracing::debug!(%remote, address = ?self.wire.transport().peer(), reason, "stream from another server ended");
+        // A peer that does not read does not hold us up.
+        let _ = timeout(FAREWELL, self.wire.close(&last)).await;
+    }
+}
+
+impl Federation {
+    /// Asks the server that the DNS names for `pair.remote` about a key (XEP-0220 §2.1.2).
+    async fn call_back(&self, pair: &Pair, id: String, key: String) -> Verdict {
+        let Ok(_permit) = self.call_backs().try_acquire() else {
+            return Verdict::Error(StanzaError::new(Condition::ResourceConstraint, "too many keys to verify"));
+        };
+        match self.links().verify(pair, id, key).await {
+            // XEP-0220 §2.5: an error in step 3 is told as this one.
+            Ok(Verdict::Error(_)) => Verdict::Error(Condition::RemoteServerNotFound.into()),
+            Ok(verdict) => verdict,
+            Err(failure) => Verdict::Error(failure.stanza_error()),
+        }
+    }
+}
+
+fn timed_out(why: &str) -> End {
+    End::Refused(StreamError::new(StreamCondition::ConnectionTimeout, why))
+}

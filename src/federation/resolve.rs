@@ -1,0 +1,167 @@
+//! Where the server of a domain is to be found, and in which order its targets are tried.
+//!
+//! RFC 6120 §3.2 (what to ask, when to fall back), RFC 2782 (priority and weight), XEP-0368 (the records
+//! of direct TLS are merged with the others). Pure, except for [`candidates`], which asks a
+//! [`Resolver`]. It must never know what happens on a connection.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use crate::federation::failure::Failure;
+use crate::net::dns::{DnsError, Resolver, Srv};
+
+/// The port of RFC 6120 §14.7, used where no SRV record names another.
+const PORT: u16 = 5269;
+/// So many targets of one domain are tried at most: nobody makes us knock at a hundred doors.
+const TARGETS: usize = 8;
+
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With a stream header in the clear, then STARTTLS (RFC 6120 §5).
+    Starttls,
+    /// With TLS (XEP-0368).
+    DirectTls,
+}
+
+/// One host and port that may serve the domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    pub(crate) start: Start,
+}
+
+/// What a candidate is reached by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Host {
+    Name(String),
+    Address(IpAddr),
+}
+
+/// Targets of equal priority, in the order in which they are tried.
+pub(crate) type Group = VecDeque<Candidate>;
+
+/// The domain as the DNS and certificates know it: A-labels (RFC 5890), no trailing dot.
+///
+/// `None` for what cannot stand in the DNS.
+#[must_use]
+pub(crate) fn ascii(domain: &str) -> Option<String> {
+    let name = idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::URL).ok()?;
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    (!name.is_empty() && name.len() <= 253).then(|| name.to_owned())
+}
+
+/// A domainpart that is an address (RFC 7622 §3.2): nothing is asked for it.
+#[must_use]
+pub(crate) fn literal(domain: &str) -> Option<IpAddr> {
+    match domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse().ok().filter(IpAddr::is_ipv6),
+        None => domain.parse().ok(),
+    }
+}
+
+/// Asks for both kinds of SRV record and puts the targets in order.
+///
+/// `below` gives a random number from 0 to its argument inclusive.
+pub(crate) async fn candidates(
+    resolver: &dyn Resolver,
+    domain: &str,
+    below: impl FnMut(u32) -> u32,
+) -> Result<VecDeque<Group>, Failure> {
+    if let Some(address) = literal(domain) {
+        return Ok(single(Host::Address(address)));
+    }
+    let Some(name) = ascii(domain) else {
+        return Err(Failure::not_found(format!("{domain} cannot be a name in DNS")));
+    };
+    let (direct, plain) = (format!("_xmpps-server._tcp.{name}"), format!("_xmpp-server._tcp.{name}"));
+    let (direct, plain) = tokio::join!(resolver.srv(&direct), resolver.srv(&plain));
+    order(&name, direct, plain, below)
+}
+
+/// Merges the answers to both questions (XEP-0368) and decides about the fallback (RFC 6120 §3.2.2).
+pub(crate) fn order(
+    name: &str,
+    direct: Result<Vec<Srv>, DnsError>,
+    plain: Result<Vec<Srv>, DnsError>,
+    below: impl FnMut(u32) -> u32,
+) -> Result<VecDeque<Group>, Failure> {
+    let answered = direct.is_ok() || plain.is_ok();
+    let failed = [&direct, &plain].into_iter().find_map(|answer| match answer {
+        Err(DnsError::Failed(why)) => Some(why.clone()),
+        _ => None,
+    });
+    let offered: Vec<_> = [(Start::DirectTls, direct), (Start::Starttls, plain)]
+        .into_iter()
+        .flat_map(|(start, answer)| answer.unwrap_or_default().into_iter().map(move |record| (start, record)))
+        // RFC 2782: the root as target says that the service is not there.
+        .filter(|(_, record)| record.target != "." && !record.target.is_empty())
+        .collect();
+    if !offered.is_empty() {
+        return Ok(sorted(offered, below));
+    }
+    match (answered, failed) {
+        // One kind of record says "no service", the other is not known.
+        (true, Some(why)) => Err(Failure::unreachable(format!("DNS does not answer for {name}: {why}"))),
+        (true, None) => Err(Failure::not_found(format!("{name} says in DNS that it has no XMPP service"))),
+        // RFC 6120 §3.2.1: "does not receive a response" is both, no such record and no answer.
+        (false, _) => Ok(single(Host::Name(name.to_owned()))),
+    }
+}
+
+fn single(host: Host) -> VecDeque<Group> {
+    [Group::from([Candidate { host, port: PORT, start: Start::Starttls }])].into()
+}
+
+/// RFC 2782: lowest priority first; within a priority a random draw by weight.
+fn sorted(mut offered: Vec<(Start, Srv)>, mut below: impl FnMut(u32) -> u32) -> VecDeque<Group> {
+    offered.sort_by_key(|(_, record)| record.priority);
+    let mut groups = VecDeque::new();
+    let mut left = TARGETS;
+    for same in offered.chunk_by(|(_, one), (_, other)| one.priority == other.priority) {
+        let mut group = drawn(same.to_vec(), &mut below);
+        group.truncate(left);
+        left -= group.len();
+        if !group.is_empty() {
+            groups.push_back(group);
+        }
+    }
+    groups
+}
+
+/// RFC 2782, "Weight": those of weight 0 first, running sums, a number from 0 to the sum inclusive
+/// takes the first record whose running sum reaches it; again with the rest.
+fn drawn(mut records: Vec<(Start, Srv)>, below: &mut impl FnMut(u32) -> u32) -> Group {
+    records.sort_by_key(|(_, record)| record.weight != 0);
+    let mut group = Group::new();
+    while !records.is_empty() {
+        let total = records.iter().map(|(_, record)| u32::from(record.weight)).sum();
+        let wanted = below(total);
+        let mut running = 0;
+        let chosen = records.iter().position(|(_, record)| {
+            running += u32::from(record.weight);
+            running >= wanted
+        });
+        let (start, record) = records.remove(chosen.unwrap_or(0));
+        let host = literal(&record.target).map_or(Host::Name(record.target), Host::Address);
+        group.push_back(Candidate { host, port: record.port, start });
+    }
+    group
+}
+
+/// RFC 8305 §4: the families alternate, IPv6 begins; the order within a family stays.
+#[must_use]
+pub(crate) fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut newer = addresses.iter().filter(|address| address.is_ipv6());
+    let mut older = addresses.iter().filter(|address| address.is_ipv4());
+    let mut mixed = Vec::with_capacity(addresses.len());
+    while mixed.len() < addresses.len() {
+        mixed.extend(newer.next());
+        mixed.extend(older.next());
+    }
+    mixed
+}

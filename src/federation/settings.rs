@@ -1,0 +1,43 @@
+//! What the operator decides about federation, and the ways to the outside that it uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::federation::policy::Policy;
+use crate::net::Network;
+use crate::net::dns::Resolver;
+use crate::net::tls::{ClientTls, ServerTls, Trust};
+use crate::stream::Limits;
+
+/// Decisions of the operator.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The domains served here, prepared; the first answers streams that ask for none.
+    pub domains: Vec<String>,
+    pub policy: Policy,
+    /// From the DNS to the end of authentication, for one stream that we open.
+    pub connect_timeout: Duration,
+    /// A stream without stanzas is closed after this time.
+    pub idle_timeout: Duration,
+    /// What may wait for one pair of domains.
+    pub queue_bytes: usize,
+    /// What may wait for all of them.
+    pub queue_bytes_total: usize,
+    /// For peers that have proven who they are.
+    pub limits: Limits,
+    /// How long a peer has to authenticate.
+    pub deadline: Duration,
+}
+
+/// The ways to the outside.
+pub struct Ways {
+    pub network: Arc<dyn Network>,
+    pub resolver: Arc<dyn Resolver>,
+    pub server_tls: Arc<ServerTls>,
+    pub client_tls: Arc<ClientTls>,
+    pub trust: Arc<Trust>,
+    pub clock: Clock,
+    /// What dialback keys are made from: the same on all servers of our domains (XEP-0185).
+    pub secret: [u8; 32],
+}
