@@ -54,6 +54,9 @@ impl Scene<'_, '_> {
 
 async fn log_in(stage: &Stage, person: &BareJid, scene: &mut Scene<'_, '_>) -> Result<Client, Failure> {
     let mut client = stage.log_in(person).await?;
+    // Who has not asked for the roster is told nothing of subscriptions (RFC 6121 §3.1.6).
+    let roster = Element::new("query", crate::accounts::roster::ROSTER_NS);
+    client.send(&Stanza::new(Kind::Iq(IqType::Get)).id("roster").payload(roster)).await.map_err(Failure::Failed)?;
     let available = Stanza::new(Kind::Presence(PresenceType::Available));
     client.send(&available).await.map_err(Failure::Failed)?;
     seen(&mut client, "the own presence came back", presence(PresenceType::Available, person)).await?;
