@@ -61,6 +61,12 @@ impl Waiting {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether nothing waits, and how many stanzas have left so far.
+    fn queued(&self) -> (bool, u64) {
+        let state = self.lock();
+        (state.queue.is_empty(), state.queue.gone())
+    }
 }
 
 impl RemoteDelivery for Federation {
@@ -104,13 +110,15 @@ impl Federation {
 
     /// The task of one pair; ends when nothing waits and no link is open.
     pub(crate) async fn tend(self: Arc<Self>, pair: Pair, waiting: Arc<Waiting>) {
-        let mut fruitless = None;
+        // Links in a row that took nothing, and how the last one ended.
+        let mut fruitless: Option<(u8, Failure)> = None;
         loop {
             self.answer_refused(&waiting).await;
             if self.retire(&pair, &waiting) {
                 return;
             }
-            if waiting.lock().queue.is_empty() {
+            let (is_empty, gone) = waiting.queued();
+            if is_empty {
                 // Only refused stanzas came.
                 continue;
             }
@@ -120,21 +128,18 @@ impl Federation {
             };
             match opened {
                 Ok(link) => {
-                    let before = self.cost(&waiting);
                     let (ended, why) = self.drive(link, &waiting).await;
                     waiting.lock().queue.link_lost();
                     tracing::debug!(local = %pair.local, remote = %pair.remote, reason = %why, "stream ended");
-                    fruitless = match fruitless {
-                        _ if self.cost(&waiting) < before || before == 0 => None,
-                        None => Some((1_u8, why)),
-                        Some((times, _)) => Some((times + 1, why)),
-                    };
+                    let times = fruitless.map_or(0, |(times, _)| times);
+                    fruitless = (waiting.queued().1 == gone).then_some((times + 1, why));
                     if matches!(ended, Ended::Closing) {
                         self.give_up(&waiting, &stopping()).await;
                     }
                 }
                 Err(failure) => {
                     tracing::info!(local = %pair.local, remote = %pair.remote, %failure, "no stream to another server");
+                    fruitless = None;
                     self.remember(&waiting, &failure).await;
                 }
             }
@@ -194,23 +199,25 @@ impl Federation {
                 }
                 () = &mut stalled => {
                     let why = if portion.is_empty() { "idle" } else { "the other server takes nothing" };
-                    return farewell(link, portion.is_empty(), Ended::Over, why).await;
+                    farewell(link, portion.is_empty()).await;
+                    return (Ended::Over, Failure::unreachable(why));
                 }
                 () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
-                    return farewell(link, true, Ended::Over, "the certificate of the other server has expired").await;
+                    farewell(link, true).await;
+                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
                 }
                 () = self.closing(), if portion.is_empty() => {
-                    return farewell(link, true, Ended::Closing, "this server stops").await;
+                    farewell(link, true).await;
+                    return (Ended::Closing, Failure::unreachable("this server stops"));
                 }
             };
-            match broken {
-                None => {}
-                Some(Broken::Lost(why)) => return (Ended::Over, Failure::unreachable(why)),
-                Some(Broken::Refused(error)) => {
-                    let failure = refused(&error);
-                    let _ = timeout(FAREWELL, link.wire.close(CLOSE)).await;
-                    return (Ended::Over, failure);
-                }
+            if let Some(broken) = broken {
+                let failure = match broken {
+                    Broken::Lost(why) => Failure::unreachable(why),
+                    Broken::Refused(error) => refused(&error),
+                };
+                farewell(link, portion.is_empty()).await;
+                return (Ended::Over, failure);
             }
         }
     }
@@ -273,17 +280,12 @@ impl Federation {
         }
         state.retired
     }
-
-    fn cost(&self, waiting: &Waiting) -> usize {
-        waiting.lock().queue.cost()
-    }
 }
 
-/// Ends a link from our side; politely if the peer is not in the middle of something.
-async fn farewell(link: Link, whole: bool, ended: Ended, why: &str) -> (Ended, Failure) {
+/// Ends a link from our side, politely unless a stanza was cut.
+async fn farewell(link: Link, whole: bool) {
     let last = if whole { CLOSE } else { "" };
     let _ = timeout(FAREWELL, link.wire.close(last)).await;
-    (ended, Failure::unreachable(why))
 }
 
 fn stopping() -> Failure {

@@ -97,6 +97,15 @@ pub(crate) struct Incoming {
     attempts: u8,
     /// `<auth/>` came without initial response and a challenge was sent.
     challenged: bool,
+    /// For the one line that a failed authentication leaves.
+    failure: Option<(Way, &'static str)>,
+}
+
+/// How a peer has tried to authenticate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Sasl,
+    Dialback,
 }
 
 impl Incoming {
@@ -114,6 +123,7 @@ impl Incoming {
             until: None,
             attempts: 0,
             challenged: false,
+            failure: None,
         }
     }
 
@@ -137,6 +147,11 @@ impl Incoming {
     /// The domain that the peer has claimed first, for the log.
     pub(crate) fn claimed(&self) -> Option<&str> {
         self.remote.as_deref()
+    }
+
+    /// The attempt to authenticate that has just failed, and why.
+    pub(crate) fn take_failure(&mut self) -> Option<(Way, &'static str)> {
+        self.failure.take()
     }
 
     /// The peer's header has come; `id` is fresh and unpredictable.
@@ -304,6 +319,7 @@ impl Incoming {
     /// The stream stays: dialback may follow (XEP-0178 §3).
     fn sasl_failed(&mut self, error: SaslError) -> Effect {
         self.attempts += 1;
+        self.failure = Some((Way::Sasl, error.condition.as_str()));
         let failure = error.to_element().to_xml("");
         if self.attempts < ATTEMPTS {
             return write(failure);
@@ -358,6 +374,9 @@ impl Incoming {
             return write(String::new());
         };
         self.pending.swap_remove(at);
+        if verdict == Verdict::Invalid {
+            self.failure = Some((Way::Dialback, "invalid key"));
+        }
         match verdict {
             Verdict::Valid => self.prove(pair.clone(), None),
             Verdict::Error(_) => {}

@@ -131,7 +131,7 @@ impl Links {
                     hear(&mut wire).await
                 }
                 Next::Secure if !wire.is_clean() => {
-                    // The data that follows was not protected, whoever sent it (RFC 6120 §5.4.3.3).
+                    // The data that follows was not protected, whoever sent it (RFC 6120 §5.4.3.1).
                     return Attempt::Failed(Failure::unproven("the other server sent data behind <proceed/>"));
                 }
                 Next::Secure => match self.secure(&mut wire, door, pair, plan).await {
@@ -229,9 +229,9 @@ pub(crate) fn now(clock: &Clock) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(clock.now().unix_ms()).unwrap_or(0))
 }
 
-/// How long it is until `end`; a month at most, which is as good as for ever and never overflows.
+/// How long it is until `end`; a year at most, which is as good as for ever and never overflows.
 pub(crate) fn left(clock: &Clock, end: SystemTime) -> Duration {
-    end.duration_since(now(clock)).unwrap_or_default().min(Duration::from_secs(30 * 24 * 3600))
+    end.duration_since(now(clock)).unwrap_or_default().min(Duration::from_secs(365 * 24 * 3600))
 }
 
 /// A random number from 0 to `most`; without randomness the first record is as good as any.

@@ -36,3 +36,6 @@ pub use reception::Reception;
 pub use resolve::Start;
 pub use settings::{Settings, Ways};
 pub use state::Federation;
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ pub(crate) struct Queue {
     done: usize,
     /// Bytes of the first entries that have been handed over on the current link.
     written: usize,
+    /// How many stanzas have been handed over completely since the queue exists.
+    gone: u64,
 }
 
 /// A queued stanza: where it ends, and what is needed to answer it.
@@ -41,6 +43,11 @@ struct Entry {
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many stanzas have been handed over so far.
+    pub(crate) fn gone(&self) -> u64 {
+        self.gone
     }
 
     /// What the queue is charged with.
@@ -71,6 +78,7 @@ impl Queue {
             self.written -= entry.length;
             self.done += entry.length;
             freed += entry.length + OVERHEAD;
+            self.gone += 1;
         }
         // Moving the rest costs less than what was written since the last time.
         if self.done >= self.bytes.len() / 2 {
@@ -91,7 +99,7 @@ impl Queue {
 
     /// Gives up: the heads of all that is left, to be answered.
     pub(crate) fn take_all(&mut self) -> Vec<Stanza<'static>> {
-        let queue = std::mem::take(self);
+        let queue = std::mem::replace(self, Self { gone: self.gone, ..Self::default() });
         queue.entries.into_iter().map(|entry| entry.head).collect()
     }
 }
@@ -172,6 +180,7 @@ mod tests {
         queue.handed_over(message(0, 10).to_xml().len());
         let left = queue.take_all();
         assert_eq!(ids(&left), ["1", "2"]);
+        assert_eq!(queue.gone(), 1);
         assert!(left.iter().all(|stanza| stanza.payload.is_empty()));
         assert_eq!(queue.cost(), 0);
     }

@@ -3,15 +3,17 @@
 //! The thin driver of [`Incoming`]: it moves bytes, negotiates TLS, keeps the time, has keys verified,
 //! and hands stanzas on, all those of one wake-up together.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::accounts::random;
 use crate::federation::Federation;
-use crate::federation::incoming::{Effect, Incoming, Next, Verification};
+use crate::federation::incoming::{Effect, Incoming, Next, Verification, Way};
 use crate::federation::link::{judged, left, now};
 use crate::federation::proof::{Proof, prove_client};
 use crate::federation::resolve::Start;
@@ -23,11 +25,12 @@ use crate::net::tls::Incoming as IncomingTls;
 use crate::routing::{Pair, RemoteDelivery};
 use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::stream::{CLOSE, Event, Fault, Rejected, StreamCondition, StreamError};
+use crate::telemetry::authentication_failure;
 
 /// Octets of randomness in a stream id: it is part of what a dialback key proves (RFC 6120 §4.7.3).
 const ID_OCTETS: usize = 16;
 /// How long a peer has to answer our `</stream:stream>` (RFC 6120 §4.4).
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A stream that another server opened and on which it has proven something.
 pub struct Reception {
@@ -37,6 +40,8 @@ pub struct Reception {
     verifying: JoinSet<(Pair, Verdict)>,
     /// Whether the larger limits are in force.
     trusted: bool,
+    /// [`Federation::stop`] waits for its end.
+    _open: watch::Receiver<bool>,
 }
 
 /// Why a stream is over.
@@ -82,6 +87,7 @@ impl Federation {
             wire: Wire::new(transport),
             verifying: JoinSet::new(),
             trusted: false,
+            _open: self.until_closing(),
         };
         let end = tokio::select! {
             end = reception.authenticate(start) => end,
@@ -102,20 +108,55 @@ impl Reception {
     /// Takes stanzas until the stream ends.
     pub async fn run(mut self) {
         let federation = Arc::clone(&self.federation);
-        let idle = federation.settings().idle_timeout * 2;
+        // The peer, which knows whether it has more to say, goes first.
+        let patience = federation.settings().idle_timeout * 2;
+        let mut heard = Instant::now();
+        let mut idle = pin!(sleep(patience));
+        let mut expiry = pin!(self.expiry());
+        let mut until = self.rules.valid_until();
+        let mut closing = pin!(federation.closing());
         let end = loop {
-            let until = self.rules.valid_until().map(|end| Instant::now() + left(&federation.ways().clock, end));
             tokio::select! {
-                step = self.step() => if let Err(end) = step { break end },
-                () = sleep(idle) => break self.farewell().await,
-                // RFC 6120 §13.7.2.3: to be proven anew.
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
-                    break End::Refused(StreamError::new(StreamCondition::Reset, "the certificate has expired"));
+                step = self.step() => {
+                    if let Err(end) = step {
+                        break end;
+                    }
+                    heard = Instant::now();
+                    if until != self.rules.valid_until() {
+                        until = self.rules.valid_until();
+                        expiry.set(self.expiry());
+                    }
                 }
-                () = federation.closing() => break End::Refused(StreamCondition::SystemShutdown.into()),
+                () = &mut idle => {
+                    let next = heard + patience;
+                    if next <= Instant::now() {
+                        break self.farewell(CLOSE.to_owned(), "idle").await;
+                    }
+                    idle.as_mut().reset(next);
+                }
+                // RFC 6120 §13.7.2.3: to be proven anew.
+                () = &mut expiry => {
+                    let error = StreamError::new(StreamCondition::Reset, "the certificate has expired");
+                    break self.farewell(self.rules.refuse(&error).write, "the certificate has expired").await;
+                }
+                () = &mut closing => {
+                    let last = self.rules.refuse(&StreamCondition::SystemShutdown.into()).write;
+                    break self.farewell(last, "this server stops").await;
+                }
             }
         };
         self.finish(end).await;
+    }
+
+    /// Resolves when the first certificate that counts expires.
+    fn expiry(&self) -> impl Future<Output = ()> + use<> {
+        let left = self.rules.valid_until().map(|end| left(&self.federation.ways().clock, end));
+        async move {
+            match left {
+                Some(left) => sleep(left).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     async fn authenticate(&mut self, start: Start) -> Option<End> {
@@ -132,23 +173,14 @@ impl Reception {
         None
     }
 
-    /// Closes our direction and takes what is still under way (RFC 6120 §4.4).
-    async fn farewell(&mut self) -> End {
-        if let Err(broken) = self.wire.write(CLOSE).await {
+    /// Says the last words and takes what is still under way (RFC 6120 §4.4).
+    async fn farewell(&mut self, last: String, reason: &str) -> End {
+        if let Err(broken) = self.wire.write(&last).await {
             return broken.into();
         }
-        let rest = async {
-            loop {
-                if let Err(end) = self.step().await {
-                    return end;
-                }
-            }
-        };
-        match timeout(FAREWELL, rest).await {
-            Ok(End::Refused(error)) => End::Told(error.to_string()),
-            Ok(End::Closed) | Err(_) => End::Told("idle".to_owned()),
-            Ok(end) => end,
-        }
+        let rest = async { while self.step().await.is_ok() {} };
+        let _ = timeout(FAREWELL, rest).await;
+        End::Told(reason.to_owned())
     }
 
     /// One wake-up: a verdict, or whatever has arrived.
@@ -222,6 +254,13 @@ impl Reception {
     }
 
     async fn apply(&mut self, effect: Effect) -> Result<(), End> {
+        if let Some((way, reason)) = self.rules.take_failure() {
+            let way = match way {
+                Way::Sasl => "EXTERNAL",
+                Way::Dialback => "dialback",
+            };
+            authentication_failure(self.wire.transport().peer(), way, reason);
+        }
         if !effect.write.is_empty() {
             self.wire.write(&effect.write).await?;
         }
@@ -234,7 +273,7 @@ impl Reception {
         match effect.next {
             Next::Read => Ok(()),
             Next::Secure(_) | Next::Restart if !self.wire.is_clean() => {
-                // RFC 6120 §5.4.3.3, §6.4.6: what lies behind was sent too early, or by somebody else.
+                // RFC 6120 §5.4.3.1, §6.4.6: what lies behind was sent too early, or by somebody else.
                 Err(End::Lost("data behind the end of a negotiation".to_owned()))
             }
             Next::Secure(domain) => self.secure(IncomingTls::ServerStartTls, Some(&domain)).await,

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::federation::delivery::Waiting;
 use crate::federation::inbound::Inbound;
@@ -17,6 +19,8 @@ use crate::routing::Pair;
 
 /// Keys that are verified at a time, over all streams: each costs a connection.
 const CALL_BACKS: usize = 64;
+/// How long streams may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// Talks to other servers.
 pub struct Federation {
@@ -66,11 +70,19 @@ impl Federation {
         self.inbound.get_or_init(|| weak);
     }
 
-    /// Ends all streams: what is queued on an open one still goes out, the rest is answered with errors.
+    /// Ends all streams: what is queued on an open one still goes out, what has arrived is still taken,
+    /// the rest is answered with errors.
     pub async fn stop(&self) {
         self.closing.send_replace(true);
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
+        // Streams of others take what is under way; they count as long as they hold a receiver.
+        let _ = timeout(DRAIN, self.closing.closed()).await;
+    }
+
+    /// A receiver that tells when everything is to end; [`Federation::stop`] waits until it is dropped.
+    pub(crate) fn until_closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
     }
 
     /// Resolves when everything is to end.

@@ -1,0 +1,272 @@
+//! Servers that are nothing but federation, on a network in memory, and a peer that says what it is told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+
+use crate::clock::Clock;
+use crate::federation::wire::{Broken, Wire};
+use crate::federation::{Federation, Inbound, Policy, Proofs, Settings, Start, Ways};
+use crate::net::dns::Srv;
+use crate::net::tls::development::DevelopmentCa;
+use crate::net::tls::{
+    ClientCertificate, ClientTls, Identities, Identity, Outgoing as OutgoingTls, ServerTls, Trust, server_name,
+};
+use crate::net::{BoxFuture, Network, Transport};
+use crate::routing::Pair;
+use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
+use crate::stream::{Event, Limits, StreamError};
+use crate::testing::Net;
+use crate::xml::Element;
+
+pub(super) const PORT: u16 = 5269;
+
+/// A network, and the authority that everybody trusts.
+pub(super) struct World {
+    pub(super) net: Arc<Net>,
+    pub(super) ca: DevelopmentCa,
+}
+
+/// How a server differs.
+pub(super) struct Plan<'a> {
+    pub(super) domain: &'a str,
+    pub(super) address: &'a str,
+    pub(super) proofs: Proofs,
+    /// `None` for a certificate of an authority that nobody knows.
+    pub(super) names: Option<&'a [&'a str]>,
+    pub(super) start: Start,
+    pub(super) queue_bytes: usize,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(domain: &'a str, address: &'a str) -> Self {
+        let proofs = Proofs::Certificate;
+        Self { domain, address, proofs, names: Some(&[]), start: Start::Starttls, queue_bytes: 1 << 20 }
+    }
+}
+
+pub(super) struct Server {
+    pub(super) federation: Arc<Federation>,
+    pub(super) inbound: Arc<Recorder>,
+}
+
+/// Remembers what arrived and what came back.
+pub(super) struct Recorder {
+    domain: String,
+    arrived: mpsc::UnboundedSender<Stanza<'static>>,
+    bounced: mpsc::UnboundedSender<Stanza<'static>>,
+    seen: Mutex<(mpsc::UnboundedReceiver<Stanza<'static>>, mpsc::UnboundedReceiver<Stanza<'static>>)>,
+}
+
+impl Inbound for Recorder {
+    fn is_local(&self, domain: &str) -> bool {
+        domain == self.domain
+    }
+
+    fn arrived<'a>(&'a self, pair: &'a Pair, stanzas: Vec<Stanza<'a>>) -> BoxFuture<'a, Result<(), StreamError>> {
+        for stanza in stanzas {
+            assert_eq!(stanza.from.as_ref().map(|from| from.domain()), Some(&*pair.remote));
+            assert_eq!(stanza.to.as_ref().map(|to| to.domain()), Some(&*pair.local));
+            let _ = self.arrived.send(stanza.into_owned());
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn bounced(&self, errors: Vec<Stanza<'static>>) -> BoxFuture<'_, ()> {
+        for error in errors {
+            let _ = self.bounced.send(error);
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self { net: Net::new(), ca: DevelopmentCa::generate().unwrap() }
+    }
+
+    pub(super) fn identities(&self, plan: &Plan<'_>) -> Arc<Identities> {
+        let issued = match plan.names {
+            None => DevelopmentCa::generate().unwrap().issue(&[plan.domain]),
+            Some([]) => self.ca.issue(&[plan.domain]),
+            Some(names) => self.ca.issue(names),
+        };
+        let issued = issued.unwrap();
+        Arc::new(Identities::new(Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap()))
+    }
+
+    /// A server that others find and can connect to.
+    pub(super) fn server(&self, plan: &Plan<'_>) -> Server {
+        let server = self.hidden(plan);
+        let address = SocketAddr::new(plan.address.parse().unwrap(), PORT);
+        self.publish(plan.domain, 0, plan.address, plan.start);
+        self.listen(address, &server.federation, plan.start);
+        server
+    }
+
+    /// A server that others do not find.
+    pub(super) fn hidden(&self, plan: &Plan<'_>) -> Server {
+        let identities = self.identities(plan);
+        let mut trust = Trust::nobody();
+        trust.add(self.ca.certificate()).unwrap();
+        let settings = Settings {
+            domains: vec![plan.domain.to_owned()],
+            policy: Policy { proofs: plan.proofs, ..Policy::default() },
+            connect_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(600),
+            queue_bytes: plan.queue_bytes,
+            queue_bytes_total: 64 << 20,
+            limits: Limits::SERVER,
+            deadline: Duration::from_secs(30),
+        };
+        let mut secret = [7; 32];
+        secret[0] = plan.address.bytes().last().unwrap();
+        let ways = Ways {
+            network: Arc::clone(&self.net) as _,
+            resolver: Arc::clone(&self.net) as _,
+            server_tls: Arc::new(ServerTls::new(Arc::clone(&identities)).unwrap()),
+            client_tls: Arc::new(ClientTls::new(identities).unwrap()),
+            trust: Arc::new(trust),
+            clock: Clock::system(),
+            secret,
+        };
+        let federation = Federation::new(settings, ways);
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        let (bounced, bounces) = mpsc::unbounded_channel();
+        let seen = Mutex::new((arrivals, bounces));
+        let inbound = Arc::new(Recorder { domain: plan.domain.to_owned(), arrived, bounced, seen });
+        federation.attach(&inbound);
+        Server { federation, inbound }
+    }
+
+    pub(super) fn publish(&self, domain: &str, priority: u16, address: &str, start: Start) {
+        let service = if start == Start::DirectTls { "xmpps" } else { "xmpp" };
+        let target = format!("host-{}.example", address.replace('.', "-"));
+        self.net.publish_host(&target, address.parse().unwrap());
+        let record = Srv { priority, weight: 0, port: PORT, target };
+        self.net.publish(&format!("_{service}-server._tcp.{domain}"), record);
+    }
+
+    pub(super) fn listen(&self, address: SocketAddr, federation: &Arc<Federation>, start: Start) {
+        let (mut incoming, federation) = (self.net.listen(address), Arc::clone(federation));
+        tokio::spawn(async move {
+            while let Some(io) = incoming.recv().await {
+                tokio::spawn(Arc::clone(&federation).serve(Transport::plain(io, None), start));
+            }
+        });
+    }
+
+    /// A connection to `address` that says nothing by itself.
+    pub(super) async fn raw(&self, address: &str) -> Raw {
+        let address = SocketAddr::new(address.parse().unwrap(), PORT);
+        Raw { wire: Wire::new(self.net.connect(address).await.unwrap()) }
+    }
+
+    /// A stream to `to` inside TLS, with a certificate for what `plan` says, up to the features.
+    pub(super) async fn secured(&self, plan: &Plan<'_>, to: &str, address: &str) -> (Raw, String) {
+        let mut raw = self.raw(address).await;
+        raw.say(&header(plan.domain, to)).await;
+        raw.header().await;
+        assert!(raw.element().await.contains("starttls"));
+        raw.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+        assert!(raw.element().await.contains("proceed"));
+        let tls = ClientTls::new(self.identities(plan)).unwrap();
+        let config = tls.config(plan.domain, OutgoingTls::StartTls, ClientCertificate::Shown);
+        let name = server_name(to).unwrap();
+        raw.wire.secure(|transport| transport.connect_tls(config, name)).await.unwrap();
+        raw.say(&header(plan.domain, to)).await;
+        raw.header().await;
+        let features = raw.element().await;
+        (raw, features)
+    }
+}
+
+pub(super) fn header(from: &str, to: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+         xmlns:db='jabber:server:dialback' from='{from}' to='{to}' version='1.0'>"
+    )
+}
+
+/// A peer that says what it is told.
+pub(super) struct Raw {
+    pub(super) wire: Wire,
+}
+
+impl Raw {
+    pub(super) async fn say(&mut self, text: &str) {
+        self.wire.write(text).await.unwrap();
+    }
+
+    /// The id of the stream that the other side opens.
+    pub(super) async fn header(&mut self) -> Option<String> {
+        match self.wire.event().await.unwrap() {
+            Event::Open(header) => header.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) async fn element(&mut self) -> String {
+        match self.wire.event().await.unwrap() {
+            Event::Nonza(element) => element.to_xml(""),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the other side says until the end.
+    pub(super) async fn rest(&mut self) -> String {
+        let mut all = String::new();
+        loop {
+            match self.wire.event().await {
+                Ok(Event::Nonza(element)) => all.push_str(&element.to_xml("")),
+                Ok(Event::Close) => all.push_str("</stream>"),
+                Ok(other) => panic!("{other:?}"),
+                Err(Broken::Lost(_)) => return all,
+                Err(Broken::Refused(error)) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Authenticates with the certificate that was shown.
+    pub(super) async fn external(&mut self, from: &str, to: &str) {
+        self.say("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>").await;
+        assert!(self.element().await.contains("success"));
+        self.wire.restart();
+        self.say(&header(from, to)).await;
+        self.header().await;
+        self.element().await;
+    }
+}
+
+impl Server {
+    pub(super) async fn arrival(&self) -> Stanza<'static> {
+        self.inbound.seen.lock().await.0.recv().await.unwrap()
+    }
+
+    /// Whether anything has arrived that was not looked at.
+    pub(super) async fn got_more(&self) -> bool {
+        self.inbound.seen.lock().await.0.try_recv().is_ok()
+    }
+
+    /// The next error that came back: condition, text, id.
+    pub(super) async fn bounce(&self) -> (Condition, String, String) {
+        let stanza = self.inbound.seen.lock().await.1.recv().await.unwrap();
+        let error: Element = stanza.payload.first().unwrap();
+        let text = error.elements().find(|child| child.name() == "text").map(Element::text).unwrap_or_default();
+        (StanzaError::condition_of(&error).unwrap(), text, stanza.id.unwrap().into_owned())
+    }
+}
+
+pub(super) fn pair(local: &str, remote: &str) -> Pair {
+    Pair { local: local.into(), remote: remote.into() }
+}
+
+pub(super) fn message(from: &str, to: &str, id: usize) -> Stanza<'static> {
+    Stanza::new(Kind::Message(MessageType::Chat))
+        .from(from.parse().ok())
+        .to(to.parse().ok())
+        .id(id.to_string())
+        .payload(Payload::canonical(format!("<body>{id}</body>")))
+}
