@@ -9,7 +9,7 @@ const NS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
 spelled! {
     /// A defined condition (RFC 6120 §8.3.3).
-    Condition {
+    pub Condition {
         BadRequest = "bad-request", Conflict = "conflict", FeatureNotImplemented = "feature-not-implemented",
         Forbidden = "forbidden", Gone = "gone", InternalServerError = "internal-server-error", ItemNotFound =
         "item-not-found", JidMalformed = "jid-malformed", NotAcceptable = "not-acceptable", NotAllowed =
@@ -52,7 +52,7 @@ impl Condition {
 
 spelled! {
     /// What the sender may do about an error (RFC 6120 §8.3.2).
-    ErrorType { Auth = "auth", Cancel = "cancel", Continue = "continue", Modify = "modify", Wait = "wait" }
+    pub ErrorType { Auth = "auth", Cancel = "cancel", Continue = "continue", Modify = "modify", Wait = "wait" }
 }
 
 /// An error to be sent: condition, type, and a text for the person who reads it.

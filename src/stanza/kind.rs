@@ -50,16 +50,16 @@ impl Kind {
 
 spelled! {
     /// RFC 6121 §5.2.2. An unknown value is to be read as `normal`.
-    MessageType { Chat = "chat", Error = "error", Groupchat = "groupchat", Headline = "headline", Normal = "normal" }
+    pub MessageType { Chat = "chat", Error = "error", Groupchat = "groupchat", Headline = "headline", Normal = "normal" }
 }
 spelled! {
     /// RFC 6121 §4.7.1. `Available` is the absence of the attribute.
-    PresenceType {
+    pub PresenceType {
         Available = "available", Error = "error", Probe = "probe", Subscribe = "subscribe", Subscribed = "subscribed",
         Unavailable = "unavailable", Unsubscribe = "unsubscribe", Unsubscribed = "unsubscribed",
     }
 }
 spelled! {
     /// RFC 6120 §8.2.3.
-    IqType { Get = "get", Set = "set", Result = "result", Error = "error" }
+    pub IqType { Get = "get", Set = "set", Result = "result", Error = "error" }
 }

@@ -10,7 +10,7 @@ pub const STREAMS_NS: &str = "http://etherx.jabber.org/streams";
 
 spelled! {
     /// A defined condition (RFC 6120 §4.9.3).
-    StreamCondition {
+    pub StreamCondition {
     BadFormat = "bad-format", BadNamespacePrefix = "bad-namespace-prefix", Conflict = "conflict",
     ConnectionTimeout = "connection-timeout", HostGone = "host-gone", HostUnknown = "host-unknown",
     ImproperAddressing = "improper-addressing", InternalServerError = "internal-server-error", InvalidFrom = "invalid-from",

@@ -7,7 +7,7 @@ pub const SASL_NS: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 spelled! {
     /// A defined condition (RFC 6120 §6.5).
-    SaslCondition {
+    pub SaslCondition {
         Aborted = "aborted", AccountDisabled = "account-disabled", CredentialsExpired = "credentials-expired",
         EncryptionRequired = "encryption-required", IncorrectEncoding = "incorrect-encoding", InvalidAuthzid =
         "invalid-authzid", InvalidMechanism = "invalid-mechanism", MalformedRequest = "malformed-request",
