@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncReadExt, DuplexStream, copy, duplex, split};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::federation::{Proofs, Start};
+use crate::federation::{Federation, Proofs, Start};
 use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::routing::RemoteDelivery;
@@ -330,6 +331,23 @@ async fn too_much_is_answered_at_once_and_the_rest_still_arrives() {
     }
 }
 
+/// Lets `bytes` through towards `federation`, then cuts the line.
+async fn cut_after(bytes: u64, io: DuplexStream, federation: Arc<Federation>) {
+    let (near, far) = duplex(64 * 1024);
+    tokio::spawn(federation.serve(Transport::plain(far, None), Start::Starttls));
+    let (from, mut back) = split(io);
+    let (mut answers, mut to) = split(near);
+    let mut from = from.take(bytes);
+    tokio::select! {
+        _ = copy(&mut from, &mut to) => {}
+        _ = copy(&mut answers, &mut back) => {}
+    }
+}
+
+fn big(id: usize) -> Stanza<'static> {
+    hello(id).payload(Payload::canonical(format!("<body>{}</body>", "x".repeat(200_000))))
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_cut_goes_out_again_whole_and_once() {
     let world = World::new();
@@ -339,18 +357,11 @@ async fn what_was_cut_goes_out_again_whole_and_once() {
     let mut incoming = world.net.listen(address(THERE));
     let federation = Arc::clone(&other.federation);
     tokio::spawn(async move {
-        let first = Transport::plain(incoming.recv().await.unwrap(), None);
-        // The peer reads nothing after negotiation until the pipe is full, and is gone then.
-        let reception = federation.accept(first, Start::Starttls).await.unwrap();
-        sleep(Duration::from_secs(1)).await;
-        drop(reception);
-        let second = Transport::plain(incoming.recv().await.unwrap(), None);
-        federation.serve(second, Start::Starttls).await;
+        // In the middle of the second stanza, in the middle of the third, not at all.
+        for bytes in [300_000, 150_000, u64::MAX] {
+            cut_after(bytes, incoming.recv().await.unwrap(), Arc::clone(&federation)).await;
+        }
     });
-    let big = |id: usize| {
-        let body = format!("<body>{}</body>", "x".repeat(200_000));
-        hello(id).payload(Payload::canonical(body))
-    };
     one.federation.send(&pair("here.example", "there.example"), vec![big(1), big(2), big(3)]);
     for id in 1..4 {
         let stanza = other.arrival().await;
@@ -361,22 +372,25 @@ async fn what_was_cut_goes_out_again_whole_and_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_takes_nothing_is_given_up() {
+async fn a_stanza_that_no_stream_carries_is_answered() {
     let world = World::new();
     let one = world.server(&here());
     let other = world.hidden(&there());
     world.publish("there.example", 0, THERE, Start::Starttls);
     let mut incoming = world.net.listen(address(THERE));
     let federation = Arc::clone(&other.federation);
-    tokio::spawn(async move {
-        while let Some(io) = incoming.recv().await {
-            drop(federation.accept(Transport::plain(io, None), Start::Starttls).await);
+    let connections = tokio::spawn(async move {
+        let mut count = 0;
+        while let Ok(Some(io)) = timeout(Duration::from_secs(60), incoming.recv()).await {
+            count += 1;
+            cut_after(50_000, io, Arc::clone(&federation)).await;
         }
+        count
     });
-    let body = format!("<body>{}</body>", "x".repeat(200_000));
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).payload(Payload::canonical(body))]);
+    one.federation.send(&pair("here.example", "there.example"), vec![big(1)]);
     assert_eq!(one.bounce().await.0, Condition::RemoteServerTimeout);
     assert!(!other.got_more().await);
+    assert_eq!(connections.await.unwrap(), 2);
 }
 
 #[tokio::test(start_paused = true)]
