@@ -38,7 +38,7 @@ pub(crate) struct Link {
 
 /// What a stream was opened for is done.
 pub(crate) enum Opened {
-    Ready(Link),
+    Ready(Box<Link>),
     Answered(Verdict),
 }
 
@@ -59,7 +59,7 @@ impl Links {
     /// Opens a stream that may carry stanzas for `pair`.
     pub(crate) async fn deliver(&self, pair: &Pair) -> Result<Link, Failure> {
         match self.open(pair, &Aim::Deliver).await? {
-            Opened::Ready(link) => Ok(link),
+            Opened::Ready(link) => Ok(*link),
             Opened::Answered(_) => Err(Failure::unreachable("an answer without a question")),
         }
     }
@@ -146,7 +146,7 @@ impl Links {
                     wire.trust_peer(self.settings.limits);
                     let until = until.map(|end| Instant::now() + left(&self.ways.clock, end));
                     tracing::info!(local = %pair.local, remote = %pair.remote, %door, "stream established");
-                    return Attempt::Opened(Opened::Ready(Link { wire, until }));
+                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until })));
                 }
                 Next::Answered(verdict) => {
                     wire.close(CLOSE).await;

@@ -17,10 +17,8 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use crate::jid::domainpart;
 use crate::routing::Pair;
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
+use crate::stream::DIALBACK_NS;
 use crate::xml::{Element, escape_into};
-
-/// Namespace of `<db:result/>` and `<db:verify/>`.
-pub(crate) const NS: &str = "jabber:server:dialback";
 
 /// Namespace of the stream feature (XEP-0220 §2.4).
 pub(crate) const FEATURE_NS: &str = "urn:xmpp:features:dialback";
@@ -101,7 +99,7 @@ pub(crate) struct Malformed;
 impl Dialback {
     /// Reads an element; `None` if it is not one of dialback.
     pub(crate) fn read(element: &Element) -> Option<Result<Self, Malformed>> {
-        (element.ns() == NS).then(|| Self::parse(element).ok_or(Malformed))
+        (element.ns() == DIALBACK_NS).then(|| Self::parse(element).ok_or(Malformed))
     }
 
     fn parse(element: &Element) -> Option<Self> {

@@ -33,5 +33,5 @@ pub use error::{STREAMS_NS, StreamCondition, StreamError};
 pub use event::{Event, Fault, Header, Rejected, Step};
 pub use header::{CLOSE, HeaderFields, write_header};
 pub use limits::Limits;
-pub use namespace::ContentNamespace;
+pub use namespace::{ContentNamespace, DIALBACK_NS};
 pub use reader::{Framing, Reader};

@@ -20,7 +20,7 @@ const SERVER_NS: &str = "jabber:server";
 const COMPONENT_NS: &str = "jabber:component:accept";
 
 /// Namespace of server dialback, declared on server streams (RFC 6120 §4.8.4).
-pub(super) const DIALBACK_NS: &str = "jabber:server:dialback";
+pub const DIALBACK_NS: &str = "jabber:server:dialback";
 
 /// Namespace of the frames that open and close a WebSocket stream (RFC 7395 §3.3).
 pub(super) const FRAMING_NS: &str = "urn:ietf:params:xml:ns:xmpp-framing";

@@ -8,7 +8,8 @@ fn pair(local: &str, remote: &str) -> Pair {
 
 fn read(xml: &str) -> Option<Result<Dialback, Malformed>> {
     Dialback::read(
-        &Element::parse(&xml.replace("db:", "").replacen(' ', &format!(" xmlns='{NS}' "), 1), CLIENT_NS).unwrap(),
+        &Element::parse(&xml.replace("db:", "").replacen(' ', &format!(" xmlns='{DIALBACK_NS}' "), 1), CLIENT_NS)
+            .unwrap(),
     )
 }
 
