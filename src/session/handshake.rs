@@ -87,6 +87,7 @@ async fn negotiate(context: &Context, wire: &mut Wire, security: Security) -> Re
     }
     let user = log_in(context, wire, &domain).await?;
     wire.reader.set_limits(context.limits);
+    wire.transport.trust_peer();
     wire.restart();
     start_stream_as(context, wire, &domain, &user).await?;
     bind(context, wire, user).await
