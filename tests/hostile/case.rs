@@ -2,13 +2,14 @@
 
 use comity::stanza::{Condition, StanzaError};
 
-use super::peer::{Peer, Said, well_formed};
-use super::scene::{Scene, Stage, ended, let_go};
+use crate::peer::{Peer, Said, well_formed};
+use crate::scene::{Port, Scene, Stage, ended, let_go};
 
 const SASL_NS: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 /// Follows what ends a stream, in the same segment: nobody must get it.
-const TRAILER: &str = "<message type='chat' to='juliet@a.example'><body>smuggled</body></message>";
+const TRAILER: &str =
+    "<message type='chat' to='juliet@a.example' from='mallory@evil.example'><body>smuggled</body></message>";
 
 /// What a hostile client does.
 pub(crate) enum Step {
@@ -30,9 +31,12 @@ pub(crate) enum Outcome {
     Stream(&'static str),
     /// SASL fails like this; the stream goes on and an honest login succeeds on it.
     Sasl(&'static str),
-    /// The stanza is answered with this error; the stream goes on.
+    /// The stanza is answered with this error, on the port of servers to its sender at the other
+    /// server; the stream goes on.
     Stanza(&'static str),
-    /// juliet gets a message with this body from mallory's full JID; the stream goes on.
+    /// The answer is an element that contains these words; the stream goes on.
+    Says([&'static str; 3]),
+    /// juliet gets a message with this body from the full JID of mallory; the stream goes on.
     Reaches(&'static str),
     /// Nothing happens; the stream goes on.
     Nothing,
@@ -83,7 +87,11 @@ impl Case {
         for (at, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Send(bytes) if at + 1 == self.steps.len() && matches!(self.outcome, Outcome::Stream(_)) => {
-                    peer.send([bytes, TRAILER.as_bytes()].concat()).await;
+                    let trailer = match scene.port {
+                        Port::Client => TRAILER.replace(" from='mallory@evil.example'", ""),
+                        Port::Server => TRAILER.to_owned(),
+                    };
+                    peer.send([bytes, trailer.as_bytes()].concat()).await;
                 }
                 Step::Send(bytes) => peer.send(bytes).await,
                 Step::Trickle(bytes) => peer.trickle(bytes).await,
@@ -118,25 +126,28 @@ impl Case {
                     return Err(format!("{} instead of {condition}", failure.to_xml("")));
                 }
                 well_formed(&peer.heard)?;
-                let from = if self.stage < Stage::Secured { Stage::Opened } else { Stage::Secured };
-                scene.advance(&mut peer, from, Stage::Bound).await?;
-                scene.part(peer).await
+                self.go_on(scene, peer).await
             }
             Outcome::Stanza(condition) => {
-                let answer = peer.stanza().await?;
-                let error = answer.payload.elements().iter().find_map(StanzaError::condition_of);
-                if answer.kind.type_attribute() != Some("error") || error.map(Condition::as_str) != Some(condition) {
-                    return Err(format!("{} instead of {condition}", answer.to_xml()));
+                let answer = scene.answer(&mut peer).await?;
+                let error = answer.child("error", "jabber:client").and_then(StanzaError::condition_of);
+                if answer.attribute("type") != Some("error") || error.map(Condition::as_str) != Some(condition) {
+                    return Err(format!("{} instead of {condition}", answer.to_xml("jabber:client")));
                 }
-                if self.stage < Stage::Bound {
-                    scene.advance(&mut peer, Stage::Unbound, Stage::Bound).await?;
+                self.go_on(scene, peer).await
+            }
+            Outcome::Says(words) => {
+                let Said::Nonza(answer) = peer.next().await? else { return Err("no element came back".into()) };
+                let answer = answer.to_xml("jabber:server");
+                if let Some(missing) = words.iter().find(|word| !answer.contains(**word)) {
+                    return Err(format!("{answer} without {missing}"));
                 }
-                scene.part(peer).await
+                self.go_on(scene, peer).await
             }
             Outcome::Reaches(body) => {
                 let got = scene.reached().await.ok_or("nothing has reached juliet")?;
                 let text = got.child("body", "jabber:client").map(comity::xml::Element::text);
-                if (text.as_deref(), got.attribute("from")) != (Some(body), Some("mallory@a.example/den")) {
+                if (text.as_deref(), got.attribute("from")) != (Some(body), Some(scene.port.mallory())) {
                     return Err(format!("juliet got {}", got.to_xml("jabber:client")));
                 }
                 scene.part(peer).await
@@ -161,6 +172,12 @@ impl Case {
         }
     }
 
+    /// The stream works as if nothing had happened.
+    async fn go_on(&self, scene: &mut Scene, mut peer: Peer) -> Result<(), String> {
+        scene.advance(&mut peer, self.stage.max(Stage::Opened), Stage::Bound).await?;
+        scene.part(peer).await
+    }
+
     async fn judge(&self, scene: &mut Scene) -> Result<(), String> {
         let mut peer = scene.arrive(self.stage).await.map_err(|problem| format!("on the way there: {problem}"))?;
         let outcome = match self.act(scene, &mut peer).await {
@@ -182,14 +199,14 @@ async fn opened(peer: &mut Peer) -> Result<Said, String> {
 }
 
 /// Judges every case on one server, whose witnesses see all of them.
-pub(crate) async fn judge(cases: &[Case]) {
-    let mut scene = Scene::new().await;
+pub(crate) async fn judge(port: Port, cases: &[Case]) {
+    let mut scene = Scene::new(port).await;
     let mut failures = Vec::new();
     for case in cases {
         if let Err(problem) = case.judge(&mut scene).await {
             failures.push(format!("{} ({:?}, {:?}): {problem}", case.name, case.stage, case.outcome));
             // What one case has left behind must not be held against the next.
-            scene = Scene::new().await;
+            scene = Scene::new(port).await;
         }
     }
     assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));

@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 /// How long a silence lasts, in simulated time, until it counts as one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What is sent in one TLS record; a server may be wary of larger ones from strangers.
+const RECORD: usize = 8 * 1024;
+
 /// A connection to the server under test.
 pub(crate) struct Peer {
     transport: Transport,
@@ -56,8 +59,15 @@ impl Peer {
         }
     }
 
-    /// Sends bytes in one piece. A server that has closed is noticed at the next read.
+    /// Sends bytes, without waiting in between. A server that has closed is noticed at the next read.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        for record in bytes.as_ref().chunks(RECORD) {
+            let _ = self.transport.write_all(record).await;
+        }
+    }
+
+    /// Sends bytes in records as large as TLS allows.
+    pub(crate) async fn send_at_once(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.transport.write_all(bytes.as_ref()).await;
     }
 
@@ -83,6 +93,14 @@ impl Peer {
         let name = comity::net::tls::server_name(domain).ok_or("no name for TLS")?;
         let plain = std::mem::replace(&mut self.transport, Transport::plain(tokio::io::empty(), None));
         self.transport = plain.connect_tls(Arc::clone(tls), name).await.map_err(|error| error.to_string())?;
+        self.restart();
+        Ok(())
+    }
+
+    /// Negotiates TLS as the side that was connected to.
+    pub(crate) async fn secure_as_server(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), String> {
+        let plain = std::mem::replace(&mut self.transport, Transport::plain(tokio::io::empty(), None));
+        self.transport = plain.accept_tls(tls).await.map_err(|error| error.to_string())?;
         self.restart();
         Ok(())
     }

@@ -11,15 +11,17 @@ use comity::config::Config;
 use comity::jid::{BareJid, Jid};
 use comity::listeners;
 use comity::net::Transport;
-use comity::net::tls::{Identities, Identity, Trust};
+use comity::net::tls::development::DevelopmentCa;
+use comity::net::tls::{ClientCertificate, ClientTls, Identities, Identity, Outgoing, Trust};
 use comity::server::{Node, Parts};
 use comity::session::Security;
 use comity::storage::Storage;
 use comity::stream::ContentNamespace;
 use comity::testing::{Client, PASSWORD, Raw, World};
+use comity::xml::Element;
 use tokio::io::DuplexStream;
 
-use super::peer::{Peer, Said};
+use crate::peer::{Peer, Said};
 
 /// The domain under attack; `b.example` is on the same server.
 pub(crate) const DOMAIN: &str = "a.example";
@@ -48,6 +50,26 @@ pub(crate) fn honest_header() -> String {
     header("to='a.example' version='1.0'")
 }
 
+/// A server's stream header with these attributes besides the namespaces.
+pub(crate) fn server_header(attributes: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
+         xmlns:stream='http://etherx.jabber.org/streams' {attributes}>"
+    )
+}
+
+/// The header of the hostile server while it is honest.
+pub(crate) fn honest_server() -> String {
+    server_header("from='evil.example' to='a.example' version='1.0'")
+}
+
+/// The login of a server by its certificate.
+pub(crate) fn external(domain: &str) -> String {
+    let message = BASE64_STANDARD.encode(domain);
+    let message = if message.is_empty() { "=" } else { &message };
+    format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{message}</auth>")
+}
+
 /// `<starttls/>`.
 pub(crate) const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 
@@ -74,10 +96,34 @@ pub(crate) enum Stage {
     Bound,
 }
 
+/// Which port is under attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// By a client that has an account.
+    Client,
+    /// By the server of `evil.example`, whose certificate is trusted.
+    Server,
+}
+
+impl Port {
+    /// The full JID of the hostile user.
+    pub(crate) const fn mallory(self) -> &'static str {
+        match self {
+            Self::Client => "mallory@a.example/den",
+            Self::Server => "mallory@evil.example/den",
+        }
+    }
+}
+
 /// The server under attack and those who must not notice.
 pub(crate) struct Scene {
-    world: World,
+    pub(crate) port: Port,
+    pub(crate) world: World,
     node: Arc<Node>,
+    /// The client of an honest user of `evil.example`, where errors for stanzas from there come back.
+    abroad: Option<Client>,
+    /// What the hostile peer uses to begin TLS.
+    tls: Arc<rustls::ClientConfig>,
     juliet: Client,
     romeo: Client,
     exchanged: u32,
@@ -85,9 +131,14 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// A server with its witnesses logged in.
-    pub(crate) async fn new() -> Self {
-        let world = World::new();
-        let node = server(&world);
+    pub(crate) async fn new(port: Port) -> Self {
+        Self::configured(port, "").await
+    }
+
+    /// The same with more lines of configuration.
+    pub(crate) async fn configured(port: Port, config: &str) -> Self {
+        let mut world = World::new();
+        let node = server(&world, config);
         for user in ["juliet", "romeo", "mallory"] {
             let keys = directory::derive(&Password::prepare(PASSWORD).expect("a password")).expect("keys");
             let account = BareJid::account(user, DOMAIN).expect("a JID");
@@ -95,25 +146,37 @@ impl Scene {
         }
         let juliet = witness(&world, &node, "juliet@a.example/balcony").await;
         let romeo = witness(&world, &node, "romeo@a.example/orchard").await;
-        let mut scene = Self { world, node, juliet, romeo, exchanged: 0 };
+        let (tls, abroad) = match port {
+            Port::Client => (Arc::clone(&world.client_tls), None),
+            Port::Server => {
+                let jid: Jid = port.mallory().parse().expect("a JID");
+                let client = world.login(&jid).await.expect("an honest login elsewhere");
+                (certified(&world.ca, "evil.example"), Some(client))
+            }
+        };
+        let mut scene = Self { port, world, node, abroad, tls, juliet, romeo, exchanged: 0 };
         scene.world.settle().await;
         while scene.juliet.received().is_some() || scene.romeo.received().is_some() {}
         scene
     }
 
-    /// What a client of this server trusts.
-    pub(crate) fn client_tls(&self) -> &Arc<rustls::ClientConfig> {
-        &self.world.client_tls
-    }
-
-    /// A connection to the client port, STARTTLS or direct.
+    /// A connection to the port under attack, STARTTLS or direct.
     pub(crate) fn dial(&self, security: Security) -> Peer {
         let (ours, theirs) = pipe();
         let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("room for a stranger");
-        let context = Arc::clone(&self.node.sessions);
         let transport = Transport::plain(theirs, None);
-        let serving = listeners::c2s::serve(context, transport, security, stranger, self.node.deadline);
-        Peer::new(ours, ContentNamespace::Client, serving)
+        match self.port {
+            Port::Client => {
+                let context = Arc::clone(&self.node.sessions);
+                let serving = listeners::c2s::serve(context, transport, security, stranger, self.node.deadline);
+                Peer::new(ours, ContentNamespace::Client, serving)
+            }
+            Port::Server => {
+                let federation = Arc::clone(&self.node.federation);
+                let serving = listeners::s2s::serve(federation, transport, security, stranger);
+                Peer::new(ours, ContentNamespace::Server, serving)
+            }
+        }
     }
 
     /// A connection of `mallory` that has come to `stage`.
@@ -131,43 +194,76 @@ impl Scene {
             if stage <= from || stage > to {
                 continue;
             }
-            match stage {
-                Stage::Encrypted => {
+            match (stage, self.port) {
+                (Stage::Encrypted, _) => {
                     peer.send(STARTTLS).await;
                     peer.hear("proceed").await?;
-                    peer.secure(&self.world.client_tls, DOMAIN).await?;
+                    peer.secure(&self.tls, DOMAIN).await?;
                 }
-                Stage::Authenticated => {
-                    peer.send(login()).await;
+                (Stage::Authenticated, _) => {
+                    peer.send(if self.port == Port::Client { login() } else { external("evil.example") }).await;
                     peer.hear("success").await?;
                     peer.restart();
                 }
-                Stage::Bound => {
+                (Stage::Bound, Port::Client) => {
                     peer.send(BIND).await;
                     let bound = peer.stanza().await?.to_xml();
                     if !bound.contains("<jid>mallory@a.example/den</jid>") {
                         return Err(format!("instead of a bound resource: {bound}"));
                     }
                 }
-                _ => drop(peer.open(&honest_header()).await?),
+                // Servers bind nothing.
+                (Stage::Unbound, Port::Server) => {}
+                (_, Port::Client) => drop(peer.open(&honest_header()).await?),
+                (_, Port::Server) => drop(peer.open(&honest_server()).await?),
             }
         }
         Ok(())
     }
 
-    /// Whether a bound connection still works: a ping is answered. Then it is closed properly.
-    pub(crate) async fn part(&self, mut peer: Peer) -> Result<(), String> {
-        peer.send("<iq type='get' id='alive' to='a.example'><ping xmlns='urn:xmpp:ping'/></iq>").await;
-        let answer = peer.stanza().await?.to_xml();
-        if !(answer.contains("type='result'") && answer.contains("id='alive'")) {
-            return Err(format!("instead of the answer to a ping: {answer}"));
-        }
+    /// Whether an authenticated connection still works. Then it is closed properly.
+    pub(crate) async fn part(&mut self, mut peer: Peer) -> Result<(), String> {
+        let alive = match self.port {
+            Port::Client => {
+                peer.send("<iq type='get' id='alive' to='a.example'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+                let answer = peer.stanza().await?.to_xml();
+                if answer.contains("type='result'") && answer.contains("id='alive'") { Ok(()) } else { Err(answer) }
+            }
+            Port::Server => {
+                let from = self.port.mallory();
+                peer.send(format!("<message from='{from}' to='juliet@a.example'><body>alive</body></message>")).await;
+                match self.reached().await.map(|got| got.to_xml("jabber:client")) {
+                    Some(got) if got.contains("<body>alive</body>") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            }
+        };
+        alive.map_err(|got| format!("the stream is not alive: {got}"))?;
         peer.send("</stream:stream>").await;
         ended(peer).await
     }
 
+    /// The next stanza that comes back to the hostile user.
+    pub(crate) async fn answer(&mut self, peer: &mut Peer) -> Result<Element, String> {
+        match &mut self.abroad {
+            None => {
+                let stanza = peer.stanza().await?.to_xml();
+                Element::parse(&stanza, "jabber:client").map_err(|error| error.to_string())
+            }
+            Some(client) => {
+                self.world.settle().await;
+                client.received().ok_or_else(|| "no answer".to_owned())
+            }
+        }
+    }
+
+    /// What the hostile peer uses to begin TLS.
+    pub(crate) fn tls(&self) -> &Arc<rustls::ClientConfig> {
+        &self.tls
+    }
+
     /// The next stanza for juliet that nobody has looked at.
-    pub(crate) async fn reached(&mut self) -> Option<comity::xml::Element> {
+    pub(crate) async fn reached(&mut self) -> Option<Element> {
         self.world.settle().await;
         self.juliet.received()
     }
@@ -180,7 +276,9 @@ impl Scene {
         if (sessions, self.node.admission.counts()) != (2, (0, 0)) {
             return Err(format!("the server holds {sessions} sessions, {:?}", self.node.admission.counts()));
         }
-        for (name, client) in [("juliet", &mut self.juliet), ("romeo", &mut self.romeo)] {
+        let mut witnesses = vec![("juliet", &mut self.juliet), ("romeo", &mut self.romeo)];
+        witnesses.extend(self.abroad.as_mut().map(|client| ("mallory", client)));
+        for (name, client) in witnesses {
             if let Some(odd) = client.received() {
                 return Err(format!("{name} got {}", odd.to_xml("jabber:client")));
             }
@@ -192,8 +290,7 @@ impl Scene {
         self.juliet.send(&message("romeo@a.example/orchard")).await;
         self.world.settle().await;
         for (name, client) in [("juliet", &mut self.juliet), ("romeo", &mut self.romeo)] {
-            let got =
-                client.received().and_then(|it| it.child("body", "jabber:client").map(comity::xml::Element::text));
+            let got = client.received().and_then(|it| it.child("body", "jabber:client").map(Element::text));
             if got.as_ref() != Some(&body) {
                 return Err(format!("{name} got {got:?} instead of {body:?}"));
             }
@@ -217,7 +314,7 @@ pub(crate) async fn let_go(mut peer: Peer) -> Result<(), String> {
         Said::End => {}
         other => return Err(format!("instead of the end of the connection: {other:?}")),
     }
-    super::peer::well_formed(&peer.heard)?;
+    crate::peer::well_formed(&peer.heard)?;
     peer.gone().await
 }
 
@@ -225,11 +322,33 @@ fn pipe() -> (DuplexStream, DuplexStream) {
     tokio::io::duplex(64 * 1024)
 }
 
-fn server(world: &World) -> Arc<Node> {
+/// The TLS configuration of a server that shows a certificate of this authority.
+pub(crate) fn certified(ca: &DevelopmentCa, domain: &str) -> Arc<rustls::ClientConfig> {
+    let issued = ca.issue(&[domain]).expect("a certificate");
+    showing(Some((&issued.chain_pem, &issued.key_pem)))
+}
+
+/// The TLS configuration of a server that shows this certificate, or none.
+pub(crate) fn showing(chain_and_key: Option<(&str, &str)>) -> Arc<rustls::ClientConfig> {
+    let (shown, identity) = match chain_and_key {
+        Some((chain, key)) => {
+            (ClientCertificate::Shown, Identity::from_pem(chain.as_bytes(), key.as_bytes()).expect("an identity"))
+        }
+        None => {
+            let issued = DevelopmentCa::generate().and_then(|ca| ca.issue(&["x.example"])).expect("a certificate");
+            let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes());
+            (ClientCertificate::Withheld, identity.expect("an identity"))
+        }
+    };
+    let tls = ClientTls::new(Arc::new(Identities::new(identity))).expect("a TLS configuration");
+    tls.config("evil.example", Outgoing::StartTls, shown)
+}
+
+fn server(world: &World, more: &str) -> Arc<Node> {
     let issued = world.ca.issue(&[DOMAIN, "b.example"]).expect("a certificate");
     let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).expect("an identity");
-    let text = "[[domains]]\nname = \"a.example\"\n[[domains]]\nname = \"b.example\"\n";
-    let config = Config::parse(text, Path::new("test.toml")).expect("a configuration");
+    let text = format!("[[domains]]\nname = \"a.example\"\n[[domains]]\nname = \"b.example\"\n{more}");
+    let config = Config::parse(&text, Path::new("test.toml")).expect("a configuration");
     let mut trust = Trust::nobody();
     trust.add(world.ca.certificate()).expect("a root certificate");
     let parts = Parts {
