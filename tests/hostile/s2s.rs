@@ -728,8 +728,23 @@ fn secured() -> Vec<Move> {
     ]
 }
 
+/// The moves of an honest server from TLS on: if the trap before them is overlooked, the stanza gets there.
+fn onwards(certificate: &'static str) -> Vec<Move> {
+    vec![
+        Move::Secure(certificate),
+        Move::Header,
+        Move::Send(answer_header() + &features(EXTERNAL)),
+        Move::Hear("auth"),
+        Move::Send(SUCCESS.to_owned()),
+        Move::Restart,
+        Move::Header,
+        Move::Send(answer_header() + &features("")),
+        Move::Message,
+    ]
+}
+
 fn traps() -> Vec<Trap> {
-    use Move::{Header, Hear, Hold, Secure, Send};
+    use Move::{Header, Hear, Hold, Send};
     let injected = message("romeo@a.example", "juliet@a.example");
     let forged = message("x@trap.example", "juliet@a.example");
     let then = |mut moves: Vec<Move>, more: Vec<Move>| {
@@ -738,6 +753,8 @@ fn traps() -> Vec<Trap> {
     };
     let early = |bytes: String| vec![Header, Send(bytes)];
     let proceed = |behind: &str| vec![Header, Send(offer()), Hear("starttls"), Send(format!("{PROCEED}{behind}"))];
+    let behind_proceed = |bytes: &str| then(proceed(bytes), onwards("trap.example"));
+    let certificate = |name: &'static str| then(proceed(""), onwards(name));
     let secured_then = |bytes: String| then(secured(), vec![Send(bytes)]);
     let external_then =
         |bytes: String| then(secured(), vec![Send(answer_header() + &features(EXTERNAL)), Hear("auth"), Send(bytes)]);
@@ -750,13 +767,16 @@ fn traps() -> Vec<Trap> {
         )
     };
     vec![
-        trap("a stanza behind <proceed/>", proceed(&forged)),
-        trap("a stanza in our name behind <proceed/>", proceed(&injected)),
-        trap("a header behind <proceed/>", proceed(&answer_header())),
-        trap("features behind <proceed/>", proceed(&(answer_header() + &features(EXTERNAL)))),
-        trap("success behind <proceed/>", proceed(SUCCESS)),
-        trap("a key that is valid behind <proceed/>", proceed(&result("trap.example", "a.example", " type='valid'>"))),
-        trap("text behind <proceed/>", proceed("x")),
+        trap("a stanza behind <proceed/>", behind_proceed(&forged)),
+        trap("a stanza in our name behind <proceed/>", behind_proceed(&injected)),
+        trap("a header behind <proceed/>", behind_proceed(&answer_header())),
+        trap("features behind <proceed/>", behind_proceed(&(answer_header() + &features(EXTERNAL)))),
+        trap("success behind <proceed/>", behind_proceed(SUCCESS)),
+        trap(
+            "a key that is valid behind <proceed/>",
+            behind_proceed(&result("trap.example", "a.example", " type='valid'>")),
+        ),
+        trap("text behind <proceed/>", behind_proceed("x")),
         trap(
             "TLS that is refused",
             vec![Header, Send(offer()), Hear("starttls"), Send(PROCEED.replace("proceed", "failure"))],
@@ -795,18 +815,9 @@ fn traps() -> Vec<Trap> {
             moves: early(error("host-unknown")),
             condition: "remote-server-not-found",
         },
-        trap(
-            "a certificate of another domain",
-            vec![Header, Send(offer()), Hear("starttls"), Send(PROCEED.to_owned()), Secure("c.example")],
-        ),
-        trap(
-            "a certificate of this server",
-            vec![Header, Send(offer()), Hear("starttls"), Send(PROCEED.to_owned()), Secure("a.example")],
-        ),
-        trap(
-            "a certificate of its own",
-            vec![Header, Send(offer()), Hear("starttls"), Send(PROCEED.to_owned()), Secure(SELF_SIGNED)],
-        ),
+        trap("a certificate of another domain", certificate("c.example")),
+        trap("a certificate of this server", certificate("a.example")),
+        trap("a certificate of its own", certificate(SELF_SIGNED)),
         trap("a stanza inside TLS", secured_then(answer_header() + &forged)),
         trap("nothing to prove with", secured_then(answer_header() + &features(""))),
         trap(
@@ -968,17 +979,9 @@ async fn a_proven_server_cannot_send_on_our_stream() {
         format!("<x xmlns='urn:example'>{}", "x".repeat(600_000)),
     ] {
         let mut scene = Scene::new(Port::Client).await;
-        let mut moves = secured();
-        moves.extend([
-            Move::Send(answer_header() + &features(EXTERNAL)),
-            Move::Hear("auth"),
-            Move::Send(SUCCESS.to_owned()),
-            Move::Restart,
-            Move::Header,
-            Move::Send(answer_header() + &features("")),
-            Move::Message,
-            Move::Send(bytes),
-        ]);
+        let mut moves = vec![Move::Header, Move::Send(offer()), Move::Hear("starttls"), Move::Send(PROCEED.to_owned())];
+        moves.extend(onwards("trap.example"));
+        moves.push(Move::Send(bytes));
         let (heard, task) = set(&scene, moves);
         let mut peer = scene.arrive(Bound).await.expect("a session");
         peer.send("<message id='1' to='x@trap.example'><body>secret</body></message>").await;
