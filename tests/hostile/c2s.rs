@@ -129,6 +129,7 @@ async fn odd_but_legal_stanzas() {
 
 // -- headers
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn headers_at(stage: Stage) -> Vec<Case> {
     let streams = "xmlns:stream='http://etherx.jabber.org/streams'";
     let rest = "to='a.example' version='1.0'";
@@ -424,6 +425,7 @@ async fn before_tls() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn sasl() {
     let x = "n,,n=mallory,r=abc";
     let known = |name: &str, bytes: String, condition| Case::sending(name, Secured, bytes, Sasl(condition));
@@ -865,20 +867,34 @@ async fn stanzas_that_break_a_rule() {
     ];
     let mut cases: Vec<Case> =
         refused.iter().map(|stanza| Case::sending(stanza.clone(), Bound, stanza, Stanza("bad-request"))).collect();
-    cases.extend([
-        Case::sending("a result with two children", Bound, format!("<iq type='result' id='1' {to}>{query}{query}</iq>"), Nothing),
-        Case::sending("a result that nobody waits for", Bound, "<iq type='result' id='1' to='a.example'/>", Nothing),
-        Case::sending("a result for an account", Bound, "<iq type='result' id='1' to='juliet@a.example'/>", Nothing),
-        Case::sending("a request for a stranger's session", Bound, format!("<iq type='get' id='1' {to}>{query}</iq>"), Stanza("service-unavailable")),
-        Case::sending("a request for a stranger", Bound, format!("<iq type='get' id='1' to='juliet@a.example'>{query}</iq>"), Stanza("service-unavailable")),
-        Case::sending("a request for nobody", Bound, format!("<iq type='get' id='1' to='nobody@a.example'>{query}</iq>"), Stanza("service-unavailable")),
-        Case::sending("the roster of juliet", Bound, "<iq type='get' id='1' to='juliet@a.example'><query xmlns='jabber:iq:roster'/></iq>", Stanza("service-unavailable")),
-        Case::sending("the roster of juliet to set", Bound, "<iq type='set' id='1' to='juliet@a.example'><query xmlns='jabber:iq:roster'><item jid='mallory@a.example' subscription='both'/></query></iq>", Stanza("service-unavailable")),
-        Case::sending("a roster push", Bound, format!("<iq type='set' id='1' {to}><query xmlns='jabber:iq:roster'><item jid='mallory@a.example'/></query></iq>"), Stanza("service-unavailable")),
-        Case::sending("a message to nobody", Bound, message("to='nobody@a.example'", "x"), Stanza("service-unavailable")),
-        Case::sending("a message to the other domain", Bound, message("to='nobody@b.example'", "x"), Stanza("service-unavailable")),
-        Case::sending("a message to a domain that does not exist", Bound, message("to='juliet@c.invalid'", "x"), Stanza("remote-server-not-found")),
-    ]);
+    let roster = "<query xmlns='jabber:iq:roster'><item jid='mallory@a.example' subscription='both'/></query>";
+    let unavailable = Stanza("service-unavailable");
+    for (name, stanza, outcome) in [
+        ("a result with two children", format!("<iq type='result' id='1' {to}>{query}{query}</iq>"), Nothing),
+        ("a result that nobody waits for", "<iq type='result' id='1' to='a.example'/>".to_owned(), Nothing),
+        ("a result for an account", "<iq type='result' id='1' to='juliet@a.example'/>".to_owned(), Nothing),
+        ("a request for a stranger's session", format!("<iq type='get' id='1' {to}>{query}</iq>"), unavailable),
+        ("a request for a stranger", format!("<iq type='get' id='1' to='juliet@a.example'>{query}</iq>"), unavailable),
+        ("a request for nobody", format!("<iq type='get' id='1' to='nobody@a.example'>{query}</iq>"), unavailable),
+        ("the roster of juliet", format!("<iq type='get' id='1' to='juliet@a.example'>{roster}</iq>"), unavailable),
+        (
+            "the roster of juliet to set",
+            format!("<iq type='set' id='1' to='juliet@a.example'>{roster}</iq>"),
+            unavailable,
+        ),
+        ("a roster push", format!("<iq type='set' id='1' {to}>{roster}</iq>"), unavailable),
+        ("a message to nobody", message("to='nobody@a.example'", "x"), unavailable),
+        ("a message to the other domain", message("to='nobody@b.example'", "x"), unavailable),
+        ("a message to no domain", message("to='juliet@c.invalid'", "x"), Stanza("remote-server-not-found")),
+        // An address may name what is in no DNS (src/jid/domain.rs).
+        (
+            "a message to a domain that cannot exist",
+            message(&format!("to='juliet@{}.example'", "x".repeat(64)), "x"),
+            Stanza("remote-server-not-found"),
+        ),
+    ] {
+        cases.push(Case::sending(name, Bound, stanza, outcome));
+    }
     judge(Port::Client, &cases).await;
 }
 
@@ -1136,4 +1152,19 @@ async fn known_a_header_does_not_say_whom_it_answers() {
     let answer = peer.open(&header("from='juliet@a.example' to='a.example' version='1.0'")).await.expect("a header");
     assert_eq!(answer.to, None);
     peer.cut().await.expect("no trace");
+}
+
+/// RFC 6120 §8.1.2.1, §8.3.3.8: whoever is named in a request to bind, it is taken as sent by the
+/// user to the server. Right: `invalid-from`, and `jid-malformed`.
+#[tokio::test(start_paused = true)]
+async fn known_addresses_do_not_count_in_a_request_to_bind() {
+    let mut scene = Scene::new(Port::Client).await;
+    for wrong in ["from='juliet@a.example'", "from='@'", "to='@'"] {
+        let mut peer = scene.arrive(Unbound).await.expect("a login");
+        peer.send(BIND.replace("<iq ", &format!("<iq {wrong} "))).await;
+        let answer = peer.stanza().await.expect("an answer").to_xml();
+        assert!(answer.contains("<jid>mallory@a.example/den</jid>"), "{wrong}: {answer}");
+        scene.part(peer).await.expect("a session that works");
+        scene.undisturbed().await.expect("witnesses");
+    }
 }

@@ -396,6 +396,7 @@ async fn dialback_of_a_server() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn stanzas_of_a_server() {
     let mut cases = Vec::new();
     for from in [
@@ -417,9 +418,7 @@ async fn stanzas_of_a_server() {
             message(from, "juliet@a.example"),
             format!("<presence from='{from}' to='juliet@a.example'/>"),
             format!("<presence from='{from}' type='subscribed' to='juliet@a.example'/>"),
-            format!(
-                "<iq from='{from}' type='set' id='1' to='juliet@a.example/balcony'><query xmlns='jabber:iq:roster'/></iq>"
-            ),
+            format!("<iq from='{from}' type='set' id='1' to='juliet@a.example/balcony'><x xmlns='y'/></iq>"),
             format!("<iq from='{from}' type='result' id='1' to='juliet@a.example/balcony'/>"),
         ] {
             let outcome = if from.contains("xn--evil-") { Nothing } else { Stream("invalid-from") };
@@ -439,6 +438,7 @@ async fn stanzas_of_a_server() {
         cases.push(Case::sending(format!("addresses: {stanza}"), Bound, stanza, Stream(condition)));
     }
     let from = "from='mallory@evil.example/den'";
+    let roster = "<query xmlns='jabber:iq:roster'><item jid='mallory@evil.example'/></query>";
     for (stanza, condition) in [
         (format!("<message {from} id='1' to='@a.example'><body>x</body></message>"), "jid-malformed"),
         (format!("<message {from} id='1' to='juliet@a.example/\u{7f}'><body>x</body></message>"), "jid-malformed"),
@@ -459,18 +459,8 @@ async fn stanzas_of_a_server() {
             format!("<iq {from} type='get' id='1' to='juliet@a.example'><query xmlns='jabber:iq:roster'/></iq>"),
             "service-unavailable",
         ),
-        (
-            format!(
-                "<iq {from} type='set' id='1' to='juliet@a.example'><query xmlns='jabber:iq:roster'><item jid='mallory@evil.example'/></query></iq>"
-            ),
-            "service-unavailable",
-        ),
-        (
-            format!(
-                "<iq {from} type='set' id='1' to='juliet@a.example/balcony'><query xmlns='jabber:iq:roster'><item jid='mallory@evil.example'/></query></iq>"
-            ),
-            "service-unavailable",
-        ),
+        (format!("<iq {from} type='set' id='1' to='juliet@a.example'>{roster}</iq>"), "service-unavailable"),
+        (format!("<iq {from} type='set' id='1' to='juliet@a.example/balcony'>{roster}</iq>"), "service-unavailable"),
         (
             format!("<message {from} type='groupchat' id='1' to='juliet@a.example'><body>x</body></message>"),
             "service-unavailable",
@@ -743,6 +733,7 @@ fn onwards(certificate: &'static str) -> Vec<Move> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn traps() -> Vec<Trap> {
     use Move::{Header, Hear, Hold, Send};
     let injected = message("romeo@a.example", "juliet@a.example");
