@@ -133,8 +133,12 @@ impl Wire {
         Ok(self.transport.write_all(text.as_bytes()).await?)
     }
 
-    /// Whether nothing lies behind what was read: the condition for TLS and for a restart.
-    pub(crate) fn is_clean(&self) -> bool {
+    /// Whether nothing lies behind what was read: the condition for TLS and for a restart. White
+    /// space says nothing, and some peers end their lines; it is dropped.
+    pub(crate) fn is_clean(&mut self) -> bool {
+        if self.buffer.trim_ascii().is_empty() {
+            self.buffer.clear();
+        }
         self.buffer.is_empty()
     }
 
