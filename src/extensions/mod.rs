@@ -16,6 +16,3 @@ pub const ALL: &[Extension] = &[
     xep_0160_offline::EXTENSION,
     xep_0199_ping::EXTENSION,
 ];
-
-#[cfg(test)]
-mod tests;

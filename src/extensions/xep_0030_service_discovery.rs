@@ -1,6 +1,7 @@
 //! XEP-0030 Service Discovery, version 2.5.0: what the domain and its accounts are and can do,
 //! answered from what the installed extensions declare.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Relation, Request, Spec};
@@ -22,8 +23,8 @@ pub(super) const EXTENSION: Extension = Extension {
 fn install(at: &mut Registrar<'_>) {
     for entity in [Entity::Domain, Entity::Account] {
         let it = Arc::new(Discovery { entity, features: at.features(entity), outbound: Arc::clone(at.outbound) });
-        at.iq_get(entity, &it, Discovery::info);
-        at.iq_get(entity, &it, Discovery::items);
+        at.iq_get(entity, &it, |it, call: Call<Info>| ready(it.info(&call)));
+        at.iq_get(entity, &it, |it, call: Call<Items>| ready(it.items(&call)));
     }
 }
 
@@ -34,7 +35,7 @@ struct Discovery {
 }
 
 impl Discovery {
-    async fn info(self: Arc<Self>, call: Call<Info>) -> Answer {
+    fn info(&self, call: &Call<Info>) -> Answer {
         if call.request.0.is_some() {
             return Err(Condition::ItemNotFound.into());
         }
@@ -51,7 +52,7 @@ impl Discovery {
     }
 
     /// XEP-0030 §8: whoever receives an account's presence may see its available resources.
-    async fn items(self: Arc<Self>, call: Call<Items>) -> Answer {
+    fn items(&self, call: &Call<Items>) -> Answer {
         if call.request.0.is_some() {
             return Err(Condition::ItemNotFound.into());
         }

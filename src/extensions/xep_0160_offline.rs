@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Spec, Verdict};
 use crate::jid::BareJid;
 use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Direction, Entry, Marks, Storage};
+use crate::storage::{Direction, Entry, Marks, Position, Storage};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use crate::xml::Element;
 
@@ -63,22 +63,31 @@ impl Offline {
     }
 
     async fn fetch(self: Arc<Self>, account: BareJid, positions: Vec<u64>) -> Vec<Delayed> {
-        let page = match self.storage.undelivered(&account, None, usize::MAX).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::error!(%error, "offline messages could not be read");
-                return Vec::new();
+        let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return Vec::new() };
+        let (mut found, mut after) = (Vec::new(), first.checked_sub(1).map(Position::new));
+        // Entries that are on their way to somebody else may lie between those that are asked for.
+        while found.len() < positions.len() {
+            let page = match self.storage.undelivered(&account, after, positions.len()).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::error!(%error, "offline messages could not be read");
+                    return found;
+                }
+            };
+            for position in page.damaged {
+                tracing::error!(position = position.number(), "an offline message is damaged and left out");
             }
-        };
-        for position in page.damaged {
-            tracing::error!(position = position.number(), "an offline message is damaged and left out");
+            let wanted = page.entries.iter().filter(|stored| positions.contains(&stored.position.number()));
+            found.extend(wanted.filter_map(|stored| {
+                let stanza = stamped(&stored.entry, account.domain())?;
+                Some(Delayed { position: stored.position.number(), stanza })
+            }));
+            after = page.more;
+            if after.is_none_or(|after| after.number() >= *last) {
+                break;
+            }
         }
-        let delayed = |stored: crate::storage::Stored| {
-            let stanza = stamped(&stored.entry, account.domain())?;
-            Some(Delayed { position: stored.position.number(), stanza })
-        };
-        let wanted = page.entries.into_iter().filter(|stored| positions.contains(&stored.position.number()));
-        wanted.filter_map(delayed).collect()
+        found
     }
 }
 
@@ -94,7 +103,7 @@ fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
 
 /// The stanza of a log entry with the time at which it came (XEP-0203 §2).
 fn stamped(entry: &Entry, domain: &str) -> Option<Stanza<'static>> {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::SERVER);
+    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
     let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
     let Some(Event::Stanza(stanza)) = step.event else { return None };
     let mut stanza = stanza.into_owned();

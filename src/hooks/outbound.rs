@@ -27,6 +27,7 @@ pub trait Outbound: Send + Sync {
     /// The sessions that have sent nothing since `before`.
     fn silent_since(&self, before: Timestamp) -> Vec<Jid>;
 
-    /// Ends a session whose client does not answer (`connection-timeout`, RFC 6120 §4.9.3.4).
-    fn end(&self, session: &Jid);
+    /// Ends a session if its client has sent nothing since `before` (`connection-timeout`, RFC 6120
+    /// §4.9.3.4).
+    fn end_silent(&self, session: &Jid, before: Timestamp);
 }

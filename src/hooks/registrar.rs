@@ -80,6 +80,7 @@ impl Hooks {
     }
 
     /// Lets the handler of a request answer it; `None` if nothing handles it.
+    #[must_use]
     pub fn answer(
         &self,
         entity: Entity,
@@ -87,12 +88,7 @@ impl Hooks {
         request: &Element,
         (from, to, relation): (Jid, Jid, Relation),
     ) -> Option<impl Future<Output = Answer> + Send + use<>> {
-        // The lookup needs the same lifetime as the keys; names are compared, not kept.
-        let handler = self
-            .iq
-            .iter()
-            .find(|((e, v, name, ns), _)| *e == entity && *v == verb && request.is(name, ns))
-            .map(|(_, handler)| handler)?;
+        let handler = self.iq.get(&(entity, verb, request.name(), request.ns()))?;
         Some(handler(Call { from, to, relation, request }))
     }
 

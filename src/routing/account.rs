@@ -8,9 +8,10 @@ use crate::accounts::contact::Contact;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
 use crate::jid::{BareJid, Jid};
-use crate::stanza::Stanza;
+use crate::stanza::{Condition, Kind, Stanza};
 
-use super::delivery::Target;
+use super::batch::Batch;
+use super::delivery::{Delivery, Recipient, Target, decide};
 use super::ring::Ring;
 
 /// The account entry: shared by every session of the account and by every task that routes to it.
@@ -30,7 +31,7 @@ pub(super) struct State {
     pub(super) roster_version: Version,
     pub(super) resources: Vec<Resource>,
     pub(super) shelf: Shelf,
-    /// Undelivered positions that some session's ring holds.
+    /// Undelivered positions that some session's ring holds, or that are being read for one.
     pub(super) in_flight: BTreeSet<u64>,
 }
 
@@ -55,6 +56,18 @@ pub(super) struct Available {
     pub(super) presence: Arc<Stanza<'static>>,
 }
 
+impl Resource {
+    /// A resource that has just been bound.
+    pub(super) fn new(jid: Jid, binding: u64, ring: Arc<Ring>) -> Self {
+        Self { jid, binding, ring, available: None, interested: false, directed: HashSet::new() }
+    }
+
+    /// Its presence priority, if it is available.
+    pub(super) fn priority(&self) -> Option<i8> {
+        self.available.as_ref().map(|available| available.priority)
+    }
+}
+
 impl Account {
     pub(super) fn new(jid: BareJid, state: State) -> Self {
         Self { jid, state: Mutex::new(state), used: AtomicU64::new(0) }
@@ -71,12 +84,14 @@ impl Account {
 }
 
 impl State {
-    pub(super) fn resource(&self, binding: u64) -> Option<&Resource> {
-        self.resources.iter().find(|resource| resource.binding == binding)
-    }
-
     pub(super) fn resource_mut(&mut self, binding: u64) -> Option<&mut Resource> {
         self.resources.iter_mut().find(|resource| resource.binding == binding)
+    }
+
+    /// Takes a resource out; afterwards nothing reaches it.
+    pub(super) fn remove(&mut self, binding: u64) -> Option<Resource> {
+        let place = self.resources.iter().position(|resource| resource.binding == binding)?;
+        Some(self.resources.remove(place))
     }
 
     /// How `to`, an address of this account, names it.
@@ -84,7 +99,35 @@ impl State {
         if to.is_bare() {
             return Target::Bare;
         }
-        self.resources.iter().position(|resource| resource.jid == *to).map_or(Target::Gone, Target::Connected)
+        let connected = self.resources.iter().position(|resource| resource.jid == *to);
+        connected.map_or(Target::Gone, Target::Connected)
+    }
+
+    /// Writes a stanza to the resources that the rules choose for the address `to`. Whatever is
+    /// decided but [`Delivery::To`] is left to the caller.
+    pub(super) fn offer(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Delivery {
+        let highest = self.resources.iter().filter_map(Resource::priority).max();
+        let decided = decide(stanza.kind, Recipient { highest, target: self.target(to) });
+        let Delivery::To(reach) = decided else { return decided };
+        let mut reached = false;
+        for (place, resource) in self.resources.iter().enumerate() {
+            if reach.includes(place, resource.priority()) {
+                reached |= batch.push(&resource.ring, None, |out| stanza.write(out));
+            }
+        }
+        match stanza.kind {
+            _ if reached => decided,
+            // The sessions that were chosen are so slow that they are being ended.
+            Kind::Message(_) => Delivery::Undelivered,
+            Kind::Iq(_) => Delivery::Refuse(Condition::ServiceUnavailable),
+            Kind::Presence(_) => Delivery::Ignore,
+        }
+    }
+
+    /// The most available resource that takes messages to the bare JID (RFC 6121 §8.5.2.1.1).
+    pub(super) fn most_available(&self) -> Option<&Resource> {
+        let able = self.resources.iter().filter(|resource| resource.priority().is_some_and(|priority| priority >= 0));
+        able.max_by_key(|resource| resource.priority())
     }
 
     /// The contacts that receive this account's presence.

@@ -1,6 +1,6 @@
 //! The accounts in memory: loaded on demand, bounded, the longest unused go first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -21,6 +21,9 @@ pub const ROSTER_VERSION: Cell<Version> = Cell::new("roster-version");
 
 /// How many parts the table has, so that tasks seldom wait for each other.
 const SHARDS: usize = 64;
+
+/// Entries of a log that are read at a time: somebody else decided how long they are.
+const PAGE: usize = 32;
 
 type Table = HashMap<BareJid, Arc<Account>, foldhash::fast::RandomState>;
 
@@ -76,7 +79,7 @@ impl Accounts {
             roster_version: ROSTER_VERSION.get(&self.storage, jid).await?.unwrap_or_default(),
             resources: Vec::new(),
             shelf: Shelf { undelivered: self.undelivered(jid).await? },
-            in_flight: std::collections::BTreeSet::new(),
+            in_flight: BTreeSet::new(),
         };
         let Some(shard) = self.shard(jid.as_str()) else { return Ok(None) };
         let mut table = shard.write().unwrap_or_else(PoisonError::into_inner);
@@ -98,9 +101,16 @@ impl Accounts {
         Ok(rows.into_iter().filter_map(|(jid, contact)| Some((jid.parse().ok()?, contact))).collect())
     }
 
-    async fn undelivered(&self, jid: &BareJid) -> Result<std::collections::BTreeSet<u64>, Error> {
-        let page = self.storage.undelivered(jid, None, usize::MAX).await?;
-        Ok(page.entries.iter().map(|stored| stored.position.number()).collect())
+    async fn undelivered(&self, jid: &BareJid) -> Result<BTreeSet<u64>, Error> {
+        let (mut positions, mut after) = (BTreeSet::new(), None);
+        loop {
+            let page = self.storage.undelivered(jid, after, PAGE).await?;
+            positions.extend(page.entries.iter().map(|stored| stored.position.number()));
+            after = page.more;
+            if after.is_none() {
+                return Ok(positions);
+            }
+        }
     }
 
     /// Lets the longest unused entries go once there are too many; one that is in use, by a session

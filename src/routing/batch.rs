@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::stanza::Stanza;
 use crate::storage::{Receipt, Storage, Writes};
 
+use super::account::Account;
 use super::remote::{Pair, RemoteDelivery};
 use super::ring::{Pushed, Ring};
 
@@ -16,18 +17,31 @@ pub struct Batch {
     storage: Storage,
     remote: Arc<dyn RemoteDelivery>,
     pub(super) writes: Writes,
+    /// Accounts with changes that the storage writer does not have yet: as long as they are held
+    /// here they stay in memory, so nobody reads an older state.
+    held: Vec<Arc<Account>>,
     dirty: Vec<Arc<Ring>>,
     links: Vec<(Pair, Vec<Stanza<'static>>)>,
+    /// Covers everything that was handed to the storage writer.
+    receipt: Receipt,
 }
 
 impl Batch {
     pub(super) fn new(storage: Storage, remote: Arc<dyn RemoteDelivery>) -> Self {
-        Self { storage, remote, writes: Writes::default(), dirty: Vec::new(), links: Vec::new() }
+        Self {
+            storage,
+            remote,
+            writes: Writes::default(),
+            held: Vec::new(),
+            dirty: Vec::new(),
+            links: Vec::new(),
+            receipt: Receipt::NONE,
+        }
     }
 
     /// Writes one stanza into a session's ring; `false` if the session takes none any more.
     pub(super) fn push(&mut self, ring: &Arc<Ring>, mark: Option<u64>, write: impl FnOnce(&mut String)) -> bool {
-        match ring.push_marked(mark, write) {
+        match ring.push(mark, write) {
             Pushed::First => {
                 self.dirty.push(Arc::clone(ring));
                 true
@@ -37,28 +51,43 @@ impl Batch {
         }
     }
 
-    /// Queues a stanza for another domain.
-    pub(super) fn send(&mut self, pair: Pair, stanza: Stanza<'static>) {
-        match self.links.iter_mut().find(|(known, _)| *known == pair) {
-            Some((_, stanzas)) => stanzas.push(stanza),
-            None => self.links.push((pair, vec![stanza])),
+    /// Keeps an account in memory until its changes are on their way to storage.
+    pub(super) fn hold(&mut self, account: &Arc<Account>) {
+        if !self.held.last().is_some_and(|last| Arc::ptr_eq(last, account)) {
+            self.held.push(Arc::clone(account));
         }
+    }
+
+    /// Queues a stanza of the local domain `local` for another domain.
+    pub(super) fn send(&mut self, local: &Arc<str>, remote: &str, stanza: Stanza<'static>) {
+        let known = self.links.iter_mut().find(|(pair, _)| pair.local == *local && &*pair.remote == remote);
+        match known {
+            Some((_, stanzas)) => stanzas.push(stanza),
+            None => self.links.push((Pair { local: Arc::clone(local), remote: remote.into() }, vec![stanza])),
+        }
+    }
+
+    /// Hands the changes so far to the storage writer, which takes them in this order.
+    pub(super) fn write(&mut self) {
+        let receipt = self.storage.submit(std::mem::take(&mut self.writes));
+        self.receipt = self.receipt.max(receipt);
     }
 
     /// Applies everything so far. What was written to storage is durable once the receipt is.
     pub fn flush(&mut self) -> Receipt {
-        let receipt =
-            if self.writes.is_empty() { Receipt::NONE } else { self.storage.submit(std::mem::take(&mut self.writes)) };
+        self.write();
+        self.held.clear();
         for ring in self.dirty.drain(..) {
             ring.wake();
         }
         for (pair, stanzas) in self.links.drain(..) {
             self.remote.send(&pair, stanzas);
         }
-        receipt
+        self.receipt
     }
 
     /// Applies everything.
+    #[expect(clippy::must_use_candidate, reason = "who promises nothing needs no receipt")]
     pub fn finish(mut self) -> Receipt {
         self.flush()
     }

@@ -5,12 +5,15 @@
 
 mod account;
 mod accounts;
+mod backlog;
 mod batch;
 mod binding;
 mod delivery;
+mod departure;
 mod hosts;
 mod outbound;
 mod presence;
+mod probes;
 mod remote;
 mod requests;
 mod ring;

@@ -23,16 +23,15 @@ impl Outbound for Router {
             let Some(router) = router else { return Reply::Silent };
             let id = crate::accounts::random::token(ID_OCTETS);
             let answer = router.requests.expect(id.clone(), iq.to.clone());
+            // The future may be dropped at any time; nobody waits for the answer then.
+            let _forgotten = Forgotten { router: &router, id: &id };
             iq.id = Some(id.clone().into());
             let mut batch = router.batch();
             router.deliver(iq, &mut batch).await;
             batch.finish();
             match tokio::time::timeout(timeout, answer).await {
                 Ok(Ok(stanza)) => Reply::Answered(stanza),
-                _ => {
-                    router.requests.forget(&id);
-                    Reply::Silent
-                }
+                _ => Reply::Silent,
             }
         })
     }
@@ -55,10 +54,23 @@ impl Outbound for Router {
             .collect()
     }
 
-    fn end(&self, session: &Jid) {
-        if let Some(ring) = self.ring_of(session) {
-            ring.close(Some(StreamError::new(StreamCondition::ConnectionTimeout, "no answer to a ping")));
+    fn end_silent(&self, session: &Jid, before: Timestamp) {
+        // Meanwhile the client may have spoken, or come back and taken the same resource.
+        if let Some(ring) = self.ring_of(session).filter(|ring| ring.last_heard() < before) {
+            ring.close(StreamError::new(StreamCondition::ConnectionTimeout, "no answer to a ping"));
         }
+    }
+}
+
+/// Forgets a request when it goes.
+struct Forgotten<'a> {
+    router: &'a Router,
+    id: &'a str,
+}
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.router.requests.forget(self.id);
     }
 }
 
@@ -73,7 +85,7 @@ impl Router {
     pub fn end_all(&self, error: &StreamError) {
         for account in self.accounts.all() {
             for resource in &account.lock().resources {
-                resource.ring.close(Some(error.clone()));
+                resource.ring.close(error.clone());
             }
         }
     }
@@ -96,7 +108,7 @@ impl Router {
                 self.part(&account, &contact, entry.state().remove(), &mut batch).await;
             }
             for resource in &account.lock().resources {
-                resource.ring.close(Some(StreamError::new(StreamCondition::NotAuthorized, "the account was removed")));
+                resource.ring.close(StreamError::new(StreamCondition::NotAuthorized, "the account was removed"));
             }
         }
         batch.finish();

@@ -1,22 +1,25 @@
-//! Availability: broadcast, probes, directed presence (RFC 6121 §4).
+//! Availability: initial, subsequent, unavailable and directed presence (RFC 6121 §4.2, §4.4 to §4.6).
 
 use std::sync::Arc;
 
 use crate::accounts::subscription::SubscriptionType;
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{CLIENT_NS, Condition, Kind, PresenceType, Stanza, StanzaError};
+use crate::stanza::{CLIENT_NS, Condition, PresenceType, Stanza, StanzaError};
 
 use super::Router;
-use super::account::{Account, Available, Resource, State};
+use super::account::{Available, Resource, State};
+use super::backlog::waiting;
 use super::batch::Batch;
 use super::binding::Binding;
 use super::hosts::Host;
 use super::ring::Ring;
-use super::router::{Back, unsubscribed};
+
+/// How many entities a session may have told its presence directly: they are remembered.
+const MOST_DIRECTED: usize = 1000;
 
 /// Where a broadcast goes, gathered under the account's lock and used after it.
-#[derive(Default)]
-struct Audience {
+#[derive(Debug, Default)]
+pub(super) struct Audience {
     /// Contacts with a subscription, and for `unavailable` whoever got directed presence.
     watchers: Vec<Jid>,
     /// The account's own available resources.
@@ -32,6 +35,15 @@ struct Arrival {
     told: Vec<Stanza<'static>>,
 }
 
+/// How an announcement went.
+enum Announced {
+    Told(Audience, Arrival),
+    /// Messages have been stored since the last look; they go first.
+    MoreWaits,
+    /// Another session has taken the resource over.
+    Gone,
+}
+
 impl Router {
     pub(super) async fn presence_from_client(
         &self,
@@ -45,81 +57,56 @@ impl Router {
         }
         match (kind, &stanza.to) {
             (PresenceType::Available, None) => self.broadcast_available(binding, stanza, batch).await,
-            (PresenceType::Unavailable, None) => self.broadcast_unavailable(binding, stanza, batch),
-            (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
-                note_directed(binding, kind, to);
-                self.deliver(stanza, batch).await;
-            }
+            (PresenceType::Unavailable, None) => self.broadcast_unavailable(binding, &stanza, batch),
+            (PresenceType::Available | PresenceType::Unavailable, Some(to)) => match note_directed(binding, kind, to) {
+                Ok(()) => self.deliver(stanza, batch).await,
+                Err(error) => binding.refuse(&stanza, &error, batch),
+            },
             (PresenceType::Error | PresenceType::Probe, Some(_)) => self.deliver(stanza, batch).await,
-            // Without `to` these say nothing to anybody.
+            // Without `to` an error or a probe says nothing to anybody.
             (_, None) | (_, Some(_)) => {}
         }
     }
 
+    /// RFC 6121 §4.2.2, §4.4.2. What was kept for the account comes first, so that messages stay in
+    /// order: while the resource catches up, it does not count as available.
     async fn broadcast_available(&self, binding: &Binding, stanza: Stanza<'_>, batch: &mut Batch) {
         let priority = match priority(&stanza) {
             Ok(priority) => priority,
-            Err(error) => {
-                if let Some(answer) = stanza.error(&error) {
-                    batch.push(&binding.ring, None, |out| answer.write(out));
-                }
+            Err(error) => return binding.refuse(&stanza, &error, batch),
+        };
+        let presence = Arc::new(stanza.into_owned());
+        let (audience, arrival) = loop {
+            if priority >= 0 && !self.catch_up(&binding.account, &binding.ring, batch).await {
                 return;
             }
+            match announce(binding, priority, &presence) {
+                Announced::Told(audience, arrival) => break (audience, arrival),
+                Announced::MoreWaits => {}
+                Announced::Gone => return,
+            }
         };
-        if priority >= 0 {
-            self.deliver_backlog(binding, batch).await;
-        }
-        let presence = Arc::new(stanza.into_owned());
-        let Some((audience, arrival)) = announce(binding, priority, &presence) else { return };
         self.tell(&audience, &presence, batch);
         for stanza in &arrival.told {
             batch.push(&binding.ring, None, |out| stanza.write(out));
         }
         for contact in &arrival.probes {
-            let probe = Stanza::new(Kind::Presence(PresenceType::Probe))
-                .from(Jid::from(binding.account.jid.clone()))
-                .to(Jid::from(contact.clone()));
-            match self.hosts.of(contact.domain()) {
-                // An account that is not loaded has no available resource.
-                Host::Accounts if self.accounts.cached(contact.as_str()).is_none() => {}
-                Host::Accounts => self.probe_neighbour(contact, binding, batch),
-                Host::Remote => self.deliver(probe, batch).await,
-            }
+            self.probe(binding, contact, batch).await;
         }
     }
 
-    /// RFC 6121 §4.3.1: for contacts of this server the presence is here already.
-    fn probe_neighbour(&self, contact: &BareJid, binding: &Binding, batch: &mut Batch) {
-        let Some(contact) = self.accounts.cached(contact.as_str()) else { return };
-        let presences = {
-            let state = contact.lock();
-            if state.is_subscriber(&binding.jid) { state.presences() } else { Vec::new() }
-        };
-        let to = Jid::from(binding.account.jid.clone());
-        for presence in presences {
-            batch.push(&binding.ring, None, |out| presence.write_to(out, Some(&to)));
+    fn broadcast_unavailable(&self, binding: &Binding, stanza: &Stanza<'_>, batch: &mut Batch) {
+        let audience = fall_silent(&mut binding.account.lock(), binding.id);
+        let Some((mut audience, was_available)) = audience else { return };
+        if was_available {
+            // RFC 6121 §4.5.2: also to the resource that sent it.
+            audience.own.push(Arc::clone(&binding.ring));
         }
-    }
-
-    /// Broadcasts `unavailable` for a resource and forgets its presence (RFC 6121 §4.5).
-    pub(super) fn broadcast_unavailable(&self, binding: &Binding, stanza: Stanza<'_>, batch: &mut Batch) {
-        let audience = {
-            let mut state = binding.account.lock();
-            let Some(resource) = state.resource_mut(binding.id) else { return };
-            let was_available = resource.available.take().is_some();
-            let directed = std::mem::take(&mut resource.directed);
-            let mut audience = if was_available { audience(&state) } else { Audience::default() };
-            // RFC 6121 §4.6.3: also to those who know only from directed presence.
-            audience.watchers.extend(directed.into_iter().filter(|jid| !was_available || !state.is_subscriber(jid)));
-            audience
-        };
-        let mut presence = stanza.into_owned();
-        presence.from = Some(binding.jid.clone());
-        self.tell(&audience, &Arc::new(presence), batch);
+        self.tell(&audience, stanza, batch);
     }
 
     /// Writes one presence to everybody in `audience`: one payload, many headers.
-    fn tell(&self, audience: &Audience, presence: &Arc<Stanza<'static>>, batch: &mut Batch) {
+    pub(super) fn tell(&self, audience: &Audience, presence: &Stanza<'_>, batch: &mut Batch) {
         let own = presence.from.as_ref().map(|from| Jid::from(from.to_bare()));
         for ring in &audience.own {
             batch.push(ring, None, |out| presence.write_to(out, own.as_ref()));
@@ -131,14 +118,9 @@ impl Router {
 
     /// Delivers a presence notification to one watcher; never loads an account, because one that
     /// is not loaded has no resource to deliver to.
-    pub(super) fn notify(&self, presence: &Stanza<'static>, to: &Jid, batch: &mut Batch) {
+    pub(super) fn notify(&self, presence: &Stanza<'_>, to: &Jid, batch: &mut Batch) {
         match self.hosts.of(to.domain()) {
-            Host::Remote => {
-                let Some(from) = &presence.from else { return };
-                let Some(local) = self.hosts.local(from.domain()).map(Arc::clone) else { return };
-                let pair = super::Pair { local, remote: to.domain().into() };
-                batch.send(pair, presence.clone().to(to.clone()));
-            }
+            Host::Remote => self.to_remote(&presence.borrow().to(to.clone()), to, batch),
             Host::Accounts => {
                 let Some(account) = self.accounts.cached(to.bare_str()) else { return };
                 let state = account.lock();
@@ -151,82 +133,39 @@ impl Router {
             }
         }
     }
-
-    /// Answers a probe (RFC 6121 §4.3.2).
-    pub(super) async fn probed(&self, account: &Account, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
-        let from = stanza.from.as_ref()?;
-        let asker = Jid::from(from.to_bare());
-        let own = asker.as_str() == account.jid.as_str();
-        let presences = {
-            let state = account.lock();
-            if !own && !state.is_subscriber(&asker) {
-                return Some(unsubscribed(to, from));
-            }
-            state.presences()
-        };
-        let seen: Vec<_> = presences.into_iter().filter(|it| to.is_bare() || it.from.as_ref() == Some(to)).collect();
-        if seen.is_empty() {
-            // Rule 3: a deterministic answer, from the bare JID.
-            let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable));
-            return Some(gone.from(Jid::from(account.jid.clone())).to(asker));
-        }
-        for presence in seen {
-            self.notify(&presence, &asker, batch);
-        }
-        None
-    }
-
-    /// Delivers what was kept while nobody could receive it, before anybody sees the resource as
-    /// available, so that older messages come first.
-    async fn deliver_backlog(&self, binding: &Binding, batch: &mut Batch) {
-        loop {
-            let waiting: Vec<u64> = {
-                let state = binding.account.lock();
-                let Some(own) = state.resource(binding.id) else { return };
-                if own.available.as_ref().is_some_and(|it| it.priority >= 0) {
-                    return;
-                }
-                // What another session's ring holds is on its way there.
-                let held = |position: &&u64| !state.in_flight.contains(*position);
-                state.shelf.undelivered.iter().filter(held).copied().collect()
-            };
-            if waiting.is_empty() {
-                return;
-            }
-            batch.flush();
-            let Some(hooks) = self.hooks() else { return };
-            // Whoever kept a message may have submitted it just now; readers see what is durable.
-            if self.storage.durable(self.storage.latest()).await.is_err() {
-                return;
-            }
-            let delayed = hooks.backlog(&binding.account.jid, waiting.clone()).await;
-            let mut state = binding.account.lock();
-            let found: Vec<u64> = delayed.iter().map(|it| it.position).collect();
-            for it in delayed {
-                if batch.push(&binding.ring, Some(it.position), |out| it.stanza.write(out)) {
-                    state.in_flight.insert(it.position);
-                }
-            }
-            // An entry that can no longer be read must not make this loop endless.
-            for position in waiting.into_iter().filter(|position| !found.contains(position)) {
-                state.shelf.undelivered.remove(&position);
-            }
-            if state.resource(binding.id).is_none() {
-                return;
-            }
-        }
-    }
 }
 
-/// Makes a resource available and gathers whom to tell; `None` if the session is gone.
-fn announce(binding: &Binding, priority: i8, presence: &Arc<Stanza<'static>>) -> Option<(Audience, Arrival)> {
+/// Makes a resource available and gathers whom to tell.
+fn announce(binding: &Binding, priority: i8, presence: &Arc<Stanza<'static>>) -> Announced {
     let mut state = binding.account.lock();
-    let resource = state.resource_mut(binding.id)?;
+    if priority >= 0 && waiting(&state).next().is_some() {
+        return Announced::MoreWaits;
+    }
+    let Some(resource) = state.resource_mut(binding.id) else { return Announced::Gone };
     let initial = resource.available.is_none();
     resource.available = Some(Available { priority, presence: Arc::clone(presence) });
-    let audience = audience(&state);
     let arrival = if initial { arrival(&state, binding) } else { Arrival::default() };
-    Some((audience, arrival))
+    Announced::Told(audience(&state), arrival)
+}
+
+/// Makes a resource unavailable, and says whom to tell and whether it was available (RFC 6121
+/// §4.5.2); `None` if it is bound no more.
+fn fall_silent(state: &mut State, binding: u64) -> Option<(Audience, bool)> {
+    let resource = state.resource_mut(binding)?;
+    let was_available = resource.available.take().is_some();
+    let directed = std::mem::take(&mut resource.directed);
+    let account = resource.jid.to_bare();
+    let mut audience = if was_available { audience(state) } else { Audience::default() };
+    // RFC 6121 §4.6.3: also those who know only from directed presence.
+    let knows = |jid: &Jid| was_available && (state.is_subscriber(jid) || jid.bare_str() == account.as_str());
+    audience.watchers.extend(directed.into_iter().filter(|jid| !knows(jid)));
+    Some((audience, was_available))
+}
+
+/// Takes a resource out of its account, with those who must hear that it is unavailable.
+pub(super) fn leave(state: &mut State, binding: u64) -> Option<(Resource, Audience)> {
+    let (audience, _) = fall_silent(state, binding)?;
+    Some((state.remove(binding)?, audience))
 }
 
 fn audience(state: &State) -> Audience {
@@ -256,17 +195,19 @@ fn arrival(state: &State, binding: &Binding) -> Arrival {
     Arrival { probes, told: siblings.chain(requests).collect() }
 }
 
-fn note_directed(binding: &Binding, kind: PresenceType, to: &Jid) {
+/// Remembers who has to hear that the resource becomes unavailable (RFC 6121 §4.6.3).
+fn note_directed(binding: &Binding, kind: PresenceType, to: &Jid) -> Result<(), StanzaError> {
     let mut state = binding.account.lock();
-    let Some(resource) = state.resource_mut(binding.id) else { return };
-    if kind == PresenceType::Available {
-        // One session may not make the server remember without bound.
-        if resource.directed.len() < 1000 {
-            resource.directed.insert(to.clone());
-        }
-    } else {
+    let Some(resource) = state.resource_mut(binding.id) else { return Ok(()) };
+    if kind == PresenceType::Unavailable {
         resource.directed.remove(to);
+        return Ok(());
     }
+    if resource.directed.len() >= MOST_DIRECTED && !resource.directed.contains(to) {
+        return Err(StanzaError::new(Condition::ResourceConstraint, "too many receivers of directed presence"));
+    }
+    resource.directed.insert(to.clone());
+    Ok(())
 }
 
 /// The priority that a presence stanza gives (RFC 6121 §4.7.2.3).
@@ -276,9 +217,27 @@ fn priority(stanza: &Stanza<'_>) -> Result<i8, StanzaError> {
     }
     let elements = stanza.payload.elements();
     let Some(element) = elements.iter().find(|element| element.is("priority", CLIENT_NS)) else { return Ok(0) };
-    element
-        .text()
-        .trim()
-        .parse()
-        .map_err(|_| StanzaError::new(Condition::BadRequest, "priority is an integer from -128 to 127"))
+    let bad = |_| StanzaError::new(Condition::BadRequest, "priority is an integer from -128 to 127");
+    element.text().trim().parse().map_err(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stanza::{Kind, Payload};
+
+    #[test]
+    fn priorities() {
+        let read = |payload: &'static str| {
+            priority(&Stanza::new(Kind::Presence(PresenceType::Available)).payload(Payload::canonical(payload)))
+        };
+        assert_eq!(read(""), Ok(0));
+        assert_eq!(read("<show>away</show><priority> -5 </priority>"), Ok(-5));
+        assert_eq!(read("<priority xmlns='urn:other'>x</priority>"), Ok(0));
+        for wrong in
+            ["<priority/>", "<priority>128</priority>", "<priority>-129</priority>", "<priority>1.5</priority>"]
+        {
+            assert_eq!(read(wrong).map_err(|error| error.condition), Err(Condition::BadRequest), "{wrong}");
+        }
+    }
 }

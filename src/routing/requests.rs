@@ -34,11 +34,11 @@ impl Requests {
     pub(super) fn answered(&self, stanza: &Stanza<'_>) {
         let Some(id) = stanza.id.as_deref() else { return };
         let mut waiting = self.lock();
-        if waiting.get(id).is_some_and(|request| request.asked == stanza.from) {
-            if let Some(request) = waiting.remove(id) {
-                // The asking side may have given up in this moment.
-                drop(request.answer.send(stanza.borrow().into_owned()));
-            }
+        if waiting.get(id).is_some_and(|request| request.asked == stanza.from)
+            && let Some(request) = waiting.remove(id)
+        {
+            // The asking side may have given up in this moment.
+            drop(request.answer.send(stanza.borrow().into_owned()));
         }
     }
 

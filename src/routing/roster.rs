@@ -1,5 +1,7 @@
 //! The roster of a local account: `jabber:iq:roster` of its own clients, pushes (RFC 6121 §2).
 
+use std::sync::Arc;
+
 use crate::accounts::contact::Contact;
 use crate::accounts::roster::{self, Answer, Item, ROSTER_NS, RosterSet};
 use crate::accounts::subscription::{Removal, Share};
@@ -46,14 +48,22 @@ impl Router {
 
     async fn set(&self, binding: &Binding, query: &Element, batch: &mut Batch) -> Result<(), StanzaError> {
         match RosterSet::parse(query, &binding.account.jid)? {
-            RosterSet::Update { jid, name, groups } => self.update(&binding.account, &jid, (name, groups), batch),
-            RosterSet::Remove(jid) => self.remove(&binding.account, &jid, batch).await,
+            RosterSet::Update { jid, name, groups } => {
+                self.update(&binding.account, &self.spelled(jid), (name, groups), batch)
+            }
+            RosterSet::Remove(jid) => self.remove(&binding.account, &self.spelled(jid), batch).await,
         }
+    }
+
+    fn spelled(&self, contact: BareJid) -> BareJid {
+        let mut spelled = Some(Jid::from(contact.clone()));
+        self.hosts.respell(&mut spelled);
+        spelled.map_or(contact, |jid| jid.to_bare())
     }
 
     fn update(
         &self,
-        account: &Account,
+        account: &Arc<Account>,
         jid: &BareJid,
         (name, groups): (Option<String>, Vec<String>),
         batch: &mut Batch,
@@ -72,13 +82,14 @@ impl Router {
     }
 
     /// RFC 6121 §2.5.2: the item goes, and so do the subscriptions.
-    async fn remove(&self, account: &Account, jid: &BareJid, batch: &mut Batch) -> Result<(), StanzaError> {
+    async fn remove(&self, account: &Arc<Account>, jid: &BareJid, batch: &mut Batch) -> Result<(), StanzaError> {
         let removal = {
             let mut state = account.lock();
             if state.contacts.get(jid).is_none_or(|contact| contact.item.is_none()) {
                 return Err(roster::not_in_roster());
             }
             let contact = state.contacts.remove(jid).unwrap_or_default();
+            batch.hold(account);
             CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
             push(account, &mut state, jid, batch);
             contact.state().remove()
@@ -120,7 +131,8 @@ fn get(binding: &Binding, query: &Element) -> Payload<'static> {
 }
 
 /// Writes a contact to storage, or deletes it if nothing is left of it.
-pub(super) fn save(account: &Account, jid: &BareJid, contact: &Contact, batch: &mut Batch) {
+pub(super) fn save(account: &Arc<Account>, jid: &BareJid, contact: &Contact, batch: &mut Batch) {
+    batch.hold(account);
     if contact.is_blank() {
         CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
     } else if let Err(error) = CONTACTS.put(&mut batch.writes, &account.jid, jid.as_str(), contact) {

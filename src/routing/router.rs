@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::accounts::subscription::SubscriptionType;
 use crate::hooks::{Entity, Passing, Relation, Verb, Verdict};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
@@ -11,9 +12,9 @@ use crate::stream::{StreamCondition, StreamError};
 use super::account::{Account, State};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::delivery::{Delivery, Recipient, Target, decide, no_such_user};
-use super::hosts::Host;
-use super::remote::Pair;
+use super::delivery::{Delivery, Target, no_such_user};
+use super::hosts::{Host, Place};
+use super::probes::unsubscribed;
 use super::{Router, roster};
 
 /// Where a stanza comes from.
@@ -38,7 +39,10 @@ impl Router {
     /// `improper-addressing`, `host-unknown` (RFC 6120 §8.1).
     pub async fn route(&self, origin: Origin<'_>, stanza: Stanza<'_>, batch: &mut Batch) -> Result<(), StreamError> {
         match origin {
-            Origin::Client(binding) => self.from_client(binding, stanza, batch).await,
+            Origin::Client(binding) => {
+                check_from(binding, &stanza)?;
+                self.route_from_client(binding, stanza, batch).await;
+            }
             Origin::Remote { local, remote } => {
                 check_addresses(local, remote, &stanza)?;
                 self.deliver(stanza, batch).await;
@@ -48,46 +52,26 @@ impl Router {
         Ok(())
     }
 
-    /// Checks the `from` that a client gave (RFC 6120 §8.1.2.1): none, or one of its own.
-    ///
-    /// # Errors
-    /// `invalid-from`.
-    pub fn check_from(binding: &Binding, stanza: &Stanza<'_>) -> Result<(), StreamError> {
-        match &stanza.from {
-            Some(from) if *from != binding.jid && from.as_str() != binding.jid.bare_str() => {
-                Err(StreamCondition::InvalidFrom.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Answers a stanza of a session with an error.
-    pub fn refuse(&self, binding: &Binding, stanza: &Stanza<'_>, error: &StanzaError, batch: &mut Batch) {
-        self.received(binding, batch);
-        if let Some(mut answer) = stanza.error(error) {
-            answer.to = Some(binding.jid.clone());
-            batch.push(&binding.ring, None, |out| answer.write(out));
-        }
-    }
-
-    async fn from_client(&self, binding: &Binding, mut stanza: Stanza<'_>, batch: &mut Batch) {
-        self.received(binding, batch);
+    async fn route_from_client(&self, binding: &Binding, mut stanza: Stanza<'_>, batch: &mut Batch) {
         stanza.from = Some(binding.jid.clone());
+        self.hosts.respell(&mut stanza.to);
         if let Kind::Presence(kind) = stanza.kind {
             // Presence is the rare and large case; its future is kept out of the message path.
             return Box::pin(self.presence_from_client(binding, kind, stanza, batch)).await;
         }
         // RFC 6120 §10.3.1, §10.3.3: without `to` it is for the sender's own account.
         let to = stanza.to.get_or_insert_with(|| binding.account.jid.clone().into());
-        let own = to.as_str() == binding.account.jid.as_str();
-        if own && roster::is_request(&stanza) {
+        if to.as_str() == binding.account.jid.as_str() && roster::is_request(&stanza) {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
         self.deliver(stanza, batch).await;
     }
 
     /// Delivers a stanza whose `from` is settled, and whatever answers it.
-    pub(super) async fn deliver(&self, stanza: Stanza<'_>, batch: &mut Batch) {
+    ///
+    /// Whatever waits on the way is boxed, because the way of a message seldom waits for anything.
+    pub(super) async fn deliver(&self, mut stanza: Stanza<'_>, batch: &mut Batch) {
+        self.hosts.respell(&mut stanza.to);
         let mut back = self.deliver_once(&stanza, batch).await;
         // An answer is never answered, so this ends after one more step.
         while let Some(answer) = back {
@@ -98,18 +82,21 @@ impl Router {
     async fn deliver_once(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
         let to = stanza.to.as_ref()?;
         match self.hosts.of(to.domain()) {
-            Host::Remote => self.to_remote(stanza, to, batch),
+            Host::Remote => {
+                self.to_remote(stanza, to, batch);
+                None
+            }
             Host::Accounts if to.local().is_none() => self.to_domain(stanza, to, batch).await,
             Host::Accounts => self.to_account(stanza, to, batch).await,
         }
     }
 
-    fn to_remote(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
-        let from = stanza.from.as_ref()?;
+    pub(super) fn to_remote(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) {
         // Only a local sender's stanza leaves: this server is no relay (RFC 6120 §10.4).
-        let local = Arc::clone(self.hosts.local(from.domain())?);
-        batch.send(Pair { local, remote: to.domain().into() }, stanza.borrow().into_owned());
-        None
+        let local = stanza.from.as_ref().and_then(|from| self.hosts.local(from.domain()));
+        if let Some(local) = local {
+            batch.send(local, to.domain(), stanza.borrow().into_owned());
+        }
     }
 
     async fn to_domain(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
@@ -117,7 +104,7 @@ impl Router {
             Kind::Iq(IqType::Get | IqType::Set) if to.is_bare() => {
                 let from = stanza.from.as_ref()?;
                 let relation = if self.is_local(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
-                self.answer(Entity::Domain, stanza, relation, batch).await
+                Box::pin(self.answer(Entity::Domain, stanza, relation, batch)).await
             }
             Kind::Iq(IqType::Result | IqType::Error) => {
                 self.requests.answered(stanza);
@@ -133,60 +120,42 @@ impl Router {
             Some(account) => account,
             // Nobody is connected to an account that is not loaded (RFC 6121 §8.5.2.2.2).
             None if is_notification(stanza.kind) => return None,
-            None => match self.load(&to.to_bare(), batch).await {
+            None => match Box::pin(self.load(&to.to_bare(), batch)).await {
                 Ok(Some(account)) => account,
-                Ok(None) => return self.to_nobody(stanza, to),
+                Ok(None) => return to_nobody(stanza, to),
                 Err(error) => return stanza.error(&error),
             },
         };
-        match stanza.kind {
-            Kind::Presence(PresenceType::Probe) => self.probed(&account, stanza, to, batch).await,
-            Kind::Presence(kind) if crate::accounts::subscription::SubscriptionType::of(kind).is_some() => {
-                Box::pin(self.subscription_to_account(&account, stanza, batch)).await;
+        let Kind::Presence(presence) = stanza.kind else {
+            return self.to_resources(&account, stanza, to, batch).await;
+        };
+        match SubscriptionType::of(presence) {
+            Some(kind) => {
+                Box::pin(self.subscription_to_account(&account, kind, stanza, to, batch)).await;
                 None
             }
-            _ => self.to_resources(&account, stanza, to, batch).await,
+            None if presence == PresenceType::Probe => self.probed(&account, stanza, to, batch),
+            None => {
+                account.lock().offer(stanza, to, batch);
+                None
+            }
         }
     }
 
-    /// RFC 6121 §8.5.1: what a stranger learns is the same as for an account with nobody there.
-    fn to_nobody(&self, stanza: &Stanza<'_>, to: &Jid) -> Back {
-        if stanza.kind == Kind::Presence(PresenceType::Probe) {
-            return Some(unsubscribed(to, stanza.from.as_ref()?));
-        }
-        match no_such_user(stanza.kind) {
-            Delivery::Refuse(condition) => stanza.error(&condition.into()),
-            _ => None,
-        }
-    }
-
-    async fn to_resources(&self, account: &Account, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+    /// Delivers a message or an IQ to a local account.
+    async fn to_resources(&self, account: &Arc<Account>, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
         let relation = {
             let mut state = account.lock();
-            let target = state.target(to);
-            if let Target::Connected(place) = target {
-                if is_request(stanza.kind) && !may_ask(account, &state, place, stanza.from.as_ref()) {
-                    return stanza.error(&Condition::ServiceUnavailable.into());
-                }
+            if is_request(stanza.kind)
+                && let Target::Connected(place) = state.target(to)
+                && !may_ask(account, &state, place, stanza.from.as_ref())
+            {
+                return stanza.error(&Condition::ServiceUnavailable.into());
             }
-            let priorities: Vec<Option<i8>> =
-                state.resources.iter().map(|it| it.available.as_ref().map(|it| it.priority)).collect();
-            match decide(stanza.kind, Recipient { priorities: &priorities, target }) {
-                Delivery::To(places) => {
-                    let reached = places.into_iter().filter(|place| {
-                        state
-                            .resources
-                            .get(*place)
-                            .is_some_and(|resource| batch.push(&resource.ring, None, |out| stanza.write(out)))
-                    });
-                    if reached.count() > 0 {
-                        return None;
-                    }
-                    return self.shelve(account, &mut state, stanza, batch);
-                }
+            match state.offer(stanza, to, batch) {
+                Delivery::To(_) | Delivery::Ignore => return None,
                 Delivery::Undelivered => return self.shelve(account, &mut state, stanza, batch),
                 Delivery::Refuse(condition) => return stanza.error(&condition.into()),
-                Delivery::Ignore => return None,
                 Delivery::OnBehalf => relation(account, &state, stanza.from.as_ref()),
             }
         };
@@ -202,7 +171,7 @@ impl Router {
             // RFC 6120 §13.11: as if there were no such account.
             return stanza.error(&Condition::ServiceUnavailable.into());
         }
-        self.answer(Entity::Account, stanza, relation, batch).await
+        Box::pin(self.answer(Entity::Account, stanza, relation, batch)).await
     }
 
     /// Runs the handler of an IQ request.
@@ -225,7 +194,13 @@ impl Router {
     }
 
     /// Nobody can receive the stanza now: the stages of kind `Undelivered` look at it.
-    pub(super) fn shelve(&self, account: &Account, state: &mut State, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
+    pub(super) fn shelve(
+        &self,
+        account: &Arc<Account>,
+        state: &mut State,
+        stanza: &Stanza<'_>,
+        batch: &mut Batch,
+    ) -> Back {
         let mut passing = Passing {
             account: &account.jid,
             stanza,
@@ -234,6 +209,8 @@ impl Router {
             now: self.clock.now(),
         };
         let verdict = self.hooks().map_or(Verdict::Pass, |hooks| hooks.undelivered(&mut passing));
+        // Whoever reads the shelf may look for its entries in storage at once.
+        batch.write();
         match verdict {
             Verdict::Taken => None,
             Verdict::Refuse(error) => stanza.error(&error),
@@ -249,7 +226,7 @@ impl Router {
         if let Some(account) = self.accounts.cached(jid.as_str()) {
             return Ok(Some(account));
         }
-        let super::hosts::Place::Here = self.hosts.owner(jid);
+        let Place::Here = self.hosts.owner(jid);
         // The wait may be long for those whose bytes are ready, and the load must see our writes.
         batch.flush();
         self.accounts.load(jid).await.map_err(|error| {
@@ -272,6 +249,25 @@ fn check_addresses(local: &str, remote: &str, stanza: &Stanza<'_>) -> Result<(),
         return Err(StreamCondition::ImproperAddressing.into());
     }
     Ok(())
+}
+
+/// The `from` that a client gave (RFC 6120 §8.1.2.1): none, or one of its own.
+fn check_from(binding: &Binding, stanza: &Stanza<'_>) -> Result<(), StreamError> {
+    match &stanza.from {
+        Some(from) if *from != binding.jid && from.as_str() != binding.jid.bare_str() => {
+            Err(StreamCondition::InvalidFrom.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// There is no such account (RFC 6121 §8.5.1).
+fn to_nobody(stanza: &Stanza<'_>, to: &Jid) -> Back {
+    if stanza.kind == Kind::Presence(PresenceType::Probe) {
+        return unsubscribed(stanza);
+    }
+    let target = if to.is_bare() { Target::Bare } else { Target::Gone };
+    no_such_user(stanza.kind, target).and_then(|condition| stanza.error(&condition.into()))
 }
 
 const fn is_notification(kind: Kind) -> bool {
@@ -297,14 +293,6 @@ fn may_ask(account: &Account, state: &State, place: usize, from: Option<&Jid>) -
     if from.as_str() == account.jid.domain() || relation(account, state, Some(from)) != Relation::Stranger {
         return true;
     }
-    state.resources.get(place).is_some_and(|resource| {
-        resource.directed.iter().any(|known| known == from || known.as_str() == from.bare_str())
-    })
-}
-
-/// The answer to a probe that may learn nothing (RFC 6121 §4.3.2, rule 1).
-pub(super) fn unsubscribed(account: &Jid, to: &Jid) -> Stanza<'static> {
-    Stanza::new(Kind::Presence(PresenceType::Unsubscribed))
-        .from(Jid::from(account.to_bare()))
-        .to(Jid::from(to.to_bare()))
+    let directed = state.resources.get(place).map(|resource| &resource.directed);
+    directed.is_some_and(|directed| directed.iter().any(|known| known.bare_str() == from.bare_str()))
 }

@@ -13,6 +13,7 @@ use super::Router;
 use super::account::{Account, State};
 use super::batch::Batch;
 use super::binding::Binding;
+use super::delivery::Target;
 use super::roster::{push, save};
 
 impl Router {
@@ -28,7 +29,7 @@ impl Router {
         let contact = match stanza.to.as_ref().map(Jid::to_bare) {
             Some(contact) if contact != account.jid => contact,
             // Nobody subscribes to himself, and to nobody there is nothing to subscribe.
-            _ => return refuse(binding, &stanza, &Condition::BadRequest.into(), batch),
+            _ => return binding.refuse(&stanza, &Condition::BadRequest.into(), batch),
         };
         // RFC 6121 §3.1.2: from bare JID to bare JID.
         stanza.from = Some(account.jid.clone().into());
@@ -37,9 +38,10 @@ impl Router {
             let mut state = account.lock();
             let before = state.contacts.get(&contact).map(Contact::state).unwrap_or_default();
             let transition = outbound(before, kind);
-            if !self.has_room(&state, &contact) {
+            if transition.state != before && !self.has_room(&state, &contact) {
+                drop(state);
                 let full = StanzaError::new(Condition::ResourceConstraint, "the roster is full");
-                return refuse(binding, &stanza, &full, batch);
+                return binding.refuse(&stanza, &full, batch);
             }
             apply(account, &mut state, &contact, (transition, None), batch);
             (transition, state.presences())
@@ -56,11 +58,18 @@ impl Router {
     }
 
     /// Somebody manages a subscription with a local account (RFC 6121 appendix A.3).
-    pub(super) async fn subscription_to_account(&self, account: &Arc<Account>, stanza: &Stanza<'_>, batch: &mut Batch) {
-        let Kind::Presence(presence) = stanza.kind else { return };
-        let Some(kind) = SubscriptionType::of(presence) else { return };
+    pub(super) async fn subscription_to_account(
+        &self,
+        account: &Arc<Account>,
+        kind: SubscriptionType,
+        stanza: &Stanza<'_>,
+        to: &Jid,
+        batch: &mut Batch,
+    ) {
         let Some(contact) = stanza.from.as_ref().map(Jid::to_bare) else { return };
-        if contact == account.jid {
+        // RFC 6121 §8.5.3.2.2: only a request may name a resource that is not there.
+        let astray = kind != SubscriptionType::Subscribe && account.lock().target(to) == Target::Gone;
+        if contact == account.jid || astray {
             return;
         }
         let stanza = stanza.borrow().to(Jid::from(account.jid.clone())).from(Jid::from(contact.clone()));
@@ -124,7 +133,7 @@ impl Router {
 
 /// Stores the new state and pushes what the roster shows.
 fn apply(
-    account: &Account,
+    account: &Arc<Account>,
     state: &mut State,
     contact: &BareJid,
     (transition, request): (Transition, Option<Request>),
@@ -156,12 +165,5 @@ fn forward(state: &State, kind: SubscriptionType, stanza: &Stanza<'_>, batch: &m
         if wanted {
             batch.push(&resource.ring, None, |out| stanza.write(out));
         }
-    }
-}
-
-fn refuse(binding: &Binding, stanza: &Stanza<'_>, error: &StanzaError, batch: &mut Batch) {
-    if let Some(mut answer) = stanza.error(error) {
-        answer.to = Some(binding.jid.clone());
-        batch.push(&binding.ring, None, |out| answer.write(out));
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::random;
 use crate::clock::Clock;
@@ -147,6 +149,7 @@ impl Node {
             tls: Arc::clone(&tls),
             decoy: Decoy::new(&random::octets().map_err(StartError::Random)?, Iterations::default()),
             limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
+            comparisons: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         });
         Ok(Arc::new(Self {
             router,
@@ -181,7 +184,7 @@ impl Node {
                         .to(session.clone())
                         .payload(Element::new("ping", extensions::PING_NS));
                     if router.request(ping, PATIENCE).await == Reply::Silent {
-                        router.end(&session);
+                        router.end_silent(&session, before);
                     }
                 });
             }

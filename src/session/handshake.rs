@@ -1,13 +1,17 @@
 //! From the first byte of a connection to a bound resource (RFC 6120 §4 to §7): the machines of
 //! `negotiation` decide, this module moves values.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::accounts::credentials::Decoy;
+use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
 use crate::accounts::{directory, random};
-use crate::jid::BareJid;
+use crate::jid::{BareJid, Jid};
 use crate::negotiation::bind::{self, BindEffect};
 use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, proceed};
 use crate::negotiation::login::{Effect, Found, Login, Standing};
@@ -17,7 +21,8 @@ use crate::routing::{Batch, Binding, Router};
 use crate::stanza::{CLIENT_NS, Stanza};
 use crate::storage::Storage;
 use crate::stream::{
-    ContentNamespace, Event, Framing, Header, HeaderFields, Limits, Reader, StreamCondition, StreamError, write_header,
+    ContentNamespace, Event, Fault, Framing, Header, HeaderFields, Limits, Reader, StreamCondition, StreamError,
+    write_header,
 };
 use crate::telemetry::authentication_failure;
 use crate::xml::Element;
@@ -34,6 +39,8 @@ pub struct Context {
     pub decoy: Decoy,
     /// What a client may send once it has authenticated.
     pub limits: Limits,
+    /// How many passwords are compared at once: each takes milliseconds of one processor.
+    pub comparisons: Semaphore,
 }
 
 /// How TLS begins.
@@ -69,9 +76,9 @@ pub async fn open(context: &Context, transport: Transport, security: Security) -
                 {
                     // RFC 6120 §4.9.1.2: an error before our header follows a header of ours.
                     tracing::debug!(%error, "a stream was refused at its header");
-                    send_header(&mut wire, None).await.ok()?;
+                    send_header(&mut wire, None, None).await.ok()?;
                 }
-                wire.finish(end).await;
+                wire.finish(end, Vec::new()).await;
                 None
             }
         }
@@ -86,8 +93,8 @@ async fn negotiate(context: &Context, wire: &mut Wire, security: Security) -> Re
         domain = start_stream(context, wire, Some(&domain)).await?;
     }
     let user = log_in(context, wire, &domain).await?;
-    wire.reader.set_limits(context.limits);
     wire.transport.trust_peer();
+    wire.reader.set_limits(context.limits);
     wire.restart();
     start_stream_as(context, wire, &domain, &user).await?;
     bind(context, wire, user).await
@@ -101,27 +108,25 @@ async fn start_stream(context: &Context, wire: &mut Wire, before: Option<&BareJi
 async fn start_stream_as(context: &Context, wire: &mut Wire, domain: &BareJid, user: &BareJid) -> Result<(), End> {
     let (header, _) = read_header(context, wire, Some(domain)).await?;
     // RFC 6120 §4.7.1: a client that says who it is must be who has authenticated.
-    match header.from.map(|from| from.parse::<crate::jid::Jid>()) {
-        Some(Ok(from)) if from.bare_str() != user.as_str() => {
-            Err(StreamError::from(StreamCondition::InvalidFrom).into())
-        }
-        Some(Err(_)) => Err(StreamError::from(StreamCondition::InvalidFrom).into()),
-        _ => Ok(()),
+    match header.from.map(|from| from.parse::<Jid>()) {
+        Some(Ok(from)) if from.bare_str() == user.as_str() => Ok(()),
+        Some(_) => Err(invalid_from()),
+        None => Ok(()),
     }
 }
 
 async fn read_header(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<(Header, BareJid), End> {
-    let header = match wire.event().await? {
-        Event::Open(header) => header,
-        _ => return Err(StreamError::from(StreamCondition::BadFormat).into()),
+    let Event::Open(header) = wire.event().await? else {
+        return Err(StreamError::from(StreamCondition::BadFormat).into());
     };
     let domain = header.to.as_deref().and_then(|to| BareJid::of_domain(to).ok());
     let domain = domain.filter(|domain| context.router.is_local(domain.as_str()));
     let Some(domain) = domain else {
         return Err(StreamError::from(StreamCondition::HostUnknown).into());
     };
-    send_header(wire, Some(domain.as_str())).await?;
-    if !header.version.is_some_and(|(major, _)| major >= 1) {
+    let client = header.from.as_deref().and_then(|from| from.parse().ok());
+    send_header(wire, Some(&domain), client.as_ref()).await?;
+    if header.version.is_none_or(|(major, _)| major < 1) {
         return Err(StreamError::from(StreamCondition::UnsupportedVersion).into());
     }
     if before.is_some_and(|before| *before != domain) {
@@ -131,10 +136,17 @@ async fn read_header(context: &Context, wire: &mut Wire, before: Option<&BareJid
     Ok((header, domain))
 }
 
-async fn send_header(wire: &mut Wire, from: Option<&str>) -> Result<(), End> {
+/// RFC 6120 §4.7.2: a client that says who it is finds its bare JID in the answer.
+async fn send_header(wire: &mut Wire, from: Option<&BareJid>, to: Option<&Jid>) -> Result<(), End> {
     let id = random::token(STREAM_ID_OCTETS);
     let mut out = String::new();
-    let fields = HeaderFields { to: None, from, id: Some(&id), version: Some((1, 0)), lang: Some("en") };
+    let fields = HeaderFields {
+        to: to.map(Jid::bare_str),
+        from: from.map(BareJid::as_str),
+        id: Some(&id),
+        version: Some((1, 0)),
+        lang: Some("en"),
+    };
     write_header(&mut out, ContentNamespace::Client, &fields);
     wire.opened = true;
     wire.send(&out).await
@@ -192,8 +204,9 @@ async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<
     wire.send(&login.features().to_xml()).await?;
     loop {
         let element = nonza(wire).await?;
-        let mechanism = element.attribute("mechanism").unwrap_or("-").to_owned();
-        let mut effects = std::collections::VecDeque::from(login.nonza(&element));
+        // What is logged is never what a stranger wrote.
+        let mechanism = element.attribute("mechanism").and_then(Mechanism::parse).map_or("-", Mechanism::as_str);
+        let mut effects = VecDeque::from(login.nonza(&element));
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Send(element) => wire.send(&element.to_xml(CLIENT_NS)).await?,
@@ -203,7 +216,8 @@ async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<
                     effects.extend(login.looked_up(found, &nonce));
                 }
                 Effect::Verify(verification) => {
-                    // Milliseconds of hashing: not on a thread that serves others.
+                    // Hashing goes on a thread that serves nobody else, and strangers get only a few.
+                    let _turn = context.comparisons.acquire().await.map_err(|_| internal())?;
                     let verdict = tokio::task::spawn_blocking(move || verification.run()).await;
                     effects.extend(login.verified(verdict.map_err(|_| internal())?));
                 }
@@ -212,7 +226,7 @@ async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<
                     return Ok(user);
                 }
                 Effect::Failure { condition, .. } => {
-                    authentication_failure(wire.transport.peer(), &mechanism, condition.as_str());
+                    authentication_failure(wire.transport.peer(), mechanism, condition.as_str());
                 }
                 Effect::Close(error) => return Err(error.into()),
             }
@@ -235,15 +249,29 @@ async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Bindi
     wire.send(&Features::authenticated().to_xml()).await?;
     let mut machine = bind::Binding::new(user);
     loop {
-        let stanza = match wire.event().await? {
-            Event::Stanza(stanza) => stanza,
-            Event::Rejected(rejected) => rejected.stanza,
+        let (stanza, rejection) = match wire.event().await? {
+            Event::Stanza(stanza) => (stanza, None),
+            Event::Rejected(rejected) => (rejected.stanza, Some((rejected.fault, rejected.error))),
             Event::Nonza(_) => return Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into()),
             Event::Open(_) => return Err(StreamError::from(StreamCondition::BadFormat).into()),
             Event::Close => return Err(End::Closed),
         };
         let fresh = random::octets().map_err(|_| internal())?;
-        let mut effect = machine.stanza(&stanza, fresh);
+        let mut effect = match rejection {
+            // A request that the gate found fault with is answered, whatever is left of it.
+            Some((fault, error)) if bind::is_request(&stanza) => {
+                if fault == Fault::From {
+                    return Err(invalid_from());
+                }
+                machine.refuse(&stanza, &error)
+            }
+            _ => machine.stanza(&stanza, fresh),
+        };
+        // RFC 6120 §8.1.2.1: there is no full JID yet that `from` could be.
+        let stranger = stanza.from.as_ref().is_some_and(|from| from.as_str() != machine.user().as_str());
+        if stranger && matches!(effect, BindEffect::Bind(_)) {
+            return Err(invalid_from());
+        }
         if let BindEffect::Bind(resource) = &effect {
             let mut batch = context.router.batch();
             match context.router.bind(machine.user(), resource, &mut batch).await {
@@ -267,6 +295,10 @@ async fn answer(wire: &mut Wire, request: &Stanza<'_>, binding: Binding, batch: 
     // If this fails, the session that begins finds its transport gone and gives the resource back.
     let _ = wire.send(&answer.to_xml()).await;
     binding
+}
+
+fn invalid_from() -> End {
+    StreamError::from(StreamCondition::InvalidFrom).into()
 }
 
 fn internal() -> End {

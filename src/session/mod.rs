@@ -5,7 +5,11 @@
 
 mod bound;
 mod handshake;
+mod outgoing;
 mod wire;
 
 pub use bound::Bound;
 pub use handshake::{Context, Security, open};
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,19 @@
 //! A transport with the gate in front of it: bytes in, events out.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
+use std::time::Duration;
 
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
 use crate::stream::{CLOSE, Event, Reader, StreamError};
+
+/// How long a peer has to take the end of a stream and to end its own side.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How often unread input is thrown away at the end, 16 KiB each time.
+const ROUNDS: usize = 16;
 
 /// One side of a stream: what has come in and is not yet read, and the gate.
 pub(super) struct Wire {
@@ -71,17 +80,34 @@ impl Wire {
         self.opened = false;
     }
 
-    /// Ends the stream from our side, with an error if there is one (RFC 6120 §4.4, §4.9.1).
-    pub(super) async fn finish(mut self, end: End) {
-        let mut last = String::new();
+    /// Ends the stream from our side, with an error if there is one (RFC 6120 §4.4, §4.9.1). `rest`
+    /// completes what was written last. A peer that does not take it in time is cut off.
+    pub(super) async fn finish(mut self, end: End, rest: Vec<u8>) {
+        let mut last = rest;
         if let End::Error(error) = &end {
-            last.push_str(&error.to_xml());
+            last.extend_from_slice(error.to_xml().as_bytes());
         }
-        if self.opened {
-            last.push_str(CLOSE);
-            // The peer may be gone already; there is nobody left to tell.
-            let _ = self.transport.write_all(last.as_bytes()).await;
+        last.extend_from_slice(CLOSE.as_bytes());
+        let farewell = async {
+            if self.opened {
+                self.transport.write_all(&last).await?;
+            }
+            self.transport.shutdown().await
+        };
+        // Whatever comes of it, the stream is over.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.clear_input().await;
+    }
+
+    /// A connection that is closed with unread input is reset, and the peer may lose what was written
+    /// last: what lies there is read and thrown away, up to a limit.
+    async fn clear_input(&mut self) {
+        for _ in 0..ROUNDS {
+            self.input.clear();
+            let read = poll_fn(|context| Poll::Ready(self.transport.poll_drain(context, &mut self.input))).await;
+            if !matches!(read, Poll::Ready(Ok(1..))) {
+                return;
+            }
         }
-        let _ = self.transport.shutdown().await;
     }
 }

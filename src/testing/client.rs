@@ -1,5 +1,6 @@
 //! A client that does no more than it is told.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -7,8 +8,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::accounts::sasl::SASL_NS;
 use crate::jid::Jid;
+use crate::negotiation::bind::BIND_NS;
+use crate::negotiation::features::TLS_NS;
 use crate::net::Transport;
+use crate::stanza::CLIENT_NS;
 use crate::stream::{CLOSE, ContentNamespace, Event, Framing, HeaderFields, Limits, Reader, write_header};
 use crate::xml::Element;
 
@@ -16,6 +21,8 @@ use crate::xml::Element;
 pub struct Client {
     out: mpsc::UnboundedSender<Out>,
     incoming: mpsc::UnboundedReceiver<Element>,
+    /// What has come and was not yet looked at.
+    waiting: VecDeque<Element>,
     task: JoinHandle<()>,
     /// The full JID that the server bound.
     pub jid: Option<Jid>,
@@ -23,6 +30,8 @@ pub struct Client {
 
 enum Out {
     Text(String),
+    /// Stop reading, or go on.
+    Reading(bool),
 }
 
 /// A connection during the handshake.
@@ -93,13 +102,18 @@ impl Raw {
         }
     }
 
-    /// Negotiates STARTTLS, SASL PLAIN and a resource.
+    /// Negotiates STARTTLS and SASL PLAIN and opens the stream on which a resource is to be bound.
     ///
     /// # Errors
     /// Where the server refuses.
-    pub async fn log_in(mut self, tls: Arc<rustls::ClientConfig>, jid: &Jid, password: &str) -> Result<Client, String> {
+    pub async fn authenticate(
+        &mut self,
+        tls: Arc<rustls::ClientConfig>,
+        jid: &Jid,
+        password: &str,
+    ) -> Result<(), String> {
         self.open(jid.domain()).await?;
-        self.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+        self.send(&format!("<starttls xmlns='{TLS_NS}'/>")).await;
         let proceed = self.element().await?;
         if proceed.name() != "proceed" {
             return Err(format!("instead of proceed: {proceed:?}"));
@@ -107,16 +121,24 @@ impl Raw {
         self.start_tls(tls, jid.domain()).await?;
         self.open(jid.domain()).await?;
         let message = BASE64_STANDARD.encode(format!("\0{}\0{password}", jid.local().unwrap_or_default()));
-        self.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{message}</auth>")).await;
+        self.send(&format!("<auth xmlns='{SASL_NS}' mechanism='PLAIN'>{message}</auth>")).await;
         let success = self.element().await?;
         if success.name() != "success" {
             return Err(format!("instead of success: {success:?}"));
         }
-        self.open(jid.domain()).await?;
+        self.open(jid.domain()).await.map(drop)
+    }
+
+    /// Authenticates and binds the resource of `jid`, or one of the server's choice.
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn log_in(mut self, tls: Arc<rustls::ClientConfig>, jid: &Jid, password: &str) -> Result<Client, String> {
+        self.authenticate(tls, jid, password).await?;
         let resource = jid.resource().map(|it| Element::new("resource", BIND_NS).with_text(it));
         let mut bind = Element::new("bind", BIND_NS);
         resource.into_iter().for_each(|it| bind.push(it));
-        self.send(&format!("<iq type='set' id='bind'>{}</iq>", bind.to_xml("jabber:client"))).await;
+        self.send(&format!("<iq type='set' id='bind'>{}</iq>", bind.to_xml(CLIENT_NS))).await;
         match self.event().await? {
             Some(Event::Stanza(stanza)) => {
                 let bound = stanza.payload.first().and_then(|it| it.child("jid", BIND_NS).map(Element::text));
@@ -142,29 +164,31 @@ impl Raw {
         let (out, to_send) = mpsc::unbounded_channel();
         let (deliver, incoming) = mpsc::unbounded_channel();
         let task = tokio::spawn(shuttle(self, to_send, deliver));
-        Client { out, incoming, task, jid }
+        Client { out, incoming, waiting: VecDeque::new(), task, jid }
     }
 }
 
-const BIND_NS: &str = crate::negotiation::bind::BIND_NS;
-
 async fn shuttle(mut raw: Raw, mut to_send: mpsc::UnboundedReceiver<Out>, deliver: mpsc::UnboundedSender<Element>) {
+    let mut reading = true;
     loop {
         tokio::select! {
-            Some(Out::Text(text)) = to_send.recv() => raw.send(&text).await,
-            event = raw.event() => match event {
+            Some(out) = to_send.recv() => match out {
+                Out::Text(text) => raw.send(&text).await,
+                Out::Reading(on) => reading = on,
+            },
+            event = raw.event(), if reading => match event {
                 Ok(Some(Event::Stanza(stanza))) => {
-                    let element = Element::parse(&stanza.to_xml(), "jabber:client");
+                    let element = Element::parse(&stanza.to_xml(), CLIENT_NS);
                     if element.is_ok_and(|element| deliver.send(element).is_err()) {
                         return;
                     }
                 }
                 Ok(Some(Event::Nonza(element))) => drop(deliver.send(element)),
-                Ok(Some(Event::Close)) => drop(deliver.send(Element::new("closed", "jabber:client"))),
-                Ok(Some(other)) => drop(deliver.send(Element::new("odd", "jabber:client").with_text(&format!("{other:?}")))),
+                Ok(Some(Event::Close)) => drop(deliver.send(Element::new("closed", CLIENT_NS))),
+                Ok(Some(other)) => drop(deliver.send(Element::new("odd", CLIENT_NS).with_text(&format!("{other:?}")))),
                 Ok(None) => return,
                 Err(problem) => {
-                    drop(deliver.send(Element::new("odd", "jabber:client").with_text(&problem)));
+                    drop(deliver.send(Element::new("odd", CLIENT_NS).with_text(&problem)));
                     return;
                 }
             },
@@ -179,14 +203,41 @@ impl Client {
         tokio::task::yield_now().await;
     }
 
-    /// What has come and was not yet looked at; an element `closed` is the end of the stream.
+    /// What has come first and was not yet looked at; an element `closed` is the end of the stream.
     pub fn received(&mut self) -> Option<Element> {
-        self.incoming.try_recv().ok()
+        self.look();
+        self.waiting.pop_front()
+    }
+
+    /// The first of what has come and was not yet looked at that is as `wanted` says.
+    pub fn pick(&mut self, wanted: impl Fn(&Element) -> bool) -> Option<Element> {
+        self.look();
+        let at = self.waiting.iter().position(wanted)?;
+        self.waiting.remove(at)
+    }
+
+    fn look(&mut self) {
+        while let Ok(element) = self.incoming.try_recv() {
+            self.waiting.push_back(element);
+        }
     }
 
     /// Waits for the next stanza; `None` at the end of the connection.
     pub async fn next(&mut self) -> Option<Element> {
-        self.incoming.recv().await
+        match self.waiting.pop_front() {
+            Some(element) => Some(element),
+            None => self.incoming.recv().await,
+        }
+    }
+
+    /// Stops reading what the server writes.
+    pub fn stall(&mut self) {
+        drop(self.out.send(Out::Reading(false)));
+    }
+
+    /// Reads again.
+    pub fn read_on(&mut self) {
+        drop(self.out.send(Out::Reading(true)));
     }
 
     /// Closes the stream.

@@ -2,21 +2,38 @@
 //!
 //! ```text
 //! # Lines that begin with # are comments; indented lines continue the one before.
-//! romeo = romeo@montague.example/orchard      logs in and binds; the account and its server are made
+//! server verona.example: [limits] roster_items = 9; offline_messages = 9     its configuration
+//! account juliet@verona.example               who logs in has an account anyway
+//! romeo@verona.example <-> juliet@verona.example   see each other's presence, since long ago
+//! romeo@verona.example -> juliet@verona.example    he sees hers; both before anybody logs in
+//! romeo = romeo@verona.example/orchard        logs in and binds; the account and its server are made
+//! romeo = romeo@verona.example/orchard interested available     has got the roster, sent presence
 //! romeo> <presence/>                          sends
+//! romeo> 20 x <presence/>                     sends it as often
 //! romeo< <presence from='*' to='*'/>          the next stanza that comes, `*` for any value
+//! romeo< 20 x <presence from='*' to='*'/>     as often
+//! romeo<~ <presence from='*' to='*'/>         comes now, the order does not matter
 //! juliet< nothing                             nothing has come, nor will come of what was sent so far
+//! juliet< anything                            whatever has come so far
 //! romeo closes                                the stream is closed in order
 //! romeo vanishes                              the connection is cut
+//! romeo stalls                                reads nothing more, until:
+//! romeo reads on
+//! wait 90                                     seconds
+//! restart verona.example                      its clients are gone, its storage is not
 //! ```
 //! At the end nobody may have received anything that the transcript does not tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::client::Client;
 use super::pattern::mismatch;
-use super::world::World;
-use crate::jid::Jid;
+use super::world::{Options, World};
+use crate::accounts::roster::ROSTER_NS;
+use crate::jid::{BareJid, Jid};
+use crate::stanza::CLIENT_NS;
+use crate::stream::STREAMS_NS;
 use crate::xml::Element;
 
 /// Plays a transcript.
@@ -34,10 +51,7 @@ pub async fn run(script: &str) {
     stage.world.settle().await;
     for (name, client) in &mut stage.clients {
         if let Some(found) = client.received() {
-            panic!(
-                "at the end {name} has received {}, which the transcript does not tell",
-                found.to_xml("jabber:client")
-            );
+            panic!("at the end {name} has received {}, which the transcript does not tell", found.to_xml(CLIENT_NS));
         }
     }
 }
@@ -49,46 +63,139 @@ struct Stage {
 
 impl Stage {
     async fn play(&mut self, line: &str) -> Result<(), String> {
+        if let Some((one, other)) = line.split_once("<->").filter(|_| !line.contains("< ")) {
+            let (one, other) = (bare(one)?, bare(other)?);
+            self.world.subscribe(&one, &other).await?;
+            return self.world.subscribe(&other, &one).await;
+        }
+        if let Some((subscriber, contact)) = line.split_once(" -> ").filter(|_| !line.contains('<')) {
+            return self.world.subscribe(&bare(subscriber)?, &bare(contact)?).await;
+        }
+        match line.split_once(' ') {
+            Some(("server", rest)) => {
+                let (domain, config) = rest.split_once(':').ok_or("a server has a configuration")?;
+                let config = config.trim().replacen("] ", "]\n", 1).replace("; ", "\n");
+                self.world.server_with(domain.trim(), &Options { config }).map(drop)
+            }
+            Some(("account", jid)) => self.world.account(&bare(jid)?.into()).await,
+            Some(("wait", seconds)) => {
+                let time = Duration::from_secs(seconds.trim().parse().map_err(|_| "wait how many seconds?")?);
+                self.world.clock.advance(time);
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Some(("restart", domain)) => {
+                let domain = domain.trim();
+                self.world.restart(domain).await?;
+                self.clients.retain(|_, client| client.jid.as_ref().is_none_or(|jid| jid.domain() != domain));
+                Ok(())
+            }
+            _ => self.client(line).await,
+        }
+    }
+
+    async fn client(&mut self, line: &str) -> Result<(), String> {
         let (name, rest) = line.split_at(line.find(|c: char| !c.is_alphanumeric()).unwrap_or(line.len()));
         let rest = rest.trim();
-        if let Some(jid) = rest.strip_prefix('=') {
-            let jid: Jid = jid.trim().parse().map_err(|error| format!("{error}"))?;
-            let client = self.world.login(&jid).await?;
-            self.clients.insert(name.to_owned(), client);
-            return Ok(());
+        if let Some(login) = rest.strip_prefix('=') {
+            return self.log_in(name, login.trim()).await;
         }
         let world = &self.world;
         let client = self.clients.get_mut(name).ok_or_else(|| format!("nobody is called {name}"))?;
         match rest {
             "closes" => client.close().await,
             "vanishes" => client.vanish(),
+            "stalls" => client.stall(),
+            "reads on" => client.read_on(),
             "< nothing" => {
                 world.settle().await;
                 match client.received() {
-                    Some(found) => return Err(format!("received {}", found.to_xml("jabber:client"))),
+                    Some(found) => return Err(format!("received {}", found.to_xml(CLIENT_NS))),
                     None => return Ok(()),
                 }
+            }
+            "< anything" => {
+                world.settle().await;
+                while client.received().is_some() {}
+                return Ok(());
             }
             _ => return exchange(world, client, rest).await,
         }
         world.settle().await;
         Ok(())
     }
+
+    async fn log_in(&mut self, name: &str, login: &str) -> Result<(), String> {
+        let mut words = login.split_whitespace();
+        let jid: Jid = words.next().unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
+        let mut client = self.world.login(&jid).await?;
+        for word in words {
+            let (sent, answer) = match word {
+                "interested" => {
+                    let get = format!("<iq type='get' id='roster'><query xmlns='{ROSTER_NS}'/></iq>");
+                    (get, "<iq type='result' id='roster' from='*' to='*'>*</iq>".to_owned())
+                }
+                "available" => {
+                    let own = client.jid.as_ref().unwrap_or(&jid);
+                    ("<presence/>".to_owned(), format!("<presence from='{own}' to='{}'/>", own.bare_str()))
+                }
+                _ => return Err(format!("{word}: a client is interested or available")),
+            };
+            client.send(&sent).await;
+            self.world.settle().await;
+            let expected = parse(&answer)?;
+            client.pick(|found| mismatch(&expected, found).is_none()).ok_or_else(|| format!("{word}: no answer"))?;
+        }
+        self.clients.insert(name.to_owned(), client);
+        Ok(())
+    }
 }
 
 async fn exchange(world: &World, client: &mut Client, rest: &str) -> Result<(), String> {
     if let Some(xml) = rest.strip_prefix('>') {
-        client.send(xml.trim()).await;
+        let (times, xml) = repeated(xml);
+        for _ in 0..times {
+            client.send(xml).await;
+        }
         return Ok(());
     }
     let Some(xml) = rest.strip_prefix('<') else { return Err("this is no line of a transcript".into()) };
-    let expected = Element::parse(xml.trim(), "jabber:client").map_err(|error| error.to_string())?;
     world.settle().await;
-    let found = client.received().ok_or("nothing was received")?;
-    match mismatch(&expected, &found) {
-        None => Ok(()),
-        Some(difference) => Err(format!("received {}\n{difference}", found.to_xml("jabber:client"))),
+    if let Some(xml) = xml.strip_prefix('~') {
+        let expected = parse(xml)?;
+        if client.pick(|found| mismatch(&expected, found).is_none()).is_some() {
+            return Ok(());
+        }
+        let next = client.received().map_or_else(|| "nothing".to_owned(), |found| found.to_xml(CLIENT_NS));
+        return Err(format!("it has not come; next is {next}"));
     }
+    let (times, xml) = repeated(xml);
+    let expected = parse(xml)?;
+    for _ in 0..times {
+        let found = client.received().ok_or("nothing was received")?;
+        if let Some(difference) = mismatch(&expected, &found) {
+            return Err(format!("received {}\n{difference}", found.to_xml(CLIENT_NS)));
+        }
+    }
+    Ok(())
+}
+
+/// How often, and what.
+fn repeated(text: &str) -> (usize, &str) {
+    let text = text.trim();
+    let counted = text.split_once(" x ").and_then(|(times, xml)| Some((times.parse().ok()?, xml.trim())));
+    counted.unwrap_or((1, text))
+}
+
+fn parse(xml: &str) -> Result<Element, String> {
+    // The one prefix that everybody knows.
+    let declared = format!("<stream:error xmlns:stream='{STREAMS_NS}'");
+    let xml = xml.trim().replacen("<stream:error", &declared, 1);
+    Element::parse(&xml, CLIENT_NS).map_err(|error| error.to_string())
+}
+
+fn bare(text: &str) -> Result<BareJid, String> {
+    text.trim().parse().map_err(|error| format!("{text}: {error}"))
 }
 
 /// Lines without comments, those that are indented joined to the one before, with their numbers.

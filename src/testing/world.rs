@@ -6,21 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
+use tokio::task::JoinSet;
 
 use super::client::{Client, Raw};
 use super::network::Net;
 use crate::accounts::credentials::{Credentials, Iterations, Password, Salts};
 use crate::accounts::directory::{self, DirectoryError};
+use crate::accounts::subscription::{Half, State};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
+use crate::routing::CONTACTS;
 use crate::server::{Node, Parts};
 use crate::session::Security;
-use crate::storage::Storage;
+use crate::storage::{Storage, Writes};
+use crate::stream::{StreamCondition, StreamError};
 
 /// The password of every account.
 pub const PASSWORD: &str = "r0m30 & juliet";
@@ -43,7 +47,18 @@ pub struct World {
     pub clock: Clock,
     /// What a client of this world trusts.
     pub client_tls: Arc<rustls::ClientConfig>,
-    nodes: BTreeMap<String, Arc<Node>>,
+    sites: BTreeMap<String, Site>,
+}
+
+/// A server with what outlives it.
+struct Site {
+    node: Arc<Node>,
+    config: Config,
+    identities: Arc<Identities>,
+    storage: Storage,
+    address: SocketAddr,
+    /// Its connections.
+    serving: JoinSet<()>,
 }
 
 impl World {
@@ -67,7 +82,7 @@ impl World {
             ca,
             clock: Clock::manual(Timestamp::from_unix_ms(1_000_000_000_000)),
             client_tls: Arc::new(client_tls),
-            nodes: BTreeMap::new(),
+            sites: BTreeMap::new(),
         }
     }
 
@@ -76,8 +91,8 @@ impl World {
     /// # Errors
     /// What it says instead of starting.
     pub fn server(&mut self, domain: &str) -> Result<Arc<Node>, String> {
-        if let Some(node) = self.nodes.get(domain) {
-            return Ok(Arc::clone(node));
+        if let Some(site) = self.sites.get(domain) {
+            return Ok(Arc::clone(&site.node));
         }
         self.server_with(domain, &Options::default())
     }
@@ -93,39 +108,86 @@ impl World {
             Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let text = format!("domain = \"{domain}\"\n{}", options.config);
         let config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| words(&error))?;
-        let mut trust = Trust::nobody();
-        trust.add(self.ca.certificate()).map_err(|error| words(&error))?;
-        let parts = Parts {
-            storage: Storage::open_in_memory().map_err(|error| words(&error))?,
-            clock: self.clock.clone(),
-            identities: Arc::new(Identities::new(identity)),
-            trust: Arc::new(trust),
-            resolver: Arc::clone(&self.net) as _,
-            network: Arc::clone(&self.net) as _,
-            connections: 1000,
-        };
-        let node = Node::new(&config, parts).map_err(|error| words(&error))?;
-        self.attach(domain, &node);
-        self.nodes.insert(domain.to_owned(), Arc::clone(&node));
-        Ok(node)
-    }
-
-    /// Publishes the server of `domain` and has it accept other servers.
-    fn attach(&self, domain: &str, node: &Arc<Node>) {
-        let last = u8::try_from(self.nodes.len() + 1).unwrap_or(u8::MAX);
+        let last = u8::try_from(self.sites.len() + 1).unwrap_or(u8::MAX);
         let address = SocketAddr::from(([192, 0, 2, last], S2S));
         let target = format!("host.{domain}");
         let record = Srv { priority: 0, weight: 0, port: S2S, target: target.clone() };
         self.net.publish(&format!("_xmpp-server._tcp.{domain}"), record);
         self.net.publish_host(&target, address.ip());
-        let mut incoming = self.net.listen(address);
-        let node = Arc::clone(node);
-        tokio::spawn(async move {
-            while let Some(io) = incoming.recv().await {
-                let node = Arc::clone(&node);
-                tokio::spawn(async move { node.serve_peer(Transport::plain(io, None), Security::StartTls).await });
-            }
-        });
+        let storage = Storage::open_in_memory().map_err(|error| words(&error))?;
+        let identities = Arc::new(Identities::new(identity));
+        let node = self.node(&config, &storage, &identities)?;
+        let serving = accept(&self.net, address, &node);
+        let site = Site { node: Arc::clone(&node), config, identities, storage, address, serving };
+        self.sites.insert(domain.to_owned(), site);
+        Ok(node)
+    }
+
+    fn node(&self, config: &Config, storage: &Storage, identities: &Arc<Identities>) -> Result<Arc<Node>, String> {
+        let mut trust = Trust::nobody();
+        trust.add(self.ca.certificate()).map_err(|error| error.to_string())?;
+        let parts = Parts {
+            storage: storage.clone(),
+            clock: self.clock.clone(),
+            identities: Arc::clone(identities),
+            trust: Arc::new(trust),
+            resolver: Arc::clone(&self.net) as _,
+            network: Arc::clone(&self.net) as _,
+            connections: 1000,
+        };
+        Node::new(config, parts).map_err(|error| error.to_string())
+    }
+
+    /// Stops the server of `domain` in order and starts another one on the same storage.
+    ///
+    /// # Errors
+    /// What it says instead of starting.
+    pub async fn restart(&mut self, domain: &str) -> Result<(), String> {
+        let mut site = self.sites.remove(domain).ok_or("there is no such server")?;
+        site.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
+        site.node.federation.stop().await;
+        self.settle().await;
+        site.serving.shutdown().await;
+        site.node = self.node(&site.config, &site.storage, &site.identities)?;
+        site.serving = accept(&self.net, site.address, &site.node);
+        self.sites.insert(domain.to_owned(), site);
+        Ok(())
+    }
+
+    /// Aborts every task that serves a connection of `domain`, as nothing in a server ever does.
+    pub async fn abort_connections(&mut self, domain: &str) {
+        if let Some(site) = self.sites.get_mut(domain) {
+            site.serving.shutdown().await;
+        }
+    }
+
+    /// Makes `subscriber` receive the presence of `contact`, as if both had agreed long ago. Only for
+    /// accounts that nobody has used yet.
+    ///
+    /// # Errors
+    /// What a server says.
+    pub async fn subscribe(&mut self, subscriber: &BareJid, contact: &BareJid) -> Result<(), String> {
+        let to = |state: State| State { to: Half::Subscribed, ..state };
+        let from = |state: State| State { from: Half::Subscribed, ..state };
+        self.relate(subscriber, contact, to).await?;
+        self.relate(contact, subscriber, from).await
+    }
+
+    async fn relate(
+        &mut self,
+        owner: &BareJid,
+        other: &BareJid,
+        change: impl Fn(State) -> State,
+    ) -> Result<(), String> {
+        self.account(&Jid::from(owner.clone())).await?;
+        let storage = self.server(owner.domain())?.storage.clone();
+        let entry = CONTACTS.get(&storage, owner, other.as_str()).await.map_err(|error| error.to_string())?;
+        let mut entry = entry.unwrap_or_default();
+        entry.set_state(other, change(entry.state()), None);
+        let mut writes = Writes::new();
+        CONTACTS.put(&mut writes, owner, other.as_str(), &entry).map_err(|error| error.to_string())?;
+        storage.submit(writes);
+        Ok(())
     }
 
     /// Makes an account whose password is [`PASSWORD`], unless it is there.
@@ -150,8 +212,10 @@ impl World {
     /// What its server says instead of starting.
     pub fn connect(&mut self, domain: &str) -> Result<DuplexStream, String> {
         let node = self.server(domain)?;
+        let site = self.sites.get_mut(domain).ok_or("there is no such server")?;
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(async move { node.serve_client(Transport::plain(theirs, None), Security::StartTls).await });
+        let serve = async move { node.serve_client(Transport::plain(theirs, None), Security::StartTls).await };
+        site.serving.spawn(serve);
         Ok(ours)
     }
 
@@ -169,6 +233,21 @@ impl World {
     pub async fn settle(&self) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Has a server accept other servers.
+fn accept(net: &Net, address: SocketAddr, node: &Arc<Node>) -> JoinSet<()> {
+    let mut incoming = net.listen(address);
+    let node = Arc::clone(node);
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut peers = JoinSet::new();
+        while let Some(io) = incoming.recv().await {
+            let node = Arc::clone(&node);
+            peers.spawn(async move { node.serve_peer(Transport::plain(io, None), Security::StartTls).await });
+        }
+    });
+    serving
 }
 
 impl Default for World {

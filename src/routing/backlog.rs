@@ -1,0 +1,91 @@
+//! Messages that were kept while nobody could receive them, on their way to a resource that can.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use super::Router;
+use super::account::{Account, State};
+use super::batch::Batch;
+use super::ring::Ring;
+
+/// How many messages are in memory at once on their way from the log into a ring.
+const PORTION: usize = 32;
+
+/// Positions that are being read for one ring. Those that do not get there are free again.
+struct Claim<'a> {
+    account: &'a Account,
+    positions: BTreeSet<u64>,
+}
+
+impl<'a> Claim<'a> {
+    /// The next portion of what waits and is on its way to nobody.
+    fn next(account: &'a Account) -> Option<Self> {
+        let mut state = account.lock();
+        let positions: BTreeSet<u64> = waiting(&state).take(PORTION).collect();
+        state.in_flight.extend(&positions);
+        (!positions.is_empty()).then_some(Self { account, positions })
+    }
+
+    /// What is left cannot be read; nobody is to try again before the account is loaded anew.
+    fn give_up(mut self) {
+        let mut state = self.account.lock();
+        for position in std::mem::take(&mut self.positions) {
+            state.shelf.undelivered.remove(&position);
+            state.in_flight.remove(&position);
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.positions.is_empty() {
+            let mut state = self.account.lock();
+            state.in_flight.retain(|position| !self.positions.contains(position));
+        }
+    }
+}
+
+/// The positions of messages that are on their way to nobody.
+pub(super) fn waiting(state: &State) -> impl Iterator<Item = u64> {
+    state.shelf.undelivered.difference(&state.in_flight).copied()
+}
+
+impl Router {
+    /// Writes what waits for an account into the ring of one of its sessions, as fast as it reads;
+    /// `false` if the session is ending.
+    pub(super) async fn catch_up(&self, account: &Account, ring: &Arc<Ring>, batch: &mut Batch) -> bool {
+        while let Some(mut claim) = Claim::next(account) {
+            batch.flush();
+            let Some(hooks) = self.hooks() else { return true };
+            // Storage shows only what is durable.
+            if self.storage.durable(self.storage.latest()).await.is_err() {
+                return false;
+            }
+            for kept in hooks.backlog(&account.jid, claim.positions.iter().copied().collect()).await {
+                if !room(ring, batch).await {
+                    return false;
+                }
+                if !batch.push(ring, Some(kept.position), |out| kept.stanza.write(out)) {
+                    return false;
+                }
+                // From here on the ring's marks stand for it.
+                claim.positions.remove(&kept.position);
+            }
+            claim.give_up();
+        }
+        true
+    }
+}
+
+async fn room(ring: &Ring, batch: &mut Batch) -> bool {
+    poll_fn(|context| {
+        let room = ring.poll_room(context);
+        if room.is_pending() {
+            // The session may not know yet that there is something to read.
+            batch.flush();
+        }
+        room
+    })
+    .await
+}

@@ -1,0 +1,87 @@
+//! The way from a session's ring to its transport.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use crate::net::Transport;
+use crate::routing::{Ring, Taken};
+use crate::stream::{ContentNamespace, Framing, Limits, Reader};
+
+use super::wire::End;
+
+/// What is written between two flushes: one TLS record. Only what was flushed counts as written.
+const PIECE: usize = 16 * 1024;
+
+/// Bytes that were taken out of a ring and are being written. When it goes, however that comes
+/// about, what was not written is back in the ring.
+pub(super) struct Outgoing {
+    ring: Arc<Ring>,
+    /// Whole stanzas.
+    bytes: Vec<u8>,
+    /// How many of the bytes the transport has taken, and how many it has flushed.
+    sent: usize,
+    flushed: usize,
+}
+
+impl Outgoing {
+    pub(super) const fn new(ring: Arc<Ring>) -> Self {
+        Self { ring, bytes: Vec::new(), sent: 0, flushed: 0 }
+    }
+
+    /// Moves what the ring holds into the transport; pending when the one has nothing to give or the
+    /// other takes nothing. Ready is the end of the session.
+    pub(super) fn poll_flush(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> Poll<End> {
+        match self.poll_write(transport, context) {
+            // A peer that reads nothing cannot keep its session from ending.
+            Poll::Pending if !self.bytes.is_empty() => self.ring.poll_closing(context).map(End::Error),
+            outcome => outcome,
+        }
+    }
+
+    fn poll_write(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> Poll<End> {
+        loop {
+            if self.flushed < self.sent {
+                if ready!(transport.poll_flush(context)).is_err() {
+                    return Poll::Ready(End::Closed);
+                }
+                self.ring.written(self.sent - self.flushed);
+                self.flushed = self.sent;
+            } else if let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+                match ready!(transport.poll_write(context, rest.get(..PIECE).unwrap_or(rest))) {
+                    Ok(0) | Err(_) => return Poll::Ready(End::Closed),
+                    Ok(taken) => self.sent += taken,
+                }
+            } else {
+                // An idle session owns no buffer.
+                (self.bytes, self.sent, self.flushed) = (Vec::new(), 0, 0);
+                match ready!(self.ring.poll_take(context, &mut self.bytes)) {
+                    Taken::Bytes => {}
+                    Taken::Close(error) => return Poll::Ready(End::Error(error)),
+                }
+            }
+        }
+    }
+
+    /// The rest of the stanza of which the transport has taken a part: nothing else may follow on
+    /// the stream before it.
+    pub(super) fn rest_of_stanza(&self) -> Vec<u8> {
+        let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
+        let mut edge = 0;
+        while edge < self.sent {
+            match self.bytes.get(edge..).map(|rest| reader.next(rest)) {
+                Some(Ok(step)) if step.consumed > 0 => edge += step.consumed,
+                // These are our own bytes, so this does not happen; the stream is cut then.
+                _ => break,
+            }
+        }
+        self.bytes.get(self.sent..edge).unwrap_or_default().to_vec()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.flushed < self.bytes.len() {
+            self.ring.give_back(std::mem::take(&mut self.bytes));
+        }
+    }
+}

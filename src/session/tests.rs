@@ -1,0 +1,170 @@
+//! What a whole server does with sessions that begin or end in unusual ways.
+
+use std::sync::Arc;
+
+use crate::jid::Jid;
+use crate::routing::BindError;
+use crate::stanza::{Condition, Kind, StanzaError};
+use crate::stream::{ContentNamespace, Event, HeaderFields, write_header};
+use crate::testing::{Client, Options, PASSWORD, Raw, World};
+
+/// What may not be too slow a reader's excuse: little may wait for a client.
+const SMALL: &str = "[limits]\nclient_stanza = \"10000B\"\nserver_stanza = \"10000B\"\nring_bytes = \"10000B\"\n";
+
+fn jid(text: &str) -> Jid {
+    text.parse().unwrap()
+}
+
+/// A stream on which a resource is to be bound.
+async fn authenticated(world: &mut World, jid: &Jid) -> Raw {
+    world.account(jid).await.unwrap();
+    let mut raw = Raw::new(world.connect(jid.domain()).unwrap());
+    raw.authenticate(Arc::clone(&world.client_tls), jid, PASSWORD).await.unwrap();
+    raw
+}
+
+/// The condition of the error that comes next.
+async fn refusal(raw: &mut Raw) -> Option<Condition> {
+    let Some(Event::Stanza(stanza)) = raw.event().await.unwrap() else { return None };
+    assert!(matches!(stanza.kind, Kind::Iq(crate::stanza::IqType::Error)), "{}", stanza.to_xml());
+    StanzaError::condition_of(&stanza.payload.first()?)
+}
+
+// Proves: RFC 6120 §4.7.2
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_who_it_is_finds_itself_in_the_answer() {
+    let mut world = World::new();
+    for (from, to) in [(None, None), (Some("romeo@verona.example"), Some("romeo@verona.example"))] {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        let mut header = String::new();
+        let fields = HeaderFields { to: Some("verona.example"), from, ..HeaderFields::default() };
+        write_header(&mut header, ContentNamespace::Client, &fields);
+        raw.send(&header).await;
+        let Some(Event::Open(answer)) = raw.event().await.unwrap() else { panic!("no header") };
+        assert_eq!(answer.to.as_deref(), to);
+        assert_eq!(answer.from.as_deref(), Some("verona.example"));
+    }
+}
+
+// Proves: RFC 6120 §7.7.2, §8.3.3.8
+#[tokio::test(start_paused = true)]
+async fn a_bind_request_with_a_malformed_address_is_refused() {
+    let mut world = World::new();
+    let mut raw = authenticated(&mut world, &jid("romeo@verona.example")).await;
+    raw.send("<iq type='set' id='1' to='@@'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>").await;
+    assert_eq!(refusal(&mut raw).await, Some(Condition::JidMalformed));
+    assert_eq!(world.server("verona.example").unwrap().router.counts().sessions, 0);
+}
+
+// Proves: RFC 6120 §7.6.2.1
+#[tokio::test(start_paused = true)]
+async fn an_account_has_so_many_sessions_and_no_more() {
+    let mut world = World::new();
+    let options = Options { config: "[limits]\nsessions_per_account = 1\n".into() };
+    world.server_with("verona.example", &options).unwrap();
+    let _one = world.login(&jid("romeo@verona.example/one")).await.unwrap();
+    let mut raw = authenticated(&mut world, &jid("romeo@verona.example")).await;
+    raw.send("<iq type='set' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>").await;
+    assert_eq!(refusal(&mut raw).await, Some(Condition::ResourceConstraint));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_session_leaves_no_ghost() {
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    romeo.send("<presence/>").await;
+    world.settle().await;
+    assert_eq!(node.router.counts().sessions, 1);
+    world.abort_connections("verona.example").await;
+    assert_eq!(node.router.counts().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_between_binding_and_the_session_leaves_no_ghost() {
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let romeo = jid("romeo@verona.example/orchard");
+    world.account(&romeo).await.unwrap();
+    let router = Arc::clone(&node.router);
+    let user = romeo.to_bare();
+    let session = tokio::spawn(async move {
+        let _binding = router.bind(&user, "orchard", &mut router.batch()).await?;
+        assert_eq!(router.counts().sessions, 1);
+        panic!("as if by a defect");
+        #[expect(unreachable_code, reason = "it names the type")]
+        Ok::<(), BindError>(())
+    });
+    assert!(session.await.unwrap_err().is_panic());
+    assert_eq!(node.router.counts().sessions, 0);
+}
+
+/// The numbers in the ids of the messages that a client has received.
+fn numbers(client: &mut Client) -> Vec<usize> {
+    let messages = std::iter::from_fn(|| client.received()).filter(|element| element.name() == "message");
+    messages.map(|message| message.attribute("id").unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_gets_everything_in_the_end_and_in_order() {
+    const COUNT: usize = 800;
+    let mut world = World::new();
+    world.server_with("verona.example", &Options { config: SMALL.into() }).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let balcony = jid("juliet@verona.example/balcony");
+    let mut juliet = world.login(&balcony).await.unwrap();
+    juliet.send("<presence/>").await;
+    world.settle().await;
+    juliet.stall();
+    world.settle().await;
+    for number in 0..COUNT {
+        let body = "x".repeat(200);
+        romeo.send(&format!("<message to='{balcony}' type='chat' id='{number}'><body>{body}</body></message>")).await;
+        // Not all at once: otherwise they are in the ring before the session has looked at it.
+        if number % 10 == 0 {
+            world.settle().await;
+        }
+    }
+    world.settle().await;
+    assert_eq!(world.server("verona.example").unwrap().router.counts().sessions, 1, "hers is closed");
+    juliet.read_on();
+    world.settle().await;
+    let before = numbers(&mut juliet);
+    let mut juliet = world.login(&balcony).await.unwrap();
+    juliet.send("<presence/>").await;
+    world.settle().await;
+    let after = numbers(&mut juliet);
+    assert!(before.len() > 100 && after.len() > 100, "{} and {}", before.len(), after.len());
+    let follow = |numbers: &[usize]| numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    assert!(before[0] == 0 && follow(&before), "{before:?}");
+    assert!(after.last() == Some(&(COUNT - 1)) && follow(&after), "{after:?}");
+    // What lay in the pipes when she was given up may come twice; nothing is missing.
+    assert!(before.len() >= after[0], "{} came, then {}", before.len(), after[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_gone_for_good_does_not_hold_its_task() {
+    let mut world = World::new();
+    world.server_with("verona.example", &Options { config: SMALL.into() }).unwrap();
+    let node = world.server("verona.example").unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let mut dead = world.login(&jid("romeo@verona.example/dead")).await.unwrap();
+    dead.stall();
+    for _ in 0..100 {
+        let body = "x".repeat(2000);
+        romeo.send(&format!("<message to='romeo@verona.example/dead'><body>{body}</body></message>")).await;
+        world.settle().await;
+    }
+    assert_eq!(node.router.counts().sessions, 1);
+}
+
+// Every session costs this, idle or not, beside its TLS state.
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_is_small() {
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let (_client, server) = tokio::io::duplex(64);
+    let serving = node.serve_client(crate::net::Transport::plain(server, None), super::Security::StartTls);
+    let (session, bound) = (size_of_val(&serving), size_of::<super::Bound>());
+    assert!(session <= 1500, "{session} bytes, {bound} of them for the session itself");
+}
