@@ -111,6 +111,10 @@ impl Accounts {
             router.remove_account(&jid).await;
         }
         directory::remove(&self.storage, &jid).await.map_err(failed)?;
+        // What arrived in between may have loaded it once more.
+        if let Some(router) = &self.router {
+            router.remove_account(&jid).await;
+        }
         Ok(Nothing {})
     }
 

@@ -36,7 +36,7 @@ impl BindingType {
 pub struct Bindings {
     /// The exported keying material, where the TLS version makes it unique (RFC 9266 §2).
     pub exporter: Option<[u8; 32]>,
-    /// The hash of our certificate, see [`server_end_point`].
+    /// The hash of our certificate (RFC 5929 §4.1).
     pub end_point: Option<Vec<u8>>,
 }
 
