@@ -1,15 +1,19 @@
 //! One byte stream to a peer, plain or inside TLS.
 //!
 //! The caller owns both buffers: [`Transport::poll_drain`] appends to the caller's and nothing here
-//! keeps one while the stream is idle (what rustls keeps is its own 4 KiB). Channel bindings are
-//! those of RFC 9266 and RFC 5929 §4. It must never know what the bytes mean.
+//! keeps one while the stream is idle. TLS has two implementations: one for streams of clients, of
+//! which there are many and most are idle, and one for streams between servers, in which rustls
+//! keeps a buffer of 4 KiB. Channel bindings are those of RFC 9266 and RFC 5929 §4.
+//! It must never know what the bytes mean.
 //!
 //! # What a stranger may cost
-//! rustls collects up to 64 KiB of an unfinished handshake message, before and after the handshake.
-//! A peer that connected to us may therefore send only 12 KiB that lead to no content,
-//! until [`Transport::trust_peer`] is called after authentication: that keeps the buffer of rustls,
-//! which grows by doubling, at 16 KiB.
+//! A peer that connected to us may send only 12 KiB of TLS that lead to no content, until
+//! [`Transport::trust_peer`] is called after authentication.
 
+mod allowance;
+mod buffered;
+mod caught;
+mod lean;
 #[cfg(test)]
 mod tests;
 
@@ -22,21 +26,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use buffered::Buffered;
+use lean::Lean;
 
 /// What one call of [`Transport::poll_drain`] appends at most.
 const DRAIN: usize = 16 * 1024;
 /// The piece in which a plain stream is read; it lies on the stack of the poll function only.
 const PIECE: usize = 4096;
-/// Plain text that TLS accepts before the socket takes it.
-const SEND_LIMIT: usize = 16 * 1024;
-/// Bytes of TLS without content that are taken from a peer that has not authenticated.
-const STRANGER: usize = 12 * 1024;
-/// The same for a peer that has, or that we chose to connect to: the limit of rustls itself.
-const TRUSTED: usize = 64 * 1024;
 /// RFC 9266 §4.
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
@@ -50,15 +50,8 @@ pub struct Transport {
 
 enum Stream {
     Plain(Box<dyn Io>),
-    Tls(Box<Tls>),
-}
-
-struct Tls {
-    stream: TlsStream<Metered>,
-    /// RFC 5929 §4 of the certificate that we showed.
-    end_point: Option<Arc<[u8]>>,
-    /// Whether the configuration insists on RFC 7627, without which the exporter of TLS 1.2 binds nothing.
-    extended_master_secret: bool,
+    Buffered(Box<Buffered>),
+    Lean(Box<Lean>),
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -69,6 +62,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub enum TlsVersion {
     Tls12,
     Tls13,
+}
+
+impl TlsVersion {
+    fn of(state: &CommonState) -> Option<Self> {
+        Some(match state.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => Self::Tls13,
+            // The configurations of `net::tls` know no third version.
+            _ => Self::Tls12,
+        })
+    }
 }
 
 impl std::fmt::Display for TlsVersion {
@@ -114,7 +117,7 @@ impl Transport {
         Self::plain(socket, peer)
     }
 
-    /// Negotiates TLS as the side that was connected to.
+    /// Negotiates TLS as the side that was connected to by a server.
     ///
     /// After STARTTLS nothing that arrived before this call may be used afterwards: a caller whose
     /// input buffer is not empty behind `<starttls/>` must close the stream instead (RFC 6120
@@ -125,12 +128,19 @@ impl Transport {
     /// The handshake failed, the stream broke, or it is encrypted already.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         let peer = self.peer;
-        let extended_master_secret = config.require_ems;
-        let io = Metered { io: self.into_plain()?, limit: STRANGER, left: STRANGER };
-        let handshake = TlsAcceptor::from(config).accept_with(io, |tls| tls.set_buffer_limit(Some(SEND_LIMIT)));
-        // Boxed, so that the state of the handshake does not stay part of the caller's task.
-        let stream = TlsStream::from(Box::pin(handshake).await?);
-        Ok(Self::encrypted(stream, extended_master_secret, peer))
+        let stream = Stream::Buffered(Buffered::accept(self.into_plain()?, config).await?);
+        Ok(Self { stream, failed: None, peer })
+    }
+
+    /// Negotiates TLS as the side that was connected to by a client, whose certificate is not asked
+    /// for. The stream keeps no buffer while it is idle, and has no exporter in TLS 1.2.
+    ///
+    /// # Errors
+    /// Those of [`Transport::accept_tls`].
+    pub async fn accept_client_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let peer = self.peer;
+        let stream = Stream::Lean(Lean::accept(self.into_plain()?, config).await?);
+        Ok(Self { stream, failed: None, peer })
     }
 
     /// Negotiates TLS as the side that connected; `name` is what is asked for by SNI.
@@ -141,40 +151,34 @@ impl Transport {
     /// The handshake failed, the stream broke, or it is encrypted already.
     pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
         let peer = self.peer;
-        let extended_master_secret = config.require_ems;
-        let io = Metered { io: self.into_plain()?, limit: TRUSTED, left: TRUSTED };
-        let limit = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(SEND_LIMIT));
-        let handshake = TlsConnector::from(config).connect_with(name, io, limit);
-        let stream = TlsStream::from(Box::pin(handshake).await?);
-        Ok(Self::encrypted(stream, extended_master_secret, peer))
+        let stream = Stream::Buffered(Buffered::connect(self.into_plain()?, config, name).await?);
+        Ok(Self { stream, failed: None, peer })
     }
 
     fn into_plain(self) -> io::Result<Box<dyn Io>> {
         match self.stream {
             Stream::Plain(io) => Ok(io),
-            Stream::Tls(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the stream is encrypted already")),
+            Stream::Buffered(_) | Stream::Lean(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "the stream is encrypted already"))
+            }
         }
-    }
-
-    fn encrypted(mut stream: TlsStream<Metered>, extended_master_secret: bool, peer: Option<SocketAddr>) -> Self {
-        stream.get_mut().0.renew();
-        let tls = Box::new(Tls { stream, end_point: None, extended_master_secret });
-        Self { stream: Stream::Tls(tls), failed: None, peer }
     }
 
     /// Remembers the RFC 5929 §4 hash of the certificate that was shown in the handshake.
     pub(super) fn set_end_point(&mut self, hash: Option<Arc<[u8]>>) {
-        if let Stream::Tls(tls) = &mut self.stream {
-            tls.end_point = hash;
+        match &mut self.stream {
+            Stream::Plain(_) => {}
+            Stream::Buffered(tls) => tls.end_point = hash,
+            Stream::Lean(tls) => tls.end_point = hash,
         }
     }
 
     /// Lifts the limit on TLS bytes without content; called once the peer has authenticated.
     pub fn trust_peer(&mut self) {
-        if let Stream::Tls(tls) = &mut self.stream {
-            let io = tls.stream.get_mut().0;
-            io.limit = TRUSTED;
-            io.renew();
+        match &mut self.stream {
+            Stream::Plain(_) => {}
+            Stream::Buffered(tls) => tls.trust_peer(),
+            Stream::Lean(tls) => tls.trust_peer(),
         }
     }
 
@@ -195,7 +199,8 @@ impl Transport {
         while total < DRAIN {
             let read = match &mut self.stream {
                 Stream::Plain(io) => poll_plain(io, cx, into, DRAIN - total),
-                Stream::Tls(tls) => tls.poll_drain(cx, into, DRAIN - total),
+                Stream::Buffered(tls) => tls.poll_drain(cx, into, DRAIN - total),
+                Stream::Lean(tls) => tls.poll_drain(cx, into, DRAIN - total),
             };
             match read {
                 Poll::Ready(Ok(0)) => break,
@@ -225,7 +230,11 @@ impl Transport {
     /// # Errors
     /// What the socket or TLS reports.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.io().poll_write(cx, bytes)
+        match &mut self.stream {
+            Stream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            Stream::Buffered(tls) => Pin::new(&mut tls.stream).poll_write(cx, bytes),
+            Stream::Lean(tls) => tls.poll_write(cx, bytes),
+        }
     }
 
     /// Hands everything that was written to the system.
@@ -233,7 +242,11 @@ impl Transport {
     /// # Errors
     /// What the socket or TLS reports.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io().poll_flush(cx)
+        match &mut self.stream {
+            Stream::Plain(io) => Pin::new(io).poll_flush(cx),
+            Stream::Buffered(tls) => Pin::new(&mut tls.stream).poll_flush(cx),
+            Stream::Lean(tls) => tls.poll_flush(cx),
+        }
     }
 
     /// Ends our direction, with `close_notify` inside TLS.
@@ -241,7 +254,11 @@ impl Transport {
     /// # Errors
     /// What the socket or TLS reports.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io().poll_shutdown(cx)
+        match &mut self.stream {
+            Stream::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Stream::Buffered(tls) => Pin::new(&mut tls.stream).poll_shutdown(cx),
+            Stream::Lean(tls) => tls.poll_shutdown(cx),
+        }
     }
 
     /// Writes all of `bytes` and flushes.
@@ -270,27 +287,15 @@ impl Transport {
         poll_fn(|cx| self.poll_shutdown(cx)).await
     }
 
-    fn io(&mut self) -> Pin<&mut dyn Io> {
-        match &mut self.stream {
-            Stream::Plain(io) => Pin::new(&mut **io),
-            Stream::Tls(tls) => Pin::new(&mut tls.stream),
-        }
-    }
-
     /// The channel binding `tls-exporter` (RFC 9266), where this connection has one: in TLS 1.3, and
-    /// in TLS 1.2 with the extended master secret.
+    /// in TLS 1.2 with the extended master secret unless it is a stream of a client.
     #[must_use]
     pub fn exporter(&self) -> Option<[u8; 32]> {
-        let Stream::Tls(tls) = &self.stream else { return None };
-        if self.tls()?.version == TlsVersion::Tls12 && !tls.extended_master_secret {
-            return None;
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Buffered(tls) => tls.exporter(),
+            Stream::Lean(tls) => tls.exporter(),
         }
-        let secret = [0; 32];
-        match &tls.stream {
-            TlsStream::Client(stream) => stream.get_ref().1.export_keying_material(secret, EXPORTER_LABEL, Some(&[])),
-            TlsStream::Server(stream) => stream.get_ref().1.export_keying_material(secret, EXPORTER_LABEL, Some(&[])),
-        }
-        .ok()
     }
 
     /// The channel binding `tls-server-end-point` (RFC 5929 §4) of the certificate that we showed,
@@ -298,39 +303,41 @@ impl Transport {
     #[must_use]
     pub fn server_end_point(&self) -> Option<&[u8]> {
         match &self.stream {
-            Stream::Tls(tls) => tls.end_point.as_deref(),
             Stream::Plain(_) => None,
+            Stream::Buffered(tls) => tls.end_point.as_deref(),
+            Stream::Lean(tls) => tls.end_point.as_deref(),
         }
     }
 
     /// The chain that the peer showed, its own certificate first; empty when it showed none.
     #[must_use]
     pub fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
-        match &self.stream {
-            Stream::Tls(tls) => tls.stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
-            Stream::Plain(_) => Vec::new(),
-        }
+        self.state().and_then(CommonState::peer_certificates).map(<[_]>::to_vec).unwrap_or_default()
     }
 
     /// How the stream is encrypted; `None` when it is not.
     #[must_use]
     pub fn tls(&self) -> Option<TlsFacts> {
-        let Stream::Tls(tls) = &self.stream else { return None };
-        let state = tls.stream.get_ref().1;
-        let server_name = match &tls.stream {
-            TlsStream::Server(stream) => stream.get_ref().1.server_name().map(str::to_owned),
-            TlsStream::Client(_) => None,
+        let state = self.state()?;
+        let server_name = match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Buffered(tls) => tls.server_name(),
+            Stream::Lean(tls) => tls.server_name(),
         };
         Some(TlsFacts {
-            version: match state.protocol_version()? {
-                ProtocolVersion::TLSv1_3 => TlsVersion::Tls13,
-                // The configurations of `net::tls` know no third version.
-                _ => TlsVersion::Tls12,
-            },
+            version: TlsVersion::of(state)?,
             cipher: state.negotiated_cipher_suite()?.suite().as_str().unwrap_or("unknown"),
             alpn: state.alpn_protocol().map(<[u8]>::to_vec),
-            server_name,
+            server_name: server_name.map(str::to_owned),
         })
+    }
+
+    fn state(&self) -> Option<&CommonState> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Buffered(tls) => Some(tls.state()),
+            Stream::Lean(tls) => Some(tls.state()),
+        }
     }
 
     /// The address of the peer, where there is one.
@@ -371,78 +378,4 @@ fn poll_plain(io: &mut Box<dyn Io>, cx: &mut Context<'_>, into: &mut Vec<u8>, mo
     ready!(Pin::new(io).poll_read(cx, &mut piece))?;
     into.extend_from_slice(piece.filled());
     Poll::Ready(Ok(piece.filled().len()))
-}
-
-impl Tls {
-    fn poll_drain(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>> {
-        let content = match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx)) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        let content = content.get(..most).unwrap_or(content);
-        into.extend_from_slice(content);
-        let n = content.len();
-        if n > 0 {
-            Pin::new(&mut self.stream).consume(n);
-            self.stream.get_mut().0.renew();
-        }
-        Poll::Ready(Ok(n))
-    }
-}
-
-/// The socket under TLS, which gives out `limit` bytes as long as no content comes of them.
-struct Metered {
-    io: Box<dyn Io>,
-    limit: usize,
-    left: usize,
-}
-
-impl Metered {
-    const fn renew(&mut self) {
-        self.left = self.limit;
-    }
-}
-
-impl AsyncRead for Metered {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let most = buf.remaining().min(self.left);
-        if most == 0 && buf.remaining() > 0 {
-            let reason = "the peer sends more bytes of TLS without content than is allowed";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
-        }
-        // rustls reads into memory that is initialised already: nothing is cleared here.
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buf.advance(read);
-        self.left -= read;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Metered {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }

@@ -54,6 +54,7 @@ struct Configs {
 #[derive(Debug, Clone)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
+    incoming: Incoming,
     choice: Choice,
 }
 
@@ -103,7 +104,7 @@ impl ServerTls {
             Incoming::ServerDirect => &configs.server_direct,
         };
         let choice = Choice { identities: Arc::clone(&current.identities), named };
-        Acceptor { config: Arc::clone(config), choice }
+        Acceptor { config: Arc::clone(config), incoming, choice }
     }
 }
 
@@ -119,7 +120,10 @@ impl Acceptor {
     /// # Errors
     /// Those of [`Transport::accept_tls`].
     pub async fn accept(self, transport: Transport) -> io::Result<Transport> {
-        let mut transport = transport.accept_tls(self.config).await?;
+        let mut transport = match self.incoming {
+            Incoming::ClientStartTls | Incoming::ClientDirect => transport.accept_client_tls(self.config).await?,
+            Incoming::ServerStartTls | Incoming::ServerDirect => transport.accept_tls(self.config).await?,
+        };
         // The same choice from the same facts as in the handshake.
         let server_name = transport.tls().and_then(|facts| facts.server_name);
         let shown = self.choice.choose(server_name.as_deref());

@@ -59,12 +59,17 @@ async fn both(acceptor: Acceptor, config: impl Into<Arc<ClientConfig>>, name: &s
 }
 
 #[tokio::test]
-async fn exporter_is_the_same_on_both_ends_in_both_versions() {
+async fn exporter_is_the_same_on_both_ends() {
     let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
-    for (version, expected) in [(&TLS13, TlsVersion::Tls13), (&TLS12, TlsVersion::Tls12)] {
+    let cases = [
+        (Incoming::ClientStartTls, &TLS13, TlsVersion::Tls13),
+        (Incoming::ServerStartTls, &TLS13, TlsVersion::Tls13),
+        (Incoming::ServerStartTls, &TLS12, TlsVersion::Tls12),
+    ];
+    for (incoming, version, expected) in cases {
         let mut config = client(&[version], &[]);
         config.require_ems = true;
-        let (ours, theirs) = both(tls.acceptor(Incoming::ClientStartTls, None), config, "a.test").await;
+        let (ours, theirs) = both(tls.acceptor(incoming, None), config, "a.test").await;
         let facts = theirs.tls().unwrap();
         assert_eq!(facts.version, expected);
         assert!(facts.cipher.starts_with("TLS"), "{}", facts.cipher);
@@ -73,7 +78,7 @@ async fn exporter_is_the_same_on_both_ends_in_both_versions() {
         let secret = theirs.exporter().unwrap();
         assert_eq!(ours.exporter(), Some(secret));
 
-        let (_, other) = both(tls.acceptor(Incoming::ClientStartTls, None), client(&[version], &[]), "a.test").await;
+        let (_, other) = both(tls.acceptor(incoming, None), client(&[version], &[]), "a.test").await;
         assert_ne!(other.exporter(), Some(secret));
     }
 }
@@ -81,10 +86,22 @@ async fn exporter_is_the_same_on_both_ends_in_both_versions() {
 #[tokio::test]
 async fn no_exporter_in_tls_1_2_without_the_certainty_of_the_extended_master_secret() {
     let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
-    let (ours, theirs) = both(tls.acceptor(Incoming::ClientStartTls, None), client(&[&TLS12], &[]), "a.test").await;
+    let (ours, theirs) = both(tls.acceptor(Incoming::ServerStartTls, None), client(&[&TLS12], &[]), "a.test").await;
     assert!(theirs.exporter().is_some());
     assert_eq!(ours.exporter(), None);
     assert!(tls.acceptor(Incoming::ServerDirect, None).config().require_ems);
+}
+
+#[tokio::test]
+async fn clients_have_only_the_other_channel_binding_in_tls_1_2() {
+    let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
+    let mut config = client(&[&TLS12], &[]);
+    config.require_ems = true;
+    let (_, theirs) = both(tls.acceptor(Incoming::ClientStartTls, None), config, "a.test").await;
+    let facts = theirs.tls().unwrap();
+    assert_eq!((facts.version, facts.server_name.as_deref()), (TlsVersion::Tls12, Some("a.test")));
+    assert_eq!(theirs.exporter(), None);
+    assert!(theirs.server_end_point().is_some());
 }
 
 #[tokio::test]

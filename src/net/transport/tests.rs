@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
+use super::allowance::Allowance;
 use super::*;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{ClientCertificate, ClientTls, Identities, Identity, Incoming, Outgoing, ServerTls, server_name};
@@ -23,13 +24,22 @@ fn name() -> ServerName<'static> {
     server_name("example.org").unwrap()
 }
 
+/// One for each implementation of TLS.
+const BOTH: [Incoming; 2] = [Incoming::ClientStartTls, Incoming::ServerStartTls];
+
+async fn accept(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, incoming: Incoming) -> io::Result<Transport> {
+    let (plain, config) = (Transport::plain(io, None), server_config(incoming));
+    match incoming {
+        Incoming::ClientStartTls | Incoming::ClientDirect => plain.accept_client_tls(config).await,
+        Incoming::ServerStartTls | Incoming::ServerDirect => plain.accept_tls(config).await,
+    }
+}
+
 /// Both ends of a stream after the handshake: client, server.
-async fn pair(room: usize) -> (Transport, Transport) {
+async fn pair(room: usize, incoming: Incoming) -> (Transport, Transport) {
     let (near, far) = duplex(room);
-    let (client, server) = tokio::join!(
-        Transport::plain(near, None).connect_tls(client_config(), name()),
-        Transport::plain(far, None).accept_tls(server_config(Incoming::ClientStartTls)),
-    );
+    let connect = Transport::plain(near, None).connect_tls(client_config(), name());
+    let (client, server) = tokio::join!(connect, accept(far, incoming));
     (client.unwrap(), server.unwrap())
 }
 
@@ -54,32 +64,34 @@ async fn plain_bytes_pass_and_end() {
 
 #[tokio::test]
 async fn encrypted_bytes_pass_and_end() {
-    // A pipe that is far smaller than a record, so that both directions have to wait.
-    let (mut client, mut server) = pair(2048).await;
-    server.trust_peer();
-    let long: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[1]).collect();
-    let send = async {
-        client.write_all(&long).await.unwrap();
-        client.shutdown().await.unwrap();
-    };
-    let receive = async {
-        let mut all = Vec::new();
-        while server.drain(&mut all).await.unwrap() > 0 {}
-        all
-    };
-    let ((), all) = tokio::join!(send, receive);
-    assert_eq!(all, long);
-    server.write_all(b"bye").await.unwrap();
-    let mut rest = Vec::new();
-    client.drain(&mut rest).await.unwrap();
-    assert_eq!(rest, b"bye");
+    for incoming in BOTH {
+        // A pipe that is far smaller than a record, so that both directions have to wait.
+        let (mut client, mut server) = pair(2048, incoming).await;
+        server.trust_peer();
+        let long: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        let send = async {
+            client.write_all(&long).await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        let receive = async {
+            let mut all = Vec::new();
+            while server.drain(&mut all).await.unwrap() > 0 {}
+            all
+        };
+        let ((), all) = tokio::join!(send, receive);
+        assert_eq!(all, long);
+        server.write_all(b"bye").await.unwrap();
+        let mut rest = Vec::new();
+        client.drain(&mut rest).await.unwrap();
+        assert_eq!(rest, b"bye");
+    }
 }
 
 #[tokio::test]
 async fn one_call_is_bounded_and_nothing_is_lost() {
-    for encrypted in [false, true] {
-        let (mut near, mut far) = if encrypted {
-            let (near, mut far) = pair(1 << 20).await;
+    for encrypted in [None, Some(Incoming::ClientStartTls), Some(Incoming::ServerStartTls)] {
+        let (mut near, mut far) = if let Some(incoming) = encrypted {
+            let (near, mut far) = pair(1 << 20, incoming).await;
             far.trust_peer();
             (near, far)
         } else {
@@ -97,42 +109,50 @@ async fn one_call_is_bounded_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn content_that_came_with_the_handshake_is_seen_at_once() {
-    let (near, far) = duplex(1 << 16);
-    let client = async {
-        let mut client = Transport::plain(near, None).connect_tls(client_config(), name()).await.unwrap();
-        client.write_all(b"early").await.unwrap();
-        client
-    };
-    // The client has written all before the server reads its last part of the handshake.
-    let server = Transport::plain(far, None).accept_tls(server_config(Incoming::ClientStartTls));
-    let (_client, server) = tokio::join!(client, server);
-    let mut all = Vec::new();
-    assert_eq!(server.unwrap().drain(&mut all).await.unwrap(), 5);
+    for incoming in BOTH {
+        let (near, far) = duplex(1 << 16);
+        let client = async {
+            let mut client = Transport::plain(near, None).connect_tls(client_config(), name()).await.unwrap();
+            client.write_all(b"early").await.unwrap();
+            client
+        };
+        // The client has written all before the server reads its last part of the handshake.
+        let server = accept(far, incoming);
+        let (_client, server) = tokio::join!(client, server);
+        let mut all = Vec::new();
+        assert_eq!(server.unwrap().drain(&mut all).await.unwrap(), 5);
+    }
 }
 
 #[tokio::test]
 async fn a_cut_connection_ends_like_a_closed_one() {
-    let (client, mut server) = pair(1 << 16).await;
-    drop(client);
-    assert_eq!(server.drain(&mut Vec::new()).await.unwrap(), 0);
-    assert_eq!(server.drain(&mut Vec::new()).await.unwrap(), 0);
+    for incoming in BOTH {
+        let (client, mut server) = pair(1 << 16, incoming).await;
+        drop(client);
+        assert_eq!(server.drain(&mut Vec::new()).await.unwrap(), 0);
+        assert_eq!(server.drain(&mut Vec::new()).await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]
 async fn plain_text_before_the_handshake_fails_it() {
-    let (mut near, far) = duplex(1 << 16);
-    near.write_all(b"<stream:stream to='example.org'><iq type='set'/>").await.unwrap();
-    let accepted = Transport::plain(far, None).accept_tls(server_config(Incoming::ClientStartTls)).await;
-    assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    for incoming in BOTH {
+        let (mut near, far) = duplex(1 << 16);
+        near.write_all(b"<stream:stream to='example.org'><iq type='set'/>").await.unwrap();
+        let accepted = accept(far, incoming).await;
+        assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
 }
 
 #[tokio::test]
 async fn tls_inside_tls_is_refused() {
-    let (client, server) = pair(1 << 16).await;
-    let again = server.accept_tls(server_config(Incoming::ClientStartTls)).await;
-    assert_eq!(again.unwrap_err().kind(), io::ErrorKind::InvalidInput);
-    let again = client.connect_tls(client_config(), name()).await;
-    assert_eq!(again.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    for incoming in BOTH {
+        let (client, server) = pair(1 << 16, incoming).await;
+        let again = server.accept_tls(server_config(Incoming::ClientStartTls)).await;
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let again = client.connect_tls(client_config(), name()).await;
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
 }
 
 /// A record that claims to hold the beginning of a `ClientHello` of 60,000 bytes, and more of it.
@@ -151,10 +171,11 @@ fn endless_hello() -> Vec<u8> {
 
 #[tokio::test]
 async fn a_stranger_cannot_fill_the_memory_with_a_handshake() {
-    for incoming in [Incoming::ClientStartTls, Incoming::ServerDirect] {
+    for incoming in BOTH {
         let (mut near, far) = duplex(1 << 20);
         near.write_all(&endless_hello()).await.unwrap();
-        let error = Transport::plain(far, None).accept_tls(server_config(incoming)).await.unwrap_err();
+        let accepted = accept(far, incoming).await;
+        let error = accepted.unwrap_err();
         assert!(error.to_string().contains("without content"), "{error}");
         // All beyond the limit was left unread.
         drop(near);
@@ -163,35 +184,41 @@ async fn a_stranger_cannot_fill_the_memory_with_a_handshake() {
 
 #[tokio::test]
 async fn content_renews_the_allowance_and_trust_raises_it() {
-    let (mut client, mut server) = pair(1 << 20).await;
-    let left = |server: &Transport| match &server.stream {
-        Stream::Tls(tls) => (tls.stream.get_ref().0.left, tls.stream.get_ref().0.limit),
-        Stream::Plain(_) => (0, 0),
-    };
-    assert_eq!(left(&server), (STRANGER, STRANGER));
-    for _ in 0..10 {
-        client.write_all(&[1; 8000]).await.unwrap();
+    for incoming in BOTH {
+        let (mut client, mut server) = pair(1 << 20, incoming).await;
+        let left = |server: &Transport| match &server.stream {
+            Stream::Buffered(tls) => tls.stream.get_ref().0.allowance,
+            Stream::Lean(tls) => tls.allowance,
+            Stream::Plain(_) => unreachable!(),
+        };
+        let (stranger, trusted) = (Allowance::for_a_stranger(), Allowance::for_a_trusted_peer());
+        assert_eq!(left(&server), stranger);
+        for _ in 0..10 {
+            client.write_all(&[1; 8000]).await.unwrap();
+            let mut all = Vec::new();
+            while all.len() < 8000 {
+                server.drain(&mut all).await.unwrap();
+            }
+        }
+        assert_eq!(left(&server), stranger);
+        server.trust_peer();
+        assert_eq!(left(&server), trusted);
+        client.write_all(&[1; 16_384]).await.unwrap();
         let mut all = Vec::new();
-        while all.len() < 8000 {
+        while all.len() < 16_384 {
             server.drain(&mut all).await.unwrap();
         }
-    }
-    assert_eq!(left(&server), (STRANGER, STRANGER));
-    server.trust_peer();
-    assert_eq!(left(&server), (TRUSTED, TRUSTED));
-    client.write_all(&[1; 16_384]).await.unwrap();
-    let mut all = Vec::new();
-    while all.len() < 16_384 {
-        server.drain(&mut all).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_stranger_cannot_park_a_large_record() {
-    let (mut client, mut server) = pair(1 << 20).await;
-    client.write_all(&[1; 16_384]).await.unwrap();
-    let error = server.drain(&mut Vec::new()).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    for incoming in BOTH {
+        let (mut client, mut server) = pair(1 << 20, incoming).await;
+        client.write_all(&[1; 16_384]).await.unwrap();
+        let error = server.drain(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
 }
 
 /// A pipe that gives out some rubbish once nothing else is there.
@@ -228,31 +255,35 @@ impl AsyncWrite for Spoilt {
 
 #[tokio::test]
 async fn an_error_behind_content_is_not_lost() {
-    let (near, pipe) = duplex(1 << 16);
-    let rubbish = Arc::new(Mutex::new(Vec::new()));
-    let far = Spoilt { pipe, rubbish: Arc::clone(&rubbish) };
-    let (client, server) = tokio::join!(
-        Transport::plain(near, None).connect_tls(client_config(), name()),
-        Transport::plain(far, None).accept_tls(server_config(Incoming::ClientStartTls)),
-    );
-    let (mut client, mut server) = (client.unwrap(), server.unwrap());
-    client.write_all(b"x").await.unwrap();
-    // A record of 20 bytes that decrypts to nothing.
-    let mut record = vec![23, 3, 3, 0, 20];
-    record.resize(25, 0);
-    *rubbish.lock().unwrap() = record;
-    let mut all = Vec::new();
-    assert_eq!(server.drain(&mut all).await.unwrap(), 1);
-    assert_eq!(server.drain(&mut all).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    for incoming in BOTH {
+        let (near, pipe) = duplex(1 << 16);
+        let rubbish = Arc::new(Mutex::new(Vec::new()));
+        let far = Spoilt { pipe, rubbish: Arc::clone(&rubbish) };
+        let (client, server) =
+            tokio::join!(Transport::plain(near, None).connect_tls(client_config(), name()), accept(far, incoming),);
+        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        client.write_all(b"x").await.unwrap();
+        // A record of 20 bytes that decrypts to nothing.
+        let mut record = vec![23, 3, 3, 0, 20];
+        record.resize(25, 0);
+        *rubbish.lock().unwrap() = record;
+        let mut all = Vec::new();
+        assert_eq!(server.drain(&mut all).await.unwrap(), 1);
+        assert_eq!(server.drain(&mut all).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
 }
 
 #[test]
 fn sizes() {
     // What a task holds for a stream, and what lies behind the pointer.
     assert!(size_of::<Transport>() <= 72, "{}", size_of::<Transport>());
-    assert!(size_of::<Tls>() <= 1400, "{}", size_of::<Tls>());
+    assert!(size_of::<Buffered>() <= 1400, "{}", size_of::<Buffered>());
+    assert!(size_of::<Lean>() <= 1400, "{}", size_of::<Lean>());
     let (_, far) = duplex(64);
-    let accept = Transport::plain(far, None).accept_tls(server_config(Incoming::ClientStartTls));
+    let accept = Transport::plain(far, None).accept_tls(server_config(Incoming::ServerStartTls));
+    assert!(size_of_val(&accept) <= 256, "{}", size_of_val(&accept));
+    let (_, far) = duplex(64);
+    let accept = Transport::plain(far, None).accept_client_tls(server_config(Incoming::ClientStartTls));
     assert!(size_of_val(&accept) <= 256, "{}", size_of_val(&accept));
     let (_, far) = duplex(64);
     let acceptor = ServerTls::new(identities()).unwrap().acceptor(Incoming::ClientStartTls, None);
