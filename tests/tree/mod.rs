@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What holds nothing of our own.
-const FOREIGN: [&str; 3] = [".git", "target", "node_modules"];
+const FOREIGN: [&str; 5] = [".git", ".cache", "__pycache__", "target", "node_modules"];
 
 /// A text file, by its path relative to where the search began, with `/` between the parts.
 pub(crate) struct File {
