@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::storage::{Cell, CreateError, Error, Lost, Storage, Writes};
+use crate::storage::{Cell, CreateError, Error, Lost, Storage, View, Writes};
 
 use super::credentials::{Credentials, Iterations, Password, Salts};
 use super::random::{self, Exhausted};
@@ -123,8 +123,8 @@ pub async fn exists(storage: &Storage, jid: &BareJid) -> Result<bool, Error> {
 ///
 /// # Errors
 /// What storage says.
-pub async fn credentials(storage: &Storage, jid: &BareJid) -> Result<Option<Credentials>, Error> {
-    CREDENTIALS.get(storage, jid).await
+pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<Credentials>, Error> {
+    view.cell(&CREDENTIALS, jid)
 }
 
 /// The accounts of a domain, sorted.

@@ -55,18 +55,10 @@ impl Item {
     /// The state that item and pending request stand for; `None` is a contact without item.
     #[must_use]
     pub fn state(item: Option<&Self>, pending: PendingIn) -> State {
-        let (subscription, ask, approved) =
-            item.map_or_else(Default::default, |item| (item.subscription, item.ask, item.approved));
-        let half = |subscribed, pending| match (subscribed, pending) {
-            (true, _) => Half::Subscribed,
-            (false, true) => Half::Pending,
-            (false, false) => Half::None,
-        };
-        State {
-            to: half(subscription.has_to(), ask),
-            from: half(subscription.has_from(), pending == PendingIn::Yes),
-            approved,
-        }
+        item.map_or_else(
+            || state_of((Subscription::None, false, false), pending),
+            |item| state_of((item.subscription, item.ask, item.approved), pending),
+        )
     }
 
     /// Takes over what a state shows; name and groups stay.
@@ -110,6 +102,21 @@ impl Item {
             ask: item.attribute("ask") == Some("subscribe"),
             approved: matches!(item.attribute("approved"), Some("true" | "1")),
         })
+    }
+}
+
+/// The state that `(subscription, ask, approved)` of an item and a pending request stand for.
+#[must_use]
+pub fn state_of((subscription, ask, approved): (Subscription, bool, bool), pending: PendingIn) -> State {
+    let half = |subscribed, pending| match (subscribed, pending) {
+        (true, _) => Half::Subscribed,
+        (false, true) => Half::Pending,
+        (false, false) => Half::None,
+    };
+    State {
+        to: half(subscription.has_to(), ask),
+        from: half(subscription.has_from(), pending == PendingIn::Yes),
+        approved,
     }
 }
 

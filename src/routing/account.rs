@@ -1,16 +1,16 @@
 //! A local account in memory: what is needed to route to it, loaded before the first stanza.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::accounts::contact::Contact;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, Stanza};
 
 use super::batch::Batch;
+use super::contacts::Contacts;
 use super::delivery::{Delivery, Recipient, Target, decide};
 use super::ring::Ring;
 
@@ -26,7 +26,7 @@ pub(super) struct Account {
 /// What the lock protects. No lock of a second account is ever taken while one is held.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) contacts: HashMap<BareJid, Contact>,
+    pub(super) contacts: Contacts,
     /// Counts every change of the roster (RFC 6121 §2.6).
     pub(super) roster_version: Version,
     pub(super) resources: Vec<Resource>,
@@ -132,12 +132,12 @@ impl State {
 
     /// The contacts that receive this account's presence.
     pub(super) fn subscribers(&self) -> impl Iterator<Item = &BareJid> {
-        self.contacts.iter().filter(|(_, contact)| contact.state().subscription().has_from()).map(|(jid, _)| jid)
+        self.contacts.states().filter(|(_, state)| state.subscription().has_from()).map(|(jid, _)| jid)
     }
 
     /// Whether `jid` receives this account's presence.
     pub(super) fn is_subscriber(&self, jid: &Jid) -> bool {
-        self.contacts.get(jid.bare_str()).is_some_and(|contact| contact.state().subscription().has_from())
+        self.contacts.is_subscriber(jid)
     }
 
     /// The last presence of every available resource.

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::accounts::contact::Contact;
+use crate::accounts::credentials::Credentials;
 use crate::accounts::directory;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
 use crate::jid::BareJid;
-use crate::storage::{Cell, Error, Map, Storage};
+use crate::storage::{Cell, Error, Map, Storage, View};
 
 use super::account::{Account, State};
 
@@ -68,49 +69,49 @@ impl Accounts {
     /// Reads an account from storage; `None` if there is none. Two loads at once end with one
     /// entry.
     pub(super) async fn load(&self, jid: &BareJid) -> Result<Option<Arc<Account>>, Error> {
-        // An entry may have left memory with its last writes still queued.
-        let durable = self.storage.durable(self.storage.latest()).await;
-        durable.map_err(|lost| Error::Engine(lost.to_string()))?;
-        if !directory::exists(&self.storage, jid).await? {
-            return Ok(None);
+        self.all_durable().await?;
+        let owner = jid.clone();
+        // One visit to a blocking thread, and everything as of one moment.
+        let state = self.storage.read(move |view| state(view, &owner)).await?;
+        Ok(state.and_then(|state| self.keep(jid, state)))
+    }
+
+    /// The keys of an account that somebody wants to log in to; if it exists, it is loaded on the
+    /// same occasion.
+    pub(super) async fn credentials(&self, jid: &BareJid) -> Result<Option<Credentials>, Error> {
+        if self.cached(jid.as_str()).is_some() {
+            let owner = jid.clone();
+            return self.storage.read(move |view| directory::credentials(view, &owner)).await;
         }
-        let state = State {
-            contacts: self.contacts(jid).await?,
-            roster_version: ROSTER_VERSION.get(&self.storage, jid).await?.unwrap_or_default(),
-            resources: Vec::new(),
-            shelf: Shelf { undelivered: self.undelivered(jid).await? },
-            in_flight: BTreeSet::new(),
-        };
-        let Some(shard) = self.shard(jid.as_str()) else { return Ok(None) };
-        let mut table = shard.write().unwrap_or_else(PoisonError::into_inner);
+        self.all_durable().await?;
+        let owner = jid.clone();
+        let read = move |view: &View<'_>| Ok((directory::credentials(view, &owner)?, state(view, &owner)?));
+        let (credentials, state) = self.storage.read(read).await?;
+        if let Some(state) = state {
+            self.keep(jid, state);
+        }
+        Ok(credentials)
+    }
+
+    /// An entry may have left memory with its last writes still queued.
+    async fn all_durable(&self) -> Result<(), Error> {
+        let durable = self.storage.durable(self.storage.latest()).await;
+        durable.map_err(|lost| Error::Engine(lost.to_string()))
+    }
+
+    /// Takes what was read into the table, unless somebody was faster.
+    fn keep(&self, jid: &BareJid, state: State) -> Option<Arc<Account>> {
+        let mut table = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner);
         let account = table.entry(jid.clone()).or_insert_with(|| Arc::new(Account::new(jid.clone(), state)));
         let account = Arc::clone(account);
         account.touch(self.ticks.fetch_add(1, Ordering::Relaxed));
         self.evict(&mut table);
-        Ok(Some(account))
+        Some(account)
     }
 
     /// Forgets an account that was removed.
     pub(super) fn forget(&self, jid: &BareJid) -> Option<Arc<Account>> {
         self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner).remove(jid)
-    }
-
-    async fn contacts(&self, jid: &BareJid) -> Result<HashMap<BareJid, Contact>, Error> {
-        let rows = CONTACTS.all(&self.storage, jid).await?;
-        // A key that is no JID any more, because the tables of Unicode moved on, names nobody.
-        Ok(rows.into_iter().filter_map(|(jid, contact)| Some((jid.parse().ok()?, contact))).collect())
-    }
-
-    async fn undelivered(&self, jid: &BareJid) -> Result<BTreeSet<u64>, Error> {
-        let (mut positions, mut after) = (BTreeSet::new(), None);
-        loop {
-            let page = self.storage.undelivered(jid, after, PAGE).await?;
-            positions.extend(page.entries.iter().map(|stored| stored.position.number()));
-            after = page.more;
-            if after.is_none() {
-                return Ok(positions);
-            }
-        }
     }
 
     /// Lets the longest unused entries go once there are too many; one that is in use, by a session
@@ -139,5 +140,34 @@ impl Accounts {
         use std::hash::BuildHasher;
         let hash = self.hasher.hash_one(jid);
         self.shards.get(usize::try_from(hash >> 32).unwrap_or_default() % SHARDS)
+    }
+}
+
+/// What is kept of an account, if it exists.
+fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
+    if !view.exists(jid)? {
+        return Ok(None);
+    }
+    // A key that is no JID any more, because the tables of Unicode moved on, names nobody.
+    let contacts = view.items(&CONTACTS, jid)?.into_iter();
+    let contacts = contacts.filter_map(|(jid, contact)| Some((jid.parse().ok()?, contact))).collect();
+    Ok(Some(State {
+        contacts,
+        roster_version: view.cell(&ROSTER_VERSION, jid)?.unwrap_or_default(),
+        resources: Vec::new(),
+        shelf: Shelf { undelivered: undelivered(view, jid)? },
+        in_flight: BTreeSet::new(),
+    }))
+}
+
+fn undelivered(view: &View<'_>, jid: &BareJid) -> Result<BTreeSet<u64>, Error> {
+    let (mut positions, mut after) = (BTreeSet::new(), None);
+    loop {
+        let page = view.undelivered(jid, after, PAGE)?;
+        positions.extend(page.entries.iter().map(|stored| stored.position.number()));
+        after = page.more;
+        if after.is_none() {
+            return Ok(positions);
+        }
     }
 }

@@ -8,6 +8,7 @@ mod accounts;
 mod backlog;
 mod batch;
 mod binding;
+mod contacts;
 mod delivery;
 mod departure;
 mod hosts;

@@ -103,7 +103,7 @@ impl Router {
     pub async fn remove_account(&self, jid: &BareJid) {
         let mut batch = self.batch();
         if let Ok(Some(account)) = self.load(jid, &mut batch).await {
-            let contacts: Vec<_> = account.lock().contacts.drain().collect();
+            let contacts: Vec<_> = account.lock().contacts.drain();
             for (contact, entry) in contacts {
                 self.part(&account, &contact, entry.state().remove(), &mut batch).await;
             }

@@ -178,8 +178,8 @@ fn audience(state: &State) -> Audience {
 fn arrival(state: &State, binding: &Binding) -> Arrival {
     let probes = state
         .contacts
-        .iter()
-        .filter(|(_, contact)| contact.state().subscription().has_to())
+        .states()
+        .filter(|(_, state)| state.subscription().has_to())
         .map(|(jid, _)| jid.clone())
         .collect();
     let own = Jid::from(binding.account.jid.clone());
@@ -190,8 +190,7 @@ fn arrival(state: &State, binding: &Binding) -> Arrival {
         .filter_map(|it| it.available.as_ref())
         .map(|it| Stanza::clone(&it.presence).to(own.clone()));
     // RFC 6121 §3.1.3: a request stays until it is answered.
-    let requests =
-        state.contacts.values().filter_map(|it| it.request.as_ref()).map(|it| it.stanza(&binding.account.jid));
+    let requests = state.contacts.requests().map(|it| it.stanza(&binding.account.jid));
     Arrival { probes, told: siblings.chain(requests).collect() }
 }
 

@@ -69,14 +69,15 @@ impl Router {
         batch: &mut Batch,
     ) -> Result<(), StanzaError> {
         let mut state = account.lock();
-        if !state.contacts.contains_key(jid) && state.contacts.len() >= self.limits.contacts {
+        if !state.contacts.contains(jid) && state.contacts.len() >= self.limits.contacts {
             return Err(StanzaError::new(Condition::ResourceConstraint, "the roster is full"));
         }
-        let contact = state.contacts.entry(jid.clone()).or_default();
+        let mut contact = state.contacts.get(jid).unwrap_or_default();
         let item = contact.item.get_or_insert_with(|| Item::new(jid.clone()));
         item.name = name;
         item.groups = groups;
-        save(account, jid, contact, batch);
+        save(account, jid, &contact, batch);
+        state.contacts.set(jid, contact);
         push(account, &mut state, jid, batch);
         Ok(())
     }
@@ -85,10 +86,10 @@ impl Router {
     async fn remove(&self, account: &Arc<Account>, jid: &BareJid, batch: &mut Batch) -> Result<(), StanzaError> {
         let removal = {
             let mut state = account.lock();
-            if state.contacts.get(jid).is_none_or(|contact| contact.item.is_none()) {
+            let Some(contact) = state.contacts.get(jid).filter(|contact| contact.item.is_some()) else {
                 return Err(roster::not_in_roster());
-            }
-            let contact = state.contacts.remove(jid).unwrap_or_default();
+            };
+            state.contacts.set(jid, Contact::default());
             batch.hold(account);
             CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
             push(account, &mut state, jid, batch);
@@ -125,9 +126,7 @@ fn get(binding: &Binding, query: &Element) -> Payload<'static> {
     if state.roster_version.answer(query.attribute("ver")) == Answer::Unchanged {
         return Payload::EMPTY;
     }
-    let mut items: Vec<_> = state.contacts.values().filter_map(|contact| contact.item.as_ref()).collect();
-    items.sort_unstable_by(|one, other| one.jid.cmp(&other.jid));
-    roster::query(state.roster_version, items.into_iter().map(Item::to_element)).into()
+    roster::query(state.roster_version, state.contacts.items().map(|item| item.to_element())).into()
 }
 
 /// Writes a contact to storage, or deletes it if nothing is left of it.
@@ -146,8 +145,8 @@ pub(super) fn push(account: &Account, state: &mut State, jid: &BareJid, batch: &
     if let Err(error) = ROSTER_VERSION.put(&mut batch.writes, &account.jid, &state.roster_version) {
         tracing::error!(%error, "a roster version could not be written");
     }
-    let item = state.contacts.get(jid).and_then(|contact| contact.item.as_ref());
-    let item = item.map_or_else(|| roster::removed(jid), Item::to_element);
+    let item = state.contacts.get(jid).and_then(|contact| contact.item);
+    let item = item.map_or_else(|| roster::removed(jid), |item| item.to_element());
     let query = roster::query(state.roster_version, [item]);
     let mut stanza = Stanza::new(Kind::Iq(IqType::Set)).id(format!("push-{}", state.roster_version)).payload(query);
     for resource in state.resources.iter().filter(|resource| resource.interested) {

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use crate::accounts::credentials::Credentials;
 use crate::accounts::subscription::SubscriptionType;
 use crate::hooks::{Entity, Passing, Relation, Verb, Verdict};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
+use crate::storage;
 use crate::stream::{StreamCondition, StreamError};
 
 use super::account::{Account, State};
@@ -216,6 +218,14 @@ impl Router {
             Verdict::Refuse(error) => stanza.error(&error),
             Verdict::Pass => stanza.error(&Condition::ServiceUnavailable.into()),
         }
+    }
+
+    /// The keys of an account that somebody wants to log in to, if it exists.
+    ///
+    /// # Errors
+    /// What storage says.
+    pub async fn credentials(&self, account: &BareJid) -> Result<Option<Credentials>, storage::Error> {
+        self.accounts.credentials(account).await
     }
 
     /// The entry of a local account, from memory or from storage; `None` if there is no account.

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::accounts::contact::Contact;
 use crate::accounts::roster::Request;
 use crate::accounts::subscription::{Share, SubscriptionType, Transition, inbound, outbound};
 use crate::jid::{BareJid, Jid};
@@ -36,7 +35,7 @@ impl Router {
         stanza.to = Some(contact.clone().into());
         let (transition, presences) = {
             let mut state = account.lock();
-            let before = state.contacts.get(&contact).map(Contact::state).unwrap_or_default();
+            let before = state.contacts.state(contact.as_str());
             let transition = outbound(before, kind);
             if transition.state != before && !self.has_room(&state, &contact) {
                 drop(state);
@@ -75,7 +74,7 @@ impl Router {
         let stanza = stanza.borrow().to(Jid::from(account.jid.clone())).from(Jid::from(contact.clone()));
         let (transition, presences) = {
             let mut state = account.lock();
-            let before = state.contacts.get(&contact).map(Contact::state).unwrap_or_default();
+            let before = state.contacts.state(contact.as_str());
             let transition = inbound(before, kind);
             if transition.state != before && !self.has_room(&state, &contact) {
                 return;
@@ -114,7 +113,7 @@ impl Router {
 
     /// Whether the roster can take `contact`, or has it already.
     fn has_room(&self, state: &State, contact: &BareJid) -> bool {
-        state.contacts.contains_key(contact) || state.contacts.len() < self.limits.contacts
+        state.contacts.contains(contact) || state.contacts.len() < self.limits.contacts
     }
 
     pub(super) fn share_available(&self, presences: &[Arc<Stanza<'static>>], contact: &BareJid, batch: &mut Batch) {
@@ -139,16 +138,14 @@ fn apply(
     (transition, request): (Transition, Option<Request>),
     batch: &mut Batch,
 ) {
-    let before = state.contacts.get(contact).map(Contact::state).unwrap_or_default();
+    let before = state.contacts.state(contact.as_str());
     if transition.state == before {
         return;
     }
-    let entry = state.contacts.entry(contact.clone()).or_default();
+    let mut entry = state.contacts.get(contact).unwrap_or_default();
     entry.set_state(contact, transition.state, request);
-    save(account, contact, entry, batch);
-    if entry.is_blank() {
-        state.contacts.remove(contact);
-    }
+    save(account, contact, &entry, batch);
+    state.contacts.set(contact, entry);
     if transition.push {
         push(account, state, contact, batch);
     }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::accounts::credentials::Decoy;
+use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
-use crate::accounts::{directory, random};
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::bind::{self, BindEffect};
 use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, proceed};
@@ -235,7 +235,7 @@ async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<
 }
 
 async fn look_up(context: &Context, account: &BareJid) -> Found {
-    match directory::credentials(&context.storage, account).await {
+    match context.router.credentials(account).await {
         Ok(Some(credentials)) => Found::Account(credentials, Standing::Active),
         Ok(None) => Found::Unknown,
         Err(error) => {
