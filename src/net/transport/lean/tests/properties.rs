@@ -33,7 +33,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 fn cut_by(pieces: &[usize]) -> impl FnMut(Vec<u8>) -> Vec<Vec<u8>> {
-    let mut pieces = pieces.to_vec().into_iter().cycle();
+    let mut pieces = pieces.iter().copied().cycle();
     move |flight| {
         let mut rest = flight.as_slice();
         let mut cut = Vec::new();
