@@ -25,7 +25,7 @@ where
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    if let Some((place, leave)) = admission.admit(peer.ip()) {
+                    if let Some((place, leave)) = admission.admit(peer.ip()).await {
                         serving.spawn(serve(Transport::tcp(socket), place, leave));
                     }
                 }

@@ -6,9 +6,10 @@
 //!
 //! # What a stranger may cost
 //! rustls collects up to 64 KiB of an unfinished handshake message, before and after the handshake.
-//! A peer that connected to us may therefore send only 12 KiB that lead to no content,
-//! until [`Transport::trust_peer`] is called after authentication: that keeps the buffer of rustls,
-//! which grows by doubling, at 16 KiB.
+//! A peer that connected to us may therefore send only 12 KiB for its handshake, and after it only
+//! 4 KiB that lead to no content, until [`Transport::trust_peer`] is called after authentication:
+//! that keeps the buffer of rustls, which grows by doubling, at 16 and at 8 KiB. Whoever sends more
+//! gets [`io::ErrorKind::QuotaExceeded`], after which the stream can still be written to.
 
 #[cfg(test)]
 mod tests;
@@ -33,8 +34,11 @@ const DRAIN: usize = 16 * 1024;
 const PIECE: usize = 4096;
 /// Plain text that TLS accepts before the socket takes it.
 const SEND_LIMIT: usize = 16 * 1024;
-/// Bytes of TLS without content that are taken from a peer that has not authenticated.
-const STRANGER: usize = 12 * 1024;
+/// Bytes of a handshake that are taken from a peer that connected to us: room for a chain of certificates.
+const HANDSHAKE: usize = 12 * 1024;
+/// Bytes of TLS without content that are taken from a peer that has not authenticated. What it has to
+/// say is shorter, and with half an element in the buffer of the stream it stays below what it may cost.
+const STRANGER: usize = 4 * 1024;
 /// The same for a peer that has, or that we chose to connect to: the limit of rustls itself.
 const TRUSTED: usize = 64 * 1024;
 /// RFC 9266 §4.
@@ -126,7 +130,7 @@ impl Transport {
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         let peer = self.peer;
         let extended_master_secret = config.require_ems;
-        let io = Metered { io: self.into_plain()?, limit: STRANGER, left: STRANGER };
+        let io = Metered { io: self.into_plain()?, limit: STRANGER, left: HANDSHAKE };
         let handshake = TlsAcceptor::from(config).accept_with(io, |tls| tls.set_buffer_limit(Some(SEND_LIMIT)));
         // Boxed, so that the state of the handshake does not stay part of the caller's task.
         let stream = TlsStream::from(Box::pin(handshake).await?);
@@ -409,7 +413,7 @@ impl AsyncRead for Metered {
         let most = buf.remaining().min(self.left);
         if most == 0 && buf.remaining() > 0 {
             let reason = "the peer sends more bytes of TLS without content than is allowed";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, reason)));
         }
         // rustls reads into memory that is initialised already: nothing is cleared here.
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
