@@ -1,7 +1,7 @@
 //! Strangers by the hundred: the crowd stays bounded, the oldest go, honest people come in all the
 //! while, and nothing is left of it afterwards. `make bench` does the same with 50,000.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
+#![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

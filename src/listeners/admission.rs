@@ -106,6 +106,15 @@ impl Admission {
         }
     }
 
+    /// Asks a stranger to leave because descriptors are short for other reasons.
+    pub fn relieve(&self) {
+        let mut state = self.lock();
+        if let Some((_, crowded)) = state.crowds.last() {
+            let crowded = *crowded;
+            state.evict(crowded);
+        }
+    }
+
     /// How many connections have not authenticated, and how many there are.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -392,6 +401,18 @@ mod tests {
         let third = admit(&admission, 2);
         third.place.as_ref().unwrap().known();
         assert!(matches!(poll_admit(&admission, 3), Some(None)), "nobody is left who could leave");
+    }
+
+    #[test]
+    fn a_shortage_is_relieved_by_strangers_only() {
+        let admission = admission(64, 64, 100);
+        let known = admit(&admission, 1);
+        known.place.as_ref().unwrap().known();
+        admission.relieve();
+        let mut stranger = admit(&admission, 2);
+        admission.relieve();
+        assert!(stranger.is_asked_to_leave());
+        assert_eq!(admission.counts(), (1, 2));
     }
 
     #[test]
