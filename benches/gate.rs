@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use comity::jid::Jid;
@@ -131,7 +132,7 @@ async fn routed(text: &str) -> Result<f64, Box<dyn Error>> {
 }
 
 /// Binds a resource and makes it available.
-async fn bind(router: &Router, jid: &Jid) -> Result<Binding, Box<dyn Error>> {
+async fn bind(router: &Arc<Router>, jid: &Jid) -> Result<Binding, Box<dyn Error>> {
     let mut batch = router.batch();
     let resource = jid.resource().unwrap_or_default();
     let binding = router.bind(&jid.to_bare(), resource, &mut batch).await.map_err(|error| format!("{error:?}"))?;

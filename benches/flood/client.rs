@@ -5,20 +5,28 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use comity::net::tls::Identity;
+use comity::net::tls::development::DevelopmentCa;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::server::words;
+
 pub(crate) const DOMAIN: &str = "bench.localhost";
 pub(crate) const USER: &str = "juliet";
 pub(crate) const PASSWORD: &str = "a password for the bench";
 pub(crate) const HEADER: &str = "<?xml version='1.0'?><stream:stream to='bench.localhost' version='1.0' \
      xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+pub(crate) const SERVER_HEADER: &str = "<?xml version='1.0'?><stream:stream to='bench.localhost' from='other.localhost' \
+     version='1.0' xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
+     xmlns:stream='http://etherx.jabber.org/streams'>";
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
 
@@ -27,6 +35,7 @@ const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xm
 pub(crate) struct Target {
     pub(crate) starttls: SocketAddr,
     pub(crate) direct: SocketAddr,
+    pub(crate) server: SocketAddr,
 }
 
 /// Opens a TCP connection from an address of our own choice.
@@ -50,15 +59,15 @@ pub(crate) async fn until(io: &mut (impl AsyncRead + Unpin), mark: &str) -> io::
 }
 
 /// A stream header, answered.
-pub(crate) async fn open(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
-    io.write_all(HEADER.as_bytes()).await?;
+pub(crate) async fn open(io: &mut (impl AsyncRead + AsyncWrite + Unpin), header: &str) -> io::Result<()> {
+    io.write_all(header.as_bytes()).await?;
     io.flush().await?;
     until(io, "</stream:features>").await
 }
 
 /// As far as the server waits for a TLS handshake.
-pub(crate) async fn start_tls(io: &mut TcpStream) -> io::Result<()> {
-    open(io).await?;
+pub(crate) async fn start_tls(io: &mut TcpStream, header: &str) -> io::Result<()> {
+    open(io, header).await?;
     io.write_all(STARTTLS.as_bytes()).await?;
     until(io, "<proceed").await
 }
@@ -78,11 +87,11 @@ pub(crate) async fn log_in(target: &Target, from: IpAddr) -> Result<(), String> 
 async fn steps(target: &Target, from: IpAddr, at: &mut &'static str) -> io::Result<()> {
     let mut io = connect(from, target.starttls).await?;
     *at = "STARTTLS";
-    start_tls(&mut io).await?;
+    start_tls(&mut io, HEADER).await?;
     *at = "TLS";
     let mut io = secure(io, &tls()?).await?;
     *at = "second stream";
-    open(&mut io).await?;
+    open(&mut io, HEADER).await?;
     *at = "authentication";
     let message = BASE64_STANDARD.encode(format!("\0{USER}\0{PASSWORD}"));
     let auth = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{message}</auth>");
@@ -90,7 +99,7 @@ async fn steps(target: &Target, from: IpAddr, at: &mut &'static str) -> io::Resu
     io.flush().await?;
     until(&mut io, "<success").await?;
     *at = "third stream";
-    open(&mut io).await?;
+    open(&mut io, HEADER).await?;
     *at = "resource";
     io.write_all(BIND.as_bytes()).await?;
     io.flush().await?;
@@ -114,6 +123,17 @@ pub(crate) fn tls() -> io::Result<Arc<ClientConfig>> {
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The same configuration that shows a certificate of 8 KiB: it has many names.
+pub(crate) fn with_certificate(tls: &ClientConfig) -> Result<Arc<ClientConfig>, String> {
+    let names: Vec<String> = (100..262).map(|number| format!("{}{number}.example", "a".repeat(35))).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let issued = DevelopmentCa::generate().and_then(|ca| ca.issue(&names)).map_err(words)?;
+    let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(words)?;
+    let mut tls = tls.clone();
+    tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified_key())));
+    Ok(Arc::new(tls))
 }
 
 #[derive(Debug)]

@@ -39,7 +39,7 @@ struct Scale {
 impl Scale {
     fn chosen() -> Self {
         if std::env::var_os("QUICK").is_some_and(|it| it != "0") {
-            Self { attempts: 12_000, sources: 3, held_per_kind: 240, deadline: Some(3) }
+            Self { attempts: 12_000, sources: 3, held_per_kind: 480, deadline: Some(3) }
         } else {
             Self { attempts: 50_000, sources: 8, held_per_kind: 2000, deadline: None }
         }

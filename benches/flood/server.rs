@@ -55,8 +55,8 @@ impl Server {
             return Err(format!("instead of ready, the server said {line:?}"));
         }
         let proc = Path::new("/proc").join(process.id().to_string());
-        let [starttls, direct, ..] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        Ok(Self { process, directory, proc, target: Target { starttls, direct } })
+        let [starttls, direct, server, _] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Ok(Self { process, directory, proc, target: Target { starttls, direct, server } })
     }
 
     pub(crate) fn watcher(&self) -> Watcher {

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use comity::stream::Limits;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 
-use crate::client::{DOMAIN, HEADER, Target, connect, open, secure, start_tls, tls};
+use crate::client::{DOMAIN, HEADER, SERVER_HEADER, Target, connect, open, secure, start_tls, tls, with_certificate};
 use crate::server::words;
 
 /// The first argument of a process that is a source.
@@ -22,11 +25,12 @@ pub(crate) const ROLE: &str = "source";
 /// Attempts of one process that are on their way at the same time.
 const AT_ONCE: usize = 64;
 
-/// The most bytes of an element that the server takes from a stranger.
-const ELEMENT: usize = 8192;
+/// The most bytes of an element that the server takes from a stranger, and from another server.
+const ELEMENT: usize = Limits::UNAUTHENTICATED.element;
+const SERVER_ELEMENT: usize = Limits::UNAUTHENTICATED_SERVER.element;
 
 /// Of a TLS handshake, a little less than the server takes from a stranger.
-const HELLO: usize = 12 * 1024 - 64;
+const HELLO: usize = 9 * 1024 - 64;
 
 /// The same of TLS without content, after the handshake.
 const RECORD: usize = 4 * 1024 - 64;
@@ -46,10 +50,12 @@ pub(crate) enum Kind {
     SilentDirect,
     Direct,
     EndlessHeader,
+    ServerHeader,
+    ServerCertificates,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Silent,
         Self::Header,
         Self::PartOfHeader,
@@ -62,6 +68,8 @@ impl Kind {
         Self::SilentDirect,
         Self::Direct,
         Self::EndlessHeader,
+        Self::ServerHeader,
+        Self::ServerCertificates,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -71,13 +79,15 @@ impl Kind {
             Self::PartOfHeader => "part of a header",
             Self::StartTls => "starttls, silence",
             Self::PartOfHello => "part of a ClientHello",
-            Self::LongHello => "12 KiB of a ClientHello",
+            Self::LongHello => "9 KiB of a ClientHello",
             Self::Tls => "TLS done, silence",
-            Self::PartOfAuth => "TLS, 8 KiB of an auth",
+            Self::PartOfAuth => "TLS, 8 KiB of an element",
             Self::PartOfRecord => "the same, 4 KiB of a record",
             Self::SilentDirect => "direct TLS port, silence",
             Self::Direct => "direct TLS done, silence",
             Self::EndlessHeader => "header without end",
+            Self::ServerHeader => "server: header, silence",
+            Self::ServerCertificates => "server: certificates, 4 + 4 KiB",
         }
     }
 
@@ -126,7 +136,7 @@ impl Source {
         let this = std::env::current_exe().map_err(words)?;
         let mut process = Command::new(this)
             .args([ROLE, kind.map_or("mix", Kind::name), &count.to_string(), &address(number).to_string()])
-            .args([target.starttls.to_string(), target.direct.to_string()])
+            .args([target.starttls, target.direct, target.server].map(|it| it.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -163,13 +173,17 @@ pub(crate) fn raise_descriptors() {
 /// The process itself: says `ready` when all attempts are made, `over` and the counts when the
 /// server has closed the last, and ends with its standard input.
 pub(crate) async fn run(arguments: &[String]) -> Result<(), String> {
-    let [_, kind, count, from, starttls, direct] = arguments else { return Err("six arguments".to_owned()) };
+    let [_, kind, count, from, starttls, direct, server] = arguments else {
+        return Err("seven arguments".to_owned());
+    };
     let kind = Kind::named(kind);
     let count: usize = count.parse().map_err(words)?;
     let from: IpAddr = from.parse().map_err(words)?;
     let address = |text: &str| text.parse::<SocketAddr>().map_err(words);
-    let target = Target { starttls: address(starttls)?, direct: address(direct)? };
-    let attempt = Arc::new(Attempt { from, target, tls: tls().map_err(words)?, counts: Default::default() });
+    let target = Target { starttls: address(starttls)?, direct: address(direct)?, server: address(server)? };
+    let tls = tls().map_err(words)?;
+    let certificates = with_certificate(&tls)?;
+    let attempt = Arc::new(Attempt { from, target, tls, certificates, counts: Default::default() });
     std::thread::spawn(|| {
         // Whatever the reason why no more can be read: nobody is interested any more.
         let _ = io::stdin().read_to_end(&mut Vec::new());
@@ -204,6 +218,8 @@ struct Attempt {
     from: IpAddr,
     target: Target,
     tls: Arc<ClientConfig>,
+    /// The same, but with as long a certificate as the server takes.
+    certificates: Arc<ClientConfig>,
     /// Connected, held, unheard.
     counts: [AtomicUsize; 3],
 }
@@ -213,6 +229,7 @@ impl Attempt {
         let [connected, held, unheard] = &self.counts;
         let to = match kind {
             Kind::SilentDirect | Kind::Direct => self.target.direct,
+            Kind::ServerHeader | Kind::ServerCertificates => self.target.server,
             _ => self.target.starttls,
         };
         let io = connect(self.from, to).await.inspect_err(|_| _ = unheard.fetch_add(1, Ordering::Relaxed))?;
@@ -225,40 +242,47 @@ impl Attempt {
     }
 
     /// As far as the kind goes.
-    async fn advance(&self, kind: Kind, mut io: tokio::net::TcpStream) -> io::Result<Box<dyn Io>> {
+    async fn advance(&self, kind: Kind, mut io: TcpStream) -> io::Result<Box<dyn Io>> {
         match kind {
             Kind::Silent | Kind::SilentDirect => {}
-            Kind::Header => open(&mut io).await?,
+            Kind::Header => open(&mut io, HEADER).await?,
+            Kind::ServerHeader => open(&mut io, SERVER_HEADER).await?,
             Kind::PartOfHeader => io.write_all(&HEADER.as_bytes()[..HEADER.len() / 2]).await?,
             Kind::EndlessHeader => {
                 let long = format!("{} a='{}", HEADER.trim_end_matches('>'), "x".repeat(3000));
                 io.write_all(long.as_bytes()).await?;
             }
-            Kind::StartTls => start_tls(&mut io).await?,
+            Kind::StartTls => start_tls(&mut io, HEADER).await?,
             Kind::PartOfHello => {
-                start_tls(&mut io).await?;
+                start_tls(&mut io, HEADER).await?;
                 let hello = self.hello()?;
                 io.write_all(&hello[..hello.len() / 2]).await?;
             }
             Kind::LongHello => {
-                start_tls(&mut io).await?;
+                start_tls(&mut io, HEADER).await?;
                 // One record of handshake, in it a ClientHello, both far longer than what comes.
                 let mut hello = vec![22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc];
                 hello.resize(HELLO, 3);
                 io.write_all(&hello).await?;
             }
             Kind::Tls | Kind::PartOfAuth | Kind::PartOfRecord => {
-                start_tls(&mut io).await?;
+                start_tls(&mut io, HEADER).await?;
                 let mut io = secure(io, &self.tls).await?;
-                open(&mut io).await?;
+                open(&mut io, HEADER).await?;
                 if kind != Kind::Tls {
-                    part_of_auth(&mut io).await?;
+                    part_of_element(&mut io, ELEMENT).await?;
                 }
                 if kind == Kind::PartOfRecord {
-                    let mut record = vec![23, 3, 3, 0x40, 0];
-                    record.resize(RECORD, 0);
-                    io.get_mut().0.write_all(&record).await?;
+                    part_of_record(&mut io).await?;
                 }
+                return Ok(Box::new(io));
+            }
+            Kind::ServerCertificates => {
+                start_tls(&mut io, SERVER_HEADER).await?;
+                let mut io = secure(io, &self.certificates).await?;
+                open(&mut io, SERVER_HEADER).await?;
+                part_of_element(&mut io, SERVER_ELEMENT).await?;
+                part_of_record(&mut io).await?;
                 return Ok(Box::new(io));
             }
             Kind::Direct => return Ok(Box::new(secure(io, &self.tls).await?)),
@@ -294,13 +318,19 @@ impl Attempt {
 }
 
 /// One byte less than the server would refuse, in pieces that make a buffer grow unluckily.
-async fn part_of_auth(io: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+async fn part_of_element(io: &mut (impl AsyncWrite + Unpin), length: usize) -> io::Result<()> {
     let mut auth = b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>".to_vec();
-    auth.resize(ELEMENT - 1, b'A');
+    auth.resize(length - 1, b'A');
     for piece in auth.chunks(2500) {
         io.write_all(piece).await?;
         io.flush().await?;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
+}
+
+async fn part_of_record(io: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    let mut record = vec![23, 3, 3, 0x40, 0];
+    record.resize(RECORD, 0);
+    io.get_mut().0.write_all(&record).await
 }

@@ -6,7 +6,7 @@
 //!
 //! # What a stranger may cost
 //! rustls collects up to 64 KiB of an unfinished handshake message, before and after the handshake.
-//! A peer that connected to us may therefore send only 12 KiB for its handshake, and after it only
+//! A peer that connected to us may therefore send only 9 KiB for its handshake, and after it only
 //! 4 KiB that lead to no content, until [`Transport::trust_peer`] is called after authentication:
 //! that keeps the buffer of rustls, which grows by doubling, at 16 and at 8 KiB. Whoever sends more
 //! gets [`io::ErrorKind::QuotaExceeded`], after which the stream can still be written to.
@@ -35,7 +35,7 @@ const PIECE: usize = 4096;
 /// Plain text that TLS accepts before the socket takes it.
 const SEND_LIMIT: usize = 16 * 1024;
 /// Bytes of a handshake that are taken from a peer that connected to us: room for a chain of certificates.
-const HANDSHAKE: usize = 12 * 1024;
+const HANDSHAKE: usize = 9 * 1024;
 /// Bytes of TLS without content that are taken from a peer that has not authenticated. What it has to
 /// say is shorter, and with half an element in the buffer of the stream it stays below what it may cost.
 const STRANGER: usize = 4 * 1024;
