@@ -25,8 +25,8 @@ check: setup ## everything that CI checks: format, lints, tests, documentation
 
 interop: setup ## federation with Prosody and ejabberd in network namespaces, real clients (needs root)
 	@echo "Building the server."
-	@$(CARGO) build --quiet --release --bin comity
-	@COMITY=$(CURDIR)/target/release/comity interop/run --json target/interop.json
+	@$(CARGO) build --quiet --bin comity
+	@COMITY=$(CURDIR)/target/debug/comity interop/run --json target/interop.json
 
 bench: setup ## CPU per message through the gate, and what an unauthenticated flood costs
 	@$(CARGO) bench --quiet

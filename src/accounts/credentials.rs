@@ -5,6 +5,7 @@
 //! out, so that no password of a newer script is refused. Nothing here prints or logs a secret.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use base64::Engine;
@@ -316,7 +317,8 @@ impl Credentials {
 /// (RFC 6120 §6.5.10): the same name always has the same salt.
 #[derive(Clone)]
 pub struct Decoy {
-    key: hmac::Key,
+    /// Shared: the prepared key is most of a kilobyte, and every login has a copy.
+    key: Arc<hmac::Key>,
     iterations: Iterations,
 }
 
@@ -325,7 +327,7 @@ impl Decoy {
     /// new accounts get.
     #[must_use]
     pub fn new(secret: &[u8; 32], iterations: Iterations) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret), iterations }
+        Self { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)), iterations }
     }
 
     /// The credentials that the unknown account `user` seems to have; no password fits them.

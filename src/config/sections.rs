@@ -114,8 +114,9 @@ section! {
         /// How much memory all connections that have not authenticated may use together. Beyond it,
         /// connections are closed.
         unauthenticated_bytes: Size = Size::mib(256);
-        /// The same for those of one address. Of IPv6, a /56 network counts as one address.
-        unauthenticated_bytes_per_address: Size = Size::mib(4);
+        /// The same for those of one address. Of IPv6, a /56 network counts as one address. Many people may
+        /// share an address and all come back at once; among addresses, what there is is shared evenly.
+        unauthenticated_bytes_per_address: Size = Size::mib(64);
         /// How long a connection has to authenticate.
         authentication_deadline: Period = Period::seconds(30);
         /// How many contacts an account may have.

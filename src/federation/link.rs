@@ -20,7 +20,7 @@ use crate::federation::xep_0220_dialback::{Secret, Verdict};
 use crate::net::Transport;
 use crate::net::tls::{ClientCertificate, Outgoing as OutgoingTls, server_name};
 use crate::routing::Pair;
-use crate::stream::{self, CLOSE};
+use crate::stream::{self, CLOSE, Limits};
 
 /// Opens streams.
 pub(crate) struct Links {
@@ -114,7 +114,7 @@ impl Links {
     async fn attempt(&self, transport: Transport, door: &Door, pair: &Pair, aim: &Aim, plan: Plan) -> Attempt {
         let proofs = self.settings.policy.proofs;
         let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
-        let mut wire = Wire::new(transport);
+        let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
         let mut until = None;
         let mut effect = rules.begin(door.start);
         loop {

@@ -4,9 +4,10 @@
 //! and hands stanzas on, all those of one wake-up together.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,7 +25,7 @@ use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
 use crate::routing::{Pair, RemoteDelivery};
 use crate::stanza::{Condition, Stanza, StanzaError};
-use crate::stream::{CLOSE, Event, Fault, Rejected, StreamCondition, StreamError};
+use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
 
 /// Octets of randomness in a stream id: it is part of what a dialback key proves (RFC 6120 §4.7.3).
@@ -37,6 +38,8 @@ pub struct Reception {
     federation: Arc<Federation>,
     wire: Wire,
     rules: Incoming,
+    /// The certificates of the peer, while a rule looks at them.
+    shown: Arc<Mutex<Vec<CertificateDer<'static>>>>,
     verifying: JoinSet<(Pair, Verdict)>,
     /// Whether the larger limits are in force.
     trusted: bool,
@@ -70,6 +73,10 @@ impl From<StreamError> for End {
     }
 }
 
+fn certificates<'a>(shown: &'a Mutex<Vec<CertificateDer<'static>>>) -> MutexGuard<'a, Vec<CertificateDer<'static>>> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Federation {
     /// Serves a connection from another server until it ends.
     pub async fn serve(self: Arc<Self>, transport: Transport, start: Start) {
@@ -84,7 +91,8 @@ impl Federation {
         let mut reception = Reception {
             federation: Arc::clone(self),
             rules: Incoming::new(self.rules()),
-            wire: Wire::new(transport),
+            wire: Wire::new(transport, Limits::UNAUTHENTICATED_SERVER),
+            shown: Arc::default(),
             verifying: JoinSet::new(),
             trusted: false,
             _open: self.until_closing(),
@@ -189,7 +197,7 @@ impl Reception {
             Some(verified) = self.verifying.join_next() => {
                 // A task that died has no verdict; its pair stays unproven.
                 let Ok((pair, verdict)) = verified else { return Ok(()) };
-                let effect = self.rules.verified(&pair, verdict);
+                let effect = self.judge(|rules| rules.verified(&pair, verdict));
                 self.apply(effect).await
             }
             filled = self.wire.fill() => {
@@ -203,8 +211,8 @@ impl Reception {
     async fn read(&mut self) -> Result<(), End> {
         while let Some(event) = self.gather().await? {
             let effect = match event {
-                Event::Open(header) => self.rules.opened(&header, random::token(ID_OCTETS)),
-                Event::Nonza(element) => self.rules.element(&element),
+                Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
+                Event::Nonza(element) => self.judge(|rules| rules.element(&element)),
                 Event::Rejected(rejected) => self.reject(rejected)?,
                 Event::Close => return Err(End::Closed),
                 // All of them were gathered.
@@ -297,13 +305,24 @@ impl Reception {
         Ok(())
     }
 
+    /// Has a rule decide, which may look at the certificates of the peer. TLS keeps them; a copy that
+    /// stays would be most of what a stranger costs.
+    fn judge(&mut self, rule: impl FnOnce(&mut Incoming) -> Effect) -> Effect {
+        *certificates(&self.shown) = self.wire.transport().peer_certificates();
+        let effect = rule(&mut self.rules);
+        *certificates(&self.shown) = Vec::new();
+        effect
+    }
+
     fn take_certificate(&mut self) {
-        let chain = self.wire.transport().peer_certificates();
+        let shown = Arc::clone(&self.shown);
         let ways = self.federation.ways();
         let (trust, clock) = (Arc::clone(&ways.trust), ways.clock.clone());
-        self.rules.secured(Box::new(move |domain| match prove_client(&chain, domain, now(&clock), &trust) {
-            Proof::Pkix { until, .. } => Ok(until),
-            unproven @ Proof::Unproven(_) => Err(judged(unproven).0.err().unwrap_or_default()),
+        self.rules.secured(Box::new(move |domain| {
+            match prove_client(&certificates(&shown), domain, now(&clock), &trust) {
+                Proof::Pkix { until, .. } => Ok(until),
+                unproven @ Proof::Unproven(_) => Err(judged(unproven).0.err().unwrap_or_default()),
+            }
         }));
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use crate::net::Transport;
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader, Step, StreamError};
+use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader, Step, StreamCondition, StreamError};
 
 /// Memory that an empty buffer may keep.
 const KEPT: usize = 4096;
@@ -16,6 +16,8 @@ const KEPT: usize = 4096;
 pub(crate) struct Wire {
     transport: Transport,
     reader: Reader,
+    /// What the gate takes from the peer.
+    limits: Limits,
     /// What has arrived and was not yet read.
     buffer: Vec<u8>,
     /// So many bytes of a portion went to the transport and wait to be flushed.
@@ -33,6 +35,10 @@ pub(crate) enum Broken {
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::QuotaExceeded {
+            let text = "too much at once from somebody who has not authenticated";
+            return Self::Refused(StreamError::new(StreamCondition::PolicyViolation, text));
+        }
         Self::Lost(format!("the connection broke: {error}"))
     }
 }
@@ -53,8 +59,9 @@ pub(crate) enum Turn {
 }
 
 impl Wire {
-    pub(crate) fn new(transport: Transport) -> Self {
-        Self { transport, reader: reader(), buffer: Vec::new(), accepted: 0 }
+    /// A connection to a peer of which, until it has proven who it is, no more is taken than `limits`.
+    pub(crate) fn new(transport: Transport, limits: Limits) -> Self {
+        Self { transport, reader: reader(limits), limits, buffer: Vec::new(), accepted: 0 }
     }
 
     pub(crate) fn transport(&self) -> &Transport {
@@ -98,6 +105,10 @@ impl Wire {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        // A stranger who sent much and now says nothing holds no more than it has to.
+        if self.buffer.capacity() > self.limits.element {
+            self.buffer.shrink_to(self.buffer.len().next_power_of_two());
+        }
         match ready!(self.transport.poll_drain(cx, &mut self.buffer))? {
             0 => Poll::Ready(Err(Broken::Lost("the other server closed the connection".to_owned()))),
             _ => Poll::Ready(Ok(())),
@@ -155,7 +166,7 @@ impl Wire {
         // If the handshake fails there is nobody to talk to any more: an empty transport says so.
         let plain = std::mem::replace(&mut self.transport, Transport::plain(tokio::io::empty(), None));
         self.transport = negotiate(plain).await?;
-        self.reader = reader();
+        self.reader = reader(self.limits);
         self.buffer = Vec::new();
         Ok(())
     }
@@ -163,6 +174,7 @@ impl Wire {
     /// The peer has proven who it is.
     pub(crate) fn trust_peer(&mut self, limits: Limits) {
         self.transport.trust_peer();
+        self.limits = limits;
         self.reader.set_limits(limits);
     }
 
@@ -173,6 +185,6 @@ impl Wire {
     }
 }
 
-fn reader() -> Reader {
-    Reader::new(Framing::Stream, ContentNamespace::Server, Limits::UNAUTHENTICATED)
+const fn reader(limits: Limits) -> Reader {
+    Reader::new(Framing::Stream, ContentNamespace::Server, limits)
 }

@@ -10,7 +10,7 @@ use crate::net::Transport;
 
 use super::admission::{Admission, Leave, Place};
 
-/// How long a listener waits when the machine has no descriptor left for it.
+/// How long a listener waits, for a stranger to leave, when the machine has no descriptor left for it.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Accepts connections until the task is aborted and serves each in a task of its own; with this
@@ -25,12 +25,13 @@ where
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    if let Some((place, leave)) = admission.admit(peer.ip()) {
+                    if let Some((place, leave)) = admission.admit(peer.ip()).await {
                         serving.spawn(serve(Transport::tcp(socket), place, leave));
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
+                    admission.relieve();
                     tokio::time::sleep(EXHAUSTED).await;
                 }
             },

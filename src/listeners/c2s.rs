@@ -17,13 +17,19 @@ pub async fn serve(
     (place, leave): (Place, Leave),
     deadline: Duration,
 ) {
+    let open = async {
+        let secured = session::secure(&context, transport, security).await?;
+        place.secured();
+        secured.log_in(&context).await
+    };
     let bound = tokio::select! {
-        bound = session::open(&context, transport, security) => bound,
+        bound = open => bound,
         _ = leave => None,
         () = tokio::time::sleep(deadline) => None,
     };
     if let Some(bound) = bound {
         place.known();
-        bound.run(&context.router).await;
+        // Boxed: strangers need not bring the room for it along.
+        Box::pin(bound.run(&context.router)).await;
     }
 }

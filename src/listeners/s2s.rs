@@ -25,6 +25,7 @@ pub async fn serve(
     };
     if let Some(reception) = reception {
         place.known();
-        reception.run().await;
+        // Boxed: strangers need not bring the room for it along.
+        Box::pin(reception.run()).await;
     }
 }

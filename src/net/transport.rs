@@ -7,8 +7,8 @@
 //! It must never know what the bytes mean.
 //!
 //! # What a stranger may cost
-//! A peer that connected to us may send only 12 KiB of TLS that lead to no content, until
-//! [`Transport::trust_peer`] is called after authentication.
+//! A peer that connected to us may send only 9 KiB for its handshake, and after it only 4 KiB of TLS
+//! that lead to no content, until [`Transport::trust_peer`] is called after authentication.
 
 mod allowance;
 mod buffered;

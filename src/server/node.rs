@@ -149,7 +149,7 @@ impl Node {
             tls: Arc::clone(&tls),
             decoy: Decoy::new(&random::octets().map_err(StartError::Random)?, Iterations::default()),
             limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
-            comparisons: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         });
         Ok(Arc::new(Self {
             router,

@@ -40,7 +40,7 @@ pub struct Context {
     /// What a client may send once it has authenticated.
     pub limits: Limits,
     /// How many passwords are compared at once: each takes milliseconds of one processor.
-    pub comparisons: Semaphore,
+    pub comparisons: Arc<Semaphore>,
 }
 
 /// How TLS begins.
@@ -55,9 +55,21 @@ pub enum Security {
 /// Octets of randomness in a stream id, which must not be guessed (RFC 6120 §4.7.3).
 const STREAM_ID_OCTETS: usize = 16;
 
+/// A client stream inside TLS, of which it is not known yet whose it is.
+pub struct Secured {
+    wire: Wire,
+    /// The domain of the stream before TLS, where there was one.
+    domain: Option<BareJid>,
+}
+
 /// Leads a connection to a bound session; `None` if it ended before.
 pub async fn open(context: &Context, transport: Transport, security: Security) -> Option<Bound> {
-    // The state of the handshake is large and short-lived: it is freed before the session begins.
+    secure(context, transport, security).await?.log_in(context).await
+}
+
+/// Leads a connection into TLS; `None` if it ended before.
+pub async fn secure(context: &Context, transport: Transport, security: Security) -> Option<Secured> {
+    // The state of each phase is large and short-lived: it is freed before the next begins.
     Box::pin(async move {
         let transport = match security {
             Security::StartTls => transport,
@@ -68,17 +80,14 @@ pub async fn open(context: &Context, transport: Transport, security: Security) -
         };
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::UNAUTHENTICATED);
         let mut wire = Wire { transport, reader, input: Vec::new(), opened: false };
-        match negotiate(context, &mut wire, security).await {
-            Ok(binding) => Some(Bound::new(wire, binding)),
+        let secured = match security {
+            Security::StartTls => start_tls(context, &mut wire).await.map(Some),
+            Security::Direct => Ok(None),
+        };
+        match secured {
+            Ok(domain) => Some(Secured { wire, domain }),
             Err(end) => {
-                if let End::Error(error) = &end
-                    && !wire.opened
-                {
-                    // RFC 6120 §4.9.1.2: an error before our header follows a header of ours.
-                    tracing::debug!(%error, "a stream was refused at its header");
-                    send_header(&mut wire, None, None).await.ok()?;
-                }
-                wire.finish(end, Vec::new()).await;
+                refuse(wire, end).await;
                 None
             }
         }
@@ -86,12 +95,38 @@ pub async fn open(context: &Context, transport: Transport, security: Security) -
     .await
 }
 
-async fn negotiate(context: &Context, wire: &mut Wire, security: Security) -> Result<Binding, End> {
-    let mut domain = start_stream(context, wire, None).await?;
-    if security == Security::StartTls {
-        start_tls(context, wire, &domain).await?;
-        domain = start_stream(context, wire, Some(&domain)).await?;
+impl Secured {
+    /// Leads the stream to a bound session; `None` if it ended before.
+    pub async fn log_in(mut self, context: &Context) -> Option<Bound> {
+        Box::pin(async move {
+            match negotiate(context, &mut self.wire, self.domain.as_ref()).await {
+                Ok(binding) => Some(Bound::new(self.wire, binding)),
+                Err(end) => {
+                    refuse(self.wire, end).await;
+                    None
+                }
+            }
+        })
+        .await
     }
+}
+
+/// Tells the peer why it ends here.
+async fn refuse(mut wire: Wire, end: End) {
+    if let End::Error(error) = &end
+        && !wire.opened
+    {
+        // RFC 6120 §4.9.1.2: an error before our header follows a header of ours.
+        tracing::debug!(%error, "a stream was refused at its header");
+        if send_header(&mut wire, None, None).await.is_err() {
+            return;
+        }
+    }
+    wire.finish(end, Vec::new()).await;
+}
+
+async fn negotiate(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<Binding, End> {
+    let domain = start_stream(context, wire, before).await?;
     let user = log_in(context, wire, &domain).await?;
     wire.transport.trust_peer();
     wire.reader.set_limits(context.limits);
@@ -152,14 +187,25 @@ async fn send_header(wire: &mut Wire, from: Option<&BareJid>, to: Option<&Jid>) 
     wire.send(&out).await
 }
 
+/// Negotiates a stream and TLS; returns the domain of that stream.
+async fn start_tls(context: &Context, wire: &mut Wire) -> Result<BareJid, End> {
+    let domain = start_stream(context, wire, None).await?;
+    await_starttls(context, wire, &domain).await?;
+    nothing_may_follow(wire)?;
+    wire.send(&proceed().to_xml(CLIENT_NS)).await?;
+    let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
+    wire.secure(acceptor).await?;
+    Ok(domain)
+}
+
 /// RFC 6120 §5.4: nothing but TLS is on offer here.
-async fn start_tls(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<(), End> {
+async fn await_starttls(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<(), End> {
     let mut login = Login::new(domain.clone(), Offer::STARTTLS, context.decoy.clone());
     wire.send(&login.features().to_xml()).await?;
     loop {
         let element = nonza(wire).await?;
         if element.is("starttls", TLS_NS) {
-            break;
+            return Ok(());
         }
         // Whatever else it is, the login machine has the error for it.
         for effect in login.nonza(&element) {
@@ -170,10 +216,6 @@ async fn start_tls(context: &Context, wire: &mut Wire, domain: &BareJid) -> Resu
             }
         }
     }
-    nothing_may_follow(wire)?;
-    wire.send(&proceed().to_xml(CLIENT_NS)).await?;
-    let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
-    wire.secure(acceptor).await
 }
 
 /// RFC 6120 §5.3.3, §6.4.6: what comes before the answer was seen was sent by somebody else, or by
@@ -217,9 +259,13 @@ async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<
                 }
                 Effect::Verify(verification) => {
                     // Hashing goes on a thread that serves nobody else, and strangers get only a few.
-                    let _turn = context.comparisons.acquire().await.map_err(|_| internal())?;
-                    let verdict = tokio::task::spawn_blocking(move || verification.run()).await;
-                    effects.extend(login.verified(verdict.map_err(|_| internal())?));
+                    let turn = Arc::clone(&context.comparisons).acquire_owned().await.map_err(|_| internal())?;
+                    let verdict = tokio::task::spawn_blocking(move || {
+                        // It goes on when the stranger has been cut off, and so does its turn.
+                        let _turn = turn;
+                        verification.run()
+                    });
+                    effects.extend(login.verified(verdict.await.map_err(|_| internal())?));
                 }
                 Effect::Success { user } => {
                     nothing_may_follow(wire)?;

@@ -9,7 +9,7 @@ mod outgoing;
 mod wire;
 
 pub use bound::Bound;
-pub use handshake::{Context, Security, open};
+pub use handshake::{Context, Secured, Security, open, secure};
 
 #[cfg(test)]
 mod tests;

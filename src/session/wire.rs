@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
-use crate::stream::{CLOSE, Event, Reader, StreamError};
+use crate::stream::{CLOSE, Event, Reader, StreamCondition, StreamError};
 
 /// How long a peer has to take the end of a stream and to end its own side.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -34,7 +34,11 @@ pub(super) enum End {
 }
 
 impl From<io::Error> for End {
-    fn from(_: io::Error) -> Self {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::QuotaExceeded {
+            let text = "too much at once from somebody who has not authenticated";
+            return Self::Error(StreamError::new(StreamCondition::PolicyViolation, text));
+        }
         Self::Closed
     }
 }
@@ -55,6 +59,8 @@ impl Wire {
             if let Some(event) = event {
                 return Ok(event);
             }
+            // A stranger who sent much and now says nothing holds no more than he has to.
+            self.input.shrink_to(self.input.len().next_power_of_two());
             if self.transport.drain(&mut self.input).await? == 0 {
                 return Err(End::Closed);
             }

@@ -19,6 +19,10 @@ impl Limits {
     /// For a peer that has not proven who it is.
     pub const UNAUTHENTICATED: Self = Self { header: 4096, element: 8192, depth: 16, attributes: 32, declarations: 16 };
 
+    /// For another server that has not: what it has to say is shorter, and it may have shown
+    /// certificates, which are held too.
+    pub const UNAUTHENTICATED_SERVER: Self = Self { element: 4096, ..Self::UNAUTHENTICATED };
+
     /// For an authenticated client.
     pub const CLIENT: Self = Self { header: 4096, element: 256 * 1024, depth: 64, attributes: 64, declarations: 64 };
 

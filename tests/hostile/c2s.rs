@@ -330,7 +330,7 @@ async fn starttls() {
 async fn nothing_but_tls_on_the_direct_port() {
     let mut scene = Scene::new(Port::Client).await;
     for bytes in [honest_header(), login(), "GET / HTTP/1.1\r\n\r\n".to_owned(), "\u{16}\u{3}\u{1}".to_owned()] {
-        let mut peer = scene.dial(Security::Direct);
+        let mut peer = scene.dial(Security::Direct).await;
         peer.send(bytes.repeat(10)).await;
         let rest = peer.rest().await;
         if bytes.starts_with('\u{16}') {
@@ -1147,7 +1147,7 @@ async fn the_answer_to_an_iq_without_id_has_one() {
 #[tokio::test(start_paused = true)]
 async fn a_header_says_whom_it_answers() {
     let scene = Scene::new(Port::Client).await;
-    let mut peer = scene.dial(Security::StartTls);
+    let mut peer = scene.dial(Security::StartTls).await;
     let answer = peer.open(&header("from='juliet@a.example' to='a.example' version='1.0'")).await.expect("a header");
     assert_eq!(answer.to.as_deref(), Some("juliet@a.example"));
     peer.cut().await.expect("no trace");

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is sent in one TLS record; a server may be wary of larger ones from strangers.
-const RECORD: usize = 8 * 1024;
+const RECORD: usize = 4000;
 
 /// A connection to the server under test.
 pub(crate) struct Peer {

@@ -512,8 +512,8 @@ fn endless(size: usize) -> Vec<u8> {
 async fn too_much_from_a_server() {
     let mut scene = Scene::new(Port::Server).await;
     for (stage, limit) in [
-        (Opened, Limits::UNAUTHENTICATED.element),
-        (Secured, Limits::UNAUTHENTICATED.element),
+        (Opened, Limits::UNAUTHENTICATED_SERVER.element),
+        (Secured, Limits::UNAUTHENTICATED_SERVER.element),
         (Bound, Limits::SERVER.element),
     ] {
         let mut peer = scene.arrive(stage).await.expect("the stage");
@@ -528,7 +528,7 @@ async fn too_much_from_a_server() {
     }
     let mut cases = Vec::new();
     for (stage, limits) in
-        [(Opened, Limits::UNAUTHENTICATED), (Secured, Limits::UNAUTHENTICATED), (Bound, Limits::SERVER)]
+        [(Opened, Limits::UNAUTHENTICATED_SERVER), (Secured, Limits::UNAUTHENTICATED_SERVER), (Bound, Limits::SERVER)]
     {
         let attributes: String = (0..=limits.attributes).map(|at| format!(" a{at}=''")).collect();
         let declarations: String = (0..=limits.declarations).map(|at| format!(" xmlns:a{at}='x'")).collect();
@@ -565,7 +565,7 @@ async fn a_server_that_proves_nothing_has_to_leave() {
 async fn nothing_but_tls_on_the_direct_port_of_servers() {
     let mut scene = Scene::new(Port::Server).await;
     for bytes in [honest_server(), external("evil.example"), "GET / HTTP/1.1\r\n\r\n".to_owned()] {
-        let mut peer = scene.dial(Security::Direct);
+        let mut peer = scene.dial(Security::Direct).await;
         peer.send(bytes.repeat(10)).await;
         let rest = peer.rest().await.expect("the end");
         assert!(!rest.contains(&b'<'), "{bytes}");

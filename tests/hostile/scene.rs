@@ -161,9 +161,9 @@ impl Scene {
     }
 
     /// A connection to the port under attack, STARTTLS or direct.
-    pub(crate) fn dial(&self, security: Security) -> Peer {
+    pub(crate) async fn dial(&self, security: Security) -> Peer {
         let (ours, theirs) = pipe();
-        let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("room for a stranger");
+        let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.expect("room for a stranger");
         let transport = Transport::plain(theirs, None);
         match self.port {
             Port::Client => {
@@ -181,7 +181,7 @@ impl Scene {
 
     /// A connection of `mallory` that has come to `stage`.
     pub(crate) async fn arrive(&self, stage: Stage) -> Result<Peer, String> {
-        let mut peer = self.dial(Security::StartTls);
+        let mut peer = self.dial(Security::StartTls).await;
         self.advance(&mut peer, Stage::Connected, stage).await?;
         Ok(peer)
     }

@@ -186,7 +186,12 @@ async fn rfc_6120_5_4_3_1_data_behind_proceed_ends_the_stream() {
     let mut incoming = world.net.listen(address(THERE));
     tokio::spawn(async move {
         while let Some(io) = incoming.recv().await {
-            let mut raw = world::Raw { wire: crate::federation::wire::Wire::new(Transport::plain(io, None)) };
+            let mut raw = world::Raw {
+                wire: crate::federation::wire::Wire::new(
+                    Transport::plain(io, None),
+                    crate::stream::Limits::UNAUTHENTICATED,
+                ),
+            };
             raw.header().await;
             raw.say(&header("there.example", "here.example")).await;
             let starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>";

@@ -161,7 +161,7 @@ impl World {
     /// A connection to `address` that says nothing by itself.
     pub(super) async fn raw(&self, address: &str) -> Raw {
         let address = SocketAddr::new(address.parse().unwrap(), PORT);
-        Raw { wire: Wire::new(self.net.connect(address).await.unwrap()) }
+        Raw { wire: Wire::new(self.net.connect(address).await.unwrap(), crate::stream::Limits::UNAUTHENTICATED) }
     }
 
     /// A stream to `to` inside TLS, with a certificate for what `plan` says, up to the features.

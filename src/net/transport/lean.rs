@@ -60,6 +60,8 @@ enum Incoming {
     Ended,
     /// It broke the rules: nothing that it sends is looked at any more, and nothing is sent.
     Broken,
+    /// The peer has used up its allowance: nothing more is read, but it can be told so.
+    Refused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +139,7 @@ impl Lean {
                 match self.incoming {
                     Incoming::Open => {}
                     Incoming::Ended => return Poll::Ready(Ok(0)),
+                    Incoming::Refused => return Poll::Ready(Err(Allowance::exceeded())),
                     Incoming::Broken => {
                         let error = self.failed.take().unwrap_or_else(|| io::ErrorKind::InvalidData.into());
                         return Poll::Ready(Err(error));
@@ -170,7 +173,7 @@ impl Lean {
     /// After an error the stream is broken; what was decrypted before it has been appended.
     fn poll_take_in(&mut self, cx: &mut Context<'_>, content: &mut Vec<u8>, room: usize) -> Poll<io::Result<usize>> {
         if self.allowance.left() == 0 {
-            self.incoming = Incoming::Broken;
+            self.incoming = Incoming::Refused;
             return Poll::Ready(Err(Allowance::exceeded()));
         }
         let room = match room.min(PIECE).saturating_sub(self.partial.len()) {
