@@ -198,9 +198,10 @@ impl Transport {
         let mut total = 0;
         while total < DRAIN {
             let read = match &mut self.stream {
+                // Knows by itself when it is worth while to read once more.
+                Stream::Lean(tls) => return tls.poll_drain(cx, into, DRAIN),
                 Stream::Plain(io) => poll_plain(io, cx, into, DRAIN - total),
                 Stream::Buffered(tls) => tls.poll_drain(cx, into, DRAIN - total),
-                Stream::Lean(tls) => tls.poll_drain(cx, into, DRAIN - total),
             };
             match read {
                 Poll::Ready(Ok(0)) => break,

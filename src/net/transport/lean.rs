@@ -71,6 +71,17 @@ enum Outgoing {
     Closed,
 }
 
+/// What one read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// As much as there was room for: there may be more.
+    Full,
+    /// Less than there was room for.
+    Part,
+    /// Nothing, and nothing will come.
+    End,
+}
+
 impl Lean {
     /// Shakes hands.
     pub(super) async fn accept(io: Box<dyn Io>, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
@@ -115,7 +126,7 @@ impl Lean {
             let mut content = std::mem::take(&mut self.content);
             let taken = self.poll_take_in(cx, &mut content, PIECE);
             self.content = content;
-            if ready!(taken)? == 0 {
+            if ready!(taken)? == Taken::End {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof")));
             }
         }
@@ -133,45 +144,57 @@ impl Lean {
         into: &mut Vec<u8>,
         most: usize,
     ) -> Poll<io::Result<usize>> {
+        if !self.content.is_empty() {
+            return Poll::Ready(Ok(self.give_out(into, most)));
+        }
         let before = into.len();
-        if self.content.is_empty() {
-            let result = loop {
-                match self.incoming {
-                    Incoming::Open => {}
-                    Incoming::Ended => return Poll::Ready(Ok(0)),
-                    Incoming::Refused => return Poll::Ready(Err(Allowance::exceeded())),
-                    Incoming::Broken => {
-                        let error = self.failed.take().unwrap_or_else(|| io::ErrorKind::InvalidData.into());
-                        return Poll::Ready(Err(error));
-                    }
-                }
-                let result = ready!(self.poll_take_in(cx, into, most + RECORD_OVERHEAD));
-                if into.len() > before || result.is_err() {
-                    break result;
+        loop {
+            let got = into.len() - before;
+            let taken = match self.incoming {
+                Incoming::Open => self.poll_take_in(cx, into, most.saturating_sub(got) + RECORD_OVERHEAD),
+                Incoming::Ended => Poll::Ready(Ok(Taken::End)),
+                Incoming::Refused => Poll::Ready(Err(Allowance::exceeded())),
+                Incoming::Broken => {
+                    Poll::Ready(Err(self.failed.take().unwrap_or_else(|| io::ErrorKind::InvalidData.into())))
                 }
             };
-            match result {
-                Ok(_) => {}
-                Err(error) if into.len() > before => self.failed = Some(error),
-                Err(error) => return Poll::Ready(Err(error)),
+            let got = into.len() - before;
+            match taken {
+                Poll::Ready(Ok(Taken::Full)) if got < most => {}
+                // Nothing came of it, so somebody must be told when there is more.
+                Poll::Ready(Ok(Taken::Part)) if got == 0 => {}
+                Poll::Pending if got == 0 => return Poll::Pending,
+                Poll::Ready(Err(error)) if got == 0 => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    if self.incoming != Incoming::Refused {
+                        self.failed = Some(error);
+                        self.incoming = Incoming::Broken;
+                    }
+                    break;
+                }
+                Poll::Ready(Ok(_)) | Poll::Pending => break,
             }
-            if into.len() - before > most {
-                self.content = into.split_off(before + most);
-            }
-        } else {
-            let some = self.content.len().min(most);
-            into.extend(self.content.drain(..some));
-            if self.content.is_empty() {
-                self.content = Vec::new();
-            }
+        }
+        if into.len() - before > most {
+            self.content = into.split_off(before + most);
         }
         Poll::Ready(Ok(into.len() - before))
     }
 
-    /// Reads once and has it worked through; says how many bytes of TLS came, 0 at their end.
+    /// Gives out content that there was no room for.
+    fn give_out(&mut self, into: &mut Vec<u8>, most: usize) -> usize {
+        let some = self.content.len().min(most);
+        into.extend(self.content.drain(..some));
+        if self.content.is_empty() {
+            self.content = Vec::new();
+        }
+        some
+    }
+
+    /// Reads once and has it worked through.
     ///
-    /// After an error the stream is broken; what was decrypted before it has been appended.
-    fn poll_take_in(&mut self, cx: &mut Context<'_>, content: &mut Vec<u8>, room: usize) -> Poll<io::Result<usize>> {
+    /// After an error of TLS the stream is broken; what was decrypted before it has been appended.
+    fn poll_take_in(&mut self, cx: &mut Context<'_>, content: &mut Vec<u8>, room: usize) -> Poll<io::Result<Taken>> {
         if self.allowance.left() == 0 {
             self.incoming = Incoming::Refused;
             return Poll::Ready(Err(Allowance::exceeded()));
@@ -180,14 +203,15 @@ impl Lean {
             0 => MORE,
             room => room,
         };
+        let room = room.min(self.allowance.left());
         let mut piece = [MaybeUninit::uninit(); PIECE];
         let mut piece = ReadBuf::uninit(&mut piece);
-        let mut piece = piece.take(room.min(self.allowance.left()));
+        let mut piece = piece.take(room);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
         let read = piece.filled().len();
         if read == 0 {
             self.incoming = Incoming::Ended;
-            return Poll::Ready(Ok(0));
+            return Poll::Ready(Ok(Taken::End));
         }
         self.allowance.spend(read);
         let before = content.len();
@@ -208,7 +232,7 @@ impl Lean {
                     self.incoming = Incoming::Ended;
                     self.partial = Vec::new();
                 }
-                Ok(read)
+                Ok(if read == room { Taken::Full } else { Taken::Part })
             }
             Err(error) => {
                 self.give_up();
