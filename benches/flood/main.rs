@@ -112,7 +112,7 @@ async fn hold(kind: Kind, count: usize) -> Result<KindCost, String> {
             break;
         }
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let memory = server.memory()?.saturating_sub(idle);
     client::log_in(&target, HONEST).await?;
     Ok(KindCost { kind, held, memory })
