@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session, Site};
 use crate::crowd::Crowd;
 use crate::login;
-use crate::meter::Measured;
+use crate::meter::{Latency, Measured};
 use crate::options::Options;
 use crate::population::{Population, befriend};
 use crate::process;
@@ -31,6 +31,8 @@ struct Bench<'a> {
     options: &'a Options,
     report: Report,
     servers: Vec<Server>,
+    /// A second server of each make, for traffic between servers.
+    far: Vec<Server>,
     population: Population,
     kit: Kit,
     /// For floors: every group of connections has its own number.
@@ -63,25 +65,32 @@ async fn everything(options: &Options, directory: &PathBuf) -> io::Result<()> {
     let dns = crate::servers::free_ports(1)?[0];
     let population = Population { chatting: 2 * PAIRS, ring, reach: 9, broadcasters, dns };
     let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
-    let mut servers = Vec::new();
+    let (mut servers, mut far) = (Vec::new(), Vec::new());
     for make in &options.servers {
         let started = Instant::now();
         let domain = format!("{}.bench", make.name());
         let mut server = Server::prepare(*make, directory, &domain, &authority, &population)?;
-        if *make == Make::Comity {
+        if *make == Make::Comity && (options.wants("idle") || options.wants("presence") || options.wants("storm")) {
             server.start()?;
             befriend(&server, &population, &kit).await.map_err(|error| with_log(&server, &error))?;
             server.stop()?;
         }
-        eprintln!("{}: prepared in {:.1} s", make.name(), started.elapsed().as_secs_f64());
         servers.push(server);
+        if *make != Make::Floor && options.wants("s2s") {
+            let few = Population { ring: 0, broadcasters: Vec::new(), ..population.clone() };
+            far.push(Server::prepare(*make, directory, &format!("far-{domain}"), &authority, &few)?);
+        }
+        eprintln!("{}: prepared in {:.1} s", make.name(), started.elapsed().as_secs_f64());
     }
-    let report = Report::new(options);
-    let mut bench = Bench { options, report, servers, population, kit, number: Rc::default() };
+    let known = servers.iter().chain(&far).map(|server| (server.site.domain.clone(), server.s2s.port()));
+    let dns = spawn_local(crate::dns::serve(dns, known.collect()));
+    let report = Report::new();
+    let mut bench = Bench { options, report, servers, far, population, kit, number: Rc::default() };
     for round in 1..=options.rounds {
         bench.report.begin(round);
         bench.round().await?;
     }
+    dns.abort();
     bench.report.finish(options)
 }
 
@@ -104,6 +113,12 @@ impl Bench<'_> {
         }
         if self.options.wants("login") {
             self.login().await?;
+        }
+        if self.options.wants("storm") {
+            self.storm().await?;
+        }
+        if self.options.wants("s2s") {
+            self.between_servers().await?;
         }
         for server in &mut self.servers {
             server.stop()?;
@@ -129,7 +144,7 @@ impl Bench<'_> {
             let (server, count) = (&self.servers[at], self.population.ring);
             let empty = process::memory(server.pid())?;
             let group = self.fresh();
-            let enter = enter(server, &self.kit, b'F', group, 'u', true);
+            let enter = enter(server, &self.kit, b'F', group, 'u', Begin::Direct);
             let crowd = Crowd::gather(count, None, enter).await.map_err(|error| with_log(server, &error))?;
             crowd.settle().await.map_err(|error| with_log(server, &error))?;
             let full = process::memory(server.pid())?;
@@ -200,18 +215,14 @@ impl Bench<'_> {
                 self.note(scenario, make, done)?;
             }
         }
-        for pair in all.into_iter().flatten() {
-            pair.from.close().await?;
-            pair.to.close().await?;
-        }
-        Ok(())
+        close(all.into_iter().flatten().collect()).await
     }
 
     async fn pairs(&self, server: &Server) -> io::Result<Vec<Pair>> {
         let mut pairs = Vec::new();
         for number in 0..PAIRS {
             let group = self.fresh();
-            let enter = enter(server, &self.kit, b'R', group, 'c', true);
+            let enter = enter(server, &self.kit, b'R', group, 'c', Begin::Direct);
             let (from, to) = (enter(2 * number).await?, enter(2 * number + 1).await?);
             let message = chat::message(&format!("c{}@{}/r", 2 * number + 1, server.site.domain));
             pairs.push(Pair { from, to, message });
@@ -252,10 +263,79 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Everybody comes at once: STARTTLS, login, roster, presence to neighbours.
+    async fn storm(&mut self) -> io::Result<()> {
+        let count = self.population.ring.min(1_000);
+        for at in 0..self.servers.len() {
+            let server = &self.servers[at];
+            let make = server.make;
+            let group = self.fresh();
+            let enter = enter(server, &self.kit, b'F', group, 'u', Begin::StartTls);
+            let pids = process::tree(server.pid())?;
+            let done = async {
+                let (before, started) = (process::cpu(&pids)?, Instant::now());
+                let mut crowd = Crowd::gather(count, Some(count), enter).await?;
+                let wall = started.elapsed();
+                crowd.settle().await?;
+                let spent = process::cpu(&pids)?.saturating_sub(before);
+                let mut measured = Measured::new(count as u64, spent, wall)?;
+                measured.latency = Latency::of(&mut crowd.logins);
+                crowd.leave().await?;
+                Ok(measured)
+            };
+            let done = done.await;
+            self.note("storm", make, done)?;
+        }
+        Ok(())
+    }
+
+    /// 1:1 chat with the second server of the same make, saturated; the CPU time is that of both.
+    async fn between_servers(&mut self) -> io::Result<()> {
+        for far in &mut self.far {
+            far.start()?;
+        }
+        for at in 0..self.far.len() {
+            let far = &self.far[at];
+            let Some(near) = self.servers.iter().find(|near| near.make == far.make) else { continue };
+            let (make, roots) = (far.make, [near.pid(), far.pid()]);
+            let mut length = self.options.length();
+            // The first message makes the servers look for each other.
+            length.warm_up += Duration::from_secs(2);
+            let done = async {
+                let (from, to) = (
+                    enter(near, &self.kit, b'R', 0, 'c', Begin::Direct),
+                    enter(far, &self.kit, b'R', 0, 'c', Begin::Direct),
+                );
+                let mut pairs = Vec::new();
+                for number in 0..PAIRS {
+                    let message = chat::message(&format!("c{number}@{}/r", far.site.domain));
+                    pairs.push(Pair { from: from(number).await?, to: to(number).await?, message });
+                }
+                let (pairs, measured) = chat::run(pairs, Pace::Saturated, &roots, length).await?;
+                close(pairs).await?;
+                Ok(measured)
+            };
+            let done = done.await.map_err(|error| with_log(far, &error));
+            self.note("s2s", make, done)?;
+        }
+        for far in &mut self.far {
+            far.stop()?;
+        }
+        Ok(())
+    }
+
     fn fresh(&self) -> u64 {
         self.number.set(self.number.get() + (1 << 32));
         self.number.get()
     }
+}
+
+async fn close(pairs: Vec<Pair>) -> io::Result<()> {
+    for pair in pairs {
+        pair.from.close().await?;
+        pair.to.close().await?;
+    }
+    Ok(())
 }
 
 /// How the session with a number comes into being: an account of this kind, or a connection to a floor.
@@ -265,7 +345,7 @@ fn enter(
     role: u8,
     group: u64,
     kind: char,
-    appear: bool,
+    begin: Begin,
 ) -> impl Fn(usize) -> std::pin::Pin<Box<dyn Future<Output = io::Result<Session>>>> + 'static {
     let (site, floor, kit): (Site, bool, Kit) = (server.site.clone(), server.make == Make::Floor, kit.clone());
     move |number| {
@@ -274,10 +354,8 @@ fn enter(
             if floor {
                 return Session::floor(&site, role, group, &kit).await;
             }
-            let mut session = Session::login(&site, Begin::Direct, &format!("{kind}{number}"), &kit).await?;
-            if appear {
-                session.appear().await?;
-            }
+            let mut session = Session::login(&site, begin, &format!("{kind}{number}"), &kit).await?;
+            session.appear().await?;
             Ok(session)
         })
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinHandle, spawn_local};
@@ -126,7 +126,8 @@ struct Task {
     pace: Pace,
     number: usize,
     shared: Rc<Shared>,
-    out: Vec<u8>,
+    /// Messages that wait to be written, and how much of the first the transport has taken.
+    to_write: usize,
     sent: usize,
     in_flight: usize,
     written_at: VecDeque<Instant>,
@@ -142,7 +143,7 @@ impl Task {
             pace,
             number,
             shared,
-            out: Vec::new(),
+            to_write: 0,
             sent: 0,
             in_flight: 0,
             written_at: VecDeque::new(),
@@ -159,16 +160,17 @@ impl Task {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.read(context)?;
         loop {
-            if self.out.is_empty() {
-                self.fill(context);
+            if self.to_write == 0 {
+                self.take_due(context);
             }
-            if self.out.is_empty() {
+            if self.to_write == 0 {
                 let done = self.shared.stopping.get() && self.in_flight == 0;
                 return if done { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
-            std::task::ready!(self.pair.from.poll_output(context, &self.out, &mut self.sent))?;
-            self.out.clear();
+            // One write and one flush for each message, as clients do it.
+            ready!(self.pair.from.poll_output(context, &self.pair.message, &mut self.sent))?;
             self.sent = 0;
+            self.to_write -= 1;
         }
     }
 
@@ -191,8 +193,8 @@ impl Task {
         if errors > 0 { Err(io::Error::other("a message came back")) } else { Ok(()) }
     }
 
-    /// Puts the messages that may be written now into the output.
-    fn fill(&mut self, context: &mut Context<'_>) {
+    /// Takes note of the messages that may be written now.
+    fn take_due(&mut self, context: &mut Context<'_>) {
         let mut pairs = self.shared.pairs.borrow_mut();
         let slot = &mut pairs[self.number];
         slot.waker = Some(context.waker().clone());
@@ -201,12 +203,10 @@ impl Task {
             Pace::Saturated => WINDOW - self.in_flight,
             Pace::PerSecond(_) => std::mem::take(&mut slot.due),
         };
-        for _ in 0..count {
-            self.out.extend_from_slice(&self.pair.message);
-        }
         if matches!(self.pace, Pace::PerSecond(_)) {
             self.written_at.extend(std::iter::repeat_n(Instant::now(), count));
         }
+        self.to_write = count;
         self.in_flight += count;
     }
 }

@@ -5,15 +5,18 @@ mod chat;
 mod client;
 mod count;
 mod crowd;
+mod dns;
 mod floor;
 mod login;
 mod meter;
 mod options;
+mod plot;
 mod population;
 mod process;
 mod report;
 mod scram;
 mod servers;
+mod targets;
 mod tls;
 
 use std::io;

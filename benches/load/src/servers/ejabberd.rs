@@ -119,7 +119,7 @@ modules:
     );
     fs::write(server.path("ejabberd.yml"), config)?;
     let (ip, port) = (server.dns.ip().to_string().replace('.', ","), server.dns.port());
-    let resolver = "{lookup,[\"file\",\"dns\"]}.\n{host,{127,0,0,1},[\"localhost\"]}.\n";
+    let resolver = "{resolv_conf,\"\"}.\n{lookup,[\"file\",\"dns\"]}.\n{host,{127,0,0,1},[\"localhost\"]}.\n";
     fs::write(server.path("inetrc"), format!("{resolver}{{nameserver,{{{ip}}},{port}}}.\n"))?;
     fs::write(server.path("populate.erl"), populate(server, population))?;
     server.give_away()?;

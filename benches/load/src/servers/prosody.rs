@@ -34,8 +34,8 @@ c2s_direct_tls_ports = {{ {direct_tls} }}
 s2s_ports = {{ {s2s} }}
 s2s_direct_tls_ports = {{}}
 s2s_secure_auth = true
-unbound = {{ resolvconf = false; hoststxt = false; forward = {{ "{dns_ip}@{dns_port}" }}; }}
-run_as_root = false
+unbound = {{ resolvconf = false; hoststxt = false; forward = {{ "{dns_ip}@{dns_port}" }};
+  options = {{ ["do-not-query-localhost:"] = "no" }}; }}
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/root.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
 VirtualHost "{domain}"
