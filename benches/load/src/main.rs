@@ -1,0 +1,57 @@
+//! The benchmark of Comity: starts servers, loads them all in the same way, and compares what they cost.
+
+mod bench;
+mod chat;
+mod client;
+mod count;
+mod crowd;
+mod dns;
+mod floor;
+mod login;
+mod meter;
+mod options;
+mod plot;
+mod population;
+mod process;
+mod report;
+mod scram;
+mod servers;
+mod targets;
+mod tls;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use options::Options;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("comity-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    let mut arguments = std::env::args().skip(1).peekable();
+    raise_descriptors();
+    if arguments.next_if(|it| it == "floor").is_some() {
+        let mut next = || arguments.next().ok_or_else(|| io::Error::other("floor PORT CHAIN KEY"));
+        let port = next()?.parse().map_err(io::Error::other)?;
+        let certificate = tls::Certificate { chain: PathBuf::from(next()?), key: PathBuf::from(next()?) };
+        return floor::run(port, &certificate);
+    }
+    let Some(options) = Options::parse(arguments)? else { return Ok(()) };
+    bench::run(&options)
+}
+
+/// As many descriptors as the machine allows, for this process and the servers it starts.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is not allowed, the numbers stay what they are.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -1,0 +1,281 @@
+//! Results: every measurement as JSON; medians, ratios and whether the targets hold as tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Serialize;
+
+use crate::meter::{Latency, Measured};
+use crate::options::Options;
+use crate::plot;
+use crate::servers::Make;
+use crate::targets::{Bound, TARGETS, Target};
+
+/// One figure.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Value {
+    Work(Measured),
+    Bytes(u64),
+}
+
+impl Value {
+    /// What is compared: microseconds or bytes.
+    fn figure(&self) -> f64 {
+        match self {
+            Self::Work(measured) => measured.us_per_unit,
+            #[allow(clippy::cast_precision_loss)]
+            Self::Bytes(bytes) => *bytes as f64,
+        }
+    }
+
+    fn latency(&self) -> Option<Latency> {
+        match self {
+            Self::Work(measured) => measured.latency,
+            Self::Bytes(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Entry {
+    round: usize,
+    scenario: String,
+    server: &'static str,
+    value: Value,
+}
+
+/// All results of a run.
+#[derive(Default, Serialize)]
+pub struct Report {
+    #[serde(skip)]
+    round: usize,
+    machine: String,
+    peers: String,
+    measurements: Vec<Entry>,
+    /// Which part of the TLS sessions was resumed, by scenario and server.
+    resumed: BTreeMap<String, f64>,
+}
+
+impl Report {
+    pub fn new() -> Self {
+        Self { machine: machine(), peers: peers(), ..Self::default() }
+    }
+
+    pub fn begin(&mut self, round: usize) {
+        eprintln!("round {round}");
+        self.round = round;
+    }
+
+    pub fn add(&mut self, scenario: &str, make: Make, value: Value) {
+        match &value {
+            Value::Work(it) => {
+                let latency = it.latency.map(|it| format!("  p50 {} p95 {} p99 {} us", it.p50, it.p95, it.p99));
+                eprintln!(
+                    "  {scenario:16} {:9} {:>9.2} us  {:>9.0}/s  {:.2} s of CPU in {:.1} s{}",
+                    make.name(),
+                    it.us_per_unit,
+                    it.units_per_second,
+                    it.cpu_seconds,
+                    it.wall_seconds,
+                    latency.unwrap_or_default()
+                );
+            }
+            Value::Bytes(bytes) => eprintln!("  {scenario:16} {:9} {bytes:>9} bytes", make.name()),
+        }
+        let entry = Entry { round: self.round, scenario: scenario.to_owned(), server: make.name(), value };
+        self.measurements.push(entry);
+    }
+
+    pub fn resumed(&mut self, scenario: &str, make: Make, part: f64) {
+        self.resumed.insert(format!("{scenario} {}", make.name()), part);
+    }
+
+    /// Writes what the options ask for, and the tables to standard output.
+    pub fn finish(&self, options: &Options) -> io::Result<()> {
+        if let Some(path) = &options.json {
+            fs::write(path, serde_json::to_string_pretty(self)? + "\n")?;
+        }
+        let tables = self.tables(options)?;
+        println!("{tables}");
+        if let Some(document) = &options.document {
+            let folder = document.with_extension("");
+            fs::create_dir_all(&folder)?;
+            for (name, picture) in plot::all(|scenario, make| self.median(scenario, make)) {
+                fs::write(folder.join(name), picture)?;
+            }
+            insert(document, &tables)?;
+        }
+        Ok(())
+    }
+
+    fn of(&self, scenario: &str, make: Make) -> impl Iterator<Item = &Entry> {
+        let name = make.name();
+        self.measurements.iter().filter(move |entry| entry.scenario == scenario && entry.server == name)
+    }
+
+    fn in_round(&self, scenario: &str, make: Make, round: usize) -> Option<&Value> {
+        self.of(scenario, make).find(|entry| entry.round == round).map(|entry| &entry.value)
+    }
+
+    fn median(&self, scenario: &str, make: Make) -> Option<f64> {
+        median(self.of(scenario, make).map(|entry| entry.value.figure()).collect())
+    }
+
+    fn rounds(&self) -> usize {
+        self.measurements.iter().map(|entry| entry.round).max().unwrap_or(0)
+    }
+
+    /// What Comity may cost in a round at most, and what it does cost.
+    fn bound(&self, target: &Target, bound: Bound, round: usize) -> Option<(f64, f64)> {
+        let own = self.in_round(target.scenario, Make::Comity, round)?.figure();
+        let most = match bound {
+            Bound::Floor(times) => self.in_round(target.scenario, Make::Floor, round)?.figure() * times,
+            Bound::Peer(part) => {
+                let peers = [Make::Prosody, Make::Ejabberd].into_iter();
+                let peers = peers.filter_map(|make| self.in_round(target.scenario, make, round));
+                peers.map(Value::figure).reduce(f64::min)? / part
+            }
+            Bound::Bytes(bytes) => bytes,
+        };
+        Some((own, most))
+    }
+
+    fn tables(&self, options: &Options) -> io::Result<String> {
+        let mut text = format!("Machine: {}. Peers: {}. {} rounds.\n\n", self.machine, self.peers, self.rounds());
+        if options.quick {
+            text.push_str("A quick run: short measurements, small numbers; good for a look, not for a comparison.\n\n");
+        }
+        self.work(&mut text).and_then(|()| self.latencies(&mut text)).map_err(io::Error::other)?;
+        Ok(text)
+    }
+
+    fn work(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(text, "| unit (median of the rounds) | Comity | Prosody | ejabberd | floor | must | ratio to the bound | holds |")?;
+        writeln!(text, "|---|---|---|---|---|---|---|---|")?;
+        for target in TARGETS {
+            let cell = |make| match self.median(target.scenario, make) {
+                None => "-".to_owned(),
+                Some(bytes) if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
+                Some(bytes) if target.in_bytes() => format!("{:.1} kB", bytes / 1e3),
+                Some(us) => format!("{us:.*} us", if us < 100.0 { 1 } else { 0 }),
+            };
+            if self.median(target.scenario, Make::Comity).is_none() {
+                continue;
+            }
+            let (mut ratios, mut holds, mut most) = (Vec::new(), Vec::new(), Vec::new());
+            for bound in target.bounds {
+                let each: Vec<f64> = (1..=self.rounds())
+                    .filter_map(|round| self.bound(target, *bound, round))
+                    .map(|(own, most)| own / most)
+                    .collect();
+                holds.push(format!("{} of {}", each.iter().filter(|ratio| **ratio <= 1.0).count(), each.len()));
+                ratios.push(median(each).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")));
+                most.push(bound.to_string());
+            }
+            let floor = if target.floor { cell(Make::Floor) } else { "-".to_owned() };
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {floor} | {} | {} | {} |",
+                target.title,
+                cell(Make::Comity),
+                cell(Make::Prosody),
+                cell(Make::Ejabberd),
+                most.join("; "),
+                ratios.join("; "),
+                holds.join("; "),
+            )?;
+        }
+        writeln!(text)
+    }
+
+    /// At fixed rates p50 and p95 may be twice those of the floor, or a millisecond more if that is larger.
+    fn latencies(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(text, "| latency p50 / p95 / p99, ms (medians) | Comity | Prosody | ejabberd | floor | holds |")?;
+        writeln!(text, "|---|---|---|---|---|---|")?;
+        for target in TARGETS {
+            let of = |make, pick: fn(Latency) -> u32| {
+                let all = self.of(target.scenario, make).filter_map(|entry| entry.value.latency());
+                median(all.map(|it| f64::from(pick(it))).collect()).map(|us| us / 1e3)
+            };
+            let cell = |make| match (of(make, |it| it.p50), of(make, |it| it.p95), of(make, |it| it.p99)) {
+                (Some(p50), Some(p95), Some(p99)) => format!("{p50:.2} / {p95:.2} / {p99:.2}"),
+                _ => "-".to_owned(),
+            };
+            if of(Make::Comity, |it| it.p50).is_none() {
+                continue;
+            }
+            let rounds: Vec<bool> =
+                (1..=self.rounds()).filter_map(|round| self.prompt(target.scenario, round)).collect();
+            let holds = format!("{} of {}", rounds.iter().filter(|holds| **holds).count(), rounds.len());
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                target.title,
+                cell(Make::Comity),
+                cell(Make::Prosody),
+                cell(Make::Ejabberd),
+                cell(Make::Floor),
+                if target.latency { &holds } else { "-" },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn prompt(&self, scenario: &str, round: usize) -> Option<bool> {
+        let own = self.in_round(scenario, Make::Comity, round)?.latency()?;
+        let floor = self.in_round(scenario, Make::Floor, round)?.latency()?;
+        let within = |own: u32, floor: u32| own <= (2 * floor).max(floor + 1_000);
+        Some(within(own.p50, floor.p50) && within(own.p95, floor.p95))
+    }
+}
+
+fn median(mut all: Vec<f64>) -> Option<f64> {
+    all.sort_by(f64::total_cmp);
+    let middle = all.len() / 2;
+    let upper = *all.get(middle)?;
+    let lower = if all.len() % 2 == 0 { *all.get(middle - 1)? } else { upper };
+    Some(f64::midpoint(lower, upper))
+}
+
+/// Puts the tables between the marks of the document.
+fn insert(document: &Path, tables: &str) -> io::Result<()> {
+    const BEGIN: &str = "<!-- measured: begin -->\n";
+    const END: &str = "<!-- measured: end -->";
+    let text = fs::read_to_string(document)?;
+    let parts = text.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let Some((head, tail)) = parts else {
+        return Err(io::Error::other(format!("{} has no marks for the tables", document.display())));
+    };
+    fs::write(document, format!("{head}{BEGIN}{tables}{END}{tail}"))
+}
+
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{}, {cores} cores, Linux {}", model.trim_start_matches([' ', '\t', ':']), kernel.trim())
+}
+
+fn peers() -> String {
+    let query = Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}, ", "prosody", "ejabberd"]).output();
+    let text = query.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.trim_end_matches([',', ' ']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_lies_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+        assert_eq!(median(vec![]), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! The servers under test: one file per make writes its configuration, its accounts and its command line.
+
+mod comity;
+mod ejabberd;
+mod prosody;
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::Site;
+use crate::population::Population;
+use crate::tls::{Authority, Certificate};
+
+/// A server that does not listen after this time is broken.
+const START: Duration = Duration::from_secs(120);
+
+/// What a server is told to stop, before it is ended.
+const STOP: Duration = Duration::from_secs(20);
+
+/// The makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Make {
+    Comity,
+    Prosody,
+    Ejabberd,
+    /// Relay and fan-out writer: no XMPP at all.
+    Floor,
+}
+
+impl Make {
+    pub const ALL: [Self; 4] = [Self::Comity, Self::Prosody, Self::Ejabberd, Self::Floor];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Comity => "comity",
+            Self::Prosody => "prosody",
+            Self::Ejabberd => "ejabberd",
+            Self::Floor => "floor",
+        }
+    }
+
+    /// The system user that Debian made for it, whom only root can become.
+    fn user(self) -> Option<&'static str> {
+        let user = match self {
+            Self::Prosody => "prosody",
+            Self::Ejabberd => "ejabberd",
+            Self::Comity | Self::Floor => return None,
+        };
+        rustix::process::geteuid().is_root().then_some(user)
+    }
+}
+
+/// One server: its directory, its addresses and, while it runs, its process.
+pub struct Server {
+    pub make: Make,
+    pub site: Site,
+    pub s2s: SocketAddr,
+    /// The DNS server it asks for other domains.
+    dns: SocketAddr,
+    directory: PathBuf,
+    certificate: Certificate,
+    root: PathBuf,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Lays out a server with these accounts under `directory`. Accounts that take a running server are made later,
+    /// by [`crate::population::befriend`].
+    pub fn prepare(
+        make: Make,
+        directory: &Path,
+        domain: &str,
+        authority: &Authority,
+        population: &Population,
+    ) -> io::Result<Self> {
+        let ports = free_ports(3)?;
+        let server = Self {
+            make,
+            site: Site { domain: domain.to_owned(), start_tls: ports[0], direct_tls: ports[1] },
+            s2s: ports[2],
+            dns: population.dns,
+            directory: directory.join(domain),
+            certificate: authority.issue(domain)?,
+            root: authority.root.clone(),
+            child: None,
+        };
+        fs::create_dir_all(server.directory.join("data"))?;
+        for (from, to) in [
+            (&server.certificate.chain, "chain.pem"),
+            (&server.certificate.key, "key.pem"),
+            (&server.root, "root.pem"),
+        ] {
+            fs::copy(from, server.directory.join(to))?;
+        }
+        match make {
+            Make::Comity => comity::prepare(&server, population)?,
+            Make::Prosody => prosody::prepare(&server, population)?,
+            Make::Ejabberd => ejabberd::prepare(&server, population)?,
+            Make::Floor => {}
+        }
+        server.give_away()?;
+        Ok(server)
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn start(&mut self) -> io::Result<()> {
+        let command = match self.make {
+            Make::Comity => comity::command(self),
+            Make::Prosody => prosody::command(self),
+            Make::Ejabberd => ejabberd::command(self),
+            Make::Floor => self.floor()?,
+        };
+        self.child = Some(self.launch(command, "server.log")?);
+        let started = Instant::now();
+        let wanted: &[SocketAddr] = match self.make {
+            Make::Floor => &[self.site.direct_tls],
+            _ => &[self.site.start_tls, self.site.direct_tls, self.s2s],
+        };
+        for address in wanted {
+            while TcpStream::connect(address).is_err() {
+                let child = self.child.as_mut().ok_or(io::ErrorKind::NotFound)?;
+                if child.try_wait()?.is_some() || started.elapsed() > START {
+                    return Err(io::Error::other(format!("{} did not start: {}", self.make.name(), self.log()?)));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the server in order.
+    pub fn stop(&mut self) -> io::Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        }
+        let asked = Instant::now();
+        while child.try_wait()?.is_none() {
+            if asked.elapsed() > STOP {
+                child.kill()?;
+                child.wait()?;
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The process id of the running server.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// The end of what the server wrote to its log.
+    pub fn log(&self) -> io::Result<String> {
+        let log = fs::read(self.path("server.log"))?;
+        Ok(String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn floor(&self) -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("floor").arg(self.site.direct_tls.port().to_string());
+        command.arg(self.path("chain.pem")).arg(self.path("key.pem"));
+        Ok(command)
+    }
+
+    /// Runs a command as the server's user; it ends with this process, however that ends.
+    fn launch(&self, command: Command, log: &str) -> io::Result<Child> {
+        let mut wrapped = Command::new("setpriv");
+        wrapped.args(["--pdeathsig", "KILL"]);
+        if let Some(user) = self.make.user() {
+            wrapped.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--init-groups");
+        }
+        wrapped.arg("--").arg(command.get_program()).args(command.get_args());
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let log = File::options().create(true).append(true).open(self.path(log))?;
+        wrapped.current_dir(&self.directory).env("HOME", &self.directory);
+        wrapped.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+    }
+
+    /// Runs a command to its end.
+    fn run(&self, command: Command) -> io::Result<()> {
+        let status = self.launch(command, "prepare.log")?.wait()?;
+        if status.success() {
+            return Ok(());
+        }
+        let log = fs::read_to_string(self.path("prepare.log"))?;
+        Err(io::Error::other(format!("preparing {}: {status}: {log}", self.make.name())))
+    }
+
+    /// Makes the server's user the owner of its files.
+    fn give_away(&self) -> io::Result<()> {
+        let Some(user) = self.make.user() else { return Ok(()) };
+        let status = Command::new("chown").arg("-R").arg(format!("{user}:{user}")).arg(&self.directory).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other("chown failed")) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Ports of the loopback address that nobody listens on; all are different.
+pub fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
+    let held: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect();
+    held?.iter().map(TcpListener::local_addr).collect()
+}

@@ -1,0 +1,63 @@
+//! The rows of the table and what Comity must reach in each.
+
+use std::fmt;
+
+/// What a figure of Comity is held against, round by round.
+#[derive(Debug, Clone, Copy)]
+pub enum Bound {
+    /// So many times the floor.
+    Floor(f64),
+    /// The so-manieth part of the better peer.
+    Peer(f64),
+    /// Bytes.
+    Bytes(f64),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Floor(times) => write!(f, "{times} x floor"),
+            Self::Peer(part) => write!(f, "1/{part} of the better peer"),
+            Self::Bytes(bytes) if *bytes >= 1e6 => write!(f, "{} MB", bytes / 1e6),
+            Self::Bytes(bytes) => write!(f, "{} kB", bytes / 1e3),
+        }
+    }
+}
+
+/// One row.
+#[derive(Debug)]
+pub struct Target {
+    pub scenario: &'static str,
+    pub title: &'static str,
+    pub bounds: &'static [Bound],
+    /// Whether the floor's figure means anything here.
+    pub floor: bool,
+    /// Whether the latency is held against that of the floor.
+    pub latency: bool,
+}
+
+impl Target {
+    /// Whether the figure is memory.
+    pub fn in_bytes(&self) -> bool {
+        matches!(self.scenario, "idle" | "empty")
+    }
+}
+
+const fn row(scenario: &'static str, title: &'static str, bounds: &'static [Bound]) -> Target {
+    Target { scenario, title, bounds, floor: true, latency: false }
+}
+
+pub const TARGETS: &[Target] = &[
+    row("chat-saturated", "CPU per 1:1 message, saturated", &[Bound::Floor(2.5)]),
+    Target { latency: true, ..row("chat-2000", "CPU per 1:1 message at 2,000/s", &[Bound::Floor(1.6)]) },
+    Target { latency: true, ..row("chat-500", "CPU per 1:1 message at 500/s", &[Bound::Floor(1.6)]) },
+    row("presence-200", "CPU per delivered presence, 200 contacts", &[Bound::Floor(1.5), Bound::Peer(8.0)]),
+    row("presence-2000", "CPU per delivered presence, 2,000 contacts", &[]),
+    row("s2s", "CPU per message between servers, both together; floor: two relays", &[Bound::Peer(15.0)]),
+    row("login-starttls", "CPU per login, STARTTLS, SCRAM; floor: TLS handshake alone", &[Bound::Peer(8.0)]),
+    row("login-direct", "CPU per login, direct TLS, SCRAM", &[]),
+    row("login-resumed", "CPU per login, STARTTLS with a TLS ticket, SCRAM", &[]),
+    row("storm", "CPU per login when everybody comes at once, with roster and presence to neighbours", &[]),
+    row("idle", "memory per idle session, TLS, available, roster of 20", &[Bound::Bytes(10_500.0)]),
+    Target { floor: false, ..row("empty", "memory of the empty server", &[Bound::Bytes(16e6)]) },
+];
