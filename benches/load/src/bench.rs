@@ -173,7 +173,8 @@ impl Bench<'_> {
             let source = if make == Make::Floor {
                 Session::floor(&server.site, b'S', group | contacts as u64, &self.kit).await?
             } else {
-                let mut source = Session::login(&server.site, Begin::Direct, &format!("p{contacts}"), &self.kit).await?;
+                let mut source =
+                    Session::login(&server.site, Begin::Direct, &format!("p{contacts}"), &self.kit).await?;
                 source.appear().await?;
                 source
             };
@@ -360,4 +361,3 @@ fn enter(
         })
     }
 }
-

@@ -85,7 +85,8 @@ impl Session {
                 socket
             }
         };
-        let mut session = Self { stream: encrypt(socket, &site.domain, kit).await?, rest: Vec::new(), peer: Peer::Xmpp };
+        let mut session =
+            Self { stream: encrypt(socket, &site.domain, kit).await?, rest: Vec::new(), peer: Peer::Xmpp };
         session.ask(&header, "</stream:features>").await?;
         let first = scram::first(user);
         let auth = format!(

@@ -63,7 +63,11 @@ impl Shared {
 
 impl Crowd {
     /// Gathers `count` sessions, `together` at a time; `enter` makes the one with this number.
-    pub async fn gather<F>(count: usize, together: Option<usize>, enter: impl Fn(usize) -> F + 'static) -> io::Result<Self>
+    pub async fn gather<F>(
+        count: usize,
+        together: Option<usize>,
+        enter: impl Fn(usize) -> F + 'static,
+    ) -> io::Result<Self>
     where
         F: Future<Output = io::Result<Session>>,
     {

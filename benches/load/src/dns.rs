@@ -30,14 +30,13 @@ fn answer(query: &[u8], ports: &HashMap<String, u16>) -> Option<Vec<u8>> {
     let kind = u16::from_be_bytes([*query.get(end)?, *query.get(end + 1)?]);
     let known = |domain: &str| ports.get(domain).copied();
     let data = match (kind, labels.as_slice()) {
-        (SRV, [service, tcp, domain @ ..]) if service == "_xmpp-server" && tcp == "_tcp" => {
-            known(&domain.join(".")).map(|port| {
+        (SRV, [service, tcp, domain @ ..]) if service == "_xmpp-server" && tcp == "_tcp" => known(&domain.join("."))
+            .map(|port| {
                 let mut data = vec![0, 0, 0, 0];
                 data.extend_from_slice(&port.to_be_bytes());
                 data.extend_from_slice(b"\x09localhost\0");
                 data
-            })
-        }
+            }),
         (A, [localhost]) if localhost == "localhost" => Some(Ipv4Addr::LOCALHOST.octets().to_vec()),
         _ => None,
     };

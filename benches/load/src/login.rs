@@ -49,7 +49,6 @@ where
     for task in tasks {
         task.await.map_err(io::Error::other)??;
     }
-    #[allow(clippy::cast_precision_loss)]
     let part = resumed.get() as f64 / done.get().max(1) as f64;
     Ok((measured?, part))
 }

@@ -78,7 +78,6 @@ impl Measured {
         if units == 0 {
             return Err(io::Error::other("nothing arrived during the measurement"));
         }
-        #[allow(clippy::cast_precision_loss)]
         let count = units as f64;
         Ok(Self {
             units,

@@ -5,12 +5,8 @@ use std::fmt::Write;
 use crate::servers::Make;
 use crate::targets::{TARGETS, Target};
 
-const COLOURS: [(Make, &str); 4] = [
-    (Make::Comity, "#1b7f5c"),
-    (Make::Prosody, "#c2852b"),
-    (Make::Ejabberd, "#8a5fa8"),
-    (Make::Floor, "#9aa3ab"),
-];
+const COLOURS: [(Make, &str); 4] =
+    [(Make::Comity, "#1b7f5c"), (Make::Prosody, "#c2852b"), (Make::Ejabberd, "#8a5fa8"), (Make::Floor, "#9aa3ab")];
 
 const LEFT: f64 = 430.0;
 const WIDTH: f64 = 900.0;

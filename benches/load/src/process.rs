@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-
 /// The process `root` and all its descendants.
 pub fn tree(root: u32) -> io::Result<Vec<u32>> {
     let mut parents = Vec::new();

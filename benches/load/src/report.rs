@@ -28,7 +28,6 @@ impl Value {
     fn figure(&self) -> f64 {
         match self {
             Self::Work(measured) => measured.us_per_unit,
-            #[allow(clippy::cast_precision_loss)]
             Self::Bytes(bytes) => *bytes as f64,
         }
     }
@@ -155,7 +154,10 @@ impl Report {
     }
 
     fn work(&self, text: &mut String) -> std::fmt::Result {
-        writeln!(text, "| unit (median of the rounds) | Comity | Prosody | ejabberd | floor | must | ratio to the bound | holds |")?;
+        writeln!(
+            text,
+            "| unit (median of the rounds) | Comity | Prosody | ejabberd | floor | must | ratio to the bound | holds |"
+        )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|")?;
         for target in TARGETS {
             let cell = |make| match self.median(target.scenario, make) {
@@ -263,7 +265,8 @@ fn machine() -> String {
 }
 
 fn peers() -> String {
-    let query = Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}, ", "prosody", "ejabberd"]).output();
+    let query =
+        Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}, ", "prosody", "ejabberd"]).output();
     let text = query.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.trim_end_matches([',', ' ']).to_owned()
 }

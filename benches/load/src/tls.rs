@@ -52,7 +52,8 @@ pub fn client(tickets: Tickets) -> Arc<ClientConfig> {
 
 /// The configuration of the floors.
 pub fn server(certificate: &Certificate) -> io::Result<Arc<ServerConfig>> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificate.chain).map_err(io::Error::other)?.collect();
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(&certificate.chain).map_err(io::Error::other)?.collect();
     let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(io::Error::other)?;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -55,8 +55,7 @@ level = "warn"
         dns = server.dns,
     );
     fs::write(server.path("comity.toml"), config)?;
-    let lines: String =
-        population.users().map(|user| format!("{user}@{} {PASSWORD}\n", server.site.domain)).collect();
+    let lines: String = population.users().map(|user| format!("{user}@{} {PASSWORD}\n", server.site.domain)).collect();
     fs::write(server.path("accounts.txt"), lines)?;
     let mut import = Command::new(program());
     import.args(["account", "import"]).arg(server.path("accounts.txt"));

@@ -89,11 +89,9 @@ impl Server {
             child: None,
         };
         fs::create_dir_all(server.directory.join("data"))?;
-        for (from, to) in [
-            (&server.certificate.chain, "chain.pem"),
-            (&server.certificate.key, "key.pem"),
-            (&server.root, "root.pem"),
-        ] {
+        for (from, to) in
+            [(&server.certificate.chain, "chain.pem"), (&server.certificate.key, "key.pem"), (&server.root, "root.pem")]
+        {
             fs::copy(from, server.directory.join(to))?;
         }
         match make {
