@@ -126,6 +126,9 @@ section! {
         offline_messages: usize = 1000;
         /// How much may wait for one client that reads slowly, before it is disconnected.
         ring_bytes: Size = Size::mib(1);
+        /// How long the session of a client that has lost its connection waits for it to come back, if the
+        /// client asked for that (XEP-0198). `"0s"` means not at all.
+        resume_timeout: Period = Period::seconds(300);
         /// How many clients of one account may be connected at once.
         sessions_per_account: usize = 20;
     }

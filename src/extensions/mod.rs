@@ -4,6 +4,7 @@
 mod rfc_3921_session;
 mod xep_0030_service_discovery;
 mod xep_0160_offline;
+mod xep_0198_stream_management;
 mod xep_0199_ping;
 
 use crate::hooks::Extension;
@@ -14,5 +15,6 @@ pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,
     xep_0030_service_discovery::EXTENSION,
     xep_0160_offline::EXTENSION,
+    xep_0198_stream_management::EXTENSION,
     xep_0199_ping::EXTENSION,
 ];

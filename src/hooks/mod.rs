@@ -3,6 +3,7 @@
 //!
 //! Knows no concrete extension, no session and no router: those sit above and below it.
 
+mod acknowledgement;
 mod extension;
 mod iq;
 mod lifecycle;
@@ -11,6 +12,7 @@ mod outbound;
 mod registrar;
 mod stage;
 
+pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};

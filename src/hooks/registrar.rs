@@ -8,6 +8,7 @@ use crate::jid::{BareJid, Jid};
 use crate::storage::Storage;
 use crate::xml::Element;
 
+use super::acknowledgement::Acknowledgement;
 use super::extension::{Entity, Extension};
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
@@ -22,6 +23,7 @@ pub struct Hooks {
     iq: HashMap<(Entity, Verb, &'static str, &'static str), Handler>,
     undelivered: Vec<Undelivered>,
     backlog: Vec<Backlog>,
+    acknowledgement: Option<Box<dyn Acknowledgement>>,
 }
 
 /// Two extensions claim the same request.
@@ -101,6 +103,12 @@ impl Hooks {
             .unwrap_or(Verdict::Pass)
     }
 
+    /// The words in which clients and the server acknowledge stanzas, if anybody has them.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
+        self.acknowledgement.as_deref()
+    }
+
     /// Fetches what waits at `positions` of the account's log.
     pub async fn backlog(&self, account: &BareJid, positions: Vec<u64>) -> Vec<Delayed> {
         let mut all = Vec::new();
@@ -149,6 +157,11 @@ impl Registrar<'_> {
         F: Future<Output = Vec<Delayed>> + Send + 'static,
     {
         self.hooks.backlog.push(Box::new(move |account, positions| Box::pin(fetch(account, positions))));
+    }
+
+    /// Offers acknowledgement on client streams, in these words.
+    pub fn acknowledgement(&mut self, words: impl Acknowledgement + 'static) {
+        self.hooks.acknowledgement = Some(Box::new(words));
     }
 
     /// The features that `entity` has by what is installed, sorted.

@@ -1,6 +1,6 @@
 //! A local account in memory: what is needed to route to it, loaded before the first stanza.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,8 @@ use crate::stanza::{Condition, Kind, Stanza};
 use super::batch::Batch;
 use super::contacts::Contacts;
 use super::delivery::{Delivery, Recipient, Target, decide};
-use super::ring::Ring;
+use super::retained::Handled;
+use super::ring::{Lapsed, Ring};
 
 /// The account entry: shared by every session of the account and by every task that routes to it.
 #[derive(Debug)]
@@ -33,6 +34,29 @@ pub(super) struct State {
     pub(super) shelf: Shelf,
     /// Undelivered positions that some session's ring holds, or that are being read for one.
     pub(super) in_flight: BTreeSet<u64>,
+    /// The last sessions whose clients might have come back and did not.
+    pub(super) lapsed: Option<Box<LapsedSessions>>,
+}
+
+/// Sessions that are over, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct LapsedSessions(VecDeque<Lapsed>);
+
+impl LapsedSessions {
+    /// How many are remembered.
+    const MOST: usize = 8;
+
+    pub(super) fn push(&mut self, lapsed: Lapsed) {
+        if self.0.len() >= Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(lapsed);
+    }
+
+    /// What had come from the client in the session called `name`.
+    pub(super) fn handled(&self, name: &str) -> Option<Handled> {
+        self.0.iter().find(|lapsed| lapsed.name == name).map(|lapsed| lapsed.handled)
+    }
 }
 
 /// A connected resource.
@@ -47,6 +71,8 @@ pub(super) struct Resource {
     pub(super) interested: bool,
     /// Who was sent directed presence (RFC 6121 §4.6).
     pub(super) directed: HashSet<Jid>,
+    /// Its presence, while it catches up and must confirm before it gets more.
+    pub(super) arriving: Option<Box<Available>>,
 }
 
 /// The last broadcast presence of an available resource.
@@ -59,7 +85,7 @@ pub(super) struct Available {
 impl Resource {
     /// A resource that has just been bound.
     pub(super) fn new(jid: Jid, binding: u64, ring: Arc<Ring>) -> Self {
-        Self { jid, binding, ring, available: None, interested: false, directed: HashSet::new() }
+        Self { jid, binding, ring, available: None, interested: false, directed: HashSet::new(), arriving: None }
     }
 
     /// Its presence priority, if it is available.

@@ -157,6 +157,7 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
         resources: Vec::new(),
         shelf: Shelf { undelivered: undelivered(view, jid)? },
         in_flight: BTreeSet::new(),
+        lapsed: None,
     }))
 }
 

@@ -9,6 +9,26 @@ use super::account::{Account, State};
 use super::batch::Batch;
 use super::ring::Ring;
 
+/// What happens when a session has as much to read as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Somebody else's task waits until it has read.
+    Wait,
+    /// Its own task does not wait for what it has to read itself.
+    None,
+}
+
+/// How a session caught up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CaughtUp {
+    /// Nothing waits.
+    All,
+    /// It has as much to read as it may have.
+    Full,
+    /// It is ending.
+    Ending,
+}
+
 /// How many messages are in memory at once on their way from the log into a ring.
 const PORTION: usize = 32;
 
@@ -52,29 +72,37 @@ pub(super) fn waiting(state: &State) -> impl Iterator<Item = u64> {
 }
 
 impl Router {
-    /// Writes what waits for an account into the ring of one of its sessions, as fast as it reads;
-    /// `false` if the session is ending.
-    pub(super) async fn catch_up(&self, account: &Account, ring: &Arc<Ring>, batch: &mut Batch) -> bool {
-        while let Some(mut claim) = Claim::next(account) {
+    /// Writes what waits for an account into the ring of one of its sessions, as fast as it reads.
+    pub(super) async fn catch_up(
+        &self,
+        account: &Account,
+        ring: &Arc<Ring>,
+        patience: Patience,
+        batch: &mut Batch,
+    ) -> CaughtUp {
+        loop {
+            if patience == Patience::None && !ring.has_room() {
+                return CaughtUp::Full;
+            }
+            let Some(mut claim) = Claim::next(account) else { return CaughtUp::All };
             batch.flush();
-            let Some(hooks) = self.hooks() else { return true };
+            let Some(hooks) = self.hooks() else { return CaughtUp::All };
             // Storage shows only what is durable.
             if self.storage.durable(self.storage.latest()).await.is_err() {
-                return false;
+                return CaughtUp::Ending;
             }
             for kept in hooks.backlog(&account.jid, claim.positions.iter().copied().collect()).await {
-                if !room(ring, batch).await {
-                    return false;
+                if patience == Patience::None && !ring.has_room() {
+                    return CaughtUp::Full;
                 }
-                if !batch.push(ring, Some(kept.position), |out| kept.stanza.write(out)) {
-                    return false;
+                if !room(ring, batch).await || !batch.push(ring, Some(kept.position), |out| kept.stanza.write(out)) {
+                    return CaughtUp::Ending;
                 }
                 // From here on the ring's marks stand for it.
                 claim.positions.remove(&kept.position);
             }
             claim.give_up();
         }
-        true
     }
 }
 

@@ -54,19 +54,26 @@ impl Router {
         let account = account.ok_or_else(|| BindError(Condition::NotAuthorized.into()))?;
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
         let ring = Arc::new(Ring::new(self.limits.ring_bytes, self.clock.now()));
-        let previous = {
+        let left = {
             let mut state = account.lock();
-            let previous = state.resources.iter().find(|it| it.jid == jid).map(|it| it.binding);
-            let previous = previous.and_then(|previous| leave(&mut state, previous));
-            if state.resources.len() >= self.limits.sessions {
-                return Err(BindError(StanzaError::new(Condition::ResourceConstraint, "too many sessions")));
-            }
+            let leaving = match state.resources.iter().find(|it| it.jid == jid) {
+                Some(previous) => Some(previous.binding),
+                None if state.resources.len() < self.limits.sessions => None,
+                // Whoever is here goes before those who may come back.
+                None => match state.resources.iter().find(|it| it.ring.away().is_some()) {
+                    Some(away) => Some(away.binding),
+                    None => {
+                        return Err(BindError(StanzaError::new(Condition::ResourceConstraint, "too many sessions")));
+                    }
+                },
+            };
+            let left = leaving.and_then(|leaving| leave(&mut state, leaving));
             state.resources.push(Resource::new(jid.clone(), id, Arc::clone(&ring)));
-            previous
+            left
         };
-        if let Some((resource, audience)) = previous {
+        if let Some((resource, audience)) = left {
             resource.ring.close(StreamCondition::Conflict.into());
-            let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(jid.clone());
+            let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(resource.jid);
             self.tell(&audience, &gone, batch);
         }
         Ok(Binding { jid, ring, account, id, router: Arc::clone(self) })
@@ -75,9 +82,14 @@ impl Router {
 
 impl Binding {
     /// Notes that the client has sent something: without stream management that is the sign that it
-    /// got what was written to it before. Called once for everything that has come at once.
+    /// got what was written to it before; with it, the client says so itself. Called once for everything that has come at once.
     pub fn heard(&self, batch: &mut Batch) {
         self.ring.heard(self.router.clock.now());
+        self.delivered(batch);
+    }
+
+    /// Messages of the log that have arrived wait no longer.
+    pub(super) fn delivered(&self, batch: &mut Batch) {
         let delivered = self.ring.delivered();
         if delivered.is_empty() {
             return;

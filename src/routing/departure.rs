@@ -11,7 +11,7 @@ use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 
 use super::Router;
 use super::account::{Account, State};
-use super::backlog::waiting;
+use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::delivery::Delivery;
@@ -30,6 +30,9 @@ impl Binding {
             let mut state = self.account.lock();
             let left = leave(&mut state, self.id);
             let remains = self.ring.shut();
+            if let Some(lapsed) = remains.lapsed.clone() {
+                state.lapsed.get_or_insert_default().push(lapsed);
+            }
             for (_, position) in &remains.marks {
                 state.in_flight.remove(position);
             }
@@ -51,7 +54,7 @@ impl Binding {
             let (router, account) = (Arc::clone(router), Arc::clone(&self.account));
             runtime.spawn(async move {
                 let mut batch = router.batch();
-                router.catch_up(&account, &ring, &mut batch).await;
+                router.catch_up(&account, &ring, Patience::Wait, &mut batch).await;
                 batch.finish();
             });
         }
@@ -59,7 +62,7 @@ impl Binding {
 }
 
 impl Router {
-    /// Finds another way for the stanzas that the transport did not take, and returns the errors
+    /// Finds another way for the stanzas that have not arrived, and returns the errors
     /// for those that have none.
     fn redeliver(
         &self,
@@ -103,7 +106,7 @@ impl Router {
     }
 }
 
-/// Reads back the stanzas that the transport did not take, those of the log aside.
+/// Reads back the stanzas that have not arrived, those of the log aside.
 fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>)) {
     let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
     let mut done = 0;
@@ -134,7 +137,13 @@ mod tests {
         let first = stanzas[0].len() as u64;
         let text = stanzas.concat();
         let ids = |written, marks: &[(u64, u64)]| {
-            let remains = Remains { text: text.clone(), start: 100, written, marks: marks.iter().copied().collect() };
+            let remains = Remains {
+                text: text.clone(),
+                start: 100,
+                written,
+                marks: marks.iter().copied().collect(),
+                lapsed: None,
+            };
             let mut ids = String::new();
             unsent(&remains, |stanza| ids.push_str(stanza.id.as_deref().unwrap()));
             ids

@@ -17,23 +17,27 @@ mod presence;
 mod probes;
 mod remote;
 mod requests;
+mod resumption;
+mod retained;
 mod ring;
 mod roster;
 mod router;
 mod subscriptions;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub use accounts::{CONTACTS, ROSTER_VERSION};
 pub use batch::Batch;
 pub use binding::{BindError, Binding};
 pub use remote::{Pair, RemoteDelivery};
+pub use retained::{Handled, Resumption, Retention, modulo};
 pub use ring::{Pushed, Ring, Taken};
 pub use router::Origin;
 
 use crate::clock::Clock;
-use crate::hooks::Hooks;
-use crate::storage::Storage;
+use crate::hooks::{Acknowledgement, Hooks};
+use crate::storage::{Durable, Receipt, Storage};
 
 /// Bounds of what one account and one session may hold.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +46,8 @@ pub struct Limits {
     pub ring_bytes: usize,
     /// Connected resources of one account.
     pub sessions: usize,
+    /// How long a session may wait for its client to come back.
+    pub resume_timeout: Duration,
     /// Items and pending requests of one roster.
     pub contacts: usize,
     /// Accounts that stay loaded without a session.
@@ -103,6 +109,29 @@ impl Router {
     #[must_use]
     pub fn batch(&self) -> Batch {
         Batch::new(self.storage.clone(), Arc::clone(&self.remote))
+    }
+
+    /// The words in which clients and the server acknowledge stanzas, if they are installed.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
+        self.hooks().and_then(Hooks::acknowledgement)
+    }
+
+    /// How long a session may wait for its client to come back.
+    #[must_use]
+    pub const fn resume_timeout(&self) -> Duration {
+        self.limits.resume_timeout
+    }
+
+    /// Whether what was written under `receipt` is safe already.
+    #[must_use]
+    pub fn is_durable(&self, receipt: Receipt) -> bool {
+        self.storage.is_durable(receipt)
+    }
+
+    /// Waits until it is.
+    pub fn durable(&self, receipt: Receipt) -> Durable {
+        self.storage.durable(receipt)
     }
 
     fn hooks(&self) -> Option<&Hooks> {

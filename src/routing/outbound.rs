@@ -48,7 +48,8 @@ impl Outbound for Router {
             .iter()
             .flat_map(|account| {
                 let state = account.lock();
-                let silent = state.resources.iter().filter(|it| it.ring.last_heard() < before);
+                let silent =
+                    state.resources.iter().filter(|it| it.ring.last_heard() < before && it.ring.away().is_none());
                 silent.map(|it| it.jid.clone()).collect::<Vec<_>>()
             })
             .collect()
@@ -57,7 +58,7 @@ impl Outbound for Router {
     fn end_silent(&self, session: &Jid, before: Timestamp) {
         // Meanwhile the client may have spoken, or come back and taken the same resource.
         if let Some(ring) = self.ring_of(session).filter(|ring| ring.last_heard() < before) {
-            ring.close(StreamError::new(StreamCondition::ConnectionTimeout, "no answer to a ping"));
+            ring.cut(StreamError::new(StreamCondition::ConnectionTimeout, "no answer to a ping"));
         }
     }
 }

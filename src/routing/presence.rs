@@ -8,7 +8,7 @@ use crate::stanza::{CLIENT_NS, Condition, PresenceType, Stanza, StanzaError};
 
 use super::Router;
 use super::account::{Available, Resource, State};
-use super::backlog::waiting;
+use super::backlog::{CaughtUp, Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::hosts::Host;
@@ -76,9 +76,21 @@ impl Router {
             Err(error) => return binding.refuse(&stanza, &error, batch),
         };
         let presence = Arc::new(stanza.into_owned());
+        self.arrive(binding, Available { priority, presence }, batch).await;
+    }
+
+    /// Goes on where a client has to confirm some messages before it gets the others.
+    pub(super) async fn arrive(&self, binding: &Binding, available: Available, batch: &mut Batch) {
+        let Available { priority, presence } = available;
+        // A client that confirms does so on the stream that this task reads.
+        let patience = if binding.ring.retains() { Patience::None } else { Patience::Wait };
         let (audience, arrival) = loop {
-            if priority >= 0 && !self.catch_up(&binding.account, &binding.ring, batch).await {
-                return;
+            if priority >= 0 {
+                match self.catch_up(&binding.account, &binding.ring, patience, batch).await {
+                    CaughtUp::All => {}
+                    CaughtUp::Full => return put_off(binding, Available { priority, presence }),
+                    CaughtUp::Ending => return,
+                }
             }
             match announce(binding, priority, &presence) {
                 Announced::Told(audience, arrival) => break (audience, arrival),
@@ -135,6 +147,13 @@ impl Router {
     }
 }
 
+/// Remembers the presence of a resource that cannot take all its messages at once.
+fn put_off(binding: &Binding, available: Available) {
+    if let Some(resource) = binding.account.lock().resource_mut(binding.id) {
+        resource.arriving = Some(Box::new(available));
+    }
+}
+
 /// Makes a resource available and gathers whom to tell.
 fn announce(binding: &Binding, priority: i8, presence: &Arc<Stanza<'static>>) -> Announced {
     let mut state = binding.account.lock();
@@ -143,6 +162,7 @@ fn announce(binding: &Binding, priority: i8, presence: &Arc<Stanza<'static>>) ->
     }
     let Some(resource) = state.resource_mut(binding.id) else { return Announced::Gone };
     let initial = resource.available.is_none();
+    resource.arriving = None;
     resource.available = Some(Available { priority, presence: Arc::clone(presence) });
     let arrival = if initial { arrival(&state, binding) } else { Arrival::default() };
     Announced::Told(audience(&state), arrival)
@@ -153,6 +173,7 @@ fn announce(binding: &Binding, priority: i8, presence: &Arc<Stanza<'static>>) ->
 fn fall_silent(state: &mut State, binding: u64) -> Option<(Audience, bool)> {
     let resource = state.resource_mut(binding)?;
     let was_available = resource.available.take().is_some();
+    resource.arriving = None;
     let directed = std::mem::take(&mut resource.directed);
     let account = resource.jid.to_bare();
     let mut audience = if was_available { audience(state) } else { Audience::default() };

@@ -6,8 +6,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::sync::oneshot;
+
 use crate::clock::Timestamp;
+use crate::hooks::TooHigh;
 use crate::stream::{StreamCondition, StreamError};
+
+use super::binding::Binding;
+use super::retained::{Handled, Resumption, Retained, Retention};
 
 /// What a session's task finds in its ring.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +22,10 @@ pub enum Taken {
     Bytes,
     /// The session is to end with this error.
     Close(StreamError),
+    /// The connection is to end with this error; the session may go on without it.
+    Cut(StreamError),
+    /// The client has come back on another connection, which waits for the session.
+    Inherited,
 }
 
 /// Whether a write found room.
@@ -32,15 +42,24 @@ pub enum Pushed {
 /// What is left in a ring when its session ends. Places count the bytes that ever came in.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Remains {
-    /// Whole stanzas; the transport has taken those that end at `written` or before.
+    /// Whole stanzas; those that end at `written` or before have arrived as far as anybody can tell.
     pub(super) text: String,
     /// The place of the first byte of `text`.
     pub(super) start: u64,
-    /// The place up to which the transport took the bytes.
+    /// The place up to which the transport took the bytes, or the client confirmed them.
     pub(super) written: u64,
     /// Places behind marked stanzas, with their marks, that did not come out of
     /// [`Ring::delivered`].
     pub(super) marks: VecDeque<(u64, u64)>,
+    /// The client might have come back for it and has not.
+    pub(super) lapsed: Option<Lapsed>,
+}
+
+/// What is remembered of a session that its client may still ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lapsed {
+    pub(super) name: String,
+    pub(super) handled: Handled,
 }
 
 /// A bounded queue of bytes behind its own short lock.
@@ -73,6 +92,8 @@ struct State {
     written: u64,
     /// Places behind which a delivery counts as written, with what they stand for.
     marks: VecDeque<(u64, u64)>,
+    /// What is kept for a client that confirms what it has handled.
+    retained: Option<Box<Retained>>,
 }
 
 impl Ring {
@@ -88,11 +109,11 @@ impl Ring {
     /// session has ended, the ring takes stanzas still, so that they find another way in their order.
     pub fn push(&self, mark: Option<u64>, write: impl FnOnce(&mut String)) -> Pushed {
         let mut state = self.lock();
-        let before = state.bytes.len();
-        if state.shut || before > 2 * self.limit {
+        let (before, held) = (state.bytes.len(), state.held());
+        if state.shut || held > 2 * self.limit {
             return Pushed::Refused;
         }
-        if before > self.limit {
+        if held > self.limit || state.retained.as_ref().is_some_and(|retained| retained.is_full()) {
             state.close(StreamError::new(StreamCondition::PolicyViolation, "too slow a reader"));
         }
         write(&mut state.bytes);
@@ -100,6 +121,10 @@ impl Ring {
         if let Some(mark) = mark {
             let place = state.pushed;
             state.marks.push_back((place, mark));
+        }
+        let place = state.pushed;
+        if let Some(retained) = &mut state.retained {
+            retained.pushed(place);
         }
         if std::mem::replace(&mut state.dirty, true) { Pushed::Joined } else { Pushed::First }
     }
@@ -121,15 +146,32 @@ impl Ring {
         self.lock().close(error);
     }
 
+    /// Ends the connection from outside; a session whose client may come back goes on without it.
+    pub fn cut(&self, error: StreamError) {
+        self.lock().cut(error);
+    }
+
     /// Moves what waits into `out`, which must be empty, or reports that the session is to end.
     pub fn poll_take(&self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Taken> {
         let mut state = self.lock();
         state.stalled = false;
-        if !state.bytes.is_empty() && !state.last_taken {
+        if let Some(end) = state.without_connection() {
+            return Poll::Ready(end);
+        }
+        if state.has_something() && !state.last_taken {
             state.last_taken = state.close.is_some();
-            *out = std::mem::take(&mut state.bytes).into_bytes();
-            let room = state.room.take();
+            let pushed = state.pushed;
+            let mut waiting = std::mem::take(&mut state.bytes);
+            let room = match &mut state.retained {
+                None => state.room.take(),
+                // Only a confirmation makes room.
+                Some(retained) => {
+                    retained.take(&mut waiting, pushed);
+                    None
+                }
+            };
             drop(state);
+            *out = waiting.into_bytes();
             if let Some(waker) = room {
                 waker.wake();
             }
@@ -143,10 +185,13 @@ impl Ring {
     }
 
     /// For a task whose transport takes nothing: waits until the session is to end all the same.
-    pub fn poll_closing(&self, context: &mut Context<'_>) -> Poll<StreamError> {
+    pub fn poll_closing(&self, context: &mut Context<'_>) -> Poll<Taken> {
         let mut state = self.lock();
+        if let Some(end) = state.without_connection() {
+            return Poll::Ready(end);
+        }
         if let Some(error) = &state.close {
-            return Poll::Ready(error.clone());
+            return Poll::Ready(Taken::Close(error.clone()));
         }
         state.stalled = true;
         state.listen(context);
@@ -160,16 +205,26 @@ impl Ring {
         if state.shut || state.close.is_some() {
             return Poll::Ready(false);
         }
-        if state.bytes.len() <= self.limit / 2 {
+        if state.held() <= self.limit / 2 {
             return Poll::Ready(true);
         }
         state.room = Some(context.waker().clone());
         Poll::Pending
     }
 
+    /// Whether little enough waits that more can be written without hurry.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().held() <= self.limit / 2
+    }
+
     /// Notes that the transport took `bytes` more.
     pub fn written(&self, bytes: usize) {
-        self.lock().written += bytes as u64;
+        let mut state = self.lock();
+        state.written += bytes as u64;
+        let written = state.written;
+        if let Some(retained) = &mut state.retained {
+            retained.written(written);
+        }
     }
 
     /// Takes back the bytes that came out last, so that they are there when the session ends; those
@@ -178,15 +233,20 @@ impl Ring {
         // They came out of a string. If they were none any more, they would not be worth keeping.
         let mut front = String::from_utf8(bytes).unwrap_or_default();
         let mut state = self.lock();
+        if state.retained.as_ref().is_some_and(|retained| !retained.is_untouched()) {
+            // What has to be kept never left.
+            return;
+        }
         front.push_str(&state.bytes);
         state.bytes = front;
     }
 
-    /// Takes out the marks whose stanzas the transport has taken.
+    /// Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client has
+    /// confirmed them, or the transport has taken them where stanzas are not counted.
     pub(super) fn delivered(&self) -> Vec<u64> {
         let mut state = self.lock();
-        let written = state.written;
-        let done = state.marks.iter().take_while(|(place, _)| *place <= written).count();
+        let upto = state.done();
+        let done = state.marks.iter().take_while(|(place, _)| *place <= upto).count();
         state.marks.drain(..done).map(|(_, mark)| mark).collect()
     }
 
@@ -201,6 +261,101 @@ impl Ring {
         Timestamp::from_unix_ms(self.heard.load(Ordering::Relaxed))
     }
 
+    /// From here on every stanza counts and is kept until the client confirms it.
+    pub fn retain(&self, retention: Retention) {
+        let mut state = self.lock();
+        state.bytes.push_str(&retention.opening);
+        state.pushed += retention.opening.len() as u64;
+        let retained = Retained::new(state.pushed, retention.request, retention.resumption);
+        state.retained = Some(Box::new(retained));
+    }
+
+    /// Whether stanzas are kept until the client confirms them.
+    #[must_use]
+    pub fn retains(&self) -> bool {
+        self.lock().retained.is_some()
+    }
+
+    /// Writes something that is no stanza and not kept. For the session's own task, which looks for
+    /// it before it waits.
+    pub fn push_aside(&self, text: &str) {
+        let mut state = self.lock();
+        if let Some(retained) = &mut state.retained {
+            retained.aside.push_str(text);
+        } else {
+            state.bytes.push_str(text);
+            state.pushed += text.len() as u64;
+        }
+    }
+
+    /// The client has handled `count` of the stanzas that count, modulo 2^32.
+    pub(super) fn confirm(&self, count: u32) -> Result<(), TooHigh> {
+        let mut state = self.lock();
+        let Some(retained) = &mut state.retained else { return Ok(()) };
+        retained.confirm(count)?;
+        if let Some(waker) = state.room.take() {
+            drop(state);
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// How long the session waits for its client to come back, if it does.
+    #[must_use]
+    pub fn resumption(&self) -> Option<Resumption> {
+        self.lock().retained.as_ref()?.resumption.clone()
+    }
+
+    /// The connection is gone; `handled` is what has come over it.
+    pub(super) fn leave(&self, handled: Handled) {
+        if let Some(retained) = &mut self.lock().retained {
+            (retained.away, retained.cut) = (Some(handled), None);
+            retained.aside.clear();
+        }
+    }
+
+    /// What came from the client before its connection was lost, as long as it is away.
+    #[must_use]
+    pub fn away(&self) -> Option<Handled> {
+        self.lock().retained.as_ref()?.away
+    }
+
+    /// Waits for a connection to claim the session, or for the session's end; `None` is the end.
+    pub(super) fn poll_heir(&self, context: &mut Context<'_>) -> Poll<Option<oneshot::Sender<Binding>>> {
+        let mut state = self.lock();
+        if state.close.is_some() || state.shut {
+            return Poll::Ready(None);
+        }
+        if let Some(heir) = state.retained.as_mut().and_then(|retained| retained.heir.take()) {
+            return Poll::Ready(Some(heir));
+        }
+        state.stalled = true;
+        state.listen(context);
+        Poll::Pending
+    }
+
+    /// Claims the session for another connection if it is called `name`. The last claim counts.
+    pub(super) fn claim(&self, name: &str) -> Option<oneshot::Receiver<Binding>> {
+        let mut state = self.lock();
+        let closing = state.close.is_some() || state.shut;
+        let retained = state.retained.as_mut().filter(|retained| !closing && retained.is_called(name))?;
+        let (heir, receiver) = oneshot::channel();
+        retained.heir = Some(heir);
+        state.wake_all();
+        Some(receiver)
+    }
+
+    /// The client has come back and has handled `count` stanzas; the others go out again.
+    pub(super) fn resume(&self, count: u32) -> Result<(), TooHigh> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if let Some(retained) = &mut state.retained {
+            retained.resume(count, &mut state.bytes)?;
+        }
+        state.stalled = false;
+        Ok(())
+    }
+
     /// Refuses further writes and hands out what is left.
     pub(super) fn shut(&self) -> Remains {
         let mut state = self.lock();
@@ -208,12 +363,19 @@ impl Ring {
         if let Some(waker) = state.room.take() {
             waker.wake();
         }
-        let text = std::mem::take(&mut state.bytes);
+        let written = state.done();
+        let (mut text, mut lapsed) = (std::mem::take(&mut state.bytes), None);
+        if let Some(retained) = state.retained.take() {
+            lapsed =
+                retained.away.zip(retained.resumption.clone()).map(|(handled, it)| Lapsed { name: it.name, handled });
+            text = retained.all(&text);
+        }
         Remains {
             start: state.pushed.saturating_sub(text.len() as u64),
             text,
-            written: state.written,
+            written,
             marks: std::mem::take(&mut state.marks),
+            lapsed,
         }
     }
 
@@ -226,6 +388,41 @@ impl Ring {
 impl State {
     fn close(&mut self, error: StreamError) {
         self.close.get_or_insert(error);
+        self.wake_all();
+    }
+
+    fn cut(&mut self, error: StreamError) {
+        match self.retained.as_mut().filter(|retained| retained.resumption.is_some()) {
+            Some(retained) => retained.cut = Some(error),
+            None => self.close = self.close.take().or(Some(error)),
+        }
+        self.wake_all();
+    }
+
+    /// Why the session is to go on without its connection.
+    fn without_connection(&self) -> Option<Taken> {
+        let retained = self.retained.as_ref()?;
+        if retained.heir.is_some() {
+            return Some(Taken::Inherited);
+        }
+        retained.cut.clone().map(Taken::Cut)
+    }
+
+    fn has_something(&self) -> bool {
+        !self.bytes.is_empty() || self.retained.as_ref().is_some_and(|retained| retained.has_more())
+    }
+
+    /// Bytes that wait, to be taken or to be confirmed.
+    fn held(&self) -> usize {
+        self.bytes.len() + self.retained.as_ref().map_or(0, |retained| retained.kept())
+    }
+
+    /// The place up to which stanzas have arrived, as far as anybody can tell.
+    fn done(&self) -> u64 {
+        self.retained.as_ref().map_or(self.written, |retained| retained.done(self.written))
+    }
+
+    fn wake_all(&mut self) {
         // Waking under the lock is rare here and does nothing but schedule.
         for waker in [self.waker.take(), self.room.take()].into_iter().flatten() {
             waker.wake();
@@ -240,100 +437,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ring(limit: usize) -> Ring {
-        Ring::new(limit, Timestamp::from_unix_ms(0))
-    }
-
-    fn push(ring: &Ring, text: &str) -> Pushed {
-        ring.push(None, |out| out.push_str(text))
-    }
-
-    /// The bytes, or `None` if there are none now.
-    fn take(ring: &Ring) -> Option<String> {
-        let mut out = Vec::new();
-        match ring.poll_take(&mut Context::from_waker(Waker::noop()), &mut out) {
-            Poll::Ready(Taken::Bytes) => Some(String::from_utf8(out).unwrap()),
-            Poll::Ready(Taken::Close(error)) => Some(error.condition.as_str().to_owned()),
-            Poll::Pending => None,
-        }
-    }
-
-    #[test]
-    fn only_the_first_writer_wakes() {
-        let ring = ring(100);
-        assert_eq!(push(&ring, "<a/>"), Pushed::First);
-        assert_eq!(push(&ring, "<b/>"), Pushed::Joined);
-        ring.wake();
-        assert_eq!(take(&ring).as_deref(), Some("<a/><b/>"));
-        assert_eq!(take(&ring), None);
-        assert_eq!(push(&ring, "<c/>"), Pushed::First);
-    }
-
-    #[test]
-    fn a_slow_reader_is_closed_and_keeps_what_it_did_not_get() {
-        let ring = ring(5);
-        push(&ring, "<a/>");
-        assert_eq!(push(&ring, "<bb/>"), Pushed::Joined, "one stanza may exceed the limit");
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(ring.poll_closing(&mut context).is_pending());
-        assert_eq!(push(&ring, "<c/>"), Pushed::Joined, "it goes the way of the others");
-        assert_eq!(push(&ring, "<d/>"), Pushed::Refused, "there is an end to it");
-        let Poll::Ready(error) = ring.poll_closing(&mut context) else { panic!("still open") };
-        assert_eq!(error.condition, StreamCondition::PolicyViolation);
-        assert_eq!(ring.shut().text, "<a/><bb/><c/>");
-    }
-
-    #[test]
-    fn closing_lets_waiting_bytes_go_first() {
-        let ring = ring(100);
-        push(&ring, "<a/>");
-        ring.close(StreamCondition::Conflict.into());
-        push(&ring, "<b/>");
-        assert_eq!(take(&ring).as_deref(), Some("<a/><b/>"));
-        push(&ring, "<c/>");
-        assert_eq!(take(&ring).as_deref(), Some("conflict"));
-        assert_eq!(ring.shut().text, "<c/>");
-    }
-
-    #[test]
-    fn marks_come_out_once_written() {
-        let ring = ring(100);
-        ring.push(Some(7), |out| out.push_str("<a/>"));
-        ring.push(Some(8), |out| out.push_str("<b/>"));
-        ring.written(4);
-        assert_eq!(ring.delivered(), [7]);
-        ring.written(4);
-        assert_eq!(ring.delivered(), [8]);
-        assert!(ring.delivered().is_empty());
-    }
-
-    #[test]
-    fn what_was_taken_and_not_written_is_there_at_the_end() {
-        let ring = ring(100);
-        push(&ring, "<a/>");
-        push(&ring, "<b/>");
-        take(&ring);
-        ring.written(4);
-        push(&ring, "<c/>");
-        ring.give_back(b"<a/><b/>".to_vec());
-        let remains = ring.shut();
-        assert_eq!((remains.text.as_str(), remains.start, remains.written), ("<a/><b/><c/>", 0, 4));
-        assert_eq!(push(&ring, "<d/>"), Pushed::Refused);
-    }
-
-    #[test]
-    fn room_comes_with_reading() {
-        let mut context = Context::from_waker(Waker::noop());
-        let ring = ring(6);
-        assert_eq!(ring.poll_room(&mut context), Poll::Ready(true));
-        push(&ring, "<a/>");
-        assert_eq!(ring.poll_room(&mut context), Poll::Pending);
-        take(&ring);
-        assert_eq!(ring.poll_room(&mut context), Poll::Ready(true));
-        ring.shut();
-        assert_eq!(ring.poll_room(&mut context), Poll::Ready(false));
-    }
-}
+mod tests;

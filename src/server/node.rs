@@ -196,6 +196,7 @@ fn routing_limits(config: &Config) -> routing::Limits {
     routing::Limits {
         ring_bytes: config.limits.ring_bytes.bytes(),
         sessions: config.limits.sessions_per_account,
+        resume_timeout: config.limits.resume_timeout.duration(),
         contacts: config.limits.roster_items,
         cached_accounts: CACHED_ACCOUNTS,
     }

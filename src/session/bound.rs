@@ -4,11 +4,20 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use crate::routing::{Batch, Binding, Origin, Router};
+use crate::accounts::random;
+use crate::hooks::{Acknowledgement, Said, Wish};
+use crate::routing::{Batch, Binding, Origin, Resumption, Retention, Router, modulo};
+use crate::stanza::{Condition, Kind};
 use crate::stream::{Event, Fault, Reader, Rejected, StreamCondition, StreamError};
+use crate::xml::Element;
 
+use super::detached::detach;
+use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::wire::{End, Wire};
+
+/// Octets of randomness in the name of a session whose client may come back.
+const NAME_OCTETS: usize = 16;
 
 /// A session after resource binding.
 pub struct Bound {
@@ -17,6 +26,8 @@ pub struct Bound {
     outgoing: Outgoing,
     binding: Binding,
     wire: Wire,
+    /// For a client that wants to know what has arrived.
+    inbound: Option<Box<Inbound>>,
 }
 
 /// What woke the session.
@@ -28,38 +39,60 @@ enum Wake {
 }
 
 impl Bound {
-    pub(super) fn new(wire: Wire, binding: Binding) -> Self {
-        Self { outgoing: Outgoing::new(binding.ring.clone()), binding, wire }
+    pub(super) fn new(wire: Wire, binding: Binding, inbound: Option<Box<Inbound>>) -> Self {
+        Self { outgoing: Outgoing::new(binding.ring.clone()), binding, wire, inbound }
     }
 
-    /// Runs until the stream ends, then gives the resource back.
+    /// Runs until the stream ends, then gives the resource back, unless the client may come back.
     pub async fn run(mut self, router: &Router) {
         // Boxed is what an idle session has no use for: there are many of them.
         // What came together with the bind request is here already; no readiness tells of it.
         let mut end = Box::pin(self.take_in(router)).await;
         while end.is_none() {
-            end = match poll_fn(|context| self.poll_wake(context)).await {
+            end = match poll_fn(|context| self.poll_wake(context, router)).await {
                 Wake::Input => Box::pin(self.take_in(router)).await,
                 Wake::End(end) => Some(end),
             };
         }
-        Box::pin(self.finish(end.unwrap_or(End::Closed))).await;
+        Box::pin(self.finish(end.unwrap_or(End::Closed), router)).await;
     }
 
-    async fn finish(self, end: End) {
-        let rest = self.outgoing.rest_of_stanza();
-        drop(self.outgoing);
-        drop(self.binding);
-        self.wire.finish(end, rest).await;
+    async fn finish(self, end: End, router: &Router) {
+        let Self { outgoing, binding, wire, inbound } = self;
+        let mut rest = outgoing.rest_of_stanza();
+        drop(outgoing);
+        match (inbound, &end) {
+            (Some(inbound), End::Lost) => detach(binding, inbound.handled()),
+            (Some(inbound), End::Cut(_)) => {
+                // The client gets the whole stanza on another connection.
+                let torn = !rest.is_empty();
+                detach(binding, inbound.handled());
+                if torn {
+                    return;
+                }
+            }
+            (Some(mut inbound), End::Closed) if inbound.is_unanswered() => {
+                drop(binding);
+                let answer = inbound.answer(router).await.zip(router.acknowledgement());
+                rest.extend(answer.into_iter().flat_map(|(count, words)| words.handled(modulo(count)).into_bytes()));
+            }
+            _ => drop(binding),
+        }
+        wire.finish(end, rest).await;
     }
 
     /// Writes what the ring holds and reads what has come, whichever is possible.
-    fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
+    fn poll_wake(&mut self, context: &mut Context<'_>, router: &Router) -> Poll<Wake> {
+        if let Some(inbound) = &mut self.inbound {
+            while let Some(count) = inbound.poll_due(context, router) {
+                answer(&self.binding, router, count);
+            }
+        }
         if let Poll::Ready(end) = self.outgoing.poll_flush(&mut self.wire.transport, context) {
             return Poll::Ready(Wake::End(end));
         }
         match ready!(self.wire.transport.poll_drain(context, &mut self.wire.input)) {
-            Ok(0) | Err(_) => Poll::Ready(Wake::End(End::Closed)),
+            Ok(0) | Err(_) => Poll::Ready(Wake::End(End::Lost)),
             Ok(_) => Poll::Ready(Wake::Input),
         }
     }
@@ -70,7 +103,8 @@ impl Bound {
         let mut batch = router.batch();
         let mut ended = None;
         let read = {
-            let mut reading = pin!(read_all(&self.binding, router, (reader, input), &mut batch));
+            let mut taking = Taking { binding: &self.binding, router, inbound: &mut self.inbound, batch: &mut batch };
+            let mut reading = pin!(taking.read_all(reader, input));
             poll_fn(|context| {
                 let read = reading.as_mut().poll(context);
                 // A stanza may wait for storage, for its handler, or for this client to read: what is
@@ -85,62 +119,138 @@ impl Bound {
             })
             .await
         };
-        batch.finish();
+        let receipt = batch.finish();
+        if let Some(inbound) = &mut self.inbound {
+            inbound.covered(receipt, router);
+        }
         read.err().or(ended)
     }
 }
 
-async fn read_all(
-    binding: &Binding,
-    router: &Router,
-    (reader, input): (&mut Reader, &mut Vec<u8>),
-    batch: &mut Batch,
-) -> Result<(), End> {
-    let mut done = 0;
-    let result = loop {
-        let Some(rest) = input.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
-        let step = match reader.next(rest) {
-            Ok(step) => step,
-            Err(error) => break Err(error.into()),
-        };
-        let Some(event) = step.event else {
+/// What one wake-up works with.
+struct Taking<'a> {
+    binding: &'a Binding,
+    router: &'a Router,
+    inbound: &'a mut Option<Box<Inbound>>,
+    batch: &'a mut Batch,
+}
+
+impl Taking<'_> {
+    async fn read_all(&mut self, reader: &mut Reader, input: &mut Vec<u8>) -> Result<(), End> {
+        let mut done = 0;
+        let result = loop {
+            let Some(rest) = input.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
+            let step = match reader.next(rest) {
+                Ok(step) => step,
+                Err(error) => break Err(error.into()),
+            };
+            let Some(event) = step.event else {
+                done += step.consumed;
+                break Ok(());
+            };
+            if done == 0 {
+                self.binding.heard(self.batch);
+            }
+            if let Err(end) = self.take(event).await {
+                break Err(end);
+            }
             done += step.consumed;
-            break Ok(());
         };
-        if done == 0 {
-            binding.heard(batch);
+        if done == input.len() {
+            // An idle session owns no buffer.
+            *input = Vec::new();
+        } else {
+            input.drain(..done);
         }
-        if let Err(end) = take(binding, router, event, batch).await {
-            break Err(end);
-        }
-        done += step.consumed;
-    };
-    if done == input.len() {
-        // An idle session owns no buffer.
-        *input = Vec::new();
-    } else {
-        input.drain(..done);
+        result
     }
-    result
+
+    /// Handles one event of a bound stream.
+    async fn take(&mut self, event: Event<'_>) -> Result<(), End> {
+        match event {
+            Event::Stanza(stanza) => {
+                if self.inbound.as_ref().is_some_and(|inbound| inbound.is_unanswered())
+                    && !matches!(stanza.kind, Kind::Message(_))
+                {
+                    Box::pin(self.answer_first()).await;
+                }
+                self.router.route(Origin::Client(self.binding), stanza, self.batch).await?;
+            }
+            Event::Rejected(rejected) => self.reject(&rejected)?,
+            Event::Close => return Err(End::Closed),
+            Event::Open(_) => return Err(StreamError::from(StreamCondition::BadFormat).into()),
+            Event::Nonza(element) => return Box::pin(self.hear(&element)).await,
+        }
+        if let Some(inbound) = self.inbound {
+            inbound.counted();
+        }
+        Ok(())
+    }
+
+    /// Answers a stanza that the gate could not accept; the stream goes on (RFC 6120 §8.3).
+    fn reject(&mut self, rejected: &Rejected<'_>) -> Result<(), End> {
+        if rejected.fault == Fault::From {
+            return Err(StreamError::from(StreamCondition::InvalidFrom).into());
+        }
+        self.binding.refuse(&rejected.stanza, &rejected.error, self.batch);
+        Ok(())
+    }
+
+    /// What follows may take long, and an answer must not wait for it.
+    async fn answer_first(&mut self) {
+        let receipt = self.batch.flush();
+        let Some(inbound) = self.inbound else { return };
+        inbound.covered(receipt, self.router);
+        if let Some(count) = inbound.answer(self.router).await {
+            answer(self.binding, self.router, count);
+        }
+    }
+
+    /// Something that is no stanza.
+    async fn hear(&mut self, element: &Element) -> Result<(), End> {
+        let words = self.router.acknowledgement();
+        let Some((words, said)) = words.and_then(|words| Some((words, words.read(element)?))) else {
+            // RFC 6120 §4.9.3.24: a first-level child that is no stanza and nothing that was offered.
+            return Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into());
+        };
+        match (said, &mut *self.inbound) {
+            (Ok(Said::Enable(wish)), None) => self.enable(words, wish),
+            (Ok(Said::Request), Some(inbound)) => inbound.asked(),
+            (Ok(Said::Handled(count)), Some(_)) => {
+                let confirmed = self.binding.confirm(count, self.batch).await;
+                confirmed.map_err(|fault| words.too_high(fault))?;
+            }
+            (Ok(Said::Enable(_)), Some(_)) => {
+                // XEP-0198 §3: one attempt is all that a client may make.
+                let text = "acknowledgement is enabled already";
+                return Err(StreamError::new(StreamCondition::PolicyViolation, text).into());
+            }
+            (Ok(_), _) => self.binding.ring.push_aside(&words.failed(Condition::UnexpectedRequest, None)),
+            (Err(error), _) => self.binding.ring.push_aside(&words.failed(error.condition, None)),
+        }
+        Ok(())
+    }
+
+    fn enable(&mut self, words: &dyn Acknowledgement, wish: Wish) {
+        let resumption = match wish {
+            Wish::Count => None,
+            Wish::CountAndResume(asked) => {
+                let longest = self.router.resume_timeout();
+                let time = asked.map_or(longest, |asked| asked.min(longest));
+                let name = random::token(NAME_OCTETS);
+                // Part of a second is no promise, and a name that could be guessed is none.
+                (time.as_secs() > 0 && !name.is_empty()).then_some(Resumption { name, time })
+            }
+        };
+        let opening = words.enabled(resumption.as_ref().map(|it| (it.name.as_str(), it.time)));
+        self.binding.ring.retain(Retention { opening, request: words.request(), resumption });
+        *self.inbound = Some(Box::new(Inbound::new(0)));
+    }
 }
 
-/// Handles one event of a bound stream.
-async fn take(binding: &Binding, router: &Router, event: Event<'_>, batch: &mut Batch) -> Result<(), End> {
-    match event {
-        Event::Stanza(stanza) => Ok(router.route(Origin::Client(binding), stanza, batch).await?),
-        Event::Rejected(rejected) => reject(binding, &rejected, batch),
-        Event::Close => Err(End::Closed),
-        Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
-        // RFC 6120 §4.9.3.24: a first-level child that is no stanza and nothing that was offered.
-        Event::Nonza(_) => Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into()),
+/// Tells the client how many of its stanzas are in safe hands.
+fn answer(binding: &Binding, router: &Router, count: u64) {
+    if let Some(words) = router.acknowledgement() {
+        binding.ring.push_aside(&words.handled(modulo(count)));
     }
-}
-
-/// Answers a stanza that the gate could not accept; the stream goes on (RFC 6120 §8.3).
-fn reject(binding: &Binding, rejected: &Rejected<'_>, batch: &mut Batch) -> Result<(), End> {
-    if rejected.fault == Fault::From {
-        return Err(StreamError::from(StreamCondition::InvalidFrom).into());
-    }
-    binding.refuse(&rejected.stanza, &rejected.error, batch);
-    Ok(())
 }

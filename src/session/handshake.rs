@@ -11,6 +11,7 @@ use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
+use crate::hooks::{Acknowledgement, Said};
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::bind::{self, BindEffect};
 use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, proceed};
@@ -18,7 +19,7 @@ use crate::negotiation::login::{Effect, Found, Login, Standing};
 use crate::net::Transport;
 use crate::net::tls::{Incoming, ServerTls};
 use crate::routing::{Batch, Binding, Router};
-use crate::stanza::{CLIENT_NS, Stanza};
+use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
 use crate::storage::Storage;
 use crate::stream::{
     ContentNamespace, Event, Fault, Framing, Header, HeaderFields, Limits, Reader, StreamCondition, StreamError,
@@ -28,6 +29,8 @@ use crate::telemetry::authentication_failure;
 use crate::xml::Element;
 
 use super::bound::Bound;
+use super::inbound::Inbound;
+use super::resumption::{Previous, resume};
 use super::wire::{End, Wire};
 
 /// What every client session needs.
@@ -100,7 +103,7 @@ impl Secured {
     pub async fn log_in(mut self, context: &Context) -> Option<Bound> {
         Box::pin(async move {
             match negotiate(context, &mut self.wire, self.domain.as_ref()).await {
-                Ok(binding) => Some(Bound::new(self.wire, binding)),
+                Ok(Opened { binding, inbound }) => Some(Bound::new(self.wire, binding, inbound)),
                 Err(end) => {
                     refuse(self.wire, end).await;
                     None
@@ -109,6 +112,12 @@ impl Secured {
         })
         .await
     }
+}
+
+/// A bound resource, with the count of its stanzas if it had been bound before.
+struct Opened {
+    binding: Binding,
+    inbound: Option<Box<Inbound>>,
 }
 
 /// Tells the peer why it ends here.
@@ -125,7 +134,7 @@ async fn refuse(mut wire: Wire, end: End) {
     wire.finish(end, Vec::new()).await;
 }
 
-async fn negotiate(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<Binding, End> {
+async fn negotiate(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<Opened, End> {
     let domain = start_stream(context, wire, before).await?;
     let user = log_in(context, wire, &domain).await?;
     wire.transport.trust_peer();
@@ -291,14 +300,23 @@ async fn look_up(context: &Context, account: &BareJid) -> Found {
     }
 }
 
-async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Binding, End> {
-    wire.send(&Features::authenticated().to_xml()).await?;
+async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Opened, End> {
+    let words = context.router.acknowledgement();
+    let features = Features::authenticated();
+    let features = words.iter().fold(features, |features, words| features.with(words.feature()));
+    wire.send(&features.to_xml()).await?;
     let mut machine = bind::Binding::new(user);
     loop {
         let (stanza, rejection) = match wire.event().await? {
             Event::Stanza(stanza) => (stanza, None),
             Event::Rejected(rejected) => (rejected.stanza, Some((rejected.fault, rejected.error))),
-            Event::Nonza(_) => return Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into()),
+            Event::Nonza(element) => {
+                let said = words.and_then(|words| Some((words, words.read(&element)?)));
+                match ask_for_session(context, wire, machine.user(), said).await? {
+                    Some(opened) => return Ok(opened),
+                    None => continue,
+                }
+            }
             Event::Open(_) => return Err(StreamError::from(StreamCondition::BadFormat).into()),
             Event::Close => return Err(End::Closed),
         };
@@ -321,7 +339,10 @@ async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Bindi
         if let BindEffect::Bind(resource) = &effect {
             let mut batch = context.router.batch();
             match context.router.bind(machine.user(), resource, &mut batch).await {
-                Ok(binding) => return Ok(answer(wire, &stanza, binding, batch).await),
+                Ok(binding) => {
+                    let binding = answer(wire, &stanza, binding, batch).await;
+                    return Ok(Opened { binding, inbound: None });
+                }
                 Err(refused) => effect = machine.refuse(&stanza, &refused.0),
             }
         }
@@ -331,6 +352,30 @@ async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Bindi
             BindEffect::Bind(_) => {}
         }
     }
+}
+
+/// What is no stanza is for a session that a client had before, or comes too early.
+async fn ask_for_session(
+    context: &Context,
+    wire: &mut Wire,
+    user: &BareJid,
+    said: Option<(&dyn Acknowledgement, Result<Said, StanzaError>)>,
+) -> Result<Option<Opened>, End> {
+    let Some((words, said)) = said else {
+        return Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into());
+    };
+    let condition = match said {
+        Ok(Said::Resume { previous, handled }) => {
+            let previous = Previous { name: previous, handled };
+            let resumed = Box::pin(resume(context, wire, (user, previous), words)).await?;
+            return Ok(resumed.map(|(binding, inbound)| Opened { binding, inbound: Some(inbound) }));
+        }
+        // XEP-0198 §3: not before a resource is bound.
+        Ok(_) => Condition::UnexpectedRequest,
+        Err(error) => error.condition,
+    };
+    wire.send(&words.failed(condition, None)).await?;
+    Ok(None)
 }
 
 async fn answer(wire: &mut Wire, request: &Stanza<'_>, binding: Binding, batch: Batch) -> Binding {

@@ -4,8 +4,11 @@
 //! servers and of extensions.
 
 mod bound;
+mod detached;
 mod handshake;
+mod inbound;
 mod outgoing;
+mod resumption;
 mod wire;
 
 pub use bound::Bound;

@@ -33,7 +33,7 @@ impl Outgoing {
     pub(super) fn poll_flush(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> Poll<End> {
         match self.poll_write(transport, context) {
             // A peer that reads nothing cannot keep its session from ending.
-            Poll::Pending if !self.bytes.is_empty() => self.ring.poll_closing(context).map(End::Error),
+            Poll::Pending if !self.bytes.is_empty() => self.ring.poll_closing(context).map(End::from),
             outcome => outcome,
         }
     }
@@ -42,13 +42,13 @@ impl Outgoing {
         loop {
             if self.flushed < self.sent {
                 if ready!(transport.poll_flush(context)).is_err() {
-                    return Poll::Ready(End::Closed);
+                    return Poll::Ready(End::Lost);
                 }
                 self.ring.written(self.sent - self.flushed);
                 self.flushed = self.sent;
             } else if let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
                 match ready!(transport.poll_write(context, rest.get(..PIECE).unwrap_or(rest))) {
-                    Ok(0) | Err(_) => return Poll::Ready(End::Closed),
+                    Ok(0) | Err(_) => return Poll::Ready(End::Lost),
                     Ok(taken) => self.sent += taken,
                 }
             } else {
@@ -56,7 +56,7 @@ impl Outgoing {
                 (self.bytes, self.sent, self.flushed) = (Vec::new(), 0, 0);
                 match ready!(self.ring.poll_take(context, &mut self.bytes)) {
                     Taken::Bytes => {}
-                    Taken::Close(error) => return Poll::Ready(End::Error(error)),
+                    end => return Poll::Ready(end.into()),
                 }
             }
         }

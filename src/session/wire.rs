@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
+use crate::routing::Taken;
 use crate::stream::{CLOSE, Event, Reader, StreamCondition, StreamError};
 
 /// How long a peer has to take the end of a stream and to end its own side.
@@ -27,8 +28,12 @@ pub(super) struct Wire {
 /// Why a stream is over.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The peer closed the stream, or the connection is gone.
+    /// The peer closed the stream.
     Closed,
+    /// The connection is gone.
+    Lost,
+    /// The connection is to end with this error, the session need not.
+    Cut(StreamError),
     /// The peer is to be told this.
     Error(StreamError),
 }
@@ -39,7 +44,19 @@ impl From<io::Error> for End {
             let text = "too much at once from somebody who has not authenticated";
             return Self::Error(StreamError::new(StreamCondition::PolicyViolation, text));
         }
-        Self::Closed
+        Self::Lost
+    }
+}
+
+/// What a ring gives instead of bytes.
+impl From<Taken> for End {
+    fn from(taken: Taken) -> Self {
+        match taken {
+            Taken::Close(error) => Self::Error(error),
+            Taken::Cut(error) => Self::Cut(error),
+            Taken::Inherited => Self::Cut(StreamCondition::Conflict.into()),
+            Taken::Bytes => Self::Lost,
+        }
     }
 }
 
@@ -62,7 +79,7 @@ impl Wire {
             // A stranger who sent much and now says nothing holds no more than he has to.
             self.input.shrink_to(self.input.len().next_power_of_two());
             if self.transport.drain(&mut self.input).await? == 0 {
-                return Err(End::Closed);
+                return Err(End::Lost);
             }
         }
     }
@@ -90,7 +107,7 @@ impl Wire {
     /// completes what was written last. A peer that does not take it in time is cut off.
     pub(super) async fn finish(mut self, end: End, rest: Vec<u8>) {
         let mut last = rest;
-        if let End::Error(error) = &end {
+        if let End::Error(error) | End::Cut(error) = &end {
             last.extend_from_slice(error.to_xml().as_bytes());
         }
         last.extend_from_slice(CLOSE.as_bytes());

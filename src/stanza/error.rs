@@ -23,6 +23,12 @@ spelled! {
 }
 
 impl Condition {
+    /// The element that names the condition (RFC 6120 §8.3.2).
+    #[must_use]
+    pub fn to_element(self) -> Element {
+        Element::new(self.as_str(), NS)
+    }
+
     /// The error type that the RFC recommends for the condition.
     #[must_use]
     pub const fn error_type(self) -> ErrorType {
@@ -80,7 +86,7 @@ impl StanzaError {
     #[must_use]
     pub fn to_element(&self) -> Element {
         let mut error = Element::new("error", CLIENT_NS).with("type", self.error_type.as_str());
-        error.push(Element::new(self.condition.as_str(), NS));
+        error.push(self.condition.to_element());
         if let Some(text) = &self.text {
             error.push(Element::new("text", NS).with("xml:lang", "en").with_text(text));
         }

@@ -30,12 +30,14 @@ pub struct StreamError {
     pub condition: StreamCondition,
     /// In English, for the operator of the other side.
     pub text: Option<String>,
+    /// An application-specific condition (RFC 6120 §4.9.4).
+    pub detail: Option<Box<Element>>,
 }
 
 impl StreamError {
     #[must_use]
     pub fn new(condition: StreamCondition, text: impl Into<String>) -> Self {
-        Self { condition, text: Some(text.into()) }
+        Self { condition, text: Some(text.into()), detail: None }
     }
 
     /// `<stream:error/>` with the prefix that every header declares.
@@ -46,8 +48,18 @@ impl StreamError {
         if let Some(text) = &self.text {
             Element::new("text", NS).with("xml:lang", "en").with_text(text).write(&mut out, "");
         }
+        if let Some(detail) = &self.detail {
+            detail.write(&mut out, "");
+        }
         out.push_str("</stream:error>");
         out
+    }
+
+    /// Says more exactly what is wrong (RFC 6120 §4.9.4).
+    #[must_use]
+    pub fn with_detail(mut self, detail: Element) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
     }
 
     /// Reads the `<stream:error/>` that a peer sent; an unknown condition is `undefined-condition`.
@@ -59,13 +71,14 @@ impl StreamError {
             .find_map(|child| StreamCondition::parse(child.name()))
             .unwrap_or(StreamCondition::UndefinedCondition);
         let text = error.child("text", NS).map(Element::text);
-        Self { condition, text }
+        let detail = error.elements().find(|child| child.ns() != NS).cloned().map(Box::new);
+        Self { condition, text, detail }
     }
 }
 
 impl From<StreamCondition> for StreamError {
     fn from(condition: StreamCondition) -> Self {
-        Self { condition, text: None }
+        Self { condition, text: None, detail: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A client that does no more than it is told.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,8 +24,31 @@ pub struct Client {
     /// What has come and was not yet looked at.
     waiting: VecDeque<Element>,
     task: JoinHandle<()>,
+    /// What the client needs to come back after a lost connection (XEP-0198).
+    managed: Arc<Mutex<Managed>>,
     /// The full JID that the server bound.
     pub jid: Option<Jid>,
+}
+
+/// What a client knows of its session.
+#[derive(Debug, Clone, Default)]
+struct Managed {
+    /// What the server calls it.
+    name: Option<String>,
+    /// Stanzas that have come since they are counted.
+    handled: u32,
+}
+
+impl Managed {
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Stanza(_) => self.handled = self.handled.wrapping_add(1),
+            Event::Nonza(element) if element.name() == "enabled" => {
+                *self = Self { name: element.attribute("id").map(str::to_owned), handled: 0 };
+            }
+            _ => {}
+        }
+    }
 }
 
 enum Out {
@@ -163,12 +186,18 @@ impl Raw {
     fn start(self, jid: Option<Jid>) -> Client {
         let (out, to_send) = mpsc::unbounded_channel();
         let (deliver, incoming) = mpsc::unbounded_channel();
-        let task = tokio::spawn(shuttle(self, to_send, deliver));
-        Client { out, incoming, waiting: VecDeque::new(), task, jid }
+        let managed = Arc::default();
+        let task = tokio::spawn(shuttle(self, to_send, deliver, Arc::clone(&managed)));
+        Client { out, incoming, waiting: VecDeque::new(), task, managed, jid }
     }
 }
 
-async fn shuttle(mut raw: Raw, mut to_send: mpsc::UnboundedReceiver<Out>, deliver: mpsc::UnboundedSender<Element>) {
+async fn shuttle(
+    mut raw: Raw,
+    mut to_send: mpsc::UnboundedReceiver<Out>,
+    deliver: mpsc::UnboundedSender<Element>,
+    managed: Arc<Mutex<Managed>>,
+) {
     let mut reading = true;
     loop {
         tokio::select! {
@@ -176,7 +205,10 @@ async fn shuttle(mut raw: Raw, mut to_send: mpsc::UnboundedReceiver<Out>, delive
                 Out::Text(text) => raw.send(&text).await,
                 Out::Reading(on) => reading = on,
             },
-            event = raw.event(), if reading => match event {
+            event = raw.event(), if reading => match event.inspect(|event| {
+                let mut managed = managed.lock().unwrap_or_else(PoisonError::into_inner);
+                event.iter().for_each(|event| managed.note(event));
+            }) {
                 Ok(Some(Event::Stanza(stanza))) => {
                     let element = Element::parse(&stanza.to_xml(), CLIENT_NS);
                     if element.is_ok_and(|element| deliver.send(element).is_err()) {
@@ -228,6 +260,27 @@ impl Client {
             Some(element) => Some(element),
             None => self.incoming.recv().await,
         }
+    }
+
+    /// A client that asks for the session of this one on an authenticated connection; `handled` is
+    /// what it says that it has handled, in place of what has come here. What this one has not looked
+    /// at stays here.
+    pub async fn resume(&self, connection: Raw, handled: Option<u32>) -> Self {
+        let mut managed = self.managed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        managed.handled = handled.unwrap_or(managed.handled);
+        let name = managed.name.clone().unwrap_or_default();
+        let ask = format!("<resume xmlns='urn:xmpp:sm:3' previd='{name}' h='{}'/>", managed.handled);
+        let mut client = connection.start(self.jid.clone());
+        *client.managed.lock().unwrap_or_else(PoisonError::into_inner) = managed;
+        client.send(&ask).await;
+        client
+    }
+
+    /// Has the other one's unseen elements in front of its own.
+    pub fn inherit(&mut self, mut other: Self) {
+        other.look();
+        std::mem::swap(&mut self.waiting, &mut other.waiting);
+        self.waiting.append(&mut other.waiting);
     }
 
     /// Stops reading what the server writes.

@@ -17,6 +17,11 @@
 //! juliet< anything                            whatever has come so far
 //! romeo closes                                the stream is closed in order
 //! romeo vanishes                              the connection is cut
+//! romeo resumes                               asks for his session on a new connection (XEP-0198) and
+//!                                             says that he has handled what has come
+//! romeo resumes h=2                           says another number
+//! tybalt resumes romeo                        asks for that session, with his own password if he has
+//!                                             logged in, otherwise with romeo's
 //! romeo stalls                                reads nothing more, until:
 //! romeo reads on
 //! wait 90                                     seconds
@@ -100,6 +105,9 @@ impl Stage {
         if let Some(login) = rest.strip_prefix('=') {
             return self.log_in(name, login.trim()).await;
         }
+        if let Some(whose) = rest.strip_prefix("resumes") {
+            return self.resume(name, whose.trim()).await;
+        }
         let world = &self.world;
         let client = self.clients.get_mut(name).ok_or_else(|| format!("nobody is called {name}"))?;
         match rest {
@@ -122,6 +130,23 @@ impl Stage {
             _ => return exchange(world, client, rest).await,
         }
         world.settle().await;
+        Ok(())
+    }
+
+    async fn resume(&mut self, name: &str, how: &str) -> Result<(), String> {
+        let handled = how.strip_prefix("h=").map(str::parse).transpose().map_err(|_| "h is a number")?;
+        let whose = if handled.is_some() || how.is_empty() { name } else { how };
+        let session = self.clients.get(whose).ok_or_else(|| format!("nobody is called {whose}"))?;
+        let jid = self.clients.get(name).unwrap_or(session).jid.clone().ok_or("a client has an address")?;
+        let connection = self.world.authenticated(&jid).await?;
+        let session = self.clients.get(whose).ok_or("somebody is gone")?;
+        let mut client = session.resume(connection, handled).await;
+        if let Some(mut old) = self.clients.remove(name) {
+            old.vanish();
+            client.inherit(old);
+        }
+        self.clients.insert(name.to_owned(), client);
+        self.world.settle().await;
         Ok(())
     }
 

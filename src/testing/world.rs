@@ -102,6 +102,15 @@ impl World {
     /// # Errors
     /// What it says instead of starting.
     pub fn server_with(&mut self, domain: &str, options: &Options) -> Result<Arc<Node>, String> {
+        let storage = Storage::open_in_memory().map_err(|error| error.to_string())?;
+        self.server_on(domain, options, storage)
+    }
+
+    /// A server with a storage that the test has at hand.
+    ///
+    /// # Errors
+    /// What it says instead of starting.
+    pub fn server_on(&mut self, domain: &str, options: &Options, storage: Storage) -> Result<Arc<Node>, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let issued = self.ca.issue(&[domain]).map_err(|error| words(&error))?;
         let identity =
@@ -114,7 +123,6 @@ impl World {
         let record = Srv { priority: 0, weight: 0, port: S2S, target: target.clone() };
         self.net.publish(&format!("_xmpp-server._tcp.{domain}"), record);
         self.net.publish_host(&target, address.ip());
-        let storage = Storage::open_in_memory().map_err(|error| words(&error))?;
         let identities = Arc::new(Identities::new(identity));
         let node = self.node(&config, &storage, &identities)?;
         let serving = accept(&self.net, address, &node);
@@ -227,6 +235,17 @@ impl World {
         self.account(jid).await?;
         let io = self.connect(jid.domain())?;
         Raw::new(io).log_in(Arc::clone(&self.client_tls), jid, PASSWORD).await
+    }
+
+    /// Makes the account of `jid` if need be and authenticates; nothing is bound.
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn authenticated(&mut self, jid: &Jid) -> Result<Raw, String> {
+        self.account(jid).await?;
+        let mut raw = Raw::new(self.connect(jid.domain())?);
+        raw.authenticate(Arc::clone(&self.client_tls), jid, PASSWORD).await?;
+        Ok(raw)
     }
 
     /// Waits until nobody has anything left to do but to wait: simulated time moves on only then.

@@ -1,0 +1,74 @@
+//! Sessions that outlive their connection: confirming, leaving, coming back (the mechanism behind
+//! stream management).
+
+use std::future::poll_fn;
+
+use tokio::sync::oneshot;
+
+use crate::hooks::TooHigh;
+use crate::jid::BareJid;
+
+use super::Router;
+use super::batch::Batch;
+use super::binding::Binding;
+use super::retained::Handled;
+
+impl Router {
+    /// Takes over the session of `user` that is called `name`, once its old connection has come to
+    /// an end.
+    ///
+    /// # Errors
+    /// There is no such session, any more or at all; if it is remembered, with what had come from its
+    /// client.
+    pub async fn claim(&self, user: &BareJid, name: &str) -> Result<Binding, Option<Handled>> {
+        let Some(account) = self.accounts.cached(user.as_str()) else { return Err(None) };
+        let claimed = account.lock().resources.iter().find_map(|resource| resource.ring.claim(name));
+        let binding = match claimed {
+            Some(binding) => binding.await.ok(),
+            None => None,
+        };
+        binding.ok_or_else(|| account.lock().lapsed.as_ref().and_then(|lapsed| lapsed.handled(name)))
+    }
+}
+
+impl Binding {
+    /// The client has handled `count` stanzas since they are counted, modulo 2^32.
+    ///
+    /// # Errors
+    /// It was never sent as many.
+    pub async fn confirm(&self, count: u32, batch: &mut Batch) -> Result<(), TooHigh> {
+        self.ring.confirm(count)?;
+        self.go_on(batch).await;
+        Ok(())
+    }
+
+    /// The connection is lost and the session waits; `handled` is what has come over it.
+    pub fn leave(&self, handled: Handled) {
+        self.ring.leave(handled);
+    }
+
+    /// Waits for another connection to claim the session; `None` if the session is to end before.
+    pub async fn heir(&self) -> Option<oneshot::Sender<Self>> {
+        poll_fn(|context| self.ring.poll_heir(context)).await
+    }
+
+    /// The client is back and has handled `count` stanzas: the others go out again.
+    ///
+    /// # Errors
+    /// It was never sent as many; the session still waits.
+    pub async fn resume(&self, count: u32, batch: &mut Batch) -> Result<(), TooHigh> {
+        self.ring.resume(count)?;
+        self.ring.heard(self.router.clock.now());
+        self.go_on(batch).await;
+        Ok(())
+    }
+
+    /// What was confirmed is delivered, and there may be room for more.
+    async fn go_on(&self, batch: &mut Batch) {
+        self.delivered(batch);
+        let arriving = self.account.lock().resource_mut(self.id).and_then(|resource| resource.arriving.take());
+        if let Some(arriving) = arriving {
+            Box::pin(self.router.arrive(self, *arriving, batch)).await;
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a session keeps until its client has confirmed it: numbers, bytes, and whether the client
+//! may come back for them after a lost connection.
+//!
+//! Counts are 64 bits wide in here and modulo 2^32 on the wire.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::hooks::TooHigh;
+use crate::storage::Receipt;
+use crate::stream::StreamError;
+
+use super::binding::Binding;
+
+/// Stanzas that may wait to be confirmed, however short they are.
+const MOST: usize = 10_000;
+
+/// Stanzas after which a confirmation is asked for although an earlier request is unanswered.
+const BURST: u64 = 10;
+
+/// From when on a session keeps what it writes, and how it asks.
+#[derive(Debug)]
+pub struct Retention {
+    /// Written before the first stanza that counts.
+    pub opening: String,
+    /// Asks the client to confirm.
+    pub request: &'static str,
+    /// Whether the client may come back.
+    pub resumption: Option<Resumption>,
+}
+
+/// What a session whose client may come back is called, and how long it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumption {
+    /// Nobody can guess it.
+    pub name: String,
+    pub time: Duration,
+}
+
+/// What came from a client before it lost its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Handled {
+    /// Stanzas since they are counted.
+    pub count: u64,
+    /// They are in safe hands once this is durable.
+    pub receipt: Receipt,
+}
+
+/// The state of a session that counts.
+#[derive(Debug)]
+pub(super) struct Retained {
+    /// What was taken and is not confirmed; `gone` bytes at its front are, and not yet cut off.
+    text: String,
+    gone: usize,
+    /// The place behind those; `None` until the first take.
+    start: Option<u64>,
+    /// The place at which counting begins.
+    first: u64,
+    /// The places behind the stanzas that are not confirmed, taken or not.
+    edges: VecDeque<u64>,
+    confirmed: u64,
+    /// Stanzas that have been taken.
+    sent: u64,
+    /// Up to which a confirmation has been asked for.
+    asked: u64,
+    /// Requests that are unanswered.
+    requests: u32,
+    /// The last answer confirmed something, so that the next may, too.
+    progressed: bool,
+    request: &'static str,
+    pub(super) resumption: Option<Resumption>,
+    /// Goes out with what is taken next and is not kept.
+    pub(super) aside: String,
+    /// Why the connection is to end, although the session may survive it.
+    pub(super) cut: Option<StreamError>,
+    /// There is no connection.
+    pub(super) away: Option<Handled>,
+    /// Who wants to take the session over.
+    pub(super) heir: Option<oneshot::Sender<Binding>>,
+}
+
+impl Retained {
+    /// Nothing yet; the first stanza that counts begins at the place `first`.
+    pub(super) const fn new(first: u64, request: &'static str, resumption: Option<Resumption>) -> Self {
+        Self {
+            text: String::new(),
+            gone: 0,
+            start: None,
+            first,
+            edges: VecDeque::new(),
+            confirmed: 0,
+            sent: 0,
+            asked: 0,
+            requests: 0,
+            progressed: false,
+            request,
+            resumption,
+            aside: String::new(),
+            cut: None,
+            away: None,
+            heir: None,
+        }
+    }
+
+    /// As if so many stanzas had been confirmed already.
+    #[cfg(test)]
+    pub(super) const fn begin_at(&mut self, count: u64) {
+        (self.confirmed, self.sent, self.asked) = (count, count, count);
+    }
+
+    /// Whether this is the session that a client means by `name`.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.resumption.as_ref().is_some_and(|resumption| resumption.name == name)
+    }
+
+    /// Bytes that were taken and are kept.
+    pub(super) const fn kept(&self) -> usize {
+        self.text.len() - self.gone
+    }
+
+    /// Whether too many stanzas wait to be confirmed, even if they are short.
+    pub(super) fn is_full(&self) -> bool {
+        self.edges.len() >= MOST
+    }
+
+    /// A stanza ends at `place`.
+    pub(super) fn pushed(&mut self, place: u64) {
+        self.edges.push_back(place);
+    }
+
+    /// Nothing was taken yet, so that all bytes are where they would be without counting.
+    pub(super) const fn is_untouched(&self) -> bool {
+        self.start.is_none()
+    }
+
+    /// The place up to which nothing has to be kept for the client's confirmation, if `written`
+    /// bytes have been: what does not count is done with once it is written.
+    pub(super) fn done(&self, written: u64) -> u64 {
+        self.start.unwrap_or_default().max(written.min(self.first))
+    }
+
+    /// All that is `waiting`, up to the place `pushed`, goes out now; adds what is not kept.
+    pub(super) fn take(&mut self, waiting: &mut String, pushed: u64) {
+        self.start.get_or_insert(pushed.saturating_sub(waiting.len() as u64));
+        self.text.push_str(waiting);
+        self.sent = self.confirmed + self.edges.len() as u64;
+        waiting.push_str(&std::mem::take(&mut self.aside));
+        if self.is_due() {
+            (self.asked, self.progressed) = (self.sent, false);
+            self.requests = self.requests.saturating_add(1);
+            waiting.push_str(self.request);
+        }
+    }
+
+    /// The transport has taken `written` bytes: what does not count is done with.
+    pub(super) fn written(&mut self, written: u64) {
+        if written >= self.first && self.start.is_some_and(|start| start < self.first) {
+            self.advance(self.first);
+        }
+    }
+
+    /// Whether something goes out although no stanza waits.
+    pub(super) fn has_more(&self) -> bool {
+        !self.aside.is_empty() || self.is_due()
+    }
+
+    /// One request is under way at a time, unless much has followed it. A client that has nothing
+    /// to confirm is not asked again for the same.
+    const fn is_due(&self) -> bool {
+        if self.requests == 0 {
+            self.sent > self.confirmed && (self.sent > self.asked || self.progressed)
+        } else {
+            self.sent - self.asked >= BURST
+        }
+    }
+
+    /// The client has handled `count` stanzas, modulo 2^32.
+    pub(super) fn confirm(&mut self, count: u32) -> Result<(), TooHigh> {
+        let more = u64::from(count.wrapping_sub(modulo(self.confirmed)));
+        if more > self.sent - self.confirmed {
+            // It may have said so before.
+            let behind = u64::from(modulo(self.confirmed).wrapping_sub(count));
+            let known = behind <= self.confirmed.min(u64::from(u32::MAX / 2));
+            return if known { Ok(()) } else { Err(TooHigh { handled: count, sent: modulo(self.sent) }) };
+        }
+        self.requests = if self.confirmed + more >= self.asked { 0 } else { self.requests.saturating_sub(1) };
+        self.progressed |= more > 0;
+        for _ in 0..more {
+            if let Some(place) = self.edges.pop_front() {
+                self.confirmed += 1;
+                self.advance(place);
+            }
+        }
+        if self.edges.is_empty() {
+            // An idle session owns no buffer.
+            self.edges = VecDeque::new();
+        }
+        Ok(())
+    }
+
+    /// Nothing before `place`, which is the edge of a stanza, is needed any more.
+    fn advance(&mut self, place: u64) {
+        let start = self.start.get_or_insert(place);
+        let more = place.saturating_sub(*start);
+        *start += more;
+        self.gone = usize::try_from(more).unwrap_or(usize::MAX).saturating_add(self.gone).min(self.text.len());
+        if self.gone == self.text.len() {
+            (self.text, self.gone) = (String::new(), 0);
+        } else if self.gone > self.text.len() / 2 {
+            // Seldom enough that every byte is moved at most once on average.
+            self.text.drain(..self.gone);
+            self.gone = 0;
+        }
+    }
+
+    /// The client has come back on another connection and has handled `count` stanzas: everything
+    /// else is put in front of what waits, to go out again.
+    pub(super) fn resume(&mut self, count: u32, waiting: &mut String) -> Result<(), TooHigh> {
+        self.confirm(count)?;
+        if self.start.is_some() {
+            // Who knows the session's name has seen everything before the first stanza that counts.
+            self.advance(self.first);
+            let mut all = self.text.split_off(self.gone);
+            all.push_str(waiting);
+            *waiting = all;
+            (self.text, self.gone) = (String::new(), 0);
+        }
+        (self.sent, self.asked) = (self.confirmed, self.confirmed);
+        (self.requests, self.progressed) = (0, false);
+        self.aside.clear();
+        (self.away, self.cut) = (None, None);
+        Ok(())
+    }
+
+    /// All that is not confirmed, taken or not.
+    pub(super) fn all(mut self, waiting: &str) -> String {
+        let mut all = self.text.split_off(self.gone);
+        all.push_str(waiting);
+        all
+    }
+}
+
+/// As a count is written.
+#[must_use]
+pub fn modulo(count: u64) -> u32 {
+    u32::try_from(count & u64::from(u32::MAX)).unwrap_or_default()
+}

@@ -1,0 +1,355 @@
+//! A ring alone, and a ring that keeps what its client has not confirmed, against every order of events.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn ring(limit: usize) -> Ring {
+    Ring::new(limit, Timestamp::from_unix_ms(0))
+}
+
+fn push(ring: &Ring, text: &str) -> Pushed {
+    ring.push(None, |out| out.push_str(text))
+}
+
+/// The bytes, or `None` if there are none now.
+fn take(ring: &Ring) -> Option<String> {
+    let mut out = Vec::new();
+    match ring.poll_take(&mut Context::from_waker(Waker::noop()), &mut out) {
+        Poll::Ready(Taken::Bytes) => Some(String::from_utf8(out).unwrap()),
+        Poll::Ready(Taken::Close(error)) => Some(error.condition.as_str().to_owned()),
+        Poll::Ready(other) => panic!("{other:?}"),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn only_the_first_writer_wakes() {
+    let ring = ring(100);
+    assert_eq!(push(&ring, "<a/>"), Pushed::First);
+    assert_eq!(push(&ring, "<b/>"), Pushed::Joined);
+    ring.wake();
+    assert_eq!(take(&ring).as_deref(), Some("<a/><b/>"));
+    assert_eq!(take(&ring), None);
+    assert_eq!(push(&ring, "<c/>"), Pushed::First);
+}
+
+#[test]
+fn a_slow_reader_is_closed_and_keeps_what_it_did_not_get() {
+    let ring = ring(5);
+    push(&ring, "<a/>");
+    assert_eq!(push(&ring, "<bb/>"), Pushed::Joined, "one stanza may exceed the limit");
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(ring.poll_closing(&mut context).is_pending());
+    assert_eq!(push(&ring, "<c/>"), Pushed::Joined, "it goes the way of the others");
+    assert_eq!(push(&ring, "<d/>"), Pushed::Refused, "there is an end to it");
+    let Poll::Ready(Taken::Close(error)) = ring.poll_closing(&mut context) else { panic!("still open") };
+    assert_eq!(error.condition, StreamCondition::PolicyViolation);
+    assert_eq!(ring.shut().text, "<a/><bb/><c/>");
+}
+
+#[test]
+fn closing_lets_waiting_bytes_go_first() {
+    let ring = ring(100);
+    push(&ring, "<a/>");
+    ring.close(StreamCondition::Conflict.into());
+    push(&ring, "<b/>");
+    assert_eq!(take(&ring).as_deref(), Some("<a/><b/>"));
+    push(&ring, "<c/>");
+    assert_eq!(take(&ring).as_deref(), Some("conflict"));
+    assert_eq!(ring.shut().text, "<c/>");
+}
+
+#[test]
+fn marks_come_out_once_written() {
+    let ring = ring(100);
+    ring.push(Some(7), |out| out.push_str("<a/>"));
+    ring.push(Some(8), |out| out.push_str("<b/>"));
+    ring.written(4);
+    assert_eq!(ring.delivered(), [7]);
+    ring.written(4);
+    assert_eq!(ring.delivered(), [8]);
+    assert!(ring.delivered().is_empty());
+}
+
+#[test]
+fn what_was_taken_and_not_written_is_there_at_the_end() {
+    let ring = ring(100);
+    push(&ring, "<a/>");
+    push(&ring, "<b/>");
+    take(&ring);
+    ring.written(4);
+    push(&ring, "<c/>");
+    ring.give_back(b"<a/><b/>".to_vec());
+    let remains = ring.shut();
+    assert_eq!((remains.text.as_str(), remains.start, remains.written), ("<a/><b/><c/>", 0, 4));
+    assert_eq!(push(&ring, "<d/>"), Pushed::Refused);
+}
+
+#[test]
+fn room_comes_with_reading() {
+    let mut context = Context::from_waker(Waker::noop());
+    let ring = ring(6);
+    assert_eq!(ring.poll_room(&mut context), Poll::Ready(true));
+    push(&ring, "<a/>");
+    assert_eq!(ring.poll_room(&mut context), Poll::Pending);
+    take(&ring);
+    assert_eq!(ring.poll_room(&mut context), Poll::Ready(true));
+    ring.shut();
+    assert_eq!(ring.poll_room(&mut context), Poll::Ready(false));
+}
+
+const REQUEST: &str = "<r/>";
+
+/// A ring that keeps; the counts begin `before` the point at which they wrap around.
+fn keeping(limit: usize, before: u32) -> Ring {
+    let ring = ring(limit);
+    retain(&ring);
+    ring.lock().retained.as_mut().unwrap().begin_at(u64::from(u32::MAX) + 1 - u64::from(before));
+    ring
+}
+
+fn retain(ring: &Ring) {
+    let resumption = Some(Resumption { name: "x".to_owned(), time: std::time::Duration::from_secs(60) });
+    ring.retain(Retention { opening: String::new(), request: REQUEST, resumption });
+}
+
+fn take_stanzas(ring: &Ring) -> String {
+    take(ring).unwrap_or_default().replace(REQUEST, "")
+}
+
+// Proves: XEP-0198 §4
+#[test]
+fn numbers_wrap_around() {
+    let ring = keeping(100, 2);
+    for stanza in ["<a/>", "<b/>", "<c/>", "<d/>"] {
+        push(&ring, stanza);
+    }
+    take(&ring);
+    assert_eq!(ring.confirm(u32::MAX), Ok(()), "one");
+    assert_eq!(ring.confirm(0), Ok(()), "two");
+    assert_eq!(ring.confirm(1), Ok(()), "three");
+    assert_eq!(ring.confirm(0), Ok(()), "it was true before");
+    assert_eq!(ring.confirm(3), Err(TooHigh { handled: 3, sent: 2 }));
+    assert_eq!(ring.shut().text, "<d/>");
+}
+
+#[test]
+fn what_was_never_sent_cannot_be_confirmed() {
+    let ring = keeping(100, 0);
+    push(&ring, "<a/>");
+    assert!(ring.confirm(1).is_err(), "it has not left yet");
+    take(&ring);
+    assert_eq!(ring.confirm(1), Ok(()));
+    assert!(ring.confirm(2).is_err());
+}
+
+#[test]
+fn before_it_all_began_there_was_nothing_to_confirm() {
+    let ring = ring(100);
+    retain(&ring);
+    push(&ring, "<a/>");
+    take(&ring);
+    assert_eq!(ring.confirm(u32::MAX), Err(TooHigh { handled: u32::MAX, sent: 1 }));
+}
+
+#[test]
+fn what_came_before_counting_needs_no_confirmation() {
+    let ring = ring(100);
+    ring.push(Some(1), |out| out.push_str("<a/>"));
+    take(&ring);
+    ring.push(Some(2), |out| out.push_str("<b/>"));
+    ring.retain(Retention { opening: "<go/>".to_owned(), request: REQUEST, resumption: None });
+    ring.push(Some(3), |out| out.push_str("<c/>"));
+    ring.written(4);
+    assert_eq!(ring.delivered(), [1]);
+    assert_eq!(take(&ring).as_deref(), Some("<b/><go/><c/><r/>"));
+    ring.written(4);
+    assert_eq!(ring.delivered(), [2]);
+    ring.written("<go/><c/><r/>".len());
+    assert!(ring.delivered().is_empty());
+    let remains = ring.shut();
+    assert_eq!((remains.text.as_str(), remains.written), ("<c/>", remains.start));
+}
+
+#[test]
+fn a_connection_lost_while_counting_begins_gives_back_what_it_had() {
+    let ring = ring(100);
+    push(&ring, "<a/>");
+    take(&ring);
+    ring.retain(Retention { opening: "<go/>".to_owned(), request: REQUEST, resumption: None });
+    push(&ring, "<b/>");
+    ring.give_back(b"<a/>".to_vec());
+    let remains = ring.shut();
+    assert_eq!((remains.text.as_str(), remains.start, remains.written), ("<a/><go/><b/>", 0, 0));
+}
+
+#[test]
+fn marks_come_out_once_confirmed() {
+    let ring = keeping(100, 1);
+    ring.push(Some(7), |out| out.push_str("<a/>"));
+    ring.push(Some(8), |out| out.push_str("<b/>"));
+    take(&ring);
+    ring.written(100);
+    assert!(ring.delivered().is_empty());
+    ring.confirm(0).unwrap();
+    assert_eq!(ring.delivered(), [7]);
+    ring.confirm(1).unwrap();
+    assert_eq!(ring.delivered(), [8]);
+}
+
+#[test]
+fn what_is_not_confirmed_counts_against_the_limit() {
+    let ring = keeping(6, 0);
+    push(&ring, "<a/>");
+    take(&ring);
+    assert_eq!(ring.poll_room(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+    push(&ring, "<b/>");
+    take(&ring);
+    push(&ring, "<c/>");
+    assert_eq!(take_stanzas(&ring), "<c/>", "what waits may still go");
+    assert_eq!(take(&ring).as_deref(), Some("policy-violation"));
+}
+
+#[test]
+fn stanzas_are_counted_against_a_limit_too() {
+    let ring = keeping(1_000_000, 0);
+    for _ in 0..=10_000 {
+        push(&ring, "<a/>");
+    }
+    take(&ring);
+    assert_eq!(take(&ring).as_deref(), Some("policy-violation"));
+}
+
+#[test]
+fn a_claim_comes_before_everything_else() {
+    let ring = keeping(100, 0);
+    push(&ring, "<a/>");
+    assert!(ring.claim("y").is_none());
+    let claim = ring.claim("x");
+    assert!(claim.is_some());
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(ring.poll_take(&mut context, &mut Vec::new()), Poll::Ready(Taken::Inherited));
+    assert_eq!(ring.poll_closing(&mut context), Poll::Ready(Taken::Inherited));
+    ring.leave(Handled { count: 3, ..Handled::default() });
+    let Poll::Ready(Some(heir)) = ring.poll_heir(&mut context) else { panic!("nobody has claimed it") };
+    assert!(!heir.is_closed());
+    ring.resume(0).unwrap();
+    assert_eq!(take(&ring).as_deref(), Some("<a/><r/>"));
+}
+
+/// Something that happens to a session.
+#[derive(Debug, Clone)]
+enum Step {
+    Push,
+    /// The session's task writes.
+    Take,
+    /// The client reads so many stanzas of what is on the wire.
+    Read(usize),
+    Confirm,
+    /// The connection is lost with all that is on the wire.
+    Cut,
+    Resume,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Push),
+        3 => Just(Step::Take),
+        3 => (1..4_usize).prop_map(Step::Read),
+        2 => Just(Step::Confirm),
+        1 => Just(Step::Cut),
+        1 => Just(Step::Resume),
+    ];
+    proptest::collection::vec(step, 0..200)
+}
+
+/// A session with a client that behaves.
+struct Model {
+    ring: Ring,
+    before: u32,
+    pushed: usize,
+    /// What the session's task is writing.
+    writing: String,
+    wire: VecDeque<usize>,
+    read: Vec<usize>,
+    connected: bool,
+}
+
+impl Model {
+    fn new(before: u32) -> Self {
+        let ring = keeping(1_000_000, before);
+        let (writing, wire, read) = (String::new(), VecDeque::new(), Vec::new());
+        Self { ring, before, pushed: 0, writing, wire, read, connected: true }
+    }
+
+    /// What the client has handled, as it says so.
+    fn handled(&self) -> u32 {
+        u32::try_from(self.read.len()).unwrap().wrapping_sub(self.before)
+    }
+
+    fn play(&mut self, step: &Step) {
+        match step {
+            Step::Push => {
+                push(&self.ring, &format!("<m>é{}</m>", self.pushed));
+                self.pushed += 1;
+            }
+            Step::Take if self.connected => {
+                self.ring.written(self.writing.len());
+                self.writing = take(&self.ring).unwrap_or_default();
+                self.wire.extend(stanzas(&self.writing));
+            }
+            Step::Read(count) => {
+                let count = (*count).min(self.wire.len());
+                self.read.extend(self.wire.drain(..count));
+            }
+            Step::Confirm if self.connected => self.ring.confirm(self.handled()).unwrap(),
+            Step::Cut if self.connected => {
+                self.connected = false;
+                self.wire.clear();
+                self.ring.give_back(std::mem::take(&mut self.writing).into_bytes());
+                self.ring.leave(Handled::default());
+            }
+            Step::Resume if !self.connected => {
+                self.connected = true;
+                self.ring.resume(self.handled()).unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The numbers of the stanzas in a text.
+fn stanzas(text: &str) -> Vec<usize> {
+    text.split("<m>é").skip(1).map(|part| part.split('<').next().unwrap().parse().unwrap()).collect()
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_everything_arrives_once_and_in_order(steps in steps(), before in 0..20_u32) {
+        let mut model = Model::new(before);
+        for step in &steps {
+            model.play(step);
+        }
+        for step in [Step::Resume, Step::Take, Step::Read(usize::MAX)] {
+            model.play(&step);
+        }
+        prop_assert_eq!(&model.read, &(0..model.pushed).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whatever_happens_the_rest_is_what_was_not_confirmed(steps in steps(), before in 0..20_u32) {
+        let mut model = Model::new(before);
+        let mut confirmed = 0;
+        for step in &steps {
+            let connected = model.connected;
+            model.play(step);
+            if matches!((step, connected), (Step::Confirm, true) | (Step::Resume, false)) {
+                confirmed = model.read.len();
+            }
+        }
+        let remains = model.ring.shut();
+        prop_assert_eq!(stanzas(&remains.text), (confirmed..model.pushed).collect::<Vec<_>>());
+        prop_assert!(remains.written <= remains.start);
+    }
+}

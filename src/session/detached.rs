@@ -1,0 +1,33 @@
+//! A session whose connection is lost: it keeps its resource and what is written to it until its
+//! client comes back on another connection, or for as long as was agreed.
+
+use crate::routing::{Binding, Handled};
+
+/// Lets a session wait, in a task of its own: the connection's place is free for somebody else. A
+/// session that is not to wait ends here.
+pub(super) fn detach(binding: Binding, handled: Handled) {
+    let runtime = tokio::runtime::Handle::try_current();
+    if let (Some(_), Ok(runtime)) = (binding.ring.resumption(), runtime) {
+        binding.leave(handled);
+        runtime.spawn(wait(binding));
+    }
+}
+
+/// Whoever drops the binding ends the session, so it does not matter how this ends.
+async fn wait(mut binding: Binding) {
+    let Some(resumption) = binding.ring.resumption() else { return };
+    let mut end = std::pin::pin!(tokio::time::sleep(resumption.time));
+    loop {
+        let heir = tokio::select! {
+            biased;
+            heir = binding.heir() => heir,
+            () = &mut end => return,
+        };
+        let Some(heir) = heir else { return };
+        match heir.send(binding) {
+            Ok(()) => return,
+            // Meanwhile that connection was lost, too.
+            Err(back) => binding = back,
+        }
+    }
+}
