@@ -160,7 +160,7 @@ async fn take(binding: &Binding) -> Result<Vec<u8>, Box<dyn Error>> {
             binding.ring.written(out.len());
             Ok(out)
         }
-        Taken::Close(error) => Err(format!("closed: {error:?}").into()),
+        end => Err(format!("closed: {end:?}").into()),
     }
 }
 

@@ -115,9 +115,9 @@ impl Retained {
         self.resumption.as_ref().is_some_and(|resumption| resumption.name == name)
     }
 
-    /// Bytes that were taken and are kept.
-    pub(super) const fn kept(&self) -> usize {
-        self.text.len() - self.gone
+    /// Bytes that are kept although they were taken, or wait and will not be kept.
+    pub(super) const fn held(&self) -> usize {
+        self.text.len() - self.gone + self.aside.len()
     }
 
     /// Whether too many stanzas wait to be confirmed, even if they are short.

@@ -109,13 +109,10 @@ impl Ring {
     /// session has ended, the ring takes stanzas still, so that they find another way in their order.
     pub fn push(&self, mark: Option<u64>, write: impl FnOnce(&mut String)) -> Pushed {
         let mut state = self.lock();
-        let (before, held) = (state.bytes.len(), state.held());
-        if state.shut || held > 2 * self.limit {
+        if !state.admit(self.limit) {
             return Pushed::Refused;
         }
-        if held > self.limit || state.retained.as_ref().is_some_and(|retained| retained.is_full()) {
-            state.close(StreamError::new(StreamCondition::PolicyViolation, "too slow a reader"));
-        }
+        let before = state.bytes.len();
         write(&mut state.bytes);
         state.pushed += (state.bytes.len() - before) as u64;
         if let Some(mark) = mark {
@@ -280,6 +277,9 @@ impl Ring {
     /// it before it waits.
     pub fn push_aside(&self, text: &str) {
         let mut state = self.lock();
+        if !state.admit(self.limit) {
+            return;
+        }
         if let Some(retained) = &mut state.retained {
             retained.aside.push_str(text);
         } else {
@@ -399,6 +399,18 @@ impl State {
         self.wake_all();
     }
 
+    /// Whether more may be written. A reader that leaves more than `limit` waiting is closed.
+    fn admit(&mut self, limit: usize) -> bool {
+        let held = self.held();
+        if self.shut || held > 2 * limit {
+            return false;
+        }
+        if held > limit || self.retained.as_ref().is_some_and(|retained| retained.is_full()) {
+            self.close(StreamError::new(StreamCondition::PolicyViolation, "too slow a reader"));
+        }
+        true
+    }
+
     /// Why the session is to go on without its connection.
     fn without_connection(&self) -> Option<Taken> {
         let retained = self.retained.as_ref()?;
@@ -414,7 +426,7 @@ impl State {
 
     /// Bytes that wait, to be taken or to be confirmed.
     fn held(&self) -> usize {
-        self.bytes.len() + self.retained.as_ref().map_or(0, |retained| retained.kept())
+        self.bytes.len() + self.retained.as_ref().map_or(0, |retained| retained.held())
     }
 
     /// The place up to which stanzas have arrived, as far as anybody can tell.

@@ -735,7 +735,7 @@ async fn binding() {
             Case::sending(
                 "a feature that is not offered",
                 Bound,
-                "<enable xmlns='urn:xmpp:sm:3'/>",
+                "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>",
                 Stream("unsupported-stanza-type"),
             ),
         ],

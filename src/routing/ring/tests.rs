@@ -222,6 +222,20 @@ fn stanzas_are_counted_against_a_limit_too() {
 }
 
 #[test]
+fn answers_to_a_client_that_reads_nothing_are_bounded() {
+    for ring in [ring(100), keeping(100, 0)] {
+        for _ in 0..1000 {
+            ring.push_aside("<a/>");
+        }
+        let Poll::Ready(Taken::Close(error)) = ring.poll_closing(&mut Context::from_waker(Waker::noop())) else {
+            panic!("still open")
+        };
+        assert_eq!(error.condition, StreamCondition::PolicyViolation);
+        assert!(ring.lock().held() <= 204);
+    }
+}
+
+#[test]
 fn a_claim_comes_before_everything_else() {
     let ring = keeping(100, 0);
     push(&ring, "<a/>");
