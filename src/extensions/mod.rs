@@ -3,9 +3,13 @@
 
 mod rfc_3921_session;
 mod xep_0030_service_discovery;
+mod xep_0050_commands;
+mod xep_0092_version;
+mod xep_0133_administration;
 mod xep_0160_offline;
 mod xep_0198_stream_management;
 mod xep_0199_ping;
+mod xep_0202_entity_time;
 
 use crate::hooks::Extension;
 pub use xep_0199_ping::NS as PING_NS;
@@ -14,7 +18,11 @@ pub use xep_0199_ping::NS as PING_NS;
 pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,
     xep_0030_service_discovery::EXTENSION,
+    xep_0050_commands::EXTENSION,
+    xep_0092_version::EXTENSION,
+    xep_0133_administration::EXTENSION,
     xep_0160_offline::EXTENSION,
     xep_0198_stream_management::EXTENSION,
     xep_0199_ping::EXTENSION,
+    xep_0202_entity_time::EXTENSION,
 ];

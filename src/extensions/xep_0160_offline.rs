@@ -15,6 +15,7 @@ pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0160", version: "1.0.1" },
     name: "offline",
     advertises: &[(Entity::Domain, "msgoffline")],
+    commands: &[],
     install,
 };
 

@@ -1,5 +1,6 @@
 //! What an extension says about itself; service discovery and documentation are derived from it.
 
+use super::command::Command;
 use super::registrar::Registrar;
 
 /// Where an extension is specified.
@@ -26,6 +27,8 @@ pub struct Extension {
     pub name: &'static str,
     /// Features of XEP-0030, by who has them.
     pub advertises: &'static [(Entity, &'static str)],
+    /// What administrators can have it do (XEP-0050).
+    pub commands: &'static [Command],
     /// Registers the handlers.
     pub install: fn(&mut Registrar<'_>),
 }

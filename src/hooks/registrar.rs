@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::storage::Storage;
 use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
+use super::command::Command;
 use super::extension::{Entity, Extension};
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
+use super::operation::Operations;
 use super::outbound::Outbound;
 use super::stage::{Passing, Verdict};
 
@@ -42,18 +45,32 @@ impl fmt::Display for InstallError {
 impl std::error::Error for InstallError {}
 
 /// What the operator has set for extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Who may use the commands of administrators.
+    pub admins: Vec<BareJid>,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
+}
+
+/// What extensions work with.
+#[derive(Clone, Copy)]
+pub struct House<'a> {
+    pub outbound: &'a Arc<dyn Outbound>,
+    pub operations: &'a Arc<Operations>,
+    pub storage: &'a Storage,
+    pub clock: &'a Clock,
+    pub settings: &'a Settings,
 }
 
 /// What an extension is given when it is installed.
 pub struct Registrar<'a> {
     hooks: &'a mut Hooks,
-    installed: &'a [Extension],
+    installed: &'static [Extension],
     pub outbound: &'a Arc<dyn Outbound>,
+    pub operations: &'a Arc<Operations>,
     pub storage: &'a Storage,
+    pub clock: &'a Clock,
     pub settings: &'a Settings,
     clash: Option<&'static str>,
 }
@@ -63,16 +80,13 @@ impl Hooks {
     ///
     /// # Errors
     /// When two of them claim the same request of the same entity.
-    pub fn install(
-        extensions: &[Extension],
-        outbound: &Arc<dyn Outbound>,
-        storage: &Storage,
-        settings: &Settings,
-    ) -> Result<Self, InstallError> {
+    pub fn install(extensions: &'static [Extension], house: &House<'_>) -> Result<Self, InstallError> {
+        let House { outbound, operations, storage, clock, settings } = *house;
         let mut hooks = Self::default();
         for extension in extensions {
-            let mut at =
-                Registrar { hooks: &mut hooks, installed: extensions, outbound, storage, settings, clash: None };
+            let hooks = &mut hooks;
+            let installed = extensions;
+            let mut at = Registrar { hooks, installed, outbound, operations, storage, clock, settings, clash: None };
             (extension.install)(&mut at);
             if let Some(namespace) = at.clash {
                 return Err(InstallError { extension: extension.name, namespace });
@@ -162,6 +176,11 @@ impl Registrar<'_> {
     /// Offers acknowledgement on client streams, in these words.
     pub fn acknowledgement(&mut self, words: impl Acknowledgement + 'static) {
         self.hooks.acknowledgement = Some(Box::new(words));
+    }
+
+    /// The commands that are declared by what is installed.
+    pub fn commands(&self) -> impl Iterator<Item = &'static Command> + use<> {
+        self.installed.iter().flat_map(|extension| extension.commands)
     }
 
     /// The features that `entity` has by what is installed, sorted.

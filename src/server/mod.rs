@@ -1,8 +1,8 @@
 //! The composition root: the only module that sees everything.
 
 mod node;
-pub mod operations;
 mod sockets;
+pub mod status;
 mod tls;
 
 pub use node::{Node, Parts, StartError};
