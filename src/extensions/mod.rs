@@ -4,6 +4,7 @@
 mod rfc_3921_session;
 mod xep_0030_service_discovery;
 mod xep_0050_commands;
+mod xep_0054_vcard;
 mod xep_0092_version;
 mod xep_0133_administration;
 mod xep_0160_offline;
@@ -19,6 +20,7 @@ pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,
     xep_0030_service_discovery::EXTENSION,
     xep_0050_commands::EXTENSION,
+    xep_0054_vcard::EXTENSION,
     xep_0092_version::EXTENSION,
     xep_0133_administration::EXTENSION,
     xep_0160_offline::EXTENSION,

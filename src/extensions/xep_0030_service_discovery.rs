@@ -34,6 +34,7 @@ fn install(at: &mut Registrar<'_>) {
         at.iq_get(entity, &it, |it, call: Call<Info>| ready(it.info(&call)));
         at.iq_get(entity, &it, |it, call: Call<Items>| ready(it.items(&call)));
     }
+    at.for_strangers::<Items>();
 }
 
 struct Discovery {
@@ -65,6 +66,11 @@ impl Discovery {
     /// XEP-0030 §8: whoever receives an account's presence may see its available resources.
     fn items(&self, call: &Call<Items>) -> Answer {
         let mut answer = Element::new(Items::NAME, Items::NS);
+        if self.entity == Entity::Account && call.relation == Relation::Stranger {
+            // XEP-0030 §8: nothing, whether or not there is such an account and such a node.
+            call.request.0.iter().for_each(|node| answer.set("node", node));
+            return Ok(Some(answer));
+        }
         if let Some(node) = &call.request.0 {
             if node != COMMANDS_NS {
                 return Err(Condition::ItemNotFound.into());
@@ -76,7 +82,7 @@ impl Discovery {
             }
             return Ok(Some(answer));
         }
-        if self.entity == Entity::Account && call.relation != Relation::Stranger {
+        if self.entity == Entity::Account {
             for resource in self.outbound.resources(&call.to.to_bare()) {
                 answer.push(Element::new("item", Items::NS).with("jid", resource.as_str()));
             }

@@ -1,6 +1,6 @@
 //! The table of everything that extensions registered; filled once at start-up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>) -> Verdict + Send + Sync>;
 #[derive(Default)]
 pub struct Hooks {
     iq: HashMap<(Entity, Verb, &'static str, &'static str), Handler>,
+    /// What an account answers to anybody.
+    open: HashSet<(&'static str, &'static str)>,
     undelivered: Vec<Undelivered>,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
@@ -95,7 +97,8 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// Lets the handler of a request answer it; `None` if nothing handles it.
+    /// Lets the handler of a request answer it; `None` if nothing handles it, or nothing that is for
+    /// strangers.
     #[must_use]
     pub fn answer(
         &self,
@@ -104,6 +107,12 @@ impl Hooks {
         request: &Element,
         (from, to, relation): (Jid, Jid, Relation),
     ) -> Option<impl Future<Output = Answer> + Send + use<>> {
+        if entity == Entity::Account
+            && relation == Relation::Stranger
+            && !self.open.contains(&(request.name(), request.ns()))
+        {
+            return None;
+        }
         let handler = self.iq.get(&(entity, verb, request.name(), request.ns()))?;
         Some(handler(Call { from, to, relation, request }))
     }
@@ -158,6 +167,12 @@ impl Registrar<'_> {
         if self.hooks.iq.insert(key, handler).is_some() {
             self.clash = Some(key.3);
         }
+    }
+
+    /// Has accounts answer requests whose payload is `R` to strangers, too. The same handlers answer
+    /// for accounts that do not exist, so that nobody learns which do (RFC 6120 §13.11).
+    pub fn for_strangers<R: Request>(&mut self) {
+        self.hooks.open.insert((R::NAME, R::NS));
     }
 
     /// Looks at stanzas that no resource can receive now.
