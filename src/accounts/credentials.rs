@@ -333,25 +333,26 @@ impl Decoy {
     /// The credentials that the unknown account `user` seems to have; no password fits them.
     #[must_use]
     pub fn credentials(&self, user: &str) -> Credentials {
-        Credentials { sha1: self.keys(ScramHash::Sha1, user), sha256: self.keys(ScramHash::Sha256, user) }
+        let salts = self.octets(b"salts", user);
+        let (sha1, sha256) = salts.as_ref().split_at(salts.as_ref().len() / 2);
+        // That a salt looks like any other is all that shows; of a key nobody ever learns more than
+        // that his proof does not fit it.
+        let key = self.octets(b"key", user);
+        let keys = |hash: ScramHash, salt: &[u8]| {
+            let key = key.as_ref().get(..hash.len()).unwrap_or_default();
+            let (stored_key, server_key) = (key.to_vec(), key.to_vec());
+            ScramKeys { salt: salt.to_vec(), iterations: self.iterations, stored_key, server_key }
+        };
+        Credentials { sha1: keys(ScramHash::Sha1, sha1), sha256: keys(ScramHash::Sha256, sha256) }
     }
 
-    fn keys(&self, hash: ScramHash, user: &str) -> ScramKeys {
-        let octets = |label: &[u8], size: usize| {
-            let mut context = hmac::Context::with_key(&self.key);
-            context.update(label);
-            context.update(&[hash.len().to_le_bytes()[0], 0]);
-            context.update(user.as_bytes());
-            let mut octets = context.sign().as_ref().to_vec();
-            octets.truncate(size);
-            octets
-        };
-        ScramKeys {
-            salt: octets(b"salt", 16),
-            iterations: self.iterations,
-            stored_key: octets(b"stored", hash.len()),
-            server_key: octets(b"server", hash.len()),
-        }
+    /// 32 octets that only we can foresee.
+    fn octets(&self, label: &[u8], user: &str) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(label);
+        context.update(&[0]);
+        context.update(user.as_bytes());
+        context.sign()
     }
 }
 

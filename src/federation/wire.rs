@@ -180,8 +180,7 @@ impl Wire {
 
     /// Says the last words, if the peer still listens, and ends the connection.
     pub(crate) async fn close(mut self, last: &str) {
-        let _ = self.transport.write_all(last.as_bytes()).await;
-        let _ = self.transport.shutdown().await;
+        let _ = self.transport.finish(last.as_bytes()).await;
     }
 }
 

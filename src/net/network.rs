@@ -48,7 +48,7 @@ mod tests {
         ours.drain(&mut here).await.unwrap();
         assert_eq!(there, b"to you");
         assert_eq!(here, b"to me");
-        ours.shutdown().await.unwrap();
+        ours.finish(&[]).await.unwrap();
         assert_eq!(theirs.drain(&mut there).await.unwrap(), 0);
     }
 

@@ -268,24 +268,34 @@ impl Transport {
     /// What the socket or TLS reports.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         poll_fn(|cx| {
-            while !bytes.is_empty() {
-                let written = ready!(self.poll_write(cx, bytes))?;
-                match bytes.get(written..) {
-                    Some(rest) if written > 0 => bytes = rest,
-                    _ => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                }
-            }
+            ready!(self.poll_write_all(cx, &mut bytes))?;
             self.poll_flush(cx)
         })
         .await
     }
 
-    /// Waits for [`Transport::poll_shutdown`].
+    /// Writes all of `bytes` and ends our direction, inside TLS in one piece.
     ///
     /// # Errors
     /// What the socket or TLS reports.
-    pub async fn shutdown(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_shutdown(cx)).await
+    pub async fn finish(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        poll_fn(|cx| {
+            ready!(self.poll_write_all(cx, &mut bytes))?;
+            self.poll_shutdown(cx)
+        })
+        .await
+    }
+
+    /// Writes until nothing of `bytes` is left, without a flush.
+    fn poll_write_all(&mut self, cx: &mut Context<'_>, bytes: &mut &[u8]) -> Poll<io::Result<()>> {
+        while !bytes.is_empty() {
+            let written = ready!(self.poll_write(cx, bytes))?;
+            match bytes.get(written..) {
+                Some(rest) if written > 0 => *bytes = rest,
+                _ => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// The channel binding `tls-exporter` (RFC 9266), where this connection has one: in TLS 1.3, and

@@ -76,21 +76,11 @@ impl Accounts {
         Ok(state.and_then(|state| self.keep(jid, state)))
     }
 
-    /// The keys of an account that somebody wants to log in to; if it exists, it is loaded on the
-    /// same occasion.
+    /// The keys of an account that somebody wants to log in to. Nothing else is read before he has
+    /// proved to be its owner: it would show by the time that it takes which accounts there are.
     pub(super) async fn credentials(&self, jid: &BareJid) -> Result<Option<Credentials>, Error> {
-        if self.cached(jid.as_str()).is_some() {
-            let owner = jid.clone();
-            return self.storage.read(move |view| directory::credentials(view, &owner)).await;
-        }
-        self.all_durable().await?;
         let owner = jid.clone();
-        let read = move |view: &View<'_>| Ok((directory::credentials(view, &owner)?, state(view, &owner)?));
-        let (credentials, state) = self.storage.read(read).await?;
-        if let Some(state) = state {
-            self.keep(jid, state);
-        }
-        Ok(credentials)
+        self.storage.glance(move |view| directory::credentials(view, &owner)).await
     }
 
     /// An entry may have left memory with its last writes still queued.

@@ -22,16 +22,16 @@ use crate::routing::{Batch, Binding, Router};
 use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
 use crate::storage::Storage;
 use crate::stream::{
-    ContentNamespace, Event, Fault, Framing, Header, HeaderFields, Limits, Reader, StreamCondition, StreamError,
-    write_header,
+    ContentNamespace, Event, Fault, Header, HeaderFields, Limits, StreamCondition, StreamError, write_header,
 };
 use crate::telemetry::authentication_failure;
 use crate::xml::Element;
 
 use super::bound::Bound;
+use super::dialogue::Dialogue;
 use super::inbound::Inbound;
 use super::resumption::{Previous, resume};
-use super::wire::{End, Wire};
+use super::wire::End;
 
 /// What every client session needs.
 pub struct Context {
@@ -60,7 +60,7 @@ const STREAM_ID_OCTETS: usize = 16;
 
 /// A client stream inside TLS, of which it is not known yet whose it is.
 pub struct Secured {
-    wire: Wire,
+    dialogue: Dialogue,
     /// The domain of the stream before TLS, where there was one.
     domain: Option<BareJid>,
 }
@@ -81,16 +81,15 @@ pub async fn secure(context: &Context, transport: Transport, security: Security)
                 acceptor.accept(transport).await.ok()?
             }
         };
-        let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::UNAUTHENTICATED);
-        let mut wire = Wire { transport, reader, input: Vec::new(), opened: false };
+        let mut dialogue = Dialogue::new(transport);
         let secured = match security {
-            Security::StartTls => start_tls(context, &mut wire).await.map(Some),
+            Security::StartTls => start_tls(context, &mut dialogue).await.map(Some),
             Security::Direct => Ok(None),
         };
         match secured {
-            Ok(domain) => Some(Secured { wire, domain }),
+            Ok(domain) => Some(Secured { dialogue, domain }),
             Err(end) => {
-                refuse(wire, end).await;
+                refuse(dialogue, end).await;
                 None
             }
         }
@@ -102,10 +101,10 @@ impl Secured {
     /// Leads the stream to a bound session; `None` if it ended before.
     pub async fn log_in(mut self, context: &Context) -> Option<Bound> {
         Box::pin(async move {
-            match negotiate(context, &mut self.wire, self.domain.as_ref()).await {
-                Ok(Opened { binding, inbound }) => Some(Bound::new(self.wire, binding, inbound)),
+            match negotiate(context, &mut self.dialogue, self.domain.as_ref()).await {
+                Ok(Opened { binding, inbound }) => Some(Bound::new(self.dialogue.wire, binding, inbound)),
                 Err(end) => {
-                    refuse(self.wire, end).await;
+                    refuse(self.dialogue, end).await;
                     None
                 }
             }
@@ -121,36 +120,39 @@ struct Opened {
 }
 
 /// Tells the peer why it ends here.
-async fn refuse(mut wire: Wire, end: End) {
+async fn refuse(mut dialogue: Dialogue, end: End) {
     if let End::Error(error) = &end
-        && !wire.opened
+        && !dialogue.wire.opened
     {
         // RFC 6120 §4.9.1.2: an error before our header follows a header of ours.
         tracing::debug!(%error, "a stream was refused at its header");
-        if send_header(&mut wire, None, None).await.is_err() {
-            return;
-        }
+        say_header(&mut dialogue, None, None);
     }
-    wire.finish(end, Vec::new()).await;
+    dialogue.finish(end).await;
 }
 
-async fn negotiate(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<Opened, End> {
-    let domain = start_stream(context, wire, before).await?;
-    let user = log_in(context, wire, &domain).await?;
-    wire.transport.trust_peer();
-    wire.reader.set_limits(context.limits);
-    wire.restart();
-    start_stream_as(context, wire, &domain, &user).await?;
-    bind(context, wire, user).await
+async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Option<&BareJid>) -> Result<Opened, End> {
+    let domain = start_stream(context, dialogue, before).await?;
+    let user = log_in(context, dialogue, &domain).await?;
+    dialogue.wire.transport.trust_peer();
+    dialogue.wire.reader.set_limits(context.limits);
+    dialogue.wire.restart();
+    start_stream_as(context, dialogue, &domain, &user).await?;
+    bind(context, dialogue, user).await
 }
 
 /// Reads the client's header and answers it; the domain must be the one of the stream before.
-async fn start_stream(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<BareJid, End> {
-    Ok(read_header(context, wire, before).await?.1)
+async fn start_stream(context: &Context, dialogue: &mut Dialogue, before: Option<&BareJid>) -> Result<BareJid, End> {
+    Ok(read_header(context, dialogue, before).await?.1)
 }
 
-async fn start_stream_as(context: &Context, wire: &mut Wire, domain: &BareJid, user: &BareJid) -> Result<(), End> {
-    let (header, _) = read_header(context, wire, Some(domain)).await?;
+async fn start_stream_as(
+    context: &Context,
+    dialogue: &mut Dialogue,
+    domain: &BareJid,
+    user: &BareJid,
+) -> Result<(), End> {
+    let (header, _) = read_header(context, dialogue, Some(domain)).await?;
     // RFC 6120 §4.7.1: a client that says who it is must be who has authenticated.
     match header.from.map(|from| from.parse::<Jid>()) {
         Some(Ok(from)) if from.bare_str() == user.as_str() => Ok(()),
@@ -159,8 +161,12 @@ async fn start_stream_as(context: &Context, wire: &mut Wire, domain: &BareJid, u
     }
 }
 
-async fn read_header(context: &Context, wire: &mut Wire, before: Option<&BareJid>) -> Result<(Header, BareJid), End> {
-    let Event::Open(header) = wire.event().await? else {
+async fn read_header(
+    context: &Context,
+    dialogue: &mut Dialogue,
+    before: Option<&BareJid>,
+) -> Result<(Header, BareJid), End> {
+    let Event::Open(header) = dialogue.event().await? else {
         return Err(StreamError::from(StreamCondition::BadFormat).into());
     };
     let domain = header.to.as_deref().and_then(|to| BareJid::of_domain(to).ok());
@@ -169,7 +175,7 @@ async fn read_header(context: &Context, wire: &mut Wire, before: Option<&BareJid
         return Err(StreamError::from(StreamCondition::HostUnknown).into());
     };
     let client = header.from.as_deref().and_then(|from| from.parse().ok());
-    send_header(wire, Some(&domain), client.as_ref()).await?;
+    say_header(dialogue, Some(&domain), client.as_ref());
     if header.version.is_none_or(|(major, _)| major < 1) {
         return Err(StreamError::from(StreamCondition::UnsupportedVersion).into());
     }
@@ -181,9 +187,8 @@ async fn read_header(context: &Context, wire: &mut Wire, before: Option<&BareJid
 }
 
 /// RFC 6120 §4.7.2: a client that says who it is finds its bare JID in the answer.
-async fn send_header(wire: &mut Wire, from: Option<&BareJid>, to: Option<&Jid>) -> Result<(), End> {
+fn say_header(dialogue: &mut Dialogue, from: Option<&BareJid>, to: Option<&Jid>) {
     let id = random::token(STREAM_ID_OCTETS);
-    let mut out = String::new();
     let fields = HeaderFields {
         to: to.map(Jid::bare_str),
         from: from.map(BareJid::as_str),
@@ -191,35 +196,34 @@ async fn send_header(wire: &mut Wire, from: Option<&BareJid>, to: Option<&Jid>) 
         version: Some((1, 0)),
         lang: Some("en"),
     };
-    write_header(&mut out, ContentNamespace::Client, &fields);
-    wire.opened = true;
-    wire.send(&out).await
+    write_header(dialogue.said(), ContentNamespace::Client, &fields);
+    dialogue.wire.opened = true;
 }
 
 /// Negotiates a stream and TLS; returns the domain of that stream.
-async fn start_tls(context: &Context, wire: &mut Wire) -> Result<BareJid, End> {
-    let domain = start_stream(context, wire, None).await?;
-    await_starttls(context, wire, &domain).await?;
-    nothing_may_follow(wire)?;
-    wire.send(&proceed().to_xml(CLIENT_NS)).await?;
+async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<BareJid, End> {
+    let domain = start_stream(context, dialogue, None).await?;
+    await_starttls(context, dialogue, &domain).await?;
+    nothing_may_follow(dialogue)?;
+    dialogue.say(&proceed().to_xml(CLIENT_NS));
     let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
-    wire.secure(acceptor).await?;
+    dialogue.secure(acceptor).await?;
     Ok(domain)
 }
 
 /// RFC 6120 §5.4: nothing but TLS is on offer here.
-async fn await_starttls(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<(), End> {
+async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<(), End> {
     let mut login = Login::new(domain.clone(), Offer::STARTTLS, context.decoy.clone());
-    wire.send(&login.features().to_xml()).await?;
+    dialogue.say(&login.features().to_xml());
     loop {
-        let element = nonza(wire).await?;
+        let element = nonza(dialogue).await?;
         if element.is("starttls", TLS_NS) {
             return Ok(());
         }
         // Whatever else it is, the login machine has the error for it.
         for effect in login.nonza(&element) {
             match effect {
-                Effect::Send(element) => wire.send(&element.to_xml(CLIENT_NS)).await?,
+                Effect::Send(element) => dialogue.say(&element.to_xml(CLIENT_NS)),
                 Effect::Close(error) => return Err(error.into()),
                 _ => {}
             }
@@ -229,17 +233,17 @@ async fn await_starttls(context: &Context, wire: &mut Wire, domain: &BareJid) ->
 
 /// RFC 6120 §5.3.3, §6.4.6: what comes before the answer was seen was sent by somebody else, or by
 /// somebody who does not wait. White space says nothing, and some clients end their lines.
-fn nothing_may_follow(wire: &mut Wire) -> Result<(), End> {
-    if wire.input.trim_ascii().is_empty() {
-        wire.input.clear();
+fn nothing_may_follow(dialogue: &mut Dialogue) -> Result<(), End> {
+    if dialogue.wire.input.trim_ascii().is_empty() {
+        dialogue.wire.input.clear();
         return Ok(());
     }
     Err(StreamError::new(StreamCondition::PolicyViolation, "wait for the answer before you go on").into())
 }
 
 /// The next first-level element, which must be no stanza: nobody has authenticated yet.
-async fn nonza(wire: &mut Wire) -> Result<Element, End> {
-    match wire.event().await? {
+async fn nonza(dialogue: &mut Dialogue) -> Result<Element, End> {
+    match dialogue.event().await? {
         Event::Nonza(element) => Ok(element),
         Event::Stanza(_) | Event::Rejected(_) => Err(StreamError::from(StreamCondition::NotAuthorized).into()),
         Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
@@ -247,20 +251,20 @@ async fn nonza(wire: &mut Wire) -> Result<Element, End> {
     }
 }
 
-async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<BareJid, End> {
-    let end_point = wire.transport.server_end_point().map(<[u8]>::to_vec);
-    let bindings = Bindings { exporter: wire.transport.exporter(), end_point };
+async fn log_in(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<BareJid, End> {
+    let end_point = dialogue.wire.transport.server_end_point().map(<[u8]>::to_vec);
+    let bindings = Bindings { exporter: dialogue.wire.transport.exporter(), end_point };
     let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
-    wire.send(&login.features().to_xml()).await?;
+    dialogue.say(&login.features().to_xml());
     loop {
-        let element = nonza(wire).await?;
+        let element = nonza(dialogue).await?;
         // What is logged is never what a stranger wrote.
         let mechanism = element.attribute("mechanism").and_then(Mechanism::parse).map_or("-", Mechanism::as_str);
         let mut effects = VecDeque::from(login.nonza(&element));
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Send(element) => wire.send(&element.to_xml(CLIENT_NS)).await?,
+                Effect::Send(element) => dialogue.say(&element.to_xml(CLIENT_NS)),
                 Effect::LookUp(account) => {
                     let found = look_up(context, &account).await;
                     let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
@@ -277,11 +281,11 @@ async fn log_in(context: &Context, wire: &mut Wire, domain: &BareJid) -> Result<
                     effects.extend(login.verified(verdict.await.map_err(|_| internal())?));
                 }
                 Effect::Success { user } => {
-                    nothing_may_follow(wire)?;
+                    nothing_may_follow(dialogue)?;
                     return Ok(user);
                 }
                 Effect::Failure { condition, .. } => {
-                    authentication_failure(wire.transport.peer(), mechanism, condition.as_str());
+                    authentication_failure(dialogue.wire.transport.peer(), mechanism, condition.as_str());
                 }
                 Effect::Close(error) => return Err(error.into()),
             }
@@ -300,19 +304,19 @@ async fn look_up(context: &Context, account: &BareJid) -> Found {
     }
 }
 
-async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Opened, End> {
+async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Result<Opened, End> {
     let words = context.router.acknowledgement();
     let features = Features::authenticated();
     let features = words.iter().fold(features, |features, words| features.with(words.feature()));
-    wire.send(&features.to_xml()).await?;
+    dialogue.say(&features.to_xml());
     let mut machine = bind::Binding::new(user);
     loop {
-        let (stanza, rejection) = match wire.event().await? {
+        let (stanza, rejection) = match dialogue.event().await? {
             Event::Stanza(stanza) => (stanza, None),
             Event::Rejected(rejected) => (rejected.stanza, Some((rejected.fault, rejected.error))),
             Event::Nonza(element) => {
                 let said = words.and_then(|words| Some((words, words.read(&element)?)));
-                match ask_for_session(context, wire, machine.user(), said).await? {
+                match ask_for_session(context, dialogue, machine.user(), said).await? {
                     Some(opened) => return Ok(opened),
                     None => continue,
                 }
@@ -340,14 +344,14 @@ async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Opene
             let mut batch = context.router.batch();
             match context.router.bind(machine.user(), resource, &mut batch).await {
                 Ok(binding) => {
-                    let binding = answer(wire, &stanza, binding, batch).await;
+                    let binding = answer(dialogue, &stanza, binding, batch).await;
                     return Ok(Opened { binding, inbound: None });
                 }
                 Err(refused) => effect = machine.refuse(&stanza, &refused.0),
             }
         }
         match effect {
-            BindEffect::Refuse(answer) => wire.send(&answer.to_xml()).await?,
+            BindEffect::Refuse(answer) => dialogue.say(&answer.to_xml()),
             BindEffect::Close(error) => return Err(error.into()),
             BindEffect::Bind(_) => {}
         }
@@ -357,7 +361,7 @@ async fn bind(context: &Context, wire: &mut Wire, user: BareJid) -> Result<Opene
 /// What is no stanza is for a session that a client had before, or comes too early.
 async fn ask_for_session(
     context: &Context,
-    wire: &mut Wire,
+    dialogue: &mut Dialogue,
     user: &BareJid,
     said: Option<(&dyn Acknowledgement, Result<Said, StanzaError>)>,
 ) -> Result<Option<Opened>, End> {
@@ -367,24 +371,25 @@ async fn ask_for_session(
     let condition = match said {
         Ok(Said::Resume { previous, handled }) => {
             let previous = Previous { name: previous, handled };
-            let resumed = Box::pin(resume(context, wire, (user, previous), words)).await?;
+            let resumed = Box::pin(resume(context, dialogue, (user, previous), words)).await?;
             return Ok(resumed.map(|(binding, inbound)| Opened { binding, inbound: Some(inbound) }));
         }
         // XEP-0198 §3: not before a resource is bound.
         Ok(_) => Condition::UnexpectedRequest,
         Err(error) => error.condition,
     };
-    wire.send(&words.failed(condition, None)).await?;
+    dialogue.say(&words.failed(condition, None));
     Ok(None)
 }
 
-async fn answer(wire: &mut Wire, request: &Stanza<'_>, binding: Binding, batch: Batch) -> Binding {
+async fn answer(dialogue: &mut Dialogue, request: &Stanza<'_>, binding: Binding, batch: Batch) -> Binding {
     batch.finish();
     let mut answer = request.result().payload(bind::result(&binding.jid));
     answer.from = None;
     answer.to = None;
+    dialogue.say(&answer.to_xml());
     // If this fails, the session that begins finds its transport gone and gives the resource back.
-    let _ = wire.send(&answer.to_xml()).await;
+    let _ = dialogue.flush().await;
     binding
 }
 

@@ -5,6 +5,7 @@
 
 mod bound;
 mod detached;
+mod dialogue;
 mod handshake;
 mod inbound;
 mod outgoing;

@@ -6,9 +6,10 @@ use crate::routing::{Binding, Handled, modulo};
 use crate::stanza::Condition;
 
 use super::detached::detach;
+use super::dialogue::Dialogue;
 use super::handshake::Context;
 use super::inbound::Inbound;
-use super::wire::{End, Wire};
+use super::wire::End;
 
 /// What a client asks for.
 pub(super) struct Previous {
@@ -21,7 +22,7 @@ pub(super) struct Previous {
 /// Takes the session over and says so; `None` if it does not exist, of which the client was told.
 pub(super) async fn resume(
     context: &Context,
-    wire: &mut Wire,
+    dialogue: &mut Dialogue,
     (user, previous): (&BareJid, Previous),
     words: &dyn Acknowledgement,
 ) -> Result<Option<(Binding, Box<Inbound>)>, End> {
@@ -32,7 +33,7 @@ pub(super) async fn resume(
             // What is not durable may never be, so it is not spoken of.
             let handled = lapsed.filter(|handled| router.is_durable(handled.receipt));
             let count = handled.map(|handled| modulo(handled.count));
-            wire.send(&words.failed(Condition::ItemNotFound, count)).await?;
+            dialogue.say(&words.failed(Condition::ItemNotFound, count));
             return Ok(None);
         }
     };
@@ -48,7 +49,8 @@ pub(super) async fn resume(
         let mut batch = router.batch();
         binding.resume(previous.handled, &mut batch).await.map_err(|fault| words.too_high(fault))?;
     }
-    wire.send(&words.resumed(&previous.name, modulo(handled.count))).await?;
+    dialogue.say(&words.resumed(&previous.name, modulo(handled.count)));
+    dialogue.flush().await?;
     Ok(guard.binding.take().map(|binding| (binding, Box::new(Inbound::new(handled.count)))))
 }
 

@@ -84,10 +84,6 @@ impl Wire {
         }
     }
 
-    pub(super) async fn send(&mut self, text: &str) -> Result<(), End> {
-        Ok(self.transport.write_all(text.as_bytes()).await?)
-    }
-
     /// Negotiates TLS; nothing that came before it is used after it.
     pub(super) async fn secure(&mut self, acceptor: Acceptor) -> Result<(), End> {
         // If the handshake fails there is nobody to talk to any more: an empty transport says so.
@@ -111,12 +107,8 @@ impl Wire {
             last.extend_from_slice(error.to_xml().as_bytes());
         }
         last.extend_from_slice(CLOSE.as_bytes());
-        let farewell = async {
-            if self.opened {
-                self.transport.write_all(&last).await?;
-            }
-            self.transport.shutdown().await
-        };
+        let last = if self.opened { last.as_slice() } else { &[] };
+        let farewell = self.transport.finish(last);
         // Whatever comes of it, the stream is over.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         self.clear_input().await;

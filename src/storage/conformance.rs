@@ -85,6 +85,12 @@ async fn a_cell_keeps_its_latest_value(storage: Storage) {
     apply(&storage, |writes| TITLE.delete(writes, &romeo)).await;
     assert_eq!(TITLE.get(&storage, &romeo).await.unwrap(), None);
     assert_eq!(COUNT.get(&storage, &romeo).await.unwrap(), Some(7));
+    // The first glance may open a connection, the next ones find it; what was written in between is there.
+    for count in 8..12 {
+        apply(&storage, |writes| COUNT.put(writes, &romeo, &count).unwrap()).await;
+        let owner = romeo.clone();
+        assert_eq!(storage.glance(move |view| view.cell(&COUNT, &owner)).await.unwrap(), Some(count));
+    }
 }
 
 async fn a_map_keeps_values_by_key(storage: Storage) {

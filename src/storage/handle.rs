@@ -214,6 +214,18 @@ impl Storage {
         self.0.readers.read(reading).await
     }
 
+    /// The same for a value or two, which is not worth another thread as long as storage answers at once.
+    ///
+    /// # Errors
+    /// Those of [`Storage::read`].
+    pub async fn glance<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.0.readers.glance(reading).await
+    }
+
     /// Whether `owner` exists.
     ///
     /// # Errors

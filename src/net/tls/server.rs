@@ -195,6 +195,8 @@ fn client_config(choice: &Choice) -> Result<ServerConfig, rustls::Error> {
     // the one that `tls-server-end-point` is computed from.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    // Each connection gets a fresh one, and a client has one connection.
+    config.send_tls13_tickets = 1;
     Ok(config)
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::server::UnbufferedServerConnection;
-use rustls::{CommonState, ServerConfig, SupportedCipherSuite};
+use rustls::{CommonState, ProtocolVersion, ServerConfig, SupportedCipherSuite};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Io;
@@ -118,8 +118,13 @@ impl Lean {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            let over = !self.state().is_handshaking();
+            // What is left of a handshake of TLS 1.3 are tickets: they go with our first content.
+            if over && self.state().protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                return Poll::Ready(Ok(()));
+            }
             ready!(self.poll_flush(cx))?;
-            if !self.state().is_handshaking() {
+            if over {
                 return Poll::Ready(Ok(()));
             }
             // The last part of the handshake may have content behind it.
@@ -214,7 +219,7 @@ impl Lean {
             return Poll::Ready(Ok(Taken::End));
         }
         self.allowance.spend(read);
-        let before = content.len();
+        let (before, unsent, shaking) = (content.len(), self.machine.out.len(), self.state().is_handshaking());
         let result = if self.partial.is_empty() {
             let (done, result) = self.machine.advance(piece.filled_mut(), content, |_, _| Ok(()));
             self.partial = piece.filled().get(done..).unwrap_or_default().to_vec();
@@ -239,9 +244,11 @@ impl Lean {
                 Err(error)
             }
         };
-        // An alert, or an answer of TLS itself. If the socket does not take it now it goes before
-        // the next content; if it is broken the next write tells.
-        let _ = self.poll_send(cx);
+        if result.is_err() || (!shaking && self.machine.out.len() > unsent) {
+            // An alert, or an answer of TLS itself. If the socket does not take it now it goes before
+            // the next content; if it is broken the next write tells.
+            let _ = self.poll_send(cx);
+        }
         Poll::Ready(result)
     }
 

@@ -50,7 +50,7 @@ async fn plain_bytes_pass_and_end() {
     let long: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let send = async {
         near.write_all(&long).await.unwrap();
-        near.shutdown().await.unwrap();
+        near.finish(&[]).await.unwrap();
     };
     let receive = async {
         let mut all = Vec::new();
@@ -71,7 +71,7 @@ async fn encrypted_bytes_pass_and_end() {
         let long: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[1]).collect();
         let send = async {
             client.write_all(&long).await.unwrap();
-            client.shutdown().await.unwrap();
+            client.finish(&[]).await.unwrap();
         };
         let receive = async {
             let mut all = Vec::new();

@@ -1,9 +1,11 @@
 //! The reading connections.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::super::{Error, View};
@@ -24,12 +26,19 @@ pub(in super::super) struct Pool {
     idle: Mutex<Vec<Connection>>,
     /// As many reads run at once.
     permits: Arc<Semaphore>,
+    /// How many glances take the way over another thread before one is tried without it.
+    detours: AtomicUsize,
 }
+
+/// A glance that takes longer holds others up.
+const SLOW: Duration = Duration::from_millis(1);
+/// So many fast glances in a row are a sign that storage answers at once again.
+const DETOURS: usize = 256;
 
 impl Readers {
     pub(super) fn on_disk(file: PathBuf, readers: usize) -> Self {
         let permits = Arc::new(Semaphore::new(readers.clamp(1, Semaphore::MAX_PERMITS)));
-        Self::Disk(Arc::new(Pool { file, idle: Mutex::default(), permits }))
+        Self::Disk(Arc::new(Pool { file, idle: Mutex::default(), permits, detours: AtomicUsize::new(0) }))
     }
 
     pub(super) const fn in_memory(connection: Arc<Mutex<Connection>>) -> Self {
@@ -44,18 +53,41 @@ impl Readers {
         let pool = match self {
             Self::Disk(pool) => Arc::clone(pool),
             Self::Memory(connection) => {
-                return snapshot(&mut connection.lock().unwrap_or_else(PoisonError::into_inner), reading);
+                return snapshot(&connection.lock().unwrap_or_else(PoisonError::into_inner), reading);
             }
         };
         let permit = Arc::clone(&pool.permits).acquire_owned().await.map_err(|_| Error::Closed)?;
         let work = move || {
-            let mut connection = pool.take()?;
-            let result = snapshot(&mut connection, reading);
+            let connection = pool.take()?;
+            let result = snapshot(&connection, reading);
             pool.put(connection);
             drop(permit);
             result
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)?
+    }
+
+    /// Reads little: on the calling thread, unless the disk has been slow of late.
+    ///
+    /// To wake another thread and to be woken by it takes several times as long as to read a row that
+    /// lies in memory. A row that does not holds the caller's thread up, once: what follows is
+    /// read elsewhere until that goes fast again.
+    pub(in super::super) async fn glance<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let Self::Disk(pool) = self else { return self.read(reading).await };
+        if let Ok(_permit) = pool.permits.try_acquire()
+            && pool.detours.load(Ordering::Relaxed) == 0
+            && let Some(connection) = pool.idle()
+        {
+            let result = pool.time(|| snapshot(&connection, reading));
+            pool.put(connection);
+            return result;
+        }
+        let timed = Arc::clone(pool);
+        self.read(move |view| timed.time(|| reading(view))).await
     }
 
     /// Lets the connections go; later reads fail.
@@ -68,8 +100,24 @@ impl Readers {
 }
 
 impl Pool {
+    /// Reads, and notes how fast it was.
+    fn time<T>(&self, read: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let result = read();
+        if begin.elapsed() > SLOW {
+            self.detours.store(DETOURS, Ordering::Relaxed);
+        } else if let left @ 1.. = self.detours.load(Ordering::Relaxed) {
+            self.detours.store(left - 1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn idle(&self) -> Option<Connection> {
+        self.lock().pop()
+    }
+
     fn take(&self) -> Result<Connection, Error> {
-        match self.lock().pop() {
+        match self.idle() {
             Some(connection) => Ok(connection),
             None => connect(&self.file),
         }
@@ -95,7 +143,47 @@ fn connect(file: &Path) -> Result<Connection, Error> {
 }
 
 /// Reads in one transaction, which sees one moment.
-fn snapshot<T>(connection: &mut Connection, reading: impl FnOnce(&View<'_>) -> Result<T, Error>) -> Result<T, Error> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    reading(&View::new(Rows::new(&transaction)))
+fn snapshot<T>(connection: &Connection, reading: impl FnOnce(&View<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    let _moment = Moment::begin(connection)?;
+    reading(&View::new(Rows::new(connection)))
+}
+
+/// A transaction that only reads. Its statements are prepared once for each connection, which the
+/// transactions of `rusqlite` are not.
+struct Moment<'a>(&'a Connection);
+
+impl<'a> Moment<'a> {
+    fn begin(connection: &'a Connection) -> Result<Self, Error> {
+        connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+        Ok(Self(connection))
+    }
+}
+
+impl Drop for Moment<'_> {
+    fn drop(&mut self) {
+        // If this fails the next one cannot begin, and says so.
+        let _ = self.0.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_slow_is_read_elsewhere_until_it_is_fast_again() {
+        let Readers::Disk(pool) = Readers::on_disk(PathBuf::new(), 1) else { unreachable!() };
+        let detours = || pool.detours.load(Ordering::Relaxed);
+        pool.time(|| ());
+        assert_eq!(detours(), 0);
+        pool.time(|| std::thread::sleep(SLOW + SLOW));
+        assert_eq!(detours(), DETOURS);
+        // Whatever this machine is doing: it takes at least as many.
+        let mut rounds = 0;
+        while detours() > 0 {
+            pool.time(|| ());
+            rounds += 1;
+        }
+        assert!(rounds >= DETOURS);
+    }
 }

@@ -171,6 +171,35 @@ fn content_behind_the_handshake_is_there_at_once() {
             ends.client_sends(&[], |flight| vec![flight]);
         }
         assert!(ends.drained(DRAIN) == text(5000));
+        assert_eq!(ends.server_sends(b"an answer"), b"an answer");
+        assert_idle(&ends.server);
+    }
+}
+
+#[test]
+fn a_ticket_goes_with_the_first_content() {
+    for version in VERSIONS {
+        let wire = Wire::default();
+        let (_, mut lean) = Lean::new(Box::new(wire.clone()), &server_config()).unwrap();
+        let mut config = (*client_config(&[version])).clone();
+        config.resumption = Resumption::in_memory_sessions(8);
+        let mut client = ends::connection(Arc::new(config));
+        while client.is_handshaking() || lean.state().is_handshaking() {
+            ends::carry(&mut client, &wire, &mut |flight| vec![flight]);
+            let _ = now(|cx| lean.poll_handshake(cx));
+            ends::deliver(&wire, &mut client).unwrap();
+        }
+        let mut ends = Ends { client, server: lean, wire };
+        let tickets = usize::from(version.version == rustls::ProtocolVersion::TLSv1_3);
+        assert_eq!(ends.client.tls13_tickets_received(), 0);
+        // Not when something comes in, which would be a write of its own.
+        let before = ends.wire.writes();
+        ends.client_sends(b"a question", |flight| vec![flight]);
+        assert_eq!(ends.drained(DRAIN), b"a question");
+        assert_eq!(ends.wire.writes(), before);
+        assert_eq!(ends.server_sends(b"an answer"), b"an answer");
+        assert_eq!(ends.wire.writes(), before + 1);
+        assert_eq!(ends.client.tls13_tickets_received() as usize, tickets);
         assert_idle(&ends.server);
     }
 }

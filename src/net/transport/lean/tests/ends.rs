@@ -270,7 +270,10 @@ pub(super) fn shake(
         let accepted = now(|cx| accept.as_mut().poll(cx));
         deliver(&wire, &mut client)?;
         if let Poll::Ready(server) = accepted {
-            return Ok(Ends { client, server: server.unwrap(), wire });
+            let mut server = server.unwrap();
+            assert!(now(|cx| server.poll_flush(cx)).is_ready());
+            deliver(&wire, &mut client)?;
+            return Ok(Ends { client, server, wire });
         }
     }
 }

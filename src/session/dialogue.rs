@@ -1,0 +1,60 @@
+//! A stream before a resource is bound: question and answer (RFC 6120 §4 to §7).
+
+use crate::net::Transport;
+use crate::net::tls::Acceptor;
+use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+
+use super::wire::{End, Wire};
+
+/// A wire on which nothing happens unless the peer asks for it.
+///
+/// What is said goes out when the peer is listened to again, so that one question has one answer, in
+/// one write, of which the peer learns at once.
+pub(super) struct Dialogue {
+    pub(super) wire: Wire,
+    /// What was said and has not gone out.
+    said: String,
+}
+
+impl Dialogue {
+    pub(super) const fn new(transport: Transport) -> Self {
+        let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::UNAUTHENTICATED);
+        let wire = Wire { transport, reader, input: Vec::new(), opened: false };
+        Self { wire, said: String::new() }
+    }
+
+    /// What is said next is appended here.
+    pub(super) const fn said(&mut self) -> &mut String {
+        &mut self.said
+    }
+
+    pub(super) fn say(&mut self, text: &str) {
+        self.said.push_str(text);
+    }
+
+    /// Sends what was said.
+    pub(super) async fn flush(&mut self) -> Result<(), End> {
+        if self.said.is_empty() {
+            return Ok(());
+        }
+        let said = std::mem::take(&mut self.said);
+        Ok(self.wire.transport.write_all(said.as_bytes()).await?)
+    }
+
+    /// Sends what was said and waits for the next event.
+    pub(super) async fn event(&mut self) -> Result<Event<'static>, End> {
+        self.flush().await?;
+        self.wire.event().await
+    }
+
+    /// Sends what was said and negotiates TLS; nothing that came before it is used after it.
+    pub(super) async fn secure(&mut self, acceptor: Acceptor) -> Result<(), End> {
+        self.flush().await?;
+        self.wire.secure(acceptor).await
+    }
+
+    /// Ends the stream behind what was said.
+    pub(super) async fn finish(self, end: End) {
+        self.wire.finish(end, self.said.into_bytes()).await;
+    }
+}
