@@ -259,6 +259,11 @@ async fn log_in(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) ->
     dialogue.say(&login.features().to_xml());
     loop {
         let element = nonza(dialogue).await?;
+        if let Some(words) = context.router.acknowledgement().filter(|words| words.read(&element).is_some()) {
+            // XEP-0198 §3: not before the client has authenticated.
+            dialogue.say(&words.failed(Condition::UnexpectedRequest, None));
+            continue;
+        }
         // What is logged is never what a stranger wrote.
         let mechanism = element.attribute("mechanism").and_then(Mechanism::parse).map_or("-", Mechanism::as_str);
         let mut effects = VecDeque::from(login.nonza(&element));

@@ -49,6 +49,26 @@ async fn a_client_that_says_who_it_is_finds_itself_in_the_answer() {
     }
 }
 
+// Proves: XEP-0198 §3
+#[tokio::test(start_paused = true)]
+async fn nothing_is_acknowledged_before_authentication() {
+    let mut world = World::new();
+    let juliet = jid("juliet@verona.example");
+    world.account(&juliet).await.unwrap();
+    let mut raw = Raw::new(world.connect("verona.example").unwrap());
+    raw.open("verona.example").await.unwrap();
+    raw.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+    assert_eq!(raw.element().await.unwrap().name(), "proceed");
+    raw.start_tls(Arc::clone(&world.client_tls), "verona.example").await.unwrap();
+    raw.open("verona.example").await.unwrap();
+    for early in ["<enable xmlns='urn:xmpp:sm:3'/>", "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>"] {
+        raw.send(early).await;
+        let failed = raw.element().await.unwrap();
+        assert!(failed.is("failed", "urn:xmpp:sm:3"), "{}", failed.to_xml(""));
+        assert_eq!(failed.elements().next().map(crate::xml::Element::name), Some("unexpected-request"));
+    }
+}
+
 // Proves: RFC 6120 §7.7.2, §8.3.3.8
 #[tokio::test(start_paused = true)]
 async fn a_bind_request_with_a_malformed_address_is_refused() {
