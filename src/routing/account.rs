@@ -157,7 +157,7 @@ impl State {
     }
 
     /// The contacts that receive this account's presence.
-    pub(super) fn subscribers(&self) -> impl Iterator<Item = &BareJid> {
+    pub(super) fn subscribers(&self) -> impl Iterator<Item = &str> {
         self.contacts.states().filter(|(_, state)| state.subscription().has_from()).map(|(jid, _)| jid)
     }
 
