@@ -175,6 +175,14 @@ impl BareJid {
         Ok(Self(Jid::join(Some(&*prepare::account_localpart(local)?), &domain::domainpart(domain)?, None)))
     }
 
+    /// Makes an address again of the text of one, which is not checked: for those who keep very
+    /// many and keep them packed.
+    #[must_use]
+    pub(crate) fn from_kept(text: &str) -> Self {
+        let domain = memchr::memchr(b'@', text.as_bytes()).map_or(0, |at| at + 1);
+        Self(Jid { text: text.into(), domain: place(domain), end: place(text.len()) })
+    }
+
     /// The address of a domain itself, prepared.
     ///
     /// # Errors

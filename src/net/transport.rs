@@ -169,11 +169,12 @@ impl Transport {
         match &mut self.stream {
             Stream::Plain(_) => {}
             Stream::Buffered(tls) => tls.end_point = hash,
-            Stream::Lean(tls) => tls.end_point = hash,
+            Stream::Lean(tls) => tls.set_end_point(hash),
         }
     }
 
-    /// Lifts the limit on TLS bytes without content; called once the peer has authenticated.
+    /// Lifts the limit on TLS bytes without content; called once the peer has authenticated. A stream
+    /// of a client forgets its channel bindings then, and which server name was asked for.
     pub fn trust_peer(&mut self) {
         match &mut self.stream {
             Stream::Plain(_) => {}
@@ -316,7 +317,7 @@ impl Transport {
         match &self.stream {
             Stream::Plain(_) => None,
             Stream::Buffered(tls) => tls.end_point.as_deref(),
-            Stream::Lean(tls) => tls.end_point.as_deref(),
+            Stream::Lean(tls) => tls.end_point(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A local account in memory: what is needed to route to it, loaded before the first stanza.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,7 +70,7 @@ pub(super) struct Resource {
     /// Has asked for the roster, so it gets pushes (RFC 6121 §2.2).
     pub(super) interested: bool,
     /// Who was sent directed presence (RFC 6121 §4.6).
-    pub(super) directed: HashSet<Jid>,
+    pub(super) directed: BTreeSet<Jid>,
     /// Its presence, while it catches up and must confirm before it gets more.
     pub(super) arriving: Option<Box<Available>>,
 }
@@ -85,7 +85,7 @@ pub(super) struct Available {
 impl Resource {
     /// A resource that has just been bound.
     pub(super) fn new(jid: Jid, binding: u64, ring: Arc<Ring>) -> Self {
-        Self { jid, binding, ring, available: None, interested: false, directed: HashSet::new(), arriving: None }
+        Self { jid, binding, ring, available: None, interested: false, directed: BTreeSet::new(), arriving: None }
     }
 
     /// Its presence priority, if it is available.
@@ -157,7 +157,7 @@ impl State {
     }
 
     /// The contacts that receive this account's presence.
-    pub(super) fn subscribers(&self) -> impl Iterator<Item = &BareJid> {
+    pub(super) fn subscribers(&self) -> impl Iterator<Item = &str> {
         self.contacts.states().filter(|(_, state)| state.subscription().has_from()).map(|(jid, _)| jid)
     }
 

@@ -68,6 +68,8 @@ impl Router {
                 },
             };
             let left = leaving.and_then(|leaving| leave(&mut state, leaving));
+            // Nearly every account has but one.
+            state.resources.reserve_exact(1);
             state.resources.push(Resource::new(jid.clone(), id, Arc::clone(&ring)));
             left
         };

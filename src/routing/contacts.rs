@@ -1,6 +1,9 @@
-//! The contacts of an account as they are held in memory: what routing asks at every presence is
-//! one byte, what only a roster needs is packed. An account of a large organisation has hundreds of
-//! them, so each counts.
+//! The contacts of an account as they are held in memory: one text and one row of places for all of
+//! them, because an account has dozens to hundreds. A change writes both anew, which is rare.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::accounts::contact::Contact;
 use crate::accounts::roster::{Item, PendingIn, Request, state_of};
@@ -9,130 +12,205 @@ use crate::jid::{BareJid, Jid};
 
 /// Contacts, ordered by address.
 #[derive(Debug, Default)]
-pub(super) struct Contacts(Vec<Row>);
-
-#[derive(Debug)]
-struct Row {
-    jid: BareJid,
-    /// What the roster shows; `None` if it shows nothing.
-    item: Option<Shown>,
-    /// A request that waits for an answer.
-    request: Option<Box<Request>>,
+pub(super) struct Contacts {
+    /// For each contact its address and, where the roster shows a name or groups, the name and the
+    /// groups, each behind a NUL, which XML does not have. A name that is not set is empty, as RFC
+    /// 6121 §2.1.2.2 has it.
+    text: Box<str>,
+    rows: Box<[Row]>,
+    /// The requests that wait for an answer.
+    requests: BTreeMap<BareJid, Request>,
 }
 
-/// A roster item without its address.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    /// Where its part of the text ends.
+    end: u32,
+    /// How long its address is.
+    jid: u16,
+    /// What the roster shows; `None` if it shows nothing.
+    shown: Option<Shown>,
+}
+
+/// How a roster item stands.
+#[derive(Debug, Clone, Copy)]
 struct Shown {
     subscription: Subscription,
     ask: bool,
     approved: bool,
-    /// The name, then the groups, each behind a NUL, which XML does not have; a name that is not
-    /// set is empty, as RFC 6121 §2.1.2.2 has it.
-    text: Box<str>,
+}
+
+/// One contact as it is kept.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    jid: &'a str,
+    /// Name and groups, each behind a NUL.
+    rest: &'a str,
+    shown: Option<Shown>,
 }
 
 impl Contacts {
     /// How the account stands with `jid` (a bare JID's text).
     pub(super) fn state(&self, jid: &str) -> State {
-        self.row(jid).map(Row::state).unwrap_or_default()
+        self.find(jid).ok().and_then(|at| self.kept(at)).map(|kept| self.state_of(kept)).unwrap_or_default()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     pub(super) fn contains(&self, jid: &BareJid) -> bool {
-        self.row(jid.as_str()).is_some()
+        self.find(jid.as_str()).is_ok()
     }
 
     /// What is kept about `jid`.
     pub(super) fn get(&self, jid: &BareJid) -> Option<Contact> {
-        self.row(jid.as_str()).map(Row::unpack)
+        let kept = self.kept(self.find(jid.as_str()).ok()?)?;
+        Some(self.unpack(jid, kept))
     }
 
     /// Keeps `contact` from now on, or forgets it if nothing is left of it.
     pub(super) fn set(&mut self, jid: &BareJid, contact: Contact) {
-        let place = self.0.binary_search_by(|row| row.jid.as_str().cmp(jid.as_str()));
-        match (place, contact.is_blank()) {
-            (Ok(at), true) => drop(self.0.remove(at)),
-            (Ok(at), false) => {
-                if let Some(row) = self.0.get_mut(at) {
-                    *row = Row::pack(jid.clone(), contact);
-                }
-            }
-            (Err(_), true) => {}
-            (Err(at), false) => self.0.insert(at, Row::pack(jid.clone(), contact)),
+        let (before, behind) = match self.find(jid.as_str()) {
+            Ok(at) => (at, at + 1),
+            Err(at) => (at, at),
+        };
+        self.requests.remove(jid.as_str());
+        let mut packing = Packing::with_capacity(self.text.len(), self.rows.len() + 1);
+        let all = |range: Range<usize>| range.filter_map(|at| self.kept(at));
+        all(0..before).for_each(|kept| packing.keep(kept));
+        let request = if contact.is_blank() { None } else { packing.pack(jid, contact) };
+        all(behind..self.rows.len()).for_each(|kept| packing.keep(kept));
+        (self.text, self.rows) = packing.finish();
+        if let Some(request) = request {
+            self.requests.insert(jid.clone(), request);
         }
     }
 
     /// Takes everything out.
     pub(super) fn drain(&mut self) -> Vec<(BareJid, Contact)> {
-        std::mem::take(&mut self.0).iter().map(|row| (row.jid.clone(), row.unpack())).collect()
+        let all = self.all().map(|kept| (BareJid::from_kept(kept.jid), kept));
+        let all = all.map(|(jid, kept)| (jid.clone(), self.unpack(&jid, kept))).collect();
+        *self = Self::default();
+        all
     }
 
-    /// Every contact with its state.
-    pub(super) fn states(&self) -> impl Iterator<Item = (&BareJid, State)> {
-        self.0.iter().map(|row| (&row.jid, row.state()))
+    /// The address of every contact, with its state.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&str, State)> {
+        self.all().map(|kept| (kept.jid, self.state_of(kept)))
     }
 
     /// The roster, ordered by address.
     pub(super) fn items(&self) -> impl Iterator<Item = Item> {
-        self.0.iter().filter_map(|row| row.unpack().item)
+        self.all().filter_map(|kept| kept.item(&BareJid::from_kept(kept.jid)))
     }
 
     /// The requests that wait.
     pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
-        self.0.iter().filter_map(|row| row.request.as_deref())
+        self.requests.values()
     }
 
-    fn row(&self, jid: &str) -> Option<&Row> {
-        let at = self.0.binary_search_by(|row| row.jid.as_str().cmp(jid)).ok()?;
-        self.0.get(at)
+    fn all(&self) -> impl Iterator<Item = Kept<'_>> {
+        (0..self.rows.len()).filter_map(|at| self.kept(at))
+    }
+
+    /// Where the contact `jid` is, or would be.
+    fn find(&self, jid: &str) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.rows.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.kept(middle).map_or("", |kept| kept.jid).cmp(jid) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    fn kept(&self, at: usize) -> Option<Kept<'_>> {
+        let row = self.rows.get(at)?;
+        let start = at.checked_sub(1).and_then(|before| self.rows.get(before)).map_or(0, |before| before.end);
+        let (jid, rest) = self.text.get(start as usize..row.end as usize)?.split_at_checked(row.jid.into())?;
+        Some(Kept { jid, rest, shown: row.shown })
+    }
+
+    fn unpack(&self, jid: &BareJid, kept: Kept<'_>) -> Contact {
+        Contact { item: kept.item(jid), request: self.requests.get(jid.as_str()).cloned() }
+    }
+
+    fn state_of(&self, kept: Kept<'_>) -> State {
+        let pending = if self.requests.contains_key(kept.jid) { PendingIn::Yes } else { PendingIn::No };
+        state_of(kept.shown.map(|it| (it.subscription, it.ask, it.approved)).unwrap_or_default(), pending)
     }
 }
 
 impl FromIterator<(BareJid, Contact)> for Contacts {
     fn from_iter<I: IntoIterator<Item = (BareJid, Contact)>>(contacts: I) -> Self {
-        let mut rows: Vec<Row> = contacts.into_iter().map(|(jid, contact)| Row::pack(jid, contact)).collect();
-        rows.sort_unstable_by(|one, other| one.jid.as_str().cmp(other.jid.as_str()));
-        rows.shrink_to_fit();
-        Self(rows)
+        let mut contacts: Vec<_> = contacts.into_iter().collect();
+        contacts.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        let (mut packing, mut requests) = (Packing::with_capacity(0, contacts.len()), BTreeMap::new());
+        for (jid, contact) in contacts {
+            if let Some(request) = packing.pack(&jid, contact) {
+                requests.insert(jid, request);
+            }
+        }
+        let (text, rows) = packing.finish();
+        Self { text, rows, requests }
     }
 }
 
-impl Row {
-    fn pack(jid: BareJid, contact: Contact) -> Self {
-        let shown = |item: Item| {
-            let mut text = item.name.unwrap_or_default();
-            for group in item.groups {
-                text.push('\0');
-                text.push_str(&group);
-            }
-            Shown { subscription: item.subscription, ask: item.ask, approved: item.approved, text: text.into() }
-        };
-        Self { jid, item: contact.item.map(shown), request: contact.request.map(Box::new) }
+impl Kept<'_> {
+    fn item(self, jid: &BareJid) -> Option<Item> {
+        let Shown { subscription, ask, approved } = self.shown?;
+        let mut parts = self.rest.split('\0').skip(1).map(str::to_owned);
+        let name = parts.next().filter(|name| !name.is_empty());
+        Some(Item { jid: jid.clone(), name, groups: parts.collect(), subscription, ask, approved })
+    }
+}
+
+/// Contacts that are being written one behind the other.
+struct Packing {
+    text: String,
+    rows: Vec<Row>,
+}
+
+impl Packing {
+    fn with_capacity(text: usize, rows: usize) -> Self {
+        Self { text: String::with_capacity(text), rows: Vec::with_capacity(rows) }
     }
 
-    fn unpack(&self) -> Contact {
-        let item = |shown: &Shown| {
-            let mut parts = shown.text.split('\0').map(str::to_owned);
-            let name = parts.next().filter(|name| !name.is_empty());
-            Item {
-                jid: self.jid.clone(),
-                name,
-                groups: parts.collect(),
-                subscription: shown.subscription,
-                ask: shown.ask,
-                approved: shown.approved,
-            }
-        };
-        Contact { item: self.item.as_ref().map(item), request: self.request.as_deref().cloned() }
+    fn keep(&mut self, kept: Kept<'_>) {
+        self.text.push_str(kept.jid);
+        self.text.push_str(kept.rest);
+        self.end(kept.jid, kept.shown);
     }
 
-    fn state(&self) -> State {
-        let pending = if self.request.is_some() { PendingIn::Yes } else { PendingIn::No };
-        let shown = self.item.as_ref().map(|it| (it.subscription, it.ask, it.approved));
-        state_of(shown.unwrap_or_default(), pending)
+    /// Appends a contact and gives back its request, which is kept elsewhere.
+    fn pack(&mut self, jid: &BareJid, contact: Contact) -> Option<Request> {
+        self.text.push_str(jid.as_str());
+        let shown = contact.item.map(|item| {
+            let name = item.name.filter(|name| !name.is_empty());
+            if name.is_some() || !item.groups.is_empty() {
+                for part in std::iter::once(&name.unwrap_or_default()).chain(&item.groups) {
+                    self.text.push('\0');
+                    self.text.push_str(part);
+                }
+            }
+            Shown { subscription: item.subscription, ask: item.ask, approved: item.approved }
+        });
+        self.end(jid.as_str(), shown);
+        contact.request
+    }
+
+    fn end(&mut self, jid: &str, shown: Option<Shown>) {
+        // The limits of a roster and of a stanza keep both far below.
+        let end = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.rows.push(Row { end, jid: u16::try_from(jid.len()).unwrap_or(u16::MAX), shown });
+    }
+
+    fn finish(self) -> (Box<str>, Box<[Row]>) {
+        (self.text.into(), self.rows.into())
     }
 }
 
@@ -181,7 +259,7 @@ mod tests {
         let addresses = ["c@x.example", "a@x.example", "d.example", "b@x.example"].map(jid);
         let mut contacts: Contacts = addresses.iter().map(|jid| (jid.clone(), contact(None, &[]))).collect();
         contacts.set(&jid("aa@x.example"), contact(None, &[]));
-        let order: Vec<_> = contacts.states().map(|(jid, _)| jid.as_str()).collect();
+        let order: Vec<_> = contacts.states().map(|(jid, _)| jid).collect();
         assert_eq!(order, ["a@x.example", "aa@x.example", "b@x.example", "c@x.example", "d.example"]);
         assert!(contacts.is_subscriber(&"b@x.example/home".parse().unwrap()));
         contacts.set(&jid("b@x.example"), Contact::default());
@@ -193,6 +271,6 @@ mod tests {
 
     #[test]
     fn a_row_is_small() {
-        assert!(size_of::<Row>() <= 56, "{}", size_of::<Row>());
+        assert!(size_of::<Row>() <= 12, "{}", size_of::<Row>());
     }
 }

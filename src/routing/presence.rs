@@ -20,8 +20,10 @@ const MOST_DIRECTED: usize = 1000;
 /// Where a broadcast goes, gathered under the account's lock and used after it.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
-    /// Contacts with a subscription, and for `unavailable` whoever got directed presence.
-    watchers: Vec<Jid>,
+    /// Contacts with a subscription, each with a NUL behind it.
+    watchers: String,
+    /// For `unavailable`: who got directed presence.
+    directed: Vec<Jid>,
     /// The account's own available resources.
     own: Vec<Arc<Ring>>,
 }
@@ -119,12 +121,19 @@ impl Router {
 
     /// Writes one presence to everybody in `audience`: one payload, many headers.
     pub(super) fn tell(&self, audience: &Audience, presence: &Stanza<'_>, batch: &mut Batch) {
-        let own = presence.from.as_ref().map(|from| Jid::from(from.to_bare()));
+        let own = presence.from.as_ref().map(Jid::bare_str);
         for ring in &audience.own {
-            batch.push(ring, None, |out| presence.write_to(out, own.as_ref()));
+            batch.push(ring, None, |out| presence.write_to(out, own));
         }
-        for watcher in &audience.watchers {
-            self.notify(presence, watcher, batch);
+        for watcher in audience.watchers.split_terminator('\0') {
+            let domain = watcher.split_once('@').map_or(watcher, |(_, domain)| domain);
+            match self.hosts.of(domain) {
+                Host::Remote => self.notify(presence, &BareJid::from_kept(watcher).into(), batch),
+                Host::Accounts => self.notify_account(presence, watcher, None, batch),
+            }
+        }
+        for jid in &audience.directed {
+            self.notify(presence, jid, batch);
         }
     }
 
@@ -134,15 +143,20 @@ impl Router {
         match self.hosts.of(to.domain()) {
             Host::Remote => self.to_remote(&presence.borrow().to(to.clone()), to, batch),
             Host::Accounts => {
-                let Some(account) = self.accounts.cached(to.bare_str()) else { return };
-                let state = account.lock();
-                let reached = |resource: &&Resource| {
-                    if to.is_bare() { resource.available.is_some() } else { resource.jid == *to }
-                };
-                for resource in state.resources.iter().filter(reached) {
-                    batch.push(&resource.ring, None, |out| presence.write_to(out, Some(to)));
-                }
+                self.notify_account(presence, to.bare_str(), Some(to).filter(|to| !to.is_bare()), batch);
             }
+        }
+    }
+
+    /// The same for an account of this server: for the one resource `full`, or for all that are
+    /// available.
+    fn notify_account(&self, presence: &Stanza<'_>, bare: &str, full: Option<&Jid>, batch: &mut Batch) {
+        let Some(account) = self.accounts.cached(bare) else { return };
+        let state = account.lock();
+        let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
+        let to = full.map_or(bare, Jid::as_str);
+        for resource in state.resources.iter().filter(reached) {
+            batch.push(&resource.ring, None, |out| presence.write_to(out, Some(to)));
         }
     }
 }
@@ -179,7 +193,7 @@ fn fall_silent(state: &mut State, binding: u64) -> Option<(Audience, bool)> {
     let mut audience = if was_available { audience(state) } else { Audience::default() };
     // RFC 6121 §4.6.3: also those who know only from directed presence.
     let knows = |jid: &Jid| was_available && (state.is_subscriber(jid) || jid.bare_str() == account.as_str());
-    audience.watchers.extend(directed.into_iter().filter(|jid| !knows(jid)));
+    audience.directed.extend(directed.into_iter().filter(|jid| !knows(jid)));
     Some((audience, was_available))
 }
 
@@ -190,8 +204,14 @@ pub(super) fn leave(state: &mut State, binding: u64) -> Option<(Resource, Audien
 }
 
 fn audience(state: &State) -> Audience {
+    let watchers = state.subscribers().fold(String::new(), |mut all, watcher| {
+        all.push_str(watcher);
+        all.push('\0');
+        all
+    });
     Audience {
-        watchers: state.subscribers().cloned().map(Jid::from).collect(),
+        watchers,
+        directed: Vec::new(),
         own: state.resources.iter().filter(|it| it.available.is_some()).map(|it| Arc::clone(&it.ring)).collect(),
     }
 }
@@ -201,7 +221,7 @@ fn arrival(state: &State, binding: &Binding) -> Arrival {
         .contacts
         .states()
         .filter(|(_, state)| state.subscription().has_to())
-        .map(|(jid, _)| jid.clone())
+        .map(|(jid, _)| BareJid::from_kept(jid))
         .collect();
     let own = Jid::from(binding.account.jid.clone());
     let siblings = state

@@ -42,9 +42,9 @@ impl Router {
             let state = contact.lock();
             if state.is_subscriber(&binding.jid) { state.presences() } else { Vec::new() }
         };
-        let to = Jid::from(binding.account.jid.clone());
+        let to = binding.account.jid.as_str();
         for presence in presences {
-            batch.push(&binding.ring, None, |out| presence.write_to(out, Some(&to)));
+            batch.push(&binding.ring, None, |out| presence.write_to(out, Some(to)));
         }
     }
 

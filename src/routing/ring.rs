@@ -82,7 +82,7 @@ struct State {
     dirty: bool,
     /// Who waits for room.
     room: Option<Waker>,
-    close: Option<StreamError>,
+    close: Option<Box<StreamError>>,
     /// The task has taken what is written before the end; the rest finds another way.
     last_taken: bool,
     /// No further writes are taken.
@@ -175,7 +175,7 @@ impl Ring {
             return Poll::Ready(Taken::Bytes);
         }
         if let Some(error) = &state.close {
-            return Poll::Ready(Taken::Close(error.clone()));
+            return Poll::Ready(Taken::Close(StreamError::clone(error)));
         }
         state.listen(context);
         Poll::Pending
@@ -188,7 +188,7 @@ impl Ring {
             return Poll::Ready(end);
         }
         if let Some(error) = &state.close {
-            return Poll::Ready(Taken::Close(error.clone()));
+            return Poll::Ready(Taken::Close(StreamError::clone(error)));
         }
         state.stalled = true;
         state.listen(context);
@@ -387,14 +387,16 @@ impl Ring {
 
 impl State {
     fn close(&mut self, error: StreamError) {
-        self.close.get_or_insert(error);
+        self.close.get_or_insert_with(|| Box::new(error));
         self.wake_all();
     }
 
     fn cut(&mut self, error: StreamError) {
         match self.retained.as_mut().filter(|retained| retained.resumption.is_some()) {
             Some(retained) => retained.cut = Some(error),
-            None => self.close = self.close.take().or(Some(error)),
+            None => {
+                self.close.get_or_insert_with(|| Box::new(error));
+            }
         }
         self.wake_all();
     }

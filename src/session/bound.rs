@@ -39,13 +39,15 @@ enum Wake {
 }
 
 impl Bound {
-    pub(super) fn new(wire: Wire, binding: Binding, inbound: Option<Box<Inbound>>) -> Self {
-        Self { outgoing: Outgoing::new(binding.ring.clone()), binding, wire, inbound }
+    pub(super) fn new(wire: Wire, binding: Binding, inbound: Option<Box<Inbound>>) -> Box<Self> {
+        Box::new(Self { outgoing: Outgoing::new(binding.ring.clone()), binding, wire, inbound })
     }
 
     /// Runs until the stream ends, then gives the resource back, unless the client may come back.
-    pub async fn run(mut self, router: &Router) {
-        // Boxed is what an idle session has no use for: there are many of them.
+    ///
+    /// The future is small, because the session lies in its box and because what an idle one has no
+    /// use for is boxed, too: there are many of them.
+    pub async fn run(mut self: Box<Self>, router: &Router) {
         // What came together with the bind request is here already; no readiness tells of it.
         let mut end = Box::pin(self.take_in(router)).await;
         while end.is_none() {
@@ -57,8 +59,8 @@ impl Bound {
         Box::pin(self.finish(end.unwrap_or(End::Closed), router)).await;
     }
 
-    async fn finish(self, end: End, router: &Router) {
-        let Self { outgoing, binding, wire, inbound } = self;
+    async fn finish(self: Box<Self>, end: End, router: &Router) {
+        let Self { outgoing, binding, wire, inbound } = *self;
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
         match (inbound, &end) {

@@ -66,7 +66,7 @@ pub struct Secured {
 }
 
 /// Leads a connection to a bound session; `None` if it ended before.
-pub async fn open(context: &Context, transport: Transport, security: Security) -> Option<Bound> {
+pub async fn open(context: &Context, transport: Transport, security: Security) -> Option<Box<Bound>> {
     secure(context, transport, security).await?.log_in(context).await
 }
 
@@ -99,7 +99,7 @@ pub async fn secure(context: &Context, transport: Transport, security: Security)
 
 impl Secured {
     /// Leads the stream to a bound session; `None` if it ended before.
-    pub async fn log_in(mut self, context: &Context) -> Option<Bound> {
+    pub async fn log_in(mut self, context: &Context) -> Option<Box<Bound>> {
         Box::pin(async move {
             match negotiate(context, &mut self.dialogue, self.domain.as_ref()).await {
                 Ok(Opened { binding, inbound }) => Some(Bound::new(self.dialogue.wire, binding, inbound)),

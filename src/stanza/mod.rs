@@ -123,11 +123,11 @@ impl<'a> Stanza<'a> {
     /// Appends the stanza as it stands on a stream whose default namespace is the content
     /// namespace.
     pub fn write(&self, out: &mut String) {
-        self.write_to(out, self.to.as_ref());
+        self.write_to(out, self.to.as_ref().map(Jid::as_str));
     }
 
     /// Like [`Stanza::write`] with another `to`: one payload, many receivers.
-    pub fn write_to(&self, out: &mut String, to: Option<&Jid>) {
+    pub fn write_to(&self, out: &mut String, to: Option<&str>) {
         let name = self.kind.name();
         out.reserve(self.payload.as_str().len() + 160);
         out.push('<');
@@ -142,7 +142,7 @@ impl<'a> Stanza<'a> {
             attribute(out, "from", from.as_str());
         }
         if let Some(to) = to {
-            attribute(out, "to", to.as_str());
+            attribute(out, "to", to);
         }
         if let Some(lang) = &self.lang {
             attribute(out, "xml:lang", lang);

@@ -99,9 +99,6 @@ pub(super) struct Scan {
     pub(super) declarations: Vec<Declaration>,
 }
 
-/// What an idle scan may keep of its heap memory.
-const KEPT_BYTES: usize = 256;
-
 impl Scan {
     pub(super) const fn new() -> Self {
         Self {
@@ -149,6 +146,7 @@ impl Scan {
     }
 
     /// How much heap memory it holds.
+    #[cfg(test)]
     pub(super) const fn heap_bytes(&self) -> usize {
         self.open.capacity() * size_of::<Open>()
             + self.attributes.capacity() * size_of::<Attribute>()
@@ -157,11 +155,9 @@ impl Scan {
 
     /// Gives memory back while the stream is idle.
     pub(super) fn rest(&mut self) {
-        if self.heap_bytes() > KEPT_BYTES {
-            self.open = Vec::new();
-            self.attributes = Vec::new();
-            self.declarations = Vec::new();
-        }
+        self.open = Vec::new();
+        self.attributes = Vec::new();
+        self.declarations = Vec::new();
     }
 
     /// Reads on; `bytes` begins where it began at the first call and is as long or longer.

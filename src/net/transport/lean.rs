@@ -47,10 +47,17 @@ pub(super) struct Lean {
     failed: Option<io::Error>,
     incoming: Incoming,
     outgoing: Outgoing,
+    /// What only authentication asks for; `None` after it.
+    shaken: Option<Box<Shaken>>,
+}
+
+/// What a handshake left behind.
+#[derive(Default)]
+struct Shaken {
     exporter: Option<[u8; 32]>,
     server_name: Option<Box<str>>,
     /// RFC 5929 §4 of the certificate that we showed.
-    pub(super) end_point: Option<Arc<[u8]>>,
+    end_point: Option<Arc<[u8]>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +95,11 @@ impl Lean {
         let (caught, mut lean) = Self::new(io, &config)?;
         drop(config);
         std::future::poll_fn(|cx| lean.poll_handshake(cx)).await?;
-        lean.server_name = caught.take_server_name();
+        let mut shaken = Shaken { server_name: caught.take_server_name(), ..Shaken::default() };
         if let Some(SupportedCipherSuite::Tls13(suite)) = lean.state().negotiated_cipher_suite() {
-            lean.exporter = caught.take_exporter(suite);
+            shaken.exporter = caught.take_exporter(suite);
         }
+        lean.shaken = Some(Box::new(shaken));
         lean.allowance.renew(lean.partial.len());
         Ok(lean)
     }
@@ -109,9 +117,7 @@ impl Lean {
             failed: None,
             incoming: Incoming::Open,
             outgoing: Outgoing::Open,
-            exporter: None,
-            server_name: None,
-            end_point: None,
+            shaken: None,
         };
         Ok((caught, Box::new(lean)))
     }
@@ -139,6 +145,7 @@ impl Lean {
 
     pub(super) fn trust_peer(&mut self) {
         self.allowance = Allowance::for_a_trusted_peer();
+        self.shaken = None;
         self.allowance.renew(self.partial.len());
     }
 
@@ -340,8 +347,18 @@ impl Lean {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) const fn exporter(&self) -> Option<[u8; 32]> {
-        self.exporter
+    pub(super) fn exporter(&self) -> Option<[u8; 32]> {
+        self.shaken.as_ref()?.exporter
+    }
+
+    pub(super) fn end_point(&self) -> Option<&[u8]> {
+        self.shaken.as_ref()?.end_point.as_deref()
+    }
+
+    pub(super) fn set_end_point(&mut self, hash: Option<Arc<[u8]>>) {
+        if let Some(shaken) = &mut self.shaken {
+            shaken.end_point = hash;
+        }
     }
 
     pub(super) fn state(&self) -> &CommonState {
@@ -350,6 +367,6 @@ impl Lean {
 
     /// What the peer asked for by SNI.
     pub(super) fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
+        self.shaken.as_ref()?.server_name.as_deref()
     }
 }

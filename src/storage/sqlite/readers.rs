@@ -138,7 +138,7 @@ impl Pool {
 
 fn connect(file: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(file, READ)?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA trusted_schema = OFF;")?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256; PRAGMA trusted_schema = OFF;")?;
     Ok(connection)
 }
 

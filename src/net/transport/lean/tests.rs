@@ -236,6 +236,12 @@ fn a_handshake_that_is_cut_off_fails() {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
+#[test]
+fn an_idle_stream_fits_its_size_class() {
+    // The next ones of the allocator are 1,536 and 1,024, and rustls alone takes 1,088.
+    assert!(size_of::<Lean>() <= 1280, "{}", size_of::<Lean>());
+}
+
 // -- content from the client
 
 #[test]
