@@ -40,8 +40,11 @@ pub(super) const fn is_space(byte: u8) -> bool {
 
 /// The first place from `from` on that is not white space.
 pub(super) fn skip_space(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes.get(from..).unwrap_or_default();
-    rest.iter().position(|byte| !is_space(*byte)).map_or(bytes.len(), |count| from + count)
+    let mut at = from;
+    while bytes.get(at).is_some_and(|byte| is_space(*byte)) {
+        at += 1;
+    }
+    at
 }
 
 /// How many bytes are looked at together.
@@ -181,7 +184,8 @@ pub(super) fn qualified(name: &[u8]) -> Result<usize, Refusal> {
         Some(_) => decode(name).is_some_and(|(code, _)| is_name_start(code)),
         None => false,
     };
-    let prefix = memchr::memchr(b':', name).unwrap_or(0);
+    // Names are so short that a search by vector instructions costs more than it saves.
+    let prefix = name.iter().position(|byte| *byte == b':').unwrap_or(0);
     let fine = starts(name)
         && (prefix == 0 || {
             let local = name.get(prefix + 1..).unwrap_or_default();

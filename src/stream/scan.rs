@@ -99,6 +99,8 @@ pub(super) struct Scan {
     pub(super) declarations: Vec<Declaration>,
 }
 
+const NO_VALUE: Refusal = Refusal::malformed("an attribute without a quoted value");
+
 /// What an idle scan may keep of its heap memory.
 const KEPT_BYTES: usize = 256;
 
@@ -174,7 +176,7 @@ impl Scan {
                 State::ElementName => self.element_name(bytes, around.limits)?,
                 State::Tag { spaced } => self.tag(bytes, spaced, around)?,
                 State::AttributeName => self.attribute_name(bytes)?,
-                State::Equals => self.expect(bytes, b"=", State::Quote)?,
+                State::Equals => self.equals(bytes)?,
                 State::Quote => self.quote(bytes)?,
                 State::Value(quote) => self.value(bytes, quote, around)?,
                 State::Slash => self.slash(bytes, around)?,
@@ -194,7 +196,10 @@ impl Scan {
 
     fn content(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
         loop {
-            self.at = text_end(bytes, self.at);
+            // Between two tags there is often nothing.
+            if bytes.get(self.at) != Some(&b'<') {
+                self.at = text_end(bytes, self.at);
+            }
             match bytes.get(self.at) {
                 None => return Ok(Flow::More),
                 Some(b'<') => return Ok(Flow::Go(State::Markup)),
@@ -365,31 +370,55 @@ impl Scan {
             value_end: 0,
             length: small(name.len()),
             prefix,
+            plain: true,
         });
-        Ok(Flow::Go(State::Equals))
+        // Nearly always the quote is near.
+        match bytes.get(self.at..) {
+            Some([b'=', quote @ (b'\'' | b'"'), ..]) => {
+                self.at += 2;
+                Ok(self.begin_value(*quote))
+            }
+            _ => Ok(Flow::Go(State::Equals)),
+        }
     }
 
-    /// Skips white space and one of the bytes `wanted`.
-    fn expect(&mut self, bytes: &[u8], wanted: &[u8], then: State) -> Result<Flow, Refusal> {
+    /// Behind the quote that begins a value.
+    fn begin_value(&mut self, quote: u8) -> Flow {
+        if let Some(attribute) = self.attributes.last_mut() {
+            attribute.value = offset(self.at);
+        }
+        Flow::Go(State::Value(quote))
+    }
+
+    /// The value that is being read does not stand for itself.
+    fn not_plain(&mut self) {
+        if let Some(attribute) = self.attributes.last_mut() {
+            attribute.plain = false;
+        }
+    }
+
+    fn equals(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
         self.at = skip_space(bytes, self.at);
         match bytes.get(self.at) {
             None => Ok(Flow::More),
-            Some(byte) if wanted.contains(byte) => {
+            Some(b'=') => {
                 self.at += 1;
-                Ok(Flow::Go(then))
+                Ok(Flow::Go(State::Quote))
             }
-            Some(_) => Err(Refusal::malformed("an attribute without a quoted value")),
+            Some(_) => Err(NO_VALUE),
         }
     }
 
     fn quote(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
         self.at = skip_space(bytes, self.at);
-        let quote = bytes.get(self.at).copied().unwrap_or_default();
-        let flow = self.expect(bytes, b"'\"", State::Value(quote))?;
-        if let Some(attribute) = self.attributes.last_mut() {
-            attribute.value = offset(self.at);
+        match bytes.get(self.at) {
+            None => Ok(Flow::More),
+            Some(quote @ (b'\'' | b'"')) => {
+                self.at += 1;
+                Ok(self.begin_value(*quote))
+            }
+            Some(_) => Err(NO_VALUE),
         }
-        Ok(flow)
     }
 
     fn value(&mut self, bytes: &[u8], quote: u8, around: Around<'_>) -> Result<Flow, Refusal> {
@@ -402,6 +431,7 @@ impl Scan {
                     let rest = bytes.get(self.at..).unwrap_or_default();
                     let Some(found) = reference(rest)? else { return Ok(Flow::More) };
                     self.canonical &= !found.numeric || matches!(found.character, '\t' | '\n' | '\r');
+                    self.not_plain();
                     self.at += found.length;
                 }
                 Some(byte) if *byte == quote => {
@@ -415,6 +445,7 @@ impl Scan {
                 Some(_) => match suspect(bytes, self.at)? {
                     Suspect::Space | Suspect::CarriageReturn => {
                         self.canonical = false;
+                        self.not_plain();
                         self.at += 1;
                     }
                     Suspect::Ordinary(length) => self.at += length,
