@@ -159,6 +159,22 @@ pub(super) enum NameRun {
     Starved(usize),
 }
 
+/// The end of the name at `from` if it has come whole and is one of those that nearly all are: of
+/// ASCII, without a prefix, and not too long.
+#[inline]
+pub(super) fn simple_name(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    let mut byte = *bytes.get(at)?;
+    if class(byte) & NAME_START == 0 {
+        return None;
+    }
+    while class(byte) & NAME != 0 && byte != b':' {
+        at += 1;
+        byte = *bytes.get(at)?;
+    }
+    (byte < 0x80 && byte != b':' && at - from <= MAX_NAME).then_some(at)
+}
+
 /// Reads on in a name.
 pub(super) fn name_run(bytes: &[u8], from: usize) -> NameRun {
     let mut at = from;
@@ -184,8 +200,7 @@ pub(super) fn qualified(name: &[u8]) -> Result<usize, Refusal> {
         Some(_) => decode(name).is_some_and(|(code, _)| is_name_start(code)),
         None => false,
     };
-    // Names are so short that a search by vector instructions costs more than it saves.
-    let prefix = name.iter().position(|byte| *byte == b':').unwrap_or(0);
+    let prefix = memchr::memchr(b':', name).unwrap_or(0);
     let fine = starts(name)
         && (prefix == 0 || {
             let local = name.get(prefix + 1..).unwrap_or_default();

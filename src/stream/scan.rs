@@ -5,8 +5,8 @@
 //! cut into pieces. Names and namespaces are in `scope`.
 
 use super::characters::{
-    MAX_NAME, NameRun, Suspect, cdata_end, is_space, name_run, qualified, reference, skip_space, suspect, text_end,
-    value_end,
+    MAX_NAME, NameRun, Suspect, cdata_end, is_space, name_run, qualified, reference, simple_name, skip_space, suspect,
+    text_end, value_end,
 };
 use super::limits::Limits;
 use super::namespace::{ContentNamespace, Outer};
@@ -277,20 +277,29 @@ impl Scan {
         }
     }
 
-    /// Reads on in a name; `None` if it may go on.
-    fn name<'t>(&mut self, bytes: &'t [u8]) -> Result<Option<&'t [u8]>, Refusal> {
+    /// Reads on in a name: its length and that of its prefix; `None` if it may go on.
+    fn name(&mut self, bytes: &[u8]) -> Result<Option<(usize, usize)>, Refusal> {
+        if self.at == self.mark
+            && let Some(end) = simple_name(bytes, self.mark)
+        {
+            self.at = end;
+            return Ok(Some((end - self.mark, 0)));
+        }
         let run = name_run(bytes, self.at);
         let (NameRun::Ended(end) | NameRun::Starved(end)) = run;
         self.at = end;
         if end - self.mark > MAX_NAME {
             return Err(Refusal::limit("a name is too long"));
         }
-        Ok(matches!(run, NameRun::Ended(_)).then(|| bytes.get(self.mark..end).unwrap_or_default()))
+        if matches!(run, NameRun::Starved(_)) {
+            return Ok(None);
+        }
+        let name = bytes.get(self.mark..end).unwrap_or_default();
+        Ok(Some((name.len(), qualified(name)?)))
     }
 
     fn element_name(&mut self, bytes: &[u8], limits: &Limits) -> Result<Flow, Refusal> {
-        let Some(name) = self.name(bytes)? else { return Ok(Flow::More) };
-        let prefix = qualified(name)?;
+        let Some((length, prefix)) = self.name(bytes)? else { return Ok(Flow::More) };
         if self.open.len() >= limits.depth && self.first != First::Root {
             return Err(Refusal::limit("elements are nested too deeply"));
         }
@@ -299,7 +308,7 @@ impl Scan {
         }
         self.open.push(Open {
             start: offset(self.mark),
-            length: small(name.len()),
+            length: small(length),
             prefix: small(prefix),
             declarations: small(self.declarations.len()),
             default: DefaultNs::Outside,
@@ -362,14 +371,13 @@ impl Scan {
     }
 
     fn attribute_name(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
-        let Some(name) = self.name(bytes)? else { return Ok(Flow::More) };
-        let prefix = small(qualified(name)?);
+        let Some((length, prefix)) = self.name(bytes)? else { return Ok(Flow::More) };
         self.attributes.push(Attribute {
             start: offset(self.mark),
             value: 0,
             value_end: 0,
-            length: small(name.len()),
-            prefix,
+            length: small(length),
+            prefix: small(prefix),
             plain: true,
         });
         // Nearly always the quote is near.
