@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check interop bench fuzz generate setup
+.PHONY: help run check interop bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -30,6 +30,11 @@ interop: setup ## federation with Prosody and ejabberd in network namespaces, re
 
 bench: setup ## CPU per message through the gate, and what an unauthenticated flood costs
 	@$(CARGO) bench --quiet
+
+budget: setup ## instructions of one message against the committed budget (UPDATE=1: rewrite it)
+	@tools/valgrind
+	@echo "Building; the first time this takes some minutes."
+	@$(CARGO) bench --quiet --profile budget --bench gate -- budget
 
 fuzz: setup ## the property tests of everything that meets strangers, a thousand times longer
 	@PROPTEST_CASES=256000 $(CARGO) test --quiet --release --lib -- stream:: jid:: xml:: sasl

@@ -40,8 +40,11 @@ pub(super) const fn is_space(byte: u8) -> bool {
 
 /// The first place from `from` on that is not white space.
 pub(super) fn skip_space(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes.get(from..).unwrap_or_default();
-    rest.iter().position(|byte| !is_space(*byte)).map_or(bytes.len(), |count| from + count)
+    let mut at = from;
+    while bytes.get(at).is_some_and(|byte| is_space(*byte)) {
+        at += 1;
+    }
+    at
 }
 
 /// How many bytes are looked at together.
@@ -154,6 +157,22 @@ pub(super) enum NameRun {
     Ended(usize),
     /// At least to here; the bytes end.
     Starved(usize),
+}
+
+/// The end of the name at `from` if it has come whole and is one of those that nearly all are: of
+/// ASCII, without a prefix, and not too long.
+#[inline]
+pub(super) fn simple_name(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    let mut byte = *bytes.get(at)?;
+    if class(byte) & NAME_START == 0 {
+        return None;
+    }
+    while class(byte) & NAME != 0 && byte != b':' {
+        at += 1;
+        byte = *bytes.get(at)?;
+    }
+    (byte < 0x80 && byte != b':' && at - from <= MAX_NAME).then_some(at)
 }
 
 /// Reads on in a name.

@@ -9,7 +9,6 @@ use super::event::{Event, Fault, Rejected};
 use super::refusal::Refusal;
 use super::rewrite::{Rewrite, declared_on};
 use super::scan::{Around, First, Scan};
-use super::value::attribute;
 
 /// The attributes of a stanza that count, unescaped.
 #[derive(Default)]
@@ -58,7 +57,7 @@ fn head<'b>(text: &'b str, scan: &Scan) -> Head<'b> {
             b"xml:lang" => &mut head.lang,
             _ => continue,
         };
-        *field = text.get(found.value_range()).map(attribute);
+        *field = found.resolved(text);
     }
     head
 }

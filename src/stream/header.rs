@@ -1,12 +1,13 @@
 //! Stream headers, read and written (RFC 6120 §4.7, §4.8).
 
+use std::borrow::Cow;
+
 use crate::xml::{Element, escape_into};
 
 use super::event::Header;
 use super::namespace::{ContentNamespace, DIALBACK_NS, Declared, Outer};
 use super::refusal::Refusal;
 use super::scan::Scan;
-use super::value::{attribute, attribute_bytes};
 use super::{STREAMS_NS, StreamError};
 
 /// The end of every stream.
@@ -86,7 +87,7 @@ pub(super) fn read(text: &str, scan: &Scan, content: ContentNamespace) -> Result
         ..Header::default()
     };
     for found in scan.head_attributes() {
-        let value = || std::str::from_utf8(found.value(bytes)).map(|raw| attribute(raw).into_owned()).ok();
+        let value = || found.resolved(text).map(Cow::into_owned);
         match found.name(bytes) {
             b"to" => header.to = value(),
             b"from" => header.from = value(),
@@ -128,7 +129,7 @@ fn declared(text: &str, scan: &Scan) -> Declared {
         prefixes: Vec::new(),
     };
     for declaration in &scan.declarations {
-        let namespace = owned(&attribute_bytes(declaration.value(bytes)));
+        let namespace = owned(&declaration.namespace(bytes));
         match declaration.prefix(bytes) {
             [] => declared.default = namespace,
             b"xml" => {}

@@ -56,6 +56,26 @@ pub struct Reader {
     scan: Scan,
 }
 
+/// What may be looked at.
+struct Window<'b> {
+    bytes: &'b [u8],
+    /// At least the same as text, if all of it has come at once.
+    text: Option<&'b str>,
+    /// What is wrong if this is not enough.
+    refusal: Option<Refusal>,
+}
+
+impl<'b> Window<'b> {
+    /// The first `end` bytes as text.
+    fn text(&self, end: usize) -> Result<&'b str, Refusal> {
+        if let Some(text) = self.text.and_then(|text| text.get(..end)) {
+            return Ok(text);
+        }
+        let bytes = self.bytes.get(..end).unwrap_or_default();
+        simdutf8::basic::from_utf8(bytes).map_err(|_| Refusal::encoding("not UTF-8"))
+    }
+}
+
 impl Reader {
     #[must_use]
     pub const fn new(framing: Framing, content: ContentNamespace, limits: Limits) -> Self {
@@ -112,17 +132,21 @@ impl Reader {
     }
 
     /// The part of `buffer` from `at` on that may be looked at: no more than `limit` bytes, valid
-    /// UTF-8; and what is wrong if that is not enough.
+    /// UTF-8.
     ///
     /// One byte beyond the limit counts as arrived, the bytes behind it do not: then a limit is
     /// the same whether the bytes come singly or all together.
-    fn window<'b>(&mut self, buffer: &'b [u8], at: usize, limit: usize) -> (&'b [u8], Option<Refusal>) {
+    fn window<'b>(&mut self, buffer: &'b [u8], at: usize, limit: usize) -> Window<'b> {
         self.valid = self.valid.max(at);
         let end = buffer.len().min(at.saturating_add(limit).saturating_add(1));
-        let mut broken = false;
+        let from_start = self.valid == at;
+        let (mut broken, mut text) = (false, None);
         if let Some(fresh) = buffer.get(self.valid..end).filter(|fresh| !fresh.is_empty()) {
             match simdutf8::compat::from_utf8(fresh) {
-                Ok(_) => self.valid = end,
+                Ok(checked) => {
+                    self.valid = end;
+                    text = from_start.then_some(checked);
+                }
                 Err(error) => {
                     self.valid += error.valid_up_to();
                     broken = error.error_len().is_some();
@@ -130,7 +154,7 @@ impl Reader {
             }
         }
         let allowed = at.saturating_add(limit);
-        let window = buffer.get(at..self.valid.min(allowed)).unwrap_or_default();
+        let bytes = buffer.get(at..self.valid.min(allowed)).unwrap_or_default();
         let refusal = if broken && self.valid < allowed {
             Some(Refusal::encoding("not UTF-8"))
         } else if buffer.len() > allowed {
@@ -138,7 +162,7 @@ impl Reader {
         } else {
             None
         };
-        (window, refusal)
+        Window { bytes, text, refusal }
     }
 
     /// Nothing complete has come.
@@ -157,16 +181,18 @@ impl Reader {
         if begin < buffer.len() {
             self.phase = Phase::Start;
         }
-        let (window, refusal) = self.window(buffer, begin, self.limits.header);
+        let window = self.window(buffer, begin, self.limits.header);
         if !self.scan.is_busy() {
-            match prolog::root_start(window)? {
+            match prolog::root_start(window.bytes)? {
                 Some(at) => self.scan.begin(First::Root, at),
-                None => return self.starve(begin, refusal),
+                None => return self.starve(begin, window.refusal),
             }
         }
         let around = Around { outer: &self.outer, content: self.content, limits: &self.limits };
-        let Progress::Done(end) = self.scan.advance(window, around)? else { return self.starve(begin, refusal) };
-        let text = text(window, end)?;
+        let Progress::Done(end) = self.scan.advance(window.bytes, around)? else {
+            return self.starve(begin, window.refusal);
+        };
+        let text = window.text(end)?;
         let (header, outer) = header::read(text, &self.scan, self.content)?;
         self.outer = outer;
         self.phase = if self.scan.body_end == 0 { Phase::Body } else { Phase::Ended };
@@ -179,19 +205,21 @@ impl Reader {
         if begin == buffer.len() {
             return self.starve(begin, None);
         }
-        let (window, refusal) = self.window(buffer, begin, self.limits.element);
+        let window = self.window(buffer, begin, self.limits.element);
         if !self.scan.is_busy() {
-            match window {
-                [] | [b'<'] => return self.starve(begin, refusal),
-                [b'<', b'/', ..] => return self.end_name(buffer, begin, window, refusal),
+            match window.bytes {
+                [] | [b'<'] => return self.starve(begin, window.refusal),
+                [b'<', b'/', ..] => return self.end_name(buffer, begin, window),
                 [b'<', ..] => self.scan.begin(First::Unknown, 0),
                 [0..b' ', ..] => return Err(Refusal::malformed("control characters are not allowed").into()),
                 [..] => return Err(Refusal::format("text between first-level elements").into()),
             }
         }
         let around = Around { outer: &self.outer, content: self.content, limits: &self.limits };
-        let Progress::Done(end) = self.scan.advance(window, around)? else { return self.starve(begin, refusal) };
-        let text = text(window, end)?;
+        let Progress::Done(end) = self.scan.advance(window.bytes, around)? else {
+            return self.starve(begin, window.refusal);
+        };
+        let text = window.text(end)?;
         let event = match self.scan.first {
             First::Message | First::Presence | First::Iq => head::stanza(text, &self.scan, around)?,
             First::Nonza | First::Unknown | First::Root => self.nonza(text)?,
@@ -221,25 +249,19 @@ impl Reader {
     }
 
     /// The end tag of the stream up to its name.
-    fn end_name<'b>(
-        &mut self,
-        buffer: &'b [u8],
-        begin: usize,
-        window: &[u8],
-        refusal: Option<Refusal>,
-    ) -> Result<Step<'b>, StreamError> {
+    fn end_name<'b>(&mut self, buffer: &'b [u8], begin: usize, window: Window<'_>) -> Result<Step<'b>, StreamError> {
         const MISMATCH: Refusal = Refusal::malformed("an end tag that ends nothing");
         let root = self.outer.root().ok_or(MISMATCH)?.as_bytes();
-        let name = window.get(2..).unwrap_or_default();
+        let name = window.bytes.get(2..).unwrap_or_default();
         if name.len() < root.len() && root.starts_with(name) {
-            return self.starve(begin, refusal);
+            return self.starve(begin, window.refusal);
         }
         if !name.starts_with(root) {
             return Err(MISMATCH.into());
         }
         let behind = begin + 2 + root.len();
         if buffer.get(behind).is_none() {
-            return self.starve(begin, refusal);
+            return self.starve(begin, window.refusal);
         }
         self.phase = Phase::EndTag;
         self.end_tag(buffer, behind)
@@ -257,10 +279,4 @@ impl Reader {
             Some(_) => Err(Refusal::malformed("an end tag that ends nothing").into()),
         }
     }
-}
-
-/// The first `end` bytes as text; they have been checked.
-fn text(window: &[u8], end: usize) -> Result<&str, Refusal> {
-    let bytes = window.get(..end).unwrap_or_default();
-    simdutf8::basic::from_utf8(bytes).map_err(|_| Refusal::encoding("not UTF-8"))
 }

@@ -1,7 +1,10 @@
 //! What the scan remembers of elements, attributes and declarations: places in the text, counted
 //! from the start of the first-level element, so that nothing is copied.
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use super::value::{attribute, attribute_bytes};
 
 /// What unprefixed names mean at some place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(super) struct Attribute {
     pub(super) value_end: u32,
     pub(super) length: u16,
     pub(super) prefix: u16,
+    /// Whether the value stands for itself: no references, no white space but spaces.
+    pub(super) plain: bool,
 }
 
 /// A namespace declaration in scope.
@@ -44,6 +49,8 @@ pub(super) struct Declaration {
     pub(super) value_end: u32,
     /// The length of the prefix; 0 for the default namespace.
     pub(super) length: u16,
+    /// As in [`Attribute`].
+    pub(super) plain: bool,
 }
 
 /// Places, which the limits bound.
@@ -95,14 +102,10 @@ impl Attribute {
         self.prefix != 0
     }
 
-    /// The value as written.
-    pub(super) fn value<'t>(&self, bytes: &'t [u8]) -> &'t [u8] {
-        part(bytes, self.value, self.value_end)
-    }
-
-    /// Where the value stands.
-    pub(super) fn value_range(&self) -> Range<usize> {
-        self.value as usize..self.value_end as usize
+    /// What the value stands for.
+    pub(super) fn resolved<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
+        let raw = text.get(self.value as usize..self.value_end as usize)?;
+        Some(if self.plain { Cow::Borrowed(raw) } else { attribute(raw) })
     }
 
     /// The declaration that this attribute is (Namespaces in XML 1.0 §3).
@@ -110,10 +113,10 @@ impl Attribute {
         if !self.name(bytes).starts_with(b"xmlns") {
             return None;
         }
-        let (value, value_end) = (self.value, self.value_end);
+        let (value, value_end, plain) = (self.value, self.value_end, self.plain);
         match (self.prefix, self.length) {
-            (0, 5) => Some(Declaration { start: self.start, value, value_end, length: 0 }),
-            (5, length) => Some(Declaration { start: self.start + 6, value, value_end, length: length - 6 }),
+            (0, 5) => Some(Declaration { start: self.start, value, value_end, length: 0, plain }),
+            (5, length) => Some(Declaration { start: self.start + 6, value, value_end, length: length - 6, plain }),
             _ => None,
         }
     }
@@ -140,8 +143,9 @@ impl Declaration {
         part(bytes, self.start, self.start + u32::from(self.length))
     }
 
-    /// The value as written.
-    pub(super) fn value<'t>(&self, bytes: &'t [u8]) -> &'t [u8] {
-        part(bytes, self.value, self.value_end)
+    /// The namespace, or nothing where one is taken back.
+    pub(super) fn namespace<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
+        let raw = part(bytes, self.value, self.value_end);
+        if self.plain { Cow::Borrowed(raw) } else { attribute_bytes(raw) }
     }
 }

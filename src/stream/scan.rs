@@ -5,8 +5,8 @@
 //! cut into pieces. Names and namespaces are in `scope`.
 
 use super::characters::{
-    MAX_NAME, NameRun, Suspect, cdata_end, is_space, name_run, qualified, reference, skip_space, suspect, text_end,
-    value_end,
+    MAX_NAME, NameRun, Suspect, cdata_end, is_space, name_run, qualified, reference, simple_name, skip_space, suspect,
+    text_end, value_end,
 };
 use super::limits::Limits;
 use super::namespace::{ContentNamespace, Outer};
@@ -99,6 +99,8 @@ pub(super) struct Scan {
     pub(super) declarations: Vec<Declaration>,
 }
 
+const NO_VALUE: Refusal = Refusal::malformed("an attribute without a quoted value");
+
 impl Scan {
     pub(super) const fn new() -> Self {
         Self {
@@ -170,7 +172,7 @@ impl Scan {
                 State::ElementName => self.element_name(bytes, around.limits)?,
                 State::Tag { spaced } => self.tag(bytes, spaced, around)?,
                 State::AttributeName => self.attribute_name(bytes)?,
-                State::Equals => self.expect(bytes, b"=", State::Quote)?,
+                State::Equals => self.equals(bytes)?,
                 State::Quote => self.quote(bytes)?,
                 State::Value(quote) => self.value(bytes, quote, around)?,
                 State::Slash => self.slash(bytes, around)?,
@@ -190,7 +192,10 @@ impl Scan {
 
     fn content(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
         loop {
-            self.at = text_end(bytes, self.at);
+            // Between two tags there is often nothing.
+            if bytes.get(self.at) != Some(&b'<') {
+                self.at = text_end(bytes, self.at);
+            }
             match bytes.get(self.at) {
                 None => return Ok(Flow::More),
                 Some(b'<') => return Ok(Flow::Go(State::Markup)),
@@ -268,20 +273,29 @@ impl Scan {
         }
     }
 
-    /// Reads on in a name; `None` if it may go on.
-    fn name<'t>(&mut self, bytes: &'t [u8]) -> Result<Option<&'t [u8]>, Refusal> {
+    /// Reads on in a name: its length and that of its prefix; `None` if it may go on.
+    fn name(&mut self, bytes: &[u8]) -> Result<Option<(usize, usize)>, Refusal> {
+        if self.at == self.mark
+            && let Some(end) = simple_name(bytes, self.mark)
+        {
+            self.at = end;
+            return Ok(Some((end - self.mark, 0)));
+        }
         let run = name_run(bytes, self.at);
         let (NameRun::Ended(end) | NameRun::Starved(end)) = run;
         self.at = end;
         if end - self.mark > MAX_NAME {
             return Err(Refusal::limit("a name is too long"));
         }
-        Ok(matches!(run, NameRun::Ended(_)).then(|| bytes.get(self.mark..end).unwrap_or_default()))
+        if matches!(run, NameRun::Starved(_)) {
+            return Ok(None);
+        }
+        let name = bytes.get(self.mark..end).unwrap_or_default();
+        Ok(Some((name.len(), qualified(name)?)))
     }
 
     fn element_name(&mut self, bytes: &[u8], limits: &Limits) -> Result<Flow, Refusal> {
-        let Some(name) = self.name(bytes)? else { return Ok(Flow::More) };
-        let prefix = qualified(name)?;
+        let Some((length, prefix)) = self.name(bytes)? else { return Ok(Flow::More) };
         if self.open.len() >= limits.depth && self.first != First::Root {
             return Err(Refusal::limit("elements are nested too deeply"));
         }
@@ -290,7 +304,7 @@ impl Scan {
         }
         self.open.push(Open {
             start: offset(self.mark),
-            length: small(name.len()),
+            length: small(length),
             prefix: small(prefix),
             declarations: small(self.declarations.len()),
             default: DefaultNs::Outside,
@@ -353,39 +367,62 @@ impl Scan {
     }
 
     fn attribute_name(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
-        let Some(name) = self.name(bytes)? else { return Ok(Flow::More) };
-        let prefix = small(qualified(name)?);
+        let Some((length, prefix)) = self.name(bytes)? else { return Ok(Flow::More) };
         self.attributes.push(Attribute {
             start: offset(self.mark),
             value: 0,
             value_end: 0,
-            length: small(name.len()),
-            prefix,
+            length: small(length),
+            prefix: small(prefix),
+            plain: true,
         });
-        Ok(Flow::Go(State::Equals))
+        // Nearly always the quote is near.
+        match bytes.get(self.at..) {
+            Some([b'=', quote @ (b'\'' | b'"'), ..]) => {
+                self.at += 2;
+                Ok(self.begin_value(*quote))
+            }
+            _ => Ok(Flow::Go(State::Equals)),
+        }
     }
 
-    /// Skips white space and one of the bytes `wanted`.
-    fn expect(&mut self, bytes: &[u8], wanted: &[u8], then: State) -> Result<Flow, Refusal> {
+    /// Behind the quote that begins a value.
+    fn begin_value(&mut self, quote: u8) -> Flow {
+        if let Some(attribute) = self.attributes.last_mut() {
+            attribute.value = offset(self.at);
+        }
+        Flow::Go(State::Value(quote))
+    }
+
+    /// The value that is being read does not stand for itself.
+    fn not_plain(&mut self) {
+        if let Some(attribute) = self.attributes.last_mut() {
+            attribute.plain = false;
+        }
+    }
+
+    fn equals(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
         self.at = skip_space(bytes, self.at);
         match bytes.get(self.at) {
             None => Ok(Flow::More),
-            Some(byte) if wanted.contains(byte) => {
+            Some(b'=') => {
                 self.at += 1;
-                Ok(Flow::Go(then))
+                Ok(Flow::Go(State::Quote))
             }
-            Some(_) => Err(Refusal::malformed("an attribute without a quoted value")),
+            Some(_) => Err(NO_VALUE),
         }
     }
 
     fn quote(&mut self, bytes: &[u8]) -> Result<Flow, Refusal> {
         self.at = skip_space(bytes, self.at);
-        let quote = bytes.get(self.at).copied().unwrap_or_default();
-        let flow = self.expect(bytes, b"'\"", State::Value(quote))?;
-        if let Some(attribute) = self.attributes.last_mut() {
-            attribute.value = offset(self.at);
+        match bytes.get(self.at) {
+            None => Ok(Flow::More),
+            Some(quote @ (b'\'' | b'"')) => {
+                self.at += 1;
+                Ok(self.begin_value(*quote))
+            }
+            Some(_) => Err(NO_VALUE),
         }
-        Ok(flow)
     }
 
     fn value(&mut self, bytes: &[u8], quote: u8, around: Around<'_>) -> Result<Flow, Refusal> {
@@ -398,6 +435,7 @@ impl Scan {
                     let rest = bytes.get(self.at..).unwrap_or_default();
                     let Some(found) = reference(rest)? else { return Ok(Flow::More) };
                     self.canonical &= !found.numeric || matches!(found.character, '\t' | '\n' | '\r');
+                    self.not_plain();
                     self.at += found.length;
                 }
                 Some(byte) if *byte == quote => {
@@ -411,6 +449,7 @@ impl Scan {
                 Some(_) => match suspect(bytes, self.at)? {
                     Suspect::Space | Suspect::CarriageReturn => {
                         self.canonical = false;
+                        self.not_plain();
                         self.at += 1;
                     }
                     Suspect::Ordinary(length) => self.at += length,

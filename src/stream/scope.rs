@@ -1,11 +1,12 @@
 //! Namespaces in XML 1.0: what a start tag declares, whether its names are bound, whether two of
 //! its attributes are one, and whether the payload around it is still canonical.
 
+use std::borrow::Cow;
+
 use super::namespace::{Outer, XML_NS, XMLNS_NS, is_content};
 use super::record::{Attribute, Declaration, DefaultNs, Open, small};
 use super::refusal::Refusal;
 use super::scan::{Around, First, Scan};
-use super::value::attribute_bytes;
 
 /// Where a prefix is declared, as far as it matters to the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,9 +16,9 @@ enum Place {
     Outside,
 }
 
-/// What a name is bound to: the namespace as written, and where that is declared.
+/// What a name is bound to: the namespace, and where that is declared.
 struct Bound<'t> {
-    namespace: &'t [u8],
+    namespace: Cow<'t, [u8]>,
     place: Place,
 }
 
@@ -84,13 +85,15 @@ impl Scan {
 
     /// The first-level element: decides what it is.
     fn enter_first(&mut self, tag: Open, bytes: &[u8], around: Around<'_>) -> Result<DefaultNs, Refusal> {
-        let outer_default = around.outer.default(around.content).as_bytes();
         let own = self.own_default(tag);
-        let default = own.map_or(outer_default, |own| own.value(bytes));
+        let default = match own {
+            Some(own) => own.namespace(bytes),
+            None => Cow::Borrowed(around.outer.default(around.content).as_bytes()),
+        };
         let prefix = tag.prefix(bytes);
+        let default_is_content = is_content(&default);
         let namespace = if prefix.is_empty() { default } else { self.bound(prefix, bytes, around.outer)?.namespace };
-        self.first = classify(&attribute_bytes(namespace), tag.local(bytes), around)?;
-        let default_is_content = is_content(&attribute_bytes(default));
+        self.first = classify(&namespace, tag.local(bytes), around)?;
         let own = own.is_some();
         self.head = small(self.attributes.len());
         if self.first == First::Nonza {
@@ -118,7 +121,7 @@ impl Scan {
     /// An element of the payload: decides whether it is canonical.
     fn enter_inner(&mut self, tag: Open, bytes: &[u8], outer: &Outer) -> Result<DefaultNs, Refusal> {
         let inherited = self.open.iter().rev().nth(1).map_or(DefaultNs::Outside, |parent| parent.default);
-        let default = match self.own_default(tag).map(|own| attribute_bytes(own.value(bytes))) {
+        let default = match self.own_default(tag).map(|own| own.namespace(bytes)) {
             None => inherited,
             Some(own) if is_content(&own) => {
                 // Redundant, or not the one name that it has below a foreign element.
@@ -132,7 +135,7 @@ impl Scan {
             self.canonical &= default != DefaultNs::Outside;
         } else {
             let bound = self.bound(prefix, bytes, outer)?;
-            self.canonical &= bound.place == Place::Inside && !is_content(&attribute_bytes(bound.namespace));
+            self.canonical &= bound.place == Place::Inside && !is_content(&bound.namespace);
         }
         self.canonical &= self.check_attributes(bytes, outer)?;
         Ok(default)
@@ -147,19 +150,19 @@ impl Scan {
     /// What `prefix` is bound to; the empty prefix is always fine.
     fn bound<'t>(&self, prefix: &[u8], bytes: &'t [u8], outer: &'t Outer) -> Result<Bound<'t>, Refusal> {
         if prefix.is_empty() {
-            return Ok(Bound { namespace: &[], place: Place::Inside });
+            return Ok(Bound { namespace: Cow::Borrowed(&[]), place: Place::Inside });
         }
         if prefix == b"xml" {
-            return Ok(Bound { namespace: XML_NS.as_bytes(), place: Place::Inside });
+            return Ok(Bound { namespace: Cow::Borrowed(XML_NS.as_bytes()), place: Place::Inside });
         }
         let found = self.declarations.iter().enumerate().rev().find(|(_, known)| known.prefix(bytes) == prefix);
         if let Some((place, declaration)) = found {
             let inside = place >= usize::from(self.outside);
             let place = if inside { Place::Inside } else { Place::Outside };
-            return Ok(Bound { namespace: declaration.value(bytes), place });
+            return Ok(Bound { namespace: declaration.namespace(bytes), place });
         }
         match outer.binding(prefix) {
-            Some(namespace) => Ok(Bound { namespace: namespace.as_bytes(), place: Place::Outside }),
+            Some(namespace) => Ok(Bound { namespace: Cow::Borrowed(namespace.as_bytes()), place: Place::Outside }),
             None => Err(Refusal::malformed("a prefix that is not declared")),
         }
     }
@@ -178,7 +181,7 @@ impl Scan {
             let local = attribute.local(bytes);
             for before in prefixed.clone().take(count).filter(|before| before.local(bytes) == local) {
                 let other = self.bound(before.prefix(bytes), bytes, outer)?;
-                if attribute_bytes(other.namespace) == attribute_bytes(bound.namespace) {
+                if other.namespace == bound.namespace {
                     return Err(Refusal::malformed("an attribute that stands twice under two prefixes"));
                 }
             }
@@ -208,7 +211,7 @@ fn classify(namespace: &[u8], local: &[u8], around: Around<'_>) -> Result<First,
 
 /// The constraints of Namespaces in XML 1.0 §3 and §2.2 on one declaration.
 fn check_declaration(declaration: &Declaration, bytes: &[u8]) -> Result<(), Refusal> {
-    let namespace = attribute_bytes(declaration.value(bytes));
+    let namespace = declaration.namespace(bytes);
     let is_xml = &*namespace == XML_NS.as_bytes();
     let fine = match declaration.prefix(bytes) {
         b"xml" => is_xml,

@@ -25,9 +25,6 @@ fn is_plain(raw: &[u8]) -> bool {
 
 /// The same for bytes, where they are only compared.
 pub(super) fn attribute_bytes(raw: &[u8]) -> Cow<'_, [u8]> {
-    if is_plain(raw) {
-        return Cow::Borrowed(raw);
-    }
     match std::str::from_utf8(raw).map(attribute) {
         Ok(value) => Cow::Owned(value.into_owned().into_bytes()),
         Err(_) => Cow::Borrowed(raw),

@@ -19,7 +19,7 @@ pub(super) fn escape_text_into(out: &mut String, text: &str) {
 /// `text` itself if nothing in it needs escaping, otherwise its escaped form.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|byte| reference(byte, true).is_some()) {
+    if text.bytes().any(is_special) {
         let mut out = String::with_capacity(text.len() + 16);
         escape_into(&mut out, text);
         Cow::Owned(out)
@@ -28,10 +28,27 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The bytes for which [`reference`] may have an answer; all others are passed by with one look.
+static SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x80_u8 {
+        table[byte as usize] = reference(byte, true).is_some();
+        byte += 1;
+    }
+    table
+};
+
+fn is_special(byte: u8) -> bool {
+    SPECIAL[usize::from(byte)]
+}
+
 fn escape(out: &mut String, text: &str, attribute: bool) {
     let mut clean = 0;
     for (at, byte) in text.bytes().enumerate() {
-        if let Some(reference) = reference(byte, attribute) {
+        if is_special(byte)
+            && let Some(reference) = reference(byte, attribute)
+        {
             out.push_str(&text[clean..at]);
             out.push_str(reference);
             clean = at + 1;
@@ -40,7 +57,7 @@ fn escape(out: &mut String, text: &str, attribute: bool) {
     out.push_str(&text[clean..]);
 }
 
-fn reference(byte: u8, attribute: bool) -> Option<&'static str> {
+const fn reference(byte: u8, attribute: bool) -> Option<&'static str> {
     Some(match byte {
         b'&' => "&amp;",
         b'<' => "&lt;",

@@ -1,17 +1,13 @@
-//! What a message costs: nanoseconds through the gate, and through a whole server's routing from
-//! one local session to another.
-//!
-//! `cargo bench --bench gate`; each figure is the median of many rounds, which are so short that
-//! hardly one of them is interrupted.
+//! What is measured: messages as clients write them, and the ways on which they go.
 
 use std::error::Error;
 use std::future::poll_fn;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use comity::jid::Jid;
 use comity::routing::{Binding, Origin, Router, Taken};
+use comity::server::Node;
 use comity::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use comity::testing::World;
 
@@ -19,17 +15,14 @@ const HEADER: &[u8] = b"<stream:stream to='a.localhost' version='1.0' xmlns='jab
      xmlns:stream='http://etherx.jabber.org/streams'>";
 const DOMAIN: &str = "a.localhost";
 
-const ROUNDS: usize = 401;
-/// Messages of one round.
-const MESSAGES: u32 = 500;
-
 /// One kind of message, as a client writes it.
-struct Document {
-    name: &'static str,
-    text: String,
+pub(crate) struct Document {
+    pub(crate) name: &'static str,
+    pub(crate) text: String,
 }
 
-fn documents() -> [Document; 3] {
+/// The kinds of messages.
+pub(crate) fn documents() -> [Document; 3] {
     let chat = "<message to='romeo@a.localhost' type='chat' id='c1f39a3e-7f5d-4b3c-9d55-1ecb1fd5ff01'>\
         <body>Wherefore art thou, Romeo? Deny thy father and refuse thy name.</body>\
         <active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/>\
@@ -55,29 +48,91 @@ fn documents() -> [Document; 3] {
     ]
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    println!("{:<12} {:>8} {:>12} {:>16} {:>12}", "message", "bytes", "gate ns", "gate, 2 pieces", "routed ns");
-    let mut figures = Vec::new();
-    for document in documents() {
-        let whole = median(|| gate(&document.text, &[document.text.len()]))?;
-        let pieces = median(|| gate(&document.text, &[document.text.len() / 2, document.text.len()]))?;
-        let routed = runtime.block_on(routed(&document.text))?;
-        let (name, bytes) = (document.name, document.text.len());
-        println!("{name:<12} {bytes:>8} {whole:>12.0} {pieces:>16.0} {routed:>12.0}");
-        figures.push(serde_json::json!({
-            "message": name, "bytes": bytes, "gate_ns": whole, "gate_two_pieces_ns": pieces, "routed_ns": routed,
-        }));
-    }
-    println!("\n{}", serde_json::json!({ "gate": figures }));
-    Ok(())
+/// How far a message goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    /// Through the gate.
+    Whole,
+    /// Through the gate, in two pieces.
+    Pieces,
+    /// From the sender's bytes to those in the receiver's ring, taken out: gate, routing, writing.
+    Routed,
 }
 
-/// The median of the rounds, in nanoseconds per message.
-fn median(mut round: impl FnMut() -> Result<f64, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
-    let mut times = (0..ROUNDS).map(|_| round()).collect::<Result<Vec<_>, _>>()?;
-    times.sort_by(f64::total_cmp);
-    times.get(ROUNDS / 2).copied().ok_or_else(|| "no rounds".into())
+impl Way {
+    pub(crate) const ALL: [Self; 3] = [Self::Whole, Self::Pieces, Self::Routed];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "gate",
+            Self::Pieces => "gate-in-two-pieces",
+            Self::Routed => "routed",
+        }
+    }
+}
+
+/// A message that goes its way again and again.
+pub(crate) enum Workload<'t> {
+    Gate {
+        text: &'t str,
+        /// Where the pieces end.
+        ends: Vec<usize>,
+        reader: Reader,
+    },
+    Routed {
+        text: &'t str,
+        reader: Reader,
+        server: Box<Server>,
+    },
+}
+
+/// A server with two sessions on it.
+pub(crate) struct Server {
+    node: Arc<Node>,
+    sender: Binding,
+    receiver: Binding,
+    /// What the server lives in.
+    _world: World,
+}
+
+impl<'t> Workload<'t> {
+    pub(crate) async fn new(way: Way, text: &'t str) -> Result<Self, Box<dyn Error>> {
+        let reader = stream()?;
+        Ok(match way {
+            Way::Whole => Self::Gate { text, ends: vec![text.len()], reader },
+            Way::Pieces => Self::Gate { text, ends: vec![text.len() / 2, text.len()], reader },
+            Way::Routed => Self::Routed { text, reader, server: Box::new(Server::new().await?) },
+        })
+    }
+
+    /// Sends so many messages, one after the other.
+    pub(crate) async fn run(&mut self, messages: u32) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::Gate { text, ends, reader } => gate(text, ends, reader, messages),
+            Self::Routed { text, reader, server } => {
+                for _ in 0..messages {
+                    send(&server.node.router, reader, &server.sender, text).await?;
+                    if take(&server.receiver).await?.is_empty() {
+                        return Err("nothing was delivered".into());
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Server {
+    async fn new() -> Result<Self, Box<dyn Error>> {
+        let mut world = World::new();
+        let node = world.server(DOMAIN)?;
+        let (juliet, romeo): (Jid, Jid) = ("juliet@a.localhost/one".parse()?, "romeo@a.localhost/two".parse()?);
+        for jid in [&juliet, &romeo] {
+            world.account(jid).await?;
+        }
+        let (sender, receiver) = (bind(&node.router, &juliet).await?, bind(&node.router, &romeo).await?);
+        Ok(Self { node, sender, receiver, _world: world })
+    }
 }
 
 fn stream() -> Result<Reader, Box<dyn Error>> {
@@ -88,11 +143,9 @@ fn stream() -> Result<Reader, Box<dyn Error>> {
     }
 }
 
-/// One round through the gate; the message arrives in pieces that end at `ends`.
-fn gate(text: &str, ends: &[usize]) -> Result<f64, Box<dyn Error>> {
-    let mut reader = stream()?;
-    let started = Instant::now();
-    for _ in 0..MESSAGES {
+/// Through the gate; each message arrives in pieces that end at `ends`.
+fn gate(text: &str, ends: &[usize], reader: &mut Reader, messages: u32) -> Result<(), Box<dyn Error>> {
+    for _ in 0..messages {
         let mut stanza = false;
         for end in ends {
             let step = reader.next(black_box(text.as_bytes().get(..*end).unwrap_or_default()))?;
@@ -102,33 +155,7 @@ fn gate(text: &str, ends: &[usize]) -> Result<f64, Box<dyn Error>> {
             return Err("a message was not understood".into());
         }
     }
-    Ok(per_message(started))
-}
-
-/// From the sender's bytes to those in the receiver's ring, taken out: gate, routing, writing.
-async fn routed(text: &str) -> Result<f64, Box<dyn Error>> {
-    let mut world = World::new();
-    let node = world.server(DOMAIN)?;
-    let (juliet, romeo): (Jid, Jid) = ("juliet@a.localhost/one".parse()?, "romeo@a.localhost/two".parse()?);
-    let mut bindings = Vec::new();
-    for jid in [&juliet, &romeo] {
-        world.account(jid).await?;
-        bindings.push(bind(&node.router, jid).await?);
-    }
-    let [sender, receiver] = bindings.as_slice() else { return Err("two bindings".into()) };
-    let mut times = Vec::new();
-    for _ in 0..ROUNDS {
-        let mut reader = stream()?;
-        let started = Instant::now();
-        for _ in 0..MESSAGES {
-            send(&node.router, &mut reader, sender, text).await?;
-            if take(receiver).await?.is_empty() {
-                return Err("nothing was delivered".into());
-            }
-        }
-        times.push(per_message(started));
-    }
-    median(|| times.pop().ok_or_else(|| "no rounds".into()))
+    Ok(())
 }
 
 /// Binds a resource and makes it available.
@@ -162,8 +189,4 @@ async fn take(binding: &Binding) -> Result<Vec<u8>, Box<dyn Error>> {
         }
         end => Err(format!("closed: {end:?}").into()),
     }
-}
-
-fn per_message(started: Instant) -> f64 {
-    started.elapsed().as_secs_f64() * 1e9 / f64::from(MESSAGES)
 }
