@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session, Site};
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, REST};
+use crate::growth;
 use crate::login;
 use crate::meter::{Latency, Measured};
 use crate::options::Options;
@@ -59,7 +60,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     done
 }
 
-async fn everything(options: &Options, directory: &PathBuf) -> io::Result<()> {
+async fn everything(options: &Options, directory: &Path) -> io::Result<()> {
     let authority = Authority::new(directory)?;
     let (ring, broadcasters) = if options.quick { (200, vec![200]) } else { (2_000, vec![200, 2_000]) };
     let dns = crate::servers::free_ports(1)?[0];
@@ -90,17 +91,24 @@ async fn everything(options: &Options, directory: &PathBuf) -> io::Result<()> {
         bench.report.begin(round);
         bench.round().await?;
     }
+    if options.wants("growth") && (!options.quick || options.only.is_some()) {
+        growth::run(options, directory, &authority, &bench.kit, &mut bench.report).await?;
+    }
     dns.abort();
     bench.report.finish(options)
 }
 
-fn with_log(server: &Server, error: &io::Error) -> io::Error {
+/// The error with the end of the server's log.
+pub fn with_log(server: &Server, error: &io::Error) -> io::Error {
     let log = server.log().unwrap_or_default();
     io::Error::other(format!("{}: {error}\n--- its log ends with:\n{log}", server.make.name()))
 }
 
 impl Bench<'_> {
     async fn round(&mut self) -> io::Result<()> {
+        if self.options.only.as_ref().is_some_and(|only| only.iter().all(|it| it == "growth")) {
+            return Ok(());
+        }
         for server in &mut self.servers {
             server.start()?;
         }
@@ -139,7 +147,7 @@ impl Bench<'_> {
 
     /// Idle sessions with a roster, then presence to them.
     async fn crowd(&mut self) -> io::Result<()> {
-        let mut crowds = Vec::new();
+        let (mut crowds, mut before) = (Vec::new(), Vec::new());
         for at in 0..self.servers.len() {
             let (server, count) = (&self.servers[at], self.population.ring);
             let empty = process::memory(server.pid())?;
@@ -147,11 +155,16 @@ impl Bench<'_> {
             let enter = enter(server, &self.kit, b'F', group, 'u', Begin::Direct);
             let crowd = Crowd::gather(count, None, enter).await.map_err(|error| with_log(server, &error))?;
             crowd.settle().await.map_err(|error| with_log(server, &error))?;
-            let full = process::memory(server.pid())?;
-            let make = server.make;
-            self.report.add("empty", make, Value::Bytes(empty));
-            self.report.add("idle", make, Value::Bytes(full.saturating_sub(empty) / count as u64));
+            self.report.add("empty", server.make, Value::Bytes(empty));
+            before.push(empty);
             crowds.push((crowd, group));
+        }
+        if self.options.wants("idle") {
+            tokio::time::sleep(REST).await;
+            for (server, empty) in self.servers.iter().zip(before) {
+                let full = process::memory(server.pid())?.saturating_sub(empty);
+                self.report.add("idle", server.make, Value::Bytes(full / self.population.ring as u64));
+            }
         }
         if self.options.wants("presence") {
             for contacts in self.population.broadcasters.clone() {
@@ -205,12 +218,11 @@ impl Bench<'_> {
         .map(|(_, scenario, pace)| (scenario, pace))
         .collect();
         for (scenario, pace) in paces {
-            for at in 0..self.servers.len() {
+            for (at, pairs) in all.iter_mut().enumerate() {
                 let (make, roots) = (self.servers[at].make, [self.servers[at].pid()]);
-                let pairs = std::mem::take(&mut all[at]);
-                let done = chat::run(pairs, pace, &roots, self.options.length()).await;
-                let done = done.map(|(pairs, measured)| {
-                    all[at] = pairs;
+                let done = chat::run(std::mem::take(pairs), pace, &roots, self.options.length()).await;
+                let done = done.map(|(back, measured)| {
+                    *pairs = back;
                     measured
                 });
                 self.note(scenario, make, done)?;
@@ -331,7 +343,8 @@ impl Bench<'_> {
     }
 }
 
-async fn close(pairs: Vec<Pair>) -> io::Result<()> {
+/// Everybody in these pairs leaves.
+pub async fn close(pairs: Vec<Pair>) -> io::Result<()> {
     for pair in pairs {
         pair.from.close().await?;
         pair.to.close().await?;
@@ -340,7 +353,7 @@ async fn close(pairs: Vec<Pair>) -> io::Result<()> {
 }
 
 /// How the session with a number comes into being: an account of this kind, or a connection to a floor.
-fn enter(
+pub fn enter(
     server: &Server,
     kit: &Kit,
     role: u8,

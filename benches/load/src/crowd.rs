@@ -20,6 +20,9 @@ const TOGETHER: usize = 32;
 /// A broadcast must have reached everyone within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long all are idle before their memory is looked at: allocators give back unused pages after some seconds.
+pub const REST: Duration = Duration::from_secs(12);
+
 /// Sessions that only listen.
 pub struct Crowd {
     shared: Rc<Shared>,

@@ -7,6 +7,7 @@ mod count;
 mod crowd;
 mod dns;
 mod floor;
+mod growth;
 mod login;
 mod meter;
 mod options;

@@ -76,7 +76,7 @@ impl Options {
 
     /// How long a measurement lasts.
     pub fn length(&self) -> Length {
-        let (warm_up, cpu, longest) = if self.quick { (300, 500, 4_000) } else { (1_000, 3_000, 30_000) };
+        let (warm_up, cpu, longest) = if self.quick { (300, 500, 4_000) } else { (1_000, 3_000, 20_000) };
         Length {
             warm_up: Duration::from_millis(warm_up),
             cpu: Duration::from_millis(cpu),

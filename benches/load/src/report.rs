@@ -104,7 +104,7 @@ impl Report {
         if let Some(document) = &options.document {
             let folder = document.with_extension("");
             fs::create_dir_all(&folder)?;
-            for (name, picture) in plot::all(|scenario, make| self.median(scenario, make)) {
+            for (name, picture) in plot::all(|scenario, make| self.shown(scenario, make)) {
                 fs::write(folder.join(name), picture)?;
             }
             insert(document, &tables)?;
@@ -123,6 +123,14 @@ impl Report {
 
     fn median(&self, scenario: &str, make: Make) -> Option<f64> {
         median(self.of(scenario, make).map(|entry| entry.value.figure()).collect())
+    }
+
+    /// The median; between servers the floor is two relays.
+    fn shown(&self, scenario: &str, make: Make) -> Option<f64> {
+        match (scenario, make) {
+            ("s2s", Make::Floor) => self.median("chat-saturated", make).map(|relay| 2.0 * relay),
+            _ => self.median(scenario, make),
+        }
     }
 
     fn rounds(&self) -> usize {
@@ -149,7 +157,10 @@ impl Report {
         if options.quick {
             text.push_str("A quick run: short measurements, small numbers; good for a look, not for a comparison.\n\n");
         }
-        self.work(&mut text).and_then(|()| self.latencies(&mut text)).map_err(io::Error::other)?;
+        self.work(&mut text)
+            .and_then(|()| self.latencies(&mut text))
+            .and_then(|()| self.growth(&mut text))
+            .map_err(io::Error::other)?;
         Ok(text)
     }
 
@@ -160,7 +171,7 @@ impl Report {
         )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|")?;
         for target in TARGETS {
-            let cell = |make| match self.median(target.scenario, make) {
+            let cell = |make| match self.shown(target.scenario, make) {
                 None => "-".to_owned(),
                 Some(bytes) if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
                 Some(bytes) if target.in_bytes() => format!("{:.1} kB", bytes / 1e3),
@@ -178,6 +189,11 @@ impl Report {
                 holds.push(format!("{} of {}", each.iter().filter(|ratio| **ratio <= 1.0).count(), each.len()));
                 ratios.push(median(each).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")));
                 most.push(bound.to_string());
+            }
+            for cells in [&mut most, &mut ratios, &mut holds] {
+                if cells.is_empty() {
+                    cells.push("-".to_owned());
+                }
             }
             let floor = if target.floor { cell(Make::Floor) } else { "-".to_owned() };
             writeln!(
@@ -211,18 +227,48 @@ impl Report {
             if of(Make::Comity, |it| it.p50).is_none() {
                 continue;
             }
+            let title = target.title.split(';').next().unwrap_or(target.title).trim_start_matches("CPU per ");
             let rounds: Vec<bool> =
                 (1..=self.rounds()).filter_map(|round| self.prompt(target.scenario, round)).collect();
             let holds = format!("{} of {}", rounds.iter().filter(|holds| **holds).count(), rounds.len());
             writeln!(
                 text,
                 "| {} | {} | {} | {} | {} | {} |",
-                target.title,
+                title,
                 cell(Make::Comity),
                 cell(Make::Prosody),
                 cell(Make::Ejabberd),
                 cell(Make::Floor),
                 if target.latency { &holds } else { "-" },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Ten times the sessions may cost what they cost the floor, and 15 % more.
+    fn growth(&self, text: &mut String) -> std::fmt::Result {
+        if self.median("growth-memory-1x", Make::Comity).is_none() {
+            return Ok(());
+        }
+        writeln!(
+            text,
+            "\n| with ten times the sessions | Comity 1x | 10x | floor 1x | 10x | growth against the floor's | holds |"
+        )?;
+        writeln!(text, "|---|---|---|---|---|---|---|")?;
+        for (scenario, title, unit) in [
+            ("growth-memory", "memory per session", "bytes"),
+            ("growth-presence", "CPU per delivered presence, 200 contacts", "us"),
+            ("growth-chat-saturated", "CPU per 1:1 message, saturated", "us"),
+            ("growth-chat-2000", "CPU per 1:1 message at 2,000/s", "us"),
+        ] {
+            let of = |make, label| self.median(&format!("{scenario}-{label}"), make).unwrap_or(f64::NAN);
+            let (few, many) = (of(Make::Comity, "1x"), of(Make::Comity, "10x"));
+            let (floor_few, floor_many) = (of(Make::Floor, "1x"), of(Make::Floor, "10x"));
+            let ratio = (many / few) / (floor_many / floor_few);
+            let holds = if ratio <= 1.15 { "yes" } else { "no" };
+            writeln!(
+                text,
+                "| {title}, {unit} | {few:.1} | {many:.1} | {floor_few:.1} | {floor_many:.1} | {ratio:.2} | {holds} |"
             )?;
         }
         Ok(())
@@ -240,7 +286,7 @@ fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     let upper = *all.get(middle)?;
-    let lower = if all.len() % 2 == 0 { *all.get(middle - 1)? } else { upper };
+    let lower = if all.len().is_multiple_of(2) { *all.get(middle - 1)? } else { upper };
     Some(f64::midpoint(lower, upper))
 }
 
