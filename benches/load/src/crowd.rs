@@ -20,9 +20,6 @@ const TOGETHER: usize = 32;
 /// A broadcast must have reached everyone within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long all are idle before their memory is looked at: allocators give back unused pages after some seconds.
-pub const REST: Duration = Duration::from_secs(12);
-
 /// Sessions that only listen.
 pub struct Crowd {
     shared: Rc<Shared>,
@@ -100,17 +97,6 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// Waits until nobody has heard anything for a while, and checks that all are still there.
-    pub async fn settle(&self) -> io::Result<()> {
-        let mut before = u64::MAX;
-        while before != self.shared.heard.get() {
-            before = self.shared.heard.get();
-            sleep(Duration::from_millis(700)).await;
-        }
-        let lost = self.members.iter().filter(|member| member.is_finished()).count();
-        if lost > 0 { Err(io::Error::other(format!("{lost} sessions were closed"))) } else { Ok(()) }
-    }
-
     /// Broadcasts presence from `source` to `reach` members again and again: the next one when all have got the last.
     pub async fn broadcast(
         &self,
@@ -168,6 +154,18 @@ impl Crowd {
             }
         }
     }
+}
+
+/// Waits until nobody in any of these crowds has heard anything for a while, and checks that all are still there.
+pub async fn settle(crowds: &[Crowd]) -> io::Result<()> {
+    let heard = || crowds.iter().map(|crowd| crowd.shared.heard.get()).sum::<u64>();
+    let mut before = u64::MAX;
+    while before != heard() {
+        before = heard();
+        sleep(Duration::from_millis(700)).await;
+    }
+    let lost = crowds.iter().flat_map(|crowd| &crowd.members).filter(|member| member.is_finished()).count();
+    if lost > 0 { Err(io::Error::other(format!("{lost} sessions were closed"))) } else { Ok(()) }
 }
 
 /// Counts presence until the crowd leaves.

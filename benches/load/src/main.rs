@@ -1,5 +1,6 @@
 //! The benchmark of Comity: starts servers, loads them all in the same way, and compares what they cost.
 
+mod arrive;
 mod bench;
 mod chat;
 mod client;
@@ -8,6 +9,7 @@ mod crowd;
 mod dns;
 mod floor;
 mod growth;
+mod ledger;
 mod login;
 mod meter;
 mod options;

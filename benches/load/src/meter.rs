@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::process;
+use crate::process::Clock;
 
 /// How long a measurement lasts.
 #[derive(Debug, Clone, Copy)]
@@ -58,15 +58,12 @@ pub async fn measure(
     begin: impl FnOnce(),
 ) -> io::Result<Measured> {
     sleep(length.warm_up).await;
-    let mut pids = Vec::new();
-    for root in roots {
-        pids.extend(process::tree(*root)?);
-    }
+    let mut clock = Clock::of(roots)?;
     begin();
-    let (cpu, done, started) = (process::cpu(&pids)?, units(), Instant::now());
+    let (cpu, done, started) = (clock.read()?, units(), Instant::now());
     loop {
         sleep(Duration::from_millis(50)).await;
-        let (spent, wall) = (process::cpu(&pids)?.saturating_sub(cpu), started.elapsed());
+        let (spent, wall) = (clock.read()?.saturating_sub(cpu), started.elapsed());
         if (spent >= length.cpu && wall >= Duration::from_millis(500)) || wall >= length.longest {
             return Measured::new(units() - done, spent, wall);
         }

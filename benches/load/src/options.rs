@@ -76,11 +76,16 @@ impl Options {
 
     /// How long a measurement lasts.
     pub fn length(&self) -> Length {
-        let (warm_up, cpu, longest) = if self.quick { (300, 500, 4_000) } else { (1_000, 3_000, 20_000) };
+        let (warm_up, cpu, longest) = if self.quick { (300, 500, 2_000) } else { (1_000, 3_000, 10_000) };
         Length {
             warm_up: Duration::from_millis(warm_up),
             cpu: Duration::from_millis(cpu),
             longest: Duration::from_millis(longest),
         }
+    }
+    /// How long all are idle before their memory is looked at: allocators and collectors give back unused pages after
+    /// some seconds.
+    pub fn rest(&self) -> Duration {
+        Duration::from_secs(if self.quick { 3 } else { 12 })
     }
 }

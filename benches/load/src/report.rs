@@ -6,14 +6,25 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::ledger::Ledger;
 use crate::meter::{Latency, Measured};
 use crate::options::Options;
 use crate::plot;
 use crate::servers::Make;
 use crate::targets::{Bound, TARGETS, Target};
+
+/// What stands below the tables in the document.
+const PICTURES: &str = "
+![Server CPU time per unit](performance/cpu.svg)
+
+![Memory](performance/memory.svg)
+
+Every single measurement is in [measurements.json](performance/measurements.json).
+";
 
 /// One figure.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +49,13 @@ impl Value {
             Self::Bytes(_) => None,
         }
     }
+
+    fn cpu_seconds(&self) -> Option<f64> {
+        match self {
+            Self::Work(measured) => Some(measured.cpu_seconds),
+            Self::Bytes(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -53,6 +71,10 @@ struct Entry {
 pub struct Report {
     #[serde(skip)]
     round: usize,
+    #[serde(skip)]
+    ledger: Ledger,
+    /// CPU seconds after which a measurement ends.
+    enough: f64,
     machine: String,
     peers: String,
     measurements: Vec<Entry>,
@@ -61,8 +83,13 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new() -> Self {
-        Self { machine: machine(), peers: peers(), ..Self::default() }
+    pub fn new(options: &Options) -> Self {
+        Self { machine: machine(), peers: peers(), enough: options.length().cpu.as_secs_f64(), ..Self::default() }
+    }
+
+    /// What a scenario has taken of the run's time.
+    pub fn book(&mut self, scenario: &str, make: Option<Make>, since: Instant) {
+        self.ledger.book(scenario, make, since);
     }
 
     pub fn begin(&mut self, round: usize) {
@@ -101,13 +128,14 @@ impl Report {
         }
         let tables = self.tables(options)?;
         println!("{tables}");
+        eprintln!("{}", self.ledger.table());
         if let Some(document) = &options.document {
             let folder = document.with_extension("");
             fs::create_dir_all(&folder)?;
             for (name, picture) in plot::all(|scenario, make| self.shown(scenario, make)) {
                 fs::write(folder.join(name), picture)?;
             }
-            insert(document, &tables)?;
+            insert(document, &(tables + PICTURES))?;
         }
         Ok(())
     }
@@ -158,6 +186,7 @@ impl Report {
             text.push_str("A quick run: short measurements, small numbers; good for a look, not for a comparison.\n\n");
         }
         self.work(&mut text)
+            .and_then(|()| self.cut(&mut text))
             .and_then(|()| self.latencies(&mut text))
             .and_then(|()| self.growth(&mut text))
             .map_err(io::Error::other)?;
@@ -209,6 +238,28 @@ impl Report {
             )?;
         }
         writeln!(text)
+    }
+
+    /// Which figures come from measurements that ran out of wall time.
+    fn cut(&self, text: &mut String) -> std::fmt::Result {
+        let mut cut = Vec::new();
+        for target in TARGETS {
+            for make in Make::ALL {
+                let cpu = self.of(target.scenario, make).filter_map(|entry| entry.value.cpu_seconds());
+                // Everybody at once comes once, whatever that costs.
+                let cpu = median(cpu.collect()).filter(|cpu| target.scenario != "storm" && *cpu < self.enough);
+                cut.extend(cpu.map(|cpu| format!("{} on {} ({cpu:.1} s)", target.scenario, make.name())));
+            }
+        }
+        if cut.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            text,
+            "Ended by the wall clock before the server had spent {} s of CPU time (with the time it had spent): {}.\n",
+            self.enough,
+            cut.join(", ")
+        )
     }
 
     /// At fixed rates p50 and p95 may be twice those of the floor, or a millisecond more if that is larger.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::servers::Make;
+
 /// What a figure of Comity is held against, round by round.
 #[derive(Debug, Clone, Copy)]
 pub enum Bound {
@@ -61,3 +63,25 @@ pub const TARGETS: &[Target] = &[
     row("idle", "memory per idle session, TLS, available, roster of 20", &[Bound::Bytes(10_500.0)]),
     Target { floor: false, ..row("empty", "memory of the empty server", &[Bound::Bytes(16e6)]) },
 ];
+
+/// Whether a server takes part in a scenario in this round. Peers, which are slow, come every time where Comity is held
+/// against them, and otherwise every second time.
+pub fn joins(make: Make, scenario: &str, round: usize) -> bool {
+    let judged = TARGETS.iter().filter(|target| target.scenario == scenario).flat_map(|target| target.bounds);
+    let judged = judged.into_iter().any(|bound| matches!(bound, Bound::Peer(_)));
+    !make.is_peer() || judged || !round.is_multiple_of(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joins;
+    use crate::servers::Make;
+
+    #[test]
+    fn peers_come_where_they_are_compared_with() {
+        let rounds = |make, scenario| (1..=5).filter(|round| joins(make, scenario, *round)).count();
+        assert_eq!(rounds(Make::Ejabberd, "presence-200"), 5);
+        assert_eq!(rounds(Make::Prosody, "login-direct"), 3);
+        assert_eq!(rounds(Make::Floor, "login-direct"), 5);
+    }
+}
