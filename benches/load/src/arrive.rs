@@ -60,24 +60,26 @@ pub fn source(
     enter(server, kit, b'S', group | contacts as u64, 'p', Begin::Direct)(contacts)
 }
 
-/// Pairs of accounts of this kind, the first on one server, the second on the other, which may be the same.
+/// Pairs of accounts of this kind from the pair with number `first`, one of each on one server, the other on the other,
+/// which may be the same.
 pub fn pair_up(
     near: &Server,
     far: &Server,
     kit: &Kit,
-    role: u8,
     group: u64,
     kind: char,
+    first: usize,
 ) -> impl Future<Output = io::Result<Vec<Pair>>> + use<> {
+    let role = if near.archive { b'A' } else { b'R' };
     let enter = |server, number| enter(server, kit, role, group | number, kind, Begin::Direct);
     let doors: Vec<_> = (0..PAIRS as u64).map(|number| (enter(near, number), enter(far, number))).collect();
     let domain = far.site.domain.clone();
     async move {
         let mut pairs = Vec::with_capacity(PAIRS);
-        for (number, (from, to)) in doors.into_iter().enumerate() {
+        for (number, (from, to)) in (first..).zip(doors) {
             let (from, to) = (from(2 * number).await?, to(2 * number + 1).await?);
             let message = chat::message(&format!("{kind}{}@{domain}/r", 2 * number + 1));
-            pairs.push(Pair { from, to, message });
+            pairs.push(Pair { from, to, message, acks: None });
         }
         Ok(pairs)
     }

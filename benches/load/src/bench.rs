@@ -28,26 +28,31 @@ use crate::tls::{self, Authority, Tickets};
 const LOGINS: usize = 2 * PAIRS;
 
 /// Groups of scenarios that take part in rounds.
-const GROUPS: [&str; 7] = ["idle", "presence", "chat", "rates", "login", "storm", "s2s"];
+const GROUPS: [&str; 8] = ["idle", "presence", "chat", "rates", "login", "storm", "s2s", "archived"];
 
-struct Bench<'a> {
-    options: &'a Options,
-    report: Report,
-    round: usize,
+/// All servers, and what is known of them.
+pub struct Bench<'a> {
+    pub options: &'a Options,
+    pub report: Report,
+    pub round: usize,
     servers: Vec<Server>,
     /// A second server of each make, for traffic between servers.
     far: Vec<Server>,
+    /// A third, with its archive on.
+    pub archiving: Vec<Server>,
     population: Population,
-    kit: Kit,
+    pub kit: Kit,
     /// For floors: every group of connections has its own number.
     number: Cell<u64>,
 }
 
 /// The pairs that chat by way of one server, or two.
-struct Talk {
-    make: Make,
-    roots: Vec<u32>,
-    pairs: Vec<Pair>,
+pub struct Talk {
+    pub make: Make,
+    pub roots: Vec<u32>,
+    pub pairs: Vec<Pair>,
+    /// Messages that were measured.
+    pub units: u64,
 }
 
 /// Runs the whole benchmark.
@@ -82,13 +87,20 @@ async fn everything(options: &Options, directory: &Path) -> io::Result<()> {
         for round in 1..=options.rounds {
             bench.round = round;
             bench.report.begin(round);
-            bench.round().await.map_err(|error| with_logs(bench.servers.iter().chain(&bench.far), &error))?;
+            if let Err(error) = bench.round().await {
+                let servers = bench.servers.iter().chain(&bench.far).chain(&bench.archiving);
+                bench.report.fail(&with_logs(servers, &error).to_string());
+                break;
+            }
         }
         dns.abort();
         report = bench.report;
     }
     if options.wants("growth") && (!options.quick || options.only.is_some()) {
-        growth::run(options, directory, &authority, &kit, &mut report).await?;
+        let grown = growth::run(options, directory, &authority, &kit, &mut report).await;
+        if let Err(error) = grown {
+            report.fail(&error.to_string());
+        }
     }
     report.finish(options)
 }
@@ -114,20 +126,25 @@ impl<'a> Bench<'a> {
         let dns = crate::servers::free_ports(1)?[0];
         let population = Population { chatting: 2 * PAIRS, ring, reach: 9, broadcasters, dns };
         let few = Population { ring: 0, broadcasters: Vec::new(), ..population.clone() };
+        let fresh = Population { chatting: few.chatting * options.rounds, ..few.clone() };
         let far = options.servers.iter().filter(|make| **make != Make::Floor && options.wants("s2s"));
-        let plan =
-            options.servers.iter().map(|make| (make, "", &population)).chain(far.map(|make| (make, "far-", &few)));
-        let mut servers: Vec<Server> = std::thread::scope(|scope| {
+        let archiving = options.servers.iter().filter(|make| make.archives() && options.wants("archived"));
+        let plan = options.servers.iter().map(|make| (make, "", &population));
+        let plan = plan.chain(far.map(|make| (make, "far-", &few)));
+        let plan = plan.chain(archiving.map(|make| (make, "archiving-", &fresh)));
+        let servers: Vec<Server> = std::thread::scope(|scope| {
             let working: Vec<_> = plan
                 .map(|(make, kind, population)| {
-                    let domain = format!("{kind}{}.bench", make.name());
-                    scope.spawn(move || Server::prepare(*make, directory, &domain, authority, population))
+                    let (domain, archive) = (format!("{kind}{}.bench", make.name()), kind == "archiving-");
+                    scope.spawn(move || Server::prepare(*make, directory, &domain, authority, population, archive))
                 })
                 .collect();
             let done = working.into_iter().map(|it| it.join().map_err(|_| io::Error::other("a thread failed"))?);
             done.collect::<io::Result<_>>()
         })?;
-        let far = servers.split_off(options.servers.len());
+        let (archiving, servers): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| server.archive);
+        let (far, mut servers): (Vec<_>, Vec<_>) =
+            servers.into_iter().partition(|server| server.site.domain.starts_with("far-"));
         let crowded = ["idle", "presence", "storm"].iter().any(|group| options.wants(group));
         for server in servers.iter_mut().filter(|server| server.make == Make::Comity && crowded) {
             Server::start(std::slice::from_mut(server))?;
@@ -135,7 +152,8 @@ impl<'a> Bench<'a> {
             Server::stop(std::slice::from_mut(server))?;
         }
         report.book("preparation", None, started);
-        Ok(Self { options, report, round: 0, servers, far, population, kit: kit.clone(), number: Cell::default() })
+        let (kit, number) = (kit.clone(), Cell::default());
+        Ok(Self { options, report, round: 0, servers, far, archiving, population, kit, number })
     }
 
     async fn round(&mut self) -> io::Result<()> {
@@ -158,17 +176,26 @@ impl<'a> Bench<'a> {
         if self.options.wants("s2s") {
             self.between_servers().await?;
         }
+        if self.options.wants("archived") {
+            self.archived().await?;
+        }
         let started = Instant::now();
         Server::stop(&mut self.servers)?;
         self.report.book("stopping", None, started);
         Ok(())
     }
 
-    fn note(&mut self, scenario: &str, make: Make, since: Instant, done: io::Result<Measured>) -> io::Result<()> {
+    /// Takes down a measurement, or why there is none; the others go on.
+    fn note(&mut self, scenario: &str, make: Make, since: Instant, done: io::Result<Measured>) {
         self.report.book(scenario, Some(make), since);
-        let measured = done.map_err(|error| io::Error::other(format!("{scenario} on {}: {error}", make.name())))?;
-        self.report.add(scenario, make, Value::Work(measured));
-        Ok(())
+        match done {
+            Ok(measured) => self.report.add(scenario, make, Value::Work(measured)),
+            Err(error) => {
+                let servers = self.servers.iter().chain(&self.far).chain(&self.archiving);
+                let error = with_logs(servers.filter(|server| server.make == make), &error);
+                self.report.reject(scenario, make, &error.to_string());
+            }
+        }
     }
 
     /// The servers that take part in a scenario in this round.
@@ -225,7 +252,7 @@ impl<'a> Bench<'a> {
                 back.push(source);
                 measured
             });
-            self.note(&scenario, make, started, done)?;
+            self.note(&scenario, make, started, done);
         }
         let started = Instant::now();
         together(back.into_iter().map(Session::close)).await?;
@@ -237,11 +264,11 @@ impl<'a> Bench<'a> {
     /// 1:1 chat, saturated and at fixed rates.
     async fn chat(&mut self) -> io::Result<()> {
         let started = Instant::now();
-        let coming = self.servers.iter().map(|it| pair_up(it, it, &self.kit, b'R', self.fresh(), 'c'));
+        let coming = self.servers.iter().map(|it| pair_up(it, it, &self.kit, self.fresh(), 'c', 0));
         let all = together(coming).await?.into_iter();
         let mut talks: Vec<Talk> = all
             .zip(&self.servers)
-            .map(|(pairs, server)| Talk { make: server.make, roots: vec![server.pid()], pairs })
+            .map(|(pairs, server)| Talk { make: server.make, roots: vec![server.pid()], pairs, units: 0 })
             .collect();
         self.report.book("pairs come", None, started);
         for (group, scenario, pace) in [
@@ -250,26 +277,28 @@ impl<'a> Bench<'a> {
             ("rates", "chat-500", Pace::PerSecond(500)),
         ] {
             if self.options.wants(group) {
-                self.talk(&mut talks, scenario, pace, self.options.length()).await?;
+                self.talk(&mut talks, scenario, pace, self.options.length()).await;
             }
         }
         close(talks.into_iter().flat_map(|talk| talk.pairs)).await
     }
 
-    async fn talk(&mut self, talks: &mut [Talk], scenario: &str, pace: Pace, length: Length) -> io::Result<()> {
+    /// Measures one after the other.
+    pub async fn talk(&mut self, talks: &mut [Talk], scenario: &str, pace: Pace, length: Length) {
         for talk in talks {
-            if !joins(talk.make, scenario, self.round) {
+            // Those of a server that lost messages are gone.
+            if talk.pairs.is_empty() || !joins(talk.make, scenario, self.round) {
                 continue;
             }
             let started = Instant::now();
             let done = chat::run(std::mem::take(&mut talk.pairs), pace, &talk.roots, length).await;
             let done = done.map(|(back, measured)| {
                 talk.pairs = back;
+                talk.units += measured.units;
                 measured
             });
-            self.note(scenario, talk.make, started, done)?;
+            self.note(scenario, talk.make, started, done);
         }
-        Ok(())
     }
 
     /// Logins by STARTTLS, by direct TLS, and with a TLS session that is resumed.
@@ -297,7 +326,7 @@ impl<'a> Bench<'a> {
                     self.report.resumed(scenario, make, resumed);
                     measured
                 });
-                self.note(scenario, make, started, done)?;
+                self.note(scenario, make, started, done);
             }
         }
         Ok(())
@@ -322,7 +351,7 @@ impl<'a> Bench<'a> {
                 Ok(measured)
             };
             let done = done.await;
-            self.note("storm", make, started, done)?;
+            self.note("storm", make, started, done);
         }
         let started = Instant::now();
         together(crowds.into_iter().map(Crowd::leave)).await?;
@@ -336,15 +365,16 @@ impl<'a> Bench<'a> {
         Server::start(&mut self.far)?;
         let coming = self.far.iter().filter_map(|far| {
             let near = self.servers.iter().find(|near| near.make == far.make)?;
-            Some((far.make, vec![near.pid(), far.pid()], pair_up(near, far, &self.kit, b'R', 0, 'c')))
+            Some((far.make, vec![near.pid(), far.pid()], pair_up(near, far, &self.kit, 0, 'c', 0)))
         });
-        let coming = coming.map(|(make, roots, pairs)| async move { Ok(Talk { make, roots, pairs: pairs.await? }) });
+        let coming =
+            coming.map(|(make, roots, pairs)| async move { Ok(Talk { make, roots, pairs: pairs.await?, units: 0 }) });
         let mut talks = together(coming).await?;
         self.report.book("s2s", None, started);
         let mut length = self.options.length();
         // The first message makes the servers look for each other.
         length.warm_up += Duration::from_secs(2);
-        self.talk(&mut talks, "s2s", Pace::Saturated, length).await?;
+        self.talk(&mut talks, "s2s", Pace::Saturated, length).await;
         let started = Instant::now();
         close(talks.into_iter().flat_map(|talk| talk.pairs)).await?;
         Server::stop(&mut self.far)?;
@@ -352,7 +382,8 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn fresh(&self) -> u64 {
+    /// The number of a new group.
+    pub fn fresh(&self) -> u64 {
         self.number.set(self.number.get() + (1 << 32));
         self.number.get()
     }

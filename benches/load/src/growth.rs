@@ -43,7 +43,7 @@ pub async fn run(
     let population = Population { chatting: 2 * PAIRS, ring: most, reach: 0, broadcasters: vec![REACH], dns };
     for make in [Make::Comity, Make::Floor].into_iter().filter(|make| options.servers.contains(make)) {
         let domain = format!("grown-{}.bench", make.name());
-        let mut server = Server::prepare(make, directory, &domain, authority, &population)?;
+        let mut server = Server::prepare(make, directory, &domain, authority, &population, false)?;
         let done = grow(&mut server, &population, options, kit, report).await;
         done.map_err(|error| with_logs([&server].into_iter(), &error))?;
     }
@@ -93,7 +93,7 @@ async fn grow(
     }
     report.book("growth: preparation", Some(make), started);
     let (group, roots) = (1 << 60, [server.pid()]);
-    let mut pairs = pair_up(server, server, kit, b'R', 0, 'c').await?;
+    let mut pairs = pair_up(server, server, kit, 0, 'c', 0).await?;
     let empty = process::memory(server.pid())?;
     let mut crowds: Vec<Crowd> = Vec::new();
     for (label, count, before) in [("1x", most / 10, 0), ("10x", most, most / 10)] {

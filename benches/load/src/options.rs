@@ -13,7 +13,8 @@ Usage: comity-load [OPTION]...
   --quick             one short round with small numbers
   --rounds N          interleaved rounds (5; quick: 1)
   --servers A,B       of comity, prosody, ejabberd, floor (all)
-  --only A,B          of idle, presence, chat, rates, login, s2s, storm, growth (all)
+  --only A,B          of idle, presence, chat, rates, login, storm, s2s, archived,
+                      growth (all)
   --json FILE         write every single measurement there
   --document FILE     rewrite the generated part of this document
   --keep DIRECTORY    work there and leave it

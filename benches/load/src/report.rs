@@ -80,6 +80,8 @@ pub struct Report {
     measurements: Vec<Entry>,
     /// Which part of the TLS sessions was resumed, by scenario and server.
     resumed: BTreeMap<String, f64>,
+    /// Measurements that do not count, and why.
+    errors: Vec<String>,
 }
 
 impl Report {
@@ -117,6 +119,20 @@ impl Report {
         self.measurements.push(entry);
     }
 
+    /// Takes back what this round has measured: the server has not done the work.
+    pub fn reject(&mut self, scenario: &str, make: Make, why: &str) {
+        self.fail(&format!("{scenario} on {}, round {}: {why}", make.name(), self.round));
+        let round = self.round;
+        let wrong = |it: &Entry| it.round == round && it.scenario == scenario && it.server == make.name();
+        self.measurements.retain(|entry| !wrong(entry));
+    }
+
+    /// Takes note of an error, with its first line; the rest are logs.
+    pub fn fail(&mut self, error: &str) {
+        eprintln!("{error}");
+        self.errors.extend(error.lines().next().map(str::to_owned));
+    }
+
     pub fn resumed(&mut self, scenario: &str, make: Make, part: f64) {
         self.resumed.insert(format!("{scenario} {}", make.name()), part);
     }
@@ -137,7 +153,7 @@ impl Report {
             }
             insert(document, &(tables + PICTURES))?;
         }
-        Ok(())
+        if self.errors.is_empty() { Ok(()) } else { Err(io::Error::other(self.errors.join("\n"))) }
     }
 
     fn of(&self, scenario: &str, make: Make) -> impl Iterator<Item = &Entry> {
@@ -175,6 +191,7 @@ impl Report {
                 let peers = peers.filter_map(|make| self.in_round(target.scenario, make, round));
                 peers.map(Value::figure).reduce(f64::min)? / part
             }
+            Bound::Unarchived(times) => self.in_round("chat-2000", Make::Comity, round)?.figure() * times,
             Bound::Bytes(bytes) => bytes,
         };
         Some((own, most))
@@ -184,6 +201,9 @@ impl Report {
         let mut text = format!("Machine: {}. Peers: {}. {} rounds.\n\n", self.machine, self.peers, self.rounds());
         if options.quick {
             text.push_str("A quick run: short measurements, small numbers; good for a look, not for a comparison.\n\n");
+        }
+        if !self.errors.is_empty() {
+            text.push_str(&format!("Errors:\n\n- {}\n\n", self.errors.join("\n- ")));
         }
         self.work(&mut text)
             .and_then(|()| self.cut(&mut text))
@@ -206,7 +226,7 @@ impl Report {
                 Some(bytes) if target.in_bytes() => format!("{:.1} kB", bytes / 1e3),
                 Some(us) => format!("{us:.*} us", if us < 100.0 { 1 } else { 0 }),
             };
-            if self.median(target.scenario, Make::Comity).is_none() {
+            if Make::ALL.iter().all(|make| self.median(target.scenario, *make).is_none()) {
                 continue;
             }
             let (mut ratios, mut holds, mut most) = (Vec::new(), Vec::new(), Vec::new());
@@ -275,7 +295,7 @@ impl Report {
                 (Some(p50), Some(p95), Some(p99)) => format!("{p50:.2} / {p95:.2} / {p99:.2}"),
                 _ => "-".to_owned(),
             };
-            if of(Make::Comity, |it| it.p50).is_none() {
+            if Make::ALL.iter().all(|make| of(*make, |it| it.p50).is_none()) {
                 continue;
             }
             let title = target.title.split(';').next().unwrap_or(target.title).trim_start_matches("CPU per ");

@@ -19,7 +19,8 @@ pub(super) fn prepare(server: &Server, population: &Population) -> io::Result<()
         .replace("@directory@", &directory.to_string())
         .replace("@start_tls@", &server.site.start_tls.port().to_string())
         .replace("@direct_tls@", &server.site.direct_tls.port().to_string())
-        .replace("@s2s@", &server.s2s.port().to_string());
+        .replace("@s2s@", &server.s2s.port().to_string())
+        .replace("@archive@", if server.archive { "mod_mam:\n    default: always" } else { "" });
     fs::write(server.path("ejabberd.yml"), config)?;
     let (ip, port) = (server.dns.ip().to_string().replace('.', ","), server.dns.port());
     let resolver = "{resolv_conf,\"\"}.\n{lookup,[\"file\",\"dns\"]}.\n{host,{127,0,0,1},[\"localhost\"]}.\n";

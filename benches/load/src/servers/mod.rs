@@ -48,6 +48,11 @@ impl Make {
         matches!(self, Self::Prosody | Self::Ejabberd)
     }
 
+    /// Whether it can archive messages.
+    pub fn archives(self) -> bool {
+        self != Self::Comity || comity::ARCHIVE.is_some()
+    }
+
     /// The system user that Debian made for it, whom only root can become.
     fn user(self) -> Option<&'static str> {
         let user = match self {
@@ -64,6 +69,8 @@ pub struct Server {
     pub make: Make,
     pub site: Site,
     pub s2s: SocketAddr,
+    /// Whether every message goes into the archives of both accounts.
+    pub archive: bool,
     /// The DNS server it asks for other domains.
     dns: SocketAddr,
     directory: PathBuf,
@@ -81,12 +88,14 @@ impl Server {
         domain: &str,
         authority: &Authority,
         population: &Population,
+        archive: bool,
     ) -> io::Result<Self> {
         let ports = free_ports(3)?;
         let server = Self {
             make,
             site: Site { domain: domain.to_owned(), start_tls: ports[0], direct_tls: ports[1] },
             s2s: ports[2],
+            archive,
             dns: population.dns,
             directory: directory.join(domain),
             certificate: authority.issue(domain)?,
@@ -173,6 +182,11 @@ impl Server {
         String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned()
     }
 
+    /// Where the floor archives.
+    pub fn archive_log(&self) -> PathBuf {
+        self.path("archive.log")
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -180,7 +194,7 @@ impl Server {
     fn floor(&self) -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("floor").arg(self.site.direct_tls.port().to_string());
-        command.arg(self.path("chain.pem")).arg(self.path("key.pem"));
+        command.arg(self.path("chain.pem")).arg(self.path("key.pem")).arg(self.archive_log());
         Ok(command)
     }
 
