@@ -124,7 +124,7 @@ impl<'a> Bench<'a> {
         let started = Instant::now();
         let (ring, broadcasters) = if options.quick { (200, vec![200]) } else { (2_000, vec![200, 2_000]) };
         let dns = crate::servers::free_ports(1)?[0];
-        let population = Population { chatting: 2 * PAIRS, ring, reach: 9, broadcasters, dns };
+        let population = Population { chatting: 2 * PAIRS, others: 0, ring, reach: 9, broadcasters, dns };
         let few = Population { ring: 0, broadcasters: Vec::new(), ..population.clone() };
         let fresh = Population { chatting: few.chatting * options.rounds, ..few.clone() };
         let far = options.servers.iter().filter(|make| **make != Make::Floor && options.wants("s2s"));

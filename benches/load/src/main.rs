@@ -12,6 +12,7 @@ mod dns;
 mod floor;
 mod group_commit;
 mod growth;
+mod growth_tables;
 mod ledger;
 mod login;
 mod meter;

@@ -47,6 +47,12 @@ impl Latency {
         let at = |percent: usize| all.get(all.len() * percent / 100).or(all.last()).copied();
         Some(Self { p50: at(50)?, p95: at(95)?, p99: at(99)? })
     }
+
+    /// Whether p50 and p95 are at most twice those of the floor, or a millisecond more if that is larger.
+    pub fn within(self, floor: Self) -> bool {
+        let within = |own: u32, floor: u32| own <= (2 * floor).max(floor + 1_000);
+        within(self.p50, floor.p50) && within(self.p95, floor.p95)
+    }
 }
 
 /// Lets the load run for the warm-up and the measurement. `roots` are the servers' processes; `units` counts the

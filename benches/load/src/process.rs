@@ -24,6 +24,20 @@ pub fn tree(root: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// What the kernel itself uses for sockets and everything around them, in bytes: its slabs and the pages of TCP
+/// buffers, of the whole machine.
+pub fn kernel_memory() -> io::Result<u64> {
+    let (meminfo, sockstat) = (fs::read_to_string("/proc/meminfo")?, fs::read_to_string("/proc/net/sockstat")?);
+    let number = |text: &str, line: &str, field: &str| {
+        let mut words = text.lines().find(|it| it.starts_with(line))?.split_whitespace();
+        words.find(|word| *word == field)?;
+        words.next()?.parse::<u64>().ok()
+    };
+    let slab = number(&meminfo, "Slab:", "Slab:").unwrap_or(0) * 1024;
+    let pages = number(&sockstat, "TCP:", "mem").unwrap_or(0);
+    Ok(slab + pages * rustix::param::page_size() as u64)
+}
+
 /// CPU time of process trees, added up thread by thread in nanoseconds: what the kernel keeps for a whole process is
 /// rounded to its ticks, too coarse for a server that is nearly idle.
 pub struct Clock {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::growth_tables;
 use crate::ledger::Ledger;
 use crate::meter::{Latency, Measured};
 use crate::options::Options;
@@ -32,6 +33,7 @@ Every single measurement is in [measurements.json](performance/measurements.json
 pub enum Value {
     Work(Measured),
     Bytes(u64),
+    Count(u64),
 }
 
 impl Value {
@@ -39,21 +41,21 @@ impl Value {
     fn figure(&self) -> f64 {
         match self {
             Self::Work(measured) => measured.us_per_unit,
-            Self::Bytes(bytes) => *bytes as f64,
+            Self::Bytes(number) | Self::Count(number) => *number as f64,
         }
     }
 
     fn latency(&self) -> Option<Latency> {
         match self {
             Self::Work(measured) => measured.latency,
-            Self::Bytes(_) => None,
+            Self::Bytes(_) | Self::Count(_) => None,
         }
     }
 
     fn cpu_seconds(&self) -> Option<f64> {
         match self {
             Self::Work(measured) => Some(measured.cpu_seconds),
-            Self::Bytes(_) => None,
+            Self::Bytes(_) | Self::Count(_) => None,
         }
     }
 }
@@ -113,6 +115,7 @@ impl Report {
                     latency.unwrap_or_default()
                 );
             }
+            Value::Count(count) => eprintln!("  {scenario:16} {:9} {count:>9}", make.name()),
             Value::Bytes(bytes) => eprintln!("  {scenario:16} {:9} {bytes:>9} bytes", make.name()),
         }
         let entry = Entry { round: self.round, scenario: scenario.to_owned(), server: make.name(), value };
@@ -165,7 +168,8 @@ impl Report {
         self.of(scenario, make).find(|entry| entry.round == round).map(|entry| &entry.value)
     }
 
-    fn median(&self, scenario: &str, make: Make) -> Option<f64> {
+    /// The median of the rounds.
+    pub fn median(&self, scenario: &str, make: Make) -> Option<f64> {
         median(self.of(scenario, make).map(|entry| entry.value.figure()).collect())
     }
 
@@ -177,7 +181,8 @@ impl Report {
         }
     }
 
-    fn rounds(&self) -> usize {
+    /// The last round there was.
+    pub fn rounds(&self) -> usize {
         self.measurements.iter().map(|entry| entry.round).max().unwrap_or(0)
     }
 
@@ -208,7 +213,7 @@ impl Report {
         self.work(&mut text)
             .and_then(|()| self.cut(&mut text))
             .and_then(|()| self.latencies(&mut text))
-            .and_then(|()| self.growth(&mut text))
+            .and_then(|()| growth_tables::write(self, &mut text))
             .map_err(io::Error::other)?;
         Ok(text)
     }
@@ -282,7 +287,6 @@ impl Report {
         )
     }
 
-    /// At fixed rates p50 and p95 may be twice those of the floor, or a millisecond more if that is larger.
     fn latencies(&self, text: &mut String) -> std::fmt::Result {
         writeln!(text, "| latency p50 / p95 / p99, ms (medians) | Comity | Prosody | ejabberd | floor | holds |")?;
         writeln!(text, "|---|---|---|---|---|---|")?;
@@ -316,40 +320,12 @@ impl Report {
         Ok(())
     }
 
-    /// Ten times the sessions may cost what they cost the floor, and 15 % more.
-    fn growth(&self, text: &mut String) -> std::fmt::Result {
-        if self.median("growth-memory-1x", Make::Comity).is_none() {
-            return Ok(());
-        }
-        writeln!(
-            text,
-            "\n| with ten times the sessions | Comity 1x | 10x | floor 1x | 10x | growth against the floor's | holds |"
-        )?;
-        writeln!(text, "|---|---|---|---|---|---|---|")?;
-        for (scenario, title, unit) in [
-            ("growth-memory", "memory per session", "bytes"),
-            ("growth-presence", "CPU per delivered presence, 200 contacts", "us"),
-            ("growth-chat-saturated", "CPU per 1:1 message, saturated", "us"),
-            ("growth-chat-2000", "CPU per 1:1 message at 2,000/s", "us"),
-        ] {
-            let of = |make, label| self.median(&format!("{scenario}-{label}"), make).unwrap_or(f64::NAN);
-            let (few, many) = (of(Make::Comity, "1x"), of(Make::Comity, "10x"));
-            let (floor_few, floor_many) = (of(Make::Floor, "1x"), of(Make::Floor, "10x"));
-            let ratio = (many / few) / (floor_many / floor_few);
-            let holds = if ratio <= 1.15 { "yes" } else { "no" };
-            writeln!(
-                text,
-                "| {title}, {unit} | {few:.1} | {many:.1} | {floor_few:.1} | {floor_many:.1} | {ratio:.2} | {holds} |"
-            )?;
-        }
-        Ok(())
+    fn prompt(&self, scenario: &str, round: usize) -> Option<bool> {
+        self.latency(scenario, Make::Comity, round)?.within(self.latency(scenario, Make::Floor, round)?).into()
     }
 
-    fn prompt(&self, scenario: &str, round: usize) -> Option<bool> {
-        let own = self.in_round(scenario, Make::Comity, round)?.latency()?;
-        let floor = self.in_round(scenario, Make::Floor, round)?.latency()?;
-        let within = |own: u32, floor: u32| own <= (2 * floor).max(floor + 1_000);
-        Some(within(own.p50, floor.p50) && within(own.p95, floor.p95))
+    pub fn latency(&self, scenario: &str, make: Make, round: usize) -> Option<Latency> {
+        self.in_round(scenario, make, round)?.latency()
     }
 }
 
