@@ -3,40 +3,56 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::arrive::{PAIRS, close, enter, pair_up, source, together};
 use crate::chat::{self, Pace, Pair};
-use crate::client::{Begin, Kit, Session, Site};
-use crate::crowd::Crowd;
+use crate::client::{Begin, Kit, Session};
+use crate::crowd::{Crowd, settle};
+use crate::growth;
 use crate::login;
-use crate::meter::{Latency, Measured};
+use crate::meter::{Latency, Length, Measured};
 use crate::options::Options;
 use crate::population::{Population, befriend};
-use crate::process;
+use crate::process::{self, Clock};
 use crate::report::{Report, Value};
 use crate::servers::{Make, Server};
+use crate::targets::joins;
 use crate::tls::{self, Authority, Tickets};
-
-/// Pairs that chat.
-const PAIRS: usize = 100;
 
 /// How many accounts the logins go round.
 const LOGINS: usize = 2 * PAIRS;
 
-struct Bench<'a> {
-    options: &'a Options,
-    report: Report,
+/// Groups of scenarios that take part in rounds.
+const GROUPS: [&str; 8] = ["idle", "presence", "chat", "rates", "login", "storm", "s2s", "archived"];
+
+/// All servers, and what is known of them.
+pub struct Bench<'a> {
+    pub options: &'a Options,
+    pub report: Report,
+    pub round: usize,
     servers: Vec<Server>,
     /// A second server of each make, for traffic between servers.
     far: Vec<Server>,
+    /// A third, with its archive on.
+    pub archiving: Vec<Server>,
     population: Population,
-    kit: Kit,
+    pub kit: Kit,
     /// For floors: every group of connections has its own number.
-    number: Rc<Cell<u64>>,
+    number: Cell<u64>,
+}
+
+/// The pairs that chat by way of one server, or two.
+pub struct Talk {
+    pub make: Make,
+    pub roots: Vec<u32>,
+    pub pairs: Vec<Pair>,
+    /// Messages that were measured.
+    pub units: u64,
 }
 
 /// Runs the whole benchmark.
@@ -59,52 +75,92 @@ pub fn run(options: &Options) -> io::Result<()> {
     done
 }
 
-async fn everything(options: &Options, directory: &PathBuf) -> io::Result<()> {
+async fn everything(options: &Options, directory: &Path) -> io::Result<()> {
+    let mut report = Report::new(options);
     let authority = Authority::new(directory)?;
-    let (ring, broadcasters) = if options.quick { (200, vec![200]) } else { (2_000, vec![200, 2_000]) };
-    let dns = crate::servers::free_ports(1)?[0];
-    let population = Population { chatting: 2 * PAIRS, ring, reach: 9, broadcasters, dns };
     let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
-    let (mut servers, mut far) = (Vec::new(), Vec::new());
-    for make in &options.servers {
+    if GROUPS.iter().any(|group| options.wants(group)) {
+        let mut bench = Bench::prepare(options, directory, &authority, &kit, report).await?;
+        let known = bench.servers.iter().chain(&bench.far);
+        let known = known.map(|server| (server.site.domain.clone(), server.s2s.port())).collect();
+        let dns = spawn_local(crate::dns::serve(bench.population.dns, known));
+        for round in 1..=options.rounds {
+            bench.round = round;
+            bench.report.begin(round);
+            if let Err(error) = bench.round().await {
+                let servers = bench.servers.iter().chain(&bench.far).chain(&bench.archiving);
+                bench.report.fail(&with_logs(servers, &error).to_string());
+                break;
+            }
+        }
+        dns.abort();
+        report = bench.report;
+    }
+    if options.wants("growth") && (!options.quick || options.only.is_some()) {
+        let grown = growth::run(options, directory, &authority, &kit, &mut report).await;
+        if let Err(error) = grown {
+            report.fail(&error.to_string());
+        }
+    }
+    report.finish(options)
+}
+
+/// The error with the ends of the servers' logs.
+pub fn with_logs<'a>(servers: impl Iterator<Item = &'a Server>, error: &io::Error) -> io::Error {
+    let logs = servers.map(|server| (server, server.log())).filter(|(_, log)| !log.is_empty());
+    let logs = logs.map(|(server, log)| format!("\n--- the log of {} ends with:\n{log}", server.site.domain));
+    io::Error::other(format!("{error}{}", logs.collect::<String>()))
+}
+
+impl<'a> Bench<'a> {
+    /// Lays out all servers at the same time.
+    async fn prepare(
+        options: &'a Options,
+        directory: &Path,
+        authority: &Authority,
+        kit: &Kit,
+        mut report: Report,
+    ) -> io::Result<Self> {
         let started = Instant::now();
-        let domain = format!("{}.bench", make.name());
-        let mut server = Server::prepare(*make, directory, &domain, &authority, &population)?;
-        if *make == Make::Comity && (options.wants("idle") || options.wants("presence") || options.wants("storm")) {
-            server.start()?;
-            befriend(&server, &population, &kit).await.map_err(|error| with_log(&server, &error))?;
-            server.stop()?;
+        let (ring, broadcasters) = if options.quick { (200, vec![200]) } else { (2_000, vec![200, 2_000]) };
+        let dns = crate::servers::free_ports(1)?[0];
+        let population = Population { chatting: 2 * PAIRS, others: 0, ring, reach: 9, broadcasters, dns };
+        let few = Population { ring: 0, broadcasters: Vec::new(), ..population.clone() };
+        let fresh = Population { chatting: few.chatting * options.rounds, ..few.clone() };
+        let far = options.servers.iter().filter(|make| **make != Make::Floor && options.wants("s2s"));
+        let archiving = options.servers.iter().filter(|make| make.archives() && options.wants("archived"));
+        let plan = options.servers.iter().map(|make| (make, "", &population));
+        let plan = plan.chain(far.map(|make| (make, "far-", &few)));
+        let plan = plan.chain(archiving.map(|make| (make, "archiving-", &fresh)));
+        let servers: Vec<Server> = std::thread::scope(|scope| {
+            let working: Vec<_> = plan
+                .map(|(make, kind, population)| {
+                    let (domain, archive) = (format!("{kind}{}.bench", make.name()), kind == "archiving-");
+                    scope.spawn(move || Server::prepare(*make, directory, &domain, authority, population, archive))
+                })
+                .collect();
+            let done = working.into_iter().map(|it| it.join().map_err(|_| io::Error::other("a thread failed"))?);
+            done.collect::<io::Result<_>>()
+        })?;
+        let (archiving, servers): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| server.archive);
+        let (far, mut servers): (Vec<_>, Vec<_>) =
+            servers.into_iter().partition(|server| server.site.domain.starts_with("far-"));
+        let crowded = ["idle", "presence", "storm"].iter().any(|group| options.wants(group));
+        for server in servers.iter_mut().filter(|server| server.make == Make::Comity && crowded) {
+            Server::start(std::slice::from_mut(server))?;
+            befriend(server, &population, kit).await.map_err(|error| with_logs([&*server].into_iter(), &error))?;
+            Server::stop(std::slice::from_mut(server))?;
         }
-        servers.push(server);
-        if *make != Make::Floor && options.wants("s2s") {
-            let few = Population { ring: 0, broadcasters: Vec::new(), ..population.clone() };
-            far.push(Server::prepare(*make, directory, &format!("far-{domain}"), &authority, &few)?);
-        }
-        eprintln!("{}: prepared in {:.1} s", make.name(), started.elapsed().as_secs_f64());
+        report.book("preparation", None, started);
+        let (kit, number) = (kit.clone(), Cell::default());
+        Ok(Self { options, report, round: 0, servers, far, archiving, population, kit, number })
     }
-    let known = servers.iter().chain(&far).map(|server| (server.site.domain.clone(), server.s2s.port()));
-    let dns = spawn_local(crate::dns::serve(dns, known.collect()));
-    let report = Report::new();
-    let mut bench = Bench { options, report, servers, far, population, kit, number: Rc::default() };
-    for round in 1..=options.rounds {
-        bench.report.begin(round);
-        bench.round().await?;
-    }
-    dns.abort();
-    bench.report.finish(options)
-}
 
-fn with_log(server: &Server, error: &io::Error) -> io::Error {
-    let log = server.log().unwrap_or_default();
-    io::Error::other(format!("{}: {error}\n--- its log ends with:\n{log}", server.make.name()))
-}
-
-impl Bench<'_> {
     async fn round(&mut self) -> io::Result<()> {
-        for server in &mut self.servers {
-            server.start()?;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let started = Instant::now();
+        Server::start(&mut self.servers)?;
+        tokio::time::sleep(self.options.rest()).await;
+        self.report.book("starting", None, started);
         if self.options.wants("idle") || self.options.wants("presence") {
             self.crowd().await?;
         }
@@ -120,115 +176,129 @@ impl Bench<'_> {
         if self.options.wants("s2s") {
             self.between_servers().await?;
         }
-        for server in &mut self.servers {
-            server.stop()?;
+        if self.options.wants("archived") {
+            self.archived().await?;
         }
+        let started = Instant::now();
+        Server::stop(&mut self.servers)?;
+        self.report.book("stopping", None, started);
         Ok(())
     }
 
-    fn note(&mut self, scenario: &str, make: Make, done: io::Result<Measured>) -> io::Result<()> {
+    /// Takes down a measurement, or why there is none; the others go on.
+    fn note(&mut self, scenario: &str, make: Make, since: Instant, done: io::Result<Measured>) {
+        self.report.book(scenario, Some(make), since);
         match done {
             Ok(measured) => self.report.add(scenario, make, Value::Work(measured)),
             Err(error) => {
-                let server = self.servers.iter().find(|server| server.make == make);
-                return Err(server.map_or_else(|| io::Error::other(error.to_string()), |it| with_log(it, &error)));
+                let servers = self.servers.iter().chain(&self.far).chain(&self.archiving);
+                let error = with_logs(servers.filter(|server| server.make == make), &error);
+                self.report.reject(scenario, make, &error.to_string());
             }
         }
-        Ok(())
+    }
+
+    /// The servers that take part in a scenario in this round.
+    fn present(&self, scenario: &str) -> Vec<usize> {
+        (0..self.servers.len()).filter(|at| joins(self.servers[*at].make, scenario, self.round)).collect()
     }
 
     /// Idle sessions with a roster, then presence to them.
     async fn crowd(&mut self) -> io::Result<()> {
-        let mut crowds = Vec::new();
-        for at in 0..self.servers.len() {
-            let (server, count) = (&self.servers[at], self.population.ring);
-            let empty = process::memory(server.pid())?;
-            let group = self.fresh();
-            let enter = enter(server, &self.kit, b'F', group, 'u', Begin::Direct);
-            let crowd = Crowd::gather(count, None, enter).await.map_err(|error| with_log(server, &error))?;
-            crowd.settle().await.map_err(|error| with_log(server, &error))?;
-            let full = process::memory(server.pid())?;
-            let make = server.make;
-            self.report.add("empty", make, Value::Bytes(empty));
-            self.report.add("idle", make, Value::Bytes(full.saturating_sub(empty) / count as u64));
-            crowds.push((crowd, group));
+        let started = Instant::now();
+        let (count, mut empty) = (self.population.ring, Vec::new());
+        for server in &self.servers {
+            empty.push(process::memory(server.pid())?);
+            self.report.add("empty", server.make, Value::Bytes(empty[empty.len() - 1]));
+        }
+        let groups: Vec<u64> = self.servers.iter().map(|_| self.fresh()).collect();
+        let coming = self.servers.iter().zip(&groups);
+        let coming = coming.map(|(server, group)| enter(server, &self.kit, b'F', *group, 'u', Begin::Direct));
+        let crowds = together(coming.map(|enter| Crowd::gather(count, None, enter))).await?;
+        settle(&crowds).await?;
+        self.report.book("a crowd comes", None, started);
+        if self.options.wants("idle") {
+            let started = Instant::now();
+            tokio::time::sleep(self.options.rest()).await;
+            for (server, empty) in self.servers.iter().zip(empty) {
+                let full = process::memory(server.pid())?.saturating_sub(empty);
+                self.report.add("idle", server.make, Value::Bytes(full / count as u64));
+            }
+            self.report.book("idle", None, started);
         }
         if self.options.wants("presence") {
             for contacts in self.population.broadcasters.clone() {
-                for (at, (crowd, group)) in crowds.iter().enumerate() {
-                    self.broadcast(at, crowd, *group, contacts).await?;
-                }
+                self.presence(&crowds, &groups, contacts).await?;
             }
         }
-        for (crowd, _) in crowds {
-            crowd.leave().await?;
-        }
+        let started = Instant::now();
+        together(crowds.into_iter().map(Crowd::leave)).await?;
+        self.report.book("a crowd goes", None, started);
         Ok(())
     }
 
-    async fn broadcast(&mut self, at: usize, crowd: &Crowd, group: u64, contacts: usize) -> io::Result<()> {
-        let server = &self.servers[at];
-        let (make, roots, length) = (server.make, [server.pid()], self.options.length());
-        let entered = async {
-            let source = if make == Make::Floor {
-                Session::floor(&server.site, b'S', group | contacts as u64, &self.kit).await?
-            } else {
-                let mut source =
-                    Session::login(&server.site, Begin::Direct, &format!("p{contacts}"), &self.kit).await?;
-                source.appear().await?;
-                source
-            };
-            crowd.settle().await?;
-            let (source, measured) = crowd.broadcast(source, contacts, &roots, length).await?;
-            source.close().await?;
-            crowd.settle().await?;
-            Ok(measured)
-        };
-        let done = entered.await;
-        self.note(&format!("presence-{contacts}"), make, done)
+    async fn presence(&mut self, crowds: &[Crowd], groups: &[u64], contacts: usize) -> io::Result<()> {
+        let (scenario, started) = (format!("presence-{contacts}"), Instant::now());
+        let present = self.present(&scenario);
+        let coming = present.iter().map(|at| source(&self.servers[*at], &self.kit, groups[*at], contacts));
+        let sources = together(coming).await?;
+        settle(crowds).await?;
+        self.report.book(&scenario, None, started);
+        let mut back = Vec::new();
+        for (at, source) in present.into_iter().zip(sources) {
+            let (started, make, roots) = (Instant::now(), self.servers[at].make, [self.servers[at].pid()]);
+            let done = crowds[at].broadcast(source, contacts, &roots, self.options.length()).await;
+            let done = done.map(|(source, measured)| {
+                back.push(source);
+                measured
+            });
+            self.note(&scenario, make, started, done);
+        }
+        let started = Instant::now();
+        together(back.into_iter().map(Session::close)).await?;
+        settle(crowds).await?;
+        self.report.book(&scenario, None, started);
+        Ok(())
     }
 
     /// 1:1 chat, saturated and at fixed rates.
     async fn chat(&mut self) -> io::Result<()> {
-        let mut all = Vec::new();
-        for server in &self.servers {
-            let pairs = self.pairs(server).await.map_err(|error| with_log(server, &error))?;
-            all.push(pairs);
-        }
-        let paces: Vec<(&str, Pace)> = [
+        let started = Instant::now();
+        let coming = self.servers.iter().map(|it| pair_up(it, it, &self.kit, self.fresh(), 'c', 0));
+        let all = together(coming).await?.into_iter();
+        let mut talks: Vec<Talk> = all
+            .zip(&self.servers)
+            .map(|(pairs, server)| Talk { make: server.make, roots: vec![server.pid()], pairs, units: 0 })
+            .collect();
+        self.report.book("pairs come", None, started);
+        for (group, scenario, pace) in [
             ("chat", "chat-saturated", Pace::Saturated),
             ("rates", "chat-2000", Pace::PerSecond(2_000)),
             ("rates", "chat-500", Pace::PerSecond(500)),
-        ]
-        .into_iter()
-        .filter(|(group, ..)| self.options.wants(group))
-        .map(|(_, scenario, pace)| (scenario, pace))
-        .collect();
-        for (scenario, pace) in paces {
-            for at in 0..self.servers.len() {
-                let (make, roots) = (self.servers[at].make, [self.servers[at].pid()]);
-                let pairs = std::mem::take(&mut all[at]);
-                let done = chat::run(pairs, pace, &roots, self.options.length()).await;
-                let done = done.map(|(pairs, measured)| {
-                    all[at] = pairs;
-                    measured
-                });
-                self.note(scenario, make, done)?;
+        ] {
+            if self.options.wants(group) {
+                self.talk(&mut talks, scenario, pace, self.options.length()).await;
             }
         }
-        close(all.into_iter().flatten().collect()).await
+        close(talks.into_iter().flat_map(|talk| talk.pairs)).await
     }
 
-    async fn pairs(&self, server: &Server) -> io::Result<Vec<Pair>> {
-        let mut pairs = Vec::new();
-        for number in 0..PAIRS {
-            let group = self.fresh();
-            let enter = enter(server, &self.kit, b'R', group, 'c', Begin::Direct);
-            let (from, to) = (enter(2 * number).await?, enter(2 * number + 1).await?);
-            let message = chat::message(&format!("c{}@{}/r", 2 * number + 1, server.site.domain));
-            pairs.push(Pair { from, to, message });
+    /// Measures one after the other.
+    pub async fn talk(&mut self, talks: &mut [Talk], scenario: &str, pace: Pace, length: Length) {
+        for talk in talks {
+            // Those of a server that lost messages are gone.
+            if talk.pairs.is_empty() || !joins(talk.make, scenario, self.round) {
+                continue;
+            }
+            let started = Instant::now();
+            let done = chat::run(std::mem::take(&mut talk.pairs), pace, &talk.roots, length).await;
+            let done = done.map(|(back, measured)| {
+                talk.pairs = back;
+                talk.units += measured.units;
+                measured
+            });
+            self.note(scenario, talk.make, started, done);
         }
-        Ok(pairs)
     }
 
     /// Logins by STARTTLS, by direct TLS, and with a TLS session that is resumed.
@@ -238,27 +308,25 @@ impl Bench<'_> {
             ("login-direct", Begin::Direct, Tickets::Unused),
             ("login-resumed", Begin::StartTls, Tickets::Used),
         ] {
-            for at in 0..self.servers.len() {
-                let server = &self.servers[at];
+            for at in self.present(scenario) {
+                let (started, server) = (Instant::now(), &self.servers[at]);
                 let kit = Kit { tls: tls::client(tickets), cache: Rc::clone(&self.kit.cache) };
-                let (site, floor) = (server.site.clone(), server.make == Make::Floor);
+                let (make, roots, site) = (server.make, [server.pid()], server.site.clone());
                 let enter = move |number: usize| {
                     let (site, kit) = (site.clone(), kit.clone());
                     async move {
-                        if floor {
-                            Session::floor(&site, b'L', 0, &kit).await
-                        } else {
-                            Session::login(&site, begin, &format!("c{number}"), &kit).await
+                        if make == Make::Floor {
+                            return Session::floor(&site, b'L', 0, &kit).await;
                         }
+                        Session::login(&site, begin, &format!("c{number}"), &kit).await
                     }
                 };
-                let (make, roots) = (server.make, [server.pid()]);
                 let done = login::run(LOGINS, &roots, self.options.length(), enter).await;
                 let done = done.map(|(measured, resumed)| {
                     self.report.resumed(scenario, make, resumed);
                     measured
                 });
-                self.note(scenario, make, done)?;
+                self.note(scenario, make, started, done);
             }
         }
         Ok(())
@@ -266,98 +334,57 @@ impl Bench<'_> {
 
     /// Everybody comes at once: STARTTLS, login, roster, presence to neighbours.
     async fn storm(&mut self) -> io::Result<()> {
-        let count = self.population.ring.min(1_000);
-        for at in 0..self.servers.len() {
-            let server = &self.servers[at];
-            let make = server.make;
-            let group = self.fresh();
-            let enter = enter(server, &self.kit, b'F', group, 'u', Begin::StartTls);
-            let pids = process::tree(server.pid())?;
+        let (count, mut crowds) = (self.population.ring.min(1_000), Vec::new());
+        for at in self.present("storm") {
+            let (server, group) = (&self.servers[at], self.fresh());
+            let (make, enter) = (server.make, enter(server, &self.kit, b'F', group, 'u', Begin::StartTls));
+            let (mut clock, started) = (Clock::of(&[server.pid()])?, Instant::now());
+            let before = clock.read()?;
             let done = async {
-                let (before, started) = (process::cpu(&pids)?, Instant::now());
                 let mut crowd = Crowd::gather(count, Some(count), enter).await?;
                 let wall = started.elapsed();
-                crowd.settle().await?;
-                let spent = process::cpu(&pids)?.saturating_sub(before);
+                settle(std::slice::from_ref(&crowd)).await?;
+                let spent = clock.read()?.saturating_sub(before);
                 let mut measured = Measured::new(count as u64, spent, wall)?;
                 measured.latency = Latency::of(&mut crowd.logins);
-                crowd.leave().await?;
+                crowds.push(crowd);
                 Ok(measured)
             };
             let done = done.await;
-            self.note("storm", make, done)?;
+            self.note("storm", make, started, done);
         }
+        let started = Instant::now();
+        together(crowds.into_iter().map(Crowd::leave)).await?;
+        self.report.book("storm", None, started);
         Ok(())
     }
 
     /// 1:1 chat with the second server of the same make, saturated; the CPU time is that of both.
     async fn between_servers(&mut self) -> io::Result<()> {
-        for far in &mut self.far {
-            far.start()?;
-        }
-        for at in 0..self.far.len() {
-            let far = &self.far[at];
-            let Some(near) = self.servers.iter().find(|near| near.make == far.make) else { continue };
-            let (make, roots) = (far.make, [near.pid(), far.pid()]);
-            let mut length = self.options.length();
-            // The first message makes the servers look for each other.
-            length.warm_up += Duration::from_secs(2);
-            let done = async {
-                let (from, to) = (
-                    enter(near, &self.kit, b'R', 0, 'c', Begin::Direct),
-                    enter(far, &self.kit, b'R', 0, 'c', Begin::Direct),
-                );
-                let mut pairs = Vec::new();
-                for number in 0..PAIRS {
-                    let message = chat::message(&format!("c{number}@{}/r", far.site.domain));
-                    pairs.push(Pair { from: from(number).await?, to: to(number).await?, message });
-                }
-                let (pairs, measured) = chat::run(pairs, Pace::Saturated, &roots, length).await?;
-                close(pairs).await?;
-                Ok(measured)
-            };
-            let done = done.await.map_err(|error| with_log(far, &error));
-            self.note("s2s", make, done)?;
-        }
-        for far in &mut self.far {
-            far.stop()?;
-        }
+        let started = Instant::now();
+        Server::start(&mut self.far)?;
+        let coming = self.far.iter().filter_map(|far| {
+            let near = self.servers.iter().find(|near| near.make == far.make)?;
+            Some((far.make, vec![near.pid(), far.pid()], pair_up(near, far, &self.kit, 0, 'c', 0)))
+        });
+        let coming =
+            coming.map(|(make, roots, pairs)| async move { Ok(Talk { make, roots, pairs: pairs.await?, units: 0 }) });
+        let mut talks = together(coming).await?;
+        self.report.book("s2s", None, started);
+        let mut length = self.options.length();
+        // The first message makes the servers look for each other.
+        length.warm_up += Duration::from_secs(2);
+        self.talk(&mut talks, "s2s", Pace::Saturated, length).await;
+        let started = Instant::now();
+        close(talks.into_iter().flat_map(|talk| talk.pairs)).await?;
+        Server::stop(&mut self.far)?;
+        self.report.book("s2s", None, started);
         Ok(())
     }
 
-    fn fresh(&self) -> u64 {
+    /// The number of a new group.
+    pub fn fresh(&self) -> u64 {
         self.number.set(self.number.get() + (1 << 32));
         self.number.get()
-    }
-}
-
-async fn close(pairs: Vec<Pair>) -> io::Result<()> {
-    for pair in pairs {
-        pair.from.close().await?;
-        pair.to.close().await?;
-    }
-    Ok(())
-}
-
-/// How the session with a number comes into being: an account of this kind, or a connection to a floor.
-fn enter(
-    server: &Server,
-    kit: &Kit,
-    role: u8,
-    group: u64,
-    kind: char,
-    begin: Begin,
-) -> impl Fn(usize) -> std::pin::Pin<Box<dyn Future<Output = io::Result<Session>>>> + 'static {
-    let (site, floor, kit): (Site, bool, Kit) = (server.site.clone(), server.make == Make::Floor, kit.clone());
-    move |number| {
-        let (site, kit) = (site.clone(), kit.clone());
-        Box::pin(async move {
-            if floor {
-                return Session::floor(&site, role, group, &kit).await;
-            }
-            let mut session = Session::login(&site, begin, &format!("{kind}{number}"), &kit).await?;
-            session.appear().await?;
-            Ok(session)
-        })
     }
 }

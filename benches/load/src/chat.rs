@@ -11,24 +11,29 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::acks::{Acks, EVERY, REQUEST};
 use crate::client::Session;
 use crate::count::Counter;
 use crate::meter::{Latency, Length, Measured, measure};
+use crate::process::Clock;
 
 /// Messages in flight for one pair when nothing else limits them.
 pub const WINDOW: usize = 64;
 
 /// The size of every message.
-const SIZE: usize = 300;
+pub const SIZE: usize = 300;
 
 /// Messages that were sent must arrive within this time after the last was sent.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How fast the clients write.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
     /// Every pair has [`WINDOW`] messages in flight.
     Saturated,
+    /// The same, and what is measured begins with the first message and ends when the last has arrived: for servers
+    /// that take in much before anything comes out.
+    Drained,
     /// All pairs together write this many messages a second.
     PerSecond(u32),
 }
@@ -38,6 +43,17 @@ pub struct Pair {
     pub from: Session,
     pub to: Session,
     pub message: Rc<[u8]>,
+    /// With stream management: what both ends have to answer.
+    pub acks: Option<Box<Managed>>,
+}
+
+/// Stream management at both ends of a pair.
+#[derive(Default)]
+pub struct Managed {
+    from: Acks,
+    to: Acks,
+    /// Messages since the writer asked the last time.
+    since: usize,
 }
 
 /// A message of the common size to this address.
@@ -74,9 +90,11 @@ pub async fn run(pairs: Vec<Pair>, pace: Pace, roots: &[u32], length: Length) ->
         .map(|(number, pair)| spawn_local(Task::new(pair, pace, number, Rc::clone(&shared)).run()))
         .collect();
     let pacer = match pace {
-        Pace::Saturated => None,
+        Pace::Saturated | Pace::Drained => None,
         Pace::PerSecond(rate) => Some(spawn_local(keep_pace(Rc::clone(&shared), rate))),
     };
+    let (mut clock, started) = (Clock::of(roots)?, Instant::now());
+    let before = clock.read()?;
     let begin = || shared.latencies.borrow_mut().clear();
     let measured = measure(roots, length, || shared.received.get(), begin).await;
     shared.stopping.set(true);
@@ -93,7 +111,10 @@ pub async fn run(pairs: Vec<Pair>, pace: Pace, roots: &[u32], length: Length) ->
         let ended = timeout(PATIENCE, task).await.map_err(|_| io::Error::other("messages were lost"))?;
         back.push(ended.map_err(io::Error::other)??);
     }
-    let mut measured = measured?;
+    let mut measured = match pace {
+        Pace::Drained => Measured::new(shared.received.get(), clock.read()?.saturating_sub(before), started.elapsed())?,
+        _ => measured?,
+    };
     if matches!(pace, Pace::PerSecond(_)) {
         measured.latency = Latency::of(&mut shared.latencies.borrow_mut());
     }
@@ -126,6 +147,8 @@ struct Task {
     pace: Pace,
     number: usize,
     shared: Rc<Shared>,
+    /// The message with a request for an acknowledgement behind it.
+    asking: Vec<u8>,
     /// Messages that wait to be written, and how much of the first the transport has taken.
     to_write: usize,
     sent: usize,
@@ -138,11 +161,13 @@ struct Task {
 
 impl Task {
     fn new(pair: Pair, pace: Pace, number: usize, shared: Rc<Shared>) -> Self {
+        let asking = [&pair.message, REQUEST.as_bytes()].concat();
         Self {
             pair,
             pace,
             number,
             shared,
+            asking,
             to_write: 0,
             sent: 0,
             in_flight: 0,
@@ -159,7 +184,16 @@ impl Task {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.read(context)?;
+        if let Some(acks) = &mut self.pair.acks {
+            answer(&mut self.pair.to, &mut acks.to, context)?;
+        }
         loop {
+            // Between two messages, never within one.
+            if let Some(acks) = self.pair.acks.as_mut().filter(|_| self.sent == 0)
+                && !answer(&mut self.pair.from, &mut acks.from, context)?
+            {
+                return Poll::Pending;
+            }
             if self.to_write == 0 {
                 self.take_due(context);
             }
@@ -168,15 +202,29 @@ impl Task {
                 return if done { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             // One write and one flush for each message, as clients do it.
-            ready!(self.pair.from.poll_output(context, &self.pair.message, &mut self.sent))?;
+            let asks = self.pair.acks.as_ref().is_some_and(|acks| acks.since + 1 == EVERY);
+            let bytes: &[u8] = if asks { &self.asking } else { &self.pair.message };
+            ready!(self.pair.from.poll_output(context, bytes, &mut self.sent))?;
             self.sent = 0;
             self.to_write -= 1;
+            if let Some(acks) = &mut self.pair.acks {
+                acks.since = if asks { 0 } else { acks.since + 1 };
+            }
         }
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let mut count = 0;
-        self.pair.to.poll_input(context, |bytes| count += self.arrived.count(bytes))?;
+        let (mut to, mut from) = match self.pair.acks.as_deref_mut() {
+            Some(acks) => (Some(&mut acks.to), Some(&mut acks.from)),
+            None => (None, None),
+        };
+        self.pair.to.poll_input(context, |bytes| {
+            count += self.arrived.count(bytes);
+            if let Some(to) = &mut to {
+                to.take(bytes);
+            }
+        })?;
         if count > self.in_flight {
             return Err(io::Error::other("more messages arrived than were sent"));
         }
@@ -189,7 +237,12 @@ impl Task {
             }
         }
         let mut errors = 0;
-        self.pair.from.poll_input(context, |bytes| errors += self.errors.count(bytes))?;
+        self.pair.from.poll_input(context, |bytes| {
+            errors += self.errors.count(bytes);
+            if let Some(from) = &mut from {
+                from.take(bytes);
+            }
+        })?;
         if errors > 0 { Err(io::Error::other("a message came back")) } else { Ok(()) }
     }
 
@@ -200,7 +253,7 @@ impl Task {
         slot.waker = Some(context.waker().clone());
         let count = match self.pace {
             _ if self.shared.stopping.get() => 0,
-            Pace::Saturated => WINDOW - self.in_flight,
+            Pace::Saturated | Pace::Drained => WINDOW - self.in_flight,
             Pace::PerSecond(_) => std::mem::take(&mut slot.due),
         };
         if matches!(self.pace, Pace::PerSecond(_)) {
@@ -209,4 +262,17 @@ impl Task {
         self.to_write = count;
         self.in_flight += count;
     }
+}
+
+/// Writes what the transport takes of the answers; whether none is left.
+fn answer(session: &mut Session, acks: &mut Acks, context: &mut Context<'_>) -> io::Result<bool> {
+    if acks.answers.is_empty() {
+        return Ok(true);
+    }
+    if session.poll_output(context, &acks.answers, &mut acks.written)?.is_pending() {
+        return Ok(false);
+    }
+    acks.answers.clear();
+    acks.written = 0;
+    Ok(true)
 }

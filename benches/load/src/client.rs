@@ -131,8 +131,30 @@ impl Session {
         self.ask(roster, "roster-of-mine").await.map(drop)
     }
 
+    /// Turns on stream management (XEP-0198); from here on the session counts.
+    pub async fn enable_acks(&mut self) -> io::Result<()> {
+        if self.peer == Peer::Floor {
+            return Ok(());
+        }
+        // The own presence must not come behind the answer on one server and before it on another.
+        self.synchronise().await?;
+        self.ask("<enable xmlns='urn:xmpp:sm:3'/>", "<enabled").await.map(drop)
+    }
+
+    /// How many messages the account's archive holds (XEP-0313 with an empty page, XEP-0059).
+    pub async fn archived(&mut self) -> io::Result<u64> {
+        let query = "<iq type='set' id='archived'><query xmlns='urn:xmpp:mam:2'>\
+                     <set xmlns='http://jabber.org/protocol/rsm'><max>0</max></set></query></iq>";
+        let answer = self.ask(query, "</iq>").await?;
+        let count = answer.split_once("<count>").and_then(|(_, rest)| rest.split_once('<')?.0.parse().ok());
+        count.ok_or_else(|| io::Error::other(format!("the archive does not tell how much it holds: {answer}")))
+    }
+
     /// Waits until the server has handled everything sent so far; what comes in between is dropped.
     pub async fn synchronise(&mut self) -> io::Result<()> {
+        if self.peer == Peer::Floor {
+            return Ok(());
+        }
         let roster = "<iq type='get' id='is-all-done'><query xmlns='jabber:iq:roster'/></iq>";
         self.ask(roster, "is-all-done").await.map(drop)
     }

@@ -97,17 +97,6 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// Waits until nobody has heard anything for a while, and checks that all are still there.
-    pub async fn settle(&self) -> io::Result<()> {
-        let mut before = u64::MAX;
-        while before != self.shared.heard.get() {
-            before = self.shared.heard.get();
-            sleep(Duration::from_millis(700)).await;
-        }
-        let lost = self.members.iter().filter(|member| member.is_finished()).count();
-        if lost > 0 { Err(io::Error::other(format!("{lost} sessions were closed"))) } else { Ok(()) }
-    }
-
     /// Broadcasts presence from `source` to `reach` members again and again: the next one when all have got the last.
     pub async fn broadcast(
         &self,
@@ -146,25 +135,55 @@ impl Crowd {
 
     /// All leave in order, a few at a time.
     pub async fn leave(self) -> io::Result<()> {
+        self.disperse(|session| session.close()).await?.into_iter().collect()
+    }
+
+    /// The same, but first everyone asks the server for something; tells how many got an answer.
+    pub async fn roll_call(self) -> io::Result<u64> {
+        let answers = self.disperse(|mut session| async move {
+            session.synchronise().await?;
+            session.close().await
+        });
+        Ok(answers.await?.iter().filter(|answer| answer.is_ok()).count() as u64)
+    }
+
+    async fn disperse<F>(self, farewell: impl Fn(Session) -> F + Copy + 'static) -> io::Result<Vec<io::Result<()>>>
+    where
+        F: Future<Output = io::Result<()>>,
+    {
         self.shared.leaving.set(true);
         for sleeper in self.shared.sleepers.take() {
             sleeper.wake();
         }
-        let mut members = self.members.into_iter();
+        let (mut members, mut done) = (self.members.into_iter(), Vec::new());
         loop {
             let some: Vec<_> = members.by_ref().take(TOGETHER).collect();
             if some.is_empty() {
-                return Ok(());
+                return Ok(done);
             }
-            let mut closing = Vec::new();
-            for member in some {
-                closing.push(spawn_local(member.await.map_err(io::Error::other)??.close()));
-            }
-            for one in closing {
-                one.await.map_err(io::Error::other)??;
+            let going = some.into_iter().map(|member| {
+                spawn_local(async move {
+                    let session = member.await.map_err(io::Error::other)??;
+                    timeout(PATIENCE, farewell(session)).await?
+                })
+            });
+            for one in going.collect::<Vec<_>>() {
+                done.push(one.await.map_err(io::Error::other)?);
             }
         }
     }
+}
+
+/// Waits until nobody in any of these crowds has heard anything for a while, and checks that all are still there.
+pub async fn settle(crowds: &[Crowd]) -> io::Result<()> {
+    let heard = || crowds.iter().map(|crowd| crowd.shared.heard.get()).sum::<u64>();
+    let mut before = u64::MAX;
+    while before != heard() {
+        before = heard();
+        sleep(Duration::from_millis(700)).await;
+    }
+    let lost = crowds.iter().flat_map(|crowd| &crowd.members).filter(|member| member.is_finished()).count();
+    if lost > 0 { Err(io::Error::other(format!("{lost} sessions were closed"))) } else { Ok(()) }
 }
 
 /// Counts presence until the crowd leaves.

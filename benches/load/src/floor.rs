@@ -1,7 +1,8 @@
 //! The floors: what moving the same bytes between the same sockets costs without any XMPP.
 //!
 //! One process on one thread. A client says in nine bytes what its connection is for: a letter and a number.
-//! `R` two connections with the same number are relayed to each other; `F` a member of a fan-out group; `S` a source,
+//! `R` two connections with the same number are relayed to each other; `A` the same, and what the first sends is
+//! archived; `F` a member of a fan-out group; `S` a source,
 //! whose bytes go to members of the group with one flush each; `L` a connection that only logs in. The group is in
 //! the upper half of the number; the lower half says to how many members a source writes.
 //! Each is answered with `+`. This file is frozen: figures of different days are compared with it.
@@ -10,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +22,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::group_commit::Archive;
 use crate::tls::{self, Certificate};
 
 type Stream = Box<TlsStream<TcpStream>>;
@@ -31,24 +34,25 @@ const BUFFER: usize = 64 * 1024;
 struct Waiting {
     pairs: HashMap<u64, Stream>,
     groups: HashMap<u64, Vec<Stream>>,
+    archive: Option<Archive>,
 }
 
 /// Serves on this port of the loopback address until the process is ended.
-pub fn run(port: u16, certificate: &Certificate) -> io::Result<()> {
+pub fn run(port: u16, certificate: &Certificate, archive: PathBuf) -> io::Result<()> {
     let config = tls::server(certificate)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
         let listener = listen(port)?;
         let acceptor = TlsAcceptor::from(config);
-        let waiting = Rc::new(RefCell::new(Waiting::default()));
+        let (waiting, archive) = (Rc::new(RefCell::new(Waiting::default())), Rc::new(archive));
         loop {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
-            let (acceptor, waiting) = (acceptor.clone(), Rc::clone(&waiting));
+            let (acceptor, waiting, archive) = (acceptor.clone(), Rc::clone(&waiting), Rc::clone(&archive));
             spawn_local(async move {
                 // The handshake is boxed: an idle connection must not carry its size.
                 if let Ok((role, number, stream)) = Box::pin(greet(acceptor, socket)).await {
-                    serve(role, number, stream, &waiting).await;
+                    serve(role, number, stream, &waiting, &archive).await;
                 }
             });
         }
@@ -69,16 +73,20 @@ async fn greet(acceptor: TlsAcceptor, socket: TcpStream) -> io::Result<(u8, u64,
     Ok((role, number, stream))
 }
 
-async fn serve(role: u8, number: u64, mut stream: Stream, waiting: &RefCell<Waiting>) {
+async fn serve(role: u8, number: u64, mut stream: Stream, waiting: &RefCell<Waiting>, archive: &Path) {
     if stream.write_all(b"+").await.is_err() || stream.flush().await.is_err() {
         return;
     }
     match role {
-        b'R' => {
-            let other = waiting.borrow_mut().pairs.remove(&number);
-            match other {
-                Some(other) => spawn_relay(stream, other),
-                None => drop(waiting.borrow_mut().pairs.insert(number, stream)),
+        b'R' | b'A' => {
+            let mut waiting = waiting.borrow_mut();
+            if role == b'A' && waiting.archive.is_none() {
+                waiting.archive = Archive::open(archive).ok();
+            }
+            let archive = waiting.archive.clone().filter(|_| role == b'A');
+            match waiting.pairs.remove(&number) {
+                Some(other) => spawn_relay(stream, other, archive),
+                None => drop(waiting.pairs.insert(number, stream)),
             }
         }
         b'F' => waiting.borrow_mut().groups.entry(number >> 32).or_default().push(stream),
@@ -108,10 +116,10 @@ async fn until_end(mut stream: Stream) {
     drop(stream.shutdown().await);
 }
 
-fn spawn_relay(one: Stream, other: Stream) {
+fn spawn_relay(one: Stream, other: Stream, archive: Option<Archive>) {
     spawn_local(async move {
         let (mut one, mut other) = (one, other);
-        let (mut there, mut back) = (Leg::default(), Leg::default());
+        let (mut there, mut back) = (Leg::default(), Leg { archive, ..Leg::default() });
         std::future::poll_fn(|context| {
             let there = there.pump(context, &mut one, &mut other);
             let back = back.pump(context, &mut other, &mut one);
@@ -126,17 +134,23 @@ fn spawn_relay(one: Stream, other: Stream) {
 struct Leg {
     buffer: Vec<u8>,
     sent: usize,
+    archive: Option<Archive>,
 }
 
 impl Leg {
     /// Forwards what has come, in one write where possible; ready at the end of the stream.
     fn pump(&mut self, context: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<io::Result<()>> {
         loop {
-            if self.buffer.is_empty() && !drain(context, from, &mut self.buffer)? {
-                return Poll::Ready(Ok(()));
-            }
             if self.buffer.is_empty() {
-                return Poll::Pending;
+                if !drain(context, from, &mut self.buffer)? {
+                    return Poll::Ready(Ok(()));
+                }
+                if self.buffer.is_empty() {
+                    return Poll::Pending;
+                }
+                if let Some(archive) = &self.archive {
+                    archive.append(&self.buffer);
+                }
             }
             while self.sent < self.buffer.len() {
                 self.sent += ready!(Pin::new(&mut *to).poll_write(context, &self.buffer[self.sent..]))?;

@@ -11,7 +11,7 @@ use crate::client::Session;
 use crate::meter::{Length, Measured, measure};
 
 /// Logins at the same time.
-pub const TOGETHER: usize = 8;
+pub const TOGETHER: usize = 16;
 
 /// Measures logins; `enter` makes the session of the account with this number, below `accounts`. Also tells which
 /// part of the TLS sessions was resumed.

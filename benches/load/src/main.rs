@@ -1,5 +1,8 @@
 //! The benchmark of Comity: starts servers, loads them all in the same way, and compares what they cost.
 
+mod acks;
+mod archived;
+mod arrive;
 mod bench;
 mod chat;
 mod client;
@@ -7,6 +10,10 @@ mod count;
 mod crowd;
 mod dns;
 mod floor;
+mod group_commit;
+mod growth;
+mod growth_tables;
+mod ledger;
 mod login;
 mod meter;
 mod options;
@@ -39,10 +46,10 @@ fn run() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
     raise_descriptors();
     if arguments.next_if(|it| it == "floor").is_some() {
-        let mut next = || arguments.next().ok_or_else(|| io::Error::other("floor PORT CHAIN KEY"));
+        let mut next = || arguments.next().ok_or_else(|| io::Error::other("floor PORT CHAIN KEY ARCHIVE"));
         let port = next()?.parse().map_err(io::Error::other)?;
         let certificate = tls::Certificate { chain: PathBuf::from(next()?), key: PathBuf::from(next()?) };
-        return floor::run(port, &certificate);
+        return floor::run(port, &certificate, PathBuf::from(next()?));
     }
     let Some(options) = Options::parse(arguments)? else { return Ok(()) };
     bench::run(&options)

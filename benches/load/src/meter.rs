@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::process;
+use crate::process::Clock;
 
 /// How long a measurement lasts.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,12 @@ impl Latency {
         let at = |percent: usize| all.get(all.len() * percent / 100).or(all.last()).copied();
         Some(Self { p50: at(50)?, p95: at(95)?, p99: at(99)? })
     }
+
+    /// Whether p50 and p95 are at most twice those of the floor, or a millisecond more if that is larger.
+    pub fn within(self, floor: Self) -> bool {
+        let within = |own: u32, floor: u32| own <= (2 * floor).max(floor + 1_000);
+        within(self.p50, floor.p50) && within(self.p95, floor.p95)
+    }
 }
 
 /// Lets the load run for the warm-up and the measurement. `roots` are the servers' processes; `units` counts the
@@ -58,15 +64,12 @@ pub async fn measure(
     begin: impl FnOnce(),
 ) -> io::Result<Measured> {
     sleep(length.warm_up).await;
-    let mut pids = Vec::new();
-    for root in roots {
-        pids.extend(process::tree(*root)?);
-    }
+    let mut clock = Clock::of(roots)?;
     begin();
-    let (cpu, done, started) = (process::cpu(&pids)?, units(), Instant::now());
+    let (cpu, done, started) = (clock.read()?, units(), Instant::now());
     loop {
         sleep(Duration::from_millis(50)).await;
-        let (spent, wall) = (process::cpu(&pids)?.saturating_sub(cpu), started.elapsed());
+        let (spent, wall) = (clock.read()?.saturating_sub(cpu), started.elapsed());
         if (spent >= length.cpu && wall >= Duration::from_millis(500)) || wall >= length.longest {
             return Measured::new(units() - done, spent, wall);
         }

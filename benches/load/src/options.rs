@@ -13,7 +13,8 @@ Usage: comity-load [OPTION]...
   --quick             one short round with small numbers
   --rounds N          interleaved rounds (5; quick: 1)
   --servers A,B       of comity, prosody, ejabberd, floor (all)
-  --only A,B          of idle, presence, chat, rates, login, s2s, storm, growth (all)
+  --only A,B          of idle, presence, chat, rates, login, storm, s2s, archived,
+                      growth (all)
   --json FILE         write every single measurement there
   --document FILE     rewrite the generated part of this document
   --keep DIRECTORY    work there and leave it
@@ -76,11 +77,16 @@ impl Options {
 
     /// How long a measurement lasts.
     pub fn length(&self) -> Length {
-        let (warm_up, cpu, longest) = if self.quick { (300, 500, 4_000) } else { (1_000, 3_000, 30_000) };
+        let (warm_up, cpu, longest) = if self.quick { (300, 500, 2_000) } else { (1_000, 3_000, 10_000) };
         Length {
             warm_up: Duration::from_millis(warm_up),
             cpu: Duration::from_millis(cpu),
             longest: Duration::from_millis(longest),
         }
+    }
+    /// How long all are idle before their memory is looked at: allocators and collectors give back unused pages after
+    /// some seconds.
+    pub fn rest(&self) -> Duration {
+        Duration::from_secs(if self.quick { 3 } else { 12 })
     }
 }

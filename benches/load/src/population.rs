@@ -1,7 +1,7 @@
 //! Who has an account and who knows whom.
 //!
 //! `c0`, `c1` ... chat in pairs and know nobody; `u0`, `u1` ... stand in a ring and know their neighbours; `p200`
-//! knows the first 200 of them and is known by them, and so on.
+//! knows the first 200 of them and is known by them, and so on. `d0`, `d1` ... chat as well, where there are any.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,6 +15,8 @@ use crate::servers::Server;
 pub struct Population {
     /// How many chat.
     pub chatting: usize,
+    /// How many of a second kind.
+    pub others: usize,
     /// How many stand in the ring.
     pub ring: usize,
     /// To how many neighbours on each side.
@@ -29,7 +31,8 @@ impl Population {
     pub fn users(&self) -> impl Iterator<Item = String> {
         let chatting = (0..self.chatting).map(|number| format!("c{number}"));
         let ring = (0..self.ring).map(|number| format!("u{number}"));
-        chatting.chain(ring).chain(self.broadcasters.iter().map(|contacts| format!("p{contacts}")))
+        let others = (0..self.others).map(|number| format!("d{number}"));
+        chatting.chain(others).chain(ring).chain(self.broadcasters.iter().map(|contacts| format!("p{contacts}")))
     }
 
     /// Whom this user knows; always mutual.

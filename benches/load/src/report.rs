@@ -6,14 +6,26 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::growth_tables;
+use crate::ledger::Ledger;
 use crate::meter::{Latency, Measured};
 use crate::options::Options;
 use crate::plot;
 use crate::servers::Make;
 use crate::targets::{Bound, TARGETS, Target};
+
+/// What stands below the tables in the document.
+const PICTURES: &str = "
+![Server CPU time per unit](performance/cpu.svg)
+
+![Memory](performance/memory.svg)
+
+Every single measurement is in [measurements.json](performance/measurements.json).
+";
 
 /// One figure.
 #[derive(Debug, Clone, Serialize)]
@@ -21,6 +33,7 @@ use crate::targets::{Bound, TARGETS, Target};
 pub enum Value {
     Work(Measured),
     Bytes(u64),
+    Count(u64),
 }
 
 impl Value {
@@ -28,14 +41,21 @@ impl Value {
     fn figure(&self) -> f64 {
         match self {
             Self::Work(measured) => measured.us_per_unit,
-            Self::Bytes(bytes) => *bytes as f64,
+            Self::Bytes(number) | Self::Count(number) => *number as f64,
         }
     }
 
     fn latency(&self) -> Option<Latency> {
         match self {
             Self::Work(measured) => measured.latency,
-            Self::Bytes(_) => None,
+            Self::Bytes(_) | Self::Count(_) => None,
+        }
+    }
+
+    fn cpu_seconds(&self) -> Option<f64> {
+        match self {
+            Self::Work(measured) => Some(measured.cpu_seconds),
+            Self::Bytes(_) | Self::Count(_) => None,
         }
     }
 }
@@ -53,16 +73,27 @@ struct Entry {
 pub struct Report {
     #[serde(skip)]
     round: usize,
+    #[serde(skip)]
+    ledger: Ledger,
+    /// CPU seconds after which a measurement ends.
+    enough: f64,
     machine: String,
     peers: String,
     measurements: Vec<Entry>,
     /// Which part of the TLS sessions was resumed, by scenario and server.
     resumed: BTreeMap<String, f64>,
+    /// Measurements that do not count, and why.
+    errors: Vec<String>,
 }
 
 impl Report {
-    pub fn new() -> Self {
-        Self { machine: machine(), peers: peers(), ..Self::default() }
+    pub fn new(options: &Options) -> Self {
+        Self { machine: machine(), peers: peers(), enough: options.length().cpu.as_secs_f64(), ..Self::default() }
+    }
+
+    /// What a scenario has taken of the run's time.
+    pub fn book(&mut self, scenario: &str, make: Option<Make>, since: Instant) {
+        self.ledger.book(scenario, make, since);
     }
 
     pub fn begin(&mut self, round: usize) {
@@ -84,10 +115,25 @@ impl Report {
                     latency.unwrap_or_default()
                 );
             }
+            Value::Count(count) => eprintln!("  {scenario:16} {:9} {count:>9}", make.name()),
             Value::Bytes(bytes) => eprintln!("  {scenario:16} {:9} {bytes:>9} bytes", make.name()),
         }
         let entry = Entry { round: self.round, scenario: scenario.to_owned(), server: make.name(), value };
         self.measurements.push(entry);
+    }
+
+    /// Takes back what this round has measured: the server has not done the work.
+    pub fn reject(&mut self, scenario: &str, make: Make, why: &str) {
+        self.fail(&format!("{scenario} on {}, round {}: {why}", make.name(), self.round));
+        let round = self.round;
+        let wrong = |it: &Entry| it.round == round && it.scenario == scenario && it.server == make.name();
+        self.measurements.retain(|entry| !wrong(entry));
+    }
+
+    /// Takes note of an error, with its first line; the rest are logs.
+    pub fn fail(&mut self, error: &str) {
+        eprintln!("{error}");
+        self.errors.extend(error.lines().next().map(str::to_owned));
     }
 
     pub fn resumed(&mut self, scenario: &str, make: Make, part: f64) {
@@ -101,15 +147,16 @@ impl Report {
         }
         let tables = self.tables(options)?;
         println!("{tables}");
+        eprintln!("{}", self.ledger.table());
         if let Some(document) = &options.document {
             let folder = document.with_extension("");
             fs::create_dir_all(&folder)?;
-            for (name, picture) in plot::all(|scenario, make| self.median(scenario, make)) {
+            for (name, picture) in plot::all(|scenario, make| self.shown(scenario, make)) {
                 fs::write(folder.join(name), picture)?;
             }
-            insert(document, &tables)?;
+            insert(document, &(tables + PICTURES))?;
         }
-        Ok(())
+        if self.errors.is_empty() { Ok(()) } else { Err(io::Error::other(self.errors.join("\n"))) }
     }
 
     fn of(&self, scenario: &str, make: Make) -> impl Iterator<Item = &Entry> {
@@ -121,11 +168,21 @@ impl Report {
         self.of(scenario, make).find(|entry| entry.round == round).map(|entry| &entry.value)
     }
 
-    fn median(&self, scenario: &str, make: Make) -> Option<f64> {
+    /// The median of the rounds.
+    pub fn median(&self, scenario: &str, make: Make) -> Option<f64> {
         median(self.of(scenario, make).map(|entry| entry.value.figure()).collect())
     }
 
-    fn rounds(&self) -> usize {
+    /// The median; between servers the floor is two relays.
+    fn shown(&self, scenario: &str, make: Make) -> Option<f64> {
+        match (scenario, make) {
+            ("s2s", Make::Floor) => self.median("chat-saturated", make).map(|relay| 2.0 * relay),
+            _ => self.median(scenario, make),
+        }
+    }
+
+    /// The last round there was.
+    pub fn rounds(&self) -> usize {
         self.measurements.iter().map(|entry| entry.round).max().unwrap_or(0)
     }
 
@@ -139,6 +196,7 @@ impl Report {
                 let peers = peers.filter_map(|make| self.in_round(target.scenario, make, round));
                 peers.map(Value::figure).reduce(f64::min)? / part
             }
+            Bound::Unarchived(times) => self.in_round("chat-2000", Make::Comity, round)?.figure() * times,
             Bound::Bytes(bytes) => bytes,
         };
         Some((own, most))
@@ -149,7 +207,14 @@ impl Report {
         if options.quick {
             text.push_str("A quick run: short measurements, small numbers; good for a look, not for a comparison.\n\n");
         }
-        self.work(&mut text).and_then(|()| self.latencies(&mut text)).map_err(io::Error::other)?;
+        if !self.errors.is_empty() {
+            text.push_str(&format!("Errors:\n\n- {}\n\n", self.errors.join("\n- ")));
+        }
+        self.work(&mut text)
+            .and_then(|()| self.cut(&mut text))
+            .and_then(|()| self.latencies(&mut text))
+            .and_then(|()| growth_tables::write(self, &mut text))
+            .map_err(io::Error::other)?;
         Ok(text)
     }
 
@@ -160,13 +225,13 @@ impl Report {
         )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|")?;
         for target in TARGETS {
-            let cell = |make| match self.median(target.scenario, make) {
+            let cell = |make| match self.shown(target.scenario, make) {
                 None => "-".to_owned(),
                 Some(bytes) if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
                 Some(bytes) if target.in_bytes() => format!("{:.1} kB", bytes / 1e3),
                 Some(us) => format!("{us:.*} us", if us < 100.0 { 1 } else { 0 }),
             };
-            if self.median(target.scenario, Make::Comity).is_none() {
+            if Make::ALL.iter().all(|make| self.median(target.scenario, *make).is_none()) {
                 continue;
             }
             let (mut ratios, mut holds, mut most) = (Vec::new(), Vec::new(), Vec::new());
@@ -178,6 +243,11 @@ impl Report {
                 holds.push(format!("{} of {}", each.iter().filter(|ratio| **ratio <= 1.0).count(), each.len()));
                 ratios.push(median(each).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")));
                 most.push(bound.to_string());
+            }
+            for cells in [&mut most, &mut ratios, &mut holds] {
+                if cells.is_empty() {
+                    cells.push("-".to_owned());
+                }
             }
             let floor = if target.floor { cell(Make::Floor) } else { "-".to_owned() };
             writeln!(
@@ -195,7 +265,28 @@ impl Report {
         writeln!(text)
     }
 
-    /// At fixed rates p50 and p95 may be twice those of the floor, or a millisecond more if that is larger.
+    /// Which figures come from measurements that ran out of wall time.
+    fn cut(&self, text: &mut String) -> std::fmt::Result {
+        let mut cut = Vec::new();
+        for target in TARGETS {
+            for make in Make::ALL {
+                let cpu = self.of(target.scenario, make).filter_map(|entry| entry.value.cpu_seconds());
+                // Everybody at once comes once, whatever that costs.
+                let cpu = median(cpu.collect()).filter(|cpu| target.scenario != "storm" && *cpu < self.enough);
+                cut.extend(cpu.map(|cpu| format!("{} on {} ({cpu:.1} s)", target.scenario, make.name())));
+            }
+        }
+        if cut.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            text,
+            "Ended by the wall clock before the server had spent {} s of CPU time (with the time it had spent): {}.\n",
+            self.enough,
+            cut.join(", ")
+        )
+    }
+
     fn latencies(&self, text: &mut String) -> std::fmt::Result {
         writeln!(text, "| latency p50 / p95 / p99, ms (medians) | Comity | Prosody | ejabberd | floor | holds |")?;
         writeln!(text, "|---|---|---|---|---|---|")?;
@@ -208,16 +299,17 @@ impl Report {
                 (Some(p50), Some(p95), Some(p99)) => format!("{p50:.2} / {p95:.2} / {p99:.2}"),
                 _ => "-".to_owned(),
             };
-            if of(Make::Comity, |it| it.p50).is_none() {
+            if Make::ALL.iter().all(|make| of(*make, |it| it.p50).is_none()) {
                 continue;
             }
+            let title = target.title.split(';').next().unwrap_or(target.title).trim_start_matches("CPU per ");
             let rounds: Vec<bool> =
                 (1..=self.rounds()).filter_map(|round| self.prompt(target.scenario, round)).collect();
             let holds = format!("{} of {}", rounds.iter().filter(|holds| **holds).count(), rounds.len());
             writeln!(
                 text,
                 "| {} | {} | {} | {} | {} | {} |",
-                target.title,
+                title,
                 cell(Make::Comity),
                 cell(Make::Prosody),
                 cell(Make::Ejabberd),
@@ -229,10 +321,11 @@ impl Report {
     }
 
     fn prompt(&self, scenario: &str, round: usize) -> Option<bool> {
-        let own = self.in_round(scenario, Make::Comity, round)?.latency()?;
-        let floor = self.in_round(scenario, Make::Floor, round)?.latency()?;
-        let within = |own: u32, floor: u32| own <= (2 * floor).max(floor + 1_000);
-        Some(within(own.p50, floor.p50) && within(own.p95, floor.p95))
+        self.latency(scenario, Make::Comity, round)?.within(self.latency(scenario, Make::Floor, round)?).into()
+    }
+
+    pub fn latency(&self, scenario: &str, make: Make, round: usize) -> Option<Latency> {
+        self.in_round(scenario, make, round)?.latency()
     }
 }
 
@@ -240,7 +333,7 @@ fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     let upper = *all.get(middle)?;
-    let lower = if all.len() % 2 == 0 { *all.get(middle - 1)? } else { upper };
+    let lower = if all.len().is_multiple_of(2) { *all.get(middle - 1)? } else { upper };
     Some(f64::midpoint(lower, upper))
 }
 

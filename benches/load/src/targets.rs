@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::servers::Make;
+
 /// What a figure of Comity is held against, round by round.
 #[derive(Debug, Clone, Copy)]
 pub enum Bound {
@@ -9,6 +11,8 @@ pub enum Bound {
     Floor(f64),
     /// The so-manieth part of the better peer.
     Peer(f64),
+    /// So many times what the same costs without an archive.
+    Unarchived(f64),
     /// Bytes.
     Bytes(f64),
 }
@@ -18,6 +22,7 @@ impl fmt::Display for Bound {
         match self {
             Self::Floor(times) => write!(f, "{times} x floor"),
             Self::Peer(part) => write!(f, "1/{part} of the better peer"),
+            Self::Unarchived(times) => write!(f, "{times} x not archived"),
             Self::Bytes(bytes) if *bytes >= 1e6 => write!(f, "{} MB", bytes / 1e6),
             Self::Bytes(bytes) => write!(f, "{} kB", bytes / 1e3),
         }
@@ -54,6 +59,12 @@ pub const TARGETS: &[Target] = &[
     row("presence-200", "CPU per delivered presence, 200 contacts", &[Bound::Floor(1.5), Bound::Peer(8.0)]),
     row("presence-2000", "CPU per delivered presence, 2,000 contacts", &[]),
     row("s2s", "CPU per message between servers, both together; floor: two relays", &[Bound::Peer(15.0)]),
+    row(
+        "archived-saturated",
+        "CPU per archived 1:1 message, both archives, acknowledged, saturated",
+        &[Bound::Peer(40.0)],
+    ),
+    row("archived-2000", "CPU per archived 1:1 message at 2,000/s", &[Bound::Unarchived(3.0)]),
     row("login-starttls", "CPU per login, STARTTLS, SCRAM; floor: TLS handshake alone", &[Bound::Peer(8.0)]),
     row("login-direct", "CPU per login, direct TLS, SCRAM", &[]),
     row("login-resumed", "CPU per login, STARTTLS with a TLS ticket, SCRAM", &[]),
@@ -61,3 +72,31 @@ pub const TARGETS: &[Target] = &[
     row("idle", "memory per idle session, TLS, available, roster of 20", &[Bound::Bytes(10_500.0)]),
     Target { floor: false, ..row("empty", "memory of the empty server", &[Bound::Bytes(16e6)]) },
 ];
+
+/// Whether a server takes part in a scenario in this round. Peers, which are slow, come every time where Comity is held
+/// against them, and otherwise every second time.
+pub fn joins(make: Make, scenario: &str, round: usize) -> bool {
+    // At this rate peers would fall behind more and more.
+    if make.is_peer() && scenario == "archived-2000" {
+        return false;
+    }
+    let judged = TARGETS.iter().filter(|target| target.scenario == scenario).flat_map(|target| target.bounds);
+    let judged = judged.into_iter().any(|bound| matches!(bound, Bound::Peer(_)));
+    !make.is_peer() || judged || !round.is_multiple_of(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joins;
+    use crate::servers::Make;
+
+    #[test]
+    fn peers_come_where_they_are_compared_with() {
+        let rounds = |make, scenario| (1..=5).filter(|round| joins(make, scenario, *round)).count();
+        assert_eq!(rounds(Make::Ejabberd, "presence-200"), 5);
+        assert_eq!(rounds(Make::Prosody, "login-direct"), 3);
+        assert_eq!(rounds(Make::Floor, "login-direct"), 5);
+        assert_eq!(rounds(Make::Ejabberd, "archived-saturated"), 5);
+        assert_eq!(rounds(Make::Ejabberd, "archived-2000"), 0);
+    }
+}

@@ -43,6 +43,16 @@ impl Make {
         }
     }
 
+    /// Whether it is another XMPP server.
+    pub fn is_peer(self) -> bool {
+        matches!(self, Self::Prosody | Self::Ejabberd)
+    }
+
+    /// Whether it can archive messages.
+    pub fn archives(self) -> bool {
+        self != Self::Comity || comity::ARCHIVE.is_some()
+    }
+
     /// The system user that Debian made for it, whom only root can become.
     fn user(self) -> Option<&'static str> {
         let user = match self {
@@ -59,6 +69,8 @@ pub struct Server {
     pub make: Make,
     pub site: Site,
     pub s2s: SocketAddr,
+    /// Whether every message goes into the archives of both accounts.
+    pub archive: bool,
     /// The DNS server it asks for other domains.
     dns: SocketAddr,
     directory: PathBuf,
@@ -76,12 +88,14 @@ impl Server {
         domain: &str,
         authority: &Authority,
         population: &Population,
+        archive: bool,
     ) -> io::Result<Self> {
         let ports = free_ports(3)?;
         let server = Self {
             make,
             site: Site { domain: domain.to_owned(), start_tls: ports[0], direct_tls: ports[1] },
             s2s: ports[2],
+            archive,
             dns: population.dns,
             directory: directory.join(domain),
             certificate: authority.issue(domain)?,
@@ -104,16 +118,22 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts the server and waits until it listens.
-    pub fn start(&mut self) -> io::Result<()> {
-        let command = match self.make {
-            Make::Comity => comity::command(self),
-            Make::Prosody => prosody::command(self),
-            Make::Ejabberd => ejabberd::command(self),
-            Make::Floor => self.floor()?,
-        };
-        self.child = Some(self.launch(command, "server.log")?);
+    /// Starts these servers, all at once, and waits until they listen.
+    pub fn start(servers: &mut [Self]) -> io::Result<()> {
+        for server in &mut *servers {
+            let command = match server.make {
+                Make::Comity => comity::command(server),
+                Make::Prosody => prosody::command(server),
+                Make::Ejabberd => ejabberd::command(server),
+                Make::Floor => server.floor()?,
+            };
+            server.child = Some(server.launch(command, "server.log")?);
+        }
         let started = Instant::now();
+        servers.iter_mut().try_for_each(|server| server.listens(started))
+    }
+
+    fn listens(&mut self, started: Instant) -> io::Result<()> {
         let wanted: &[SocketAddr] = match self.make {
             Make::Floor => &[self.site.direct_tls],
             _ => &[self.site.start_tls, self.site.direct_tls, self.s2s],
@@ -122,7 +142,7 @@ impl Server {
             while TcpStream::connect(address).is_err() {
                 let child = self.child.as_mut().ok_or(io::ErrorKind::NotFound)?;
                 if child.try_wait()?.is_some() || started.elapsed() > START {
-                    return Err(io::Error::other(format!("{} did not start: {}", self.make.name(), self.log()?)));
+                    return Err(io::Error::other(format!("{} did not start", self.make.name())));
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -130,20 +150,23 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the server in order.
-    pub fn stop(&mut self) -> io::Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    /// Ends these servers in order, all at once.
+    pub fn stop(servers: &mut [Self]) -> io::Result<()> {
+        for child in servers.iter().filter_map(|server| server.child.as_ref()) {
+            if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+            }
         }
         let asked = Instant::now();
-        while child.try_wait()?.is_none() {
-            if asked.elapsed() > STOP {
-                child.kill()?;
-                child.wait()?;
-                return Ok(());
+        for mut child in servers.iter_mut().filter_map(|server| server.child.take()) {
+            while child.try_wait()?.is_none() {
+                if asked.elapsed() > STOP {
+                    child.kill()?;
+                    child.wait()?;
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
@@ -154,9 +177,14 @@ impl Server {
     }
 
     /// The end of what the server wrote to its log.
-    pub fn log(&self) -> io::Result<String> {
-        let log = fs::read(self.path("server.log"))?;
-        Ok(String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned())
+    pub fn log(&self) -> String {
+        let log = fs::read(self.path("server.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned()
+    }
+
+    /// Where the floor archives.
+    pub fn archive_log(&self) -> PathBuf {
+        self.path("archive.log")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -166,7 +194,7 @@ impl Server {
     fn floor(&self) -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("floor").arg(self.site.direct_tls.port().to_string());
-        command.arg(self.path("chain.pem")).arg(self.path("key.pem"));
+        command.arg(self.path("chain.pem")).arg(self.path("key.pem")).arg(self.archive_log());
         Ok(command)
     }
 

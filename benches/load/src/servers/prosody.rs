@@ -1,4 +1,5 @@
-//! Prosody as Debian packages it: the modules of its default configuration without `limits`, no archive.
+//! Prosody as Debian packages it: the modules of its default configuration without `limits`; the archive only where it
+//! is measured, in files, its default (SQLite costs it as much CPU time, and a wait for the disk with every message).
 
 use std::fs;
 use std::io;
@@ -14,6 +15,7 @@ const ITERATIONS: NonZeroU32 = NonZeroU32::new(10_000).expect("it is not zero");
 
 pub(super) fn prepare(server: &Server, population: &Population) -> io::Result<()> {
     let directory = server.directory.display();
+    let archive = "default_archive_policy = true\narchive_expires_after = \"never\"\n";
     let config = format!(
         r#"data_path = "{directory}/data"
 plugin_paths = {{}}
@@ -22,7 +24,7 @@ log = {{ {{ levels = {{ min = "warn" }}, to = "stdout" }} }}
 modules_enabled = {{
   "disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "dialback"; "pep"; "private"; "smacks";
   "vcard4"; "vcard_legacy"; "csi_simple"; "invites"; "invites_adhoc"; "invites_register"; "ping"; "register"; "time";
-  "uptime"; "version"; "admin_adhoc"; "admin_shell"; "posix";
+  "uptime"; "version"; "admin_adhoc"; "admin_shell"; "posix";{mam}
 }}
 authentication = "internal_hashed"
 storage = "internal"
@@ -38,7 +40,7 @@ unbound = {{ resolvconf = false; hoststxt = false; forward = {{ "{dns_ip}@{dns_p
   options = {{ ["do-not-query-localhost:"] = "no" }}; }}
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/root.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
-VirtualHost "{domain}"
+{archive}VirtualHost "{domain}"
 "#,
         start_tls = server.site.start_tls.port(),
         direct_tls = server.site.direct_tls.port(),
@@ -46,6 +48,8 @@ VirtualHost "{domain}"
         dns_ip = server.dns.ip(),
         dns_port = server.dns.port(),
         domain = server.site.domain,
+        mam = if server.archive { " \"mam\";" } else { "" },
+        archive = if server.archive { archive } else { "" },
     );
     fs::write(server.path("prosody.cfg.lua"), config)?;
     accounts(server, population)
