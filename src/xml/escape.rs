@@ -28,7 +28,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The bytes for which [`reference`] may have an answer; all others are passed by with one look.
+/// The bytes for which `reference` may have an answer; all others are passed by with one look.
 static SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
