@@ -47,10 +47,10 @@ async fn write_for_ever(directory: &Path) {
                         say("took", position);
                         let entry = Entry {
                             direction: Direction::Received,
-                            peer: "juliet@capulet.lit".to_owned(),
+                            peer: "juliet@capulet.lit".into(),
                             time: position.number(),
                             marks: Marks::UNDELIVERED,
-                            payload: payload(position),
+                            payload: payload(position).into(),
                         };
                         writes.append(&owner(), slot, entry);
                         let key = position.number().to_string();

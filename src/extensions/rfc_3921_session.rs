@@ -7,8 +7,13 @@ use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Request, Spec};
 use crate::stanza::StanzaError;
 use crate::xml::Element;
 
-pub(super) const EXTENSION: Extension =
-    Extension { spec: Spec { name: "RFC 3921", version: "2004-10" }, name: "session", advertises: &[], install };
+pub(super) const EXTENSION: Extension = Extension {
+    spec: Spec { name: "RFC 3921", version: "2004-10" },
+    name: "session",
+    advertises: &[],
+    wanted: Extension::ALWAYS,
+    install,
+};
 
 fn install(at: &mut Registrar<'_>) {
     let it = Arc::new(());

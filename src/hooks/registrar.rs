@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::jid::{BareJid, Jid};
+use crate::stanza::Stanza;
 use crate::storage::Storage;
 use crate::xml::Element;
 
@@ -13,15 +14,13 @@ use super::extension::{Entity, Extension};
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::outbound::Outbound;
-use super::stage::{Passing, Verdict};
-
-type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>) -> Verdict + Send + Sync>;
+use super::stage::{Passing, Returned, Shelf, Stages, Verdict};
 
 /// Everything that is installed.
 #[derive(Default)]
 pub struct Hooks {
     iq: HashMap<(Entity, Verb, &'static str, &'static str), Handler>,
-    undelivered: Vec<Undelivered>,
+    stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
 }
@@ -42,10 +41,21 @@ impl fmt::Display for InstallError {
 impl std::error::Error for InstallError {}
 
 /// What the operator has set for extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Domains whose accounts are here.
+    pub domains: Arc<[String]>,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
+    /// Whether messages are archived, and how.
+    pub archive: Option<ArchiveSettings>,
+}
+
+/// How messages are archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// The most messages of one page.
+    pub page: usize,
 }
 
 /// What an extension is given when it is installed.
@@ -59,7 +69,7 @@ pub struct Registrar<'a> {
 }
 
 impl Hooks {
-    /// Installs `extensions` in their order.
+    /// Installs those of `extensions` that are wanted, in their order.
     ///
     /// # Errors
     /// When two of them claim the same request of the same entity.
@@ -70,9 +80,9 @@ impl Hooks {
         settings: &Settings,
     ) -> Result<Self, InstallError> {
         let mut hooks = Self::default();
-        for extension in extensions {
-            let mut at =
-                Registrar { hooks: &mut hooks, installed: extensions, outbound, storage, settings, clash: None };
+        let wanted: Vec<_> = extensions.iter().filter(|extension| (extension.wanted)(settings)).copied().collect();
+        for extension in &wanted {
+            let mut at = Registrar { hooks: &mut hooks, installed: &wanted, outbound, storage, settings, clash: None };
             (extension.install)(&mut at);
             if let Some(namespace) = at.clash {
                 return Err(InstallError { extension: extension.name, namespace });
@@ -94,13 +104,10 @@ impl Hooks {
         Some(handler(Call { from, to, relation, request }))
     }
 
-    /// Asks the stages of kind `Undelivered` to take a stanza that nobody can receive now.
-    pub fn undelivered(&self, passing: &mut Passing<'_, '_>) -> Verdict {
-        self.undelivered
-            .iter()
-            .map(|stage| stage(passing))
-            .find(|verdict| *verdict != Verdict::Pass)
-            .unwrap_or(Verdict::Pass)
+    /// What looks at stanzas on their way.
+    #[must_use]
+    pub const fn stages(&self) -> &Stages {
+        &self.stages
     }
 
     /// The words in which clients and the server acknowledge stanzas, if anybody has them.
@@ -146,9 +153,24 @@ impl Registrar<'_> {
         }
     }
 
-    /// Looks at stanzas that no resource can receive now.
-    pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>) -> Verdict + Send + Sync + 'static) {
-        self.hooks.undelivered.push(Box::new(stage));
+    /// Looks at messages that come from outside.
+    pub fn arriving(&mut self, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
+        self.hooks.stages.arriving.push(Box::new(stage));
+    }
+
+    /// Decides which messages an account's log keeps.
+    pub fn archive(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
+        self.hooks.stages.archive.push(Box::new(stage));
+    }
+
+    /// Looks at messages that no resource can receive now.
+    pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
+        self.hooks.stages.undelivered.push(Box::new(stage));
+    }
+
+    /// Recognises messages that were sent to a session and have not arrived.
+    pub fn returned(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync + 'static) {
+        self.hooks.stages.returned.push(Box::new(stage));
     }
 
     /// Fetches log entries for a resource that has become able to receive them.

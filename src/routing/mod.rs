@@ -13,6 +13,7 @@ mod delivery;
 mod departure;
 mod hosts;
 mod outbound;
+mod passage;
 mod presence;
 mod probes;
 mod remote;

@@ -2,6 +2,7 @@
 
 mod node;
 pub mod operations;
+mod retention;
 mod sockets;
 mod tls;
 

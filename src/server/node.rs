@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::extensions;
 use crate::federation::{self, Federation};
-use crate::hooks::{Hooks, InstallError, Outbound, Reply, Settings};
+use crate::hooks::{ArchiveSettings, Hooks, InstallError, Outbound, Reply, Settings};
 use crate::listeners::admission::{Admission, Bounds};
 use crate::net::Network;
 use crate::net::dns::Resolver;
@@ -34,6 +34,9 @@ const SILENCE: Duration = Duration::from_secs(300);
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most messages of one page of an archive.
+const ARCHIVE_PAGE: usize = 250;
 
 /// What a server is made of.
 pub struct Parts {
@@ -58,6 +61,8 @@ pub struct Node {
     pub tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub domains: Arc<[String]>,
+    /// How long archived messages are kept, if not for ever.
+    pub retention: Option<Duration>,
     /// How long a connection has to authenticate.
     pub deadline: Duration,
 }
@@ -138,7 +143,11 @@ impl Node {
             Arc::clone(&federation) as _,
         );
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
-        let settings = Settings { offline_messages: config.limits.offline_messages };
+        let settings = Settings {
+            domains: Arc::clone(&domains),
+            offline_messages: config.limits.offline_messages,
+            archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
+        };
         let hooks =
             Hooks::install(extensions::ALL, &outbound, &parts.storage, &settings).map_err(StartError::Install)?;
         router.connect(hooks);
@@ -161,6 +170,7 @@ impl Node {
             tls,
             client_tls,
             domains,
+            retention: Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero()),
             deadline: config.limits.authentication_deadline.duration(),
         }))
     }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::super::log::bare;
 use super::super::writer::{Backend, Checkpoint, Job};
 use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
-use super::checksum::Covered;
-use super::column;
+use super::checksum::{Covered, fingerprint};
+use super::{column, index};
 use crate::jid::BareJid;
 
 /// How many owners' row numbers are kept in memory.
@@ -39,7 +40,7 @@ impl Sqlite {
 }
 
 impl Backend for Sqlite {
-    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>) -> Result<Vec<Receipt>, Error> {
+    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut existing = Vec::new();
@@ -66,6 +67,9 @@ impl Backend for Sqlite {
         }
         if let Some(reserve) = reserve {
             transaction.execute("UPDATE positions SET reserved = ?1", [column(reserve)])?;
+        }
+        if let Some(upto) = index {
+            index::extend(&transaction, upto)?;
         }
         transaction.commit()?;
         Ok(existing)
@@ -155,6 +159,7 @@ fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Err
             connection
                 .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2")?
                 .execute(params![position, owner])?;
+            forget_archived(connection, owner, *position)?;
             forget_undelivered(connection, owner, *position)?
         }
         Change::DeleteOwner => return delete(connection, owner),
@@ -181,8 +186,8 @@ fn append(connection: &Connection, owner: i64, position: Position, entry: &Entry
         covered.time,
         entry.marks.bits(),
         covered.checksum(),
-        entry.peer,
-        entry.payload,
+        &*entry.peer,
+        &*entry.payload,
     ])?;
     if entry.marks.contains(Marks::UNDELIVERED) {
         note_undelivered(connection, owner, position)?;
@@ -196,6 +201,9 @@ fn mark(connection: &Connection, owner: i64, position: Position, marks: Marks) -
         .execute(params![position, owner, marks.bits()])?;
     if changed > 0 && marks.contains(Marks::UNDELIVERED) {
         note_undelivered(connection, owner, position)?;
+    }
+    if changed > 0 && marks.contains(Marks::ARCHIVED) {
+        note_archived(connection, owner, position)?;
     }
     Ok(())
 }
@@ -212,7 +220,27 @@ fn unmark(connection: &Connection, owner: i64, position: Position, marks: Marks)
     if marks.contains(Marks::UNDELIVERED) {
         forget_undelivered(connection, owner, position)?;
     }
+    if marks.contains(Marks::ARCHIVED) {
+        forget_archived(connection, owner, position)?;
+    }
     Ok(())
+}
+
+/// An entry may be archived later than its neighbours are indexed.
+fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
+    let peer: String = connection
+        .prepare_cached("SELECT peer FROM log WHERE position = ?1")?
+        .query_row([position], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(
+        "INSERT OR IGNORE INTO archived SELECT log.owner, position, time, ?3 FROM log, indexed
+             WHERE position = ?1 AND log.owner = ?2 AND position < indexed.upto",
+    )?;
+    Ok(statement.execute(params![position, owner, fingerprint(bare(&peer))])?)
+}
+
+fn forget_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
+    let mut statement = connection.prepare_cached("DELETE FROM archived WHERE owner = ?1 AND position = ?2")?;
+    Ok(statement.execute(params![owner, position])?)
 }
 
 fn note_undelivered(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
@@ -229,8 +257,12 @@ fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
     for statement in [
         "DELETE FROM cells WHERE owner = ?1",
         "DELETE FROM maps WHERE owner = ?1",
+        // What is in neither table has come since the index was extended.
+        "DELETE FROM log WHERE position IN (SELECT position FROM archived WHERE owner = ?1)",
+        "DELETE FROM log WHERE position IN (SELECT position FROM undelivered WHERE owner = ?1)",
+        "DELETE FROM log WHERE position >= (SELECT upto FROM indexed) AND owner = ?1",
+        "DELETE FROM archived WHERE owner = ?1",
         "DELETE FROM undelivered WHERE owner = ?1",
-        "DELETE FROM log WHERE owner = ?1",
         "DELETE FROM owners WHERE id = ?1",
     ] {
         connection.prepare_cached(statement)?.execute([owner])?;
