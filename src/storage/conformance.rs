@@ -224,14 +224,13 @@ async fn archived(storage: &Storage, owner: &BareJid, range: &Range, end: End, l
     (page.entries.iter().map(|stored| stored.position).collect(), page.more.is_some())
 }
 
-/// More entries than are indexed at once, so that pages come from the index and from the end of the log.
-async fn the_archive_is_read_from_both_ends(storage: Storage) {
-    let owners = [jid("romeo@verona.lit"), jid("benvolio@verona.lit")];
-    for owner in &owners {
-        create(&storage, owner).await;
-    }
+/// An archived entry: the number of its owner, its place, its time and its peer.
+type Known = (usize, Position, u64, &'static str);
+
+/// Fills the logs of two owners with more entries than are indexed at once.
+async fn filled(storage: &Storage, owners: &[BareJid; 2]) -> Vec<Known> {
     let peers = ["juliet@capulet.lit/balcony", "juliet@capulet.lit/hall", "nurse@capulet.lit"];
-    let mut model: Vec<(usize, Position, u64, &str)> = Vec::new();
+    let mut model: Vec<Known> = Vec::new();
     for group in 0..11 {
         let mut writes = Writes::new();
         for number in 0..500 {
@@ -246,6 +245,26 @@ async fn the_archive_is_read_from_both_ends(storage: Storage) {
         }
         storage.durable(storage.submit(writes)).await.unwrap();
     }
+    model
+}
+
+/// Whether the entry is in `range` of the owner with this number.
+fn is_in(range: &Range, who: usize, (owner, position, time, peer): Known) -> bool {
+    owner == who
+        && range.after.is_none_or(|after| position > after)
+        && range.before.is_none_or(|before| position < before)
+        && range.since.is_none_or(|since| time >= since)
+        && range.until.is_none_or(|until| time <= until)
+        && range.is_with(peer)
+}
+
+/// More entries than are indexed at once, so that pages come from the index and from the end of the log.
+async fn the_archive_is_read_from_both_ends(storage: Storage) {
+    let owners = [jid("romeo@verona.lit"), jid("benvolio@verona.lit")];
+    for owner in &owners {
+        create(&storage, owner).await;
+    }
+    let mut model = filled(&storage, &owners).await;
     let unarchived = model.swap_remove(40);
     apply(&storage, |writes| writes.unmark(&owners[unarchived.0], unarchived.1, Marks::ARCHIVED)).await;
     let removed = model.pop().unwrap();
@@ -263,18 +282,8 @@ async fn the_archive_is_read_from_both_ends(storage: Storage) {
         Range { peer: peer("tybalt@capulet.lit"), ..Range::default() },
     ];
     for (who, range) in (0..2).flat_map(|who| ranges.iter().map(move |range| (who, range))) {
-        let expected: Vec<_> = model
-            .iter()
-            .filter(|(owner, position, time, peer)| {
-                *owner == who
-                    && range.after.is_none_or(|after| *position > after)
-                    && range.before.is_none_or(|before| *position < before)
-                    && range.since.is_none_or(|since| *time >= since)
-                    && range.until.is_none_or(|until| *time <= until)
-                    && range.is_with(peer)
-            })
-            .map(|(_, position, _, _)| *position)
-            .collect();
+        let expected = model.iter().filter(|entry| is_in(range, who, **entry));
+        let expected: Vec<_> = expected.map(|(_, position, ..)| *position).collect();
         let owner = &owners[who];
         for limit in [7, 1000, 10_000] {
             let upto = limit.min(expected.len());

@@ -112,9 +112,8 @@ impl Storage {
     /// # Errors
     /// What the database says.
     pub fn open_in_memory() -> Result<Self, Error> {
-        let (shared, writer, readers, secret) = Self::memory()?;
-        let driver = Driver::Submitter(Arc::new(Mutex::new(Some(writer))));
-        Ok(Self(Arc::new(Inner { shared, readers, driver, secret })))
+        let submitter = |_: &_, writer| (Driver::Submitter(Arc::new(Mutex::new(Some(writer)))), ());
+        Ok(Self::memory(submitter)?.0)
     }
 
     /// A storage in memory that writes only when the test says so through the [`Stepper`].
@@ -122,15 +121,15 @@ impl Storage {
     /// # Errors
     /// What the database says.
     pub fn open_stepped() -> Result<(Self, Stepper), Error> {
-        let (shared, writer, readers, secret) = Self::memory()?;
-        let stepper = Stepper { shared: Arc::clone(&shared), writer: Some(writer) };
-        Ok((Self(Arc::new(Inner { shared, readers, driver: Driver::Stepper, secret })), stepper))
+        Self::memory(|shared, writer| (Driver::Stepper, Stepper { shared: Arc::clone(shared), writer: Some(writer) }))
     }
 
-    fn memory() -> Result<(Arc<Shared>, Writer<Sqlite>, Readers, [u8; SECRET]), Error> {
+    fn memory<T>(drive: impl FnOnce(&Arc<Shared>, Writer<Sqlite>) -> (Driver, T)) -> Result<(Self, T), Error> {
         let opened = sqlite::open_in_memory()?;
         let shared = Shared::new(Options::default(), opened.first);
-        Ok((shared, Writer::new(opened.backend, opened.bounds), opened.readers, opened.secret))
+        let (driver, with) = drive(&shared, Writer::new(opened.backend, opened.bounds));
+        let (readers, secret) = (opened.readers, opened.secret);
+        Ok((Self(Arc::new(Inner { shared, readers, driver, secret })), with))
     }
 
     /// Hands changes to the writer and never blocks. Without changes the receipt is [`Receipt::NONE`].

@@ -69,18 +69,6 @@ impl Archive {
         Ok(Some(fin.with_child(set)))
     }
 
-    /// XEP-0313 §4.1.1: the fields of the form.
-    pub(super) async fn form(self: Arc<Self>, call: Call<FormRequest>) -> Answer {
-        own(&call)?;
-        let field = |name: &str, kind: &str| Element::new("field", FORM_NS).with("var", name).with("type", kind);
-        let kind = field("FORM_TYPE", "hidden").with_child(Element::new("value", FORM_NS).with_text(NS));
-        let mut form = Element::new("x", FORM_NS).with("type", "form").with_child(kind);
-        for (name, kind) in FIELDS {
-            form.push(field(name, kind));
-        }
-        Ok(Some(Element::new(FormRequest::NAME, NS).with_child(form)))
-    }
-
     /// XEP-0313 §4.3: the first and the last entry.
     pub(super) async fn metadata(self: Arc<Self>, call: Call<Metadata>) -> Answer {
         let owner = own(&call)?;
@@ -245,6 +233,18 @@ impl Archive {
         out.push_str("</forwarded></result></message>");
         out
     }
+}
+
+/// XEP-0313 §4.1.1: the fields of the form.
+pub(super) fn form(call: &Call<FormRequest>) -> Answer {
+    own(call)?;
+    let field = |name: &str, kind: &str| Element::new("field", FORM_NS).with("var", name).with("type", kind);
+    let kind = field("FORM_TYPE", "hidden").with_child(Element::new("value", FORM_NS).with_text(NS));
+    let mut form = Element::new("x", FORM_NS).with("type", "form").with_child(kind);
+    for (name, kind) in FIELDS {
+        form.push(field(name, kind));
+    }
+    Ok(Some(Element::new(FormRequest::NAME, NS).with_child(form)))
 }
 
 /// Whose archive is asked: one's own and nobody else's.

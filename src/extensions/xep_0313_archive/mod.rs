@@ -7,15 +7,16 @@ mod answer;
 mod kept;
 mod query;
 
+use std::future::ready;
 use std::sync::Arc;
 
-use crate::hooks::{Entity, Extension, Passing, Registrar, Returned, Spec};
+use crate::hooks::{Call, Entity, Extension, Passing, Registrar, Returned, Spec};
 use crate::jid::BareJid;
 use crate::stanza::Stanza;
 use crate::storage::{Direction, Marks};
 
 use self::answer::Archive;
-use self::query::NS;
+use self::query::{FormRequest, NS};
 use super::xep_0359_stanza_ids::api::Ids;
 
 pub(super) const EXTENSION: Extension = Extension {
@@ -38,7 +39,7 @@ fn install(at: &mut Registrar<'_>) {
     at.returned(move |account, stanza| returned(account, stanza, &known));
     let it = Arc::new(Archive::new(at.storage.clone(), Arc::clone(at.outbound), ids, settings.page));
     at.iq_set(Entity::Account, &it, Archive::page);
-    at.iq_get(Entity::Account, &it, Archive::form);
+    at.iq_get(Entity::Account, &it, |_, call: Call<FormRequest>| ready(answer::form(&call)));
     at.iq_get(Entity::Account, &it, Archive::metadata);
 }
 
