@@ -96,6 +96,20 @@ async fn what_was_written_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn the_secret_stays_with_the_data() {
+    let (directory, other) = (Directory::new("secret"), Directory::new("secret-other"));
+    let storage = directory.open().unwrap();
+    let secret = *storage.secret();
+    storage.close().await.unwrap();
+    let again = directory.open().unwrap();
+    assert_eq!(again.secret(), &secret);
+    again.close().await.unwrap();
+    let other = other.open().unwrap();
+    assert_ne!(other.secret(), &secret);
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn closing_writes_what_is_queued_and_leaves_one_file() {
     let directory = Directory::new("closing");
     let storage = directory.open().unwrap();

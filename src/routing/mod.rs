@@ -130,6 +130,13 @@ impl Router {
         self.storage.is_durable(receipt)
     }
 
+    /// Waits while storage has more to write than it may: whoever routes much asks before it reads more.
+    pub async fn pressure(&self) {
+        if !self.storage.has_room() {
+            Box::pin(self.storage.pressure()).await;
+        }
+    }
+
     /// Waits until it is.
     pub fn durable(&self, receipt: Receipt) -> Durable {
         self.storage.durable(receipt)

@@ -188,6 +188,12 @@ impl Storage {
         self.0.shared.queue.last()
     }
 
+    /// Whether [`Storage::pressure`] would return at once.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.0.shared.queue.has_room()
+    }
+
     /// Waits until the queue has room. Who submits much asks here before it takes more from its source.
     pub async fn pressure(&self) {
         self.0.shared.queue.pressure().await;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::super::log::bare;
 use super::super::writer::{Backend, Checkpoint, Job};
@@ -28,7 +28,7 @@ pub(in super::super) struct Sqlite {
 
 /// The row numbers of owners that exist.
 #[derive(Debug, Default)]
-struct Owners(HashMap<BareJid, i64>);
+struct Owners(HashMap<BareJid, i64, foldhash::fast::RandomState>);
 
 impl Sqlite {
     pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
@@ -44,6 +44,7 @@ impl Backend for Sqlite {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut existing = Vec::new();
+        let mut insert = transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
         for job in jobs {
             if let Some(creation) = &job.creation {
                 if self.owners.find(&transaction, &creation.owner)?.is_some() {
@@ -55,7 +56,7 @@ impl Backend for Sqlite {
             for (owner, change) in job.writes.changes() {
                 match self.owners.find_or_create_domain(&transaction, owner)? {
                     Some(id) => {
-                        apply(&transaction, id, change)?;
+                        apply(&transaction, &mut insert, id, change)?;
                         if matches!(change, Change::DeleteOwner) {
                             self.owners.0.remove(owner);
                         }
@@ -65,6 +66,7 @@ impl Backend for Sqlite {
                 }
             }
         }
+        drop(insert);
         if let Some(reserve) = reserve {
             transaction.execute("UPDATE positions SET reserved = ?1", [column(reserve)])?;
         }
@@ -135,7 +137,8 @@ pub(super) const fn direction(direction: Direction) -> i64 {
     }
 }
 
-fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Error> {
+/// Appending is nearly all there is, so its statement stays at hand.
+fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, change: &Change) -> Result<(), Error> {
     match change {
         Change::PutCell { name, value } => connection
             .prepare_cached("INSERT OR REPLACE INTO cells VALUES (?1, ?2, ?3)")?
@@ -152,7 +155,7 @@ fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Err
         Change::ClearMap { name } => connection
             .prepare_cached("DELETE FROM maps WHERE owner = ?1 AND name = ?2")?
             .execute(params![owner, name])?,
-        Change::Append { position, entry } => return append(connection, owner, *position, entry),
+        Change::Append { position, entry } => return append(connection, insert, (owner, *position), entry),
         Change::Mark { position, marks } => return mark(connection, owner, *position, *marks),
         Change::Unmark { position, marks } => return unmark(connection, owner, *position, *marks),
         Change::Remove { position } => {
@@ -167,7 +170,12 @@ fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Err
     Ok(())
 }
 
-fn append(connection: &Connection, owner: i64, position: Position, entry: &Entry) -> Result<(), Error> {
+fn append(
+    connection: &Connection,
+    insert: &mut CachedStatement<'_>,
+    (owner, position): (i64, Position),
+    entry: &Entry,
+) -> Result<(), Error> {
     if entry.marks.is_empty() {
         return Ok(());
     }
@@ -179,7 +187,7 @@ fn append(connection: &Connection, owner: i64, position: Position, entry: &Entry
         peer: entry.peer.as_bytes(),
         payload: entry.payload.as_bytes(),
     };
-    connection.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+    insert.execute(params![
         covered.position,
         owner,
         covered.direction,
