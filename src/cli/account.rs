@@ -1,4 +1,4 @@
-//! `comity account`: add, remove, password, list, import.
+//! `comity account`: add, remove, password, list, sessions, kick, import.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -12,8 +12,9 @@ use crate::cli::reach::Reach;
 use crate::cli::{password, wait_for};
 use crate::config::Config;
 use crate::hooks::operation::{Nothing, Operation};
-use crate::server::operations::{
-    ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, Secret,
+use crate::routing::operations::{
+    ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, SESSION_END,
+    SESSION_LIST, Secret, SessionName,
 };
 
 /// Add, remove and list accounts, and change their passwords.
@@ -43,6 +44,18 @@ enum What {
     List {
         #[command(flatten)]
         rendering: Rendering,
+    },
+    /// List the sessions of the running server.
+    Sessions {
+        #[command(flatten)]
+        rendering: Rendering,
+    },
+    /// End one session, or all of an account. The client may come back at once.
+    #[command(after_help = "Example: comity account kick romeo@example.org/orchard")]
+    Kick {
+        /// The session, such as romeo@example.org/orchard, or the account.
+        #[arg(value_name = "JID")]
+        session: String,
     },
     /// Add many accounts: one per line, the JID, white space, the password.
     ///
@@ -84,8 +97,17 @@ impl Account {
                 output.line(format_args!("Removed {account}."))
             }
             What::List { rendering } => {
-                let all = wait_for(once(&config, async |reach| list(&config, reach).await))?;
+                let all = wait_for(once(&config, async |reach| list(&config, &ACCOUNT_LIST, reach).await))?;
                 output.facts(rendering, &all, |all| all.join("\n"))
+            }
+            What::Sessions { rendering } => {
+                let all = wait_for(once(&config, async |reach| list(&config, &SESSION_LIST, reach).await))?;
+                output.facts(rendering, &all, |all| all.join("\n"))
+            }
+            What::Kick { session } => {
+                let named = SessionName { jid: session };
+                let ended = wait_for(once(&config, async |reach| reach.call(&SESSION_END, named).await))?;
+                output.line(format_args!("Sessions ended: {ended}."))
             }
             What::Import { file } => {
                 let lines = lines_of(&file)?;
@@ -109,11 +131,15 @@ impl WithPassword {
     }
 }
 
-/// The accounts of all domains.
-async fn list(config: &Config, reach: &mut Reach) -> Result<Vec<String>, Failure> {
+/// What there is in all domains: accounts or sessions.
+async fn list(
+    config: &Config,
+    what: &Operation<DomainOf, Vec<String>>,
+    reach: &mut Reach,
+) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
     for domain in &config.domains {
-        all.extend(reach.call(&ACCOUNT_LIST, DomainOf { domain: domain.name.to_string() }).await?);
+        all.extend(reach.call(what, DomainOf { domain: domain.name.to_string() }).await?);
     }
     Ok(all)
 }

@@ -11,7 +11,7 @@ use crate::cli::output::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hooks::operation::{Operation, OperationError, Operations};
-use crate::server::operations::Accounts;
+use crate::routing::operations::Accounts;
 use crate::storage::{Options, Storage};
 
 /// Where operations are done.
@@ -118,10 +118,10 @@ mod tests {
     use crate::cli::output::Failure;
     use crate::config::Config;
     use crate::hooks::operation::{Nothing, Operation};
-    use crate::server::operations::{
-        ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, STATUS,
-        Secret,
+    use crate::routing::operations::{
+        ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, Secret,
     };
+    use crate::server::status::STATUS;
 
     async fn with_password(
         reach: &mut Reach,

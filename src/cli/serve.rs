@@ -10,9 +10,7 @@ use crate::cli::output::{Failure, Output};
 use crate::cli::place::Place;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::hooks::operation::Operations;
 use crate::net::{Hickory, Resolver, System};
-use crate::server::operations::Accounts;
 use crate::server::{self, Bound, Node, Parts, Server};
 use crate::storage::{Options, Storage};
 use crate::telemetry;
@@ -42,10 +40,9 @@ async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Resul
     let node = node(config)?;
     let bound = Bound::new(&config.listen).map_err(failed)?;
     let admin = admin::Listener::bind(&config.data_dir).map_err(failed)?;
-    let operations = Arc::new(operations(&node)?);
     let mut signals = Signals::new().map_err(failed)?;
     let server = Server::start(Arc::clone(&node), bound);
-    let admin = tokio::spawn(admin::serve(admin, operations));
+    let admin = tokio::spawn(admin::serve(admin, Arc::clone(&node.operations)));
     output.line("ready")?;
     notify(&[sd_notify::NotifyState::Ready]);
     let ended = loop {
@@ -88,21 +85,6 @@ fn descriptors() -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
     allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
-}
-
-fn operations(node: &Arc<Node>) -> Result<Operations, Failure> {
-    let mut operations = Operations::default();
-    let accounts = Accounts {
-        storage: node.storage.clone(),
-        clock: node.clock.clone(),
-        domains: Arc::clone(&node.domains),
-        router: Some(Arc::clone(&node.router)),
-    };
-    let taken =
-        |error: crate::hooks::operation::NameTaken| Failure::Failed(format!("operation {} exists twice", error.0));
-    accounts.register(&mut operations).map_err(taken)?;
-    server::operations::register_status(node, &mut operations).map_err(taken)?;
-    Ok(operations)
 }
 
 /// Reads the certificates again; on an error the old ones stay in use.

@@ -6,7 +6,7 @@ use crate::cli::output::{Failure, Output, Rendering};
 use crate::cli::place::Place;
 use crate::cli::{reach, wait_for};
 use crate::hooks::operation::Nothing;
-use crate::server::operations::{self, STATUS};
+use crate::server::status::{self, STATUS};
 
 /// Show how the running server is. The exit code is 1 when none runs.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ impl Status {
     }
 }
 
-fn human(status: &operations::Status) -> String {
+fn human(status: &status::Status) -> String {
     format!(
         "Comity {} is running.\n\
          domains                    {}\n\

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
-use crate::config::{Addresses, DomainName, FederationMode, NameServer, Period, Size};
+use crate::config::{AccountName, Addresses, DomainName, FederationMode, NameServer, Period, Size};
 use crate::telemetry::{Filter, Format};
 
 /// Every section, in the order of the manual.
@@ -28,6 +28,9 @@ section! {
         /// Where accounts, rosters and messages are kept. A relative path starts at the directory of
         /// this file, here and everywhere else.
         data_dir: PathBuf = PathBuf::from("/var/lib/comity");
+        /// The accounts of administrators, for example `["juliet@example.org"]`. Their clients can do what
+        /// `comity account` does (XEP-0133).
+        admins: Vec<AccountName> = Vec::new();
     }
     with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, archive: Archive, limits: Limits, log: Log }
 }

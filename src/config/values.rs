@@ -9,11 +9,15 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use crate::config::suggest::nearest;
-use crate::jid;
+use crate::jid::{self, BareJid};
 
 /// A prepared domainpart (RFC 7622 §3.2).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(String);
+
+/// The address of an account of this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountName(BareJid);
 
 /// Addresses on which a listener waits: one, a list, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,6 +60,28 @@ impl DomainName {
     #[must_use]
     pub fn below(&self, label: &str) -> Self {
         Self(format!("{label}.{}", self.0))
+    }
+}
+
+impl AccountName {
+    #[must_use]
+    pub const fn jid(&self) -> &BareJid {
+        &self.0
+    }
+}
+
+impl FromStr for AccountName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (local, domain) = text.split_once('@').ok_or("this is no address of an account: write name@domain")?;
+        BareJid::account(local, domain).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -238,4 +264,4 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(DomainName, NameServer, FederationMode);
+as_text!(AccountName, DomainName, NameServer, FederationMode);

@@ -12,6 +12,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "session",
     advertises: &[],
     wanted: Extension::ALWAYS,
+    commands: &[],
     install,
 };
 

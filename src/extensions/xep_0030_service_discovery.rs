@@ -4,7 +4,8 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Relation, Request, Spec};
+use crate::hooks::{Answer, COMMANDS_NS, Call, Entity, Extension, Registrar, Relation, Request, Spec};
+use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -18,27 +19,38 @@ pub(super) const EXTENSION: Extension = Extension {
         (Entity::Account, Items::NS),
     ],
     wanted: Extension::ALWAYS,
+    commands: &[],
     install,
 };
 
 fn install(at: &mut Registrar<'_>) {
     for entity in [Entity::Domain, Entity::Account] {
-        let it = Arc::new(Discovery { entity, features: at.features(entity), outbound: Arc::clone(at.outbound) });
+        let it = Arc::new(Discovery {
+            entity,
+            features: at.features(entity),
+            commands: at.commands().map(|command| (command.node, command.name)).collect(),
+            admins: at.settings.admins.clone(),
+            outbound: Arc::clone(at.outbound),
+        });
         at.iq_get(entity, &it, |it, call: Call<Info>| ready(it.info(&call)));
         at.iq_get(entity, &it, |it, call: Call<Items>| ready(it.items(&call)));
     }
+    at.for_strangers::<Items>();
 }
 
 struct Discovery {
     entity: Entity,
     features: Vec<&'static str>,
+    /// The commands of administrators: node and name.
+    commands: Vec<(&'static str, &'static str)>,
+    admins: Vec<BareJid>,
     outbound: Arc<dyn crate::hooks::Outbound>,
 }
 
 impl Discovery {
     fn info(&self, call: &Call<Info>) -> Answer {
-        if call.request.0.is_some() {
-            return Err(Condition::ItemNotFound.into());
+        if let Some(node) = &call.request.0 {
+            return self.command_info(node, &call.from);
         }
         let (category, kind) = match self.entity {
             Entity::Domain => ("server", "im"),
@@ -54,16 +66,47 @@ impl Discovery {
 
     /// XEP-0030 §8: whoever receives an account's presence may see its available resources.
     fn items(&self, call: &Call<Items>) -> Answer {
-        if call.request.0.is_some() {
-            return Err(Condition::ItemNotFound.into());
-        }
         let mut answer = Element::new(Items::NAME, Items::NS);
-        if self.entity == Entity::Account && call.relation != Relation::Stranger {
+        if self.entity == Entity::Account && call.relation == Relation::Stranger {
+            // XEP-0030 §8: nothing, whether or not there is such an account and such a node.
+            call.request.0.iter().for_each(|node| answer.set("node", node));
+            return Ok(Some(answer));
+        }
+        if let Some(node) = &call.request.0 {
+            if node != COMMANDS_NS {
+                return Err(Condition::ItemNotFound.into());
+            }
+            answer.set("node", node);
+            for (node, name) in self.commands_for(&call.from) {
+                let item = Element::new("item", Items::NS).with("jid", call.to.as_str());
+                answer.push(item.with("node", node).with("name", name));
+            }
+            return Ok(Some(answer));
+        }
+        if self.entity == Entity::Account {
             for resource in self.outbound.resources(&call.to.to_bare()) {
                 answer.push(Element::new("item", Items::NS).with("jid", resource.as_str()));
             }
         }
         Ok(Some(answer))
+    }
+
+    /// The commands that somebody may use: those who may not, do not see them (XEP-0050 §5).
+    fn commands_for(&self, from: &Jid) -> &[(&'static str, &'static str)] {
+        if self.admins.contains(&from.to_bare()) { &self.commands } else { &[] }
+    }
+
+    /// What a command is (XEP-0050 §2.2), or the list of them.
+    fn command_info(&self, node: &str, from: &Jid) -> Answer {
+        let (name, kind, features): (_, _, &[&str]) = match self.commands_for(from).iter().find(|it| it.0 == node) {
+            Some((_, name)) => (*name, "command-node", &[COMMANDS_NS, crate::hooks::form::NS]),
+            None if node == COMMANDS_NS => ("Commands", "command-list", &[COMMANDS_NS]),
+            None => return Err(Condition::ItemNotFound.into()),
+        };
+        let identity = Element::new("identity", Info::NS).with("category", "automation").with("type", kind);
+        let answer = Element::new(Info::NAME, Info::NS).with("node", node).with_child(identity.with("name", name));
+        let feature = |var: &&str| Element::new("feature", Info::NS).with("var", var);
+        Ok(Some(features.iter().map(feature).fold(answer, Element::with_child)))
     }
 }
 

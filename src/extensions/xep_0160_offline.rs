@@ -11,6 +11,7 @@ use crate::storage::{Entry, Marks, Position, Storage, Stored};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use crate::xml::Element;
 
+use self::api::DELAY_NS;
 use super::xep_0359_stanza_ids::api::Ids;
 
 pub(super) const EXTENSION: Extension = Extension {
@@ -18,11 +19,15 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "offline",
     advertises: &[(Entity::Domain, "msgoffline")],
     wanted: Extension::ALWAYS,
+    commands: &[],
     install,
 };
 
-/// XEP-0203.
-const DELAY_NS: &str = "urn:xmpp:delay";
+/// For extensions that show when a message came.
+pub(super) mod api {
+    /// XEP-0203.
+    pub(in crate::extensions) const DELAY_NS: &str = "urn:xmpp:delay";
+}
 
 /// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
 const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";

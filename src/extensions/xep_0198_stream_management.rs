@@ -16,6 +16,7 @@ pub(super) const EXTENSION: Extension = Extension {
     // It is a stream feature and nothing that entities are asked for.
     advertises: &[],
     wanted: Extension::ALWAYS,
+    commands: &[],
     install,
 };
 

@@ -14,6 +14,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "ping",
     advertises: &[(Entity::Domain, Ping::NS), (Entity::Account, Ping::NS)],
     wanted: Extension::ALWAYS,
+    commands: &[],
     install,
 };
 

@@ -17,6 +17,7 @@ pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0359", version: "0.7.0" },
     name: "stanza-ids",
     advertises: &[(Entity::Account, NS)],
+    commands: &[],
     wanted: |settings| settings.archive.is_some(),
     install,
 };

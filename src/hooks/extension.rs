@@ -1,5 +1,6 @@
 //! What an extension says about itself; service discovery and documentation are derived from it.
 
+use super::command::Command;
 use super::registrar::{Registrar, Settings};
 
 /// Where an extension is specified.
@@ -28,6 +29,8 @@ pub struct Extension {
     pub advertises: &'static [(Entity, &'static str)],
     /// Whether the operator wants it.
     pub wanted: fn(&Settings) -> bool,
+    /// What administrators can have it do (XEP-0050).
+    pub commands: &'static [Command],
     /// Registers the handlers.
     pub install: fn(&mut Registrar<'_>),
 }

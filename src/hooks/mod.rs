@@ -4,7 +4,9 @@
 //! Knows no concrete extension, no session and no router: those sit above and below it.
 
 mod acknowledgement;
+mod command;
 mod extension;
+pub mod form;
 mod iq;
 mod lifecycle;
 pub mod operation;
@@ -13,9 +15,10 @@ mod registrar;
 mod stage;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
+pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
-pub use registrar::{ArchiveSettings, Hooks, InstallError, Registrar, Settings};
+pub use registrar::{ArchiveSettings, Hooks, House, InstallError, Registrar, Settings};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};

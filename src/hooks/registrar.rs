@@ -1,18 +1,21 @@
 //! The table of everything that extensions registered; filled once at start-up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Stanza;
 use crate::storage::Storage;
 use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
+use super::command::Command;
 use super::extension::{Entity, Extension};
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
+use super::operation::Operations;
 use super::outbound::Outbound;
 use super::stage::{Passing, Returned, Shelf, Stages, Verdict};
 
@@ -20,6 +23,8 @@ use super::stage::{Passing, Returned, Shelf, Stages, Verdict};
 #[derive(Default)]
 pub struct Hooks {
     iq: HashMap<(Entity, Verb, &'static str, &'static str), Handler>,
+    /// What an account answers to anybody.
+    open: HashSet<(&'static str, &'static str)>,
     stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
@@ -45,6 +50,8 @@ impl std::error::Error for InstallError {}
 pub struct Settings {
     /// Domains whose accounts are here.
     pub domains: Arc<[String]>,
+    /// Who may use the commands of administrators.
+    pub admins: Vec<BareJid>,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
     /// Whether messages are archived, and how.
@@ -58,12 +65,24 @@ pub struct ArchiveSettings {
     pub page: usize,
 }
 
+/// What extensions work with.
+#[derive(Clone, Copy)]
+pub struct House<'a> {
+    pub outbound: &'a Arc<dyn Outbound>,
+    pub operations: &'a Arc<Operations>,
+    pub storage: &'a Storage,
+    pub clock: &'a Clock,
+    pub settings: &'a Settings,
+}
+
 /// What an extension is given when it is installed.
 pub struct Registrar<'a> {
     hooks: &'a mut Hooks,
-    installed: &'a [Extension],
+    installed: &'static [Extension],
     pub outbound: &'a Arc<dyn Outbound>,
+    pub operations: &'a Arc<Operations>,
     pub storage: &'a Storage,
+    pub clock: &'a Clock,
     pub settings: &'a Settings,
     clash: Option<&'static str>,
 }
@@ -73,16 +92,13 @@ impl Hooks {
     ///
     /// # Errors
     /// When two of them claim the same request of the same entity.
-    pub fn install(
-        extensions: &[Extension],
-        outbound: &Arc<dyn Outbound>,
-        storage: &Storage,
-        settings: &Settings,
-    ) -> Result<Self, InstallError> {
+    pub fn install(extensions: &'static [Extension], house: &House<'_>) -> Result<Self, InstallError> {
+        let House { outbound, operations, storage, clock, settings } = *house;
         let mut hooks = Self::default();
-        let wanted: Vec<_> = extensions.iter().filter(|extension| (extension.wanted)(settings)).copied().collect();
-        for extension in &wanted {
-            let mut at = Registrar { hooks: &mut hooks, installed: &wanted, outbound, storage, settings, clash: None };
+        for extension in extensions.iter().filter(|extension| (extension.wanted)(settings)) {
+            let hooks = &mut hooks;
+            let installed = extensions;
+            let mut at = Registrar { hooks, installed, outbound, operations, storage, clock, settings, clash: None };
             (extension.install)(&mut at);
             if let Some(namespace) = at.clash {
                 return Err(InstallError { extension: extension.name, namespace });
@@ -91,7 +107,8 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// Lets the handler of a request answer it; `None` if nothing handles it.
+    /// Lets the handler of a request answer it; `None` if nothing handles it, or nothing that is for
+    /// strangers.
     #[must_use]
     pub fn answer(
         &self,
@@ -100,6 +117,12 @@ impl Hooks {
         request: &Element,
         (from, to, relation): (Jid, Jid, Relation),
     ) -> Option<impl Future<Output = Answer> + Send + use<>> {
+        if entity == Entity::Account
+            && relation == Relation::Stranger
+            && !self.open.contains(&(request.name(), request.ns()))
+        {
+            return None;
+        }
         let handler = self.iq.get(&(entity, verb, request.name(), request.ns()))?;
         Some(handler(Call { from, to, relation, request }))
     }
@@ -153,6 +176,12 @@ impl Registrar<'_> {
         }
     }
 
+    /// Has accounts answer requests whose payload is `R` to strangers, too. The same handlers answer
+    /// for accounts that do not exist, so that nobody learns which do (RFC 6120 §13.11).
+    pub fn for_strangers<R: Request>(&mut self) {
+        self.hooks.open.insert((R::NAME, R::NS));
+    }
+
     /// Looks at messages that come from outside.
     pub fn arriving(&mut self, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
         self.hooks.stages.arriving.push(Box::new(stage));
@@ -186,12 +215,22 @@ impl Registrar<'_> {
         self.hooks.acknowledgement = Some(Box::new(words));
     }
 
+    fn installed(&self) -> impl Iterator<Item = &'static Extension> + use<'_> {
+        let settings = self.settings;
+        self.installed.iter().filter(move |extension| (extension.wanted)(settings))
+    }
+
+    /// The commands that are declared by what is installed.
+    pub fn commands(&self) -> impl Iterator<Item = &'static Command> + use<> {
+        // Whoever asks goes on registering meanwhile.
+        self.installed().flat_map(|extension| extension.commands).collect::<Vec<_>>().into_iter()
+    }
+
     /// The features that `entity` has by what is installed, sorted.
     #[must_use]
     pub fn features(&self, entity: Entity) -> Vec<&'static str> {
         let mut features: Vec<_> = self
-            .installed
-            .iter()
+            .installed()
             .flat_map(|extension| extension.advertises)
             .filter(|(who, _)| *who == entity)
             .map(|(_, feature)| *feature)

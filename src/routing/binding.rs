@@ -82,7 +82,8 @@ impl Router {
 
 impl Binding {
     /// Notes that the client has sent something: without stream management that is the sign that it
-    /// got what was written to it before; with it, the client says so itself. Called once for everything that has come at once.
+    /// got what was written to it before; with it, the client says so itself. Called once for
+    /// everything that has come at once.
     pub fn heard(&self, batch: &mut Batch) {
         self.ring.heard(self.router.clock.now());
         self.delivered(batch);

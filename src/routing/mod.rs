@@ -12,6 +12,7 @@ mod contacts;
 mod delivery;
 mod departure;
 mod hosts;
+pub mod operations;
 mod outbound;
 mod passage;
 mod presence;

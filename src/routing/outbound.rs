@@ -104,6 +104,23 @@ impl Router {
         }
     }
 
+    /// The sessions in a domain.
+    #[must_use]
+    pub fn sessions(&self, domain: &str) -> Vec<Jid> {
+        let accounts = self.accounts.all().into_iter().filter(|account| account.jid.domain() == domain);
+        accounts
+            .flat_map(|account| account.lock().resources.iter().map(|it| it.jid.clone()).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Ends the session `jid`, or all of an account if it is a bare JID; gives their number.
+    pub fn end_sessions(&self, jid: &Jid, error: &StreamError) -> usize {
+        let Some(account) = self.accounts.cached(jid.bare_str()) else { return 0 };
+        let state = account.lock();
+        let meant = state.resources.iter().filter(|it| jid.is_bare() || it.jid == *jid);
+        meant.map(|it| it.ring.close(error.clone())).count()
+    }
+
     /// How many accounts are loaded and how many sessions are bound.
     #[must_use]
     pub fn counts(&self) -> Counts {

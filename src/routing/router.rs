@@ -133,6 +133,9 @@ impl Router {
             None if is_notification(stanza.kind) => return None,
             None => match Box::pin(self.load(&to.to_bare(), batch)).await {
                 Ok(Some(account)) => account,
+                Ok(None) if is_request(stanza.kind) && to.is_bare() => {
+                    return self.on_behalf(stanza, Relation::Stranger, batch).await;
+                }
                 Ok(None) => return to_nobody(stanza, to),
                 Err(error) => return stanza.error(&error),
             },
@@ -180,9 +183,9 @@ impl Router {
             self.requests.answered(stanza);
             return None;
         }
-        if relation == Relation::Stranger {
-            // RFC 6120 §13.11: as if there were no such account.
-            return stanza.error(&Condition::ServiceUnavailable.into());
+        if stanza.kind == Kind::Iq(IqType::Set) && roster::is_request(stanza) {
+            // RFC 6121 §2.1.5, of every account and of those that do not exist.
+            return stanza.error(&Condition::Forbidden.into());
         }
         Box::pin(self.answer(Entity::Account, stanza, relation, batch)).await
     }

@@ -1,9 +1,9 @@
 //! The composition root: the only module that sees everything.
 
 mod node;
-pub mod operations;
 mod retention;
 mod sockets;
+pub mod status;
 mod tls;
 
 pub use node::{Node, Parts, StartError};

@@ -11,17 +11,21 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::extensions;
 use crate::federation::{self, Federation};
-use crate::hooks::{ArchiveSettings, Hooks, InstallError, Outbound, Reply, Settings};
+use crate::hooks::operation::{NameTaken, Operations};
+use crate::hooks::{ArchiveSettings, Hooks, House, InstallError, Outbound, Reply, Settings};
 use crate::listeners::admission::{Admission, Bounds};
 use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, Identities, ServerTls, Trust};
+use crate::routing::operations::Accounts;
 use crate::routing::{self, Router};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
 use crate::stream::Limits;
 use crate::xml::Element;
+
+use super::status;
 
 /// What one connection that has not authenticated may cost; the bound on their number follows.
 const STRANGER_BYTES: usize = 32 * 1024;
@@ -56,6 +60,7 @@ pub struct Node {
     pub sessions: Arc<session::Context>,
     pub federation: Arc<Federation>,
     pub admission: Arc<Admission>,
+    pub operations: Arc<Operations>,
     pub storage: Storage,
     pub clock: Clock,
     pub tls: Arc<ServerTls>,
@@ -72,6 +77,7 @@ pub struct Node {
 pub enum StartError {
     Tls(rustls::Error),
     Install(InstallError),
+    Operation(NameTaken),
     Random(random::Exhausted),
 }
 
@@ -80,6 +86,7 @@ impl std::fmt::Display for StartError {
         match self {
             Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Install(error) => error.fmt(f),
+            Self::Operation(error) => error.fmt(f),
             Self::Random(error) => error.fmt(f),
         }
     }
@@ -143,13 +150,32 @@ impl Node {
             Arc::clone(&federation) as _,
         );
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
+        let admission = Admission::new(bounds(config, parts.connections));
+        let mut operations = Operations::default();
+        let accounts = Accounts {
+            storage: parts.storage.clone(),
+            clock: parts.clock.clone(),
+            domains: Arc::clone(&domains),
+            router: Some(Arc::clone(&router)),
+        };
+        accounts.register(&mut operations).map_err(StartError::Operation)?;
+        let facts = status::Facts::new(&parts.clock, &domains, &router, &admission);
+        facts.register(&mut operations).map_err(StartError::Operation)?;
+        let operations = Arc::new(operations);
         let settings = Settings {
             domains: Arc::clone(&domains),
-            offline_messages: config.limits.offline_messages,
+            admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
             archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
+            offline_messages: config.limits.offline_messages,
         };
-        let hooks =
-            Hooks::install(extensions::ALL, &outbound, &parts.storage, &settings).map_err(StartError::Install)?;
+        let house = House {
+            outbound: &outbound,
+            operations: &operations,
+            storage: &parts.storage,
+            clock: &parts.clock,
+            settings: &settings,
+        };
+        let hooks = Hooks::install(extensions::ALL, &house).map_err(StartError::Install)?;
         router.connect(hooks);
         federation.attach(&router);
         let sessions = Arc::new(session::Context {
@@ -164,7 +190,8 @@ impl Node {
             router,
             sessions,
             federation,
-            admission: Admission::new(bounds(config, parts.connections)),
+            admission,
+            operations,
             storage: parts.storage,
             clock: parts.clock,
             tls,

@@ -68,17 +68,25 @@ pub struct StanzaError {
     pub error_type: ErrorType,
     /// In English, without trailing stop.
     pub text: Option<String>,
+    /// What an extension adds for programs (RFC 6120 §8.3.4).
+    pub detail: Option<Box<Element>>,
 }
 
 impl StanzaError {
     #[must_use]
     pub fn new(condition: Condition, text: impl Into<String>) -> Self {
-        Self { condition, error_type: condition.error_type(), text: Some(text.into()) }
+        Self { condition, error_type: condition.error_type(), text: Some(text.into()), detail: None }
     }
 
     #[must_use]
     pub const fn with_type(mut self, error_type: ErrorType) -> Self {
         self.error_type = error_type;
+        self
+    }
+
+    #[must_use]
+    pub fn with_detail(mut self, detail: Element) -> Self {
+        self.detail = Some(Box::new(detail));
         self
     }
 
@@ -89,6 +97,9 @@ impl StanzaError {
         error.push(self.condition.to_element());
         if let Some(text) = &self.text {
             error.push(Element::new("text", NS).with("xml:lang", "en").with_text(text));
+        }
+        if let Some(detail) = &self.detail {
+            error.push((**detail).clone());
         }
         error
     }
@@ -102,6 +113,6 @@ impl StanzaError {
 
 impl From<Condition> for StanzaError {
     fn from(condition: Condition) -> Self {
-        Self { condition, error_type: condition.error_type(), text: None }
+        Self { condition, error_type: condition.error_type(), text: None, detail: None }
     }
 }

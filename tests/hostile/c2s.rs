@@ -880,7 +880,7 @@ async fn stanzas_that_break_a_rule() {
         (
             "the roster of juliet to set",
             format!("<iq type='set' id='1' to='juliet@a.example'>{roster}</iq>"),
-            unavailable,
+            Stanza("forbidden"),
         ),
         ("a roster push", format!("<iq type='set' id='1' {to}>{roster}</iq>"), unavailable),
         ("a message to nobody", message("to='nobody@a.example'", "x"), unavailable),

@@ -459,7 +459,7 @@ async fn stanzas_of_a_server() {
             format!("<iq {from} type='get' id='1' to='juliet@a.example'><query xmlns='jabber:iq:roster'/></iq>"),
             "service-unavailable",
         ),
-        (format!("<iq {from} type='set' id='1' to='juliet@a.example'>{roster}</iq>"), "service-unavailable"),
+        (format!("<iq {from} type='set' id='1' to='juliet@a.example'>{roster}</iq>"), "forbidden"),
         (format!("<iq {from} type='set' id='1' to='juliet@a.example/balcony'>{roster}</iq>"), "service-unavailable"),
         (
             format!("<message {from} type='groupchat' id='1' to='juliet@a.example'><body>x</body></message>"),

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::hooks::form::NS as FORM_NS;
 use crate::hooks::{Answer, Call, Outbound, Relation, Request};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
 use crate::storage::{self, End, Position, Range, Storage, Stored};
 use crate::xml::{Element, escape_into};
 
+use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
-use super::query::{Before, FIELDS, FORM_NS, FormRequest, Metadata, NS, Query, RSM_NS};
+use super::query::{Before, FIELDS, FormRequest, Metadata, NS, Query, RSM_NS};
 
-/// XEP-0297 and XEP-0203.
+/// XEP-0297.
 const FORWARD_NS: &str = "urn:xmpp:forward:0";
-const DELAY_NS: &str = "urn:xmpp:delay";
 
 /// Results of one page if the client does not say.
 const PAGE: usize = 50;

@@ -23,6 +23,7 @@ pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0313", version: "1.1.1" },
     name: "archive",
     advertises: &[(Entity::Account, NS), (Entity::Account, "urn:xmpp:mam:2#extended")],
+    commands: &[],
     wanted: |settings| settings.archive.is_some(),
     install,
 };

@@ -2,14 +2,12 @@
 
 use crate::clock::Timestamp;
 use crate::hooks::Request;
+use crate::hooks::form::NS as FORM_NS;
 use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
 pub(super) const NS: &str = "urn:xmpp:mam:2";
-
-/// XEP-0004.
-pub(super) const FORM_NS: &str = "jabber:x:data";
 
 /// XEP-0059.
 pub(super) const RSM_NS: &str = "http://jabber.org/protocol/rsm";

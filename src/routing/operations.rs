@@ -1,18 +1,22 @@
-//! The operations that the command line and the local socket offer: accounts, status.
+//! The operations on accounts: made here once, offered on the command line, on the local socket and
+//! as ad-hoc commands.
+
+mod sessions;
 
 use std::sync::Arc;
+
+pub use sessions::{ANNOUNCE, Announcement, SESSION_END, SESSION_LIST, SessionName};
 
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::credentials::Password;
-use crate::accounts::directory;
-use crate::clock::{Clock, Timestamp};
+use crate::accounts::{directory, roster};
+use crate::clock::Clock;
 use crate::hooks::operation::{NameTaken, Nothing, Operation, OperationError, Operations, Role};
 use crate::jid::{self, BareJid};
-use crate::routing::Router;
 use crate::storage::Storage;
 
-use super::Node;
+use super::{CONTACTS, Router};
 
 /// Makes an account.
 pub const ACCOUNT_ADD: Operation<AccountPassword, Nothing> = Operation::new("account.add", Role::Operator);
@@ -22,8 +26,9 @@ pub const ACCOUNT_REMOVE: Operation<AccountName, Nothing> = Operation::new("acco
 pub const ACCOUNT_PASSWORD: Operation<AccountPassword, Nothing> = Operation::new("account.password", Role::Operator);
 /// Lists the accounts of a domain.
 pub const ACCOUNT_LIST: Operation<DomainOf, Vec<String>> = Operation::new("account.list", Role::Operator);
-/// Counts what the server holds at this moment.
-pub const STATUS: Operation<Nothing, Status> = Operation::new("status", Role::Operator);
+
+/// Shows the contacts of an account.
+pub const ACCOUNT_ROSTER: Operation<AccountName, Vec<roster::Item>> = Operation::new("account.roster", Role::Operator);
 
 /// An account and its new password.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,22 +60,6 @@ pub struct DomainOf {
     pub domain: String,
 }
 
-/// What the server holds at this moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    pub version: String,
-    pub started: Timestamp,
-    pub domains: Vec<String>,
-    /// Accounts in memory.
-    pub loaded_accounts: usize,
-    /// Bound client sessions.
-    pub sessions: usize,
-    /// Connections that have not authenticated.
-    pub unauthenticated: usize,
-    /// All connections.
-    pub connections: usize,
-}
-
 /// What the account operations work on.
 #[derive(Clone)]
 pub struct Accounts {
@@ -83,7 +72,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Registers the operations on accounts.
+    /// Registers the operations on accounts, and on sessions if the server runs.
     ///
     /// # Errors
     /// One of the names is taken.
@@ -95,7 +84,10 @@ impl Accounts {
         let it = self.clone();
         operations.register(&ACCOUNT_PASSWORD, move |asked| it.clone().password(asked))?;
         let it = self.clone();
-        operations.register(&ACCOUNT_LIST, move |asked| it.clone().list(asked))
+        operations.register(&ACCOUNT_LIST, move |asked| it.clone().list(asked))?;
+        let it = self.clone();
+        operations.register(&ACCOUNT_ROSTER, move |asked| it.clone().roster(asked))?;
+        self.router.as_ref().map_or(Ok(()), |router| sessions::register(router, operations))
     }
 
     async fn add(self, asked: AccountPassword) -> Result<Nothing, OperationError> {
@@ -132,6 +124,15 @@ impl Accounts {
         Ok(accounts.iter().map(ToString::to_string).collect())
     }
 
+    async fn roster(self, asked: AccountName) -> Result<Vec<roster::Item>, OperationError> {
+        let jid = self.own(&asked.jid)?;
+        if !directory::list(&self.storage, jid.domain()).await.map_err(failed)?.contains(&jid) {
+            return Err(failed(directory::DirectoryError::Unknown));
+        }
+        let contacts = CONTACTS.all(&self.storage, &jid).await.map_err(failed)?;
+        Ok(contacts.into_iter().filter_map(|(_, contact)| contact.item).collect())
+    }
+
     /// The address of an account that this server may have.
     fn own(&self, text: &str) -> Result<BareJid, OperationError> {
         let Some((local, domain)) = text.split_once('@') else {
@@ -144,28 +145,6 @@ impl Accounts {
         let known = self.domains.join(", ");
         Err(OperationError::Usage(format!("{} is no domain of this server, which serves {known}", jid.domain())))
     }
-}
-
-/// Registers what counts.
-///
-/// # Errors
-/// The name is taken.
-pub fn register_status(node: &Arc<Node>, operations: &mut Operations) -> Result<(), NameTaken> {
-    let node = Arc::clone(node);
-    let started = node.clock.now();
-    operations.register(&STATUS, move |_| {
-        let counts = node.router.counts();
-        let (unauthenticated, connections) = node.admission.counts();
-        std::future::ready(Ok(Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started,
-            domains: node.domains.to_vec(),
-            loaded_accounts: counts.accounts,
-            sessions: counts.sessions,
-            unauthenticated,
-            connections,
-        }))
-    })
 }
 
 async fn credentials(password: Secret) -> Result<crate::accounts::credentials::Credentials, OperationError> {

@@ -1,0 +1,76 @@
+//! XEP-0054 vcard-temp, version 1.3.0: a card that an account shows to everybody. It is kept as it
+//! was written and given out as it is.
+
+use std::sync::Arc;
+
+use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Relation, Request, Spec};
+use crate::stanza::{Condition, StanzaError};
+use crate::storage::{Cell, Error, Storage, Writes};
+use crate::xml::Element;
+
+pub(super) const EXTENSION: Extension = Extension {
+    spec: Spec { name: "XEP-0054", version: "1.3.0" },
+    name: "vcard",
+    advertises: &[(Entity::Domain, NS), (Entity::Account, NS)],
+    commands: &[],
+    wanted: Extension::ALWAYS,
+    install,
+};
+
+const NS: &str = "vcard-temp";
+
+/// The card, as XML.
+const CARD: Cell<String> = Cell::new("vcard");
+
+/// Octets that a card may have: room for a photograph of the size that clients make (XEP-0153 §5).
+const MOST: usize = 128 * 1024;
+
+fn install(at: &mut Registrar<'_>) {
+    let it = Arc::new(at.storage.clone());
+    at.iq_get(Entity::Account, &it, show);
+    at.iq_set(Entity::Account, &it, keep);
+    at.for_strangers::<Card>();
+}
+
+/// XEP-0054 §3.1, §3.3: an account without a card and one that does not exist look alike to others.
+async fn show(storage: Arc<Storage>, call: Call<Card>) -> Answer {
+    let card = CARD.get(&storage, &call.to.to_bare()).await.map_err(|error| failed(&error))?;
+    match card.and_then(|card| Element::parse(&card, "").ok()) {
+        Some(card) => Ok(Some(card)),
+        None if call.relation == Relation::Owner => Err(Condition::ItemNotFound.into()),
+        None => Err(Condition::ServiceUnavailable.into()),
+    }
+}
+
+/// XEP-0054 §3.2: the answer waits until the card is safe.
+async fn keep(storage: Arc<Storage>, call: Call<Card>) -> Answer {
+    if call.relation != Relation::Owner {
+        return Err(Condition::Forbidden.into());
+    }
+    let card = call.request.0.to_xml("");
+    if card.len() > MOST {
+        return Err(StanzaError::new(Condition::PolicyViolation, format!("a card has at most {MOST} bytes")));
+    }
+    let mut writes = Writes::new();
+    CARD.put(&mut writes, &call.to.to_bare(), &card).map_err(|error| failed(&error))?;
+    let receipt = storage.submit(writes);
+    storage.durable(receipt).await.map_err(|lost| failed(&Error::Engine(lost.to_string())))?;
+    Ok(None)
+}
+
+fn failed(error: &Error) -> StanzaError {
+    tracing::error!(%error, "a vCard could not be read or written");
+    Condition::InternalServerError.into()
+}
+
+/// A card, or the question for one.
+struct Card(Element);
+
+impl Request for Card {
+    const NAME: &'static str = "vCard";
+    const NS: &'static str = NS;
+
+    fn parse(element: &Element) -> Result<Self, StanzaError> {
+        Ok(Self(element.clone()))
+    }
+}
