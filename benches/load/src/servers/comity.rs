@@ -41,9 +41,6 @@ unauthenticated_bytes = "4GiB"
 unauthenticated_bytes_per_address = "4GiB"
 ring_bytes = "16MiB"
 
-[archive]
-enabled = false
-
 [federation]
 queue_bytes = "64MiB"
 queue_bytes_total = "256MiB"
