@@ -53,10 +53,10 @@ fn jid(text: &str) -> BareJid {
 fn entry(body: &str, marks: Marks) -> Entry {
     Entry {
         direction: Direction::Received,
-        peer: "juliet@capulet.lit/balcony".to_owned(),
+        peer: "juliet@capulet.lit/balcony".into(),
         time: 1_700_000_000_123,
         marks,
-        payload: format!("<message><body>{body}</body></message>"),
+        payload: format!("<message><body>{body}</body></message>").into(),
     }
 }
 
@@ -93,6 +93,20 @@ async fn what_was_written_is_there_after_reopening() {
     assert_eq!(page.entries.iter().map(|stored| stored.position).collect::<Vec<_>>(), [first, second]);
     assert_eq!(page.entries[0].entry, entry("Wherefore", Marks::UNDELIVERED));
     again.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_secret_stays_with_the_data() {
+    let (directory, other) = (Directory::new("secret"), Directory::new("secret-other"));
+    let storage = directory.open().unwrap();
+    let secret = *storage.secret();
+    storage.close().await.unwrap();
+    let again = directory.open().unwrap();
+    assert_eq!(again.secret(), &secret);
+    again.close().await.unwrap();
+    let other = other.open().unwrap();
+    assert_ne!(other.secret(), &secret);
+    other.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -184,7 +198,7 @@ async fn a_damaged_entry_is_found_and_left_out() {
     let storage = directory.open().unwrap();
     let page = storage.undelivered(&romeo, None, 10).await.unwrap();
     assert_eq!(page.damaged, positions[1..4]);
-    let payloads: Vec<_> = page.entries.iter().map(|stored| stored.entry.payload.as_str()).collect();
+    let payloads: Vec<_> = page.entries.iter().map(|stored| &*stored.entry.payload).collect();
     assert_eq!(payloads, ["<message><body>first</body></message>", "<message><body>fifth</body></message>"]);
     storage.close().await.unwrap();
 }

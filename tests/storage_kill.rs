@@ -47,10 +47,10 @@ async fn write_for_ever(directory: &Path) {
                         say("took", position);
                         let entry = Entry {
                             direction: Direction::Received,
-                            peer: "juliet@capulet.lit".to_owned(),
+                            peer: "juliet@capulet.lit".into(),
                             time: position.number(),
                             marks: Marks::UNDELIVERED,
-                            payload: payload(position),
+                            payload: payload(position).into(),
                         };
                         writes.append(&owner(), slot, entry);
                         let key = position.number().to_string();
@@ -107,7 +107,9 @@ async fn read(directory: &Path) -> (BTreeMap<u64, String>, Vec<(String, u64)>) {
     loop {
         let page = storage.undelivered(&owner(), after, 500).await.unwrap();
         assert_eq!(page.damaged, []);
-        entries.extend(page.entries.into_iter().map(|stored| (stored.position.number(), stored.entry.payload)));
+        entries.extend(
+            page.entries.into_iter().map(|stored| (stored.position.number(), stored.entry.payload.to_string())),
+        );
         let Some(more) = page.more else { break };
         after = Some(more);
     }

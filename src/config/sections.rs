@@ -14,6 +14,7 @@ pub const SECTIONS: &[Section] = &[
     Tls::SECTION,
     Dns::SECTION,
     Federation::SECTION,
+    Archive::SECTION,
     Limits::SECTION,
     Log::SECTION,
 ];
@@ -31,7 +32,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, archive: Archive, limits: Limits, log: Log }
 }
 
 section! {
@@ -104,6 +105,16 @@ section! {
         queue_bytes: Size = Size::mib(1);
         /// How much may wait for all other domains together.
         queue_bytes_total: Size = Size::mib(64);
+    }
+}
+
+section! {
+    /// The archive: every account's messages, for its clients to read again (XEP-0313).
+    Archive, "archive", Once {
+        /// Whether messages are archived. Without, they are kept only until they are delivered.
+        enabled: bool = true;
+        /// How long archived messages are kept. `"0s"` means for ever.
+        retention: Period = Period::seconds(0);
     }
 }
 

@@ -11,6 +11,8 @@ mod xep_0160_offline;
 mod xep_0198_stream_management;
 mod xep_0199_ping;
 mod xep_0202_entity_time;
+mod xep_0313_archive;
+mod xep_0359_stanza_ids;
 
 use crate::hooks::Extension;
 pub use xep_0199_ping::NS as PING_NS;
@@ -27,4 +29,6 @@ pub const ALL: &[Extension] = &[
     xep_0198_stream_management::EXTENSION,
     xep_0199_ping::EXTENSION,
     xep_0202_entity_time::EXTENSION,
+    xep_0313_archive::EXTENSION,
+    xep_0359_stanza_ids::EXTENSION,
 ];

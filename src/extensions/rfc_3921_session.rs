@@ -11,6 +11,7 @@ pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "RFC 3921", version: "2004-10" },
     name: "session",
     advertises: &[],
+    wanted: Extension::ALWAYS,
     commands: &[],
     install,
 };

@@ -18,6 +18,7 @@ pub(super) const EXTENSION: Extension = Extension {
         (Entity::Account, Info::NS),
         (Entity::Account, Items::NS),
     ],
+    wanted: Extension::ALWAYS,
     commands: &[],
     install,
 };

@@ -21,6 +21,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "commands",
     advertises: &[(Entity::Domain, Execution::NS), (Entity::Account, Execution::NS)],
     commands: &[],
+    wanted: Extension::ALWAYS,
     install,
 };
 

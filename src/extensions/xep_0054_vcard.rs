@@ -13,6 +13,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "vcard",
     advertises: &[(Entity::Domain, NS), (Entity::Account, NS)],
     commands: &[],
+    wanted: Extension::ALWAYS,
     install,
 };
 

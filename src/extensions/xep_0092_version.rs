@@ -12,6 +12,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "version",
     advertises: &[(Entity::Domain, Version::NS)],
     commands: &[],
+    wanted: Extension::ALWAYS,
     install,
 };
 

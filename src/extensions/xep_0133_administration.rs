@@ -22,6 +22,7 @@ pub(super) const EXTENSION: Extension = Extension {
     // Service discovery finds the commands themselves.
     advertises: &[],
     commands: COMMANDS,
+    wanted: Extension::ALWAYS,
     install: |_: &mut Registrar<'_>| {},
 };
 

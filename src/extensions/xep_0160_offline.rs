@@ -4,31 +4,39 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Spec, Verdict};
+use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Shelf, Spec, Verdict};
 use crate::jid::BareJid;
 use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Direction, Entry, Marks, Position, Storage};
+use crate::storage::{Entry, Marks, Position, Storage, Stored};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use crate::xml::Element;
+
+use self::api::DELAY_NS;
+use super::xep_0359_stanza_ids::api::Ids;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0160", version: "1.0.1" },
     name: "offline",
     advertises: &[(Entity::Domain, "msgoffline")],
+    wanted: Extension::ALWAYS,
     commands: &[],
     install,
 };
 
-/// XEP-0203.
-const DELAY_NS: &str = "urn:xmpp:delay";
+/// For extensions that show when a message came.
+pub(super) mod api {
+    /// XEP-0203.
+    pub(in crate::extensions) const DELAY_NS: &str = "urn:xmpp:delay";
+}
 
 /// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
 const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
 
 fn install(at: &mut Registrar<'_>) {
-    let it = Arc::new(Offline { storage: at.storage.clone(), limit: at.settings.offline_messages });
+    let ids = if at.settings.archive.is_some() { Ids::new(at.storage.secret()) } else { None };
+    let it = Arc::new(Offline { storage: at.storage.clone(), limit: at.settings.offline_messages, ids });
     let keeper = Arc::clone(&it);
-    at.undelivered(move |passing| keeper.keep(passing));
+    at.undelivered(move |passing, shelf| keeper.keep(passing, shelf));
     at.backlog(move |account, positions| Arc::clone(&it).fetch(account, positions));
 }
 
@@ -36,10 +44,12 @@ struct Offline {
     storage: Storage,
     /// Messages that wait for one account at most.
     limit: usize,
+    /// Of entries that are archived, too.
+    ids: Option<Ids>,
 }
 
 impl Offline {
-    fn keep(&self, passing: &mut Passing<'_, '_>) -> Verdict {
+    fn keep(&self, passing: &mut Passing<'_, '_>, shelf: &mut Shelf) -> Verdict {
         let Kind::Message(kind) = passing.stanza.kind else { return Verdict::Pass };
         if !matches!(kind, MessageType::Normal | MessageType::Chat) {
             return Verdict::Pass;
@@ -47,19 +57,11 @@ impl Offline {
         if !is_worth_keeping(passing.stanza) {
             return Verdict::Taken;
         }
-        if passing.shelf.undelivered.len() >= self.limit {
+        if shelf.undelivered.len() >= self.limit {
             return Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable, "too many messages wait already"));
         }
-        let peer = passing.stanza.from.as_ref().map(ToString::to_string).unwrap_or_default();
-        let entry = Entry {
-            direction: Direction::Received,
-            peer,
-            time: passing.now.unix_ms().try_into().unwrap_or_default(),
-            marks: Marks::UNDELIVERED,
-            payload: passing.stanza.to_xml(),
-        };
-        let position = passing.writes.append(passing.account, self.storage.slot(), entry);
-        passing.shelf.undelivered.insert(position.number());
+        let position = passing.keep(&self.storage, Marks::UNDELIVERED);
+        shelf.undelivered.insert(position.number());
         Verdict::Taken
     }
 
@@ -80,7 +82,7 @@ impl Offline {
             }
             let wanted = page.entries.iter().filter(|stored| positions.contains(&stored.position.number()));
             found.extend(wanted.filter_map(|stored| {
-                let stanza = stamped(&stored.entry, account.domain())?;
+                let stanza = self.stamped(stored, &account)?;
                 Some(Delayed { position: stored.position.number(), stanza })
             }));
             after = page.more;
@@ -89,6 +91,17 @@ impl Offline {
             }
         }
         found
+    }
+}
+
+impl Offline {
+    /// An entry as its account receives it.
+    fn stamped(&self, stored: &Stored, account: &BareJid) -> Option<Stanza<'static>> {
+        let mut tail = String::new();
+        if let Some(ids) = self.ids.as_ref().filter(|_| stored.entry.marks.contains(Marks::ARCHIVED)) {
+            ids.write_element(&mut tail, account, stored.position);
+        }
+        stamped(&stored.entry, account.domain(), &tail)
     }
 }
 
@@ -102,8 +115,8 @@ fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
     !elements.iter().all(worthless)
 }
 
-/// The stanza of a log entry with the time at which it came (XEP-0203 §2).
-fn stamped(entry: &Entry, domain: &str) -> Option<Stanza<'static>> {
+/// The stanza of a log entry with the time at which it came (XEP-0203 §2), and with `tail`.
+fn stamped(entry: &Entry, domain: &str, tail: &str) -> Option<Stanza<'static>> {
     let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
     let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
     let Some(Event::Stanza(stanza)) = step.event else { return None };
@@ -113,6 +126,7 @@ fn stamped(entry: &Entry, domain: &str) -> Option<Stanza<'static>> {
         .with("stamp", &Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX)).to_string());
     let mut payload = stanza.payload.as_str().to_owned();
     delay.write(&mut payload, CLIENT_NS);
+    payload.push_str(tail);
     stanza.payload = Payload::canonical(payload);
     Some(stanza)
 }
@@ -120,6 +134,7 @@ fn stamped(entry: &Entry, domain: &str) -> Option<Stanza<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Direction;
 
     fn message(payload: &str) -> Stanza<'_> {
         Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))
@@ -146,7 +161,7 @@ mod tests {
                 "<message from='romeo@montague.example/orchard' to='juliet@capulet.example'><body>hi</body></message>"
                     .into(),
         };
-        let stanza = stamped(&entry, "capulet.example").unwrap();
+        let stanza = stamped(&entry, "capulet.example", "").unwrap();
         assert_eq!(
             stanza.payload.as_str(),
             "<body>hi</body><delay xmlns='urn:xmpp:delay' from='capulet.example' stamp='1970-01-01T00:00:00.000Z'/>"

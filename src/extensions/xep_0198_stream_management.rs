@@ -15,6 +15,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "stream-management",
     // It is a stream feature and nothing that entities are asked for.
     advertises: &[],
+    wanted: Extension::ALWAYS,
     commands: &[],
     install,
 };

@@ -13,6 +13,7 @@ pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0199", version: "2.0.1" },
     name: "ping",
     advertises: &[(Entity::Domain, Ping::NS), (Entity::Account, Ping::NS)],
+    wanted: Extension::ALWAYS,
     commands: &[],
     install,
 };

@@ -13,6 +13,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "entity-time",
     advertises: &[(Entity::Domain, Time::NS)],
     commands: &[],
+    wanted: Extension::ALWAYS,
     install,
 };
 

@@ -25,6 +25,7 @@ impl Inbound for Router {
 
     fn arrived<'a>(&'a self, pair: &'a Pair, stanzas: Vec<Stanza<'a>>) -> BoxFuture<'a, Result<(), StreamError>> {
         Box::pin(async move {
+            self.pressure().await;
             let mut batch = self.batch();
             for stanza in stanzas {
                 let origin = Origin::Remote { local: &pair.local, remote: &pair.remote };

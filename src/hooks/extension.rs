@@ -1,7 +1,7 @@
 //! What an extension says about itself; service discovery and documentation are derived from it.
 
 use super::command::Command;
-use super::registrar::Registrar;
+use super::registrar::{Registrar, Settings};
 
 /// Where an extension is specified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,15 @@ pub struct Extension {
     pub name: &'static str,
     /// Features of XEP-0030, by who has them.
     pub advertises: &'static [(Entity, &'static str)],
+    /// Whether the operator wants it.
+    pub wanted: fn(&Settings) -> bool,
     /// What administrators can have it do (XEP-0050).
     pub commands: &'static [Command],
     /// Registers the handlers.
     pub install: fn(&mut Registrar<'_>),
+}
+
+impl Extension {
+    /// For [`Extension::wanted`]: nobody can do without it.
+    pub const ALWAYS: fn(&Settings) -> bool = |_| true;
 }

@@ -20,5 +20,5 @@ pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
-pub use registrar::{Hooks, House, InstallError, Registrar, Settings};
-pub use stage::{Passing, Shelf, Verdict};
+pub use registrar::{ArchiveSettings, Hooks, House, InstallError, Registrar, Settings};
+pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};

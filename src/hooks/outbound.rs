@@ -21,6 +21,12 @@ pub trait Outbound: Send + Sync {
     /// Sends an IQ request and waits for its answer; the id is chosen here.
     fn request(&self, iq: Stanza<'static>, timeout: Duration) -> Pin<Box<dyn Future<Output = Reply> + Send>>;
 
+    /// How many bytes more the session `to` may be sent of its own asking.
+    fn room(&self, to: &Jid) -> usize;
+
+    /// Writes whole stanzas to the session `to`, in order, before anything that comes later.
+    fn write(&self, to: &Jid, stanzas: &[String]);
+
     /// The available resources of a local account.
     fn resources(&self, account: &BareJid) -> Vec<Jid>;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
+use crate::stanza::Stanza;
 use crate::storage::Storage;
 use crate::xml::Element;
 
@@ -16,9 +17,7 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Verdict};
-
-type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>) -> Verdict + Send + Sync>;
+use super::stage::{Passing, Returned, Shelf, Stages, Verdict};
 
 /// Everything that is installed.
 #[derive(Default)]
@@ -26,7 +25,7 @@ pub struct Hooks {
     iq: HashMap<(Entity, Verb, &'static str, &'static str), Handler>,
     /// What an account answers to anybody.
     open: HashSet<(&'static str, &'static str)>,
-    undelivered: Vec<Undelivered>,
+    stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
 }
@@ -49,10 +48,21 @@ impl std::error::Error for InstallError {}
 /// What the operator has set for extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Domains whose accounts are here.
+    pub domains: Arc<[String]>,
     /// Who may use the commands of administrators.
     pub admins: Vec<BareJid>,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
+    /// Whether messages are archived, and how.
+    pub archive: Option<ArchiveSettings>,
+}
+
+/// How messages are archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// The most messages of one page.
+    pub page: usize,
 }
 
 /// What extensions work with.
@@ -78,14 +88,14 @@ pub struct Registrar<'a> {
 }
 
 impl Hooks {
-    /// Installs `extensions` in their order.
+    /// Installs those of `extensions` that are wanted, in their order.
     ///
     /// # Errors
     /// When two of them claim the same request of the same entity.
     pub fn install(extensions: &'static [Extension], house: &House<'_>) -> Result<Self, InstallError> {
         let House { outbound, operations, storage, clock, settings } = *house;
         let mut hooks = Self::default();
-        for extension in extensions {
+        for extension in extensions.iter().filter(|extension| (extension.wanted)(settings)) {
             let hooks = &mut hooks;
             let installed = extensions;
             let mut at = Registrar { hooks, installed, outbound, operations, storage, clock, settings, clash: None };
@@ -117,13 +127,10 @@ impl Hooks {
         Some(handler(Call { from, to, relation, request }))
     }
 
-    /// Asks the stages of kind `Undelivered` to take a stanza that nobody can receive now.
-    pub fn undelivered(&self, passing: &mut Passing<'_, '_>) -> Verdict {
-        self.undelivered
-            .iter()
-            .map(|stage| stage(passing))
-            .find(|verdict| *verdict != Verdict::Pass)
-            .unwrap_or(Verdict::Pass)
+    /// What looks at stanzas on their way.
+    #[must_use]
+    pub const fn stages(&self) -> &Stages {
+        &self.stages
     }
 
     /// The words in which clients and the server acknowledge stanzas, if anybody has them.
@@ -175,9 +182,24 @@ impl Registrar<'_> {
         self.hooks.open.insert((R::NAME, R::NS));
     }
 
-    /// Looks at stanzas that no resource can receive now.
-    pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>) -> Verdict + Send + Sync + 'static) {
-        self.hooks.undelivered.push(Box::new(stage));
+    /// Looks at messages that come from outside.
+    pub fn arriving(&mut self, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
+        self.hooks.stages.arriving.push(Box::new(stage));
+    }
+
+    /// Decides which messages an account's log keeps.
+    pub fn archive(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
+        self.hooks.stages.archive.push(Box::new(stage));
+    }
+
+    /// Looks at messages that no resource can receive now.
+    pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
+        self.hooks.stages.undelivered.push(Box::new(stage));
+    }
+
+    /// Recognises messages that were sent to a session and have not arrived.
+    pub fn returned(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync + 'static) {
+        self.hooks.stages.returned.push(Box::new(stage));
     }
 
     /// Fetches log entries for a resource that has become able to receive them.
@@ -193,17 +215,22 @@ impl Registrar<'_> {
         self.hooks.acknowledgement = Some(Box::new(words));
     }
 
+    fn installed(&self) -> impl Iterator<Item = &'static Extension> + use<'_> {
+        let settings = self.settings;
+        self.installed.iter().filter(move |extension| (extension.wanted)(settings))
+    }
+
     /// The commands that are declared by what is installed.
     pub fn commands(&self) -> impl Iterator<Item = &'static Command> + use<> {
-        self.installed.iter().flat_map(|extension| extension.commands)
+        // Whoever asks goes on registering meanwhile.
+        self.installed().flat_map(|extension| extension.commands).collect::<Vec<_>>().into_iter()
     }
 
     /// The features that `entity` has by what is installed, sorted.
     #[must_use]
     pub fn features(&self, entity: Entity) -> Vec<&'static str> {
         let mut features: Vec<_> = self
-            .installed
-            .iter()
+            .installed()
             .flat_map(|extension| extension.advertises)
             .filter(|(who, _)| *who == entity)
             .map(|(_, feature)| *feature)

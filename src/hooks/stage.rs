@@ -1,11 +1,14 @@
-//! Stages: plain functions on a stanza's way to a local account, never futures.
+//! Stages: plain functions on a stanza's way from or to a local account, never futures.
+//!
+//! A stage says what is to become of the stanza in the account's log; routing does it, once, when all have spoken.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::stanza::{Stanza, StanzaError};
-use crate::storage::Writes;
+use crate::storage::{Direction, Marks, Position, Slot, Storage};
 
 /// What of an account's log is held in memory.
 #[derive(Debug, Default)]
@@ -14,14 +17,52 @@ pub struct Shelf {
     pub undelivered: BTreeSet<u64>,
 }
 
-/// A stanza on its way to `account`, with what a stage may change.
+/// Where a stanza is in the log of an account.
+#[derive(Debug)]
+pub enum Place {
+    /// Nobody has asked for a place.
+    None,
+    /// It will be an entry there if it has marks.
+    Free(Slot),
+    /// It is an entry already, and gets more marks.
+    Taken(Position),
+}
+
+/// A message on its way from or to `account`, with what a stage may change.
 #[derive(Debug)]
 pub struct Passing<'a, 's> {
     pub account: &'a BareJid,
+    pub direction: Direction,
     pub stanza: &'a Stanza<'s>,
-    pub shelf: &'a mut Shelf,
-    pub writes: &'a mut Writes,
     pub now: Timestamp,
+    /// Why the log keeps it.
+    pub marks: Marks,
+    pub place: Place,
+    /// Canonical elements that this account gets behind the payload.
+    pub tail: String,
+}
+
+impl<'a, 's> Passing<'a, 's> {
+    /// Nothing is known of it yet.
+    #[must_use]
+    pub const fn new(account: &'a BareJid, direction: Direction, stanza: &'a Stanza<'s>, now: Timestamp) -> Self {
+        Self { account, direction, stanza, now, marks: Marks::NONE, place: Place::None, tail: String::new() }
+    }
+
+    /// Has the log keep it for the reason `marks`; returns where.
+    pub fn keep(&mut self, storage: &Storage, marks: Marks) -> Position {
+        self.marks = self.marks | marks;
+        match &self.place {
+            Place::Taken(position) => *position,
+            Place::Free(slot) => slot.position(),
+            Place::None => {
+                let slot = storage.slot();
+                let position = slot.position();
+                self.place = Place::Free(slot);
+                position
+            }
+        }
+    }
 }
 
 /// What a stage of the kind `Undelivered` decides.
@@ -33,4 +74,66 @@ pub enum Verdict {
     Taken,
     /// The sender gets this error.
     Refuse(StanzaError),
+}
+
+/// What a stanza is that was in the queue of a session and has not arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// The log knows nothing of it.
+    Unknown,
+    /// It is this entry.
+    Kept(Position),
+    /// It was meant for that session alone.
+    Worthless,
+}
+
+type Arriving = Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>;
+type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
+type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
+type Return = Box<dyn Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync>;
+
+/// Everything that looks at stanzas on their way.
+#[derive(Default)]
+pub struct Stages {
+    pub(super) arriving: Vec<Arriving>,
+    pub(super) archive: Vec<Pass>,
+    pub(super) undelivered: Vec<Undelivered>,
+    pub(super) returned: Vec<Return>,
+}
+
+impl Stages {
+    /// Validate: looks at a message that comes from outside, before anybody else does.
+    pub fn arriving(&self, stanza: &mut Stanza<'_>) {
+        self.arriving.iter().for_each(|stage| stage(stanza));
+    }
+
+    /// Whether [`Stages::archive`] does anything.
+    #[must_use]
+    pub fn archives(&self) -> bool {
+        !self.archive.is_empty()
+    }
+
+    /// Archive: decides whether the account's log keeps a message that goes out or is about to be delivered.
+    pub fn archive(&self, passing: &mut Passing<'_, '_>) {
+        self.archive.iter().for_each(|stage| stage(passing));
+    }
+
+    /// Undelivered: takes a message that nobody can receive now.
+    pub fn undelivered(&self, passing: &mut Passing<'_, '_>, shelf: &mut Shelf) -> Verdict {
+        let mut verdicts = self.undelivered.iter().map(|stage| stage(passing, shelf));
+        verdicts.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
+    }
+
+    /// What a message of the account is that was sent to one of its sessions and has not arrived.
+    #[must_use]
+    pub fn returned(&self, account: &BareJid, stanza: &Stanza<'_>) -> Returned {
+        let mut known = self.returned.iter().map(|stage| stage(account, stanza));
+        known.find(|returned| *returned != Returned::Unknown).unwrap_or(Returned::Unknown)
+    }
+}
+
+impl fmt::Debug for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stages").finish_non_exhaustive()
+    }
 }

@@ -122,6 +122,12 @@ impl Jid {
         &self.text
     }
 
+    /// The text, without a copy.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     #[must_use]
     pub fn local(&self) -> Option<&str> {
         self.domain.checked_sub(1).map(|at| &self.text[..usize::from(at)])

@@ -11,7 +11,7 @@ use crate::stanza::{Condition, Kind, Stanza};
 
 use super::batch::Batch;
 use super::contacts::Contacts;
-use super::delivery::{Delivery, Recipient, Target, decide};
+use super::delivery::{Delivery, Reach, Recipient, Target, decide};
 use super::retained::Handled;
 use super::ring::{Lapsed, Ring};
 
@@ -129,20 +129,31 @@ impl State {
         connected.map_or(Target::Gone, Target::Connected)
     }
 
-    /// Writes a stanza to the resources that the rules choose for the address `to`. Whatever is
-    /// decided but [`Delivery::To`] is left to the caller.
-    pub(super) fn offer(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Delivery {
+    /// What the rules say of a stanza to the address `to`.
+    pub(super) fn decide(&self, stanza: &Stanza<'_>, to: &Jid) -> Delivery {
         let highest = self.resources.iter().filter_map(Resource::priority).max();
-        let decided = decide(stanza.kind, Recipient { highest, target: self.target(to) });
-        let Delivery::To(reach) = decided else { return decided };
+        decide(stanza.kind, Recipient { highest, target: self.target(to) })
+    }
+
+    /// Writes a stanza, with `tail` behind its payload, to the resources that are meant; `false` if all of them are so
+    /// slow that they are being ended.
+    pub(super) fn write(&self, reach: Reach, stanza: &Stanza<'_>, tail: &str, batch: &mut Batch) -> bool {
         let mut reached = false;
         for (place, resource) in self.resources.iter().enumerate() {
             if reach.includes(place, resource.priority()) {
-                reached |= batch.push(&resource.ring, None, |out| stanza.write(out));
+                reached |= batch.push(&resource.ring, None, |out| stanza.write_with(out, tail));
             }
         }
+        reached
+    }
+
+    /// Writes a stanza to the resources that the rules choose for the address `to`. Whatever is
+    /// decided but [`Delivery::To`] is left to the caller.
+    pub(super) fn offer(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Delivery {
+        let decided = self.decide(stanza, to);
+        let Delivery::To(reach) = decided else { return decided };
         match stanza.kind {
-            _ if reached => decided,
+            _ if self.write(reach, stanza, "", batch) => decided,
             // The sessions that were chosen are so slow that they are being ended.
             Kind::Message(_) => Delivery::Undelivered,
             Kind::Iq(_) => Delivery::Refuse(Condition::ServiceUnavailable),

@@ -17,6 +17,8 @@ pub struct Batch {
     storage: Storage,
     remote: Arc<dyn RemoteDelivery>,
     pub(super) writes: Writes,
+    /// The message that is being routed as the logs keep it, once one of them does.
+    pub(super) text: Option<Arc<str>>,
     /// Accounts with changes that the storage writer does not have yet: as long as they are held
     /// here they stay in memory, so nobody reads an older state.
     held: Vec<Arc<Account>>,
@@ -32,6 +34,7 @@ impl Batch {
             storage,
             remote,
             writes: Writes::default(),
+            text: None,
             held: Vec::new(),
             dirty: Vec::new(),
             links: Vec::new(),

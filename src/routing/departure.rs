@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use crate::jid::Jid;
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 
@@ -14,7 +13,6 @@ use super::account::{Account, State};
 use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::delivery::Delivery;
 use super::hosts::Host;
 use super::presence::leave;
 use super::ring::Remains;
@@ -71,16 +69,10 @@ impl Router {
         remains: &Remains,
         batch: &mut Batch,
     ) -> Vec<Stanza<'static>> {
-        // Whatever resource they were sent to: the account is to get them.
-        let to = Jid::from(account.jid.clone());
         let mut answers = Vec::new();
         unsent(remains, |stanza| {
             let answer = match stanza.kind {
-                Kind::Message(_) => match state.offer(&stanza, &to, batch) {
-                    Delivery::Undelivered => self.shelve(account, state, &stanza, batch),
-                    Delivery::Refuse(condition) => stanza.error(&condition.into()),
-                    Delivery::To(_) | Delivery::OnBehalf | Delivery::Ignore => None,
-                },
+                Kind::Message(_) => self.receive_again(&account.jid, state, &stanza, batch),
                 // RFC 6120 §8.2.3: a request is answered, always.
                 Kind::Iq(IqType::Get | IqType::Set) => stanza.error(&Condition::ServiceUnavailable.into()),
                 Kind::Iq(_) | Kind::Presence(_) => None,

@@ -14,6 +14,7 @@ mod departure;
 mod hosts;
 pub mod operations;
 mod outbound;
+mod passage;
 mod presence;
 mod probes;
 mod remote;
@@ -128,6 +129,13 @@ impl Router {
     #[must_use]
     pub fn is_durable(&self, receipt: Receipt) -> bool {
         self.storage.is_durable(receipt)
+    }
+
+    /// Waits while storage has more to write than it may: whoever routes much asks before it reads more.
+    pub async fn pressure(&self) {
+        if !self.storage.has_room() {
+            Box::pin(self.storage.pressure()).await;
+        }
     }
 
     /// Waits until it is.

@@ -36,6 +36,19 @@ impl Outbound for Router {
         })
     }
 
+    fn room(&self, to: &Jid) -> usize {
+        self.ring_of(to).map_or(0, |ring| ring.room())
+    }
+
+    fn write(&self, to: &Jid, stanzas: &[String]) {
+        let Some(ring) = self.ring_of(to) else { return };
+        let mut batch = self.batch();
+        for stanza in stanzas {
+            batch.push(&ring, None, |out| out.push_str(stanza));
+        }
+        batch.finish();
+    }
+
     fn resources(&self, account: &BareJid) -> Vec<Jid> {
         let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
         let state = account.lock();

@@ -214,6 +214,11 @@ impl Ring {
         self.lock().held() <= self.limit / 2
     }
 
+    /// How many bytes more can be written without hurry.
+    pub(super) fn room(&self) -> usize {
+        (self.limit / 2).saturating_sub(self.lock().held())
+    }
+
     /// Notes that the transport took `bytes` more.
     pub fn written(&self, bytes: usize) {
         let mut state = self.lock();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::accounts::credentials::Credentials;
 use crate::accounts::subscription::SubscriptionType;
-use crate::hooks::{Entity, Passing, Relation, Verb, Verdict};
+use crate::hooks::{Entity, Relation, Verb};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage;
@@ -39,7 +39,14 @@ impl Router {
     /// # Errors
     /// When the stanza's addresses are a reason to end the stream it came on: `invalid-from`,
     /// `improper-addressing`, `host-unknown` (RFC 6120 §8.1).
-    pub async fn route(&self, origin: Origin<'_>, stanza: Stanza<'_>, batch: &mut Batch) -> Result<(), StreamError> {
+    pub async fn route(
+        &self,
+        origin: Origin<'_>,
+        mut stanza: Stanza<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), StreamError> {
+        batch.text = None;
+        self.arriving(&mut stanza);
         match origin {
             Origin::Client(binding) => {
                 check_from(binding, &stanza)?;
@@ -66,6 +73,7 @@ impl Router {
         if to.as_str() == binding.account.jid.as_str() && roster::is_request(&stanza) {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
+        self.sent(&binding.account.jid, &stanza, batch);
         self.deliver(stanza, batch).await;
     }
 
@@ -77,6 +85,7 @@ impl Router {
         let mut back = self.deliver_once(&stanza, batch).await;
         // An answer is never answered, so this ends after one more step.
         while let Some(answer) = back {
+            batch.text = None;
             back = self.deliver_once(&answer, batch).await;
         }
     }
@@ -151,6 +160,9 @@ impl Router {
     async fn to_resources(&self, account: &Arc<Account>, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
         let relation = {
             let mut state = account.lock();
+            if matches!(stanza.kind, Kind::Message(_)) {
+                return self.receive(&account.jid, &mut state, stanza, to, batch);
+            }
             if is_request(stanza.kind)
                 && let Target::Connected(place) = state.target(to)
                 && !may_ask(account, &state, place, stanza.from.as_ref())
@@ -158,8 +170,7 @@ impl Router {
                 return stanza.error(&Condition::ServiceUnavailable.into());
             }
             match state.offer(stanza, to, batch) {
-                Delivery::To(_) | Delivery::Ignore => return None,
-                Delivery::Undelivered => return self.shelve(account, &mut state, stanza, batch),
+                Delivery::To(_) | Delivery::Undelivered | Delivery::Ignore => return None,
                 Delivery::Refuse(condition) => return stanza.error(&condition.into()),
                 Delivery::OnBehalf => relation(account, &state, stanza.from.as_ref()),
             }
@@ -195,31 +206,6 @@ impl Router {
             Ok(Some(element)) => Some(stanza.result().payload(element)),
             Ok(None) => Some(stanza.result()),
             Err(error) => stanza.error(&error),
-        }
-    }
-
-    /// Nobody can receive the stanza now: the stages of kind `Undelivered` look at it.
-    pub(super) fn shelve(
-        &self,
-        account: &Arc<Account>,
-        state: &mut State,
-        stanza: &Stanza<'_>,
-        batch: &mut Batch,
-    ) -> Back {
-        let mut passing = Passing {
-            account: &account.jid,
-            stanza,
-            shelf: &mut state.shelf,
-            writes: &mut batch.writes,
-            now: self.clock.now(),
-        };
-        let verdict = self.hooks().map_or(Verdict::Pass, |hooks| hooks.undelivered(&mut passing));
-        // Whoever reads the shelf may look for its entries in storage at once.
-        batch.write();
-        match verdict {
-            Verdict::Taken => None,
-            Verdict::Refuse(error) => stanza.error(&error),
-            Verdict::Pass => stanza.error(&Condition::ServiceUnavailable.into()),
         }
     }
 

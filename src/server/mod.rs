@@ -1,6 +1,7 @@
 //! The composition root: the only module that sees everything.
 
 mod node;
+mod retention;
 mod sockets;
 pub mod status;
 mod tls;

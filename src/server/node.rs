@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::extensions;
 use crate::federation::{self, Federation};
 use crate::hooks::operation::{NameTaken, Operations};
-use crate::hooks::{Hooks, House, InstallError, Outbound, Reply, Settings};
+use crate::hooks::{ArchiveSettings, Hooks, House, InstallError, Outbound, Reply, Settings};
 use crate::listeners::admission::{Admission, Bounds};
 use crate::net::Network;
 use crate::net::dns::Resolver;
@@ -39,6 +39,9 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The most messages of one page of an archive.
+const ARCHIVE_PAGE: usize = 250;
+
 /// What a server is made of.
 pub struct Parts {
     pub storage: Storage,
@@ -63,6 +66,8 @@ pub struct Node {
     pub tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub domains: Arc<[String]>,
+    /// How long archived messages are kept, if not for ever.
+    pub retention: Option<Duration>,
     /// How long a connection has to authenticate.
     pub deadline: Duration,
 }
@@ -158,7 +163,9 @@ impl Node {
         facts.register(&mut operations).map_err(StartError::Operation)?;
         let operations = Arc::new(operations);
         let settings = Settings {
+            domains: Arc::clone(&domains),
             admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
+            archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
             offline_messages: config.limits.offline_messages,
         };
         let house = House {
@@ -190,6 +197,7 @@ impl Node {
             tls,
             client_tls,
             domains,
+            retention: Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero()),
             deadline: config.limits.authentication_deadline.duration(),
         }))
     }

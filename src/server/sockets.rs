@@ -98,6 +98,7 @@ impl Server {
             }
         }
         tasks.spawn(Arc::clone(&node).watch_silence());
+        tasks.spawn(Arc::clone(&node).tidy_archive());
         Self { node, tasks }
     }
 

@@ -139,6 +139,7 @@ struct Taking<'a> {
 
 impl Taking<'_> {
     async fn read_all(&mut self, reader: &mut Reader, input: &mut Vec<u8>) -> Result<(), End> {
+        self.router.pressure().await;
         let mut done = 0;
         let result = loop {
             let Some(rest) = input.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };

@@ -2,10 +2,12 @@
 //!
 //! Knows nothing of sockets, storage or any XEP.
 
+mod children;
 mod error;
 mod kind;
 mod payload;
 
+pub use children::Child;
 pub use error::{Condition, ErrorType, StanzaError};
 pub use kind::{IqType, Kind, MessageType, PresenceType};
 pub use payload::Payload;
@@ -123,13 +125,22 @@ impl<'a> Stanza<'a> {
     /// Appends the stanza as it stands on a stream whose default namespace is the content
     /// namespace.
     pub fn write(&self, out: &mut String) {
-        self.write_to(out, self.to.as_ref().map(Jid::as_str));
+        self.write_whole(out, self.to.as_ref().map(Jid::as_str), "");
     }
 
     /// Like [`Stanza::write`] with another `to`: one payload, many receivers.
     pub fn write_to(&self, out: &mut String, to: Option<&str>) {
+        self.write_whole(out, to, "");
+    }
+
+    /// Like [`Stanza::write`] with the canonical elements `tail` behind the payload.
+    pub fn write_with(&self, out: &mut String, tail: &str) {
+        self.write_whole(out, self.to.as_ref().map(Jid::as_str), tail);
+    }
+
+    fn write_whole(&self, out: &mut String, to: Option<&str>, tail: &str) {
         let name = self.kind.name();
-        out.reserve(self.payload.as_str().len() + 160);
+        out.reserve(self.payload.as_str().len() + tail.len() + 160);
         out.push('<');
         out.push_str(name);
         if let Some(kind) = self.kind.type_attribute() {
@@ -147,11 +158,12 @@ impl<'a> Stanza<'a> {
         if let Some(lang) = &self.lang {
             attribute(out, "xml:lang", lang);
         }
-        if self.payload.is_empty() {
+        if self.payload.is_empty() && tail.is_empty() {
             out.push_str("/>");
         } else {
             out.push('>');
             out.push_str(self.payload.as_str());
+            out.push_str(tail);
             out.push_str("</");
             out.push_str(name);
             out.push('>');

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::xml::{Element, Node};
 
 use super::CLIENT_NS;
+use super::children::{Child, Children};
 
 /// The children of a stanza as XML text in canonical form: complete relative to the content
 /// namespace (whose elements stand unprefixed and undeclared), no CDATA, only declared prefixes,
@@ -41,6 +42,11 @@ impl<'a> Payload<'a> {
     #[must_use]
     pub fn into_owned(self) -> Payload<'static> {
         Payload(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// What the start tags of the child elements say, for those who need not know what is inside.
+    pub fn children(&self) -> impl Iterator<Item = Child<'_>> {
+        Children::new(&self.0)
     }
 
     /// The child elements, read with quick-xml. Elements of the content namespace are in

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cell, CreateError, Direction, Entry, Error, Map, Marks, Options, Position, Receipt, Storage, Stored, Writes,
+    Cell, CreateError, Direction, End, Entry, Error, Map, Marks, Options, Position, Range, Receipt, Storage, Stored,
+    Writes,
 };
 use crate::jid::BareJid;
 
@@ -32,10 +33,10 @@ fn item(name: &str) -> Item {
 fn entry(body: &str, marks: Marks) -> Entry {
     Entry {
         direction: Direction::Received,
-        peer: "juliet@capulet.lit/balcony".to_owned(),
+        peer: "juliet@capulet.lit/balcony".into(),
         time: 1_700_000_000_123,
         marks,
-        payload: format!("<message><body>{body}</body></message>"),
+        payload: format!("<message><body>{body}</body></message>").into(),
     }
 }
 
@@ -219,6 +220,120 @@ async fn the_log_keeps_entries_whole_and_in_order(storage: Storage) {
         after = Some(more);
     }
     assert_eq!(pages, expected);
+}
+
+/// The positions of one page, and whether there is more.
+async fn archived(storage: &Storage, owner: &BareJid, range: &Range, end: End, limit: usize) -> (Vec<Position>, bool) {
+    let (owner, range) = (owner.clone(), range.clone());
+    let page = storage.read(move |view| view.archived(&owner, &range, end, limit)).await.unwrap();
+    assert_eq!(page.damaged, []);
+    (page.entries.iter().map(|stored| stored.position).collect(), page.more.is_some())
+}
+
+/// An archived entry: the number of its owner, its place, its time and its peer.
+type Known = (usize, Position, u64, &'static str);
+
+/// Fills the logs of two owners with more entries than are indexed at once.
+async fn filled(storage: &Storage, owners: &[BareJid; 2]) -> Vec<Known> {
+    let peers = ["juliet@capulet.lit/balcony", "juliet@capulet.lit/hall", "nurse@capulet.lit"];
+    let mut model: Vec<Known> = Vec::new();
+    for group in 0..11 {
+        let mut writes = Writes::new();
+        for number in 0..500 {
+            let (who, peer) = (number % 2, peers[number / 2 % 3]);
+            let marks = if number % 10 == 3 { Marks::UNDELIVERED } else { Marks::ARCHIVED };
+            let time = group * 500 + number as u64;
+            let entry = Entry { peer: peer.into(), time, ..entry("x", marks) };
+            let position = writes.append(&owners[who], storage.slot(), entry);
+            if marks == Marks::ARCHIVED {
+                model.push((who, position, time, peer));
+            }
+        }
+        storage.durable(storage.submit(writes)).await.unwrap();
+    }
+    model
+}
+
+/// Whether the entry is in `range` of the owner with this number.
+fn is_in(range: &Range, who: usize, (owner, position, time, peer): Known) -> bool {
+    owner == who
+        && range.after.is_none_or(|after| position > after)
+        && range.before.is_none_or(|before| position < before)
+        && range.since.is_none_or(|since| time >= since)
+        && range.until.is_none_or(|until| time <= until)
+        && range.is_with(peer)
+}
+
+/// More entries than are indexed at once, so that pages come from the index and from the end of the log.
+async fn the_archive_is_read_from_both_ends(storage: Storage) {
+    let owners = [jid("romeo@verona.lit"), jid("benvolio@verona.lit")];
+    for owner in &owners {
+        create(&storage, owner).await;
+    }
+    let mut model = filled(&storage, &owners).await;
+    let unarchived = model.swap_remove(40);
+    apply(&storage, |writes| writes.unmark(&owners[unarchived.0], unarchived.1, Marks::ARCHIVED)).await;
+    let removed = model.pop().unwrap();
+    apply(&storage, |writes| writes.remove(&owners[removed.0], removed.1)).await;
+    model.sort_unstable();
+    let peer = |text: &str| Some(text.parse().unwrap());
+    let middle = model[model.len() / 2].1;
+    let ranges = [
+        Range::default(),
+        Range { after: Some(middle), ..Range::default() },
+        Range { before: Some(middle), ..Range::default() },
+        Range { since: Some(3000), until: Some(5000), ..Range::default() },
+        Range { peer: peer("juliet@capulet.lit"), ..Range::default() },
+        Range { peer: peer("juliet@capulet.lit/hall"), since: Some(1000), ..Range::default() },
+        Range { peer: peer("tybalt@capulet.lit"), ..Range::default() },
+    ];
+    for (who, range) in (0..2).flat_map(|who| ranges.iter().map(move |range| (who, range))) {
+        let expected = model.iter().filter(|entry| is_in(range, who, **entry));
+        let expected: Vec<_> = expected.map(|(_, position, ..)| *position).collect();
+        let owner = &owners[who];
+        for limit in [7, 1000, 10_000] {
+            let upto = limit.min(expected.len());
+            let first = archived(&storage, owner, range, End::Oldest, limit).await;
+            assert_eq!(first, (expected[..upto].to_vec(), upto < expected.len()), "{range:?}");
+            let last = archived(&storage, owner, range, End::Youngest, limit).await;
+            assert_eq!(last, (expected[expected.len() - upto..].to_vec(), upto < expected.len()), "{range:?}");
+        }
+        if range.peer.as_ref().is_none_or(|peer| peer.is_bare()) {
+            let (owner, range) = (owner.clone(), range.clone());
+            let count = storage.read(move |view| view.archived_count(&owner, &range)).await.unwrap();
+            assert_eq!(count, expected.len() as u64);
+        }
+    }
+    let (owner, known) = (owners[0].clone(), model[0].1);
+    let is_archived = storage.read(move |view| {
+        Ok([known, removed.1, unarchived.1, model[model.len() - 1].1].map(|it| view.is_archived(&owner, it).unwrap()))
+    });
+    assert_eq!(is_archived.await.unwrap(), [true, false, false, false], "and the last is another's");
+    apply(&storage, |writes| writes.delete_owner(&owners[0])).await;
+    create(&storage, &owners[0]).await;
+    assert_eq!(archived(&storage, &owners[0], &Range::default(), End::Oldest, 10).await, (vec![], false));
+    assert_eq!(everything(&storage, &owners[0]).await, []);
+}
+
+async fn what_is_too_old_is_found_in_order(storage: Storage) {
+    let (romeo, benvolio) = (jid("romeo@verona.lit"), jid("benvolio@verona.lit"));
+    create(&storage, &romeo).await;
+    create(&storage, &benvolio).await;
+    let at = |time, marks| Entry { time, ..entry("x", marks) };
+    let first = append(&storage, &romeo, at(1, Marks::ARCHIVED)).await;
+    let second = append(&storage, &benvolio, at(2, Marks::UNDELIVERED)).await;
+    let third = append(&storage, &benvolio, at(3, Marks::ARCHIVED | Marks::UNDELIVERED)).await;
+    append(&storage, &romeo, at(4, Marks::ARCHIVED)).await;
+    let expired = async |after, before, limit| {
+        let found = storage.read(move |view| view.expired(after, before, limit)).await.unwrap();
+        (found.entries, found.more)
+    };
+    let start = Position::new(0);
+    let both = vec![(romeo, first), (benvolio, third)];
+    assert_eq!(expired(start, 4, 9).await, (both.clone(), Some(third)));
+    assert_eq!(expired(start, 4, 2).await, (both[..1].to_vec(), Some(second)));
+    assert_eq!(expired(second, 4, 9).await, (both[1..].to_vec(), Some(third)));
+    assert_eq!(expired(start, 1, 9).await, (vec![], None));
 }
 
 async fn a_page_is_bounded_in_bytes(storage: Storage) {
@@ -466,6 +581,8 @@ suite! {
         writes_to_an_account_that_does_not_exist_are_dropped,
         a_deleted_owner_leaves_nothing,
         the_log_keeps_entries_whole_and_in_order,
+        the_archive_is_read_from_both_ends,
+        what_is_too_old_is_found_in_order,
         a_page_is_bounded_in_bytes,
         marks_decide_how_long_an_entry_stays,
         an_owner_cannot_touch_the_entries_of_another,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::log::Positions;
-use super::progress::{End, Progress};
+use super::progress::{End as Ended, Progress};
 use super::queue::Queue;
 use super::sqlite::{self, Readers, Sqlite};
 use super::writer::{Creation, Verdict, Writer};
@@ -37,14 +37,18 @@ struct Inner {
     shared: Arc<Shared>,
     readers: Readers,
     driver: Driver,
+    secret: [u8; SECRET],
 }
+
+/// Octets of [`Storage::secret`].
+pub const SECRET: usize = 32;
 
 /// What the writer, the handle and those who wait have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) progress: Progress,
-    pub(super) positions: Positions,
+    pub(super) positions: Arc<Positions>,
 }
 
 /// Who drives the writer.
@@ -67,8 +71,8 @@ impl Shared {
     }
 
     /// The writer has ended.
-    pub(super) fn finish(&self, end: End) {
-        if let End::Lost(lost) = &end {
+    pub(super) fn finish(&self, end: Ended) {
+        if let Ended::Lost(lost) = &end {
             tracing::error!(reason = %lost, "storage is lost: nothing is acknowledged any more");
         }
         self.queue.abandon();
@@ -81,7 +85,7 @@ impl Shared {
         let Some(jobs) = self.queue.take() else { return false };
         if let Err(lost) = thread::step(open, jobs, self) {
             *writer = None;
-            self.finish(End::Lost(lost));
+            self.finish(Ended::Lost(lost));
         }
         true
     }
@@ -96,10 +100,10 @@ impl Storage {
     pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
         let opened = sqlite::open(directory, options.readers)?;
         let shared = Shared::new(options, opened.first);
-        let writer = Writer::new(opened.backend, opened.reserved);
+        let writer = Writer::new(opened.backend, opened.bounds);
         thread::spawn(writer, Arc::clone(&shared), opened.lock)
             .map_err(|source| Error::File { path: directory.to_owned(), source })?;
-        Ok(Self(Arc::new(Inner { shared, readers: opened.readers, driver: Driver::Thread })))
+        Ok(Self(Arc::new(Inner { shared, readers: opened.readers, driver: Driver::Thread, secret: opened.secret })))
     }
 
     /// A storage in memory in which everything is durable as soon as it is submitted, without thread or waiting: what
@@ -108,9 +112,8 @@ impl Storage {
     /// # Errors
     /// What the database says.
     pub fn open_in_memory() -> Result<Self, Error> {
-        let (shared, writer, readers) = Self::memory()?;
-        let driver = Driver::Submitter(Arc::new(Mutex::new(Some(writer))));
-        Ok(Self(Arc::new(Inner { shared, readers, driver })))
+        let submitter = |_: &_, writer| (Driver::Submitter(Arc::new(Mutex::new(Some(writer)))), ());
+        Ok(Self::memory(submitter)?.0)
     }
 
     /// A storage in memory that writes only when the test says so through the [`Stepper`].
@@ -118,24 +121,26 @@ impl Storage {
     /// # Errors
     /// What the database says.
     pub fn open_stepped() -> Result<(Self, Stepper), Error> {
-        let (shared, writer, readers) = Self::memory()?;
-        let stepper = Stepper { shared: Arc::clone(&shared), writer: Some(writer) };
-        Ok((Self(Arc::new(Inner { shared, readers, driver: Driver::Stepper })), stepper))
+        Self::memory(|shared, writer| (Driver::Stepper, Stepper { shared: Arc::clone(shared), writer: Some(writer) }))
     }
 
-    fn memory() -> Result<(Arc<Shared>, Writer<Sqlite>, Readers), Error> {
+    fn memory<T>(drive: impl FnOnce(&Arc<Shared>, Writer<Sqlite>) -> (Driver, T)) -> Result<(Self, T), Error> {
         let opened = sqlite::open_in_memory()?;
         let shared = Shared::new(Options::default(), opened.first);
-        Ok((shared, Writer::new(opened.backend, opened.reserved), opened.readers))
+        let (driver, with) = drive(&shared, Writer::new(opened.backend, opened.bounds));
+        let (readers, secret) = (opened.readers, opened.secret);
+        Ok((Self(Arc::new(Inner { shared, readers, driver, secret })), with))
     }
 
     /// Hands changes to the writer and never blocks. Without changes the receipt is [`Receipt::NONE`].
     #[expect(clippy::must_use_candidate, reason = "who promises nothing to anybody needs no receipt")]
-    pub fn submit(&self, writes: Writes) -> Receipt {
+    pub fn submit(&self, mut writes: Writes) -> Receipt {
         if writes.is_empty() {
             return Receipt::NONE;
         }
+        let open = writes.take_open();
         let receipt = self.0.shared.queue.push(writes, None);
+        drop(open);
         self.drive();
         receipt
     }
@@ -148,10 +153,12 @@ impl Storage {
     pub fn create(
         &self,
         owner: &BareJid,
-        writes: Writes,
+        mut writes: Writes,
     ) -> impl Future<Output = Result<Receipt, CreateError>> + Send + use<> {
         let (answer, verdict) = oneshot::channel();
+        let open = writes.take_open();
         let receipt = self.0.shared.queue.push(writes, Some(Creation { owner: owner.clone(), answer }));
+        drop(open);
         self.drive();
         let durable = self.durable(receipt);
         async move {
@@ -181,6 +188,12 @@ impl Storage {
         self.0.shared.queue.last()
     }
 
+    /// Whether [`Storage::pressure`] would return at once.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.0.shared.queue.has_room()
+    }
+
     /// Waits until the queue has room. Who submits much asks here before it takes more from its source.
     pub async fn pressure(&self) {
         self.0.shared.queue.pressure().await;
@@ -189,8 +202,8 @@ impl Storage {
     /// Waits for the failure of the writer. The process must end then, with an exit code other than zero.
     pub async fn lost(&self) -> Lost {
         let mut end = self.0.shared.progress.subscribe();
-        if let Ok(end) = end.wait_for(|end| matches!(end, End::Lost(_))).await
-            && let End::Lost(lost) = &*end
+        if let Ok(end) = end.wait_for(|end| matches!(end, Ended::Lost(_))).await
+            && let Ended::Lost(lost) = &*end
         {
             return lost.clone();
         }
@@ -200,6 +213,19 @@ impl Storage {
     /// A free place in the log, for one entry of any owner.
     pub fn slot(&self) -> Slot {
         self.0.shared.positions.take()
+    }
+
+    /// Below this position the logs are complete once [`Storage::latest`], asked for afterwards, is durable.
+    #[must_use]
+    pub fn settled(&self) -> Position {
+        Position::new(self.0.shared.positions.settled())
+    }
+
+    /// Random octets that were made with the data and stay with it: the root of keys whose use must not change from one
+    /// start to the next.
+    #[must_use]
+    pub fn secret(&self) -> &[u8; SECRET] {
+        &self.0.secret
     }
 
     /// Reads several things at once, as of one moment. `reading` runs on a blocking thread, in memory at once.
@@ -272,11 +298,11 @@ impl Storage {
         if let Driver::Submitter(writer) = &self.0.driver {
             self.drive();
             drop(writer.lock().unwrap_or_else(PoisonError::into_inner).take());
-            shared.finish(End::Closed);
+            shared.finish(Ended::Closed);
         }
         let mut end = shared.progress.subscribe();
-        let result = match end.wait_for(|end| *end != End::NotYet).await.as_deref() {
-            Ok(End::Lost(lost)) => Err(lost.clone()),
+        let result = match end.wait_for(|end| *end != Ended::NotYet).await.as_deref() {
+            Ok(Ended::Lost(lost)) => Err(lost.clone()),
             _ => Ok(()),
         };
         self.0.readers.close();
@@ -321,13 +347,13 @@ impl Stepper {
     /// Behaves as if a commit had failed.
     pub fn lose(&mut self) {
         self.writer = None;
-        self.shared.finish(End::Lost(Lost::new("a failure that a test asked for")));
+        self.shared.finish(Ended::Lost(Lost::new("a failure that a test asked for")));
     }
 
     /// Commits everything that is queued and closes.
     pub fn close(&mut self) {
         self.step();
         self.writer = None;
-        self.shared.finish(End::Closed);
+        self.shared.finish(Ended::Closed);
     }
 }

@@ -2,6 +2,9 @@
 
 use std::ops::BitOr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::jid::{BareJid, Jid};
 
 /// The place of an entry. It grows within a log, is never reused, and is unique in the whole storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,37 +24,86 @@ impl Position {
 }
 
 /// A position that is free for one entry: appending consumes it, so no two entries share one.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "a position is taken to append an entry at it"]
-pub struct Slot(Position);
+pub struct Slot {
+    position: Position,
+    open: Open,
+}
 
 impl Slot {
     #[must_use]
     pub const fn position(&self) -> Position {
-        self.0
+        self.position
+    }
+
+    /// The position, and what says that its entry may still come.
+    pub(super) fn open(self) -> (Position, Open) {
+        (self.position, self.open)
+    }
+}
+
+/// As long as it lives, the entry at this position or one behind it may still be submitted.
+#[derive(Debug)]
+pub(super) struct Open {
+    floor: u64,
+    positions: Arc<Positions>,
+}
+
+impl Open {
+    /// The one that stands for both.
+    pub(super) fn join(self, other: Self) -> Self {
+        if self.floor <= other.floor { self } else { other }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = self.positions.lock();
+        if let Some(place) = open.iter().position(|floor| *floor == self.floor) {
+            open.swap_remove(place);
+        }
     }
 }
 
 /// Hands out positions. A range of them is reserved on disk, so that a position which somebody saw before a crash is not
 /// given to another entry after it.
 #[derive(Debug)]
-pub(super) struct Positions(AtomicU64);
+pub(super) struct Positions {
+    next: AtomicU64,
+    /// Positions that were handed out and whose entries nobody has submitted yet.
+    open: Mutex<Vec<u64>>,
+}
 
 impl Positions {
     /// How many positions are reserved at a time: far more than fit into the queue of the writer.
     pub(super) const RANGE: u64 = 1 << 24;
 
-    pub(super) const fn starting_at(first: u64) -> Self {
-        Self(AtomicU64::new(first))
+    pub(super) fn starting_at(first: u64) -> Arc<Self> {
+        Arc::new(Self { next: AtomicU64::new(first), open: Mutex::default() })
     }
 
-    pub(super) fn take(&self) -> Slot {
-        Slot(Position(self.0.fetch_add(1, Ordering::Relaxed)))
+    pub(super) fn take(self: &Arc<Self>) -> Slot {
+        let mut open = self.lock();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        open.push(number);
+        drop(open);
+        Slot { position: Position(number), open: Open { floor: number, positions: Arc::clone(self) } }
     }
 
     /// The position that is handed out next.
     pub(super) fn next(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Below this position nothing more will be submitted.
+    pub(super) fn settled(&self) -> u64 {
+        let open = self.lock();
+        open.iter().min().copied().unwrap_or_else(|| self.next())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,12 +166,12 @@ impl BitOr for Marks {
 pub struct Entry {
     pub direction: Direction,
     /// The JID of the other side, as text.
-    pub peer: String,
+    pub peer: Arc<str>,
     /// Unix time in milliseconds.
     pub time: u64,
     pub marks: Marks,
     /// The whole stanza as XML.
-    pub payload: String,
+    pub payload: Arc<str>,
 }
 
 /// An entry with its place.
@@ -137,4 +189,74 @@ pub struct Page {
     pub damaged: Vec<Position>,
     /// There may be more entries behind this position.
     pub more: Option<Position>,
+}
+
+/// Some of the archived entries of an owner.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Range {
+    pub after: Option<Position>,
+    pub before: Option<Position>,
+    /// Not older than this (Unix time in milliseconds).
+    pub since: Option<u64>,
+    /// Not younger than this.
+    pub until: Option<u64>,
+    /// Exchanged with this address; if it is bare, with any of its resources.
+    pub peer: Option<Jid>,
+}
+
+impl Range {
+    /// Whether an entry exchanged with `peer` is meant, as far as that decides.
+    pub(super) fn is_with(&self, peer: &str) -> bool {
+        self.peer.as_ref().is_none_or(|wanted| {
+            let peer = if wanted.is_bare() { bare(peer) } else { peer };
+            wanted.as_str() == peer
+        })
+    }
+}
+
+/// Archived entries that are too old.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expired {
+    pub entries: Vec<(BareJid, Position)>,
+    /// There may be more behind this position.
+    pub more: Option<Position>,
+}
+
+/// From which end of a [`Range`] entries are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Oldest,
+    Youngest,
+}
+
+/// The text of a JID without its resourcepart.
+pub(super) fn bare(jid: &str) -> &str {
+    jid.split_once('/').map_or(jid, |(bare, _)| bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_settled_has_nothing_open_before_it() {
+        let positions = Positions::starting_at(5);
+        assert_eq!(positions.settled(), 5);
+        let (first, second) = (positions.take(), positions.take());
+        assert_eq!(positions.settled(), 5);
+        let (_, joined) = positions.take().open();
+        let (_, first) = first.open();
+        let joined = joined.join(first);
+        drop(second);
+        assert_eq!(positions.settled(), 5);
+        drop(joined);
+        assert_eq!((positions.settled(), positions.next()), (8, 8));
+    }
+
+    #[test]
+    fn a_bare_address_stands_for_its_resources() {
+        let with = |wanted: &str, peer| Range { peer: Some(wanted.parse().unwrap()), ..Range::default() }.is_with(peer);
+        assert!(with("a@b", "a@b/c") && with("a@b", "a@b") && with("a@b/c", "a@b/c"));
+        assert!(!with("a@b/c", "a@b/d") && !with("a@b/c", "a@b") && !with("a@b", "x@b/c"));
+    }
 }

@@ -30,8 +30,8 @@ mod writer;
 mod writes;
 
 pub use error::{CreateError, Error, Lost};
-pub use handle::{Options, Stepper, Storage};
-pub use log::{Direction, Entry, Marks, Page, Position, Slot, Stored};
+pub use handle::{Options, SECRET, Stepper, Storage};
+pub use log::{Direction, End, Entry, Expired, Marks, Page, Position, Range, Slot, Stored};
 pub use progress::Durable;
 pub use receipt::Receipt;
 pub use shapes::{Cell, Map};

@@ -104,12 +104,17 @@ impl Queue {
         }
     }
 
+    /// Whether fewer bytes than the bound are queued.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().bytes < self.bound
+    }
+
     /// Waits until fewer bytes than the bound are queued.
     pub(super) async fn pressure(&self) {
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            if self.lock().bytes < self.bound {
+            if self.has_room() {
                 return;
             }
             room.await;

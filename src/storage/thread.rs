@@ -7,7 +7,7 @@ use super::Lost;
 use super::handle::Shared;
 use super::progress::End;
 use super::queue::Next;
-use super::writer::{Backend, Job, Writer};
+use super::writer::{Advance, Backend, Job, Writer};
 
 /// How long nothing must have come before the writer uses the moment to tidy up.
 const IDLE: Duration = Duration::from_millis(100);
@@ -47,7 +47,10 @@ fn run<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> End {
 
 /// One step of the writer with its effects.
 pub(super) fn step<B: Backend>(writer: &mut Writer<B>, jobs: Vec<Job>, shared: &Shared) -> Result<(), Lost> {
-    let done = writer.step(jobs, shared.positions.next())?;
+    // In this order: what is settled was submitted before the queue is asked.
+    let settled = shared.positions.settled();
+    let advance = Advance { next: shared.positions.next(), settled, latest: shared.queue.last() };
+    let done = writer.step(jobs, advance)?;
     shared.progress.publish(done.durable);
     for (answer, verdict) in done.answers {
         // Whoever no longer listens need not know.

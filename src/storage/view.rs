@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::shapes::decode;
 use super::sqlite::Rows;
-use super::{Cell, Error, Map, Page, Position};
+use super::{Cell, End, Error, Expired, Map, Page, Position, Range};
 use crate::jid::BareJid;
 
 /// The durable data as of one moment.
@@ -90,6 +90,40 @@ impl<'a> View<'a> {
     /// What the database says.
     pub fn undelivered_count(&self, owner: &BareJid) -> Result<u64, Error> {
         self.rows.undelivered_count(owner)
+    }
+
+    /// The archived entries of `owner` in `range`, the oldest first: at most `limit` (one at least) from that `end`, and
+    /// not many more than fit into a megabyte. [`Page::more`] is set if there is one more.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn archived(&self, owner: &BareJid, range: &Range, end: End, limit: usize) -> Result<Page, Error> {
+        self.rows.archived(owner, range, (end, limit))
+    }
+
+    /// How many archived entries of `owner` are in `range`; of a peer only the bare JID counts.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn archived_count(&self, owner: &BareJid, range: &Range) -> Result<u64, Error> {
+        self.rows.archived_count(owner, range)
+    }
+
+    /// Whether `owner` has an archived entry at `position`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn is_archived(&self, owner: &BareJid, position: Position) -> Result<bool, Error> {
+        self.rows.is_archived(owner, position)
+    }
+
+    /// Archived entries of all owners that were written before the time `before` (Unix time in milliseconds), among the
+    /// `limit` oldest entries behind `after`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn expired(&self, after: Position, before: u64, limit: usize) -> Result<Expired, Error> {
+        self.rows.expired(after, before, limit)
     }
 
     /// The entries of `owner` behind `after`, at most `limit`. Reads past the entries of other owners.

@@ -17,6 +17,9 @@ const NOBODY: Duration = Duration::from_millis(20);
 const ROWS: usize = 512;
 /// A group with so many bytes is full.
 const BYTES: usize = 1 << 20;
+/// So many positions are indexed at a time: enough that neighbours in the index come together, few enough that those who
+/// read past what is not indexed yet are soon done.
+const INDEXED: u64 = 4096;
 /// After so many bytes the writer moves the write-ahead log into the database even when it is busy.
 const CHECKPOINT: usize = 16 << 20;
 
@@ -102,11 +105,32 @@ pub(super) enum Checkpoint {
     Whole,
 }
 
+/// How far the log is taken care of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Positions below this one may be handed out.
+    pub(super) reserved: u64,
+    /// Archived entries below this one are found by their owner.
+    pub(super) indexed: u64,
+}
+
+/// How far the log has come, in the view of those who append to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Advance {
+    /// The position that is handed out next.
+    pub(super) next: u64,
+    /// Everything below this position was submitted ...
+    pub(super) settled: u64,
+    /// ... with this receipt at the latest.
+    pub(super) latest: Receipt,
+}
+
 /// What keeps the data: one database with one writing connection.
 pub(super) trait Backend: Send {
     /// Applies the jobs in one transaction and syncs it. A job whose owner exists already is left out, and its receipt
-    /// is returned. `reserve` says which positions may be handed out from now on (all below it).
-    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>) -> Result<Vec<Receipt>, Error>;
+    /// is returned. `reserve` says which positions may be handed out from now on (all below it), `index` up to which
+    /// position the log is to be indexed when the jobs are in it.
+    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error>;
 
     /// Moves what is committed to its final place. Nothing depends on its success.
     fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error>;
@@ -116,8 +140,9 @@ pub(super) trait Backend: Send {
 #[derive(Debug)]
 pub(super) struct Writer<B> {
     backend: B,
-    /// Positions below this one are reserved.
-    reserved: u64,
+    bounds: Bounds,
+    /// Up to where the log is indexed next, as soon as everything below is in it: with this receipt.
+    complete: Option<(u64, Receipt)>,
     /// How many bytes were committed since the last checkpoint.
     unchecked: usize,
     lost: Option<Lost>,
@@ -132,21 +157,22 @@ pub(super) struct Done {
 }
 
 impl<B: Backend> Writer<B> {
-    /// A writer over an opened backend in which positions below `reserved` are reserved.
-    pub(super) const fn new(backend: B, reserved: u64) -> Self {
-        Self { backend, reserved, unchecked: 0, lost: None }
+    /// A writer over an opened backend.
+    pub(super) const fn new(backend: B, bounds: Bounds) -> Self {
+        Self { backend, bounds, complete: None, unchecked: 0, lost: None }
     }
 
-    /// Commits `jobs`; `next` is the position that will be handed out next. After the first error there is no success
+    /// Commits `jobs`. After the first error there is no success
     /// any more: what the failed commit left behind on the disk is unknown, so a second attempt could acknowledge what
     /// is not there.
-    pub(super) fn step(&mut self, jobs: Vec<Job>, next: u64) -> Result<Done, Lost> {
+    pub(super) fn step(&mut self, jobs: Vec<Job>, advance: Advance) -> Result<Done, Lost> {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
-        let reserve = next.saturating_add(Positions::RANGE);
-        let reserve = (reserve.saturating_sub(self.reserved) > Positions::RANGE / 2).then_some(reserve);
-        let existing = match self.backend.commit(&jobs, reserve) {
+        let reserve = advance.next.saturating_add(Positions::RANGE);
+        let reserve = (reserve.saturating_sub(self.bounds.reserved) > Positions::RANGE / 2).then_some(reserve);
+        let index = self.due_index(&jobs, advance);
+        let existing = match self.backend.commit(&jobs, reserve, index) {
             Ok(existing) => existing,
             Err(error) => {
                 let lost = Lost::new(&error.to_string());
@@ -154,7 +180,8 @@ impl<B: Backend> Writer<B> {
                 return Err(lost);
             }
         };
-        self.reserved = reserve.unwrap_or(self.reserved);
+        self.bounds.reserved = reserve.unwrap_or(self.bounds.reserved);
+        self.bounds.indexed = index.unwrap_or(self.bounds.indexed);
         let mut durable = Receipt::NONE;
         let mut answers = Vec::new();
         for job in jobs {
@@ -169,6 +196,16 @@ impl<B: Backend> Writer<B> {
             self.checkpoint(Checkpoint::Passive);
         }
         Ok(Done { durable, answers })
+    }
+
+    /// Up to where the log can be indexed together with `jobs`, if it is time for that.
+    fn due_index(&mut self, jobs: &[Job], advance: Advance) -> Option<u64> {
+        let applied = jobs.last()?.receipt;
+        if self.complete.is_none() && advance.settled.saturating_sub(self.bounds.indexed) >= INDEXED {
+            self.complete = Some((advance.settled, advance.latest));
+        }
+        let (upto, _) = self.complete.take_if(|(_, receipt)| *receipt <= applied)?;
+        Some(upto)
     }
 
     /// Whether there is something to do in an idle moment.
@@ -207,12 +244,14 @@ mod tests {
         commits: usize,
         fails_at: Option<usize>,
         reserved: Vec<u64>,
+        indexed: Vec<u64>,
         checkpoints: usize,
     }
 
     impl Backend for Fake {
-        fn commit(&mut self, _: &[Job], reserve: Option<u64>) -> Result<Vec<Receipt>, Error> {
+        fn commit(&mut self, _: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error> {
             self.commits += 1;
+            self.indexed.extend(index);
             self.reserved.extend(reserve);
             if self.fails_at == Some(self.commits) {
                 Err(Error::Engine("disk I/O error".into()))
@@ -233,40 +272,61 @@ mod tests {
         Job { receipt: Receipt::new(number), writes, creation: None }
     }
 
+    const fn bounds(reserved: u64) -> Bounds {
+        Bounds { reserved, indexed: reserved }
+    }
+
+    const fn at(next: u64) -> Advance {
+        Advance { next, settled: 1, latest: Receipt::NONE }
+    }
+
+    #[test]
+    fn the_log_is_indexed_where_it_is_complete() {
+        let mut writer = Writer::new(Fake::default(), Bounds { reserved: Positions::RANGE, indexed: 1 });
+        let advance = |settled, latest| Advance { next: 9000, settled, latest: Receipt::new(latest) };
+        writer.step(vec![job(1, 1)], advance(INDEXED, 1)).unwrap();
+        assert!(writer.backend.indexed.is_empty(), "too little");
+        writer.step(vec![job(2, 1)], advance(INDEXED + 1, 3)).unwrap();
+        assert!(writer.backend.indexed.is_empty(), "what lies below may be in the queue still");
+        writer.step(vec![job(3, 1), job(4, 1)], advance(INDEXED + 9, 4)).unwrap();
+        writer.step(vec![job(5, 1)], advance(INDEXED + 10, 5)).unwrap();
+        assert_eq!(writer.backend.indexed, [INDEXED + 1]);
+    }
+
     #[test]
     fn a_step_reaches_its_last_receipt() {
-        let mut writer = Writer::new(Fake::default(), Positions::RANGE);
-        let done = writer.step(vec![job(1, 1), job(2, 1)], 1).unwrap();
+        let mut writer = Writer::new(Fake::default(), bounds(Positions::RANGE));
+        let done = writer.step(vec![job(1, 1), job(2, 1)], at(1)).unwrap();
         assert_eq!(done.durable, Receipt::new(2));
     }
 
     #[test]
     fn after_a_failed_commit_nothing_succeeds() {
-        let mut writer = Writer::new(Fake { fails_at: Some(2), ..Fake::default() }, Positions::RANGE);
-        assert!(writer.step(vec![job(1, 1)], 1).is_ok());
-        let lost = writer.step(vec![job(2, 1)], 1).unwrap_err();
+        let mut writer = Writer::new(Fake { fails_at: Some(2), ..Fake::default() }, bounds(Positions::RANGE));
+        assert!(writer.step(vec![job(1, 1)], at(1)).is_ok());
+        let lost = writer.step(vec![job(2, 1)], at(1)).unwrap_err();
         assert!(lost.to_string().contains("disk I/O error"), "{lost}");
-        assert_eq!(writer.step(vec![job(3, 1)], 1).unwrap_err(), lost);
+        assert_eq!(writer.step(vec![job(3, 1)], at(1)).unwrap_err(), lost);
         assert_eq!(writer.backend.commits, 2);
         assert!(!writer.has_leftovers());
     }
 
     #[test]
     fn positions_are_reserved_before_half_of_the_range_is_used() {
-        let mut writer = Writer::new(Fake::default(), 1 + Positions::RANGE);
-        writer.step(vec![job(1, 1)], 1 + Positions::RANGE / 2).unwrap();
+        let mut writer = Writer::new(Fake::default(), bounds(1 + Positions::RANGE));
+        writer.step(vec![job(1, 1)], at(1 + Positions::RANGE / 2)).unwrap();
         assert!(writer.backend.reserved.is_empty());
-        writer.step(vec![job(2, 1)], 2 + Positions::RANGE / 2).unwrap();
-        writer.step(vec![job(3, 1)], 3 + Positions::RANGE / 2).unwrap();
+        writer.step(vec![job(2, 1)], at(2 + Positions::RANGE / 2)).unwrap();
+        writer.step(vec![job(3, 1)], at(3 + Positions::RANGE / 2)).unwrap();
         assert_eq!(writer.backend.reserved, [2 + Positions::RANGE / 2 + Positions::RANGE]);
     }
 
     #[test]
     fn a_busy_writer_checkpoints_by_size() {
-        let mut writer = Writer::new(Fake::default(), Positions::RANGE);
-        writer.step(vec![job(1, CHECKPOINT / 2)], 1).unwrap();
+        let mut writer = Writer::new(Fake::default(), bounds(Positions::RANGE));
+        writer.step(vec![job(1, CHECKPOINT / 2)], at(1)).unwrap();
         assert_eq!((writer.backend.checkpoints, writer.has_leftovers()), (0, true));
-        writer.step(vec![job(2, CHECKPOINT / 2)], 1).unwrap();
+        writer.step(vec![job(2, CHECKPOINT / 2)], at(1)).unwrap();
         assert_eq!((writer.backend.checkpoints, writer.has_leftovers()), (1, false));
     }
 

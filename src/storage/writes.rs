@@ -1,5 +1,6 @@
 //! A batch of changes: applied together or not at all.
 
+use super::log::Open;
 use super::{Entry, Marks, Position, Slot};
 use crate::jid::BareJid;
 
@@ -9,6 +10,8 @@ use crate::jid::BareJid;
 pub struct Writes {
     changes: Vec<(BareJid, Change)>,
     bytes: usize,
+    /// The entries are not submitted yet.
+    open: Option<Open>,
 }
 
 /// One change, as the backends apply it.
@@ -31,7 +34,7 @@ const CHANGE: usize = size_of::<(BareJid, Change)>();
 
 impl Writes {
     pub const fn new() -> Self {
-        Self { changes: Vec::new(), bytes: 0 }
+        Self { changes: Vec::new(), bytes: 0, open: None }
     }
 
     #[must_use]
@@ -43,12 +46,13 @@ impl Writes {
     pub fn append_all(&mut self, mut later: Self) {
         self.bytes = self.bytes.saturating_add(later.bytes);
         self.changes.append(&mut later.changes);
+        self.keep_open(later.open.take());
     }
 
     /// Appends `entry` to the log of `owner` and returns its position. An entry without marks is not kept.
     pub fn append(&mut self, owner: &BareJid, slot: Slot, entry: Entry) -> Position {
-        let position = slot.position();
-        drop(slot);
+        let (position, open) = slot.open();
+        self.keep_open(Some(open));
         let bytes = entry.peer.len().saturating_add(entry.payload.len());
         self.add(owner, Change::Append { position, entry }, bytes);
         position
@@ -108,6 +112,18 @@ impl Writes {
     /// How much memory the changes hold, about.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What says that the entries may still come. To be dropped once they are with the writer.
+    pub(super) const fn take_open(&mut self) -> Option<Open> {
+        self.open.take()
+    }
+
+    fn keep_open(&mut self, open: Option<Open>) {
+        self.open = match (self.open.take(), open) {
+            (Some(known), Some(open)) => Some(known.join(open)),
+            (known, open) => known.or(open),
+        };
     }
 
     fn add(&mut self, owner: &BareJid, change: Change, bytes: usize) {

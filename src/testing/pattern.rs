@@ -1,9 +1,11 @@
 //! Comparison of what came with what was expected.
 
+use std::collections::BTreeMap;
+
 use crate::xml::{Element, Node};
 
 /// In what way `found` differs from `expected`, in which `*` stands for any attribute value, any
-/// text, or (as `<any/>` child) any one element. `None` if it does not.
+/// text, or (as `<any/>` child) any one element; a `$name` for a value, which it names. `None` if it does not.
 #[must_use]
 pub fn mismatch(expected: &Element, found: &Element) -> Option<String> {
     if (expected.name(), expected.ns()) != (found.name(), found.ns()) {
@@ -22,7 +24,7 @@ fn attributes(expected: &Element, found: &Element) -> Option<String> {
     for (name, value) in expected.attributes() {
         match found.attribute(name) {
             None => return Some(format!("<{}> lacks {name}", found.name())),
-            Some(other) if value != "*" && other != value => {
+            Some(other) if value != "*" && !value.starts_with('$') && other != value => {
                 return Some(format!("<{}> has {name}='{other}' instead of '{value}'", found.name()));
             }
             Some(_) => {}
@@ -45,11 +47,30 @@ fn children(expected: &Element, found: &Element) -> Option<String> {
                     return Some(difference);
                 }
             }
-            (Node::Text(wanted), Some(Node::Text(there))) if wanted == there => {}
+            (Node::Text(wanted), Some(Node::Text(there))) if wanted == there || wanted.starts_with('$') => {}
             (_, there) => return Some(format!("inside <{}>: {there:?} instead of {wanted:?}", found.name())),
         }
     }
     there.get(wanted.len()).map(|extra| format!("inside <{}>: {extra:?}, which nobody expected", found.name()))
+}
+
+/// Notes the values that `expected`, which `found` matches, has names for.
+pub(super) fn name_values(expected: &Element, found: &Element, names: &mut BTreeMap<String, String>) {
+    let note = |wanted: &str, there: &str, names: &mut BTreeMap<String, String>| {
+        if wanted.starts_with('$') {
+            names.insert(wanted.to_owned(), there.to_owned());
+        }
+    };
+    for (name, value) in expected.attributes() {
+        note(value, found.attribute(name).unwrap_or_default(), names);
+    }
+    for (wanted, there) in significant(expected).iter().zip(&significant(found)) {
+        match (wanted, there) {
+            (Node::Text(wanted), Node::Text(there)) => note(wanted, there, names),
+            (Node::Element(wanted), Node::Element(there)) => name_values(wanted, there, names),
+            _ => {}
+        }
+    }
 }
 
 /// White space between elements is the writer's own business.
@@ -77,6 +98,16 @@ mod tests {
         assert!(compare("<a>*</a>", "<a><b/></a>"));
         assert!(compare("<a><any/></a>", "<a><b xmlns='x'/></a>"));
         assert!(compare("<a b='1' c='2'> <x/> </a>", "<a c='2' b='1'><x/></a>"));
+    }
+
+    #[test]
+    fn names() {
+        let parse = |text| Element::parse(text, "jabber:client").unwrap();
+        let (expected, found) = (parse("<a b='$b'><c>$c</c></a>"), parse("<a b='1'><c>2</c></a>"));
+        assert_eq!(mismatch(&expected, &found), None);
+        let mut names = BTreeMap::new();
+        name_values(&expected, &found, &mut names);
+        assert_eq!((names["$b"].as_str(), names["$c"].as_str()), ("1", "2"));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! romeo> 20 x <presence/>                     sends it as often
 //! romeo< <presence from='*' to='*'/>          the next stanza that comes, `*` for any value
 //! romeo< 20 x <presence from='*' to='*'/>     as often
+//! romeo< <presence id='$x' from='*' to='*'/>  any value, which is called $x in what follows
 //! romeo<~ <presence from='*' to='*'/>         comes now, the order does not matter
 //! juliet< nothing                             nothing has come, nor will come of what was sent so far
 //! juliet< anything                            whatever has come so far
@@ -33,7 +34,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::client::Client;
-use super::pattern::mismatch;
+use super::pattern::{mismatch, name_values};
 use super::world::{Options, World};
 use crate::accounts::roster::ROSTER_NS;
 use crate::jid::{BareJid, Jid};
@@ -47,8 +48,10 @@ use crate::xml::Element;
 /// Where the server does not do what the transcript says; the message names the line.
 #[expect(clippy::panic, reason = "this is how a test fails")]
 pub async fn run(script: &str) {
-    let mut stage = Stage { world: World::new(), clients: BTreeMap::new() };
+    let mut stage = Stage { world: World::new(), clients: BTreeMap::new(), names: BTreeMap::new() };
     for (number, line) in logical_lines(script) {
+        // Longer names first, so that none is taken for the beginning of another.
+        let line = stage.names.iter().rev().fold(line, |line, (name, value)| line.replace(name, value));
         if let Err(problem) = stage.play(&line).await {
             panic!("line {number}: {line}\n{problem}");
         }
@@ -64,6 +67,8 @@ pub async fn run(script: &str) {
 struct Stage {
     world: World,
     clients: BTreeMap<String, Client>,
+    /// Values that came, by what the transcript calls them.
+    names: BTreeMap<String, String>,
 }
 
 impl Stage {
@@ -127,7 +132,7 @@ impl Stage {
                 while client.received().is_some() {}
                 return Ok(());
             }
-            _ => return exchange(world, client, rest).await,
+            _ => return exchange(world, client, rest, &mut self.names).await,
         }
         world.settle().await;
         Ok(())
@@ -176,7 +181,12 @@ impl Stage {
     }
 }
 
-async fn exchange(world: &World, client: &mut Client, rest: &str) -> Result<(), String> {
+async fn exchange(
+    world: &World,
+    client: &mut Client,
+    rest: &str,
+    names: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
     if let Some(xml) = rest.strip_prefix('>') {
         let (times, xml) = repeated(xml);
         for _ in 0..times {
@@ -201,6 +211,7 @@ async fn exchange(world: &World, client: &mut Client, rest: &str) -> Result<(), 
         if let Some(difference) = mismatch(&expected, &found) {
             return Err(format!("received {}\n{difference}", found.to_xml(CLIENT_NS)));
         }
+        name_values(&expected, &found, names);
     }
     Ok(())
 }

@@ -115,7 +115,9 @@ impl World {
         let issued = self.ca.issue(&[domain]).map_err(|error| words(&error))?;
         let identity =
             Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
-        let text = format!("domain = \"{domain}\"\n{}", options.config);
+        // Who does not ask for the archive need not read its ids in every message.
+        let archive = if options.config.contains("[archive]") { "" } else { "[archive]\nenabled = false\n" };
+        let text = format!("domain = \"{domain}\"\n{}\n{archive}", options.config);
         let config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| words(&error))?;
         let last = u8::try_from(self.sites.len() + 1).unwrap_or(u8::MAX);
         let address = SocketAddr::from(([192, 0, 2, last], S2S));

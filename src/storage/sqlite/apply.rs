@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::super::log::bare;
 use super::super::writer::{Backend, Checkpoint, Job};
 use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
-use super::checksum::Covered;
-use super::column;
+use super::checksum::{Covered, fingerprint};
+use super::{column, index};
 use crate::jid::BareJid;
 
 /// How many owners' row numbers are kept in memory.
@@ -27,7 +28,7 @@ pub(in super::super) struct Sqlite {
 
 /// The row numbers of owners that exist.
 #[derive(Debug, Default)]
-struct Owners(HashMap<BareJid, i64>);
+struct Owners(HashMap<BareJid, i64, foldhash::fast::RandomState>);
 
 impl Sqlite {
     pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
@@ -39,10 +40,11 @@ impl Sqlite {
 }
 
 impl Backend for Sqlite {
-    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>) -> Result<Vec<Receipt>, Error> {
+    fn commit(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut existing = Vec::new();
+        let mut insert = transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
         for job in jobs {
             if let Some(creation) = &job.creation {
                 if self.owners.find(&transaction, &creation.owner)?.is_some() {
@@ -54,7 +56,7 @@ impl Backend for Sqlite {
             for (owner, change) in job.writes.changes() {
                 match self.owners.find_or_create_domain(&transaction, owner)? {
                     Some(id) => {
-                        apply(&transaction, id, change)?;
+                        apply(&transaction, &mut insert, id, change)?;
                         if matches!(change, Change::DeleteOwner) {
                             self.owners.0.remove(owner);
                         }
@@ -64,8 +66,12 @@ impl Backend for Sqlite {
                 }
             }
         }
+        drop(insert);
         if let Some(reserve) = reserve {
             transaction.execute("UPDATE positions SET reserved = ?1", [column(reserve)])?;
+        }
+        if let Some(upto) = index {
+            index::extend(&transaction, upto)?;
         }
         transaction.commit()?;
         Ok(existing)
@@ -131,7 +137,8 @@ pub(super) const fn direction(direction: Direction) -> i64 {
     }
 }
 
-fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Error> {
+/// Appending is nearly all there is, so its statement stays at hand.
+fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, change: &Change) -> Result<(), Error> {
     match change {
         Change::PutCell { name, value } => connection
             .prepare_cached("INSERT OR REPLACE INTO cells VALUES (?1, ?2, ?3)")?
@@ -148,13 +155,14 @@ fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Err
         Change::ClearMap { name } => connection
             .prepare_cached("DELETE FROM maps WHERE owner = ?1 AND name = ?2")?
             .execute(params![owner, name])?,
-        Change::Append { position, entry } => return append(connection, owner, *position, entry),
+        Change::Append { position, entry } => return append(connection, insert, (owner, *position), entry),
         Change::Mark { position, marks } => return mark(connection, owner, *position, *marks),
         Change::Unmark { position, marks } => return unmark(connection, owner, *position, *marks),
         Change::Remove { position } => {
             connection
                 .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2")?
                 .execute(params![position, owner])?;
+            forget_archived(connection, owner, *position)?;
             forget_undelivered(connection, owner, *position)?
         }
         Change::DeleteOwner => return delete(connection, owner),
@@ -162,7 +170,12 @@ fn apply(connection: &Connection, owner: i64, change: &Change) -> Result<(), Err
     Ok(())
 }
 
-fn append(connection: &Connection, owner: i64, position: Position, entry: &Entry) -> Result<(), Error> {
+fn append(
+    connection: &Connection,
+    insert: &mut CachedStatement<'_>,
+    (owner, position): (i64, Position),
+    entry: &Entry,
+) -> Result<(), Error> {
     if entry.marks.is_empty() {
         return Ok(());
     }
@@ -174,15 +187,15 @@ fn append(connection: &Connection, owner: i64, position: Position, entry: &Entry
         peer: entry.peer.as_bytes(),
         payload: entry.payload.as_bytes(),
     };
-    connection.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+    insert.execute(params![
         covered.position,
         owner,
         covered.direction,
         covered.time,
         entry.marks.bits(),
         covered.checksum(),
-        entry.peer,
-        entry.payload,
+        &*entry.peer,
+        &*entry.payload,
     ])?;
     if entry.marks.contains(Marks::UNDELIVERED) {
         note_undelivered(connection, owner, position)?;
@@ -196,6 +209,9 @@ fn mark(connection: &Connection, owner: i64, position: Position, marks: Marks) -
         .execute(params![position, owner, marks.bits()])?;
     if changed > 0 && marks.contains(Marks::UNDELIVERED) {
         note_undelivered(connection, owner, position)?;
+    }
+    if changed > 0 && marks.contains(Marks::ARCHIVED) {
+        note_archived(connection, owner, position)?;
     }
     Ok(())
 }
@@ -212,7 +228,27 @@ fn unmark(connection: &Connection, owner: i64, position: Position, marks: Marks)
     if marks.contains(Marks::UNDELIVERED) {
         forget_undelivered(connection, owner, position)?;
     }
+    if marks.contains(Marks::ARCHIVED) {
+        forget_archived(connection, owner, position)?;
+    }
     Ok(())
+}
+
+/// An entry may be archived later than its neighbours are indexed.
+fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
+    let peer: String = connection
+        .prepare_cached("SELECT peer FROM log WHERE position = ?1")?
+        .query_row([position], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(
+        "INSERT OR IGNORE INTO archived SELECT log.owner, position, time, ?3 FROM log, indexed
+             WHERE position = ?1 AND log.owner = ?2 AND position < indexed.upto",
+    )?;
+    Ok(statement.execute(params![position, owner, fingerprint(bare(&peer))])?)
+}
+
+fn forget_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
+    let mut statement = connection.prepare_cached("DELETE FROM archived WHERE owner = ?1 AND position = ?2")?;
+    Ok(statement.execute(params![owner, position])?)
 }
 
 fn note_undelivered(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
@@ -229,8 +265,12 @@ fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
     for statement in [
         "DELETE FROM cells WHERE owner = ?1",
         "DELETE FROM maps WHERE owner = ?1",
+        // What is in neither table has come since the index was extended.
+        "DELETE FROM log WHERE position IN (SELECT position FROM archived WHERE owner = ?1)",
+        "DELETE FROM log WHERE position IN (SELECT position FROM undelivered WHERE owner = ?1)",
+        "DELETE FROM log WHERE position >= (SELECT upto FROM indexed) AND owner = ?1",
+        "DELETE FROM archived WHERE owner = ?1",
         "DELETE FROM undelivered WHERE owner = ?1",
-        "DELETE FROM log WHERE owner = ?1",
         "DELETE FROM owners WHERE id = ?1",
     ] {
         connection.prepare_cached(statement)?.execute([owner])?;

@@ -9,12 +9,12 @@ use super::checksum::Covered;
 use crate::jid::BareJid;
 
 /// A page ends behind the entry that makes it larger than this.
-const PAGE_BYTES: usize = 1 << 20;
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 
 /// The rows as of one moment.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Rows<'a> {
-    connection: &'a Connection,
+    pub(super) connection: &'a Connection,
 }
 
 impl<'a> Rows<'a> {
@@ -22,7 +22,7 @@ impl<'a> Rows<'a> {
         Self { connection }
     }
 
-    fn owner(self, owner: &BareJid) -> Result<Option<i64>, Error> {
+    pub(super) fn owner(self, owner: &BareJid) -> Result<Option<i64>, Error> {
         let mut statement = self.connection.prepare_cached("SELECT id FROM owners WHERE domain = ?1 AND local = ?2")?;
         Ok(statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?)
     }
@@ -118,7 +118,7 @@ impl<'a> Rows<'a> {
 }
 
 /// The entry in `row`, or `None` if it is damaged.
-fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<Entry>, Error> {
+pub(super) fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<Entry>, Error> {
     let number = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_i64().ok());
     let (Some(way), Some(time), Some(marks), Some(checksum)) = (number(1)?, number(2)?, number(3)?, number(4)?) else {
         return Ok(None);
@@ -133,6 +133,6 @@ fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<Entry>, Erro
     else {
         return Ok(None);
     };
-    let (peer, payload) = (peer.to_owned(), payload.to_owned());
+    let (peer, payload) = (peer.into(), payload.into());
     Ok(Some(Entry { direction, peer, time: time.cast_unsigned(), marks: Marks::from_bits(marks), payload }))
 }

@@ -5,12 +5,14 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::super::Error;
+use super::super::handle::SECRET;
 use super::super::log::Positions;
 use super::column;
 
 /// Step n leads from version n to version n + 1. A step that was released never changes; a new version is a new step, a
 /// new sample in `tests/data/` and nothing else.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     -- local is empty for a domain itself.
     CREATE TABLE owners (
         id INTEGER PRIMARY KEY,
@@ -50,7 +52,24 @@ const STEPS: &[&str] = &["
     -- One row: all positions below it may have been seen by somebody.
     CREATE TABLE positions (reserved INTEGER NOT NULL) STRICT;
     INSERT INTO positions VALUES (1);
-"];
+",
+    "
+    -- Finds the archived entries of an owner; filled in the background, below the position in indexed.
+    CREATE TABLE archived (
+        owner INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        time INTEGER NOT NULL,
+        -- A fingerprint of the bare JID of the other side.
+        peer INTEGER NOT NULL,
+        PRIMARY KEY (owner, position)
+    ) STRICT, WITHOUT ROWID;
+    -- One row.
+    CREATE TABLE indexed (upto INTEGER NOT NULL) STRICT;
+    INSERT INTO indexed VALUES (1);
+    -- One row, made when the data is opened for the first time.
+    CREATE TABLE secret (value BLOB NOT NULL) STRICT;
+",
+];
 
 /// The version of the schema that this program writes.
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
@@ -114,4 +133,16 @@ pub(super) fn reserve(connection: &mut Connection) -> Result<(u64, u64), Error> 
     transaction.execute("INSERT INTO positions VALUES (?1)", [column(behind)])?;
     transaction.commit()?;
     Ok((first, behind))
+}
+
+/// The secret of the data; made if there is none yet.
+pub(super) fn secret(connection: &Connection) -> Result<[u8; SECRET], Error> {
+    let known: Option<Vec<u8>> = connection.query_row("SELECT value FROM secret", [], |row| row.get(0)).optional()?;
+    if let Some(known) = known {
+        return known.try_into().map_err(|_| Error::Engine("the secret is damaged".into()));
+    }
+    let mut secret = [0; SECRET];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| Error::Engine("there are no random numbers".into()))?;
+    connection.execute("INSERT INTO secret VALUES (?1)", [secret.as_slice()])?;
+    Ok(secret)
 }

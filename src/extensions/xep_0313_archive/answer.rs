@@ -1,0 +1,300 @@
+//! What the archive answers.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::hooks::form::NS as FORM_NS;
+use crate::hooks::{Answer, Call, Outbound, Relation, Request};
+use crate::jid::{BareJid, Jid};
+use crate::stanza::{CLIENT_NS, Condition, StanzaError};
+use crate::storage::{self, End, Position, Range, Storage, Stored};
+use crate::xml::{Element, escape_into};
+
+use super::super::xep_0160_offline::api::DELAY_NS;
+use super::super::xep_0359_stanza_ids::api::Ids;
+use super::query::{Before, FIELDS, FormRequest, Metadata, NS, Query, RSM_NS};
+
+/// XEP-0297.
+const FORWARD_NS: &str = "urn:xmpp:forward:0";
+
+/// Results of one page if the client does not say.
+const PAGE: usize = 50;
+
+/// Octets of a result beside the message itself, about.
+const AROUND: usize = 400;
+
+pub(super) struct Archive {
+    storage: Storage,
+    outbound: Arc<dyn Outbound>,
+    ids: Arc<Ids>,
+    /// The most results of one page.
+    most: usize,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Found {
+    entries: Vec<Stored>,
+    /// There is nothing more in the direction in which the client reads.
+    complete: bool,
+    /// How many there are in all.
+    count: Option<u64>,
+}
+
+impl Archive {
+    pub(super) fn new(storage: Storage, outbound: Arc<dyn Outbound>, ids: Arc<Ids>, most: usize) -> Self {
+        Self { storage, outbound, ids, most }
+    }
+
+    /// XEP-0313 §4.1: what is found goes to the session that asks, then comes the answer.
+    pub(super) async fn page(self: Arc<Self>, call: Call<Query>) -> Answer {
+        let owner = own(&call)?;
+        let found = self.find(&owner, &call.request).await?;
+        let room = self.outbound.room(&call.from);
+        let found = fitting(found, &call.request, room);
+        let Some(mut found) = found else {
+            return Err(StanzaError::new(Condition::ResourceConstraint, "there is too much to read already"));
+        };
+        let set = self.set(&owner, &found);
+        if call.request.flipped {
+            found.entries.reverse();
+        }
+        let queryid = call.request.queryid.as_deref();
+        let results: Vec<_> =
+            found.entries.iter().map(|stored| self.result(&owner, &call.from, queryid, stored)).collect();
+        self.outbound.write(&call.from, &results);
+        let mut fin = Element::new("fin", NS);
+        if found.complete {
+            fin.set("complete", "true");
+        }
+        Ok(Some(fin.with_child(set)))
+    }
+
+    /// XEP-0313 §4.3: the first and the last entry.
+    pub(super) async fn metadata(self: Arc<Self>, call: Call<Metadata>) -> Answer {
+        let owner = own(&call)?;
+        let mut answer = Element::new(Metadata::NAME, NS);
+        for (name, end) in [("start", End::Oldest), ("end", End::Youngest)] {
+            let found = self.read(&owner, Range::default(), end, 1).await?;
+            for stored in found.entries {
+                let stamp = stamp(stored.entry.time);
+                let id = self.id(&owner, stored.position);
+                answer.push(Element::new(name, NS).with("id", &id).with("timestamp", &stamp));
+            }
+        }
+        Ok(Some(answer))
+    }
+
+    async fn find(&self, owner: &BareJid, query: &Query) -> Result<Found, StanzaError> {
+        let milliseconds = |time: Timestamp| u64::try_from(time.unix_ms()).unwrap_or_default();
+        if query.end.is_some_and(|end| end.unix_ms() < 0) {
+            return Ok(Found { complete: true, ..Found::default() });
+        }
+        let mut range = Range {
+            since: query.start.map(milliseconds),
+            until: query.end.map(milliseconds),
+            peer: query.with.clone(),
+            ..Range::default()
+        };
+        let known = [&query.after_id, &query.page.after].into_iter().flatten();
+        let after = self.known(owner, known.collect()).await?;
+        range.after = after.into_iter().max();
+        let page_end = match &query.page.before {
+            Some(Before::Id(id)) => Some(id),
+            _ => None,
+        };
+        let known = [query.before_id.as_ref(), page_end].into_iter().flatten();
+        range.before = self.known(owner, known.collect()).await?.into_iter().min();
+        if let Some(ids) = &query.ids {
+            let positions = self.known(owner, ids.iter().collect()).await?;
+            return self.named(owner, positions, range).await;
+        }
+        let limit = query.page.max.unwrap_or(PAGE).min(self.most);
+        if limit == 0 {
+            return self.count(owner, range).await;
+        }
+        let end = if query.page.before.is_some() { End::Youngest } else { End::Oldest };
+        self.read(owner, range, end, limit).await
+    }
+
+    /// The positions that have these ids; all of them must be there still.
+    async fn known(&self, owner: &BareJid, ids: Vec<&String>) -> Result<Vec<Position>, StanzaError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let unknown = || StanzaError::new(Condition::ItemNotFound, "the archive has no such id");
+        let positions: Option<Vec<_>> = ids.into_iter().map(|id| self.ids.position(owner, id)).collect();
+        let positions = positions.ok_or_else(unknown)?;
+        self.settle().await?;
+        let (asked, whose) = (positions.clone(), owner.clone());
+        let all = self.storage.read(move |view| {
+            let mut all = true;
+            for position in asked {
+                all = all && view.is_archived(&whose, position)?;
+            }
+            Ok(all)
+        });
+        if all.await.map_err(|error| failed(&error))? { Ok(positions) } else { Err(unknown()) }
+    }
+
+    /// The entries at these positions that are in `range`.
+    async fn named(&self, owner: &BareJid, mut positions: Vec<Position>, range: Range) -> Result<Found, StanzaError> {
+        positions.sort_unstable();
+        positions.dedup();
+        let owner = owner.clone();
+        let entries = self.storage.read(move |view| {
+            let mut entries = Vec::new();
+            for position in positions {
+                let outside = range.after.is_some_and(|after| position <= after)
+                    || range.before.is_some_and(|before| position >= before);
+                if outside {
+                    continue;
+                }
+                let after = Some(Position::new(position.number().saturating_sub(1)));
+                let before = Some(Position::new(position.number().saturating_add(1)));
+                let only = Range { after, before, ..range.clone() };
+                entries.extend(view.archived(&owner, &only, End::Oldest, 1)?.entries);
+            }
+            Ok(entries)
+        });
+        let entries = entries.await.map_err(|error| failed(&error))?;
+        Ok(Found { entries, complete: true, count: None })
+    }
+
+    async fn count(&self, owner: &BareJid, range: Range) -> Result<Found, StanzaError> {
+        self.settle().await?;
+        let owner = owner.clone();
+        let count = self.storage.read(move |view| view.archived_count(&owner, &range)).await;
+        let count = count.map_err(|error| failed(&error))?;
+        Ok(Found { entries: Vec::new(), complete: count == 0, count: Some(count) })
+    }
+
+    async fn read(&self, owner: &BareJid, mut range: Range, end: End, limit: usize) -> Result<Found, StanzaError> {
+        // What comes to stand before something that was shown would never be asked for.
+        let settled = self.settle().await?;
+        let is_whole = range.after.is_none() && range.before.is_none();
+        range.before = Some(range.before.map_or(settled, |before| before.min(settled)));
+        let owner = owner.clone();
+        let page = self.storage.read(move |view| view.archived(&owner, &range, end, limit)).await;
+        let page = page.map_err(|error| failed(&error))?;
+        let complete = page.more.is_none();
+        let count = (is_whole && complete).then_some(page.entries.len() as u64);
+        Ok(Found { entries: page.entries, complete, count })
+    }
+
+    /// Waits until everything is readable that was written so far; returns up to where it is complete.
+    async fn settle(&self) -> Result<Position, StanzaError> {
+        let settled = self.storage.settled();
+        let durable = self.storage.durable(self.storage.latest()).await;
+        durable.map_err(|_| Condition::InternalServerError)?;
+        Ok(settled)
+    }
+
+    fn id(&self, owner: &BareJid, position: Position) -> String {
+        let mut id = String::new();
+        self.ids.write(&mut id, owner, position);
+        id
+    }
+
+    /// XEP-0059 §2.6; entries are in their order.
+    fn set(&self, owner: &BareJid, found: &Found) -> Element {
+        let mut set = Element::new("set", RSM_NS);
+        let mut push = |name, text: &str| set.push(Element::new(name, RSM_NS).with_text(text));
+        if let (Some(first), Some(last)) = (found.entries.first(), found.entries.last()) {
+            push("first", &self.id(owner, first.position));
+            push("last", &self.id(owner, last.position));
+        }
+        if let Some(count) = found.count {
+            push("count", &count.to_string());
+        }
+        set
+    }
+
+    /// One result, as it goes out (XEP-0313 §4.2).
+    fn result(&self, owner: &BareJid, to: &Jid, queryid: Option<&str>, stored: &Stored) -> String {
+        let payload = &*stored.entry.payload;
+        let mut out = String::with_capacity(payload.len() + AROUND);
+        let mut put = |texts: &[&str], value: &str| {
+            texts.iter().for_each(|text| out.push_str(text));
+            escape_into(&mut out, value);
+        };
+        put(&["<message from='"], owner.as_str());
+        put(&["' to='"], to.as_str());
+        put(&["'><result xmlns='"], NS);
+        if let Some(queryid) = queryid {
+            put(&["' queryid='"], queryid);
+        }
+        put(&["' id='"], &self.id(owner, stored.position));
+        put(&["'><forwarded xmlns='"], FORWARD_NS);
+        put(&["'><delay xmlns='", DELAY_NS, "' stamp='"], &stamp(stored.entry.time));
+        // A forwarded message names its namespace.
+        put(&["'/><message xmlns='"], CLIENT_NS);
+        out.push('\'');
+        out.push_str(payload.strip_prefix("<message").unwrap_or("/>"));
+        out.push_str("</forwarded></result></message>");
+        out
+    }
+}
+
+/// XEP-0313 §4.1.1: the fields of the form.
+pub(super) fn form(call: &Call<FormRequest>) -> Answer {
+    own(call)?;
+    let field = |name: &str, kind: &str| Element::new("field", FORM_NS).with("var", name).with("type", kind);
+    let kind = field("FORM_TYPE", "hidden").with_child(Element::new("value", FORM_NS).with_text(NS));
+    let mut form = Element::new("x", FORM_NS).with("type", "form").with_child(kind);
+    for (name, kind) in FIELDS {
+        form.push(field(name, kind));
+    }
+    Ok(Some(Element::new(FormRequest::NAME, NS).with_child(form)))
+}
+
+/// Whose archive is asked: one's own and nobody else's.
+fn own<R>(call: &Call<R>) -> Result<BareJid, StanzaError> {
+    if call.relation == Relation::Owner {
+        Ok(call.to.to_bare())
+    } else {
+        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
+    }
+}
+
+/// As much of a page as there is room for, from the end that the client reads from; `None` if that is nothing.
+fn fitting(mut found: Found, query: &Query, room: usize) -> Option<Found> {
+    let size = |stored: &Stored| stored.entry.payload.len() + AROUND;
+    let backwards = query.page.before.is_some() && query.ids.is_none();
+    let (mut left, mut taken) = (room, 0_usize);
+    let mut fits = |stored: &&Stored| {
+        // One goes through if anything does, or nobody would ever see it.
+        let fits = left >= size(stored) || (taken == 0 && room > 0);
+        left = left.saturating_sub(size(stored));
+        taken += 1;
+        fits
+    };
+    let all = found.entries.len();
+    let fitting = if backwards {
+        found.entries.iter().rev().take_while(&mut fits).count()
+    } else {
+        found.entries.iter().take_while(&mut fits).count()
+    };
+    if fitting == all {
+        return Some(found);
+    }
+    if fitting == 0 {
+        return None;
+    }
+    if backwards {
+        found.entries.drain(..all - fitting);
+    } else {
+        found.entries.truncate(fitting);
+    }
+    (found.complete, found.count) = (false, None);
+    Some(found)
+}
+
+fn stamp(time: u64) -> String {
+    Timestamp::from_unix_ms(time.try_into().unwrap_or(i64::MAX)).to_string()
+}
+
+fn failed(error: &storage::Error) -> StanzaError {
+    tracing::error!(%error, "an archive could not be read");
+    Condition::InternalServerError.into()
+}

@@ -1,0 +1,95 @@
+//! What is worth archiving. `docs/archive.md` is the same for people.
+
+use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Stanza};
+
+/// XEP-0334.
+const HINTS_NS: &str = "urn:xmpp:hints";
+
+/// One of these is enough: an element, or any element of the namespace if it has no name.
+const KEPT: &[(&str, &str)] = &[
+    ("body", CLIENT_NS),
+    // Encrypted: OMEMO (XEP-0384) in both versions, OpenPGP (XEP-0373, XEP-0027), and whatever names itself (XEP-0380).
+    ("encrypted", "eu.siacs.conversations.axolotl"),
+    ("encrypted", "urn:xmpp:omemo:2"),
+    ("openpgp", "urn:xmpp:openpgp:0"),
+    ("x", "jabber:x:encrypted"),
+    ("encryption", "urn:xmpp:eme:0"),
+    // Receipts (XEP-0184) and markers (XEP-0333), not the wish for them.
+    ("received", "urn:xmpp:receipts"),
+    ("received", "urn:xmpp:chat-markers:0"),
+    ("displayed", "urn:xmpp:chat-markers:0"),
+    ("acknowledged", "urn:xmpp:chat-markers:0"),
+    // Changes of other messages: reactions (XEP-0444), retractions (XEP-0424), corrections (XEP-0308), and what is
+    // fastened to them (XEP-0422).
+    ("reactions", "urn:xmpp:reactions:0"),
+    ("retract", "urn:xmpp:message-retract:1"),
+    ("retract", "urn:xmpp:message-retract:0"),
+    ("replace", "urn:xmpp:message-correct:0"),
+    ("apply-to", "urn:xmpp:fasten:0"),
+    // Invitations to calls (XEP-0353, XEP-0482) and to rooms (XEP-0249).
+    ("", "urn:xmpp:jingle-message:0"),
+    ("", "urn:xmpp:call-invites:0"),
+    ("x", "jabber:x:conference"),
+    // The sender wants it (XEP-0334).
+    ("store", HINTS_NS),
+];
+
+/// Whether the archive keeps the message.
+pub(super) fn is_archived(stanza: &Stanza<'_>) -> bool {
+    if !matches!(stanza.kind, Kind::Message(MessageType::Chat | MessageType::Normal)) {
+        return false;
+    }
+    let mut kept = false;
+    for child in stanza.payload.children() {
+        if child.ns == HINTS_NS && matches!(child.name, "no-store" | "no-permanent-store") {
+            return false;
+        }
+        kept = kept || is_kept(child);
+    }
+    kept
+}
+
+fn is_kept(child: Child<'_>) -> bool {
+    KEPT.iter().any(|(name, ns)| child.ns == *ns && (name.is_empty() || child.name == *name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stanza::Payload;
+
+    fn kept(kind: MessageType, payload: &str) -> bool {
+        is_archived(&Stanza::new(Kind::Message(kind)).payload(Payload::canonical(payload)))
+    }
+
+    #[test]
+    fn each_row_of_the_table_is_enough() {
+        for (name, ns) in KEPT {
+            let name = if name.is_empty() { "invite" } else { name };
+            let payload = format!("<thread>1</thread><{name} xmlns='{ns}'/>");
+            assert!(kept(MessageType::Chat, &payload) && kept(MessageType::Normal, &payload), "{payload}");
+            for hint in ["no-store", "no-permanent-store"] {
+                assert!(!kept(MessageType::Chat, &format!("{payload}<{hint} xmlns='{HINTS_NS}'/>")), "{payload}");
+            }
+            for kind in [MessageType::Headline, MessageType::Groupchat, MessageType::Error] {
+                assert!(!kept(kind, &payload), "{payload}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_passes_is_not_kept() {
+        for payload in [
+            "",
+            "<composing xmlns='http://jabber.org/protocol/chatstates'/>",
+            "<request xmlns='urn:xmpp:receipts'/>",
+            "<markable xmlns='urn:xmpp:chat-markers:0'/>",
+            "<x xmlns='x'><body xmlns='jabber:client'>hi</body></x>",
+            "<no-copy xmlns='urn:xmpp:hints'/>",
+        ] {
+            assert!(!kept(MessageType::Chat, payload), "{payload}");
+        }
+        assert!(!kept(MessageType::Chat, "<no-store xmlns='urn:xmpp:hints'/><body>hi</body>"));
+        assert!(kept(MessageType::Chat, "<body>hi</body><no-store xmlns='x'/>"));
+    }
+}

@@ -1,0 +1,66 @@
+//! XEP-0313 Message Archive Management, version 1.1.1, for the accounts of this server: every account has one archive,
+//! the archived entries of its log.
+//!
+//! Pages are those of XEP-0059 Result Set Management, version 1.0. Preferences (XEP-0441) are not offered.
+
+mod answer;
+mod kept;
+mod query;
+
+use std::future::ready;
+use std::sync::Arc;
+
+use crate::hooks::{Call, Entity, Extension, Passing, Registrar, Returned, Spec};
+use crate::jid::BareJid;
+use crate::stanza::Stanza;
+use crate::storage::{Direction, Marks};
+
+use self::answer::Archive;
+use self::query::{FormRequest, NS};
+use super::xep_0359_stanza_ids::api::Ids;
+
+pub(super) const EXTENSION: Extension = Extension {
+    spec: Spec { name: "XEP-0313", version: "1.1.1" },
+    name: "archive",
+    advertises: &[(Entity::Account, NS), (Entity::Account, "urn:xmpp:mam:2#extended")],
+    commands: &[],
+    wanted: |settings| settings.archive.is_some(),
+    install,
+};
+
+fn install(at: &mut Registrar<'_>) {
+    let (Some(settings), Some(ids)) = (at.settings.archive, Ids::new(at.storage.secret())) else {
+        return tracing::error!("the cryptographic library fails: nothing is archived");
+    };
+    let ids = Arc::new(ids);
+    let storage = at.storage.clone();
+    let shown = Arc::clone(&ids);
+    at.archive(move |passing| archive(passing, &storage, &shown));
+    let known = Arc::clone(&ids);
+    at.returned(move |account, stanza| returned(account, stanza, &known));
+    let it = Arc::new(Archive::new(at.storage.clone(), Arc::clone(at.outbound), ids, settings.page));
+    at.iq_set(Entity::Account, &it, Archive::page);
+    at.iq_get(Entity::Account, &it, |_, call: Call<FormRequest>| ready(answer::form(&call)));
+    at.iq_get(Entity::Account, &it, Archive::metadata);
+}
+
+/// Keeps what is worth it; who receives it learns its id.
+fn archive(passing: &mut Passing<'_, '_>, storage: &crate::storage::Storage, ids: &Ids) {
+    if !kept::is_archived(passing.stanza) {
+        return;
+    }
+    let position = passing.keep(storage, Marks::ARCHIVED);
+    if passing.direction == Direction::Received {
+        ids.write_element(&mut passing.tail, passing.account, position);
+    }
+}
+
+/// Results of queries are for who asked; other messages may be in the archive already.
+fn returned(account: &BareJid, stanza: &Stanza<'_>, ids: &Ids) -> Returned {
+    // Nobody but the server itself sends from an account without resource.
+    let is_own = stanza.from.as_ref().is_some_and(|from| from.as_str() == account.as_str());
+    if is_own && stanza.payload.children().any(|child| child.name == "result" && child.ns == NS) {
+        return Returned::Worthless;
+    }
+    ids.of(account, stanza).map_or(Returned::Unknown, Returned::Kept)
+}
