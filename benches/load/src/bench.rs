@@ -128,7 +128,7 @@ impl<'a> Bench<'a> {
         let few = Population { ring: 0, broadcasters: Vec::new(), ..population.clone() };
         let fresh = Population { chatting: few.chatting * options.rounds, ..few.clone() };
         let far = options.servers.iter().filter(|make| **make != Make::Floor && options.wants("s2s"));
-        let archiving = options.servers.iter().filter(|make| make.archives() && options.wants("archived"));
+        let archiving = options.servers.iter().filter(|_| options.wants("archived"));
         let plan = options.servers.iter().map(|make| (make, "", &population));
         let plan = plan.chain(far.map(|make| (make, "far-", &few)));
         let plan = plan.chain(archiving.map(|make| (make, "archiving-", &fresh)));

@@ -10,9 +10,6 @@ use super::Server;
 use crate::population::Population;
 use crate::scram::PASSWORD;
 
-/// What its configuration says to archive every message for both accounts; nothing as long as it cannot.
-pub(super) const ARCHIVE: Option<&str> = None;
-
 /// The program under test: from the environment variable `COMITY`, or the one that was built beside this one.
 fn program() -> PathBuf {
     let beside = || env::current_exe().ok().and_then(|own| own.parent().map(|folder| folder.join("comity")));
@@ -50,13 +47,16 @@ queue_bytes_total = "256MiB"
 
 [log]
 level = "warn"
-{archive}"#,
+
+[archive]
+enabled = {archive}
+"#,
         domain = server.site.domain,
         start_tls = server.site.start_tls,
         direct_tls = server.site.direct_tls,
         s2s = server.s2s,
         dns = server.dns,
-        archive = ARCHIVE.filter(|_| server.archive).unwrap_or_default(),
+        archive = server.archive,
     );
     fs::write(server.path("comity.toml"), config)?;
     let lines: String = population.users().map(|user| format!("{user}@{} {PASSWORD}\n", server.site.domain)).collect();

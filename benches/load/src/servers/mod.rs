@@ -48,11 +48,6 @@ impl Make {
         matches!(self, Self::Prosody | Self::Ejabberd)
     }
 
-    /// Whether it can archive messages.
-    pub fn archives(self) -> bool {
-        self != Self::Comity || comity::ARCHIVE.is_some()
-    }
-
     /// The system user that Debian made for it, whom only root can become.
     fn user(self) -> Option<&'static str> {
         let user = match self {
