@@ -56,11 +56,16 @@ impl Router {
             Delivery::Refuse(condition) => return stanza.error(&condition.into()),
             Delivery::OnBehalf | Delivery::Ignore => return None,
         };
-        let mut passing = Passing::new(account, Direction::Received, stanza, self.clock.now());
-        if let Some(stages) = self.stages().filter(|stages| stages.archives()) {
-            stages.archive(&mut passing);
-        }
-        if reach.is_some_and(|reach| state.write(reach, stanza, &passing.tail, batch)) {
+        let passing = || Passing::new(account, Direction::Received, stanza, self.clock.now());
+        let written =
+            |tail: &str, batch: &mut Batch| reach.is_some_and(|reach| state.write(reach, stanza, tail, batch));
+        let Some(stages) = self.stages().filter(|stages| stages.archives()) else {
+            // Nobody asks for the time of most messages, or for anything else about them.
+            return if written("", batch) { None } else { self.shelve(passing(), state, batch) };
+        };
+        let mut passing = passing();
+        stages.archive(&mut passing);
+        if written(&passing.tail, batch) {
             keep(passing, batch);
             return None;
         }
