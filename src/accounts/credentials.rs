@@ -323,11 +323,12 @@ pub struct Decoy {
 }
 
 impl Decoy {
-    /// `secret` is random, stays the same across restarts and is used for nothing else; `iterations` is what
-    /// new accounts get.
+    /// `secret` is random and stays the same across restarts: a salt that changes betrays the decoy. `iterations` is
+    /// what new accounts get.
     #[must_use]
     pub fn new(secret: &[u8; 32], iterations: Iterations) -> Self {
-        Self { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)), iterations }
+        let own = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"decoys");
+        Self { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())), iterations }
     }
 
     /// The credentials that the unknown account `user` seems to have; no password fits them.

@@ -232,6 +232,12 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
         let fault = Fault::new(key_at("federation.allow"), "federation.allow only counts with mode = \"listed\"");
         faults.push(fault.suggest("set federation.mode = \"listed\""));
     }
+    let served =
+        |name: &str| config.domain.iter().chain(config.domains.iter().map(|it| &it.name)).any(|it| it.as_str() == name);
+    for admin in config.admins.iter().filter(|admin| !served(admin.jid().domain())) {
+        // Whoever has that domain would be the administrator here.
+        faults.push(Fault::new(value_at("admins"), format!("{admin} is no account of a domain of this server")));
+    }
     let limits = &config.limits;
     for (path, size) in [("limits.client_stanza", limits.client_stanza), ("limits.server_stanza", limits.server_stanza)]
     {

@@ -172,6 +172,10 @@ fn what_contradicts_itself_is_refused() {
             "3:8: mode \"listed\" without a list; name the domains in federation.allow, or say \"closed\"",
         ),
         (
+            "domain = \"a.example\"\nadmins = [\"me@a.example\", \"me@b.example\"]",
+            "2:10: me@b.example is no account of a domain of this server",
+        ),
+        (
             "domain = \"a.example\"\n[federation]\nallow = [\"b.example\"]",
             "3:1: federation.allow only counts with mode = \"listed\"; set federation.mode = \"listed\"",
         ),

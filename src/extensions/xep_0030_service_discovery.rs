@@ -93,6 +93,7 @@ impl Discovery {
 
     /// The commands that somebody may use: those who may not, do not see them (XEP-0050 §5).
     fn commands_for(&self, from: &Jid) -> &[(&'static str, &'static str)] {
+        // Those of the configuration are accounts of this server, which nobody else can speak for.
         if self.admins.contains(&from.to_bare()) { &self.commands } else { &[] }
     }
 

@@ -42,7 +42,11 @@ struct Commands {
 async fn execute(it: Arc<Commands>, call: Call<Execution>) -> Answer {
     let Execution { node, action, form, session } = call.request;
     let Some(&command) = it.commands.get(node.as_str()) else { return Err(Condition::ItemNotFound.into()) };
-    let own = call.to.local().is_none() || call.relation == Relation::Owner;
+    // Of a domain, everybody but its accounts is a stranger.
+    let own = match call.to.local() {
+        None => call.relation != Relation::Stranger,
+        Some(_) => call.relation == Relation::Owner,
+    };
     if !own || !it.admins.contains(&call.from.to_bare()) {
         return Err(Condition::Forbidden.into());
     }

@@ -95,7 +95,8 @@ impl Router {
                 if patience == Patience::None && !ring.has_room() {
                     return CaughtUp::Full;
                 }
-                if !room(ring, batch).await || !batch.push(ring, Some(kept.position), |out| kept.stanza.write(out)) {
+                let has_room = patience == Patience::None || room(ring, batch).await;
+                if !has_room || !batch.push(ring, Some(kept.position), |out| kept.stanza.write(out)) {
                     return CaughtUp::Ending;
                 }
                 // From here on the ring's marks stand for it.

@@ -55,6 +55,15 @@ impl Contacts {
         self.find(jid).ok().and_then(|at| self.kept(at)).map(|kept| self.state_of(kept)).unwrap_or_default()
     }
 
+    /// What names and groups of one account may add up to: a change writes them anew, and the roster goes out as one
+    /// stanza.
+    pub(super) const MOST_BYTES: usize = 1 << 20;
+
+    /// How long addresses, names and groups are together.
+    pub(super) const fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }

@@ -35,7 +35,8 @@ impl Binding {
                 state.in_flight.remove(position);
             }
             let answers = router.redeliver(&self.account, &mut state, &remains, &mut batch);
-            let heir = state.most_available().filter(|_| waiting(&state).next().is_some());
+            // A session without connection may not read for long, and the next one gets them, too.
+            let heir = state.most_available().filter(|it| it.ring.away().is_none() && waiting(&state).next().is_some());
             (left, answers, heir.map(|heir| Arc::clone(&heir.ring)))
         };
         if let Some((_, audience)) = left {

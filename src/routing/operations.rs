@@ -126,7 +126,7 @@ impl Accounts {
 
     async fn roster(self, asked: AccountName) -> Result<Vec<roster::Item>, OperationError> {
         let jid = self.own(&asked.jid)?;
-        if !directory::list(&self.storage, jid.domain()).await.map_err(failed)?.contains(&jid) {
+        if !directory::exists(&self.storage, &jid).await.map_err(failed)? {
             return Err(failed(directory::DirectoryError::Unknown));
         }
         let contacts = CONTACTS.all(&self.storage, &jid).await.map_err(failed)?;

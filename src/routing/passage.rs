@@ -93,7 +93,11 @@ impl Router {
         }
         batch.text = None;
         let mut passing = Passing::new(account, Direction::Received, stanza, self.clock.now());
-        if let Returned::Kept(position) = returned {
+        if let Returned::Kept(position) = returned
+            && position < self.storage.settled()
+        {
+            // Its entry is on its way to storage before the marks. Otherwise whoever sent it has not handed it over
+            // yet, the marks would find nothing, and it gets an entry of its own.
             passing.place = Place::Taken(position);
         }
         self.shelve(passing, state, batch)
@@ -104,6 +108,8 @@ impl Router {
         let verdict = self.stages().map_or(Verdict::Pass, |stages| stages.undelivered(&mut passing, &mut state.shelf));
         let stanza = passing.stanza;
         let error = match verdict {
+            // It stays in the archive, so it has arrived in a way.
+            Verdict::Refuse(_) if matches!(passing.place, Place::Taken(_)) => return None,
             Verdict::Taken => None,
             Verdict::Refuse(error) => Some(error),
             Verdict::Pass => Some(Condition::ServiceUnavailable.into()),

@@ -66,7 +66,8 @@ impl Binding {
     /// What was confirmed is delivered, and there may be room for more.
     async fn go_on(&self, batch: &mut Batch) {
         self.delivered(batch);
-        let arriving = self.account.lock().resource_mut(self.id).and_then(|resource| resource.arriving.take());
+        // It stays there until it has been announced: whoever waits for this may be cut off.
+        let arriving = self.account.lock().resource_mut(self.id).and_then(|resource| resource.arriving.clone());
         if let Some(arriving) = arriving {
             Box::pin(self.router.arrive(self, *arriving, batch)).await;
         }

@@ -81,7 +81,7 @@ struct State {
     /// Somebody has promised to wake the task.
     dirty: bool,
     /// Who waits for room.
-    room: Option<Waker>,
+    room: Vec<Waker>,
     close: Option<Box<StreamError>>,
     /// The task has taken what is written before the end; the rest finds another way.
     last_taken: bool,
@@ -160,18 +160,16 @@ impl Ring {
             let pushed = state.pushed;
             let mut waiting = std::mem::take(&mut state.bytes);
             let room = match &mut state.retained {
-                None => state.room.take(),
+                None => std::mem::take(&mut state.room),
                 // Only a confirmation makes room.
                 Some(retained) => {
                     retained.take(&mut waiting, pushed);
-                    None
+                    Vec::new()
                 }
             };
             drop(state);
             *out = waiting.into_bytes();
-            if let Some(waker) = room {
-                waker.wake();
-            }
+            room.into_iter().for_each(Waker::wake);
             return Poll::Ready(Taken::Bytes);
         }
         if let Some(error) = &state.close {
@@ -205,7 +203,9 @@ impl Ring {
         if state.held() <= self.limit / 2 {
             return Poll::Ready(true);
         }
-        state.room = Some(context.waker().clone());
+        if !state.room.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.room.push(context.waker().clone());
+        }
         Poll::Pending
     }
 
@@ -298,10 +298,9 @@ impl Ring {
         let mut state = self.lock();
         let Some(retained) = &mut state.retained else { return Ok(()) };
         retained.confirm(count)?;
-        if let Some(waker) = state.room.take() {
-            drop(state);
-            waker.wake();
-        }
+        let room = std::mem::take(&mut state.room);
+        drop(state);
+        room.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
@@ -358,6 +357,7 @@ impl Ring {
             retained.resume(count, &mut state.bytes)?;
         }
         state.stalled = false;
+        std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
         Ok(())
     }
 
@@ -365,9 +365,7 @@ impl Ring {
     pub(super) fn shut(&self) -> Remains {
         let mut state = self.lock();
         state.shut = true;
-        if let Some(waker) = state.room.take() {
-            waker.wake();
-        }
+        std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
         let written = state.done();
         let (mut text, mut lapsed) = (std::mem::take(&mut state.bytes), None);
         if let Some(retained) = state.retained.take() {
@@ -443,9 +441,7 @@ impl State {
 
     fn wake_all(&mut self) {
         // Waking under the lock is rare here and does nothing but schedule.
-        for waker in [self.waker.take(), self.room.take()].into_iter().flatten() {
-            waker.wake();
-        }
+        self.waker.take().into_iter().chain(std::mem::take(&mut self.room)).for_each(Waker::wake);
     }
 
     fn listen(&mut self, context: &Context<'_>) {

@@ -14,6 +14,7 @@ use super::account::{Account, State};
 use super::accounts::{CONTACTS, ROSTER_VERSION};
 use super::batch::Batch;
 use super::binding::Binding;
+use super::contacts::Contacts;
 
 /// Whether a stanza from a client to its own account is a roster request.
 pub(super) fn is_request(stanza: &Stanza<'_>) -> bool {
@@ -71,6 +72,13 @@ impl Router {
         let mut state = account.lock();
         if !state.contacts.contains(jid) && state.contacts.len() >= self.limits.contacts {
             return Err(StanzaError::new(Condition::ResourceConstraint, "the roster is full"));
+        }
+        let added = name.iter().chain(&groups).map(|text| text.len() + 1).sum::<usize>() + jid.as_str().len();
+        if state.contacts.bytes() + added > Contacts::MOST_BYTES {
+            return Err(StanzaError::new(
+                Condition::ResourceConstraint,
+                "the names and groups of the roster are too long",
+            ));
         }
         let mut contact = state.contacts.get(jid).unwrap_or_default();
         let item = contact.item.get_or_insert_with(|| Item::new(jid.clone()));

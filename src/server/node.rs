@@ -182,7 +182,7 @@ impl Node {
             router: Arc::clone(&router),
             storage: parts.storage.clone(),
             tls: Arc::clone(&tls),
-            decoy: Decoy::new(&random::octets().map_err(StartError::Random)?, Iterations::default()),
+            decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
             limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
             comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         });

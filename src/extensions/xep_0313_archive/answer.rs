@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::clock::Timestamp;
 use crate::hooks::form::NS as FORM_NS;
 use crate::hooks::{Answer, Call, Outbound, Relation, Request};
@@ -23,12 +25,20 @@ const PAGE: usize = 50;
 /// Octets of a result beside the message itself, about.
 const AROUND: usize = 400;
 
+/// Once so many octets were found by their ids, the rest has to be asked for again.
+const NAMED_BYTES: usize = 512 * 1024;
+
+/// Queries that read at the same time, of all accounts: fewer than there are readers, so that whoever logs in or gets a
+/// message never waits for somebody who looks through a large archive.
+const READING: usize = 2;
+
 pub(super) struct Archive {
     storage: Storage,
     outbound: Arc<dyn Outbound>,
     ids: Arc<Ids>,
     /// The most results of one page.
     most: usize,
+    reading: Semaphore,
 }
 
 /// What was found.
@@ -43,13 +53,17 @@ struct Found {
 
 impl Archive {
     pub(super) fn new(storage: Storage, outbound: Arc<dyn Outbound>, ids: Arc<Ids>, most: usize) -> Self {
-        Self { storage, outbound, ids, most }
+        Self { storage, outbound, ids, most, reading: Semaphore::new(READING) }
     }
 
     /// XEP-0313 §4.1: what is found goes to the session that asks, then comes the answer.
     pub(super) async fn page(self: Arc<Self>, call: Call<Query>) -> Answer {
         let owner = own(&call)?;
-        let found = self.find(&owner, &call.request).await?;
+        let found = {
+            // It is never closed.
+            let _reading = self.reading.acquire().await;
+            self.find(&owner, &call.request).await?
+        };
         let room = self.outbound.room(&call.from);
         let found = fitting(found, &call.request, room);
         let Some(mut found) = found else {
@@ -143,8 +157,11 @@ impl Archive {
         positions.dedup();
         let owner = owner.clone();
         let entries = self.storage.read(move |view| {
-            let mut entries = Vec::new();
+            let (mut entries, mut bytes) = (Vec::new(), 0);
             for position in positions {
+                if bytes > NAMED_BYTES {
+                    return Ok((entries, false));
+                }
                 let outside = range.after.is_some_and(|after| position <= after)
                     || range.before.is_some_and(|before| position >= before);
                 if outside {
@@ -153,12 +170,15 @@ impl Archive {
                 let after = Some(Position::new(position.number().saturating_sub(1)));
                 let before = Some(Position::new(position.number().saturating_add(1)));
                 let only = Range { after, before, ..range.clone() };
-                entries.extend(view.archived(&owner, &only, End::Oldest, 1)?.entries);
+                for stored in view.archived(&owner, &only, End::Oldest, 1)?.entries {
+                    bytes += stored.entry.payload.len();
+                    entries.push(stored);
+                }
             }
-            Ok(entries)
+            Ok((entries, true))
         });
-        let entries = entries.await.map_err(|error| failed(&error))?;
-        Ok(Found { entries, complete: true, count: None })
+        let (entries, complete) = entries.await.map_err(|error| failed(&error))?;
+        Ok(Found { entries, complete, count: None })
     }
 
     async fn count(&self, owner: &BareJid, range: Range) -> Result<Found, StanzaError> {

@@ -15,6 +15,9 @@ pub(super) const RSM_NS: &str = "http://jabber.org/protocol/rsm";
 /// Ids that one query may name.
 const MOST_IDS: usize = 250;
 
+/// Octets that a `queryid` may have: every result repeats it.
+const QUERYID: usize = 256;
+
 /// The fields of the form with their types.
 pub(super) const FIELDS: &[(&str, &str)] = &[
     ("with", "jid-single"),
@@ -69,6 +72,9 @@ impl Request for Query {
     fn parse(element: &Element) -> Result<Self, StanzaError> {
         if element.attribute("node").is_some() {
             return Err(StanzaError::new(Condition::ItemNotFound, "there is one archive, and it has no node"));
+        }
+        if element.attribute("queryid").is_some_and(|id| id.len() > QUERYID) {
+            return Err(StanzaError::new(Condition::BadRequest, format!("a queryid has at most {QUERYID} bytes")));
         }
         let mut query = Self {
             queryid: element.attribute("queryid").map(str::to_owned),
@@ -217,5 +223,8 @@ mod tests {
         let many = "<value>x</value>".repeat(MOST_IDS + 1);
         let many = read(&format!("<x xmlns='jabber:x:data'><field var='ids'>{many}</field></x>"));
         assert_eq!(many, Err(Condition::PolicyViolation));
+        let element = |length| format!("<query xmlns='{NS}' queryid='{}'/>", "q".repeat(length));
+        let parsed = |length| Query::parse(&Element::parse(&element(length), "").unwrap()).is_ok();
+        assert!(parsed(QUERYID) && !parsed(QUERYID + 1));
     }
 }

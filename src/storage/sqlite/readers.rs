@@ -1,7 +1,7 @@
 //! The reading connections.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub(in super::super) struct Pool {
     permits: Arc<Semaphore>,
     /// How many glances take the way over another thread before one is tried without it.
     detours: AtomicUsize,
+    /// Somebody reads on a thread that others run on, too.
+    glancing: AtomicBool,
 }
 
 /// A glance that takes longer holds others up.
@@ -38,7 +40,13 @@ const DETOURS: usize = 256;
 impl Readers {
     pub(super) fn on_disk(file: PathBuf, readers: usize) -> Self {
         let permits = Arc::new(Semaphore::new(readers.clamp(1, Semaphore::MAX_PERMITS)));
-        Self::Disk(Arc::new(Pool { file, idle: Mutex::default(), permits, detours: AtomicUsize::new(0) }))
+        Self::Disk(Arc::new(Pool {
+            file,
+            idle: Mutex::default(),
+            permits,
+            detours: AtomicUsize::new(0),
+            glancing: AtomicBool::new(false),
+        }))
     }
 
     pub(super) const fn in_memory(connection: Arc<Mutex<Connection>>) -> Self {
@@ -82,9 +90,14 @@ impl Readers {
             && pool.detours.load(Ordering::Relaxed) == 0
             && let Some(connection) = pool.idle()
         {
-            let result = pool.time(|| snapshot(&connection, reading));
+            // One at a time: if the disk stalls, it is one of the threads that everything runs on.
+            if !pool.glancing.swap(true, Ordering::Acquire) {
+                let result = pool.time(|| snapshot(&connection, reading));
+                pool.glancing.store(false, Ordering::Release);
+                pool.put(connection);
+                return result;
+            }
             pool.put(connection);
-            return result;
         }
         let timed = Arc::clone(pool);
         self.read(move |view| timed.time(|| reading(view))).await
@@ -106,8 +119,10 @@ impl Pool {
         let result = read();
         if begin.elapsed() > SLOW {
             self.detours.store(DETOURS, Ordering::Relaxed);
-        } else if let left @ 1.. = self.detours.load(Ordering::Relaxed) {
-            self.detours.store(left - 1, Ordering::Relaxed);
+        } else {
+            let fewer = |left: usize| left.checked_sub(1);
+            // There is nothing to count down most of the time.
+            let _ = self.detours.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         }
         result
     }
