@@ -164,7 +164,10 @@ impl Session {
         if self.peer == Peer::Floor {
             return self.stream.shutdown().await;
         }
-        self.send(b"</stream:stream>").await?;
+        if self.send(b"</stream:stream>").await.is_err() {
+            // It has gone already.
+            return Ok(());
+        }
         let mut scratch = [0; 4096];
         while timeout(PATIENCE, self.stream.read(&mut scratch)).await.is_ok_and(|read| read.is_ok_and(|it| it > 0)) {}
         Ok(())
