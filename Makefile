@@ -28,13 +28,13 @@ interop: setup ## federation with Prosody and ejabberd in network namespaces, re
 	@$(CARGO) build --quiet --bin comity
 	@COMITY=$(CURDIR)/target/debug/comity interop/run --json target/interop.json
 
-bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what strangers cost (QUICK=1: a short look)
+bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what strangers cost (QUICK=1: a short look at the servers)
 	@benches/load/peers
 	@echo "Building; the first time this takes some minutes."
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@mkdir -p docs/performance
 	@./target/release/comity-load $(if $(QUICK),--quick --json target/bench.json,--json docs/performance/measurements.json --document docs/performance.md)
-	@$(CARGO) bench --quiet
+	@$(if $(QUICK),true,$(CARGO) bench --quiet)
 
 budget: setup ## instructions of one message against the committed budget (UPDATE=1: rewrite it)
 	@tools/valgrind
