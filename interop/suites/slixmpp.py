@@ -1,0 +1,64 @@
+"""slixmpp's integration tests, from its source package."""
+
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from harness import install
+from harness.failure import HarnessBroken
+from suites.stand import Stand
+from suites.suite import Outcome, Result, Suite
+
+CASES = Path(__file__).with_name("slixmpp_cases.py")
+LIMIT = 900.0
+# What each file of tests is about.
+SPECS: dict[str, str] = {}
+
+
+class Slixmpp(Suite):
+    """The tests that come with the client library slixmpp."""
+
+    name = "slixmpp"
+    title = install.SLIXMPP.replace("==", " ")
+    packages = ("python3-venv",)
+
+    def prepare(self, cache: Path) -> None:
+        self._python = install.slixmpp(cache)
+        self._folder = cache / self.name / install.SLIXMPP.replace("==", "-")
+        if self._folder.exists():
+            return
+        install.tell(f"downloading the sources of {install.SLIXMPP} (once)")
+        shutil.rmtree(self._folder.parent, ignore_errors=True)
+        self._folder.parent.mkdir(parents=True)
+        command = [str(self._python), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+                   "--no-binary", ":all:", "--dest", str(self._folder.parent), install.SLIXMPP]
+        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise HarnessBroken(f"{' '.join(command)} failed: {done.stdout[-800:]}")
+        with tarfile.open(f"{self._folder}.tar.gz") as archive:
+            archive.extractall(self._folder.parent, filter="data")
+
+    async def play(self, stand: Stand, only: list[str]) -> list[Result]:
+        environment, results = {"SSL_CERT_FILE": str(stand.root)}, stand.directory / "results"
+        for number in (1, 2):
+            jid, password = await stand.account(f"slixmpp-{number}")
+            environment |= {f"CI_ACCOUNT{number}": jid, f"CI_ACCOUNT{number}_PASSWORD": password}
+        environment |= {"CI_MUC_SERVER": f"conference.{stand.domain}", "PYTHONPATH": ""}
+        process = await stand.start(
+            self.name, [str(self._python), str(CASES), str(self._folder), str(results), *only], environment
+        )
+        try:
+            code = await process.end(LIMIT)
+        finally:
+            await process.stop()
+        if code or not results.exists():
+            raise HarnessBroken(f"the tests ended with {code}; {process.tail()}")
+        return [parse(json.loads(line)) for line in results.read_text().splitlines()]
+
+
+def parse(line: dict) -> Result:
+    """One line of the report."""
+    module = line["case"].partition(".")[0].removeprefix("test_")
+    return Result(SPECS.get(module, "none named"), line["case"], Outcome(line["outcome"]), line["detail"])

@@ -1,0 +1,63 @@
+"""Runs slixmpp's integration tests and writes one JSON object a line: python slixmpp_cases.py FOLDER RESULTS.
+
+FOLDER is the unpacked source package. This file runs in the virtual environment that has slixmpp, so it imports nothing
+of the harness.
+"""
+
+import json
+import sys
+import unittest
+from pathlib import Path
+
+
+class Report(unittest.TestResult):
+    """Says what became of each test as soon as it is known."""
+
+    def __init__(self, out):
+        super().__init__()
+        self._out = out
+
+    def say(self, outcome: str, test: unittest.TestCase, detail: object = "") -> None:
+        """One line."""
+        line = {"case": test.id().removeprefix("itests."), "outcome": outcome, "detail": str(detail)}
+        self._out.write(json.dumps(line) + "\n")
+        self._out.flush()
+
+    def startTest(self, test):
+        super().startTest(test)
+        print(f"start {test.id()}", flush=True)
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.say("passed", test)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.say("impossible", test, reason)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.fail(test, err)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.fail(test, err)
+
+    def fail(self, test, err) -> None:
+        """A failure or an error, with the place in the log."""
+        print(self._exc_info_to_string(err, test), flush=True)
+        self.say("failed", test, f"{err[0].__name__}: {err[1]}")
+
+
+def main() -> None:
+    """Runs all tests, or those named after the first two arguments."""
+    folder, results, *only = sys.argv[1:]
+    sys.path.insert(0, folder)
+    suite = unittest.defaultTestLoader.discover("itests", top_level_dir=folder) if not only else (
+        unittest.defaultTestLoader.loadTestsFromNames([f"itests.{name}" for name in only])
+    )
+    with Path(results).open("w") as out:
+        suite.run(Report(out))
+
+
+main()
