@@ -19,7 +19,7 @@ class InteropTesting(Suite):
         self._jar = jar.resolve()
 
     def prepare(self, cache: Path) -> None:
-        self._classpath = f"{sint.compile_report(str(self._jar), cache / self.name)}:{self._jar}"
+        self._classpath = f"{sint.compile_runner(str(self._jar), cache / self.name)}:{self._jar}"
 
     async def play(self, stand: Stand, only: list[str]) -> list[Result]:
         return await sint.play(stand, self._classpath, only)

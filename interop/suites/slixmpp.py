@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 from harness import install
@@ -37,8 +36,7 @@ class Slixmpp(Suite):
         done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             raise HarnessBroken(f"{' '.join(command)} failed: {done.stdout[-800:]}")
-        with tarfile.open(f"{self._folder}.tar.gz") as archive:
-            archive.extractall(self._folder.parent, filter="data")
+        shutil.unpack_archive(f"{self._folder}.tar.gz", self._folder.parent)
 
     async def play(self, stand: Stand, only: list[str]) -> list[Result]:
         environment, results = {"SSL_CERT_FILE": str(stand.root)}, stand.directory / "results"

@@ -16,7 +16,7 @@ class Smack(Suite):
     """The tests that come with the client library Smack."""
 
     name = "smack"
-    title = "Smack 4.5.0-beta9"
+    title = "Smack 4.5.0-beta5"
     securities = (Security.TLS, Security.NONE)
     packages = ("default-jdk-headless", "maven")
 
@@ -34,7 +34,7 @@ class Smack(Suite):
                 raise HarnessBroken(f"Maven failed: {done.stdout[-800:]}")
             mark.write_bytes(PROJECT.read_bytes())
         jars = listing.read_text().strip()
-        self._classpath = f"{sint.compile_report(jars, directory)}:{jars}"
+        self._classpath = f"{sint.compile_runner(jars, directory)}:{jars}"
 
     async def play(self, stand: Stand, only: list[str]) -> list[Result]:
         return await sint.play(stand, self._classpath, only)

@@ -1,0 +1,116 @@
+package comity.suites;
+
+import java.io.IOException;
+import java.lang.reflect.Method;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+
+import org.igniterealtime.smack.inttest.Configuration;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework;
+import org.igniterealtime.smack.inttest.annotations.SmackIntegrationTest;
+import org.igniterealtime.smack.inttest.annotations.SpecificationReference;
+
+/**
+ * Runs the framework and writes one line for each test into the file that is its argument.
+ *
+ * <p>The framework gives up the whole run when a test throws what it does not expect. The last line then says "aborted"
+ * and names that test, and whoever started this runs the rest.
+ */
+public final class Runner {
+
+    private Runner() {
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Run run = new Run(Configuration.newConfiguration(new String[0]));
+        Throwable abort = null;
+        try {
+            run.run();
+        } catch (Throwable error) {
+            error.printStackTrace();
+            abort = error;
+        }
+        // What is left after a test that made the framework give up can be nothing.
+        boolean nothing = abort != null && String.valueOf(abort.getMessage()).startsWith("No integration tests selected");
+        Files.write(Path.of(arguments[0]), run.report(nothing ? null : abort));
+        // Connections of tests that failed may still have threads.
+        System.exit(0);
+    }
+
+    private static final class Run extends SmackIntegrationTestFramework {
+
+        private static final Logger LOGGER = Logger.getLogger(SmackIntegrationTestFramework.class.getName());
+
+        private final List<String> lines = new ArrayList<>();
+
+        private ConcreteTest current;
+
+        private Run(Configuration configuration) {
+            super(configuration);
+            LOGGER.addHandler(new Watch());
+        }
+
+        /** Remembers which test is being run. */
+        private final class Watch extends Handler {
+
+            @Override
+            @SuppressWarnings("deprecation")
+            public void publish(LogRecord entry) {
+                if (entry.getMessage().endsWith(" Start")) {
+                    current = getTestUnderExecution();
+                }
+            }
+
+            @Override
+            public void flush() {
+            }
+
+            @Override
+            public void close() {
+            }
+        }
+
+        private List<String> report(Throwable abort) throws IOException {
+            testRunResult.getSuccessfulTests().forEach(test -> add("passed", test.concreteTest, ""));
+            testRunResult.getFailedTests()
+                .forEach(test -> add("failed", test.concreteTest, String.valueOf(test.failureReason)));
+            testRunResult.getNotPossibleTests()
+                .forEach(test -> add("impossible", test.concreteTest, test.testNotPossibleException.getMessage()));
+            // A class that could not be made has no tests, only methods.
+            testRunResult.getImpossibleTestClasses().forEach((type, reason) -> {
+                for (Method method : type.getMethods()) {
+                    if (method.isAnnotationPresent(SmackIntegrationTest.class)) {
+                        add("impossible", type, method, "", reason.getMessage());
+                    }
+                }
+            });
+            if (abort != null) {
+                if (current == null) {
+                    throw new IOException("the run ended before the first test", abort);
+                }
+                add("aborted", current, abort.toString());
+            }
+            return lines;
+        }
+
+        private void add(String outcome, ConcreteTest test, String reason) {
+            Method method = test.getMethod();
+            add(outcome, method.getDeclaringClass(), method, String.join(", ", test.getSubdescriptons()), reason);
+        }
+
+        private void add(String outcome, Class<?> type, Method method, String connection, String reason) {
+            SpecificationReference reference = type.getAnnotation(SpecificationReference.class);
+            String specification = reference == null ? "" : reference.document().trim();
+            String name = type.getSimpleName() + '.' + method.getName();
+            if (!connection.isEmpty() && !connection.equals("tcp")) {
+                name += " (" + connection + ')';
+            }
+            lines.add(String.join("\t", outcome, specification, name, String.valueOf(reason).replaceAll("\\s+", " ")));
+        }
+    }
+}
