@@ -86,7 +86,8 @@ def prepare(runs: list[Run]) -> None:
     if os.geteuid() != 0:
         raise HarnessBroken("network namespaces need root: run it as root, in a container or a throw-away machine")
     servers = {run.server for run in runs}
-    install.packages(servers, sorted({package for run in runs for package in run.suite.packages}))
+    programs = {program: package for run in runs for program, package in run.suite.programs.items()}
+    install.packages(servers, [package for program, package in programs.items() if not shutil.which(program)])
     if "comity" in servers:
         install.comity(ROOT, binary())
     for suite in {run.suite.name: run.suite for run in runs}.values():

@@ -13,7 +13,7 @@ class InteropTesting(Suite):
     name = "interop-testing"
     title = "XMPP Interop Testing"
     securities = (Security.TLS, Security.NONE)
-    packages = ("default-jdk-headless",)
+    programs = {"javac": "default-jdk-headless"}
 
     def __init__(self, jar: Path):
         self._jar = jar.resolve()

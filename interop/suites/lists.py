@@ -45,14 +45,14 @@ def reasons() -> list[Reason]:
     """All reasons, those for ever before those for now."""
     excluded = [
         Reason("excluded", entry["suite"], (), tuple(entry["tests"]), f"{entry['section']}: {entry['reason']}")
-        for entry in tomllib.loads(EXCLUDED.read_text())["case"]
+        for entry in tomllib.loads(EXCLUDED.read_text()).get("case", [])
     ]
     later = [
         Reason(
             "not yet", suite, tuple(entry.get("specs", ())), tuple(entry.get("tests", {}).get(suite, ())),
             entry["feature"],
         )
-        for entry in tomllib.loads(LATER.read_text())["feature"]
+        for entry in tomllib.loads(LATER.read_text()).get("feature", [])
         for suite in entry["suites"]
     ]
     return excluded + later

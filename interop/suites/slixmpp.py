@@ -13,7 +13,35 @@ from suites.suite import Outcome, Result, Suite
 CASES = Path(__file__).with_name("slixmpp_cases.py")
 LIMIT = 900.0
 # What each file of tests is about.
-SPECS: dict[str, str] = {}
+SPECS = {
+    "basic_connect_and_message": "RFC 6120",
+    "blocking": "XEP-0191",
+    "bob": "XEP-0231",
+    "chatmarkers": "XEP-0333",
+    "component": "XEP-0114",
+    "disco": "XEP-0030",
+    "httpupload": "XEP-0363",
+    "ibb": "XEP-0047",
+    "last_activity": "XEP-0012",
+    "mam": "XEP-0313",
+    "moderate": "XEP-0425",
+    "muc": "XEP-0045",
+    "pep": "XEP-0163",
+    "ping": "XEP-0199",
+    "privatestorage": "XEP-0049",
+    "quickresponse": "XEP-0439",
+    "reactions": "XEP-0444",
+    "reconnect": "RFC 6120",
+    "retract": "XEP-0424",
+    "selfping": "XEP-0410",
+    "slow_filters": "RFC 6120",
+    "sos": "XEP-0455",
+    "tls_check": "RFC 6120",
+    "user_avatar": "XEP-0084",
+    "vcard": "XEP-0054",
+    "vcard_avatar": "XEP-0153",
+    "version": "XEP-0092",
+}
 
 
 class Slixmpp(Suite):
@@ -21,7 +49,6 @@ class Slixmpp(Suite):
 
     name = "slixmpp"
     title = install.SLIXMPP.replace("==", " ")
-    packages = ("python3-venv",)
 
     def prepare(self, cache: Path) -> None:
         self._python = install.slixmpp(cache)

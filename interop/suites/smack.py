@@ -18,7 +18,7 @@ class Smack(Suite):
     name = "smack"
     title = "Smack 4.5.0-beta5"
     securities = (Security.TLS, Security.NONE)
-    packages = ("default-jdk-headless", "maven")
+    programs = {"javac": "default-jdk-headless", "mvn": "maven"}
 
     def prepare(self, cache: Path) -> None:
         directory = cache / self.name

@@ -35,8 +35,8 @@ class Suite:
     title: str
     #: With which security it runs.
     securities: tuple[Security, ...] = (Security.TLS,)
-    #: Packages of Debian.
-    packages: tuple[str, ...] = ()
+    #: Programs that it needs, and the packages of Debian that have them.
+    programs: dict[str, str] = {}
 
     def prepare(self, cache: Path) -> None:
         """Gets what the suite consists of; done once, outside the namespaces."""

@@ -20,7 +20,7 @@ class XmppJs(Suite):
 
     name = "xmpp-js"
     title = "@xmpp/client 0.14.0"
-    packages = ("nodejs", "npm")
+    programs = {"node": "nodejs", "npm": "npm"}
 
     def prepare(self, cache: Path) -> None:
         self._home = cache / self.name
@@ -56,7 +56,7 @@ class XmppJs(Suite):
         }))
         process = await stand.start(
             name, ["node", str(self._home / "cases.mjs"), str(settings), str(results)],
-            {"NODE_EXTRA_CA_CERTS": str(stand.root)} if trusted else None,
+            {"NODE_EXTRA_CA_CERTS": str(stand.root) if trusted else ""},
         )
         try:
             code = await process.end(LIMIT)

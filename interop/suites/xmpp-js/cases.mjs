@@ -86,7 +86,7 @@ async function resumption(service) {
   try {
     const resumed = inTime(once(alice.session.streamManagement, "resumed"), "the resumption");
     const received = stanza(alice.session, "the message", (element) => element.getChildText("body") === "while away");
-    alice.session.socket.destroy();
+    (alice.session.socket.socket ?? alice.session.socket).destroy();
     await bob.session.send(xml("message", { type: "chat", to: `${alice.address}` }, xml("body", {}, "while away")));
     await resumed;
     await received;

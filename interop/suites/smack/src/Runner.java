@@ -1,6 +1,7 @@
 package comity.suites;
 
 import java.io.IOException;
+import java.lang.reflect.Field;
 import java.lang.reflect.Method;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -12,6 +13,8 @@ import java.util.logging.Logger;
 
 import org.igniterealtime.smack.inttest.Configuration;
 import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.ConcreteTest;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.TestRunResult;
 import org.igniterealtime.smack.inttest.annotations.SmackIntegrationTest;
 import org.igniterealtime.smack.inttest.annotations.SpecificationReference;
 
@@ -21,96 +24,90 @@ import org.igniterealtime.smack.inttest.annotations.SpecificationReference;
  * <p>The framework gives up the whole run when a test throws what it does not expect. The last line then says "aborted"
  * and names that test, and whoever started this runs the rest.
  */
-public final class Runner {
+public final class Runner extends Handler {
+
+    private static final Logger LOGGER = Logger.getLogger(SmackIntegrationTestFramework.class.getName());
+
+    private final List<String> lines = new ArrayList<>();
+
+    private ConcreteTest current;
 
     private Runner() {
     }
 
     public static void main(String[] arguments) throws Exception {
-        Run run = new Run(Configuration.newConfiguration(new String[0]));
+        SmackIntegrationTestFramework framework =
+            new SmackIntegrationTestFramework(Configuration.newConfiguration(new String[0]));
+        Runner runner = new Runner();
+        LOGGER.addHandler(runner);
         Throwable abort = null;
         try {
-            run.run();
+            framework.run();
         } catch (Throwable error) {
             error.printStackTrace();
             abort = error;
         }
         // What is left after a test that made the framework give up can be nothing.
         boolean nothing = abort != null && String.valueOf(abort.getMessage()).startsWith("No integration tests selected");
-        Files.write(Path.of(arguments[0]), run.report(nothing ? null : abort));
+        // The framework shows its results to those only who wait for its end, which an abort does not bring.
+        Field result = SmackIntegrationTestFramework.class.getDeclaredField("testRunResult");
+        result.setAccessible(true);
+        runner.report((TestRunResult) result.get(framework), nothing ? null : abort);
+        Files.write(Path.of(arguments[0]), runner.lines);
         // Connections of tests that failed may still have threads.
         System.exit(0);
     }
 
-    private static final class Run extends SmackIntegrationTestFramework {
-
-        private static final Logger LOGGER = Logger.getLogger(SmackIntegrationTestFramework.class.getName());
-
-        private final List<String> lines = new ArrayList<>();
-
-        private ConcreteTest current;
-
-        private Run(Configuration configuration) {
-            super(configuration);
-            LOGGER.addHandler(new Watch());
+    /** Remembers which test is being run. */
+    @Override
+    @SuppressWarnings("deprecation")
+    public void publish(LogRecord entry) {
+        if (entry.getMessage().endsWith(" Start")) {
+            current = SmackIntegrationTestFramework.getTestUnderExecution();
         }
+    }
 
-        /** Remembers which test is being run. */
-        private final class Watch extends Handler {
+    @Override
+    public void flush() {
+    }
 
-            @Override
-            @SuppressWarnings("deprecation")
-            public void publish(LogRecord entry) {
-                if (entry.getMessage().endsWith(" Start")) {
-                    current = getTestUnderExecution();
+    @Override
+    public void close() {
+    }
+
+    private void report(TestRunResult result, Throwable abort) throws IOException {
+        result.getSuccessfulTests().forEach(test -> add("passed", test.concreteTest, ""));
+        result.getFailedTests().forEach(test -> add("failed", test.concreteTest, String.valueOf(test.failureReason)));
+        result.getNotPossibleTests()
+            .forEach(test -> add("impossible", test.concreteTest, test.testNotPossibleException.getMessage()));
+        // A class that could not be made has no tests, only methods.
+        result.getImpossibleTestClasses().forEach((type, reason) -> {
+            for (Method method : type.getMethods()) {
+                if (method.isAnnotationPresent(SmackIntegrationTest.class)) {
+                    add("impossible", type, method, "", reason.getMessage());
                 }
             }
-
-            @Override
-            public void flush() {
+        });
+        if (abort != null) {
+            if (current == null) {
+                throw new IOException("the run ended before the first test", abort);
             }
-
-            @Override
-            public void close() {
-            }
+            add("aborted", current, abort.toString());
         }
+    }
 
-        private List<String> report(Throwable abort) throws IOException {
-            testRunResult.getSuccessfulTests().forEach(test -> add("passed", test.concreteTest, ""));
-            testRunResult.getFailedTests()
-                .forEach(test -> add("failed", test.concreteTest, String.valueOf(test.failureReason)));
-            testRunResult.getNotPossibleTests()
-                .forEach(test -> add("impossible", test.concreteTest, test.testNotPossibleException.getMessage()));
-            // A class that could not be made has no tests, only methods.
-            testRunResult.getImpossibleTestClasses().forEach((type, reason) -> {
-                for (Method method : type.getMethods()) {
-                    if (method.isAnnotationPresent(SmackIntegrationTest.class)) {
-                        add("impossible", type, method, "", reason.getMessage());
-                    }
-                }
-            });
-            if (abort != null) {
-                if (current == null) {
-                    throw new IOException("the run ended before the first test", abort);
-                }
-                add("aborted", current, abort.toString());
-            }
-            return lines;
-        }
+    private void add(String outcome, ConcreteTest test, String reason) {
+        Method method = test.getMethod();
+        add(outcome, method.getDeclaringClass(), method, String.join(", ", test.getSubdescriptons()), reason);
+    }
 
-        private void add(String outcome, ConcreteTest test, String reason) {
-            Method method = test.getMethod();
-            add(outcome, method.getDeclaringClass(), method, String.join(", ", test.getSubdescriptons()), reason);
+    private void add(String outcome, Class<?> type, Method method, String connection, String reason) {
+        SpecificationReference reference = type.getAnnotation(SpecificationReference.class);
+        String specification = reference == null ? "" : reference.document().trim();
+        String name = type.getSimpleName() + '.' + method.getName();
+        if (!connection.isEmpty() && !connection.equals("tcp")) {
+            name += " (" + connection + ')';
         }
-
-        private void add(String outcome, Class<?> type, Method method, String connection, String reason) {
-            SpecificationReference reference = type.getAnnotation(SpecificationReference.class);
-            String specification = reference == null ? "" : reference.document().trim();
-            String name = type.getSimpleName() + '.' + method.getName();
-            if (!connection.isEmpty() && !connection.equals("tcp")) {
-                name += " (" + connection + ')';
-            }
-            lines.add(String.join("\t", outcome, specification, name, String.valueOf(reason).replaceAll("\\s+", " ")));
-        }
+        lines.add(String.join("\t", outcome, specification, name, String.valueOf(reason).replaceAll("\\s+", " ")));
     }
 }
