@@ -10,7 +10,7 @@ from harness.failure import HarnessBroken
 from suites.stand import Stand
 from suites.suite import Outcome, Result, Suite
 
-CASES = Path(__file__).with_name("slixmpp_cases.py")
+CASES = Path(__file__).parent / "slixmpp" / "cases.py"
 LIMIT = 900.0
 # What each file of tests is about.
 SPECS = {
