@@ -21,5 +21,5 @@ class InteropTesting(Suite):
     def prepare(self, cache: Path) -> None:
         self._classpath = f"{sint.compile_runner(str(self._jar), cache / self.name)}:{self._jar}"
 
-    async def play(self, stand: Stand, only: list[str]) -> list[Result]:
-        return await sint.play(stand, self._classpath, only)
+    async def play(self, stand: Stand, only: list[str], without: list[str]) -> list[Result]:
+        return await sint.play(stand, self._classpath, only, without)

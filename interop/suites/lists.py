@@ -20,14 +20,15 @@ class Reason:
     """Why some cases need not pass."""
 
     kind: str
-    suite: str
-    specs: tuple[str, ...]
-    tests: tuple[str, ...]
     words: str
+    suites: tuple[str, ...]
+    specs: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    hangs: bool = False
 
     def covers(self, suite: str, result: Result) -> bool:
         """Whether it speaks of this case."""
-        return suite == self.suite and (
+        return suite in self.suites and (
             result.spec in self.specs or any(fnmatch.fnmatchcase(result.case, pattern) for pattern in self.tests)
         )
 
@@ -44,18 +45,21 @@ def required() -> Required:
 def reasons() -> list[Reason]:
     """All reasons, those for ever before those for now."""
     excluded = [
-        Reason("excluded", entry["suite"], (), tuple(entry["tests"]), f"{entry['section']}: {entry['reason']}")
-        for entry in tomllib.loads(EXCLUDED.read_text()).get("case", [])
+        Reason("excluded", f"{entry['section']}: {entry['reason']}", tuple(entry["suites"]), (), tuple(entry["tests"]),
+               entry.get("hangs", False))
+        for entry in tomllib.loads(EXCLUDED.read_text())["case"]
     ]
     later = [
-        Reason(
-            "not yet", suite, tuple(entry.get("specs", ())), tuple(entry.get("tests", {}).get(suite, ())),
-            entry["feature"],
-        )
-        for entry in tomllib.loads(LATER.read_text()).get("feature", [])
-        for suite in entry["suites"]
+        Reason("not yet", entry["feature"], tuple(entry["suites"]), tuple(entry.get("specs", ())),
+               tuple(entry.get("tests", ())))
+        for entry in tomllib.loads(LATER.read_text())["feature"]
     ]
     return excluded + later
+
+
+def hanging(suite: str) -> list[str]:
+    """The cases, as patterns, that would only wait."""
+    return [pattern for entry in reasons() if entry.hangs and suite in entry.suites for pattern in entry.tests]
 
 
 def reason(known: list[Reason], suite: str, result: Result) -> Reason | None:

@@ -1,7 +1,8 @@
 """The integration test framework of Smack, which runs Smack's own tests and those of XMPP Interop Testing."""
 
-import itertools
+import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.failure import HarnessBroken
@@ -13,8 +14,8 @@ MAIN = "comity.suites.Runner"
 RUNNER = Path(__file__).parent / "smack" / "src" / "Runner.java"
 # Java wants one, and what it protects is public.
 STORE_PASSWORD = "changeit"
-# What the runner says of the test that made the framework give up.
-ABORTED = "aborted"
+# What the runner says of the test that made the framework give up, and of those of its class that were not played.
+ABORTED, LEFT = "aborted", "left"
 # One reply; the suites wait twice or three times that long for what must not come.
 REPLY_MILLISECONDS = 5000
 # The whole suite: a bound for what hangs, far above what the slowest server needs.
@@ -47,12 +48,57 @@ async def pinned(stand: Stand) -> Path:
     return store
 
 
-async def play(stand: Stand, classpath: str, only: list[str]) -> list[Result]:
-    """Plays what is in `classpath` against the server of `stand`; what an abort left over is played again and again."""
+async def play(stand: Stand, classpath: str, only: list[str], without: list[str]) -> list[Result]:
+    """Plays what is in `classpath` against the server of `stand`; what an abort left over is played afterwards."""
+    off = {pattern.removesuffix(".*") for pattern in without}
     home, store = stand.directory / "java", await pinned(stand)
-    results: dict[str, Result] = {}
     home.mkdir()
-    settings = {
+    java = ["java", "-Xmx512m", f"-Duser.home={home}", f"-Djavax.net.ssl.trustStore={store}",
+            f"-Djavax.net.ssl.trustStorePassword={STORE_PASSWORD}"]
+    results: dict[str, Result] = {}
+    attempts = [Selection(only)]
+    for number, attempt in enumerate(attempts, 1):
+        lines = stand.logs / f"results-{number}.tsv"
+        options = [f"-Dsinttest.{key}={value}" for key, value in (settings(stand) | attempt.settings(results, off)).items()]
+        process = await stand.start(f"sint-{number}", [*java, *options, "-cp", classpath, MAIN, str(lines)])
+        try:
+            await process.end(LIMIT)
+        finally:
+            await process.stop()
+        if not lines.exists():
+            raise HarnessBroken(f"the framework gave up; {process.tail()}")
+        fields = [line.split("\t", 3) for line in lines.read_text().splitlines()]
+        for outcome, spec, case, detail in fields:
+            if outcome != LEFT:
+                # Classes that are impossible are so in every attempt.
+                results.setdefault(case, parse(outcome, spec, case, detail))
+        if any(line[0] == ABORTED for line in fields):
+            # The iteration over `attempts` comes to these.
+            attempts += [Selection(left, True) for left in ([line[2] for line in fields if line[0] == LEFT],) if left]
+            attempts += [attempt] if not attempt.part else []
+    return list(results.values())
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cases an attempt plays: those named, or all; a part of a class, or all classes of which nothing is known."""
+
+    only: list[str]
+    part: bool = False
+
+    def settings(self, results: dict[str, Result], off: set[str]) -> dict[str, str]:
+        """The settings for it. A class of which one case is switched off is off as a whole, so only classes are."""
+        known = {case.partition(".")[0] for case in results} | off
+        return {
+            key: ",".join(sorted(names))
+            for key, names in (("enabledTests", self.only), ("disabledTests", () if self.part else known))
+            if names
+        }
+
+
+def settings(stand: Stand) -> dict[str, str]:
+    """The settings of every attempt."""
+    return {
         "service": stand.domain,
         "adminAccountUsername": ADMIN,
         "adminAccountPassword": PASSWORD,
@@ -61,30 +107,9 @@ async def play(stand: Stand, classpath: str, only: list[str]) -> list[Result]:
         "enabledConnections": "tcp",
         "dnsResolver": "javax",
     }
-    if only:
-        settings["enabledTests"] = ",".join(only)
-    java = ["java", "-Xmx512m", f"-Duser.home={home}", f"-Djavax.net.ssl.trustStore={store}",
-            f"-Djavax.net.ssl.trustStorePassword={STORE_PASSWORD}"]
-    for attempt in itertools.count(1):
-        lines = stand.logs / f"results-{attempt}.tsv"
-        if results:
-            settings["disabledTests"] = ",".join(sorted(results))
-        options = [f"-Dsinttest.{key}={value}" for key, value in settings.items()]
-        process = await stand.start(f"sint-{attempt}", [*java, *options, "-cp", classpath, MAIN, str(lines)])
-        try:
-            await process.end(LIMIT)
-        finally:
-            await process.stop()
-        if not lines.exists():
-            raise HarnessBroken(f"the framework gave up; {process.tail()}")
-        fields = [line.split("\t", 3) for line in lines.read_text().splitlines()]
-        for line in fields:
-            # Classes that are impossible are so in every attempt.
-            results.setdefault(line[2], parse(*line))
-        if not fields or fields[-1][0] != ABORTED:
-            return list(results.values())
 
 
 def parse(outcome: str, spec: str, case: str, detail: str) -> Result:
     """One line of the report: outcome, specification, case, reason."""
-    return Result(spec or "none named", case, Outcome.FAILED if outcome == ABORTED else Outcome(outcome), detail)
+    spec = re.sub(r"^RFC ?", "RFC ", spec) or "none named"
+    return Result(spec, case, Outcome.FAILED if outcome == ABORTED else Outcome(outcome), detail)

@@ -65,7 +65,7 @@ class Slixmpp(Suite):
             raise HarnessBroken(f"{' '.join(command)} failed: {done.stdout[-800:]}")
         shutil.unpack_archive(f"{self._folder}.tar.gz", self._folder.parent)
 
-    async def play(self, stand: Stand, only: list[str]) -> list[Result]:
+    async def play(self, stand: Stand, only: list[str], without: list[str]) -> list[Result]:
         environment, results = {"SSL_CERT_FILE": str(stand.root)}, stand.directory / "results"
         for number in (1, 2):
             jid, password = await stand.account(f"slixmpp-{number}")

@@ -36,5 +36,5 @@ class Smack(Suite):
         jars = listing.read_text().strip()
         self._classpath = f"{sint.compile_runner(jars, directory)}:{jars}"
 
-    async def play(self, stand: Stand, only: list[str]) -> list[Result]:
-        return await sint.play(stand, self._classpath, only)
+    async def play(self, stand: Stand, only: list[str], without: list[str]) -> list[Result]:
+        return await sint.play(stand, self._classpath, only, without)

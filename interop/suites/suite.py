@@ -42,6 +42,6 @@ class Suite:
         """Gets what the suite consists of; done once, outside the namespaces."""
         raise NotImplementedError
 
-    async def play(self, stand: Stand, only: list[str]) -> list[Result]:
-        """Plays all cases, or those whose names are in `only`."""
+    async def play(self, stand: Stand, only: list[str], without: list[str]) -> list[Result]:
+        """Plays all cases, or those whose names are in `only`, but none that matches one of the patterns `without`."""
         raise NotImplementedError

@@ -40,7 +40,7 @@ class XmppJs(Suite):
             raise HarnessBroken(f"npm failed: {done.stdout[-800:]}")
         installed.touch()
 
-    async def play(self, stand: Stand, only: list[str]) -> list[Result]:
+    async def play(self, stand: Stand, only: list[str], without: list[str]) -> list[Result]:
         # One process that knows the authority, and one that does not.
         results = await self._run(stand, True) + await self._run(stand, False)
         return [result for result in results if not only or result.case in only]

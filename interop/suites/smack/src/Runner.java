@@ -6,10 +6,15 @@ import java.lang.reflect.Method;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 import org.igniterealtime.smack.inttest.Configuration;
 import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework;
@@ -21,8 +26,8 @@ import org.igniterealtime.smack.inttest.annotations.SpecificationReference;
 /**
  * Runs the framework and writes one line for each test into the file that is its argument.
  *
- * <p>The framework gives up the whole run when a test throws what it does not expect. The last line then says "aborted"
- * and names that test, and whoever started this runs the rest.
+ * <p>The framework gives up the whole run when a test throws what it does not expect. Then there is a line "aborted" for
+ * that test and a line "left" for each test of its class that was not run; whoever started this runs the rest.
  */
 public final class Runner extends Handler {
 
@@ -81,19 +86,25 @@ public final class Runner extends Handler {
         result.getNotPossibleTests()
             .forEach(test -> add("impossible", test.concreteTest, test.testNotPossibleException.getMessage()));
         // A class that could not be made has no tests, only methods.
-        result.getImpossibleTestClasses().forEach((type, reason) -> {
-            for (Method method : type.getMethods()) {
-                if (method.isAnnotationPresent(SmackIntegrationTest.class)) {
-                    add("impossible", type, method, "", reason.getMessage());
-                }
-            }
-        });
+        result.getImpossibleTestClasses().forEach((type, reason) ->
+            testsOf(type).forEach(method -> add("impossible", type, method, "", reason.getMessage())));
         if (abort != null) {
             if (current == null) {
                 throw new IOException("the run ended before the first test", abort);
             }
+            Class<?> type = current.getMethod().getDeclaringClass();
+            Set<Method> left = new HashSet<>(testsOf(type));
+            Stream.of(result.getSuccessfulTests(), result.getFailedTests(), result.getNotPossibleTests())
+                .flatMap(List::stream).forEach(test -> left.remove(test.concreteTest.getMethod()));
+            left.remove(current.getMethod());
             add("aborted", current, abort.toString());
+            left.forEach(method -> add("left", type, method, "", ""));
         }
+    }
+
+    private static List<Method> testsOf(Class<?> type) {
+        return Arrays.stream(type.getMethods())
+            .filter(method -> method.isAnnotationPresent(SmackIntegrationTest.class)).collect(Collectors.toList());
     }
 
     private void add(String outcome, ConcreteTest test, String reason) {
