@@ -58,7 +58,7 @@ async def play(stand: Stand, classpath: str, only: list[str], without: list[str]
     results: dict[str, Result] = {}
     attempts = [Selection(only)]
     for number, attempt in enumerate(attempts, 1):
-        lines = stand.logs / f"results-{number}.tsv"
+        lines = stand.directory / f"results-{number}.tsv"
         options = [f"-Dsinttest.{key}={value}" for key, value in (settings(stand) | attempt.settings(results, off)).items()]
         process = await stand.start(f"sint-{number}", [*java, *options, "-cp", classpath, MAIN, str(lines)])
         try:
