@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::federation::policy::Policy;
+use crate::hooks::StreamFeatures;
 use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
@@ -38,6 +39,8 @@ pub struct Ways {
     pub server_tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub trust: Live<Trust>,
+    /// What extensions offer on the streams that others open.
+    pub stream_features: StreamFeatures,
     pub clock: Clock,
     /// What dialback keys are made from: the same on all servers of our domains (XEP-0185).
     pub secret: [u8; 32],

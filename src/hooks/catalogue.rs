@@ -1,6 +1,6 @@
 //! What is built in, and which of it the operator wants at this moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::jid::BareJid;
@@ -8,6 +8,7 @@ use crate::live::Live;
 
 use super::command::Command;
 use super::extension::{Entity, Extension};
+use super::stream_feature::{StreamFeature, StreamFeatures};
 
 /// What the operator has set for extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +32,19 @@ pub struct ArchiveSettings {
 
 /// Every extension, and whether it is wanted; what is not wanted is neither asked nor advertised.
 /// Clones are handles to the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Catalogue {
     extensions: Arc<[(&'static Extension, Switch)]>,
     settings: Live<Settings>,
+    /// What extensions have to say whenever the settings change.
+    sources: Arc<OnceLock<Sources>>,
+    stream_features: StreamFeatures,
+}
+
+/// What each extension is asked for, and whether it is to be asked.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) stream_features: Vec<(Switch, StreamFeature)>,
 }
 
 /// Whether an extension is wanted at this moment: looked at for every stanza.
@@ -52,7 +62,8 @@ impl Catalogue {
     pub fn new(extensions: &'static [Extension], settings: Settings) -> Self {
         let switch = |extension: &Extension| Switch(Arc::new(AtomicBool::new((extension.wanted)(&settings))));
         let extensions = extensions.iter().map(|extension| (extension, switch(extension))).collect();
-        Self { extensions, settings: Live::new(settings) }
+        let settings = Live::new(settings);
+        Self { extensions, settings, sources: Arc::default(), stream_features: StreamFeatures::default() }
     }
 
     /// What the operator has set, now and later.
@@ -67,6 +78,26 @@ impl Catalogue {
             on.store((extension.wanted)(&settings), Ordering::Relaxed);
         }
         self.settings.replace(settings);
+        self.publish();
+    }
+
+    /// What the extensions offer on streams, now and later.
+    #[must_use]
+    pub const fn stream_features(&self) -> &StreamFeatures {
+        &self.stream_features
+    }
+
+    /// Everything is installed.
+    pub(super) fn complete(&self, sources: Sources) {
+        self.sources.get_or_init(|| sources);
+        self.publish();
+    }
+
+    /// Has what extensions say be what the settings make of it.
+    fn publish(&self) {
+        let Some(sources) = self.sources.get() else { return };
+        let wanted = sources.stream_features.iter().filter(|(switch, _)| switch.is_on());
+        self.stream_features.replace(wanted.map(|(_, feature)| feature));
     }
 
     pub(super) fn all(&self) -> &[(&'static Extension, Switch)] {

@@ -14,6 +14,7 @@ pub mod operation;
 mod outbound;
 mod registrar;
 mod stage;
+mod stream_feature;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
 pub use catalogue::{ArchiveSettings, Catalogue, Settings};
@@ -24,3 +25,4 @@ pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
 pub use registrar::{Hooks, House, InstallError, Registrar};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};
+pub use stream_feature::{Peer, StreamFeatures, StreamState};

@@ -141,6 +141,7 @@ impl Node {
                 server_tls: Arc::clone(&tls),
                 client_tls: Arc::clone(&client_tls),
                 trust: trust.clone(),
+                stream_features: settings.catalogue.stream_features().clone(),
                 // Certificates are valid in real time, whatever time is simulated.
                 clock: Clock::system(),
                 secret: random::octets().map_err(StartError::Random)?,
@@ -186,6 +187,7 @@ impl Node {
             tls: Arc::clone(&tls),
             decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
             settings: settings.sessions.clone(),
+            stream_features: settings.catalogue.stream_features().clone(),
             comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         });
         let node = Arc::new(Self {
