@@ -7,6 +7,7 @@ use crate::jid::BareJid;
 use crate::live::Live;
 
 use super::command::Command;
+use super::discovery::{About, Statements};
 use super::extension::{Entity, Extension};
 use super::stream_feature::{StreamFeature, StreamFeatures};
 
@@ -38,12 +39,15 @@ pub struct Catalogue {
     settings: Live<Settings>,
     /// What extensions have to say whenever the settings change.
     sources: Arc<OnceLock<Sources>>,
+    domain: About,
+    account: About,
     stream_features: StreamFeatures,
 }
 
 /// What each extension is asked for, and whether it is to be asked.
 #[derive(Default)]
 pub(super) struct Sources {
+    pub(super) statements: Statements,
     pub(super) stream_features: Vec<(Switch, StreamFeature)>,
 }
 
@@ -52,6 +56,11 @@ pub(super) struct Sources {
 pub(super) struct Switch(Arc<AtomicBool>);
 
 impl Switch {
+    #[cfg(test)]
+    pub(super) fn new(on: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(on)))
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -62,8 +71,14 @@ impl Catalogue {
     pub fn new(extensions: &'static [Extension], settings: Settings) -> Self {
         let switch = |extension: &Extension| Switch(Arc::new(AtomicBool::new((extension.wanted)(&settings))));
         let extensions = extensions.iter().map(|extension| (extension, switch(extension))).collect();
-        let settings = Live::new(settings);
-        Self { extensions, settings, sources: Arc::default(), stream_features: StreamFeatures::default() }
+        Self {
+            extensions,
+            settings: Live::new(settings),
+            sources: Arc::default(),
+            domain: About::default(),
+            account: About::default(),
+            stream_features: StreamFeatures::default(),
+        }
     }
 
     /// What the operator has set, now and later.
@@ -81,6 +96,15 @@ impl Catalogue {
         self.publish();
     }
 
+    /// What `entity` says about itself, now and later.
+    #[must_use]
+    pub const fn about(&self, entity: Entity) -> &About {
+        match entity {
+            Entity::Domain => &self.domain,
+            Entity::Account => &self.account,
+        }
+    }
+
     /// What the extensions offer on streams, now and later.
     #[must_use]
     pub const fn stream_features(&self) -> &StreamFeatures {
@@ -96,6 +120,10 @@ impl Catalogue {
     /// Has what extensions say be what the settings make of it.
     fn publish(&self) {
         let Some(sources) = self.sources.get() else { return };
+        for entity in [Entity::Domain, Entity::Account] {
+            self.about(entity).replace(sources.statements.about(entity, &self.features(entity)));
+        }
+        // They may tell of it.
         let wanted = sources.stream_features.iter().filter(|(switch, _)| switch.is_on());
         self.stream_features.replace(wanted.map(|(_, feature)| feature));
     }
@@ -114,8 +142,7 @@ impl Catalogue {
     }
 
     /// The features that `entity` has by what is wanted, sorted.
-    #[must_use]
-    pub fn features(&self, entity: Entity) -> Vec<&'static str> {
+    fn features(&self, entity: Entity) -> Vec<&'static str> {
         let declared = self.wanted().flat_map(|extension| extension.advertises);
         let mut features: Vec<_> = declared.filter(|(who, _)| *who == entity).map(|(_, feature)| *feature).collect();
         features.sort_unstable();

@@ -6,6 +6,7 @@
 mod acknowledgement;
 mod catalogue;
 mod command;
+pub mod discovery;
 mod extension;
 pub mod form;
 mod iq;

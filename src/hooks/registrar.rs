@@ -13,7 +13,9 @@ use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
 use super::catalogue::{Catalogue, Settings, Sources, Switch};
+use super::discovery::Identity;
 use super::extension::Entity;
+use super::form::Form;
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
@@ -213,6 +215,21 @@ impl Registrar<'_> {
     /// not for each stream.
     pub fn stream_feature(&mut self, feature: impl Fn(StreamState) -> Option<Element> + Send + Sync + 'static) {
         self.sources.stream_features.push((self.switch.clone(), Box::new(feature)));
+    }
+
+    /// Says what kind of thing `entity` is.
+    pub fn identity(&mut self, entity: Entity, identity: Identity) {
+        self.sources.statements.identities.push((self.switch.clone(), entity, identity));
+    }
+
+    /// Has `entity` tell more about itself (XEP-0128); asked for when the settings change.
+    pub fn information(&mut self, entity: Entity, form: impl Fn() -> Option<Form> + Send + Sync + 'static) {
+        self.sources.statements.forms.push((self.switch.clone(), entity, Box::new(form)));
+    }
+
+    /// Gives what `entity` says about itself another name: a node, made from the `disco#info`.
+    pub fn alias(&mut self, entity: Entity, node: impl Fn(&Element) -> String + Send + Sync + 'static) {
+        self.sources.statements.aliases.push((self.switch.clone(), entity, Box::new(node)));
     }
 
     /// Has clients and the server acknowledge stanzas in these words.
