@@ -15,6 +15,7 @@ mod xep_0202_entity_time;
 mod xep_0313_archive;
 mod xep_0359_stanza_ids;
 mod xep_0390_capabilities;
+mod xep_0478_stream_limits;
 
 use crate::hooks::Extension;
 pub use xep_0199_ping::NS as PING_NS;
@@ -35,4 +36,5 @@ pub const ALL: &[Extension] = &[
     xep_0313_archive::EXTENSION,
     xep_0359_stanza_ids::EXTENSION,
     xep_0390_capabilities::EXTENSION,
+    xep_0478_stream_limits::EXTENSION,
 ];

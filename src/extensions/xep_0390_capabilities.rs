@@ -22,7 +22,7 @@ const NS: &str = "urn:xmpp:caps";
 /// Namespace of a hash value (XEP-0300).
 const HASHES_NS: &str = "urn:xmpp:hashes:2";
 
-/// The one function that everybody has (XEP-0300).
+/// One that everybody must have (XEP-0414).
 const ALGORITHM: &str = "sha-256";
 
 fn install(at: &mut Registrar<'_>) {

@@ -32,6 +32,15 @@ pub struct Settings {
     pub deadline: Duration,
 }
 
+impl Settings {
+    /// How long another server may be silent on a stream of its own: it knows whether it has more to say, so
+    /// it goes first.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.idle_timeout * 2
+    }
+}
+
 /// The ways to the outside.
 pub struct Ways {
     pub network: Arc<dyn Network>,

@@ -1,7 +1,8 @@
 //! What is built in, and which of it the operator wants at this moment.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::jid::BareJid;
 use crate::live::Live;
@@ -22,6 +23,19 @@ pub struct Settings {
     pub offline_messages: usize,
     /// Whether messages are archived, and how.
     pub archive: Option<ArchiveSettings>,
+    /// What is taken from a client that has authenticated.
+    pub clients: Bound,
+    /// What is taken from another server that has.
+    pub servers: Bound,
+}
+
+/// What a peer may send on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The largest first-level element.
+    pub bytes: usize,
+    /// How long it may be silent before it is asked whether it is there, or the stream ends.
+    pub silence: Option<Duration>,
 }
 
 /// How messages are archived.

@@ -18,7 +18,7 @@ mod stage;
 mod stream_feature;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
-pub use catalogue::{ArchiveSettings, Catalogue, Settings};
+pub use catalogue::{ArchiveSettings, Bound, Catalogue, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};

@@ -31,7 +31,7 @@ use super::settings::{self, Settings};
 use super::status;
 
 /// A client that has been silent for this long is asked whether it is there (XEP-0199).
-const SILENCE: Duration = Duration::from_secs(300);
+pub(super) const SILENCE: Duration = Duration::from_secs(300);
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
