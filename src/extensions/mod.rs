@@ -8,6 +8,7 @@ mod xep_0054_vcard;
 mod xep_0092_version;
 mod xep_0115_capabilities;
 mod xep_0133_administration;
+mod xep_0157_contact;
 mod xep_0160_offline;
 mod xep_0198_stream_management;
 mod xep_0199_ping;
@@ -29,6 +30,7 @@ pub const ALL: &[Extension] = &[
     xep_0092_version::EXTENSION,
     xep_0115_capabilities::EXTENSION,
     xep_0133_administration::EXTENSION,
+    xep_0157_contact::EXTENSION,
     xep_0160_offline::EXTENSION,
     xep_0198_stream_management::EXTENSION,
     xep_0199_ping::EXTENSION,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::config::Contact;
 use crate::jid::BareJid;
 use crate::live::Live;
 
@@ -19,6 +20,8 @@ pub struct Settings {
     pub domains: Arc<[String]>,
     /// Who may use the commands of administrators.
     pub admins: Vec<BareJid>,
+    /// Whom to write to about this server.
+    pub contact: Contact,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
     /// Whether messages are archived, and how.

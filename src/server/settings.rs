@@ -74,6 +74,7 @@ fn of_extensions(config: &Config, domains: &Arc<[String]>) -> hooks::Settings {
     hooks::Settings {
         domains: Arc::clone(domains),
         admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
+        contact: config.contact.clone(),
         archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
         offline_messages: config.limits.offline_messages,
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
