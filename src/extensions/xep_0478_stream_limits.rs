@@ -2,6 +2,7 @@
 //! the peer may be silent, so that nobody finds out by losing the stream.
 
 use crate::hooks::{Bound, Extension, Peer, Registrar, Spec};
+use crate::negotiation::features::STREAM_LIMITS_NS as NS;
 use crate::stream::Limits;
 use crate::xml::Element;
 
@@ -14,8 +15,6 @@ pub(super) const EXTENSION: Extension = Extension {
     wanted: Extension::ALWAYS,
     install,
 };
-
-const NS: &str = "urn:xmpp:stream-limits:0";
 
 fn install(at: &mut Registrar<'_>) {
     let settings = at.settings.clone();

@@ -10,6 +10,9 @@ use super::bind::BIND_NS;
 /// Namespace of STARTTLS (RFC 6120 §5.2).
 pub const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 
+/// Namespace of what a peer may send on a stream (XEP-0478).
+pub const STREAM_LIMITS_NS: &str = "urn:xmpp:stream-limits:0";
+
 const CHANNEL_BINDING_NS: &str = "urn:xmpp:sasl-cb:0";
 const ROSTER_VERSIONING_NS: &str = "urn:xmpp:features:rosterver";
 const PRE_APPROVAL_NS: &str = "urn:xmpp:features:pre-approval";

@@ -83,6 +83,30 @@ async fn the_features_of_a_stream_tell_its_limits_and_what_the_server_is() {
     assert!(!answers[0].is_empty() && answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
 }
 
+// Proves: XEP-0478 §3
+#[tokio::test(start_paused = true)]
+async fn what_another_server_does_not_take_comes_back() {
+    let mut world = World::new();
+    let options = Options { config: "[limits]\nserver_stanza = \"10000B\"\n".into() };
+    world.server_with("capulet.example", &options).unwrap();
+    let mut juliet = world.login(&jid("juliet@capulet.example/balcony")).await.unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let message = |id: &str, size: usize| {
+        format!("<message to='juliet@capulet.example/balcony' id='{id}'><body>{}</body></message>", "x".repeat(size))
+    };
+    // One before there is a stream, one on it.
+    for id in ["1", "2"] {
+        romeo.send(&message(id, 12_000)).await;
+        romeo.send(&message("small", 9_000)).await;
+        world.settle().await;
+        let error = romeo.received().unwrap();
+        assert_eq!((error.attribute("id"), error.attribute("type")), (Some(id), Some("error")));
+        assert!(error.to_xml("").contains("<policy-violation "), "{}", error.to_xml(""));
+        assert_eq!(juliet.received().unwrap().attribute("id"), Some("small"));
+        assert_eq!((romeo.received(), juliet.received()), (None, None));
+    }
+}
+
 // Proves: RFC 6120 §4.7.2
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_who_it_is_finds_itself_in_the_answer() {
