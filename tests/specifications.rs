@@ -78,11 +78,8 @@ fn what_is_listed_is_in_the_sources() {
 fn rows() -> BTreeMap<&'static str, Row> {
     let built_in = BUILT_IN.iter().map(|&(spec, version, name)| (spec, Row { version, name, features: Vec::new() }));
     let extensions = ALL.iter().filter(|extension| extension.spec.name.starts_with("XEP-")).map(|extension| {
-        let row = Row {
-            version: extension.spec.version,
-            name: extension.name,
-            features: extension.advertises.to_vec(),
-        };
+        let row =
+            Row { version: extension.spec.version, name: extension.name, features: extension.advertises.to_vec() };
         (extension.spec.name, row)
     });
     built_in.chain(extensions).collect()
@@ -147,9 +144,8 @@ fn doap() -> String {
     }
     for (spec, row) in rows() {
         let status = if note(spec).is_some() { "partial" } else { "complete" };
-        let note = note(spec).map_or_else(String::new, |note| {
-            format!("        <xmpp:note xml:lang='en'>{note}</xmpp:note>\n")
-        });
+        let note = note(spec)
+            .map_or_else(String::new, |note| format!("        <xmpp:note xml:lang='en'>{note}</xmpp:note>\n"));
         write!(
             out,
             "    <implements>\n      <xmpp:SupportedXep>\n        <xmpp:xep rdf:resource='{}'/>\n        \

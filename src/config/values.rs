@@ -122,7 +122,9 @@ impl FromStr for ContactUri {
         let fine = match address.split_once(':') {
             Some(("mailto", to)) => to.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty()),
             Some(("xmpp", jid)) => jid::Jid::parse(jid).is_ok(),
-            Some(("https", rest)) => rest.strip_prefix("//").is_some_and(|host| !host.is_empty() && !host.starts_with('/')),
+            Some(("https", rest)) => {
+                rest.strip_prefix("//").is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+            }
             _ => return Err(wrong("is no address of a kind that clients know")),
         };
         if fine { Ok(Self(text.to_owned())) } else { Err(wrong("names nobody")) }

@@ -182,9 +182,6 @@ mod tests {
     fn what_looks_alike_hashes_to_something_else() {
         assert_ne!(of("", &["a", "b"]), of("", &["ab"]));
         let form = |inside: &str| of(&format!("<x xmlns='jabber:x:data'>{inside}</x>"), &[]);
-        assert_ne!(
-            form("<field var='a'><value>b</value></field>"),
-            form("<field var='a'/><field var='b'/>")
-        );
+        assert_ne!(form("<field var='a'><value>b</value></field>"), form("<field var='a'/><field var='b'/>"));
     }
 }

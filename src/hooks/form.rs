@@ -203,9 +203,9 @@ impl Field {
             DataType::Integer(least, most) => ("xs:integer", Some((least, most))),
         };
         let method = match range {
-            Some((least, most)) => Element::new("range", VALIDATE_NS)
-                .with("min", &least.to_string())
-                .with("max", &most.to_string()),
+            Some((least, most)) => {
+                Element::new("range", VALIDATE_NS).with("min", &least.to_string()).with("max", &most.to_string())
+            }
             None => Element::new(if self.open { "open" } else { "basic" }, VALIDATE_NS),
         };
         Element::new("validate", VALIDATE_NS).with("datatype", datatype).with_child(method)

@@ -50,10 +50,10 @@ async fn the_features_of_a_stream_tell_its_limits_and_what_the_server_is() {
 
     let mut raw = Raw::new(world.connect("verona.example").unwrap());
     let features = raw.open("verona.example").await.unwrap();
-    assert_eq!((named(&features), limits(&features)), (
-        vec!["starttls".to_owned(), "limits".to_owned()],
-        vec!["max-bytes 8192".to_owned()]
-    ));
+    assert_eq!(
+        (named(&features), limits(&features)),
+        (vec!["starttls".to_owned(), "limits".to_owned()], vec!["max-bytes 8192".to_owned()])
+    );
     let mut raw = Raw::new(world.connect("verona.example").unwrap());
     let features = raw.authenticate(Arc::clone(&world.client_tls), &romeo, PASSWORD).await.unwrap();
     assert_eq!(named(&features), ["bind", "ver", "sub", "session", "c", "sm", "c", "limits"]);

@@ -87,7 +87,8 @@ fn rfc_6120_9_2_starttls_and_external() {
 // Proves: XEP-0478 §3
 #[test]
 fn what_the_peer_takes_is_what_it_has_said_last() {
-    let limits = |bytes: &str| format!("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>{bytes}</max-bytes></limits>");
+    let limits =
+        |bytes: &str| format!("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>{bytes}</max-bytes></limits>");
     for (told, largest) in [
         (limits("262144"), Some(262_144)),
         (limits(" 10000\n"), Some(10_000)),

@@ -1,5 +1,7 @@
 //! What somebody has filled in: read, and checked against what was asked.
 
+use std::collections::BTreeMap;
+
 use crate::clock::Timestamp;
 use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
@@ -9,29 +11,32 @@ use super::{DataType, FORM_TYPE, Field, FieldType, Form, NS};
 
 /// What somebody has filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Submission(Vec<(String, Vec<String>)>);
+pub struct Submission(BTreeMap<String, Vec<String>>);
 
 impl Submission {
     /// Reads a form of type `submit`.
     ///
     /// # Errors
-    /// `bad-request`: it is none, or a field has no name.
+    /// `bad-request`: it is none, or a field has no name or that of another.
     pub fn read(form: &Element) -> Result<Self, StanzaError> {
         if !form.is("x", NS) || form.attribute("type") != Some("submit") {
             return Err(StanzaError::new(Condition::BadRequest, "a form of type submit is needed"));
         }
-        let fields = form.elements().filter(|element| element.is("field", NS)).map(|field| {
-            let var = field.attribute("var").ok_or_else(|| StanzaError::from(Condition::BadRequest))?;
+        let mut fields = BTreeMap::new();
+        for field in form.elements().filter(|element| element.is("field", NS)) {
+            let var = field.attribute("var").ok_or(Condition::BadRequest)?;
             let values = field.elements().filter(|value| value.is("value", NS)).map(Element::text).collect();
-            Ok((var.to_owned(), values))
-        });
-        fields.collect::<Result<_, StanzaError>>().map(Self)
+            if fields.insert(var.to_owned(), values).is_some() {
+                return Err(wrong(var, "is there twice"));
+            }
+        }
+        Ok(Self(fields))
     }
 
     /// All values of a field; none if it was not filled in.
     #[must_use]
     pub fn all(&self, var: &str) -> &[String] {
-        self.0.iter().find(|(name, _)| name == var).map_or(&[], |(_, values)| values)
+        self.0.get(var).map_or(&[], Vec::as_slice)
     }
 
     /// The first value of a field, if it has one that is not empty.
@@ -76,11 +81,11 @@ impl Form {
         self.fields.iter().any(|field| field.var == var)
     }
 
-    /// The first field that was filled in though nobody asked for it. Who has no reason to care ignores it
+    /// A field that was filled in though nobody asked for it. Who has no reason to care ignores it
     /// (XEP-0004 §3.1).
     #[must_use]
     pub fn unknown<'a>(&self, submission: &'a Submission) -> Option<&'a str> {
-        submission.0.iter().map(|(var, _)| var.as_str()).find(|var| !self.asks_for(var))
+        submission.0.keys().map(String::as_str).find(|var| !self.asks_for(var))
     }
 
     /// Checks whether it was filled in as it has to be.
@@ -171,6 +176,7 @@ mod tests {
             "<x xmlns='jabber:x:data' type='form'/>",
             "<x xmlns='jabber:x:data'/>",
             "<x xmlns='jabber:x:data' type='submit'><field><value>1</value></field></x>",
+            "<x xmlns='jabber:x:data' type='submit'><field var='a'/><field var='b'/><field var='a'/></x>",
         ] {
             assert!(Submission::read(&Element::parse(xml, "").unwrap()).is_err(), "{xml}");
         }
