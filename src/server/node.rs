@@ -178,8 +178,7 @@ impl Node {
             clock: &parts.clock,
             catalogue: &settings.catalogue,
         };
-        let hooks = Hooks::install(&house).map_err(StartError::Install)?;
-        router.connect(hooks);
+        router.connect(Hooks::install(&house).map_err(StartError::Install)?);
         federation.attach(&router);
         let sessions = Arc::new(session::Context {
             router: Arc::clone(&router),
