@@ -12,7 +12,7 @@ RECORD = ROOT / "docs" / "interop" / "results.json"
 DOCUMENT = ROOT / "docs" / "interop.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 SERVERS = {"comity": "Comity", "prosody": "Prosody", "ejabberd": "ejabberd"}
-SECURITY = {"tls": "with TLS", "without-tls": "without TLS"}
+SECURITY = {"tls": "With TLS", "without-tls": "Without TLS"}
 
 Counts = dict[str, dict[str, list[str]]]
 
@@ -59,7 +59,7 @@ def section(suite: str, entry: dict) -> str:
         names = [" ".join(filter(None, (SERVERS[server], runs[server]["version"]))) for server in servers]
         jar = " --jar PATH" if suite == "interop-testing" else ""
         command = f"interop/suites/run --suite {suite}{jar} --security {security}"
-        parts.append(f"{SECURITY[security].capitalize()}: `{command} --server NAME`\n")
+        parts.append(f"{SECURITY[security]}: `{command} --server NAME`\n")
         parts.append(table(names, [runs[server]["specifications"] for server in servers]))
     ours = [runs["comity"] for runs in entry["runs"].values() if "comity" in runs]
     parts.append(rest(suite, ours) if ours else "")
