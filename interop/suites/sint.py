@@ -73,9 +73,10 @@ async def play(stand: Stand, classpath: str, only: list[str], without: list[str]
                 # Classes that are impossible are so in every attempt.
                 results.setdefault(case, parse(outcome, spec, case, detail))
         if any(line[0] == ABORTED for line in fields):
-            # The iteration over `attempts` comes to these.
-            attempts += [Selection(left, True) for left in ([line[2] for line in fields if line[0] == LEFT],) if left]
-            attempts += [attempt] if not attempt.part else []
+            # The iteration over `attempts` comes to these; each plays at least one case that nothing is known of.
+            left = [case for outcome, _, case, _ in fields if outcome == LEFT and case not in results]
+            attempts += [Selection(left, True)] if left else []
+            attempts += [] if attempt.part else [attempt]
     return list(results.values())
 
 
