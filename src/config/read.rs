@@ -224,6 +224,11 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
     let value_at = |path: &str| at(path).map_or(0, |key| key.value.start);
     let mut faults = domains(config, &key_at, &value_at);
     pair(&mut faults, "tls", config.tls.certificate.as_ref(), config.tls.key.as_ref(), &key_at);
+    if config.listen.c2s_without_tls && !config.listen.c2s.is_loopback() {
+        let reason = "listen.c2s_without_tls would let other machines log in without encryption";
+        let fault = Fault::new(key_at("listen.c2s_without_tls"), reason);
+        faults.push(fault.suggest("let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\""));
+    }
     if config.federation.mode == FederationMode::Listed && config.federation.allow.is_empty() {
         let fault = Fault::new(value_at("federation.mode"), "mode \"listed\" without a list");
         faults.push(fault.suggest("name the domains in federation.allow, or say \"closed\""));

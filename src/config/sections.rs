@@ -53,6 +53,9 @@ section! {
     Listen, "listen", Once {
         /// Clients that connect without encryption and must then turn it on (STARTTLS).
         c2s: Addresses = Addresses::any(5222);
+        /// For tests on this machine: clients on `c2s` may authenticate without TLS, by SCRAM. Refused unless
+        /// every address in `c2s` is a loopback address.
+        c2s_without_tls: bool = false;
         /// Clients that use TLS from the first byte.
         c2s_tls: Addresses = Addresses::any(5223);
         /// Other servers that connect without encryption and must then turn it on (STARTTLS).

@@ -182,6 +182,7 @@ impl Node {
             router: Arc::clone(&router),
             storage: parts.storage.clone(),
             tls: Arc::clone(&tls),
+            without_tls: without_tls(config),
             decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
             limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
             comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
@@ -237,6 +238,16 @@ fn routing_limits(config: &Config) -> routing::Limits {
         contacts: config.limits.roster_items,
         cached_accounts: CACHED_ACCOUNTS,
     }
+}
+
+/// The operator may have waived encryption, and is told each time.
+fn without_tls(config: &Config) -> bool {
+    if config.listen.c2s_without_tls {
+        tracing::warn!(
+            "listen.c2s_without_tls is set: CLIENTS MAY LOG IN WITHOUT ENCRYPTION. It is for tests on this machine only"
+        );
+    }
+    config.listen.c2s_without_tls
 }
 
 fn bounds(config: &Config, connections: usize) -> Bounds {

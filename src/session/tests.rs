@@ -4,6 +4,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
+use crate::accounts::credentials::{Password, ScramHash};
+use crate::accounts::sasl::SASL_NS;
+use crate::accounts::sasl::scram_client::{ClientBinding, ScramClient};
 use crate::jid::Jid;
 use crate::routing::BindError;
 use crate::stanza::{Condition, Kind, StanzaError};
@@ -47,6 +52,63 @@ async fn a_client_that_says_who_it_is_finds_itself_in_the_answer() {
         assert_eq!(answer.to.as_deref(), to);
         assert_eq!(answer.from.as_deref(), Some("verona.example"));
     }
+}
+
+/// What a server is told that is for tests on its machine only.
+const WITHOUT_TLS: &str = "[listen]\nc2s = \"127.0.0.1:5222\"\nc2s_without_tls = true\n";
+
+/// A stream without TLS to a server with this configuration, and the names of the features on it.
+async fn plain_stream(config: &str) -> (World, Raw, Vec<String>) {
+    let mut world = World::new();
+    world.server_with("verona.example", &Options { config: config.into() }).unwrap();
+    world.account(&jid("romeo@verona.example")).await.unwrap();
+    let mut raw = Raw::new(world.connect("verona.example").unwrap());
+    let features = raw.open("verona.example").await.unwrap();
+    let names = features.elements().map(|feature| feature.name().to_owned()).collect();
+    (world, raw, names)
+}
+
+/// Authenticates romeo by SCRAM-SHA-256 without channel binding; the name of the condition if he is refused.
+async fn scram(raw: &mut Raw) -> Result<(), String> {
+    let password = Password::prepare(PASSWORD).unwrap();
+    let client = ScramClient::new(ScramHash::Sha256, "romeo", password, ClientBinding::Unsupported, "abc");
+    let first = BASE64_STANDARD.encode(client.first());
+    raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='SCRAM-SHA-256'>{first}</auth>")).await;
+    let answer = raw.element().await?;
+    if answer.name() == "failure" {
+        return Err(answer.elements().map(crate::xml::Element::name).collect());
+    }
+    let (last, _) = client.respond(&BASE64_STANDARD.decode(answer.text()).unwrap()).unwrap();
+    let last = BASE64_STANDARD.encode(last);
+    raw.send(&format!("<response xmlns='{SASL_NS}'>{last}</response>")).await;
+    assert_eq!(raw.element().await?.name(), "success");
+    Ok(())
+}
+
+// Proves: RFC 6120 §5.3.1, §6.5.4
+#[tokio::test(start_paused = true)]
+async fn without_tls_there_is_no_login() {
+    let (_world, mut raw, features) = plain_stream("").await;
+    assert_eq!(features, ["starttls"]);
+    assert_eq!(scram(&mut raw).await, Err("encryption-required".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_tests_a_client_may_log_in_without_tls() {
+    let (mut world, mut raw, features) = plain_stream(WITHOUT_TLS).await;
+    assert_eq!(features, ["starttls", "mechanisms"]);
+    let password = BASE64_STANDARD.encode(format!("\0romeo\0{PASSWORD}"));
+    raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='PLAIN'>{password}</auth>")).await;
+    let refusal = raw.element().await.unwrap();
+    assert_eq!(refusal.to_xml(""), format!("<failure xmlns='{SASL_NS}'><encryption-required/></failure>"));
+    assert_eq!(scram(&mut raw).await, Ok(()));
+    let features = raw.open("verona.example").await.unwrap();
+    assert_eq!(features.elements().next().map(crate::xml::Element::name), Some("bind"));
+    raw.send("<iq type='set' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>").await;
+    let Some(Event::Stanza(bound)) = raw.event().await.unwrap() else { panic!("not bound") };
+    assert_eq!(bound.kind, Kind::Iq(crate::stanza::IqType::Result));
+    // Who wants TLS still has it.
+    world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
 }
 
 // Proves: XEP-0198 §3
