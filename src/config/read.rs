@@ -9,10 +9,13 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::section::Shape;
 use crate::config::suggest::nearest;
-use crate::config::{Config, ConfigError, Domain, DomainName, FederationMode, Problem, SECTIONS, Size};
+use crate::config::{Config, ConfigError, Domain, DomainName, FederationMode, Period, Problem, SECTIONS, Size};
 
 /// The smallest limit on stanzas (RFC 6120 §13.12).
 const SMALLEST_STANZA: Size = Size::new(10_000);
+
+/// What a client may catch up on at most.
+const LONGEST_BURST: Period = Period::seconds(3600);
 
 /// A key as it stands in the file.
 pub(super) struct Written {
@@ -256,6 +259,9 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
     if limits.ring_bytes < limits.client_stanza.max(limits.server_stanza) {
         let fault = Fault::new(value_at("limits.ring_bytes"), "limits.ring_bytes is smaller than the largest stanza");
         faults.push(fault.suggest("make it at least as large as client_stanza and server_stanza"));
+    }
+    if limits.client_burst > LONGEST_BURST {
+        faults.push(Fault::new(value_at("limits.client_burst"), "limits.client_burst is more than an hour"));
     }
     let periods = [
         ("federation.connect_timeout", config.federation.connect_timeout),

@@ -19,7 +19,7 @@ use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, Identities, ServerTls, Trust};
 use crate::routing::operations::Accounts;
 use crate::routing::{self, Router};
-use crate::session;
+use crate::session::{self, Pace};
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
 use crate::stream::Limits;
@@ -98,7 +98,7 @@ impl Node {
     /// Serves one client connection.
     pub async fn serve_client(&self, transport: crate::net::Transport, security: session::Security) {
         if let Some(bound) = session::open(&self.sessions, transport, security).await {
-            bound.run(&self.router).await;
+            bound.run(&self.sessions).await;
         }
     }
 
@@ -185,6 +185,11 @@ impl Node {
             without_tls: without_tls(config),
             decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
             limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
+            pace: Pace::new(
+                config.limits.client_stanzas_per_second,
+                config.limits.client_bytes_per_second,
+                config.limits.client_burst,
+            ),
             comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         });
         Ok(Arc::new(Self {

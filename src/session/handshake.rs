@@ -30,6 +30,7 @@ use crate::xml::Element;
 use super::bound::Bound;
 use super::dialogue::Dialogue;
 use super::inbound::Inbound;
+use super::pace::Pace;
 use super::resumption::{Previous, resume};
 use super::wire::End;
 
@@ -44,6 +45,8 @@ pub struct Context {
     pub decoy: Decoy,
     /// What a client may send once it has authenticated.
     pub limits: Limits,
+    /// How fast it may send.
+    pub pace: Pace,
     /// How many passwords are compared at once: each takes milliseconds of one processor.
     pub comparisons: Arc<Semaphore>,
 }
