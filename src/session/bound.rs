@@ -97,7 +97,11 @@ impl Bound {
         self.ahead.charge(&context.pace, rest).map_or(Next::Wait, Next::Rest)
     }
 
-    async fn finish(self: Box<Self>, end: End, router: &Router) {
+    async fn finish(mut self: Box<Self>, end: End, router: &Router) {
+        if matches!(end, End::Closed | End::Error(_)) {
+            // RFC 6120 §4.4: what is said already goes first, as far as it is taken at once.
+            let _ = poll_fn(|waking| Poll::Ready(self.poll_write(waking, router))).await;
+        }
         let Self { outgoing, binding, wire, inbound } = *self;
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
@@ -191,16 +195,20 @@ impl Taking<'_> {
     async fn read_all(&mut self, reader: &mut Reader, input: &mut Vec<u8>) -> Result<(), End> {
         self.router.pressure().await;
         let (mut done, mut heard) = (0, false);
+        let language = reader.language();
         let result = loop {
             let Some(rest) = input.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
             let step = match reader.next(rest) {
                 Ok(step) => step,
                 Err(error) => break Err(error.into()),
             };
-            let Some(event) = step.event else {
+            let Some(mut event) = step.event else {
                 done += step.consumed;
                 break Ok(());
             };
+            if let Event::Stanza(stanza) = &mut event {
+                language.complete(stanza);
+            }
             if !heard {
                 self.intake.elapsed = self.binding.heard(self.batch);
                 heard = true;

@@ -60,6 +60,9 @@ pub enum Security {
     Direct,
 }
 
+/// What is spoken here (RFC 6120 §4.7.5).
+const VERSION: (u32, u32) = (1, 0);
+
 /// Octets of randomness in a stream id, which must not be guessed (RFC 6120 §4.7.3).
 const STREAM_ID_OCTETS: usize = 16;
 
@@ -103,7 +106,7 @@ pub async fn secure(context: &Context, transport: Transport, security: Security)
         match before {
             Ok(before) => Some(Secured { dialogue, before }),
             Err(end) => {
-                refuse(dialogue, end).await;
+                refuse(context, dialogue, end).await;
                 None
             }
         }
@@ -118,7 +121,7 @@ impl Secured {
             match negotiate(context, &mut self.dialogue, self.before).await {
                 Ok(Opened { binding, inbound }) => Some(Bound::new(self.dialogue.wire, binding, inbound)),
                 Err(end) => {
-                    refuse(self.dialogue, end).await;
+                    refuse(context, self.dialogue, end).await;
                     None
                 }
             }
@@ -134,13 +137,13 @@ struct Opened {
 }
 
 /// Tells the peer why it ends here.
-async fn refuse(mut dialogue: Dialogue, end: End) {
+async fn refuse(context: &Context, mut dialogue: Dialogue, end: End) {
     if let End::Error(error) = &end
         && !dialogue.wire.opened
     {
         // RFC 6120 §4.9.1.2: an error before our header follows a header of ours.
         tracing::debug!(%error, "a stream was refused at its header");
-        say_header(&mut dialogue, None, None);
+        say_header(context, &mut dialogue, None, &Header { version: Some(VERSION), ..Header::default() });
     }
     dialogue.finish(end).await;
 }
@@ -188,11 +191,10 @@ async fn read_header(
     };
     let domain = header.to.as_deref().and_then(|to| BareJid::of_domain(to).ok());
     let domain = domain.filter(|domain| context.router.is_local(domain.as_str()));
+    say_header(context, dialogue, domain.as_ref(), &header);
     let Some(domain) = domain else {
         return Err(StreamError::from(StreamCondition::HostUnknown).into());
     };
-    let client = header.from.as_deref().and_then(|from| from.parse().ok());
-    say_header(dialogue, Some(&domain), client.as_ref());
     if header.version.is_none_or(|(major, _)| major < 1) {
         return Err(StreamError::from(StreamCondition::UnsupportedVersion).into());
     }
@@ -203,14 +205,16 @@ async fn read_header(
     Ok((header, domain))
 }
 
-/// RFC 6120 §4.7.2: a client that says who it is finds its bare JID in the answer.
-fn say_header(dialogue: &mut Dialogue, from: Option<&BareJid>, to: Option<&Jid>) {
+/// Answers the header of a client: with its own bare JID if it says who it is (RFC 6120 §4.7.2), and
+/// with one of our names even where it has asked for none of them (§4.9.1.3).
+fn say_header(context: &Context, dialogue: &mut Dialogue, domain: Option<&BareJid>, theirs: &Header) {
     let id = random::token(STREAM_ID_OCTETS);
+    let client = theirs.from.as_deref().and_then(|from| from.parse::<Jid>().ok());
     let fields = HeaderFields {
-        to: to.map(Jid::bare_str),
-        from: from.map(BareJid::as_str),
+        to: client.as_ref().map(Jid::bare_str),
+        from: Some(domain.map_or_else(|| context.router.name(), BareJid::as_str)),
         id: Some(&id),
-        version: Some((1, 0)),
+        version: theirs.version.map(|version| version.min(VERSION)),
         lang: Some("en"),
     };
     write_header(dialogue.said(), ContentNamespace::Client, &fields);

@@ -1,6 +1,6 @@
 //! A client that does no more than it is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -59,6 +59,10 @@ enum Out {
 
 /// A connection during the handshake.
 pub struct Raw {
+    /// The language of the streams that it opens.
+    pub lang: Option<&'static str>,
+    /// The ids of the streams that the server has opened.
+    pub ids: BTreeSet<String>,
     transport: Transport,
     reader: Reader,
     input: Vec<u8>,
@@ -69,7 +73,7 @@ impl Raw {
     #[must_use]
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::OWN);
-        Self { transport: Transport::plain(io, None), reader, input: Vec::new() }
+        Self { lang: None, ids: BTreeSet::new(), transport: Transport::plain(io, None), reader, input: Vec::new() }
     }
 
     /// Sends text.
@@ -104,11 +108,11 @@ impl Raw {
     pub async fn open(&mut self, to: &str) -> Result<Element, String> {
         self.reader.restart();
         let mut out = String::new();
-        let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: None };
+        let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: self.lang };
         write_header(&mut out, ContentNamespace::Client, &fields);
         self.send(&out).await;
         match self.event().await? {
-            Some(Event::Open(_)) => {}
+            Some(Event::Open(header)) => self.ids.extend(header.id),
             other => return Err(format!("instead of a header: {other:?}")),
         }
         self.element().await
