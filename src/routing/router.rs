@@ -150,7 +150,13 @@ impl Router {
             }
             None if presence == PresenceType::Probe => self.probed(&account, stanza, to, batch),
             None => {
-                account.lock().offer(stanza, to, batch);
+                let mut state = account.lock();
+                if presence == PresenceType::Unavailable
+                    && let Some(from) = &stanza.from
+                {
+                    state.forget_directed(from, to);
+                }
+                state.offer(stanza, to, batch);
                 None
             }
         }

@@ -202,11 +202,14 @@ async fn shuttle(
     deliver: mpsc::UnboundedSender<Element>,
     managed: Arc<Mutex<Managed>>,
 ) {
-    let mut reading = true;
+    let (mut reading, mut ended) = (true, false);
     loop {
         tokio::select! {
             Some(out) = to_send.recv() => match out {
-                Out::Text(text) => raw.send(&text).await,
+                Out::Text(text) => {
+                    ended |= text.contains(CLOSE);
+                    raw.send(&text).await;
+                }
                 Out::Reading(on) => reading = on,
             },
             event = raw.event(), if reading => match event.inspect(|event| {
@@ -220,7 +223,13 @@ async fn shuttle(
                     }
                 }
                 Ok(Some(Event::Nonza(element))) => drop(deliver.send(element)),
-                Ok(Some(Event::Close)) => drop(deliver.send(Element::new("closed", CLIENT_NS))),
+                Ok(Some(Event::Close)) => {
+                    // RFC 6120 §4.4
+                    if !std::mem::replace(&mut ended, true) {
+                        raw.send(CLOSE).await;
+                    }
+                    drop(deliver.send(Element::new("closed", CLIENT_NS)));
+                }
                 Ok(Some(other)) => drop(deliver.send(Element::new("odd", CLIENT_NS).with_text(&format!("{other:?}")))),
                 Ok(None) => return,
                 Err(problem) => {
