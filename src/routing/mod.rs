@@ -153,3 +153,6 @@ impl Router {
         self.hooks.get()
     }
 }
+
+#[cfg(test)]
+mod tests;
