@@ -194,10 +194,7 @@ fn what_contradicts_itself_is_refused() {
             "domain = \"a.example\"\n[limits]\nclient_stanza = \"1KiB\"",
             "3:17: limits.client_stanza is below 10000 bytes, the least that RFC 6120 allows",
         ),
-        (
-            "domain = \"a.example\"\n[limits]\nclient_burst = \"61m\"",
-            "3:16: limits.client_burst is more than an hour",
-        ),
+        ("domain = \"a.example\"\n[limits]\nclient_burst = \"61m\"", "3:16: limits.client_burst is more than an hour"),
         (
             "domain = \"a.example\"\n[limits]\nauthentication_deadline = \"0s\"",
             "3:27: limits.authentication_deadline is zero",

@@ -336,7 +336,9 @@ impl Incoming {
             Dialback::Result { from, to, key } => self.asked(Pair { local: to, remote: from }, key),
             Dialback::Verify { from, to, id, key } => self.verify(from, to, id, &key),
             // T-S2S-1: nothing is ever asked on a stream that the peer opened.
-            Dialback::ResultAnswer { .. } | Dialback::VerifyAnswer { .. } => refuse(&StreamError::new(StreamCondition::PolicyViolation, "a dialback answer that nobody asked for")),
+            Dialback::ResultAnswer { .. } | Dialback::VerifyAnswer { .. } => {
+                refuse(&StreamError::new(StreamCondition::PolicyViolation, "a dialback answer that nobody asked for"))
+            }
         }
     }
 

@@ -102,7 +102,7 @@ impl Bound {
             // RFC 6120 §4.4: what is said already goes first, as far as it is taken at once.
             let _ = poll_fn(|waking| Poll::Ready(self.poll_write(waking, router))).await;
         }
-        let Self { outgoing, binding, wire, inbound } = *self;
+        let Self { outgoing, binding, wire, inbound, .. } = *self;
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
         match (inbound, &end) {

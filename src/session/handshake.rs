@@ -236,11 +236,7 @@ async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before,
 
 /// RFC 6120 §5.4: nothing but TLS is on offer here, unless it is waived; then the client may have
 /// authenticated instead.
-async fn await_starttls(
-    context: &Context,
-    dialogue: &mut Dialogue,
-    domain: &BareJid,
-) -> Result<Option<BareJid>, End> {
+async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<Option<BareJid>, End> {
     let offer = if context.without_tls { Offer::WITHOUT_TLS } else { Offer::STARTTLS };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
     dialogue.say(&login.features().to_xml());

@@ -83,10 +83,7 @@ fn sets() -> Vec<Vec<Option<i8>>> {
 fn kinds() -> Vec<Kind> {
     let messages = MessageType::ALL.iter().map(|kind| Kind::Message(*kind));
     let presence = [PresenceType::Available, PresenceType::Unavailable, PresenceType::Error];
-    messages
-        .chain(presence.map(Kind::Presence))
-        .chain(IqType::ALL.iter().map(|kind| Kind::Iq(*kind)))
-        .collect()
+    messages.chain(presence.map(Kind::Presence)).chain(IqType::ALL.iter().map(|kind| Kind::Iq(*kind))).collect()
 }
 
 fn cases() -> Vec<Case> {

@@ -100,7 +100,8 @@ fn play(
     (mut own, mut other): (Standing, Standing),
 ) -> (Told, Standing, Standing) {
     let mut told = Told::default();
-    let availability = |share| if share == Share::Available { PresenceType::Available } else { PresenceType::Unavailable };
+    let availability =
+        |share| if share == Share::Available { PresenceType::Available } else { PresenceType::Unavailable };
     let full = |side: &Side| side.client.jid.clone().unwrap().to_string();
     let sent = outbound(own, kind);
     own = sent.state;
