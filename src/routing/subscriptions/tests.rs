@@ -10,7 +10,6 @@ use super::*;
 use crate::accounts::contact::Contact;
 use crate::accounts::subscription::{Half, State as Standing};
 use crate::routing::CONTACTS;
-use crate::server::Node;
 use crate::testing::{Client, World};
 use crate::xml::Element;
 
@@ -26,7 +25,7 @@ fn states() -> Vec<Standing> {
 struct Side {
     jid: BareJid,
     client: Client,
-    node: Arc<Node>,
+    router: Arc<Router>,
 }
 
 impl Side {
@@ -36,11 +35,11 @@ impl Side {
         client.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><presence/>").await;
         world.settle().await;
         while client.received().is_some() {}
-        Self { jid: full.to_bare(), client, node: world.server(full.domain()).unwrap() }
+        Self { jid: full.to_bare(), client, router: Arc::clone(&world.server(full.domain()).unwrap().router) }
     }
 
     fn account(&self) -> Arc<Account> {
-        self.node.router.accounts.cached(self.jid.as_str()).unwrap()
+        self.router.accounts.cached(self.jid.as_str()).unwrap()
     }
 
     /// As if it had come to this long ago.
@@ -195,8 +194,8 @@ async fn a_state_is_kept() {
         client.send(&format!("<presence type='{name}' to='{}'/>", contact.jid)).await;
         world.settle().await;
         for (owner, other) in [(&user.jid, &contact.jid), (&contact.jid, &user.jid)] {
-            let account = user.node.router.accounts.cached(owner.as_str()).unwrap();
-            let stored = CONTACTS.get(&user.node.storage, owner, other.as_str()).await.unwrap();
+            let account = user.router.accounts.cached(owner.as_str()).unwrap();
+            let stored = CONTACTS.get(&user.router.storage, owner, other.as_str()).await.unwrap();
             let stored = stored.unwrap_or_default().state();
             assert_eq!(stored, account.lock().contacts.state(other.as_str()), "{name} {owner}");
         }
