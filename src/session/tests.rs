@@ -212,6 +212,8 @@ async fn another_password_ends_the_sessions_of_the_old_one() {
     let change = serde_json::json!({ "jid": "romeo@verona.example", "password": PASSWORD });
     node.operations.run("account.password", Role::Operator, change).await.unwrap();
     world.settle().await;
+    assert!(romeo.received().is_none(), "there is time for the answer");
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let error = romeo.received().unwrap();
     assert_eq!(StreamError::from_element(&error).condition, StreamCondition::Reset);
     assert_eq!(romeo.received().unwrap().name(), "closed");
