@@ -23,10 +23,11 @@ check: setup ## everything that CI checks: format, lints, tests, documentation
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items
 	@echo "== all green"
 
-interop: setup ## federation with Prosody and ejabberd in network namespaces, real clients (needs root)
+interop: setup ## Prosody, ejabberd, real clients, public test suites (needs root; SUITE_JAR=path: one more suite)
 	@echo "Building the server."
 	@$(CARGO) build --quiet --bin comity
 	@COMITY=$(CURDIR)/target/debug/comity interop/run --json target/interop.json
+	@COMITY=$(CURDIR)/target/debug/comity interop/suites/run --json target/suites.json $(if $(SUITE_JAR),--jar $(SUITE_JAR))
 
 tls: setup ## testssl.sh and sslscan against every listener; fails on a finding of medium or above (RECORD=1: into docs/tls.md)
 	@echo "Building the server."

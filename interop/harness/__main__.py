@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import datetime
 import os
 import shutil
 import signal
@@ -14,13 +13,10 @@ from cases import CASES
 from harness import install, matrix, network, report
 from harness.authority import Authority
 from harness.failure import HarnessBroken
+from harness.kept import CACHE, HOME, ROOT, interrupted, logs_of_this_run
 from harness.stage import Workshop
 from peers import PEERS
 from peers.comity import binary
-
-HOME = Path(__file__).resolve().parents[1]
-CACHE = HOME / ".cache"
-KEPT_LOGS = 10
 
 
 def arguments() -> argparse.Namespace:
@@ -75,24 +71,8 @@ def prepare(plan: list[matrix.Row]) -> Path:
     kinds = {kind for row in plan for kind in row.pair}
     install.packages(kinds)
     if "comity" in kinds:
-        install.comity(HOME.parent, binary())
+        install.comity(ROOT, binary())
     return install.slixmpp(CACHE)
-
-
-def logs_of_this_run() -> Path:
-    """A new directory for logs; the oldest ones go."""
-    parent = CACHE / "logs"
-    parent.mkdir(parents=True, exist_ok=True)
-    for old in sorted(parent.iterdir())[: -KEPT_LOGS + 1]:
-        shutil.rmtree(old, ignore_errors=True)
-    logs = parent / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
-    logs.mkdir()
-    return logs
-
-
-def interrupted(_number: int, _frame: object) -> None:
-    """SIGTERM and SIGHUP end the run as Ctrl-C does: through the clean-up."""
-    raise KeyboardInterrupt
 
 
 def main() -> int:

@@ -21,9 +21,9 @@ def tell(text: str) -> None:
     print(f"interop: {text}", file=sys.stderr, flush=True)
 
 
-def packages(kinds: set[str]) -> None:
-    """Installs the missing packages for these makes of server."""
-    debian(NETWORK + CLIENTS + [package for kind in sorted(kinds) for package in PEERS[kind]])
+def packages(kinds: set[str], others: list[str] = CLIENTS) -> None:
+    """Installs the missing packages for these makes of server, and others."""
+    debian(NETWORK + others + [package for kind in sorted(kinds) for package in PEERS[kind]])
 
 
 def debian(wanted: list[str]) -> None:
@@ -47,6 +47,14 @@ def installed(package: str) -> bool:
     """Whether dpkg has this package completely."""
     done = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status}", package], capture_output=True, text=True)
     return done.stdout == "installed"
+
+
+def version(kind: str) -> str:
+    """The version of the package of a server; nothing for one that is no package."""
+    if not PEERS[kind]:
+        return ""
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", PEERS[kind][0]], capture_output=True, text=True)
+    return done.stdout
 
 
 @contextlib.contextmanager

@@ -74,6 +74,14 @@ class Process:
         except asyncio.TimeoutError:
             raise HarnessBroken(f"{self.name} did not say {pattern!r} within {within:g} s; {self.tail()}") from None
 
+    async def end(self, within: float) -> int:
+        """Waits until the process has ended by itself and all that it printed was read; its exit code."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._reader), within)
+        except asyncio.TimeoutError:
+            raise HarnessBroken(f"{self.name} did not end within {within:g} s; {self.tail()}") from None
+        return await self._child.wait()
+
     def said(self, pattern: str) -> bool:
         """Whether such a line was printed so far."""
         return any(re.search(pattern, line) for line in self._lines)

@@ -9,9 +9,10 @@ from peers.server import START, Proof, Server
 TEMPLATE = """
 domain = "{domain}"
 data_dir = "{directory}/data"
+admins = [{admins}]
 
 [listen]
-c2s = "0.0.0.0:5222"
+{c2s}
 c2s_tls = "0.0.0.0:5223"
 s2s = "{s2s_address}:{s2s_port}"
 s2s_tls = "{s2s_address}:5270"
@@ -30,6 +31,9 @@ accept_dialback = {accept_dialback}
 [log]
 level = "info,comity=debug"
 """
+WITH_TLS = 'c2s = "0.0.0.0:5222"'
+# Only loopback addresses may do without.
+WITHOUT_TLS = 'c2s = "127.0.0.1:5222"\nc2s_without_tls = true'
 
 
 def binary() -> Path:
@@ -46,10 +50,13 @@ class Comity(Server):
 
     def configure(self) -> None:
         site = self.site
+        services = site.services
         self.path("comity.toml").write_text(
             TEMPLATE.format(
                 domain=site.domain,
                 directory=site.directory,
+                admins=f'"{services.admin}"' if services else "",
+                c2s=WITHOUT_TLS if services and services.clients_without_tls else WITH_TLS,
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,
                 dns=site.dns,

@@ -23,7 +23,7 @@ listen:
   - port: 5222
     ip: "0.0.0.0"
     module: ejabberd_c2s
-    starttls_required: true
+    starttls_required: {starttls_required}
   - port: 5223
     ip: "0.0.0.0"
     module: ejabberd_c2s
@@ -44,9 +44,13 @@ api_permissions:
 access_rules:
   local:
     - allow: all
+  configure:
+    - allow: admin
 shaper_rules:
   max_user_offline_messages: 1000
-acl: {{}}
+acl:
+  admin:
+    user: [{admins}]
 modules:
   mod_disco: {{}}
   mod_http_api: {{}}
@@ -56,6 +60,41 @@ modules:
   mod_roster:
     versioning: true
 {dialback}
+{modules}
+"""
+# What the package has for clients: the modules of its default configuration, by the rules of that.
+MODULES = """
+  mod_adhoc: {}
+  mod_announce:
+    access: configure
+  mod_avatar: {}
+  mod_blocking: {}
+  mod_caps: {}
+  mod_carboncopy: {}
+  mod_client_state: {}
+  mod_configure: {}
+  mod_http_upload:
+    put_url: "https://@HOST@:5443/upload"
+  mod_last: {}
+  mod_mam:
+    default: always
+  mod_muc:
+    access_admin: configure
+  mod_privacy: {}
+  mod_private: {}
+  mod_pubsub:
+    plugins: ["flat", "pep"]
+    force_node_config:
+      "storage:bookmarks":
+        access_model: whitelist
+  mod_push: {}
+  mod_stream_mgmt:
+    resend_on_timeout: if_offline
+  mod_stun_disco: {}
+  mod_time: {}
+  mod_vcard: {}
+  mod_vcard_xupdate: {}
+  mod_version: {}
 """
 
 REGISTER = """
@@ -77,10 +116,14 @@ class Ejabberd(Server):
 
     def configure(self) -> None:
         site = self.site
+        services = site.services
         self.path("ejabberd.yml").write_text(
             TEMPLATE.format(
                 domain=site.domain,
                 directory=site.directory,
+                starttls_required=str(not (services and services.clients_without_tls)).lower(),
+                admins=f'"{services.admin}"' if services else "",
+                modules=MODULES if services else "",
                 s2s_use_starttls="required" if site.encryption is Encryption.REQUIRED else "false",
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,

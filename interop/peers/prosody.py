@@ -8,7 +8,7 @@ data_path = "{directory}/data"
 plugin_paths = {{}}
 pidfile = "{directory}/prosody.pid"
 log = {{ {{ levels = {{ min = "debug" }}, to = "stdout" }} }}
-modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "posix", "dialback" }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "posix", "dialback"{modules} }}
 modules_disabled = {{ {disabled} }}
 authentication = "internal_hashed"
 storage = "internal"
@@ -18,14 +18,32 @@ c2s_ports = {{ 5222 }}
 c2s_direct_tls_ports = {{ 5223 }}
 s2s_ports = {{ {s2s_port} }}
 s2s_direct_tls_ports = {{}}
-c2s_require_encryption = true
+c2s_require_encryption = {c2s_require_encryption}
 s2s_require_encryption = {s2s_require_encryption}
 s2s_secure_auth = {s2s_secure_auth}
 s2s_timeout = 20
 use_ipv6 = false
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/trust.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
+{options}
 VirtualHost "{domain}"
+{components}
+"""
+# What the package has for clients (its default configuration and what that shows commented out).
+MODULES = (
+    "admin_adhoc", "announce", "blocklist", "bookmarks", "carbons", "csi_simple", "external_services", "lastactivity",
+    "mam", "pep", "private", "server_contact_info", "smacks", "time", "uptime", "vcard4", "vcard_legacy", "version",
+)
+OPTIONS = """
+admins = {{ "{admin}" }}
+contact_info = {{ admin = {{ "xmpp:{admin}" }} }}
+external_services = {{ {{ type = "stun", transport = "udp", host = "stun.{domain}", port = 3478 }} }}
+"""
+COMPONENTS = """
+Component "conference.{domain}" "muc"
+modules_enabled = {{ "muc_mam", "vcard_muc" }}
+Component "pubsub.{domain}" "pubsub"
+Component "upload.{domain}" "http_file_share"
 """
 
 
@@ -37,6 +55,7 @@ class Prosody(Server):
 
     def configure(self) -> None:
         site = self.site
+        services = site.services
         disabled = []
         if site.proof is Proof.CERTIFICATE:
             disabled.append('"dialback"')
@@ -46,6 +65,10 @@ class Prosody(Server):
         self.path("prosody.cfg.lua").write_text(
             TEMPLATE.format(
                 directory=site.directory,
+                modules="".join(f', "{module}"' for module in MODULES) if services else "",
+                options=OPTIONS.format(domain=site.domain, admin=services.admin) if services else "",
+                components=COMPONENTS.format(domain=site.domain) if services else "",
+                c2s_require_encryption=str(not (services and services.clients_without_tls)).lower(),
                 disabled=", ".join(disabled),
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,

@@ -30,6 +30,14 @@ class Encryption(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Services:
+    """What the public suites want of a server beyond federation: everything that it has, and somebody who rules it."""
+
+    admin: str
+    clients_without_tls: bool
+
+
+@dataclass(frozen=True)
 class Site:
     """Where one server lives and how this variant wants it."""
 
@@ -45,6 +53,7 @@ class Site:
     s2s_address: str
     s2s_port: int
     dns: str = DNS_ADDRESS
+    services: Services | None = None
 
 
 class Server:

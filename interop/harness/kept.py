@@ -1,0 +1,27 @@
+"""What stays on disk after a run, and how a run is ended early."""
+
+import datetime
+import os
+import shutil
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+ROOT = HOME.parent
+CACHE = HOME / ".cache"
+KEPT_LOGS = 10
+
+
+def logs_of_this_run() -> Path:
+    """A new directory for logs; the oldest ones go."""
+    parent = CACHE / "logs"
+    parent.mkdir(parents=True, exist_ok=True)
+    for old in sorted(parent.iterdir())[: -KEPT_LOGS + 1]:
+        shutil.rmtree(old, ignore_errors=True)
+    logs = parent / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
+    logs.mkdir()
+    return logs
+
+
+def interrupted(_number: int, _frame: object) -> None:
+    """SIGTERM and SIGHUP end the run as Ctrl-C does: through the clean-up."""
+    raise KeyboardInterrupt

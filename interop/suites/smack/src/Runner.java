@@ -1,0 +1,124 @@
+package comity.suites;
+
+import java.io.IOException;
+import java.lang.reflect.Field;
+import java.lang.reflect.Method;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+import org.igniterealtime.smack.inttest.Configuration;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.ConcreteTest;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.TestRunResult;
+import org.igniterealtime.smack.inttest.annotations.SmackIntegrationTest;
+import org.igniterealtime.smack.inttest.annotations.SpecificationReference;
+
+/**
+ * Runs the framework and writes one line for each test into the file that is its argument.
+ *
+ * <p>The framework gives up the whole run when a test throws what it does not expect. Then there is a line "aborted" for
+ * that test and a line "left" for each test of its class that was not run; whoever started this runs the rest.
+ */
+public final class Runner extends Handler {
+
+    private static final Logger LOGGER = Logger.getLogger(SmackIntegrationTestFramework.class.getName());
+
+    private final List<String> lines = new ArrayList<>();
+
+    private ConcreteTest current;
+
+    private Runner() {
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        SmackIntegrationTestFramework framework =
+            new SmackIntegrationTestFramework(Configuration.newConfiguration(new String[0]));
+        Runner runner = new Runner();
+        LOGGER.addHandler(runner);
+        Throwable abort = null;
+        try {
+            framework.run();
+        } catch (Throwable error) {
+            error.printStackTrace();
+            abort = error;
+        }
+        // What is left after a test that made the framework give up can be nothing.
+        boolean nothing = abort != null && String.valueOf(abort.getMessage()).startsWith("No integration tests selected");
+        // The framework shows its results to those only who wait for its end, which an abort does not bring.
+        Field result = SmackIntegrationTestFramework.class.getDeclaredField("testRunResult");
+        result.setAccessible(true);
+        runner.report((TestRunResult) result.get(framework), nothing ? null : abort);
+        Files.write(Path.of(arguments[0]), runner.lines);
+        // Connections of tests that failed may still have threads.
+        System.exit(0);
+    }
+
+    /** Remembers which test is being run. */
+    @Override
+    @SuppressWarnings("deprecation")
+    public void publish(LogRecord entry) {
+        if (entry.getMessage().endsWith(" Start")) {
+            current = SmackIntegrationTestFramework.getTestUnderExecution();
+        }
+    }
+
+    @Override
+    public void flush() {
+    }
+
+    @Override
+    public void close() {
+    }
+
+    private void report(TestRunResult result, Throwable abort) throws IOException {
+        result.getSuccessfulTests().forEach(test -> add("passed", test.concreteTest, ""));
+        result.getFailedTests().forEach(test -> add("failed", test.concreteTest, String.valueOf(test.failureReason)));
+        result.getNotPossibleTests()
+            .forEach(test -> add("impossible", test.concreteTest, test.testNotPossibleException.getMessage()));
+        // A class that could not be made has no tests, only methods.
+        result.getImpossibleTestClasses().forEach((type, reason) ->
+            testsOf(type).forEach(method -> add("impossible", type, method, "", reason.getMessage())));
+        if (abort != null) {
+            if (current == null) {
+                throw new IOException("the run ended before the first test", abort);
+            }
+            Class<?> type = current.getMethod().getDeclaringClass();
+            Set<Method> left = new HashSet<>(testsOf(type));
+            Stream.of(result.getSuccessfulTests(), result.getFailedTests(), result.getNotPossibleTests())
+                .flatMap(List::stream).forEach(test -> left.remove(test.concreteTest.getMethod()));
+            left.remove(current.getMethod());
+            add("aborted", current, abort.toString());
+            left.forEach(method -> add("left", type, method, "", ""));
+        }
+    }
+
+    private static List<Method> testsOf(Class<?> type) {
+        return Arrays.stream(type.getMethods())
+            .filter(method -> method.isAnnotationPresent(SmackIntegrationTest.class)).collect(Collectors.toList());
+    }
+
+    private void add(String outcome, ConcreteTest test, String reason) {
+        Method method = test.getMethod();
+        add(outcome, method.getDeclaringClass(), method, String.join(", ", test.getSubdescriptons()), reason);
+    }
+
+    private void add(String outcome, Class<?> type, Method method, String connection, String reason) {
+        SpecificationReference reference = type.getAnnotation(SpecificationReference.class);
+        String specification = reference == null ? "" : reference.document().trim();
+        String name = type.getSimpleName() + '.' + method.getName();
+        if (!connection.isEmpty() && !connection.equals("tcp")) {
+            name += " (" + connection + ')';
+        }
+        lines.add(String.join("\t", outcome, specification, name, String.valueOf(reason).replaceAll("\\s+", " ")));
+    }
+}
