@@ -80,6 +80,11 @@ impl Discovery {
             for resource in self.outbound.resources(&call.to.to_bare()) {
                 answer.push(Element::new("item", Items::NS).with("jid", resource.as_str()));
             }
+        } else {
+            for service in self.outbound.services(call.to.domain()) {
+                let item = Element::new("item", Items::NS).with("jid", service.jid.as_str());
+                answer.push(service.name.iter().fold(item, |item, name| item.with("name", name)));
+            }
         }
         Ok(Some(answer))
     }
