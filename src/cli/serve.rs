@@ -11,6 +11,7 @@ use crate::cli::place::Place;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::{Hickory, Resolver, System};
+use crate::routing::operations::Then;
 use crate::server::{self, Bound, Node, Parts, Server};
 use crate::storage::{Options, Storage};
 use crate::telemetry;
@@ -32,11 +33,27 @@ impl Serve {
         started.map_err(|error| Failure::Usage(error.to_string()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-        runtime.block_on(serve(place, &config, output))
+        let then = runtime.block_on(serve(place, &config, output))?;
+        drop(runtime);
+        match then {
+            Then::Nothing => Ok(()),
+            Then::Start => start_again(),
+        }
     }
 }
 
-async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Result<(), Failure> {
+/// Starts this program once more in place of this process, as an administrator asked: a new version of it, if there is
+/// one by now.
+fn start_again() -> Result<(), Failure> {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().ok_or_else(|| Failure::Failed("this program has no name".to_owned()))?;
+    // Whatever was open here is closed by it.
+    let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(&program).args(arguments));
+    Err(Failure::Failed(format!("{}: {error}", program.display())))
+}
+
+/// Runs until it is told to end, and says what is to come then.
+async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Result<Then, Failure> {
     let node = node(config)?;
     let bound = Bound::new(&config.listen).map_err(failed)?;
     let admin = admin::Listener::bind(&config.data_dir).map_err(failed)?;
@@ -47,7 +64,7 @@ async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Resul
     notify(&[sd_notify::NotifyState::Ready]);
     let ended = loop {
         match signals.next(&node).await {
-            Wake::Stop => break Ok(()),
+            Wake::Stop(then) => break Ok(then),
             Wake::Reload => reload(place, &node),
             Wake::Lost(reason) => break Err(Failure::Failed(format!("storage failed: {reason}"))),
         }
@@ -55,7 +72,8 @@ async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Resul
     notify(&[sd_notify::NotifyState::Stopping]);
     admin.abort();
     let stopped = server.stop().await;
-    ended.and(stopped.map_err(failed))
+    stopped.map_err(failed)?;
+    ended
 }
 
 fn node(config: &Config) -> Result<Arc<Node>, Failure> {
@@ -115,7 +133,7 @@ struct Signals {
 }
 
 enum Wake {
-    Stop,
+    Stop(Then),
     Reload,
     Lost(crate::storage::Lost),
 }
@@ -131,8 +149,9 @@ impl Signals {
 
     async fn next(&mut self, node: &Node) -> Wake {
         tokio::select! {
-            _ = self.terminate.recv() => Wake::Stop,
-            _ = self.interrupt.recv() => Wake::Stop,
+            _ = self.terminate.recv() => Wake::Stop(Then::Nothing),
+            _ = self.interrupt.recv() => Wake::Stop(Then::Nothing),
+            then = node.ending.wait() => Wake::Stop(then),
             _ = self.hangup.recv() => Wake::Reload,
             lost = node.storage.lost() => Wake::Lost(lost),
         }

@@ -4,8 +4,9 @@
 use std::future::ready;
 use std::sync::Arc;
 
+use crate::accounts::admins::Admins;
 use crate::hooks::{Answer, COMMANDS_NS, Call, Entity, Extension, Registrar, Relation, Request, Spec};
-use crate::jid::{BareJid, Jid};
+use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -29,7 +30,7 @@ fn install(at: &mut Registrar<'_>) {
             entity,
             features: at.features(entity),
             commands: at.commands().map(|command| (command.node, command.name)).collect(),
-            admins: at.settings.admins.clone(),
+            admins: Arc::clone(&at.settings.admins),
             outbound: Arc::clone(at.outbound),
         });
         at.iq_get(entity, &it, |it, call: Call<Info>| ready(it.info(&call)));
@@ -43,7 +44,7 @@ struct Discovery {
     features: Vec<&'static str>,
     /// The commands of administrators: node and name.
     commands: Vec<(&'static str, &'static str)>,
-    admins: Vec<BareJid>,
+    admins: Arc<Admins>,
     outbound: Arc<dyn crate::hooks::Outbound>,
 }
 

@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::accounts::admins::Admins;
 use crate::hooks::form::Submission;
 use crate::hooks::operation::Operations;
 use crate::hooks::{
     Answer, Asked, COMMANDS_NS, Call, Command, Done, Entity, Extension, Note, Registrar, Relation, Request, Spec, form,
 };
-use crate::jid::BareJid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -27,14 +27,14 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     let commands = at.commands().map(|command| (command.node, command)).collect();
-    let it = Arc::new(Commands { commands, admins: at.settings.admins.clone(), operations: Arc::clone(at.operations) });
+    let it = Arc::new(Commands { commands, admins: Arc::clone(&at.settings.admins), operations: Arc::clone(at.operations) });
     at.iq_set(Entity::Domain, &it, execute);
     at.iq_set(Entity::Account, &it, execute);
 }
 
 struct Commands {
     commands: HashMap<&'static str, &'static Command>,
-    admins: Vec<BareJid>,
+    admins: Arc<Admins>,
     operations: Arc<Operations>,
 }
 

@@ -13,6 +13,7 @@ pub mod operation;
 mod outbound;
 mod registrar;
 mod stage;
+mod visit;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
@@ -20,5 +21,6 @@ pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
-pub use registrar::{ArchiveSettings, Hooks, House, InstallError, Registrar, Settings};
+pub use registrar::{ArchiveSettings, Hooks, House, InstallError, Registrar, RegistrationSettings, Settings};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};
+pub use visit::{Strangers, Visit};

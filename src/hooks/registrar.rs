@@ -1,9 +1,10 @@
 //! The table of everything that extensions registered; filled once at start-up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::accounts::admins::Admins;
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Stanza;
@@ -18,6 +19,7 @@ use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
 use super::stage::{Passing, Returned, Shelf, Stages, Verdict};
+use super::visit::{self, Strangers, Visit};
 
 /// Everything that is installed.
 #[derive(Default)]
@@ -28,6 +30,7 @@ pub struct Hooks {
     stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
+    strangers: Strangers,
 }
 
 /// Two extensions claim the same request.
@@ -46,16 +49,30 @@ impl fmt::Display for InstallError {
 impl std::error::Error for InstallError {}
 
 /// What the operator has set for extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Domains whose accounts are here.
     pub domains: Arc<[String]>,
     /// Who may use the commands of administrators.
-    pub admins: Vec<BareJid>,
+    pub admins: Arc<Admins>,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
     /// Whether messages are archived, and how.
     pub archive: Option<ArchiveSettings>,
+    pub registration: RegistrationSettings,
+}
+
+/// Which accounts people make and manage themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationSettings {
+    /// Whether anybody may make one.
+    pub open: bool,
+    /// Attempts of one address within an hour.
+    pub attempts: usize,
+    /// Localparts that nobody may take.
+    pub reserved: BTreeSet<String>,
+    /// Whether an account may be changed and given up.
+    pub self_service: bool,
 }
 
 /// How messages are archived.
@@ -139,6 +156,12 @@ impl Hooks {
         self.acknowledgement.as_deref()
     }
 
+    /// What clients may ask for that have not authenticated.
+    #[must_use]
+    pub const fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
     /// Fetches what waits at `positions` of the account's log.
     pub async fn backlog(&self, account: &BareJid, positions: Vec<u64>) -> Vec<Delayed> {
         let mut all = Vec::new();
@@ -180,6 +203,17 @@ impl Registrar<'_> {
     /// for accounts that do not exist, so that nobody learns which do (RFC 6120 §13.11).
     pub fn for_strangers<R: Request>(&mut self) {
         self.hooks.open.insert((R::NAME, R::NS));
+    }
+
+    /// Lets clients that have not authenticated make requests whose payload is `R`; the stream feature `feature` tells
+    /// them so.
+    pub fn before_login<R, T, F>(&mut self, feature: Element, it: &Arc<T>, handle: fn(Arc<T>, Visit<R>) -> F)
+    where
+        R: Request,
+        T: Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.hooks.strangers.add((R::NAME, R::NS), feature, visit::erase(Arc::clone(it), handle));
     }
 
     /// Looks at messages that come from outside.

@@ -37,6 +37,11 @@ impl Hosts {
         self.local.get(domain).copied().unwrap_or(Host::Remote)
     }
 
+    /// Every local domain.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.local.keys()
+    }
+
     /// The shared name of a local domain.
     pub(super) fn local(&self, domain: &str) -> Option<&Arc<str>> {
         self.local.get_key_value(domain).map(|(name, _)| name)

@@ -6,18 +6,21 @@
 mod account;
 mod accounts;
 mod backlog;
+mod barring;
 mod batch;
 mod binding;
 mod contacts;
 mod delivery;
 mod departure;
 mod hosts;
+mod notices;
 pub mod operations;
 mod outbound;
 mod passage;
 mod presence;
 mod probes;
 mod remote;
+mod removal;
 mod requests;
 mod resumption;
 mod retained;
@@ -30,6 +33,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use accounts::{CONTACTS, ROSTER_VERSION};
+pub use barring::List;
 pub use batch::Batch;
 pub use binding::{BindError, Binding};
 pub use remote::{Pair, RemoteDelivery};
@@ -38,7 +42,7 @@ pub use ring::{Pushed, Ring, Taken};
 pub use router::Origin;
 
 use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, Hooks};
+use crate::hooks::{Acknowledgement, Hooks, Strangers};
 use crate::storage::{Durable, Receipt, Storage};
 
 /// Bounds of what one account and one session may hold.
@@ -48,6 +52,12 @@ pub struct Limits {
     pub ring_bytes: usize,
     /// Connected resources of one account.
     pub sessions: usize,
+    /// What clients may ask for that have not authenticated.
+    #[must_use]
+    pub fn strangers(&self) -> Option<&Strangers> {
+        self.hooks().map(Hooks::strangers)
+    }
+
     /// How long a session may wait for its client to come back.
     pub resume_timeout: Duration,
     /// Items and pending requests of one roster.
@@ -61,6 +71,8 @@ pub struct Router {
     hosts: hosts::Hosts,
     accounts: accounts::Accounts,
     requests: requests::Requests,
+    barring: barring::Barring,
+    notices: notices::Board,
     storage: Storage,
     clock: Clock,
     limits: Limits,
@@ -85,6 +97,8 @@ impl Router {
             hosts: hosts::Hosts::new(domains),
             accounts: accounts::Accounts::new(storage.clone(), limits.cached_accounts),
             requests: requests::Requests::default(),
+            barring: barring::Barring::default(),
+            notices: notices::Board::default(),
             storage,
             clock,
             limits,
@@ -92,6 +106,19 @@ impl Router {
             hooks: OnceLock::new(),
             bindings: std::sync::atomic::AtomicU64::new(1),
             own: own.clone(),
+        })
+    }
+
+    /// Reads what the domains keep for themselves. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// What storage says.
+    pub fn prepare(&self) -> Result<(), crate::storage::Error> {
+        self.storage.read_blocking(|view| {
+            self.hosts.all().try_for_each(|domain| {
+                self.barring.load(view, domain)?;
+                self.notices.load(view, domain)
+            })
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::accounts::admins::{self, Admins};
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::random;
 use crate::clock::Clock;
@@ -12,12 +13,12 @@ use crate::config::Config;
 use crate::extensions;
 use crate::federation::{self, Federation};
 use crate::hooks::operation::{NameTaken, Operations};
-use crate::hooks::{ArchiveSettings, Hooks, House, InstallError, Outbound, Reply, Settings};
+use crate::hooks::{ArchiveSettings, Hooks, House, InstallError, Outbound, RegistrationSettings, Reply, Settings};
 use crate::listeners::admission::{Admission, Bounds};
 use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, Identities, ServerTls, Trust};
-use crate::routing::operations::Accounts;
+use crate::routing::operations::{Accounts, Ending};
 use crate::routing::{self, Router};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
@@ -66,6 +67,9 @@ pub struct Node {
     pub tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub domains: Arc<[String]>,
+    pub admins: Arc<Admins>,
+    /// Tells when an administrator ends the server.
+    pub ending: Arc<Ending>,
     /// How long archived messages are kept, if not for ever.
     pub retention: Option<Duration>,
     /// How long a connection has to authenticate.
@@ -79,6 +83,7 @@ pub enum StartError {
     Install(InstallError),
     Operation(NameTaken),
     Random(random::Exhausted),
+    Storage(crate::storage::Error),
 }
 
 impl std::fmt::Display for StartError {
@@ -88,6 +93,7 @@ impl std::fmt::Display for StartError {
             Self::Install(error) => error.fmt(f),
             Self::Operation(error) => error.fmt(f),
             Self::Random(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
         }
     }
 }
@@ -149,24 +155,33 @@ impl Node {
             routing_limits(config),
             Arc::clone(&federation) as _,
         );
+        router.prepare().map_err(StartError::Storage)?;
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(bounds(config, parts.connections));
         let mut operations = Operations::default();
+        let added = parts.storage.read_blocking(|view| admins::added(view, &domains)).map_err(StartError::Storage)?;
+        let admins = Arc::new(Admins::new(config.admins.iter().map(|admin| admin.jid().clone()), added));
         let accounts = Accounts {
             storage: parts.storage.clone(),
             clock: parts.clock.clone(),
             domains: Arc::clone(&domains),
+            admins: Arc::clone(&admins),
+            name_reuse: config.limits.name_reuse.duration(),
             router: Some(Arc::clone(&router)),
+            changes: Arc::default(),
         };
         accounts.register(&mut operations).map_err(StartError::Operation)?;
+        let ending = Arc::new(Ending::default());
+        ending.register(&router, &mut operations).map_err(StartError::Operation)?;
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission);
         facts.register(&mut operations).map_err(StartError::Operation)?;
         let operations = Arc::new(operations);
         let settings = Settings {
             domains: Arc::clone(&domains),
-            admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
+            admins: Arc::clone(&admins),
             archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
             offline_messages: config.limits.offline_messages,
+            registration: registration(config),
         };
         let house = House {
             outbound: &outbound,
@@ -197,6 +212,8 @@ impl Node {
             tls,
             client_tls,
             domains,
+            admins,
+            ending,
             retention: Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero()),
             deadline: config.limits.authentication_deadline.duration(),
         }))
@@ -236,6 +253,16 @@ fn routing_limits(config: &Config) -> routing::Limits {
         resume_timeout: config.limits.resume_timeout.duration(),
         contacts: config.limits.roster_items,
         cached_accounts: CACHED_ACCOUNTS,
+    }
+}
+
+fn registration(config: &Config) -> RegistrationSettings {
+    let registration = &config.registration;
+    RegistrationSettings {
+        open: registration.enabled,
+        attempts: registration.attempts_per_address,
+        reserved: registration.reserved_names.iter().map(|name| name.as_str().to_owned()).collect(),
+        self_service: registration.self_service,
     }
 }
 

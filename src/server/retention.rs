@@ -1,9 +1,11 @@
-//! Archived messages go when they are too old.
+//! What goes by itself: archived messages that are too old, what is left of removed accounts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
+use crate::hooks::operation::Nothing;
+use crate::routing::operations::ACCOUNT_TIDY;
 use crate::storage::{Error, Marks, Position, Writes};
 
 /// How often the oldest messages are looked at.
@@ -13,6 +15,16 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const PORTION: usize = 512;
 
 impl Node {
+    /// Completes what was begun with removed accounts, and forgets them in the end, for ever.
+    pub async fn tidy_accounts(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.operations.call(&ACCOUNT_TIDY, Nothing {}).await {
+                tracing::warn!(%error, "removed accounts could not be tidied up");
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
     /// Deletes what is too old, for ever.
     pub async fn tidy_archive(self: Arc<Self>) {
         let Some(retention) = self.retention else { return };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::accounts::credentials::Decoy;
+use crate::accounts::directory;
 use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
@@ -31,6 +32,7 @@ use super::bound::Bound;
 use super::dialogue::Dialogue;
 use super::inbound::Inbound;
 use super::resumption::{Previous, resume};
+use super::visits::Visits;
 use super::wire::End;
 
 /// What every client session needs.
@@ -243,7 +245,11 @@ fn nothing_may_follow(dialogue: &mut Dialogue) -> Result<(), End> {
 
 /// The next first-level element, which must be no stanza: nobody has authenticated yet.
 async fn nonza(dialogue: &mut Dialogue) -> Result<Element, End> {
-    match dialogue.event().await? {
+    not_a_stanza(dialogue.event().await?)
+}
+
+fn not_a_stanza(event: Event<'_>) -> Result<Element, End> {
+    match event {
         Event::Nonza(element) => Ok(element),
         Event::Stanza(_) | Event::Rejected(_) => Err(StreamError::from(StreamCondition::NotAuthorized).into()),
         Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
@@ -256,9 +262,18 @@ async fn log_in(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) ->
     let bindings = Bindings { exporter: dialogue.wire.transport.exporter(), end_point };
     let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
-    dialogue.say(&login.features().to_xml());
+    dialogue.say(&Visits::features(context, login.features()).to_xml());
+    let mut visits = Visits::default();
     loop {
-        let element = nonza(dialogue).await?;
+        let element = match dialogue.event().await? {
+            Event::Stanza(stanza) => {
+                let peer = dialogue.wire.transport.peer();
+                let answer = Box::pin(visits.answer(context, domain, peer, &stanza)).await?;
+                dialogue.say(&answer.to_xml());
+                continue;
+            }
+            event => not_a_stanza(event)?,
+        };
         if let Some(words) = context.router.acknowledgement().filter(|words| words.read(&element).is_some()) {
             // XEP-0198 §3: not before the client has authenticated.
             dialogue.say(&words.failed(Condition::UnexpectedRequest, None));
@@ -300,7 +315,8 @@ async fn log_in(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) ->
 
 async fn look_up(context: &Context, account: &BareJid) -> Found {
     match context.router.credentials(account).await {
-        Ok(Some(credentials)) => Found::Account(credentials, Standing::Active),
+        Ok(Some((credentials, directory::Standing::Active))) => Found::Account(credentials, Standing::Active),
+        Ok(Some((credentials, directory::Standing::Disabled))) => Found::Account(credentials, Standing::Disabled),
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(%error, "credentials could not be read");
@@ -402,6 +418,6 @@ fn invalid_from() -> End {
     StreamError::from(StreamCondition::InvalidFrom).into()
 }
 
-fn internal() -> End {
+pub(super) fn internal() -> End {
     StreamError::from(StreamCondition::InternalServerError).into()
 }

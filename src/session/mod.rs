@@ -10,6 +10,7 @@ mod handshake;
 mod inbound;
 mod outgoing;
 mod resumption;
+mod visits;
 mod wire;
 
 pub use bound::Bound;
