@@ -116,6 +116,9 @@ section! {
         enabled: bool = true;
         /// How long archived messages are kept. `"0s"` means for ever.
         retention: Period = Period::seconds(0);
+        /// How many archived messages an account may have; the oldest go first. That is looked at once an hour, so
+        /// there may be more for a while. `0` means any number.
+        messages_per_account: usize = 0;
     }
 }
 

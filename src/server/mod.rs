@@ -9,3 +9,6 @@ mod tls;
 pub use node::{Node, Parts, StartError};
 pub use sockets::{Bound, Server};
 pub use tls::{CertificateError, identities, trust};
+
+#[cfg(test)]
+mod tests;

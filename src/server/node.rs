@@ -72,6 +72,8 @@ pub struct Node {
     pub ending: Arc<Ending>,
     /// How long archived messages are kept, if not for ever.
     pub retention: Option<Duration>,
+    /// How many archived messages an account may have, if that is bounded.
+    pub archive_messages: Option<u64>,
     /// How long a connection has to authenticate.
     pub deadline: Duration,
 }
@@ -215,6 +217,7 @@ impl Node {
             admins,
             ending,
             retention: Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero()),
+            archive_messages: u64::try_from(config.archive.messages_per_account).ok().filter(|most| *most > 0),
             deadline: config.limits.authentication_deadline.duration(),
         }))
     }

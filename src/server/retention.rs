@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Node;
 use crate::hooks::operation::Nothing;
 use crate::routing::operations::ACCOUNT_TIDY;
-use crate::storage::{Error, Marks, Position, Writes};
+use crate::storage::{End, Error, Marks, Position, Range, View, Writes};
 
 /// How often the oldest messages are looked at.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -25,15 +25,53 @@ impl Node {
         }
     }
 
-    /// Deletes what is too old, for ever.
+    /// Deletes what is too old or too much, for ever.
     pub async fn tidy_archive(self: Arc<Self>) {
-        let Some(retention) = self.retention else { return };
+        if self.retention.is_none() && self.archive_messages.is_none() {
+            return;
+        }
         loop {
-            if let Err(error) = self.expire(retention).await {
+            if let Some(retention) = self.retention
+                && let Err(error) = self.expire(retention).await
+            {
                 tracing::warn!(%error, "old messages could not be deleted");
+            }
+            if let Some(most) = self.archive_messages
+                && let Err(error) = self.thin(most).await
+            {
+                tracing::warn!(%error, "surplus messages could not be deleted");
             }
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    /// Leaves no account more than `most` archived messages; the oldest go first.
+    ///
+    /// # Errors
+    /// What storage says.
+    pub async fn thin(&self, most: u64) -> Result<(), Error> {
+        for (owner, mut surplus) in self.storage.read(move |view| view.crowded(most)).await? {
+            while surplus > 0 {
+                let portion = usize::try_from(surplus).unwrap_or(PORTION).min(PORTION);
+                let whose = owner.clone();
+                let oldest = move |view: &View<'_>| view.archived(&whose, &Range::default(), End::Oldest, portion);
+                let page = self.storage.read(oldest).await?;
+                let positions = page.entries.iter().map(|stored| stored.position).chain(page.damaged);
+                let mut writes = Writes::new();
+                let mut gone = 0;
+                for position in positions {
+                    writes.unmark(&owner, position, Marks::ARCHIVED);
+                    gone += 1;
+                }
+                if gone == 0 {
+                    break;
+                }
+                surplus = surplus.saturating_sub(gone);
+                let durable = self.storage.durable(self.storage.submit(writes)).await;
+                durable.map_err(|lost| Error::Engine(lost.to_string()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes archived messages that are older than `retention`.
