@@ -1,5 +1,5 @@
 //! XEP-0012 Last Activity, version 2.0: for how long the server has been running, and how long ago somebody was
-//! available last. Accounts answer only those who may see their presence (§4 of the security rules of RFC 6121 §4.3).
+//! available last. Accounts answer only those who may see their presence (XEP-0012 §8).
 
 use std::future::ready;
 use std::sync::Arc;
