@@ -72,8 +72,9 @@ async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Resul
     notify(&[sd_notify::NotifyState::Stopping]);
     admin.abort();
     let stopped = server.stop().await;
+    let then = ended?;
     stopped.map_err(failed)?;
-    ended
+    Ok(then)
 }
 
 fn node(config: &Config) -> Result<Arc<Node>, Failure> {

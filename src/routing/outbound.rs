@@ -118,8 +118,7 @@ impl Router {
     #[must_use]
     pub fn sessions_of(&self, account: &BareJid) -> Vec<Jid> {
         let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
-        let sessions = account.lock().resources.iter().map(|it| it.jid.clone()).collect();
-        sessions
+        account.lock().resources.iter().map(|it| it.jid.clone()).collect()
     }
 
     /// The accounts in a domain that have a session, sorted, each with whether its owner is there: one of its

@@ -54,7 +54,7 @@ async fn received(world: &World, client: &mut Client) -> String {
     all
 }
 
-// Proves: XEP-0133 §4.3, §4.4, RFC 6120 §6.5.1
+// Proves: XEP-0133 §4.3, §4.4, RFC 6120 §6.5.2
 #[tokio::test(start_paused = true)]
 async fn a_disabled_account_is_offline_for_everybody_but_its_owner() {
     let mut world = World::new();
