@@ -12,7 +12,7 @@ use crate::routing::operations::{
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
-use super::{ABOUT, addresses, call, ended, form, refused, required, shown, single};
+use super::{ABOUT, addresses, call, ended, form, noted, refused, required, shown, single};
 
 pub(super) fn new_account(title: &str) -> Form {
     form(title)
@@ -25,23 +25,28 @@ pub(super) fn several(title: &str) -> Form {
     form(title).field(Field::new("accountjids", FieldType::JidMulti).label("The addresses").required())
 }
 
+/// Some clients know this command with the field of the others.
 pub(super) fn one(title: &str) -> Form {
-    form(title).field(Field::new("accountjid", FieldType::JidSingle).label("The address of the account").required())
+    form(title)
+        .field(Field::new("accountjid", FieldType::JidSingle).label("The address of the account"))
+        .field(Field::new("accountjids", FieldType::JidMulti).label("The same, if your client wants it here"))
 }
 
 pub(super) fn password(title: &str) -> Form {
-    one(title).field(Field::new("password", FieldType::TextPrivate).label("Its new password").required())
+    form(title)
+        .field(Field::new("accountjid", FieldType::JidSingle).label("The address of the account").required())
+        .field(Field::new("password", FieldType::TextPrivate).label("Its new password").required())
 }
 
 /// XEP-0133 §4.1.
 pub(super) async fn add(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     let (jid, password) = (required(&submission, "accountjid")?, required(&submission, "password")?);
     if submission.text("password-verify") != Some(password) {
-        return Ok(refused("the two passwords are not the same".to_owned()));
+        return noted("the two passwords are not the same".to_owned());
     }
     let password = Secret(password.to_owned());
     let account = NewAccount { jid: account(jid), password, admin: false, reuse: false };
-    Ok(ended(call(&asked, &ACCOUNT_ADD, account).await))
+    ended(call(&asked, &ACCOUNT_ADD, account).await)
 }
 
 /// XEP-0133 §4.2.
@@ -71,15 +76,15 @@ async fn each(
             failures.push(format!("{jid}: {error}"));
         }
     }
-    Ok(if failures.is_empty() { Done::default() } else { refused(failures.join("; ")) })
+    if failures.is_empty() { Ok(Done::default()) } else { noted(failures.join("; ")) }
 }
 
 /// XEP-0133 §4.5.
 pub(super) async fn end_sessions(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     required(&submission, "accountjids")?;
     for jid in addresses(&submission, "accountjids") {
-        if let Err(done) = call(&asked, &SESSION_END, SessionName { jid }).await {
-            return Ok(done);
+        if let Err(error) = call(&asked, &SESSION_END, SessionName { jid }).await {
+            return refused(&error);
         }
     }
     Ok(Done::default())
@@ -89,7 +94,7 @@ pub(super) async fn end_sessions(asked: Asked, submission: Submission) -> Result
 pub(super) async fn change_password(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     let (jid, password) = (required(&submission, "accountjid")?, required(&submission, "password")?);
     let account = AccountPassword { jid: account(jid), password: Secret(password.to_owned()) };
-    Ok(ended(call(&asked, &ACCOUNT_PASSWORD, account).await))
+    ended(call(&asked, &ACCOUNT_PASSWORD, account).await)
 }
 
 /// XEP-0133 §4.8.
@@ -100,12 +105,12 @@ pub(super) async fn roster(asked: Asked, submission: Submission) -> Result<Done,
     for jid in jids {
         let items = match call(&asked, &ACCOUNT_ROSTER, AccountName { jid }).await {
             Ok(items) => items,
-            Err(done) => return Ok(done),
+            Err(error) => return refused(&error),
         };
         let query = items.iter().map(Item::to_element).fold(Element::new("query", ROSTER_NS), Element::with_child);
         form = form.content(query);
     }
-    Ok(shown(form))
+    shown(form)
 }
 
 /// XEP-0133 §4.9. Of somebody who has never logged in there is no time.
@@ -115,27 +120,30 @@ pub(super) async fn last_login(asked: Asked, submission: Submission) -> Result<D
     for jid in &jids {
         match call(&asked, &ACCOUNT_FACTS, AccountName { jid: jid.clone() }).await {
             Ok(facts) => logins.push(facts.last_login.map(|time| time.to_string()).unwrap_or_default()),
-            Err(done) => return Ok(done),
+            Err(error) => return refused(&error),
         }
     }
     let kind = if jids.len() == 1 { FieldType::TextSingle } else { FieldType::TextMulti };
     let form = Form::new(FormType::Result, ABOUT)
         .field(Field::new("accountjids", FieldType::JidMulti).values(jids))
         .field(Field::new("lastlogin", kind).values(logins));
-    Ok(shown(form))
+    shown(form)
 }
 
 /// XEP-0133 §4.10.
 pub(super) async fn statistics(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
-    let jid = account(required(&submission, "accountjid")?);
+    let named = submission.text("accountjid").map(account);
+    let named = named.map_or_else(|| accounts(&submission), |jid| Ok(vec![jid]))?;
+    let [jid] = <[String; 1]>::try_from(named)
+        .map_err(|_| StanzaError::new(Condition::NotAcceptable, "facts about one user at a time"))?;
     let facts = match call(&asked, &ACCOUNT_FACTS, AccountName { jid }).await {
         Ok(facts) => facts,
-        Err(done) => return Ok(done),
+        Err(error) => return refused(&error),
     };
     let form = Form::new(FormType::Result, ABOUT)
         .field(single("rostersize", &facts.contacts.to_string()))
         .field(Field::new("onlineresources", FieldType::TextMulti).values(facts.resources));
-    Ok(shown(form))
+    shown(form)
 }
 
 /// The accounts that a command is about.

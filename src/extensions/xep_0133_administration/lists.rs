@@ -3,11 +3,12 @@
 //! Active is who is online and does not say that he is away; everybody else who is online is idle.
 
 use crate::hooks::form::{Field, FieldType, Form, Submission};
+use crate::hooks::operation::OperationError;
 use crate::hooks::{Asked, Done};
 use crate::routing::operations::{ACCOUNT_LIST, Listed, ONLINE, Online};
 use crate::stanza::{Condition, StanzaError};
 
-use super::{call, form, here, result, single};
+use super::{call, form, here, refused, result, single};
 
 /// How many addresses a list gives at most, if nobody asks for another number.
 const MOST: usize = 10_000;
@@ -18,23 +19,23 @@ pub(super) fn most(title: &str) -> Form {
 }
 
 pub(super) async fn registered_number(asked: Asked) -> Result<Done, StanzaError> {
-    Ok(number("registeredusersnum", registered_if(&asked, |_| true).await))
+    number("registeredusersnum", registered_if(&asked, |_| true).await)
 }
 
 pub(super) async fn disabled_number(asked: Asked) -> Result<Done, StanzaError> {
-    Ok(number("disabledusersnum", registered_if(&asked, |account| account.disabled).await))
+    number("disabledusersnum", registered_if(&asked, |account| account.disabled).await)
 }
 
 pub(super) async fn online_number(asked: Asked) -> Result<Done, StanzaError> {
-    Ok(number("onlineusersnum", online_if(&asked, |_| true).await))
+    number("onlineusersnum", online_if(&asked, |_| true).await)
 }
 
 pub(super) async fn active_number(asked: Asked) -> Result<Done, StanzaError> {
-    Ok(number("activeusersnum", online_if(&asked, |account| account.active).await))
+    number("activeusersnum", online_if(&asked, |account| account.active).await)
 }
 
 pub(super) async fn idle_number(asked: Asked) -> Result<Done, StanzaError> {
-    Ok(number("idleusersnum", online_if(&asked, |account| !account.active).await))
+    number("idleusersnum", online_if(&asked, |account| !account.active).await)
 }
 
 pub(super) async fn registered(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
@@ -58,35 +59,39 @@ pub(super) async fn idle(asked: Asked, submission: Submission) -> Result<Done, S
     listed("activeuserjids", online_if(&asked, |account| !account.active).await, &submission)
 }
 
-async fn registered_if(asked: &Asked, wanted: fn(&Listed) -> bool) -> Result<Vec<String>, Done> {
+async fn registered_if(asked: &Asked, wanted: fn(&Listed) -> bool) -> Result<Vec<String>, OperationError> {
     let accounts = call(asked, &ACCOUNT_LIST, here(asked)).await?;
     Ok(accounts.into_iter().filter(wanted).map(|account| account.jid).collect())
 }
 
-async fn online_if(asked: &Asked, wanted: fn(&Online) -> bool) -> Result<Vec<String>, Done> {
+async fn online_if(asked: &Asked, wanted: fn(&Online) -> bool) -> Result<Vec<String>, OperationError> {
     let accounts = call(asked, &ONLINE, here(asked)).await?;
     Ok(accounts.into_iter().filter(wanted).map(|account| account.jid).collect())
 }
 
-fn number(var: &str, accounts: Result<Vec<String>, Done>) -> Done {
+fn number(var: &str, accounts: Result<Vec<String>, OperationError>) -> Result<Done, StanzaError> {
     match accounts {
         Ok(accounts) => result(single(var, &accounts.len().to_string())),
-        Err(done) => done,
+        Err(error) => refused(&error),
     }
 }
 
-fn listed(var: &str, accounts: Result<Vec<String>, Done>, submission: &Submission) -> Result<Done, StanzaError> {
+fn listed(
+    var: &str,
+    accounts: Result<Vec<String>, OperationError>,
+    submission: &Submission,
+) -> Result<Done, StanzaError> {
     let most = match submission.text("max_items") {
         None | Some("none") => MOST,
         Some(number) => number.parse().map_err(|_| {
             StanzaError::new(Condition::NotAcceptable, "max_items is a number or none")
         })?,
     };
-    Ok(match accounts {
+    match accounts {
         Ok(mut jids) => {
             jids.truncate(most);
             result(Field::new(var, FieldType::JidMulti).values(jids))
         }
-        Err(done) => done,
-    })
+        Err(error) => refused(&error),
+    }
 }

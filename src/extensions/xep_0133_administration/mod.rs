@@ -117,31 +117,40 @@ fn here(asked: &Asked) -> DomainOf {
     DomainOf { domain: asked.domain.clone() }
 }
 
-/// Does the operation; if it fails, the command has ended with a word about it.
-async fn call<A, O>(asked: &Asked, operation: &Operation<A, O>, arguments: A) -> Result<O, Done>
+/// Does the operation.
+async fn call<A, O>(asked: &Asked, operation: &Operation<A, O>, arguments: A) -> Result<O, OperationError>
 where
     A: Serialize,
     O: DeserializeOwned,
 {
-    asked.operations.call(operation, arguments).await.map_err(|error: OperationError| refused(error.to_string()))
+    asked.operations.call(operation, arguments).await
 }
 
-fn ended<T>(result: Result<T, Done>) -> Done {
-    result.err().unwrap_or_default()
+/// The end of a command that has nothing to show.
+fn ended<T>(result: Result<T, OperationError>) -> Result<Done, StanzaError> {
+    result.map_or_else(|error| refused(&error), |_| Ok(Done::default()))
 }
 
 /// A field with what a command has found out.
-fn result(field: Field) -> Done {
+fn result(field: Field) -> Result<Done, StanzaError> {
     shown(Form::new(FormType::Result, ABOUT).field(field))
 }
 
-fn shown(form: Form) -> Done {
-    Done { form: Some(form), note: None }
+fn shown(form: Form) -> Result<Done, StanzaError> {
+    Ok(Done { form: Some(form), note: None })
 }
 
-/// XEP-0050 §3.7: a command that has failed is completed with an error note.
-fn refused(why: String) -> Done {
-    Done { form: None, note: Some(Note::Error(why)) }
+/// XEP-0133 §5 has an error for what is in conflict with what there is; any other command that has failed is completed
+/// with a note for people (XEP-0050 §3.4).
+fn refused(error: &OperationError) -> Result<Done, StanzaError> {
+    match error {
+        OperationError::Conflict(text) => Err(StanzaError::new(Condition::Conflict, text.clone())),
+        error => noted(error.to_string()),
+    }
+}
+
+fn noted(why: String) -> Result<Done, StanzaError> {
+    Ok(Done { form: None, note: Some(Note::Error(why)) })
 }
 
 fn single(var: &str, value: &str) -> Field {

@@ -22,7 +22,7 @@ pub(super) fn announcement(title: &str) -> Form {
 /// XEP-0133 §4.23.
 pub(super) async fn announce(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     let announcement = Announcement { domain: asked.domain.clone(), text: text(&submission, "announcement")? };
-    Ok(ended(call(&asked, &ANNOUNCE, announcement).await))
+    ended(call(&asked, &ANNOUNCE, announcement).await)
 }
 
 pub(super) async fn blacklist(asked: Asked, form: Form) -> Result<Form, StanzaError> {
@@ -44,14 +44,14 @@ async fn list(asked: &Asked, list: List, form: Form, field: Field) -> Result<For
 pub(super) async fn edit_blacklist(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     let jids = addresses(&submission, "blacklistjids");
     let list = NewList { domain: asked.domain.clone(), list: List::Black, jids };
-    Ok(ended(call(&asked, &LIST_EDIT, list).await))
+    ended(call(&asked, &LIST_EDIT, list).await)
 }
 
 /// XEP-0133 §4.12.
 pub(super) async fn edit_whitelist(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     let jids = addresses(&submission, "whitelistjids");
     let list = NewList { domain: asked.domain.clone(), list: List::White, jids };
-    Ok(ended(call(&asked, &LIST_EDIT, list).await))
+    ended(call(&asked, &LIST_EDIT, list).await)
 }
 
 pub(super) async fn motd(asked: Asked, form: Form) -> Result<Form, StanzaError> {
@@ -86,7 +86,7 @@ pub(super) async fn edit_motd(asked: Asked, submission: Submission) -> Result<Do
 
 /// XEP-0133 §4.26.
 pub(super) async fn delete_motd(asked: Asked) -> Result<Done, StanzaError> {
-    Ok(ended(call(&asked, &MOTD_DELETE, here(&asked)).await))
+    ended(call(&asked, &MOTD_DELETE, here(&asked)).await)
 }
 
 /// XEP-0133 §4.27.
@@ -96,7 +96,7 @@ pub(super) async fn set_welcome(asked: Asked, submission: Submission) -> Result<
 
 /// XEP-0133 §4.28.
 pub(super) async fn delete_welcome(asked: Asked) -> Result<Done, StanzaError> {
-    Ok(ended(call(&asked, &WELCOME_DELETE, here(&asked)).await))
+    ended(call(&asked, &WELCOME_DELETE, here(&asked)).await)
 }
 
 async fn set(
@@ -104,7 +104,7 @@ async fn set(
     operation: &Operation<Announcement, Nothing>,
     text: String,
 ) -> Result<Done, StanzaError> {
-    Ok(ended(call(asked, operation, Announcement { domain: asked.domain.clone(), text }).await))
+    ended(call(asked, operation, Announcement { domain: asked.domain.clone(), text }).await)
 }
 
 pub(super) async fn admins(asked: Asked, form: Form) -> Result<Form, StanzaError> {
@@ -116,7 +116,7 @@ pub(super) async fn admins(asked: Asked, form: Form) -> Result<Form, StanzaError
 /// XEP-0133 §4.29.
 pub(super) async fn edit_admins(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     let jids = addresses(&submission, "adminjids");
-    Ok(ended(call(&asked, &ADMIN_EDIT, AdminList { jids }).await))
+    ended(call(&asked, &ADMIN_EDIT, AdminList { jids }).await)
 }
 
 pub(super) fn ending(title: &str) -> Form {
@@ -139,7 +139,7 @@ async fn stop(asked: &Asked, submission: &Submission, then: Then) -> Result<Done
     let after = submission.text("delay").and_then(|delay| delay.parse().ok()).filter(|delay| *delay <= LONGEST);
     let after = after.ok_or_else(|| StanzaError::new(Condition::NotAcceptable, "delay is a number of seconds"))?;
     let announcement = Some(submission.all("announcement").join("\n")).filter(|text| !text.trim().is_empty());
-    Ok(ended(call(asked, &SERVICE_STOP, Stop { after, then, announcement }).await))
+    ended(call(asked, &SERVICE_STOP, Stop { after, then, announcement }).await)
 }
 
 fn unreadable(error: OperationError) -> StanzaError {
