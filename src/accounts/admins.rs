@@ -27,10 +27,7 @@ struct Lists {
 impl Admins {
     /// The administrators that are `configured` and those that were added.
     #[must_use]
-    pub fn new(
-        configured: impl IntoIterator<Item = BareJid>,
-        added: impl IntoIterator<Item = BareJid>,
-    ) -> Self {
+    pub fn new(configured: impl IntoIterator<Item = BareJid>, added: impl IntoIterator<Item = BareJid>) -> Self {
         let lists = Lists { configured: configured.into_iter().collect(), added: added.into_iter().collect() };
         Self(RwLock::new(lists))
     }
@@ -117,7 +114,12 @@ mod tests {
     async fn those_who_were_added_survive_and_the_others_are_configured() {
         let storage = Storage::open_in_memory().unwrap();
         let domains = ["verona.example".to_owned()];
-        let stored = || storage.read({ let domains = domains.clone(); move |view| added(view, &domains) });
+        let stored = || {
+            storage.read({
+                let domains = domains.clone();
+                move |view| added(view, &domains)
+            })
+        };
         let (both, one) = (jids(["escalus", "paris"]), jids(["paris"]));
         replace(&storage, &BTreeSet::new(), &both, Timestamp::default()).await.unwrap();
         assert_eq!(stored().await.unwrap(), both);

@@ -53,7 +53,10 @@ pub async fn finish(storage: &Storage, jid: &BareJid) -> Result<(), DirectoryErr
     let Some(removed) = storage.read(move |view| removed(view, &owner)).await?.filter(|removed| removed.pending) else {
         return Ok(());
     };
-    clear(storage, jid, |view, owner, after| view.archived(owner, &Range { after, ..Range::default() }, End::Oldest, PORTION)).await?;
+    clear(storage, jid, |view, owner, after| {
+        view.archived(owner, &Range { after, ..Range::default() }, End::Oldest, PORTION)
+    })
+    .await?;
     clear(storage, jid, |view, owner, after| view.undelivered(owner, after, PORTION)).await?;
     let mut writes = Writes::new();
     writes.delete_owner(jid);

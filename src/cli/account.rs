@@ -208,14 +208,13 @@ async fn import(lines: Box<dyn BufRead>, reach: &mut Reach, output: &mut Output<
         let outcome = match login(&line) {
             None => continue,
             Some(Err(reason)) => Err(reason.to_owned()),
-            Some(Ok(AccountPassword { jid, password })) => match reach
-                .call(&ACCOUNT_ADD, NewAccount { jid, password, admin: false, reuse: false })
-                .await
-            {
-                Ok(Nothing {}) => Ok(()),
-                Err(Failure::Usage(reason) | Failure::Failed(reason)) => Err(reason),
-                Err(told @ Failure::Told) => return Err(told),
-            },
+            Some(Ok(AccountPassword { jid, password })) => {
+                match reach.call(&ACCOUNT_ADD, NewAccount { jid, password, admin: false, reuse: false }).await {
+                    Ok(Nothing {}) => Ok(()),
+                    Err(Failure::Usage(reason) | Failure::Failed(reason)) => Err(reason),
+                    Err(told @ Failure::Told) => return Err(told),
+                }
+            }
         };
         match outcome {
             Ok(()) => added += 1,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::accounts::admins::{self, Admins};
 use crate::admin::{CallError, Client};
 use crate::cli::output::Failure;
-use crate::accounts::admins::{self, Admins};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hooks::operation::{Operation, OperationError, Operations};

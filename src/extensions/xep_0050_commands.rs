@@ -27,7 +27,8 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     let commands = at.commands().map(|command| (command.node, command)).collect();
-    let it = Arc::new(Commands { commands, admins: Arc::clone(&at.settings.admins), operations: Arc::clone(at.operations) });
+    let it =
+        Arc::new(Commands { commands, admins: Arc::clone(&at.settings.admins), operations: Arc::clone(at.operations) });
     at.iq_set(Entity::Domain, &it, execute);
     at.iq_set(Entity::Account, &it, execute);
 }

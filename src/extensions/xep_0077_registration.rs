@@ -145,10 +145,12 @@ async fn changed(it: Arc<Registration>, call: Call<Query>) -> Answer {
 /// From the answer on the account is gone; its contacts are told and its sessions end a moment later, so that the
 /// answer arrives.
 async fn give_up(it: &Arc<Registration>, account: BareJid) -> Answer {
-    it.operations.call(&ACCOUNT_CLOSE, AccountName { jid: account.to_string() }).await.map_err(|error| match error {
-        OperationError::Unknown(_) => StanzaError::from(Condition::RegistrationRequired),
-        error => failed(&error.to_string()),
-    })?;
+    it.operations.call(&ACCOUNT_CLOSE, AccountName { jid: account.to_string() }).await.map_err(
+        |error| match error {
+            OperationError::Unknown(_) => StanzaError::from(Condition::RegistrationRequired),
+            error => failed(&error.to_string()),
+        },
+    )?;
     tracing::info!(%account, "somebody has given his account up");
     let it = Arc::clone(it);
     tokio::spawn(async move {

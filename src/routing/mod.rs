@@ -52,12 +52,6 @@ pub struct Limits {
     pub ring_bytes: usize,
     /// Connected resources of one account.
     pub sessions: usize,
-    /// What clients may ask for that have not authenticated.
-    #[must_use]
-    pub fn strangers(&self) -> Option<&Strangers> {
-        self.hooks().map(Hooks::strangers)
-    }
-
     /// How long a session may wait for its client to come back.
     pub resume_timeout: Duration,
     /// Items and pending requests of one roster.
@@ -144,6 +138,12 @@ impl Router {
     #[must_use]
     pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
         self.hooks().and_then(Hooks::acknowledgement)
+    }
+
+    /// What clients may ask for that have not authenticated.
+    #[must_use]
+    pub fn strangers(&self) -> Option<&Strangers> {
+        self.hooks().map(Hooks::strangers)
     }
 
     /// How long a session may wait for its client to come back.

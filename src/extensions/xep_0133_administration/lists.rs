@@ -83,9 +83,9 @@ fn listed(
 ) -> Result<Done, StanzaError> {
     let most = match submission.text("max_items") {
         None | Some("none") => MOST,
-        Some(number) => number.parse().map_err(|_| {
-            StanzaError::new(Condition::NotAcceptable, "max_items is a number or none")
-        })?,
+        Some(number) => {
+            number.parse().map_err(|_| StanzaError::new(Condition::NotAcceptable, "max_items is a number or none"))?
+        }
     };
     match accounts {
         Ok(mut jids) => {

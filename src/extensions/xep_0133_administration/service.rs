@@ -99,11 +99,7 @@ pub(super) async fn delete_welcome(asked: Asked) -> Result<Done, StanzaError> {
     ended(call(&asked, &WELCOME_DELETE, here(&asked)).await)
 }
 
-async fn set(
-    asked: &Asked,
-    operation: &Operation<Announcement, Nothing>,
-    text: String,
-) -> Result<Done, StanzaError> {
+async fn set(asked: &Asked, operation: &Operation<Announcement, Nothing>, text: String) -> Result<Done, StanzaError> {
     ended(call(asked, operation, Announcement { domain: asked.domain.clone(), text }).await)
 }
 

@@ -63,7 +63,8 @@ async fn set_motd(router: Arc<Router>, asked: Announcement, edition: Edition) ->
     let (domain, mut notices) = notices(&router, &asked.domain)?;
     let before = notices.motd.take().filter(|_| edition == Edition::Corrected);
     let is_new = before.is_none();
-    let motd = Motd { number: before.map_or_else(|| router.clock.now().unix_ms(), |motd| motd.number), text: asked.text };
+    let motd =
+        Motd { number: before.map_or_else(|| router.clock.now().unix_ms(), |motd| motd.number), text: asked.text };
     notices.motd = Some(motd.clone());
     router.notices.replace(&router.storage, &domain, notices).await.map_err(failed)?;
     if is_new {

@@ -80,9 +80,7 @@ impl Readers {
         reading: impl FnOnce(&View<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         match self {
-            Self::Memory(connection) => {
-                snapshot(&connection.lock().unwrap_or_else(PoisonError::into_inner), reading)
-            }
+            Self::Memory(connection) => snapshot(&connection.lock().unwrap_or_else(PoisonError::into_inner), reading),
             Self::Disk(pool) => {
                 let connection = pool.take()?;
                 let result = snapshot(&connection, reading);
