@@ -22,7 +22,7 @@ pub use explain::{Explained, explain};
 pub use section::{Key, Section, Shape};
 pub use sections::{Config, Dns, Domain, Federation, Limits, Listen, Log, SECTIONS, Tls};
 pub use units::{Period, Size};
-pub use values::{AccountName, Addresses, DomainName, FederationMode, NameServer};
+pub use values::{AccountName, Addresses, DomainName, FederationMode, LocalName, NameServer};
 
 #[cfg(test)]
 mod tests;
