@@ -214,7 +214,10 @@ mod tests {
         assert!(free_from(&storage, &romeo, DAY).await.unwrap().is_some());
         forget_old(&storage, "verona.example", Timestamp::from_unix_ms(1001)).await.unwrap();
         assert_eq!(free_from(&storage, &romeo, DAY).await.unwrap(), None);
-        begin(&storage, &romeo, at).await.unwrap_err();
-        create(&storage, &romeo).await.unwrap_err();
+        create(&storage, &romeo).await.unwrap();
+        begin(&storage, &romeo, at).await.unwrap();
+        finish(&storage, &romeo).await.unwrap();
+        create(&storage, &romeo).await.unwrap();
+        assert_eq!(free_from(&storage, &romeo, DAY).await.unwrap(), None);
     }
 }
