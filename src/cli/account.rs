@@ -37,7 +37,7 @@ enum What {
         /// Make it an administrator's: its clients can do what this command does.
         #[arg(long)]
         admin: bool,
-        /// Give it the name of an account that was removed a short time ago (limits.name_reuse).
+        /// Give it the name of an account that was removed a short time ago (`limits.name_reuse`).
         #[arg(long)]
         reuse: bool,
     },

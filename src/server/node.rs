@@ -160,9 +160,8 @@ impl Node {
         router.prepare().map_err(StartError::Storage)?;
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(bounds(config, parts.connections));
-        let mut operations = Operations::default();
-        let added = parts.storage.read_blocking(|view| admins::added(view, &domains)).map_err(StartError::Storage)?;
-        let admins = Arc::new(Admins::new(config.admins.iter().map(|admin| admin.jid().clone()), added));
+        let admins = admins(config, &parts.storage, &domains)?;
+        let ending = Arc::new(Ending::default());
         let accounts = Accounts {
             storage: parts.storage.clone(),
             clock: parts.clock.clone(),
@@ -172,19 +171,9 @@ impl Node {
             router: Some(Arc::clone(&router)),
             changes: Arc::default(),
         };
-        accounts.register(&mut operations).map_err(StartError::Operation)?;
-        let ending = Arc::new(Ending::default());
-        ending.register(&router, &mut operations).map_err(StartError::Operation)?;
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission);
-        facts.register(&mut operations).map_err(StartError::Operation)?;
-        let operations = Arc::new(operations);
-        let settings = Settings {
-            domains: Arc::clone(&domains),
-            admins: Arc::clone(&admins),
-            archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
-            offline_messages: config.limits.offline_messages,
-            registration: registration(config),
-        };
+        let operations = operations(&accounts, &ending, &router, facts).map_err(StartError::Operation)?;
+        let settings = extension_settings(config, &domains, &admins);
         let house = House {
             outbound: &outbound,
             operations: &operations,
@@ -256,6 +245,35 @@ fn routing_limits(config: &Config) -> routing::Limits {
         resume_timeout: config.limits.resume_timeout.duration(),
         contacts: config.limits.roster_items,
         cached_accounts: CACHED_ACCOUNTS,
+    }
+}
+
+fn operations(
+    accounts: &Accounts,
+    ending: &Arc<Ending>,
+    router: &Arc<Router>,
+    facts: status::Facts,
+) -> Result<Arc<Operations>, NameTaken> {
+    let mut operations = Operations::default();
+    accounts.register(&mut operations)?;
+    ending.register(router, &mut operations)?;
+    facts.register(&mut operations)?;
+    Ok(Arc::new(operations))
+}
+
+/// The administrators of the configuration and those that were added.
+fn admins(config: &Config, storage: &Storage, domains: &[String]) -> Result<Arc<Admins>, StartError> {
+    let added = storage.read_blocking(|view| admins::added(view, domains)).map_err(StartError::Storage)?;
+    Ok(Arc::new(Admins::new(config.admins.iter().map(|admin| admin.jid().clone()), added)))
+}
+
+fn extension_settings(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>) -> Settings {
+    Settings {
+        domains: Arc::clone(domains),
+        admins: Arc::clone(admins),
+        archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
+        offline_messages: config.limits.offline_messages,
+        registration: registration(config),
     }
 }
 
