@@ -13,6 +13,7 @@ use crate::cli::output::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hooks::operation::{Operation, OperationError, Operations};
+use crate::live::Live;
 use crate::routing::operations::Accounts;
 use crate::storage::{Options, Storage};
 
@@ -41,7 +42,7 @@ impl Reach {
             clock: Clock::system(),
             domains,
             admins: Arc::new(Admins::new(config.admins.iter().map(|admin| admin.jid().clone()), added)),
-            name_reuse: config.limits.name_reuse.duration(),
+            name_reuse: Live::new(config.limits.name_reuse.duration()),
             router: None,
             changes: Arc::default(),
         };
@@ -91,6 +92,18 @@ pub(super) async fn running(config: &Config) -> Result<Option<Client>, Failure> 
     })
 }
 
+/// The running server.
+///
+/// # Errors
+/// None runs, or it cannot be reached.
+pub(super) async fn server(config: &Config) -> Result<Client, Failure> {
+    let none = || {
+        let data_dir = config.data_dir.display();
+        Failure::Failed(format!("no server runs with {data_dir}; start one with: comity serve"))
+    };
+    running(config).await?.ok_or_else(none)
+}
+
 /// What a call over the socket gave.
 pub(super) fn failure(error: CallError) -> Failure {
     match error {
@@ -99,7 +112,7 @@ pub(super) fn failure(error: CallError) -> Failure {
     }
 }
 
-fn refused(error: OperationError) -> Failure {
+pub(super) fn refused(error: OperationError) -> Failure {
     match error {
         OperationError::Usage(reason) => Failure::Usage(reason),
         OperationError::Unknown(reason) | OperationError::Conflict(reason) | OperationError::Failed(reason) => {

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::accounts::admins::Admins;
 use crate::clock::{Clock, Timestamp};
 use crate::hooks::operation::{Nothing, OperationError, Operations};
-use crate::hooks::{
-    Answer, Call, Entity, Extension, Registrar, RegistrationSettings, Relation, Request, Spec, Verb, Visit,
-};
+use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Relation, Request, Settings, Spec, Verb, Visit};
 use crate::jid::{BareJid, Jid};
+use crate::live::Live;
 use crate::routing::operations::{
     ACCOUNT_ADD, ACCOUNT_CLOSE, ACCOUNT_PASSWORD, ACCOUNT_TIDY, AccountName, AccountPassword, NewAccount, Secret,
 };
@@ -43,18 +41,16 @@ const MOST_ADDRESSES: usize = 10_000;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 fn install(at: &mut Registrar<'_>) {
-    let settings = at.settings.registration.clone();
     let it = Arc::new(Registration {
-        attempts: Attempts { most: settings.attempts, made: Mutex::default() },
+        attempts: Attempts::default(),
         turns: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
-        settings,
-        admins: Arc::clone(&at.settings.admins),
+        settings: at.settings.clone(),
         operations: Arc::clone(at.operations),
         clock: at.clock.clone(),
     });
-    if it.settings.open {
-        at.before_login(Element::new("register", FEATURE_NS), &it, visited);
-    }
+    let settings = at.settings.clone();
+    let offered = move || settings.load().registration.open;
+    at.before_login((Element::new("register", FEATURE_NS), offered), &it, visited);
     for entity in [Entity::Domain, Entity::Account] {
         at.iq_get(entity, &it, |_, call| std::future::ready(shown(&call)));
         at.iq_set(entity, &it, changed);
@@ -62,11 +58,10 @@ fn install(at: &mut Registrar<'_>) {
 }
 
 struct Registration {
-    settings: RegistrationSettings,
+    settings: Live<Settings>,
     attempts: Attempts,
     /// How many keys are made at once: each takes milliseconds of one processor.
     turns: Semaphore,
-    admins: Arc<Admins>,
     operations: Arc<Operations>,
     clock: Clock,
 }
@@ -88,12 +83,13 @@ async fn visited(it: Arc<Registration>, visit: Visit<Query>) -> Answer {
     let account = BareJid::account(&username, visit.domain.domain())
         .map_err(|error| StanzaError::new(Condition::NotAcceptable, error.to_string()))?;
     // An administrator whose account is not there yet is not made by the first who comes along.
-    let is_reserved = account.local().is_some_and(|local| it.settings.reserved.contains(local));
-    if is_reserved || it.admins.contains(&account) {
+    let settings = it.settings.get();
+    let is_reserved = account.local().is_some_and(|local| settings.registration.reserved.contains(local));
+    if is_reserved || settings.admins.contains(&account) {
         return Err(StanzaError::new(Condition::NotAcceptable, "this name is reserved"));
     }
     if let Some(peer) = visit.peer
-        && !it.attempts.note(peer, it.clock.now())
+        && !it.attempts.note(peer, it.clock.now(), settings.registration.attempts)
     {
         return Err(StanzaError::new(Condition::ResourceConstraint, "too many attempts, try again in an hour"));
     }
@@ -121,7 +117,7 @@ fn shown(call: &Call<Query>) -> Answer {
 /// XEP-0077 §3.2, §3.3.
 async fn changed(it: Arc<Registration>, call: Call<Query>) -> Answer {
     let account = own(&call)?;
-    if !it.settings.self_service {
+    if !it.settings.load().registration.self_service {
         return Err(StanzaError::new(Condition::NotAllowed, "accounts are managed by the operator"));
     }
     match call.request.wish {
@@ -178,15 +174,15 @@ fn failed(text: &str) -> StanzaError {
 }
 
 /// How often addresses have tried to make an account.
+#[derive(Default)]
 struct Attempts {
-    most: usize,
     /// Since when they are counted, and how many there were.
     made: Mutex<HashMap<IpAddr, (Timestamp, usize)>>,
 }
 
 impl Attempts {
-    /// Notes one more; `false` if there were too many.
-    fn note(&self, peer: IpAddr, now: Timestamp) -> bool {
+    /// Notes one more; `false` if there were more than `most`.
+    fn note(&self, peer: IpAddr, now: Timestamp, most: usize) -> bool {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.len() >= MOST_ADDRESSES {
             made.retain(|_, (since, _)| now.since(*since) < WINDOW);
@@ -200,7 +196,7 @@ impl Attempts {
             (*since, *count) = (now, 0);
         }
         *count += 1;
-        *count <= self.most
+        *count <= most
     }
 }
 
@@ -269,13 +265,13 @@ mod tests {
 
     #[test]
     fn attempts_are_counted_by_address_and_hour() {
-        let attempts = Attempts { most: 2, made: Mutex::default() };
+        let attempts = Attempts::default();
         let at = |seconds: i64| Timestamp::from_unix_ms(seconds * 1000);
         let here: IpAddr = [192, 0, 2, 1].into();
-        assert!(attempts.note(here, at(0)) && attempts.note(here, at(1)));
-        assert!(!attempts.note(here, at(2)));
-        assert!(attempts.note([192, 0, 2, 2].into(), at(2)), "somebody else");
-        assert!(attempts.note(here, at(3600)), "an hour later");
+        assert!(attempts.note(here, at(0), 2) && attempts.note(here, at(1), 2));
+        assert!(!attempts.note(here, at(2), 2));
+        assert!(attempts.note([192, 0, 2, 2].into(), at(2), 2), "somebody else");
+        assert!(attempts.note(here, at(3600), 2), "an hour later");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Knows no concrete extension, no session and no router: those sit above and below it.
 
 mod acknowledgement;
+mod catalogue;
 mod command;
 mod extension;
 pub mod form;
@@ -16,11 +17,12 @@ mod stage;
 mod visit;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
+pub use catalogue::{ArchiveSettings, Catalogue, RegistrationSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
-pub use registrar::{ArchiveSettings, Hooks, House, InstallError, Registrar, RegistrationSettings, Settings};
+pub use registrar::{Hooks, House, InstallError, Registrar};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};
 pub use visit::{Strangers, Visit};

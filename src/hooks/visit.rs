@@ -27,35 +27,46 @@ pub(super) type Handler = Box<dyn Fn(Visit<&Element>) -> Pin<Box<dyn Future<Outp
 
 /// What strangers may ask for.
 #[derive(Default)]
-pub struct Strangers {
-    handlers: Vec<((&'static str, &'static str), Handler)>,
-    features: Vec<Element>,
+pub struct Strangers(Vec<Offer>);
+
+/// Says whether something is offered at this moment.
+pub(super) type Offered = Box<dyn Fn() -> bool + Send + Sync>;
+
+struct Offer {
+    /// Name and namespace of the request.
+    request: (&'static str, &'static str),
+    feature: Element,
+    offered: Offered,
+    handler: Handler,
 }
 
 impl Strangers {
     /// What is offered on a stream whose client has not authenticated.
-    #[must_use]
-    pub fn features(&self) -> &[Element] {
-        &self.features
+    pub fn features(&self) -> impl Iterator<Item = &Element> {
+        self.0.iter().filter(|offer| (offer.offered)()).map(|offer| &offer.feature)
     }
 
     /// Lets the handler of a request answer it; `None` if strangers have nothing to ask here.
     #[must_use]
     pub fn answer(&self, visit: Visit<&Element>) -> Option<impl Future<Output = Answer> + Send + use<>> {
         let asked = (visit.request.name(), visit.request.ns());
-        let (_, handler) = self.handlers.iter().find(|(known, _)| *known == asked)?;
-        Some(handler(visit))
+        let offer = self.0.iter().find(|offer| offer.request == asked && (offer.offered)())?;
+        Some((offer.handler)(visit))
     }
 
-    pub(super) fn add(&mut self, request: (&'static str, &'static str), feature: Element, handler: Handler) {
-        self.handlers.push((request, handler));
-        self.features.push(feature);
+    pub(super) fn add(
+        &mut self,
+        request: (&'static str, &'static str),
+        (feature, offered): (Element, Offered),
+        handler: Handler,
+    ) {
+        self.0.push(Offer { request, feature, offered, handler });
     }
 }
 
 impl fmt::Debug for Strangers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Strangers").field("features", &self.features).finish_non_exhaustive()
+        f.debug_list().entries(self.0.iter().map(|offer| offer.request)).finish()
     }
 }
 

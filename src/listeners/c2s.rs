@@ -1,7 +1,6 @@
 //! Client connections: STARTTLS (RFC 6120 §5) and direct TLS (XEP-0368).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::net::Transport;
 use crate::session::{self, Bound, Security};
@@ -14,13 +13,12 @@ pub fn serve(
     transport: Transport,
     security: Security,
     admitted: (Place, Leave),
-    deadline: Duration,
 ) -> impl Future<Output = ()> + Send {
     // Boxed, and made out here, so that the session which comes of it carries nothing of it along.
-    let opening = Box::pin(open(Arc::clone(&context), transport, security, admitted, deadline));
+    let opening = Box::pin(open(Arc::clone(&context), transport, security, admitted));
     async move {
         if let Some((bound, _place)) = opening.await {
-            bound.run(&context.router).await;
+            bound.run(&context.router, &context.settings).await;
         }
     }
 }
@@ -32,13 +30,13 @@ async fn open(
     transport: Transport,
     security: Security,
     (place, leave): (Place, Leave),
-    deadline: Duration,
 ) -> Option<(Box<Bound>, Place)> {
     let open = async {
         let secured = session::secure(&context, transport, security).await?;
         place.secured();
         secured.log_in(&context).await
     };
+    let deadline = context.settings.load().deadline;
     let bound = tokio::select! {
         bound = open => bound,
         _ = leave => None,
@@ -63,7 +61,7 @@ mod tests {
         let admission = Admission::new(Bounds { strangers: 1, per_network: 1, connections: 1 });
         let admitted = admission.admit([127, 0, 0, 1].into()).await.unwrap();
         let (transport, context) = (Transport::plain(server, None), Arc::clone(&node.sessions));
-        let serving = serve(context, transport, Security::Direct, admitted, Duration::from_secs(1));
+        let serving = serve(context, transport, Security::Direct, admitted);
         assert!(size_of_val(&serving) <= 400, "{}", size_of_val(&serving));
     }
 }

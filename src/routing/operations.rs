@@ -9,7 +9,6 @@ mod service;
 mod sessions;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use admins::{ADMIN_EDIT, ADMIN_LIST, AdminList};
 pub use barring::{LIST_EDIT, LIST_SHOW, ListOf, NewList};
@@ -28,6 +27,7 @@ use crate::accounts::removal;
 use crate::clock::Clock;
 use crate::hooks::operation::{NameTaken, Nothing, Operation, OperationError, Operations, Role};
 use crate::jid::{self, BareJid};
+use crate::live::Live;
 use crate::storage::Storage;
 
 use super::Router;
@@ -99,7 +99,7 @@ pub struct Accounts {
     pub domains: Arc<[String]>,
     pub admins: Arc<Admins>,
     /// For how long nobody gets the name of an account that was removed.
-    pub name_reuse: Duration,
+    pub name_reuse: Live<std::time::Duration>,
     /// The running server's router; the command line works without one on a server that is down.
     pub router: Option<Arc<Router>>,
     /// Held while accounts come, go or change their powers: what was looked at stays so until it is acted on.
@@ -144,7 +144,7 @@ impl Accounts {
             let text = "the account of this name is being removed, which ends when the server runs";
             return Err(OperationError::Conflict(text.to_owned()));
         }
-        let free_from = removal::free_from(&self.storage, &jid, self.name_reuse).await.map_err(failed)?;
+        let free_from = removal::free_from(&self.storage, &jid, **self.name_reuse.load()).await.map_err(failed)?;
         if let Some(free_from) = free_from.filter(|free_from| *free_from > now && !asked.reuse) {
             let text = format!(
                 "the name was that of another account and is closed until {free_from}: others may still take the new \
@@ -190,7 +190,7 @@ impl Accounts {
 
     async fn tidy(self) -> Result<Nothing, OperationError> {
         let _alone = self.changes.lock().await;
-        let closed = i64::try_from(self.name_reuse.as_millis()).unwrap_or(i64::MAX);
+        let closed = i64::try_from(self.name_reuse.load().as_millis()).unwrap_or(i64::MAX);
         let before = crate::clock::Timestamp::from_unix_ms(self.clock.now().unix_ms().saturating_sub(closed));
         for domain in &*self.domains {
             let owner = BareJid::from_kept(domain);

@@ -1,4 +1,4 @@
-//! What goes by itself: archived messages that are too old, what is left of removed accounts.
+//! What goes by itself: archived messages that are too old or too many, what is left of removed accounts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +27,15 @@ impl Node {
 
     /// Deletes what is too old or too much, for ever.
     pub async fn tidy_archive(self: Arc<Self>) {
-        if self.retention.is_none() && self.archive_messages.is_none() {
-            return;
-        }
         loop {
-            if let Some(retention) = self.retention
+            let retention = **self.settings.retention.load();
+            if let Some(retention) = retention
                 && let Err(error) = self.expire(retention).await
             {
                 tracing::warn!(%error, "old messages could not be deleted");
             }
-            if let Some(most) = self.archive_messages
+            let most = **self.settings.archive_messages.load();
+            if let Some(most) = most
                 && let Err(error) = self.thin(most).await
             {
                 tracing::warn!(%error, "surplus messages could not be deleted");
@@ -56,10 +55,9 @@ impl Node {
                 let whose = owner.clone();
                 let oldest = move |view: &View<'_>| view.archived(&whose, &Range::default(), End::Oldest, portion);
                 let page = self.storage.read(oldest).await?;
-                let positions = page.entries.iter().map(|stored| stored.position).chain(page.damaged);
                 let mut writes = Writes::new();
                 let mut gone = 0;
-                for position in positions {
+                for position in page.entries.iter().map(|stored| stored.position).chain(page.damaged) {
                     writes.unmark(&owner, position, Marks::ARCHIVED);
                     gone += 1;
                 }

@@ -6,12 +6,14 @@ use std::task::{Context, Poll, ready};
 
 use crate::accounts::random;
 use crate::hooks::{Acknowledgement, Said, Wish};
+use crate::live::Live;
 use crate::routing::{Batch, Binding, Origin, Resumption, Retention, Router, modulo};
 use crate::stanza::{Condition, Kind};
-use crate::stream::{Event, Fault, Reader, Rejected, StreamCondition, StreamError};
+use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::detached::detach;
+use super::handshake::Settings;
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::wire::{End, Wire};
@@ -47,12 +49,12 @@ impl Bound {
     ///
     /// The future is small, because the session lies in its box and because what an idle one has no
     /// use for is boxed, too: there are many of them.
-    pub async fn run(mut self: Box<Self>, router: &Router) {
+    pub async fn run(mut self: Box<Self>, router: &Router, settings: &Live<Settings>) {
         // What came together with the bind request is here already; no readiness tells of it.
-        let mut end = Box::pin(self.take_in(router)).await;
+        let mut end = Box::pin(self.take_in(router, settings)).await;
         while end.is_none() {
             end = match poll_fn(|context| self.poll_wake(context, router)).await {
-                Wake::Input => Box::pin(self.take_in(router)).await,
+                Wake::Input => Box::pin(self.take_in(router, settings)).await,
                 Wake::End(end) => Some(end),
             };
         }
@@ -100,12 +102,14 @@ impl Bound {
     }
 
     /// Routes every complete stanza of the input as one batch.
-    async fn take_in(&mut self, router: &Router) -> Option<End> {
+    async fn take_in(&mut self, router: &Router, settings: &Live<Settings>) -> Option<End> {
         let Wire { transport, reader, input, .. } = &mut self.wire;
+        let limits = settings.load().limits;
         let mut batch = router.batch();
         let mut ended = None;
         let read = {
-            let mut taking = Taking { binding: &self.binding, router, inbound: &mut self.inbound, batch: &mut batch };
+            let mut taking =
+                Taking { binding: &self.binding, router, limits, inbound: &mut self.inbound, batch: &mut batch };
             let mut reading = pin!(taking.read_all(reader, input));
             poll_fn(|context| {
                 let read = reading.as_mut().poll(context);
@@ -133,6 +137,7 @@ impl Bound {
 struct Taking<'a> {
     binding: &'a Binding,
     router: &'a Router,
+    limits: Limits,
     inbound: &'a mut Option<Box<Inbound>>,
     batch: &'a mut Batch,
 }
@@ -143,6 +148,7 @@ impl Taking<'_> {
         let mut done = 0;
         let result = loop {
             let Some(rest) = input.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
+            reader.set_limits(self.limits);
             let step = match reader.next(rest) {
                 Ok(step) => step,
                 Err(error) => break Err(error.into()),

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -14,6 +15,7 @@ use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
 use crate::hooks::{Acknowledgement, Said};
 use crate::jid::{BareJid, Jid};
+use crate::live::Live;
 use crate::negotiation::bind::{self, BindEffect};
 use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, proceed};
 use crate::negotiation::login::{Effect, Found, Login, Standing};
@@ -42,10 +44,18 @@ pub struct Context {
     pub tls: Arc<ServerTls>,
     /// Answers for accounts that do not exist.
     pub decoy: Decoy,
-    /// What a client may send once it has authenticated.
-    pub limits: Limits,
+    pub settings: Live<Settings>,
     /// How many passwords are compared at once: each takes milliseconds of one processor.
     pub comparisons: Arc<Semaphore>,
+}
+
+/// What the operator has set for client sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What a client may send once it has authenticated.
+    pub limits: Limits,
+    /// How long a connection has to authenticate.
+    pub deadline: Duration,
 }
 
 /// How TLS begins.
@@ -137,7 +147,7 @@ async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Option<&B
     let domain = start_stream(context, dialogue, before).await?;
     let user = log_in(context, dialogue, &domain).await?;
     dialogue.wire.transport.trust_peer();
-    dialogue.wire.reader.set_limits(context.limits);
+    dialogue.wire.reader.set_limits(context.settings.load().limits);
     dialogue.wire.restart();
     start_stream_as(context, dialogue, &domain, &user).await?;
     bind(context, dialogue, user).await

@@ -23,8 +23,8 @@ impl Visits {
 
     /// Adds what strangers are offered.
     pub(super) fn features(context: &Context, features: Features) -> Features {
-        let offered = context.router.strangers().map_or(&[][..], Strangers::features);
-        offered.iter().cloned().fold(features, Features::with)
+        let offered = context.router.strangers().into_iter().flat_map(Strangers::features);
+        offered.cloned().fold(features, Features::with)
     }
 
     /// Answers a request; whatever else it is ends the stream (RFC 6120 §4.9.3.12).

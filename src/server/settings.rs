@@ -1,0 +1,150 @@
+//! What the configuration means to each part of the server, now and after it has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::accounts::admins::Admins;
+use crate::config::Config;
+use crate::extensions;
+use crate::federation;
+use crate::hooks::{self, ArchiveSettings, Catalogue, RegistrationSettings};
+use crate::jid::BareJid;
+use crate::listeners::admission::Bounds;
+use crate::live::Live;
+use crate::routing;
+use crate::session;
+use crate::stream::Limits;
+
+/// What one connection that has not authenticated may cost; the bound on their number follows.
+const STRANGER_BYTES: usize = 32 * 1024;
+
+/// Accounts that stay loaded without a session.
+const CACHED_ACCOUNTS: usize = 10_000;
+
+/// The most messages of one page of an archive.
+const ARCHIVE_PAGE: usize = 250;
+
+/// What each part has of the configuration; all of them hold handles to the same.
+pub(super) struct Settings {
+    /// They never change.
+    pub(super) domains: Arc<[String]>,
+    pub(super) catalogue: Catalogue,
+    pub(super) routing: Live<routing::Limits>,
+    pub(super) sessions: Live<session::Settings>,
+    pub(super) federation: Live<federation::Settings>,
+    /// How long archived messages are kept, if not for ever.
+    pub(super) retention: Live<Option<Duration>>,
+    /// How many of them an account may have, if not any number.
+    pub(super) archive_messages: Live<Option<u64>>,
+    /// For how long nobody gets the name of an account that was removed.
+    pub(super) name_reuse: Live<Duration>,
+    /// Those of the configuration; whoever was added is noted here by the node.
+    pub(super) admins: Arc<Admins>,
+}
+
+impl Settings {
+    pub(super) fn of(config: &Config) -> Self {
+        let domains: Arc<[String]> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
+        let admins = Arc::new(Admins::new(configured_admins(config), []));
+        Self {
+            catalogue: Catalogue::new(extensions::ALL, of_extensions(config, &domains, &admins)),
+            routing: Live::new(of_routing(config)),
+            sessions: Live::new(of_sessions(config)),
+            federation: Live::new(of_federation(config, &domains)),
+            retention: Live::new(retention(config)),
+            archive_messages: Live::new(archive_messages(config)),
+            name_reuse: Live::new(config.limits.name_reuse.duration()),
+            admins,
+            domains,
+        }
+    }
+
+    /// Everybody works with `config` from now on.
+    pub(super) fn replace(&self, config: &Config) {
+        self.admins.configure(configured_admins(config));
+        self.catalogue.replace(of_extensions(config, &self.domains, &self.admins));
+        self.routing.replace(of_routing(config));
+        self.sessions.replace(of_sessions(config));
+        self.federation.replace(of_federation(config, &self.domains));
+        self.retention.replace(retention(config));
+        self.archive_messages.replace(archive_messages(config));
+        self.name_reuse.replace(config.limits.name_reuse.duration());
+    }
+}
+
+/// How many connections there may be; `connections` is what the machine allows.
+pub(super) fn bounds(config: &Config, connections: usize) -> Bounds {
+    let per = |bytes: usize| (bytes / STRANGER_BYTES).max(1);
+    Bounds {
+        strangers: per(config.limits.unauthenticated_bytes.bytes()),
+        per_network: per(config.limits.unauthenticated_bytes_per_address.bytes()),
+        connections,
+    }
+}
+
+/// The administrators that the configuration names.
+fn configured_admins(config: &Config) -> impl Iterator<Item = BareJid> {
+    config.admins.iter().map(|admin| admin.jid().clone())
+}
+
+fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>) -> hooks::Settings {
+    hooks::Settings {
+        domains: Arc::clone(domains),
+        admins: Arc::clone(admins),
+        archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
+        offline_messages: config.limits.offline_messages,
+        registration: of_registration(config),
+    }
+}
+
+fn of_registration(config: &Config) -> RegistrationSettings {
+    let registration = &config.registration;
+    RegistrationSettings {
+        open: registration.enabled,
+        attempts: registration.attempts_per_address,
+        reserved: registration.reserved_names.iter().map(|name| name.as_str().to_owned()).collect(),
+        self_service: registration.self_service,
+    }
+}
+
+fn of_routing(config: &Config) -> routing::Limits {
+    routing::Limits {
+        ring_bytes: config.limits.ring_bytes.bytes(),
+        sessions: config.limits.sessions_per_account,
+        resume_timeout: config.limits.resume_timeout.duration(),
+        contacts: config.limits.roster_items,
+        cached_accounts: CACHED_ACCOUNTS,
+    }
+}
+
+fn of_sessions(config: &Config) -> session::Settings {
+    session::Settings {
+        limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
+        deadline: config.limits.authentication_deadline.duration(),
+    }
+}
+
+fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
+    let federation = &config.federation;
+    federation::Settings {
+        domains: domains.to_vec(),
+        policy: federation::Policy::of(federation),
+        connect_timeout: federation.connect_timeout.duration(),
+        idle_timeout: federation.idle_timeout.duration(),
+        queue_bytes: federation.queue_bytes.bytes(),
+        queue_bytes_total: federation.queue_bytes_total.bytes(),
+        limits: Limits { element: config.limits.server_stanza.bytes(), ..Limits::SERVER },
+        deadline: config.limits.authentication_deadline.duration(),
+    }
+}
+
+fn retention(config: &Config) -> Option<Duration> {
+    Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero())
+}
+
+fn archive_messages(config: &Config) -> Option<u64> {
+    u64::try_from(config.archive.messages_per_account).ok().filter(|most| *most > 0)
+}
+
+#[cfg(test)]
+mod tests;
