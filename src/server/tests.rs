@@ -306,6 +306,16 @@ async fn nobody_makes_himself_an_account_unless_that_is_wanted() {
     assert!(features.child("register", "http://jabber.org/features/iq-register").is_none());
     assert!(ask(&mut raw, "set", &login("paris")).await.contains("not-authorized"));
     assert!(list(&node).await.is_empty());
+    // The operator may change his mind.
+    let config =
+        "admins = [\"escalus@verona.example\"]\n[registration]\nenabled = true\nreserved_names = [\"paris\"]\n";
+    world.reconfigure(DOMAIN, &Options { config: config.into() }).unwrap();
+    let (mut raw, features) = visit(&mut world).await;
+    assert!(features.child("register", "http://jabber.org/features/iq-register").is_some());
+    for name in ["paris", "escalus"] {
+        assert!(ask(&mut raw, "set", &login(name)).await.contains("<not-acceptable"));
+    }
+    assert!(ask(&mut raw, "set", &login("postmaster")).await.contains("type='result'"));
 }
 
 #[tokio::test(start_paused = true)]
