@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Timestamp};
 use crate::hooks::operation::{Nothing, OperationError, Operations};
-use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Relation, Request, Settings, Spec, Verb, Visit};
+use crate::hooks::{Answer, Call, Entity, Extension, Peer, Registrar, Relation, Request, Settings, Spec, Verb, Visit};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::routing::operations::{
@@ -49,8 +49,13 @@ fn install(at: &mut Registrar<'_>) {
         clock: at.clock.clone(),
     });
     let settings = at.settings.clone();
-    let offered = move || settings.load().registration.open;
-    at.before_login((Element::new("register", FEATURE_NS), offered), &it, visited);
+    let open = move || settings.load().registration.open;
+    let offered = open.clone();
+    at.stream_feature(move |stream| {
+        let stranger = stream.peer == Peer::Client && !stream.authenticated && stream.encrypted;
+        (stranger && offered()).then(|| Element::new("register", FEATURE_NS))
+    });
+    at.before_login(open, &it, visited);
     for entity in [Entity::Domain, Entity::Account] {
         at.iq_get(entity, &it, |_, call| std::future::ready(shown(&call)));
         at.iq_set(entity, &it, changed);

@@ -27,46 +27,35 @@ pub(super) type Handler = Box<dyn Fn(Visit<&Element>) -> Pin<Box<dyn Future<Outp
 
 /// What strangers may ask for.
 #[derive(Default)]
-pub struct Strangers(Vec<Offer>);
+pub struct Strangers(Vec<Door>);
 
-/// Says whether something is offered at this moment.
-pub(super) type Offered = Box<dyn Fn() -> bool + Send + Sync>;
+/// Says whether something may be asked for at this moment.
+pub(super) type Open = Box<dyn Fn() -> bool + Send + Sync>;
 
-struct Offer {
+struct Door {
     /// Name and namespace of the request.
     request: (&'static str, &'static str),
-    feature: Element,
-    offered: Offered,
+    open: Open,
     handler: Handler,
 }
 
 impl Strangers {
-    /// What is offered on a stream whose client has not authenticated.
-    pub fn features(&self) -> impl Iterator<Item = &Element> {
-        self.0.iter().filter(|offer| (offer.offered)()).map(|offer| &offer.feature)
-    }
-
     /// Lets the handler of a request answer it; `None` if strangers have nothing to ask here.
     #[must_use]
     pub fn answer(&self, visit: Visit<&Element>) -> Option<impl Future<Output = Answer> + Send + use<>> {
         let asked = (visit.request.name(), visit.request.ns());
-        let offer = self.0.iter().find(|offer| offer.request == asked && (offer.offered)())?;
-        Some((offer.handler)(visit))
+        let door = self.0.iter().find(|door| door.request == asked && (door.open)())?;
+        Some((door.handler)(visit))
     }
 
-    pub(super) fn add(
-        &mut self,
-        request: (&'static str, &'static str),
-        (feature, offered): (Element, Offered),
-        handler: Handler,
-    ) {
-        self.0.push(Offer { request, feature, offered, handler });
+    pub(super) fn add(&mut self, request: (&'static str, &'static str), open: Open, handler: Handler) {
+        self.0.push(Door { request, open, handler });
     }
 }
 
 impl fmt::Debug for Strangers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|offer| offer.request)).finish()
+        f.debug_list().entries(self.0.iter().map(|door| door.request)).finish()
     }
 }
 

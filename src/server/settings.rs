@@ -7,13 +7,15 @@ use crate::accounts::admins::Admins;
 use crate::config::Config;
 use crate::extensions;
 use crate::federation;
-use crate::hooks::{self, ArchiveSettings, Catalogue, RegistrationSettings};
+use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, RegistrationSettings};
 use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
 use crate::routing;
 use crate::session;
 use crate::stream::Limits;
+
+use super::node::SILENCE;
 
 /// What one connection that has not authenticated may cost; the bound on their number follows.
 const STRANGER_BYTES: usize = 32 * 1024;
@@ -88,12 +90,16 @@ fn configured_admins(config: &Config) -> impl Iterator<Item = BareJid> {
 }
 
 fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>) -> hooks::Settings {
+    let servers = of_federation(config, domains);
     hooks::Settings {
         domains: Arc::clone(domains),
         admins: Arc::clone(admins),
+        contact: config.contact.clone(),
         archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
         offline_messages: config.limits.offline_messages,
         registration: of_registration(config),
+        clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
+        servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::hooks::{Strangers, Verb, Visit};
+use crate::hooks::{Verb, Visit};
 use crate::jid::{BareJid, Jid};
-use crate::negotiation::features::Features;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::stream::{StreamCondition, StreamError};
 
@@ -20,12 +19,6 @@ pub(super) struct Visits {
 impl Visits {
     /// How many there may be: enough to read a form and to be refused a few times.
     const MOST: u8 = 10;
-
-    /// Adds what strangers are offered.
-    pub(super) fn features(context: &Context, features: Features) -> Features {
-        let offered = context.router.strangers().into_iter().flat_map(Strangers::features);
-        offered.cloned().fold(features, Features::with)
-    }
 
     /// Answers a request; whatever else it is ends the stream (RFC 6120 §4.9.3.12).
     pub(super) async fn answer(

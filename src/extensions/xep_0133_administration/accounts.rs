@@ -16,25 +16,31 @@ use super::{ABOUT, addresses, call, ended, form, noted, refused, required, shown
 
 pub(super) fn new_account(title: &str) -> Form {
     form(title)
-        .field(Field::new("accountjid", FieldType::JidSingle).label("The address of the account").required())
+        .field(
+            Field::new("accountjid", FieldType::JidSingle).unchecked().label("The address of the account").required(),
+        )
         .field(Field::new("password", FieldType::TextPrivate).label("Its password").required())
         .field(Field::new("password-verify", FieldType::TextPrivate).label("The password again").required())
 }
 
 pub(super) fn several(title: &str) -> Form {
-    form(title).field(Field::new("accountjids", FieldType::JidMulti).label("The addresses").required())
+    form(title).field(Field::new("accountjids", FieldType::JidMulti).unchecked().label("The addresses").required())
 }
 
 /// Some clients know this command with the field of the others.
 pub(super) fn one(title: &str) -> Form {
     form(title)
-        .field(Field::new("accountjid", FieldType::JidSingle).label("The address of the account"))
-        .field(Field::new("accountjids", FieldType::JidMulti).label("The same, if your client wants it here"))
+        .field(Field::new("accountjid", FieldType::JidSingle).unchecked().label("The address of the account"))
+        .field(
+            Field::new("accountjids", FieldType::JidMulti).unchecked().label("The same, if your client wants it here"),
+        )
 }
 
 pub(super) fn password(title: &str) -> Form {
     form(title)
-        .field(Field::new("accountjid", FieldType::JidSingle).label("The address of the account").required())
+        .field(
+            Field::new("accountjid", FieldType::JidSingle).unchecked().label("The address of the account").required(),
+        )
         .field(Field::new("password", FieldType::TextPrivate).label("Its new password").required())
 }
 

@@ -15,7 +15,7 @@ const MOST: usize = 10_000;
 
 pub(super) fn most(title: &str) -> Form {
     let most = Field::new("max_items", FieldType::ListSingle).label("How many at most");
-    form(title).field(most.options(&["25", "50", "75", "100", "150", "200", "none"]))
+    form(title).field(most.open().options(&["25", "50", "75", "100", "150", "200", "none"]))
 }
 
 pub(super) async fn registered_number(asked: Asked) -> Result<Done, StanzaError> {

@@ -107,7 +107,7 @@ fn text(submission: &Submission, var: &str) -> Result<String, StanzaError> {
     Ok(text)
 }
 
-/// Addresses, which people write in one line as well.
+/// Addresses, which people write in one line as well: so the forms leave them to the operations to judge.
 fn addresses(submission: &Submission, var: &str) -> Vec<String> {
     let lines = submission.all(var).iter().flat_map(|line| line.split(','));
     lines.map(|jid| jid.trim().to_owned()).filter(|jid| !jid.is_empty()).collect()

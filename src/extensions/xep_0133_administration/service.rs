@@ -26,13 +26,14 @@ pub(super) async fn announce(asked: Asked, submission: Submission) -> Result<Don
 }
 
 pub(super) async fn blacklist(asked: Asked, form: Form) -> Result<Form, StanzaError> {
-    let field = Field::new("blacklistjids", FieldType::JidMulti).label("Who may not communicate with this service");
+    let field =
+        Field::new("blacklistjids", FieldType::JidMulti).unchecked().label("Who may not communicate with this service");
     list(&asked, List::Black, form, field).await
 }
 
 pub(super) async fn whitelist(asked: Asked, form: Form) -> Result<Form, StanzaError> {
     let label = "Who may communicate with this service, if not everybody";
-    list(&asked, List::White, form, Field::new("whitelistjids", FieldType::JidMulti).label(label)).await
+    list(&asked, List::White, form, Field::new("whitelistjids", FieldType::JidMulti).unchecked().label(label)).await
 }
 
 async fn list(asked: &Asked, list: List, form: Form, field: Field) -> Result<Form, StanzaError> {
@@ -106,7 +107,7 @@ async fn set(asked: &Asked, operation: &Operation<Announcement, Nothing>, text: 
 pub(super) async fn admins(asked: Asked, form: Form) -> Result<Form, StanzaError> {
     let admins = asked.operations.call(&ADMIN_LIST, Nothing {}).await.map_err(unreadable)?;
     let label = "The administrators; those of the configuration cannot be removed here";
-    Ok(form.field(Field::new("adminjids", FieldType::JidMulti).label(label).values(admins)))
+    Ok(form.field(Field::new("adminjids", FieldType::JidMulti).unchecked().label(label).values(admins)))
 }
 
 /// XEP-0133 §4.29.
