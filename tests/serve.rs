@@ -3,8 +3,10 @@
 
 mod site;
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use comity::net::tls::development::DevelopmentCa;
@@ -47,6 +49,88 @@ async fn accounts_come_and_go_while_the_server_runs() {
     assert_eq!(site.run(&["account", "remove", "juliet@verona.example"], "").status.code(), Some(1));
     assert!(site.stop().success());
     assert_eq!(site.run(&["status"], "").status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn accounts_are_closed_and_given_powers() {
+    let mut site = Site::new("powers");
+    let done = |arguments: &[&str], input: &str| {
+        let output = site.run(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    done(&["account", "add", "escalus@verona.example", "--admin", "--password-stdin"], "prince\n");
+    done(&["account", "add", "romeo@verona.example", "--password-stdin"], "orchard\n");
+    done(&["account", "disable", "romeo@verona.example"], "");
+    assert_eq!(
+        done(&["account", "list"], ""),
+        "escalus@verona.example (administrator)\nromeo@verona.example (disabled)\n"
+    );
+    let listed: serde_json::Value = serde_json::from_str(&done(&["account", "list", "--json"], "")).unwrap();
+    assert_eq!(listed[1]["disabled"], true);
+    site.start();
+    let refused = site.log_in("romeo@verona.example/orchard", "orchard").await.err().unwrap();
+    assert!(refused.contains("account-disabled"), "{refused}");
+    assert!(site.run(&["account", "enable", "romeo@verona.example"], "").status.success());
+    let mut romeo = site.log_in("romeo@verona.example/orchard", "orchard").await.unwrap();
+    assert!(site.run(&["account", "disable", "romeo@verona.example"], "").status.success());
+    assert_eq!(romeo.next().await.unwrap().name(), "error");
+    assert_eq!(site.run(&["account", "disable", "nobody@verona.example"], "").status.code(), Some(1));
+
+    // A name is given away once, unless somebody insists.
+    assert!(site.run(&["account", "remove", "romeo@verona.example"], "").status.success());
+    let add = ["account", "add", "romeo@verona.example", "--password-stdin"];
+    let refused = site.run(&add, "garden\n");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("closed until"), "{}", text(&refused.stderr));
+    assert!(site.run(&[&add[..], &["--reuse"]].concat(), "garden\n").status.success());
+    site.log_in("romeo@verona.example/orchard", "garden").await.unwrap();
+
+    // What is removed while the server is down is gone, and tidied up when it runs.
+    assert!(site.stop().success());
+    assert!(site.run(&["account", "remove", "romeo@verona.example"], "").status.success());
+    assert_eq!(text(&site.run(&["account", "list"], "").stdout), "escalus@verona.example (administrator)\n");
+    site.start();
+    assert!(site.log_in("romeo@verona.example/orchard", "garden").await.is_err());
+    assert!(site.stop().success());
+}
+
+/// A server that ends with its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What an administrator sends to have the server stop now.
+fn ending(command: &str) -> String {
+    format!(
+        "<iq type='set' id='1' to='verona.example'><command xmlns='http://jabber.org/protocol/commands' \
+         node='http://jabber.org/protocol/admin#{command}'><x xmlns='jabber:x:data' type='submit'>\
+         <field var='delay'><value>0</value></field></x></command></iq>"
+    )
+}
+
+#[tokio::test]
+async fn an_administrator_restarts_and_stops_the_server() {
+    let site = Site::new("restart");
+    let add = ["account", "add", "escalus@verona.example", "--admin", "--password-stdin"];
+    assert!(site.run(&add, "prince\n").status.success());
+    let mut child = site.command(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut server = Running(child);
+    for command in ["restart", "shutdown"] {
+        assert_eq!(said.next().unwrap().unwrap(), "ready");
+        let mut escalus = site.log_in("escalus@verona.example/palace", "prince").await.unwrap();
+        escalus.send(&ending(command)).await;
+        assert_eq!(escalus.next().await.unwrap().attribute("type"), Some("result"));
+        assert_eq!(escalus.next().await.unwrap().name(), "error", "the stream ends with system-shutdown");
+    }
+    assert!(said.next().is_none());
+    assert!(server.0.wait().unwrap().success());
 }
 
 #[tokio::test]

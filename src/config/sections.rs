@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
-use crate::config::{AccountName, Addresses, ContactUri, DomainName, FederationMode, NameServer, Period, Secret, Size};
+use crate::config::{
+    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Period, Secret, Size,
+};
 use crate::telemetry::{Filter, Format};
 
 /// Every section, in the order of the manual.
@@ -17,6 +19,7 @@ pub const SECTIONS: &[Section] = &[
     Contact::SECTION,
     Component::SECTION,
     Archive::SECTION,
+    Registration::SECTION,
     Limits::SECTION,
     Log::SECTION,
 ];
@@ -34,7 +37,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, archive: Archive, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, archive: Archive, registration: Registration, limits: Limits, log: Log }
 }
 
 section! {
@@ -164,7 +167,65 @@ section! {
         enabled: bool = true;
         /// How long archived messages are kept. `"0s"` means for ever.
         retention: Period = Period::seconds(0);
+        /// How many archived messages an account may have; the oldest go first. That is looked at once an hour, so
+        /// there may be more for a while. `0` means any number.
+        messages_per_account: usize = 0;
     }
+}
+
+section! {
+    /// Accounts that people make and manage themselves, with their clients (XEP-0077).
+    Registration, "registration", Once {
+        /// Whether anybody may make himself an account. Whoever turns this on invites spammers too.
+        enabled: bool = false;
+        /// How many attempts one address may make within an hour. Of IPv6, a /56 network counts as one address.
+        attempts_per_address: usize = 10;
+        /// Names that nobody may give himself, beside those of administrators. The operator may give them to
+        /// accounts all the same.
+        reserved_names: Vec<LocalName> = reserved_names();
+        /// Whether people may change the password of their account and give it up with their clients.
+        self_service: bool = true;
+    }
+}
+
+/// Names of which others believe that they speak for the domain, those of RFC 2142 among them.
+fn reserved_names() -> Vec<LocalName> {
+    const NAMES: [&str; 33] = [
+        "abuse",
+        "admin",
+        "administrator",
+        "billing",
+        "contact",
+        "daemon",
+        "help",
+        "helpdesk",
+        "hostmaster",
+        "info",
+        "mailer-daemon",
+        "marketing",
+        "moderator",
+        "news",
+        "no-reply",
+        "nobody",
+        "noc",
+        "noreply",
+        "operator",
+        "postmaster",
+        "privacy",
+        "register",
+        "registration",
+        "root",
+        "sales",
+        "security",
+        "server",
+        "service",
+        "ssladmin",
+        "support",
+        "system",
+        "webmaster",
+        "xmpp",
+    ];
+    NAMES.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 section! {
@@ -201,6 +262,9 @@ section! {
         resume_timeout: Period = Period::seconds(300);
         /// How many clients of one account may be connected at once.
         sessions_per_account: usize = 20;
+        /// For how long nobody gets the name of an account that was removed, unless the operator insists
+        /// (`comity account add --reuse`). Others may still take whoever is called so for its old owner.
+        name_reuse: Period = Period::seconds(365 * 24 * 3600);
     }
 }
 

@@ -19,6 +19,10 @@ pub struct DomainName(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountName(BareJid);
 
+/// The name of an account without its domain, prepared (RFC 7622 §3.3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalName(String);
+
 /// Addresses on which a listener waits: one, a list, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Addresses(Vec<SocketAddr>);
@@ -90,6 +94,28 @@ impl FromStr for AccountName {
 impl fmt::Display for AccountName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl LocalName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for LocalName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let prepared = jid::account_localpart(text).map_err(|error| format!("\"{text}\": {error}"))?;
+        Ok(Self(prepared.into_owned()))
+    }
+}
+
+impl fmt::Display for LocalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -397,4 +423,4 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(AccountName, ContactUri, DomainName, NameServer, FederationMode);
+as_text!(AccountName, ContactUri, DomainName, LocalName, NameServer, FederationMode);

@@ -63,6 +63,8 @@ pub struct Field {
     data: DataType,
     /// Whether a list takes values that it does not offer.
     open: bool,
+    /// Whether whoever asked judges the values himself.
+    unchecked: bool,
 }
 
 impl Form {
@@ -125,6 +127,7 @@ impl Field {
             options: Vec::new(),
             data: DataType::Text,
             open: false,
+            unchecked: false,
         }
     }
 
@@ -171,6 +174,13 @@ impl Field {
     #[must_use]
     pub const fn open(mut self) -> Self {
         self.open = true;
+        self
+    }
+
+    /// Leaves it to whoever asked what to say about wrong values.
+    #[must_use]
+    pub const fn unchecked(mut self) -> Self {
+        self.unchecked = true;
         self
     }
 

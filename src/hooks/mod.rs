@@ -16,9 +16,10 @@ mod outbound;
 mod registrar;
 mod stage;
 mod stream_feature;
+mod visit;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
-pub use catalogue::{ArchiveSettings, Bound, Catalogue, Settings};
+pub use catalogue::{ArchiveSettings, Bound, Catalogue, RegistrationSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
@@ -27,3 +28,4 @@ pub use outbound::{Hosted, Outbound, Reply};
 pub use registrar::{Hooks, House, InstallError, Registrar};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};
 pub use stream_feature::{Peer, StreamFeatures, StreamState};
+pub use visit::{Strangers, Visit};

@@ -22,6 +22,7 @@ use super::operation::Operations;
 use super::outbound::Outbound;
 use super::stage::{Passing, Returned, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
+use super::visit::{self, Strangers, Visit};
 
 /// Everything that is installed. Handlers and stages of what is not wanted are there and not asked.
 #[derive(Default)]
@@ -32,6 +33,7 @@ pub struct Hooks {
     stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
+    strangers: Strangers,
 }
 
 /// Two extensions claim the same request.
@@ -139,6 +141,12 @@ impl Hooks {
         self.acknowledgement.as_deref()
     }
 
+    /// What clients may ask for that have not authenticated.
+    #[must_use]
+    pub const fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
     /// Fetches what waits at `positions` of the account's log.
     pub async fn backlog(&self, account: &BareJid, positions: Vec<u64>) -> Vec<Delayed> {
         let mut all = Vec::new();
@@ -180,6 +188,21 @@ impl Registrar<'_> {
     /// for accounts that do not exist, so that nobody learns which do (RFC 6120 §13.11).
     pub fn for_strangers<R: Request>(&mut self) {
         self.hooks.open.insert((R::NAME, R::NS));
+    }
+
+    /// Lets clients that have not authenticated make requests whose payload is `R`, while `open` says so.
+    pub fn before_login<R, T, F>(
+        &mut self,
+        open: impl Fn() -> bool + Send + Sync + 'static,
+        it: &Arc<T>,
+        handle: fn(Arc<T>, Visit<R>) -> F,
+    ) where
+        R: Request,
+        T: Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let handler = visit::erase(Arc::clone(it), handle);
+        self.hooks.strangers.add((R::NAME, R::NS), Box::new(open), handler);
     }
 
     /// Looks at messages that come from outside.

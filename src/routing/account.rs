@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::accounts::directory::Standing;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
 use crate::jid::{BareJid, Jid};
@@ -27,6 +28,11 @@ pub(super) struct Account {
 /// What the lock protects. No lock of a second account is ever taken while one is held.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    pub(super) standing: Standing,
+    /// It was removed: nothing more is kept for it, and it gets nothing more.
+    pub(super) gone: bool,
+    /// Nobody has logged in to it before, and nobody has been told so.
+    pub(super) unused: bool,
     pub(super) contacts: Contacts,
     /// Counts every change of the roster (RFC 6121 §2.6).
     pub(super) roster_version: Version,

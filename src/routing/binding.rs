@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::accounts::activity::LAST_LOGIN;
+use crate::accounts::directory::Standing;
 use crate::jid::{BareJid, Jid, JidError};
 use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage::{Marks, Position};
@@ -57,6 +59,10 @@ impl Router {
         let ring = Arc::new(Ring::new(ring_bytes, self.clock.now()));
         let left = {
             let mut state = account.lock();
+            if state.gone || state.standing == Standing::Disabled {
+                // It has come to that since the client authenticated.
+                return Err(BindError(Condition::NotAuthorized.into()));
+            }
             let leaving = match state.resources.iter().find(|it| it.jid == jid) {
                 Some(previous) => Some(previous.binding),
                 None if state.resources.len() < sessions => None,
@@ -77,7 +83,11 @@ impl Router {
         if let Some((resource, audience)) = left {
             resource.ring.close(StreamCondition::Conflict.into());
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(resource.jid);
+            self.note_last_seen(&account, &audience, &gone, batch);
             self.tell(&audience, &gone, batch);
+        }
+        if let Err(error) = LAST_LOGIN.put(&mut batch.writes, user, &self.clock.now()) {
+            tracing::error!(%error, "the time of a login could not be written");
         }
         Ok(Binding { jid, ring, account, id, router: Arc::clone(self) })
     }

@@ -41,6 +41,7 @@ impl Binding {
         };
         if let Some((_, audience)) = left {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(self.jid.clone());
+            router.note_last_seen(&self.account, &audience, &gone, &mut batch);
             router.tell(&audience, &gone, &mut batch);
         }
         for answer in answers {
@@ -73,6 +74,8 @@ impl Router {
         let mut answers = Vec::new();
         unsent(remains, |stanza| {
             let answer = match stanza.kind {
+                // Nobody is left who could read it.
+                Kind::Message(_) if state.gone => stanza.error(&Condition::ServiceUnavailable.into()),
                 Kind::Message(_) => self.receive_again(&account.jid, state, &stanza, batch),
                 // RFC 6120 §8.2.3: a request is answered, always.
                 Kind::Iq(IqType::Get | IqType::Set) => stanza.error(&Condition::ServiceUnavailable.into()),
@@ -88,7 +91,9 @@ impl Router {
     pub fn bounce(&self, answer: &Stanza<'_>, batch: &mut Batch) {
         let Some(to) = &answer.to else { return };
         match self.hosts.of(to.domain()) {
-            Host::Remote => self.to_remote(answer, to, batch),
+            Host::Remote => {
+                self.to_remote(answer, to, batch);
+            }
             // An error is not answered.
             Host::Service(service) => drop(service.take(answer, batch)),
             Host::Accounts if to.local().is_none() => self.requests.answered(answer),

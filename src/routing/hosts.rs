@@ -67,6 +67,11 @@ impl Hosts {
         self.local.keys().next().map_or("", |name| name)
     }
 
+    /// Every local domain.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.local.keys()
+    }
+
     /// The shared name of a local domain.
     pub(super) fn local(&self, domain: &str) -> Option<&Arc<str>> {
         let service = || self.services.get()?.get_key_value(domain).map(|(name, _)| name);

@@ -7,18 +7,21 @@ mod absence;
 mod account;
 mod accounts;
 mod backlog;
+mod barring;
 mod batch;
 mod binding;
 mod contacts;
 mod delivery;
 mod departure;
 mod hosts;
+mod notices;
 pub mod operations;
 mod outbound;
 mod passage;
 mod presence;
 mod probes;
 mod remote;
+mod removal;
 mod requests;
 mod resumption;
 mod retained;
@@ -32,6 +35,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use accounts::{CONTACTS, ROSTER_VERSION};
+pub use barring::List;
 pub use batch::Batch;
 pub use binding::{BindError, Binding};
 pub use remote::{Pair, RemoteDelivery};
@@ -41,7 +45,7 @@ pub use router::Origin;
 pub use service::Service;
 
 use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, Hooks};
+use crate::hooks::{Acknowledgement, Hooks, Strangers};
 use crate::live::Live;
 use crate::storage::{Durable, Receipt, Storage};
 
@@ -65,6 +69,8 @@ pub struct Router {
     hosts: hosts::Hosts,
     accounts: accounts::Accounts,
     requests: requests::Requests,
+    barring: barring::Barring,
+    notices: notices::Board,
     storage: Storage,
     clock: Clock,
     limits: Live<Limits>,
@@ -89,6 +95,8 @@ impl Router {
             hosts: hosts::Hosts::new(domains),
             accounts: accounts::Accounts::new(storage.clone(), limits.load().cached_accounts),
             requests: requests::Requests::default(),
+            barring: barring::Barring::default(),
+            notices: notices::Board::default(),
             storage,
             clock,
             limits,
@@ -96,6 +104,19 @@ impl Router {
             hooks: OnceLock::new(),
             bindings: std::sync::atomic::AtomicU64::new(1),
             own: own.clone(),
+        })
+    }
+
+    /// Reads what the domains keep for themselves. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// What storage says.
+    pub fn prepare(&self) -> Result<(), crate::storage::Error> {
+        self.storage.read_blocking(|view| {
+            self.hosts.all().try_for_each(|domain| {
+                self.barring.load(view, domain)?;
+                self.notices.load(view, domain)
+            })
         })
     }
 
@@ -139,6 +160,12 @@ impl Router {
     #[must_use]
     pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
         self.hooks().and_then(Hooks::acknowledgement)
+    }
+
+    /// What clients may ask for that have not authenticated.
+    #[must_use]
+    pub fn strangers(&self) -> Option<&Strangers> {
+        self.hooks().map(Hooks::strangers)
     }
 
     /// How long a session may wait for its client to come back.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::accounts::credentials::Credentials;
+use crate::accounts::directory::Standing;
 use crate::accounts::subscription::SubscriptionType;
 use crate::hooks::{Entity, Relation, Verb};
 use crate::jid::{BareJid, Jid};
@@ -12,6 +13,7 @@ use crate::storage;
 use crate::stream::{StreamCondition, StreamError};
 
 use super::account::{Account, State};
+use super::barring::barred;
 use super::batch::Batch;
 use super::binding::Binding;
 use super::delivery::{Delivery, Target, no_such_user};
@@ -56,7 +58,11 @@ impl Router {
             }
             Origin::Remote { local, remote } => {
                 check_addresses(local, remote, &stanza)?;
-                self.deliver(stanza, batch).await;
+                if self.barring.bars(local, stanza.from.as_ref()) {
+                    self.turn_away(&stanza, batch);
+                } else {
+                    self.deliver(stanza, batch).await;
+                }
             }
             Origin::Component(domain) => {
                 check_sender(domain, &stanza)?;
@@ -99,22 +105,24 @@ impl Router {
     async fn deliver_once(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
         let to = stanza.to.as_ref()?;
         match self.hosts.of(to.domain()) {
-            Host::Remote => {
-                self.to_remote(stanza, to, batch);
-                None
-            }
+            Host::Remote if self.to_remote(stanza, to, batch) => None,
+            Host::Remote => stanza.error(&barred()),
             Host::Service(service) => service.take(stanza, batch),
             Host::Accounts if to.local().is_none() => self.to_domain(stanza, to, batch).await,
             Host::Accounts => self.to_account(stanza, to, batch).await,
         }
     }
 
-    pub(super) fn to_remote(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) {
+    /// Hands a stanza over to another server; `false` if the sender's domain has nothing to do with `to`.
+    pub(super) fn to_remote(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> bool {
         // Only a local sender's stanza leaves: this server is no relay (RFC 6120 §10.4).
         let local = stanza.from.as_ref().and_then(|from| self.hosts.local(from.domain()));
-        if let Some(local) = local {
-            batch.send(local, to.domain(), stanza.borrow().into_owned());
+        let Some(local) = local else { return true };
+        if self.barring.bars(local, Some(to)) {
+            return false;
         }
+        batch.send(local, to.domain(), stanza.borrow().into_owned());
+        true
     }
 
     async fn to_domain(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
@@ -173,6 +181,9 @@ impl Router {
     async fn to_resources(&self, account: &Arc<Account>, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
         let relation = {
             let mut state = account.lock();
+            if state.gone {
+                return to_nobody(stanza, to);
+            }
             if matches!(stanza.kind, Kind::Message(_)) {
                 return self.receive(&account.jid, &mut state, stanza, to, batch);
             }
@@ -232,11 +243,11 @@ impl Router {
         }
     }
 
-    /// The keys of an account that somebody wants to log in to, if it exists.
+    /// The keys of an account that somebody wants to log in to, if it exists, and whether he may.
     ///
     /// # Errors
     /// What storage says.
-    pub async fn credentials(&self, account: &BareJid) -> Result<Option<Credentials>, storage::Error> {
+    pub async fn credentials(&self, account: &BareJid) -> Result<Option<(Credentials, Standing)>, storage::Error> {
         self.accounts.credentials(account).await
     }
 

@@ -91,6 +91,9 @@ impl Router {
         let stanza = stanza.borrow().to(Jid::from(account.jid.clone())).from(Jid::from(contact.clone()));
         let (transition, presences) = {
             let mut state = account.lock();
+            if state.gone {
+                return;
+            }
             let before = state.contacts.state(contact.as_str());
             let transition = inbound(before, kind);
             if transition.state != before && !self.has_room(&state, &contact) {

@@ -16,3 +16,6 @@ pub use node::{Node, Parts, StartError};
 pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
 pub use tls::warnings;
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::accounts::admins;
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::random;
 use crate::clock::Clock;
@@ -20,7 +21,7 @@ use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, ServerTls, Trust};
 use crate::routing::Router;
-use crate::routing::operations::Accounts;
+use crate::routing::operations::{Accounts, Ending};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
@@ -63,6 +64,8 @@ pub struct Node {
     pub tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub domains: Arc<[String]>,
+    /// Tells when an administrator ends the server.
+    pub ending: Arc<Ending>,
     pub(super) settings: Settings,
     trust: Live<Trust>,
     resolver: Live<Arc<dyn Resolver>>,
@@ -76,6 +79,7 @@ pub enum StartError {
     Operation(NameTaken),
     Random(random::Exhausted),
     Component(SecretError),
+    Storage(crate::storage::Error),
 }
 
 impl std::fmt::Display for StartError {
@@ -86,6 +90,7 @@ impl std::fmt::Display for StartError {
             Self::Operation(error) => error.fmt(f),
             Self::Random(error) => error.fmt(f),
             Self::Component(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
         }
     }
 }
@@ -168,22 +173,16 @@ impl Node {
             Arc::clone(&federation) as _,
         );
         let components = components::join(config, &parts.clock, &router).map_err(StartError::Component)?;
+        router.prepare().map_err(StartError::Storage)?;
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(settings::bounds(config, parts.connections));
-        let mut operations = Operations::default();
-        let accounts = Accounts {
-            storage: parts.storage.clone(),
-            clock: parts.clock.clone(),
-            domains: Arc::clone(&domains),
-            router: Some(Arc::clone(&router)),
-        };
-        accounts.register(&mut operations).map_err(StartError::Operation)?;
+        let added = parts.storage.read_blocking(|view| admins::added(view, &domains)).map_err(StartError::Storage)?;
+        settings.admins.replace_added(added);
+        let ending = Arc::new(Ending::default());
+        let accounts = accounts(&settings, (&parts.storage, &parts.clock), &router);
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
-        facts.register(&mut operations).map_err(StartError::Operation)?;
-        if let Some(reload) = &parts.reload {
-            reload.register(&mut operations).map_err(StartError::Operation)?;
-        }
-        let operations = Arc::new(operations);
+        let operations = operations(&accounts, (&ending, &router), facts, parts.reload.as_ref());
+        let operations = operations.map_err(StartError::Operation)?;
         let house = House {
             outbound: &outbound,
             operations: &operations,
@@ -215,6 +214,7 @@ impl Node {
             tls,
             client_tls,
             domains,
+            ending,
             settings,
             trust,
             resolver,
@@ -260,4 +260,33 @@ fn without_tls(config: &Config) -> bool {
         );
     }
     config.listen.c2s_without_tls
+}
+
+fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &Arc<Router>) -> Accounts {
+    Accounts {
+        storage: storage.clone(),
+        clock: clock.clone(),
+        domains: Arc::clone(&settings.domains),
+        admins: Arc::clone(&settings.admins),
+        name_reuse: settings.name_reuse.clone(),
+        router: Some(Arc::clone(router)),
+        changes: Arc::default(),
+    }
+}
+
+/// Everything that an operator can have this server do.
+fn operations(
+    accounts: &Accounts,
+    (ending, router): (&Arc<Ending>, &Arc<Router>),
+    facts: status::Facts,
+    reload: Option<&Arc<Reload>>,
+) -> Result<Arc<Operations>, NameTaken> {
+    let mut operations = Operations::default();
+    accounts.register(&mut operations)?;
+    ending.register(router, &mut operations)?;
+    facts.register(&mut operations)?;
+    if let Some(reload) = reload {
+        reload.register(&mut operations)?;
+    }
+    Ok(Arc::new(operations))
 }

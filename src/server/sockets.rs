@@ -109,6 +109,7 @@ impl Server {
         }
         tasks.spawn(Arc::clone(&node).watch_silence());
         tasks.spawn(Arc::clone(&node).tidy_archive());
+        tasks.spawn(Arc::clone(&node).tidy_accounts());
         Self { node, tasks }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::credentials::Decoy;
+use crate::accounts::directory;
 use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
@@ -35,6 +36,7 @@ use super::dialogue::Dialogue;
 use super::inbound::Inbound;
 use super::pace::Pace;
 use super::resumption::{Previous, resume};
+use super::visits::Visits;
 use super::wire::End;
 
 /// What every client session needs.
@@ -303,7 +305,11 @@ fn nothing_may_follow(dialogue: &mut Dialogue) -> Result<(), End> {
 
 /// The next first-level element, which must be no stanza: nobody has authenticated yet.
 async fn nonza(dialogue: &mut Dialogue) -> Result<Element, End> {
-    match dialogue.event().await? {
+    not_a_stanza(dialogue.event().await?)
+}
+
+fn not_a_stanza(event: Event<'_>) -> Result<Element, End> {
+    match event {
         Event::Nonza(element) => Ok(element),
         Event::Stanza(_) | Event::Rejected(_) => Err(StreamError::from(StreamCondition::NotAuthorized).into()),
         Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
@@ -323,8 +329,17 @@ async fn log_in(
     let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
     say_features(context, dialogue, login.features(), Authenticated::No);
+    let mut visits = Visits::default();
     loop {
-        let element = nonza(dialogue).await?;
+        let element = match dialogue.event().await? {
+            Event::Stanza(stanza) => {
+                let peer = dialogue.wire.transport.peer();
+                let answer = Box::pin(visits.answer(context, domain, peer, &stanza)).await?;
+                dialogue.say(&answer.to_xml());
+                continue;
+            }
+            event => not_a_stanza(event)?,
+        };
         if let Some(words) = context.router.acknowledgement().filter(|words| words.read(&element).is_some()) {
             // XEP-0198 §3: not before the client has authenticated.
             dialogue.say(&words.failed(Condition::UnexpectedRequest, None));
@@ -379,7 +394,8 @@ async fn carry_out(
 
 async fn look_up(context: &Context, account: &BareJid) -> Found {
     match context.router.credentials(account).await {
-        Ok(Some(credentials)) => Found::Account(credentials, Standing::Active),
+        Ok(Some((credentials, directory::Standing::Active))) => Found::Account(credentials, Standing::Active),
+        Ok(Some((credentials, directory::Standing::Disabled))) => Found::Account(credentials, Standing::Disabled),
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(%error, "credentials could not be read");
@@ -479,6 +495,6 @@ fn invalid_from() -> End {
     StreamError::from(StreamCondition::InvalidFrom).into()
 }
 
-fn internal() -> End {
+pub(super) fn internal() -> End {
     StreamError::from(StreamCondition::InternalServerError).into()
 }

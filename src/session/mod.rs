@@ -11,6 +11,7 @@ mod inbound;
 mod outgoing;
 mod pace;
 mod resumption;
+mod visits;
 mod wire;
 
 pub use bound::Bound;

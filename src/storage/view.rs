@@ -126,6 +126,15 @@ impl<'a> View<'a> {
         self.rows.expired(after, before, limit)
     }
 
+    /// The owners that have more than `most` archived entries, each with how many it has too many. Entries that are so
+    /// young that they are not indexed do not count.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn crowded(&self, most: u64) -> Result<Vec<(BareJid, u64)>, Error> {
+        self.rows.crowded(most)
+    }
+
     /// The entries of `owner` behind `after`, at most `limit`. Reads past the entries of other owners.
     ///
     /// # Errors
