@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::written::{Recorder, Side};
 use crate::accounts::sasl::SASL_NS;
 use crate::jid::Jid;
 use crate::negotiation::bind::BIND_NS;
@@ -62,6 +63,7 @@ pub struct Raw {
     transport: Transport,
     reader: Reader,
     input: Vec<u8>,
+    recorder: Option<Recorder>,
 }
 
 impl Raw {
@@ -69,7 +71,14 @@ impl Raw {
     #[must_use]
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::OWN);
-        Self { transport: Transport::plain(io, None), reader, input: Vec::new() }
+        Self { transport: Transport::plain(io, None), reader, input: Vec::new(), recorder: None }
+    }
+
+    /// Records what comes: for a server in another process, where nobody else can.
+    #[must_use]
+    pub fn recorded(mut self) -> Self {
+        self.recorder = Recorder::new(Side::Receiving);
+        self
     }
 
     /// Sends text.
@@ -90,9 +99,13 @@ impl Raw {
             if event.is_some() {
                 return Ok(event);
             }
+            let before = self.input.len();
             match self.transport.drain(&mut self.input).await {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.heard(self.input.get(before..).unwrap_or_default());
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::routing::RemoteDelivery;
 use crate::stanza::{Condition, Payload, Stanza};
+use crate::testing::served;
 
 use world::{PORT, Plan, World, header, message, pair};
 
@@ -339,7 +340,7 @@ async fn too_much_is_answered_at_once_and_the_rest_still_arrives() {
 /// Lets `bytes` through towards `federation`, then cuts the line.
 async fn cut_after(bytes: u64, io: DuplexStream, federation: Arc<Federation>) {
     let (near, far) = duplex(64 * 1024);
-    tokio::spawn(federation.serve(Transport::plain(far, None), Start::Starttls));
+    tokio::spawn(federation.serve(served(far), Start::Starttls));
     let (from, mut back) = split(io);
     let (mut answers, mut to) = split(near);
     let mut from = from.take(bytes);
