@@ -155,13 +155,15 @@ fn the_validation_of_what_was_written_can_fail() {
 
 #[test]
 fn examples_are_read_line_by_line() {
-    let text = "# a comment\n\nright: <a/>\nwrong (no b): <a\n    b='c'/>\nright client: <iq type='result' id='1'/>\nodd: <a/>\n";
-    let file = File { path: "x.txt".to_owned(), text: text.to_owned() };
+    let lines =
+        ["# a comment", "", "right: <a/>", "wrong (no b): <a", "  b='c'/>", "right client: <iq id='1'/>", "odd: <a/>"];
+    let text = lines.join("\n");
+    let file = File { path: "x.txt".to_owned(), text };
     let mut faults = Vec::new();
     let read = examples_in(&file, &mut faults);
     let short: Vec<_> = read.iter().map(|it| (it.line, it.wrong.as_deref(), it.document.contains("<a"))).collect();
     assert_eq!(short, [(3, None, true), (4, Some("no b"), true), (6, None, false)]);
-    assert!(read.last().is_some_and(|it| it.document.contains("stream:client") && it.document.contains("iq.result")));
+    assert!(read.last().is_some_and(|it| it.document.contains("stream:client") && it.document.contains("iq.request")));
     assert_eq!(faults.len(), 1, "{faults:?}");
 }
 

@@ -365,7 +365,8 @@ mod tests {
         assert_eq!(first.elements, ["<stream:features/>", nonza]);
         assert_eq!(second.elements, ["<stream:features/>"]);
         let text = second.text("a--b");
-        assert!(text.starts_with("<?xml version='1.0'?>\n<!-- elements: 1; test: a- -b -->\n<stream:stream "), "{text}");
+        let begin = "<?xml version='1.0'?>\n<!-- elements: 1; test: a- -b -->\n<stream:stream ";
+        assert!(text.starts_with(begin), "{text}");
         assert!(text.contains(&format!("{XSI}'stream:client' xmlns='jabber:client'")), "{text}");
         assert!(text.ends_with(&format!("\n<stream:features/>\n{CLOSE}\n")), "{text}");
     }
@@ -423,7 +424,8 @@ mod tests {
         for (written, expected) in [
             (
                 "<iq type='get' id='1' from='b@a.example/c'><q xmlns='y'><r/></q><s xmlns='y'/></iq>",
-                "<iq T='iq.request' type='get' id='1' from='b@a.example/c'>[<q xmlns='y'><r/></q>][<s xmlns='y'/>]</iq>",
+                "<iq T='iq.request' type='get' id='1' from='b@a.example/c'>[<q xmlns='y'><r/></q>][<s xmlns='y'/>]\
+                 </iq>",
             ),
             (
                 "<message from='b.example'><body>hi</body><delay xmlns='urn:xmpp:delay' from='b.example' stamp=''/>\
@@ -434,7 +436,10 @@ mod tests {
                  <delay xmlns='urn:xmpp:delay' from='a.example' stamp=''/>\
                  <stanza-id xmlns='urn:xmpp:sid:0' by='b@a.example' id='1'/></message>",
             ),
-            ("<presence from='a.example'>\n</presence>", "<presence T='presence.available' from='a.example'>\n</presence>"),
+            (
+                "<presence from='a.example'>\n</presence>",
+                "<presence T='presence.available' from='a.example'>\n</presence>",
+            ),
             (
                 "<presence type='subscribe' from='b@a.example'><status/></presence>",
                 "<presence T='presence.other' type='subscribe' from='b@a.example'>[<status/>]</presence>",
