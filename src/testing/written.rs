@@ -460,8 +460,10 @@ mod tests {
         };
         assert_eq!(
             becomes(&forwarded("<message xmlns='jabber:client' from='c@a.example/d'><body>hi</body></message>")),
-            forwarded("<message T='message.any' xmlns='jabber:client' from='c@a.example/d'>[<body>hi</body>]</message>")
-                .replacen("<message", "<message T='message.any'", 1)
+            forwarded(
+                "<message T='message.any' xmlns='jabber:client' from='c@a.example/d'>[<body>hi</body>]</message>"
+            )
+            .replacen("<message", "<message T='message.any'", 1)
         );
     }
 }

@@ -16,7 +16,7 @@ use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{
     ClientCertificate, ClientTls, Identities, Identity, Outgoing as OutgoingTls, ServerTls, Trust, server_name,
 };
-use crate::net::{BoxFuture, Network, Transport};
+use crate::net::{BoxFuture, Transport};
 use crate::routing::Pair;
 use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
 use crate::stream::{Event, Limits, StreamError};
