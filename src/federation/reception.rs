@@ -144,10 +144,10 @@ impl Reception {
                 // RFC 6120 §13.7.2.3: to be proven anew.
                 () = &mut expiry => {
                     let error = StreamError::new(StreamCondition::Reset, "the certificate has expired");
-                    break self.farewell(self.rules.refuse(&error).write, "the certificate has expired").await;
+                    break self.farewell(self.rules.refuse(&error, &random::token(ID_OCTETS)).write, "the certificate has expired").await;
                 }
                 () = &mut closing => {
-                    let last = self.rules.refuse(&StreamCondition::SystemShutdown.into()).write;
+                    let last = self.rules.refuse(&StreamCondition::SystemShutdown.into(), &random::token(ID_OCTETS)).write;
                     break self.farewell(last, "this server stops").await;
                 }
             }
@@ -366,7 +366,7 @@ impl Reception {
         let (last, reason) = match end {
             End::Closed => (CLOSE.to_owned(), "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
-            End::Refused(error) => (self.rules.refuse(&error).write, error.to_string()),
+            End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
             End::Told(why) => (String::new(), why),
         };
         let remote = self.rules.claimed().unwrap_or("-");
