@@ -204,7 +204,10 @@ fn stanza(written: &str, domain: &str) -> String {
         return written.to_owned();
     };
     let kind = element.attribute("type").unwrap_or_default();
+    let is_own = is_from_server(&element, domain);
     let schema_type = match (element.name(), kind) {
+        // Somebody may say that there was an error and not which one; the server may not.
+        (name, "error") if !is_own && element.child("error", CLIENT_NS).is_none() => format!("{name}.unexplained"),
         (name, "error") => format!("{name}.error"),
         ("message", _) => "message.any".to_owned(),
         ("iq", "result") => "iq.result".to_owned(),
@@ -213,7 +216,6 @@ fn stanza(written: &str, domain: &str) -> String {
         (_, "probe") => "presence.probe".to_owned(),
         (_, _) => "presence.other".to_owned(),
     };
-    let is_own = is_from_server(&element, domain);
     let mut out = with_type(parts.start, &schema_type);
     for child in &parts.children {
         match child {
@@ -439,6 +441,10 @@ mod tests {
             (
                 "<presence from='a.example'>\n</presence>",
                 "<presence T='presence.available' from='a.example'>\n</presence>",
+            ),
+            (
+                "<message type='error' from='b@a.example/c'><body/></message>",
+                "<message T='message.unexplained' type='error' from='b@a.example/c'>[<body/>]</message>",
             ),
             (
                 "<presence type='subscribe' from='b@a.example'><status/></presence>",
