@@ -17,7 +17,8 @@ use literals::{Literals, is_test, namespaces_in};
 use tree::File;
 
 /// Namespaces in which the server writes nothing, and why they are in the sources all the same.
-const NOT_WRITTEN: [(&str, &str); 20] = [
+const NOT_WRITTEN: [(&str, &str); 21] = [
+    ("http://jabber.org/network/serverinfo", "the FORM_TYPE of a form"),
     ("http://jabber.org/protocol/admin", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/admin#", "the nodes of commands"),
     ("http://jabber.org/protocol/chatstates", "says what is not worth keeping for later"),

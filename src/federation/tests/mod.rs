@@ -136,7 +136,7 @@ async fn stanzas_before_authentication_end_the_stream() {
     let (mut raw, _) = world.secured(&here(), "there.example", THERE).await;
     raw.say("<message from='a@here.example' to='b@there.example'/>").await;
     assert!(raw.rest().await.contains("<not-authorized"));
-    let mut raw = world.raw(THERE).await;
+    let mut raw = world.raw(THERE);
     raw.say(&header("here.example", "there.example")).await;
     raw.header().await;
     raw.element().await;
@@ -164,7 +164,7 @@ async fn rfc_6120_5_4_3_1_data_behind_starttls_ends_the_stream() {
     let world = World::new();
     let other = world.server(&there());
     for injected in ["<x/>", " ", "<?xml version='1.0'?>", "<message from='a@here.example' to='b@there.example'/>"] {
-        let mut raw = world.raw(THERE).await;
+        let mut raw = world.raw(THERE);
         raw.say(&header("here.example", "there.example")).await;
         raw.header().await;
         raw.element().await;
@@ -231,7 +231,7 @@ async fn a_stranger_has_thirty_seconds() {
     let world = World::new();
     let _other = world.server(&there());
     let started = Instant::now();
-    let mut raw = world.raw(THERE).await;
+    let mut raw = world.raw(THERE);
     raw.say(&header("here.example", "there.example")).await;
     raw.header().await;
     raw.element().await;

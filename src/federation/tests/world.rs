@@ -162,7 +162,7 @@ impl World {
     }
 
     /// A connection to `address` that says nothing by itself.
-    pub(super) async fn raw(&self, address: &str) -> Raw {
+    pub(super) fn raw(&self, address: &str) -> Raw {
         let address = SocketAddr::new(address.parse().unwrap(), PORT);
         // What it says is the test's word, not a server's.
         let transport = Transport::plain(self.net.dial(address).unwrap(), None);
@@ -171,7 +171,7 @@ impl World {
 
     /// A stream to `to` inside TLS, with a certificate for what `plan` says, up to the features.
     pub(super) async fn secured(&self, plan: &Plan<'_>, to: &str, address: &str) -> (Raw, String) {
-        let mut raw = self.raw(address).await;
+        let mut raw = self.raw(address);
         raw.say(&header(plan.domain, to)).await;
         raw.header().await;
         assert!(raw.element().await.contains("starttls"));
