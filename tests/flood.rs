@@ -78,7 +78,7 @@ impl Honest {
         // Each address is a device of its own.
         let jid = self.jid.to_bare().with_resource(&from.to_string()).expect("a JID");
         let tls = Arc::clone(&self.tls);
-        let mut client = Raw::new(ours).log_in(tls, &jid, PASSWORD).await.expect("an honest login");
+        let mut client = Raw::new(ours).recorded().log_in(tls, &jid, PASSWORD).await.expect("an honest login");
         client.close().await;
         while client.next().await.is_some_and(|it| it.name() != "closed") {}
         client.vanish();

@@ -192,9 +192,11 @@ impl Incoming {
 
     fn header(&self, header: &Header, id: &str) -> String {
         let asked = header.to.as_deref().and_then(|to| domainpart(to).ok()).filter(|to| (self.rules.is_local)(to));
+        // What is no domain is not repeated (RFC 6120 §4.7.2).
+        let theirs = header.from.as_deref().filter(|from| domainpart(from).is_ok());
         let fields = HeaderFields {
             from: Some(asked.as_deref().unwrap_or(&self.rules.name)),
-            to: header.from.as_deref(),
+            to: theirs,
             id: Some(id),
             version: header.version.map(|theirs| theirs.min(VERSION)),
             lang: Some("en"),

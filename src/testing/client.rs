@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::written::{Recorder, Side};
 use crate::accounts::sasl::SASL_NS;
 use crate::jid::Jid;
 use crate::negotiation::bind::BIND_NS;
@@ -67,6 +68,7 @@ pub struct Raw {
     transport: Transport,
     reader: Reader,
     input: Vec<u8>,
+    recorder: Option<Recorder>,
 }
 
 impl Raw {
@@ -74,7 +76,8 @@ impl Raw {
     #[must_use]
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::OWN);
-        Self { lang: None, ids: BTreeSet::new(), transport: Transport::plain(io, None), reader, input: Vec::new() }
+        let transport = Transport::plain(io, None);
+        Self { lang: None, ids: BTreeSet::new(), transport, reader, input: Vec::new(), recorder: None }
     }
 
     /// The same for somebody who wants to be a component.
@@ -106,6 +109,13 @@ impl Raw {
         }
     }
 
+    /// Records what comes: for a server in another process, where nobody else can.
+    #[must_use]
+    pub fn recorded(mut self) -> Self {
+        self.recorder = Recorder::new(Side::Receiving);
+        self
+    }
+
     /// Sends text.
     pub async fn send(&mut self, text: &str) {
         // A server that has closed is noticed at the next read.
@@ -124,9 +134,13 @@ impl Raw {
             if event.is_some() {
                 return Ok(event);
             }
+            let before = self.input.len();
             match self.transport.drain(&mut self.input).await {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.heard(self.input.get(before..).unwrap_or_default());
             }
         }
     }

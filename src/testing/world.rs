@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, Raw};
 use super::network::Net;
+use super::written::served;
 use crate::accounts::credentials::{Credentials, Iterations, Password, Salts};
 use crate::accounts::directory::{self, DirectoryError};
 use crate::accounts::subscription::{Half, State};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Size};
 use crate::jid::{BareJid, Jid};
-use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
@@ -244,7 +244,7 @@ impl World {
         let node = self.server(domain)?;
         let site = self.sites.get_mut(domain).ok_or("there is no such server")?;
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let serve = async move { node.serve_client(Transport::plain(theirs, None), Security::StartTls).await };
+        let serve = async move { node.serve_client(served(theirs), Security::StartTls).await };
         site.serving.spawn(serve);
         Ok(ours)
     }
@@ -314,7 +314,7 @@ fn accept(net: &Net, address: SocketAddr, node: &Arc<Node>) -> JoinSet<()> {
         let mut peers = JoinSet::new();
         while let Some(io) = incoming.recv().await {
             let node = Arc::clone(&node);
-            peers.spawn(async move { node.serve_peer(Transport::plain(io, None), Security::StartTls).await });
+            peers.spawn(async move { node.serve_peer(served(io), Security::StartTls).await });
         }
     });
     serving

@@ -198,6 +198,9 @@ fn rfc_6120_4_9_header_errors() {
     ] {
         let effect = Incoming::new(rules(Proofs::Certificate)).opened(&header, "1".to_owned());
         assert!(effect.write.contains(" from='here.example'"), "{effect:?}");
+        // Only a domain is repeated (§4.7.2).
+        let domain = header.from.as_deref().filter(|from| !from.is_empty() && !from.contains('@'));
+        assert_eq!(effect.write.contains(" to='"), domain.is_some(), "{effect:?}");
         assert_eq!(condition(&effect), expected, "{header:?}");
     }
 }

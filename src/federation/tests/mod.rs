@@ -14,6 +14,7 @@ use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::routing::RemoteDelivery;
 use crate::stanza::{Condition, Payload, Stanza};
+use crate::testing::served;
 
 use world::{PORT, Plan, World, header, message, pair};
 
@@ -153,7 +154,7 @@ async fn stanzas_before_authentication_end_the_stream() {
     let (mut raw, _) = world.secured(&here(), "there.example", THERE).await;
     raw.say("<message from='a@here.example' to='b@there.example'/>").await;
     assert!(raw.rest().await.contains("<not-authorized"));
-    let mut raw = world.raw(THERE).await;
+    let mut raw = world.raw(THERE);
     raw.say(&header("here.example", "there.example")).await;
     raw.header().await;
     raw.element().await;
@@ -181,7 +182,7 @@ async fn rfc_6120_5_4_3_1_data_behind_starttls_ends_the_stream() {
     let world = World::new();
     let other = world.server(&there());
     for injected in ["<x/>", " ", "<?xml version='1.0'?>", "<message from='a@here.example' to='b@there.example'/>"] {
-        let mut raw = world.raw(THERE).await;
+        let mut raw = world.raw(THERE);
         raw.say(&header("here.example", "there.example")).await;
         raw.header().await;
         raw.element().await;
@@ -248,7 +249,7 @@ async fn a_stranger_has_thirty_seconds() {
     let world = World::new();
     let _other = world.server(&there());
     let started = Instant::now();
-    let mut raw = world.raw(THERE).await;
+    let mut raw = world.raw(THERE);
     raw.say(&header("here.example", "there.example")).await;
     raw.header().await;
     raw.element().await;
@@ -357,7 +358,7 @@ async fn too_much_is_answered_at_once_and_the_rest_still_arrives() {
 /// Lets `bytes` through towards `federation`, then cuts the line.
 async fn cut_after(bytes: u64, io: DuplexStream, federation: Arc<Federation>) {
     let (near, far) = duplex(64 * 1024);
-    tokio::spawn(federation.serve(Transport::plain(far, None), Start::Starttls));
+    tokio::spawn(federation.serve(served(far), Start::Starttls));
     let (from, mut back) = split(io);
     let (mut answers, mut to) = split(near);
     let mut from = from.take(bytes);
