@@ -23,4 +23,4 @@ pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
 pub use registrar::{Hooks, House, InstallError, Registrar};
-pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};
+pub use stage::{Passing, Place, Shelf, Stages, Verdict};
