@@ -43,7 +43,8 @@ impl Place {
         world.account(&jid).await.expect("an account");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("its number");
-        let server = Server::start(Arc::clone(&node), Bound { c2s: vec![listener], ..Bound::default() });
+        let bound = Bound { c2s: vec![listener], ..Bound::default() };
+        let server = Server::start(Arc::clone(&node), bound).await;
         Self { world, node, server, port, jid }
     }
 

@@ -63,7 +63,7 @@ async fn serve(config: &Config, reload: &Arc<Reload>, output: &mut Output<'_>) -
     let bound = Bound::new(config).map_err(failed)?;
     let admin = admin::Listener::bind(&config.data_dir).map_err(failed)?;
     let mut signals = Signals::new().map_err(failed)?;
-    let server = Server::start(Arc::clone(&node), bound);
+    let server = Server::start(Arc::clone(&node), bound).await;
     let admin = tokio::spawn(admin::serve(admin, Arc::clone(&node.operations)));
     output.line("ready")?;
     notify(&[sd_notify::NotifyState::Ready]);

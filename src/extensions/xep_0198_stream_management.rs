@@ -1,5 +1,5 @@
 //! XEP-0198 Stream Management, version 1.6.3: the words. Counting, keeping and coming back are the
-//! session's; a session does not outlive the server yet, and other servers are not offered it.
+//! session's; other servers are not offered it.
 
 use std::time::Duration;
 

@@ -55,7 +55,6 @@ pub(super) mod api {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use crate::jid::BareJid;
-    use crate::stanza::Stanza;
     use crate::storage::Position;
     use crate::xml::escape_into;
 
@@ -117,14 +116,6 @@ pub(super) mod api {
             out.push_str("' by='");
             escape_into(out, owner.as_str());
             out.push_str("'/>");
-        }
-
-        /// The position that a message of this server carries for `owner`.
-        pub(in crate::extensions) fn of(&self, owner: &BareJid, stanza: &Stanza<'_>) -> Option<Position> {
-            let elements = stanza.payload.elements();
-            let by = |element: &&crate::xml::Element| element.attribute("by") == Some(owner.as_str());
-            let element = elements.iter().filter(|element| element.is("stanza-id", NS)).find(by)?;
-            self.position(owner, element.attribute("id")?)
         }
     }
 

@@ -20,7 +20,7 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Returned, Shelf, Staged, Stages, Verdict};
+use super::stage::{Passing, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 
@@ -215,15 +215,20 @@ impl Registrar<'_> {
         self.hooks.stages.archive.push(Staged::new(self.switch, Box::new(stage)));
     }
 
+    /// Decides which messages an account's log keeps until the sessions that they go to have got them.
+    pub fn queued(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
+        self.hooks.stages.queued.push(Staged::new(self.switch, Box::new(stage)));
+    }
+
     /// Looks at messages that no resource can receive now.
     pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
         self.hooks.stages.undelivered.push(Staged::new(self.switch, Box::new(stage)));
     }
 
-    /// Recognises messages that were sent to a session and have not arrived; asked also when the
-    /// extension is not wanted any more, because what it kept is still there.
-    pub fn returned(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync + 'static) {
-        self.hooks.stages.returned.push(Box::new(stage));
+    /// Recognises messages that are for one session of an account and for nobody else; asked also when
+    /// the extension is not wanted any more, because what it wrote is still there.
+    pub fn private(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync + 'static) {
+        self.hooks.stages.private.push(Box::new(stage));
     }
 
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.

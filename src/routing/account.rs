@@ -14,7 +14,7 @@ use super::batch::Batch;
 use super::contacts::Contacts;
 use super::delivery::{Delivery, Reach, Recipient, Target, decide};
 use super::retained::Handled;
-use super::ring::{Lapsed, Ring};
+use super::ring::{Lapsed, Mark, Ring};
 
 /// The account entry: shared by every session of the account and by every task that routes to it.
 #[derive(Debug)]
@@ -141,16 +141,30 @@ impl State {
         decide(stanza.kind, Recipient { highest, target: self.target(to) })
     }
 
-    /// Writes a stanza, with `tail` behind its payload, to the resources that are meant; `false` if all of them are so
-    /// slow that they are being ended.
-    pub(super) fn write(&self, reach: Reach, stanza: &Stanza<'_>, tail: &str, batch: &mut Batch) -> bool {
+    /// Writes a stanza, with `tail` behind its payload, to the resources that are meant; `entry` is what it is in the log,
+    /// and whose. `false` if all of them are so slow that they are being ended.
+    pub(super) fn write(
+        &self,
+        reach: Reach,
+        (stanza, tail): (&Stanza<'_>, &str),
+        entry: Option<(&BareJid, Mark)>,
+        batch: &mut Batch,
+    ) -> bool {
         let mut reached = false;
-        for (place, resource) in self.resources.iter().enumerate() {
-            if reach.includes(place, resource.priority()) {
-                reached |= batch.push(&resource.ring, None, |out| stanza.write_with(out, tail));
-            }
+        for resource in self.reached(reach) {
+            let write = |out: &mut String| stanza.write_with(out, tail);
+            reached |= match entry {
+                Some((account, mark)) => batch.push_entry(account, &resource.ring, mark, write),
+                None => batch.push(&resource.ring, write),
+            };
         }
         reached
+    }
+
+    /// The resources that are meant.
+    pub(super) fn reached(&self, reach: Reach) -> impl Iterator<Item = &Resource> {
+        let all = self.resources.iter().enumerate();
+        all.filter(move |(place, it)| reach.includes(*place, it.priority())).map(|(_, resource)| resource)
     }
 
     /// Writes a stanza to the resources that the rules choose for the address `to`. Whatever is
@@ -159,7 +173,7 @@ impl State {
         let decided = self.decide(stanza, to);
         let Delivery::To(reach) = decided else { return decided };
         match stanza.kind {
-            _ if self.write(reach, stanza, "", batch) => decided,
+            _ if self.write(reach, (stanza, ""), None, batch) => decided,
             // The sessions that were chosen are so slow that they are being ended.
             Kind::Message(_) => Delivery::Undelivered,
             Kind::Iq(_) => Delivery::Refuse(Condition::ServiceUnavailable),

@@ -15,6 +15,7 @@ use crate::jid::BareJid;
 use crate::storage::{Cell, Error, Map, Storage, View};
 
 use super::account::{Account, State};
+use super::suspended::Suspended;
 
 /// Roster items and waiting requests, by the contact's bare JID.
 pub const CONTACTS: Map<Contact> = Map::new("roster");
@@ -35,6 +36,7 @@ pub(super) struct Accounts {
     shards: Vec<RwLock<Table>>,
     hasher: foldhash::fast::RandomState,
     storage: Storage,
+    suspended: Arc<Suspended>,
     /// Entries without a session that one part may hold.
     spare: usize,
     ticks: AtomicU64,
@@ -43,11 +45,12 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    pub(super) fn new(storage: Storage, spare: usize) -> Self {
+    pub(super) fn new(storage: Storage, suspended: Arc<Suspended>, spare: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             storage,
+            suspended,
             spare: spare.div_ceil(SHARDS),
             ticks: AtomicU64::new(0),
             leaving: Mutex::default(),
@@ -115,7 +118,8 @@ impl Accounts {
     }
 
     /// Takes what was read into the table, unless somebody was faster.
-    fn keep(&self, jid: &BareJid, state: State) -> Option<Arc<Account>> {
+    fn keep(&self, jid: &BareJid, mut state: State) -> Option<Arc<Account>> {
+        state.in_flight = self.suspended.positions(jid);
         let mut table = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner);
         if self.leaving().contains(jid) {
             return None;

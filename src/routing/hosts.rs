@@ -72,6 +72,11 @@ impl Hosts {
         self.local.keys()
     }
 
+    /// The domains whose accounts are here.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.local.iter().filter(|(_, host)| **host == Host::Accounts).map(|(name, _)| &**name)
+    }
+
     /// The shared name of a local domain.
     pub(super) fn local(&self, domain: &str) -> Option<&Arc<str>> {
         let service = || self.services.get()?.get_key_value(domain).map(|(name, _)| name);

@@ -30,6 +30,8 @@ mod roster;
 mod router;
 mod service;
 mod subscriptions;
+mod suspended;
+mod watch;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -77,6 +79,10 @@ pub struct Router {
     remote: Arc<dyn RemoteDelivery>,
     hooks: OnceLock<Hooks>,
     bindings: std::sync::atomic::AtomicU64,
+    watched: watch::Watched,
+    suspended: Arc<suspended::Suspended>,
+    /// The server stops: sessions that may be resumed are kept for the next one.
+    stopping: std::sync::atomic::AtomicBool,
     /// For sends of the server's own accord, which happen outside any input task.
     own: std::sync::Weak<Self>,
 }
@@ -91,9 +97,10 @@ impl Router {
         limits: Live<Limits>,
         remote: Arc<dyn RemoteDelivery>,
     ) -> Arc<Self> {
+        let suspended = Arc::<suspended::Suspended>::default();
         Arc::new_cyclic(|own| Self {
             hosts: hosts::Hosts::new(domains),
-            accounts: accounts::Accounts::new(storage.clone(), limits.load().cached_accounts),
+            accounts: accounts::Accounts::new(storage.clone(), Arc::clone(&suspended), limits.load().cached_accounts),
             requests: requests::Requests::default(),
             barring: barring::Barring::default(),
             notices: notices::Board::default(),
@@ -103,6 +110,9 @@ impl Router {
             remote,
             hooks: OnceLock::new(),
             bindings: std::sync::atomic::AtomicU64::new(1),
+            watched: watch::Watched::default(),
+            suspended,
+            stopping: std::sync::atomic::AtomicBool::new(false),
             own: own.clone(),
         })
     }

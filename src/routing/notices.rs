@@ -89,7 +89,7 @@ impl Router {
     /// Tells a resource that has become available what its domain has to say to it.
     pub(super) async fn greet(&self, binding: &Binding, notices: &Notices, first: bool, batch: &mut Batch) {
         if first && let Some(welcome) = &notices.welcome {
-            batch.push(&binding.ring, None, |out| message(&binding.jid, welcome).write(out));
+            batch.push(&binding.ring, |out| message(&binding.jid, welcome).write(out));
         }
         let Some(motd) = &notices.motd else { return };
         let account = binding.jid.to_bare();
@@ -100,7 +100,7 @@ impl Router {
             Ok(_) => {}
             Err(error) => return tracing::error!(%error, "it could not be read what an account has seen"),
         }
-        batch.push(&binding.ring, None, |out| message(&binding.jid, &motd.text).write(out));
+        batch.push(&binding.ring, |out| message(&binding.jid, &motd.text).write(out));
         note_seen(&account, motd, batch);
     }
 
@@ -112,7 +112,7 @@ impl Router {
             let state = account.lock();
             let mut told = false;
             for resource in state.resources.iter().filter(|resource| resource.available.is_some()) {
-                told |= batch.push(&resource.ring, None, |out| message(&resource.jid, &motd.text).write(out));
+                told |= batch.push(&resource.ring, |out| message(&resource.jid, &motd.text).write(out));
             }
             drop(state);
             if told {

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -45,7 +46,7 @@ impl Outbound for Router {
         let Some(ring) = self.ring_of(to) else { return };
         let mut batch = self.batch();
         for stanza in stanzas {
-            batch.push(&ring, None, |out| out.push_str(stanza));
+            batch.push(&ring, |out| out.push_str(stanza));
         }
         batch.finish();
     }
@@ -100,13 +101,19 @@ impl Router {
         state.resources.iter().find(|it| it.jid == *session).map(|it| Arc::clone(&it.ring))
     }
 
-    /// Ends every session, as the server stops.
+    /// Ends every session, as the server stops; those that may be resumed are kept for the next start.
     pub fn end_all(&self, error: &StreamError) {
+        self.stopping.store(true, Ordering::Release);
         for account in self.accounts.all() {
             for resource in &account.lock().resources {
                 resource.ring.close(error.clone());
             }
         }
+    }
+
+    /// Whether the server stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// The sessions in a domain.

@@ -85,7 +85,7 @@ impl Router {
 
     /// RFC 6121 §4.2.2, §4.4.2. What was kept for the account comes first, so that messages stay in
     /// order: while the resource catches up, it does not count as available.
-    async fn broadcast_available(&self, binding: &Binding, stanza: Stanza<'_>, batch: &mut Batch) {
+    pub(super) async fn broadcast_available(&self, binding: &Binding, stanza: Stanza<'_>, batch: &mut Batch) {
         let priority = match priority(&stanza) {
             Ok(priority) => priority,
             Err(error) => return binding.refuse(&stanza, &error, batch),
@@ -113,9 +113,10 @@ impl Router {
                 Announced::Gone => return,
             }
         };
+        binding.remember(batch);
         self.tell(&audience, &presence, batch);
         for stanza in &arrival.told {
-            batch.push(&binding.ring, None, |out| stanza.write(out));
+            batch.push(&binding.ring, |out| stanza.write(out));
         }
         for contact in &arrival.probes {
             self.probe(binding, contact, batch).await;
@@ -131,6 +132,7 @@ impl Router {
     fn broadcast_unavailable(&self, binding: &Binding, stanza: &Stanza<'_>, batch: &mut Batch) {
         let audience = fall_silent(&mut binding.account.lock(), binding.id);
         let Some((mut audience, was_available)) = audience else { return };
+        binding.remember(batch);
         if was_available {
             // RFC 6121 §4.5.2: also to the resource that sent it.
             audience.own.push(Arc::clone(&binding.ring));
@@ -163,7 +165,7 @@ impl Router {
     pub(super) fn tell(&self, audience: &Audience, presence: &Stanza<'_>, batch: &mut Batch) {
         let own = presence.from.as_ref().map(Jid::bare_str);
         for ring in &audience.own {
-            batch.push(ring, None, |out| presence.write_to(out, own));
+            batch.push(ring, |out| presence.write_to(out, own));
         }
         for watcher in audience.watchers.split_terminator('\0') {
             let domain = watcher.split_once('@').map_or(watcher, |(_, domain)| domain);
@@ -210,7 +212,7 @@ impl Router {
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
         for resource in state.resources.iter().filter(reached) {
-            batch.push(&resource.ring, None, |out| presence.write_to(out, Some(to)));
+            batch.push(&resource.ring, |out| presence.write_to(out, Some(to)));
         }
     }
 }
@@ -258,7 +260,8 @@ pub(super) fn leave(state: &mut State, binding: u64) -> Option<(Resource, Audien
     Some((state.remove(binding)?, audience))
 }
 
-fn audience(state: &State) -> Audience {
+/// Those who receive the presence of the account's resources.
+pub(super) fn audience(state: &State) -> Audience {
     let watchers = state.subscribers().fold(String::new(), |mut all, watcher| {
         all.push_str(watcher);
         all.push('\0');

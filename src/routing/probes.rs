@@ -43,7 +43,7 @@ impl Router {
         };
         let to = binding.account.jid.as_str();
         for presence in presences {
-            batch.push(&binding.ring, None, |out| presence.write_to(out, Some(to)));
+            batch.push(&binding.ring, |out| presence.write_to(out, Some(to)));
         }
     }
 

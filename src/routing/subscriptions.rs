@@ -180,7 +180,7 @@ fn forward(state: &State, kind: SubscriptionType, stanza: &Stanza<'_>, batch: &m
             _ => resource.interested,
         };
         if wanted {
-            batch.push(&resource.ring, None, |out| stanza.write(out));
+            batch.push(&resource.ring, |out| stanza.write(out));
         }
     }
 }

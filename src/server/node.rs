@@ -39,6 +39,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(300);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often messages that have not arrived are looked for.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// What a server is made of.
 pub struct Parts {
     pub storage: Storage,
@@ -289,4 +292,28 @@ fn operations(
         reload.register(&mut operations)?;
     }
     Ok(Arc::new(operations))
+}
+impl Node {
+    /// Sees to it, for ever, that a message which does not arrive is known to wait.
+    pub async fn settle(self: Arc<Self>) {
+        loop {
+            let upto = self.router.settled();
+            tokio::time::sleep(SETTLE).await;
+            self.router.settle(upto);
+        }
+    }
+
+    /// Has the sessions of the last run wait for their clients; to be called once, before anybody connects.
+    pub async fn restore(&self) {
+        if let Err(error) = self.router.restore().await {
+            tracing::error!(%error, "the sessions of the last run could not be read: nobody can come back to them");
+        }
+    }
+
+    /// Ends those of them whose clients do not come back in time.
+    pub async fn expire_sessions(self: Arc<Self>) {
+        while let Some(next) = self.router.expire().await {
+            tokio::time::sleep_until(next).await;
+        }
+    }
 }

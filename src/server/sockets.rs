@@ -82,8 +82,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Server {
     /// Serves `bound`; every listener accepts when this returns.
-    #[must_use]
-    pub fn start(node: Arc<Node>, bound: Bound) -> Self {
+    pub async fn start(node: Arc<Node>, bound: Bound) -> Self {
+        node.restore().await;
         let mut tasks = JoinSet::new();
         for (listeners, security) in [(bound.c2s, Security::StartTls), (bound.c2s_tls, Security::Direct)] {
             for listener in listeners {
@@ -110,6 +110,8 @@ impl Server {
         tasks.spawn(Arc::clone(&node).watch_silence());
         tasks.spawn(Arc::clone(&node).tidy_archive());
         tasks.spawn(Arc::clone(&node).tidy_accounts());
+        tasks.spawn(Arc::clone(&node).settle());
+        tasks.spawn(Arc::clone(&node).expire_sessions());
         Self { node, tasks }
     }
 
@@ -136,6 +138,7 @@ impl Server {
         // Last, so that components hear who has gone.
         self.node.components.stop().await;
         self.tasks.shutdown().await;
+        self.node.router.settle(self.node.router.settled());
         self.node.storage.close().await
     }
 }

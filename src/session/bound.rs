@@ -172,9 +172,11 @@ impl Bound {
             })
             .await
         };
-        let receipt = batch.finish();
-        if let Some(inbound) = &mut self.inbound {
-            inbound.covered(receipt, router);
+        match &mut self.inbound {
+            Some(inbound) => inbound.covered(&self.binding, &mut batch, router),
+            None => {
+                batch.finish();
+            }
         }
         match read.err().or(ended) {
             Some(end) => Next::End(end),
@@ -243,6 +245,9 @@ impl Taking<'_> {
                 {
                     Box::pin(self.answer_first()).await;
                 }
+                if self.inbound.is_some() {
+                    self.batch.promise();
+                }
                 self.router.route(Origin::Client(self.binding), stanza, self.batch).await?;
             }
             Event::Rejected(rejected) => self.reject(&rejected)?,
@@ -268,9 +273,8 @@ impl Taking<'_> {
 
     /// What follows may take long, and an answer must not wait for it.
     async fn answer_first(&mut self) {
-        let receipt = self.batch.flush();
         let Some(inbound) = self.inbound else { return };
-        inbound.covered(receipt, self.router);
+        inbound.covered(self.binding, self.batch, self.router);
         if let Some(count) = inbound.answer(self.router).await {
             answer(self.binding, self.router, count);
         }
@@ -313,8 +317,10 @@ impl Taking<'_> {
             }
         };
         let opening = words.enabled(resumption.as_ref().map(|it| (it.name.as_str(), it.time)));
+        let name = resumption.as_ref().map(|it| it.name.clone());
         self.binding.ring.retain(Retention { opening, request: words.request(), resumption });
-        *self.inbound = Some(Box::new(Inbound::new(0)));
+        self.binding.remember(self.batch);
+        *self.inbound = Some(Box::new(Inbound::new(0, name)));
     }
 }
 

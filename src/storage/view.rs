@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::shapes::decode;
 use super::sqlite::Rows;
-use super::{Cell, End, Error, Expired, Map, Page, Position, Range};
+use super::{Cell, End, Error, Expired, Map, Page, Position, Queued, Range};
 use crate::jid::BareJid;
 
 /// The durable data as of one moment.
@@ -90,6 +90,14 @@ impl<'a> View<'a> {
     /// What the database says.
     pub fn undelivered_count(&self, owner: &BareJid) -> Result<u64, Error> {
         self.rows.undelivered_count(owner)
+    }
+
+    /// The undelivered entries of `owner` that are in the queues of sessions.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn queued(&self, owner: &BareJid) -> Result<Vec<(Position, Queued)>, Error> {
+        self.rows.queued(owner)
     }
 
     /// The archived entries of `owner` in `range`, the oldest first: at most `limit` (one at least) from that `end`, and

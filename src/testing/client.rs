@@ -320,6 +320,12 @@ impl Client {
         }
     }
 
+    /// How many stanzas have come since they are counted (XEP-0198).
+    #[must_use]
+    pub fn handled(&self) -> u32 {
+        self.managed.lock().unwrap_or_else(PoisonError::into_inner).handled
+    }
+
     /// A client that asks for the session of this one on an authenticated connection; `handled` is
     /// what it says that it has handled, in place of what has come here. What this one has not looked
     /// at stays here.

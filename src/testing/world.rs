@@ -179,7 +179,9 @@ impl World {
         site.node.components.stop().await;
         site.serving.shutdown().await;
         site.node = self.node(&site.config, &site.storage, &site.identities)?;
+        site.node.restore().await;
         site.serving = accept(&self.net, site.address, &site.node);
+        site.serving.spawn(Arc::clone(&site.node).expire_sessions());
         self.sites.insert(domain.to_owned(), site);
         Ok(())
     }
