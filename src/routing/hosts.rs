@@ -64,17 +64,12 @@ impl Hosts {
 
     /// The first of the local domains.
     pub(super) fn name(&self) -> &str {
-        self.local.keys().next().map_or("", |name| name)
-    }
-
-    /// Every local domain.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.local.keys()
+        self.accounts.first().map_or("", |name| name)
     }
 
     /// The domains whose accounts are here.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = &str> {
-        self.local.iter().filter(|(_, host)| **host == Host::Accounts).map(|(name, _)| &**name)
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.accounts.iter()
     }
 
     /// The shared name of a local domain.

@@ -123,7 +123,7 @@ impl Router {
     /// What storage says.
     pub fn prepare(&self) -> Result<(), crate::storage::Error> {
         self.storage.read_blocking(|view| {
-            self.hosts.all().try_for_each(|domain| {
+            self.hosts.accounts().try_for_each(|domain| {
                 self.barring.load(view, domain)?;
                 self.notices.load(view, domain)
             })

@@ -152,7 +152,7 @@ impl Router {
     /// The domains that are served here.
     #[must_use]
     pub fn domains(&self) -> Vec<String> {
-        self.hosts.all().map(|domain| domain.to_string()).collect()
+        self.hosts.accounts().map(|domain| domain.to_string()).collect()
     }
 
     /// Ends the session `jid`, or all of an account if it is a bare JID; gives their number.

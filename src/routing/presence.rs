@@ -292,7 +292,8 @@ fn arrival(state: &mut State, binding: &Binding) -> Arrival {
         .map(|it| Stanza::clone(&it.presence).to(own.clone()));
     // RFC 6121 §3.1.3: a request stays until it is answered.
     let requests = state.contacts.requests().map(|it| it.stanza(&binding.account.jid));
-    let asked = state.contacts.states().filter(|(_, state)| state.ask()).map(|(jid, _)| BareJid::from_kept(jid)).collect();
+    let asked =
+        state.contacts.states().filter(|(_, state)| state.ask()).map(|(jid, _)| BareJid::from_kept(jid)).collect();
     Arrival { initial: true, probes, asked, told: siblings.chain(requests).collect(), first }
 }
 

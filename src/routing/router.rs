@@ -182,7 +182,7 @@ impl Router {
         let relation = {
             let mut state = account.lock();
             if state.gone {
-                return to_nobody(stanza, to);
+                return self.to_nobody(stanza, to);
             }
             if matches!(stanza.kind, Kind::Message(_)) {
                 return self.receive(&account.jid, &mut state, stanza, to, batch);

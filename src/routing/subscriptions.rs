@@ -64,7 +64,7 @@ impl Router {
     /// A request may have been lost on its way to another server, so it is sent anew whenever a
     /// resource of the account becomes available (RFC 6121 §3.1.2).
     pub(super) async fn ask_again(&self, binding: &Binding, contact: &BareJid, batch: &mut Batch) {
-        if self.hosts.of(contact.domain()) == Host::Remote {
+        if matches!(self.hosts.of(contact.domain()), Host::Remote) {
             let request = Stanza::new(Kind::Presence(PresenceType::Subscribe))
                 .from(Jid::from(binding.account.jid.clone()))
                 .to(Jid::from(contact.clone()))

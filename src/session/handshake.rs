@@ -334,7 +334,7 @@ async fn log_in(
         let element = match dialogue.event().await? {
             Event::Stanza(stanza) => {
                 let peer = dialogue.wire.transport.peer();
-                let answer = Box::pin(visits.answer(context, domain, peer, &stanza)).await?;
+                let answer = Box::pin(visits.answer(context, &domain, peer, &stanza)).await?;
                 dialogue.say(&answer.to_xml());
                 continue;
             }

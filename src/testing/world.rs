@@ -17,6 +17,7 @@ use crate::accounts::subscription::{Half, State};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Size};
 use crate::jid::{BareJid, Jid};
+use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
