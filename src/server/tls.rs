@@ -133,3 +133,28 @@ fn is_private(config: &Config) -> bool {
     let listen = &config.listen;
     [&listen.c2s, &listen.c2s_tls, &listen.s2s, &listen.s2s_tls].into_iter().all(|addresses| addresses.is_loopback())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::warnings;
+    use crate::net::tls::development::DevelopmentCa;
+    use crate::net::tls::{Identities, Identity};
+
+    #[test]
+    fn names_and_dates_are_warned_about() {
+        let issued = DevelopmentCa::generate().unwrap().issue(&["a.example"]).unwrap();
+        let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap();
+        let week = identity.not_after() - Duration::from_secs(7 * 24 * 60 * 60 + 60);
+        let identities = Identities::new(identity);
+        let told = |domain: &str, now| warnings(&[domain.to_owned()], &identities, now);
+        assert!(told("a.example", SystemTime::now()).is_empty());
+        assert_eq!(told("a.example", week), ["a.example: the certificate expires in 7 days"]);
+        assert_eq!(told("a.example", UNIX_EPOCH), ["a.example: the certificate is not valid yet"]);
+        assert_eq!(
+            told("b.example", SystemTime::now()),
+            ["the certificate that is shown for b.example names it not at all; it has DNS a.example"]
+        );
+    }
+}
