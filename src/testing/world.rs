@@ -17,7 +17,6 @@ use crate::accounts::subscription::{Half, State};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Size};
 use crate::jid::{BareJid, Jid};
-use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
@@ -263,7 +262,7 @@ impl World {
         let (component, site) = found.ok_or("no server has such a component")?;
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let node = Arc::clone(&site.node);
-        site.serving.spawn(async move { node.serve_component(Transport::plain(theirs, None)).await });
+        site.serving.spawn(async move { node.serve_component(served(theirs)).await });
         let secret = component.secret.ok_or("the component has no secret")?;
         Raw::of_component(ours).shake_hands(name, secret.reveal()).await
     }

@@ -183,7 +183,7 @@ impl Scene {
     pub(crate) async fn dial_component(&self) -> Peer {
         let (ours, theirs) = pipe();
         let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.expect("room for a stranger");
-        let (components, transport) = (Arc::clone(&self.node.components), Transport::plain(theirs, None));
+        let (components, transport) = (Arc::clone(&self.node.components), served(theirs));
         let serving = listeners::component::serve(components, transport, stranger, self.deadline());
         Peer::new(ours, ContentNamespace::Component, serving)
     }
