@@ -43,7 +43,7 @@ impl Serve {
 
 async fn serve(config: &Config, reload: &Arc<Reload>, output: &mut Output<'_>) -> Result<(), Failure> {
     let node = node(config, reload)?;
-    let bound = Bound::new(&config.listen).map_err(failed)?;
+    let bound = Bound::new(config).map_err(failed)?;
     let admin = admin::Listener::bind(&config.data_dir).map_err(failed)?;
     let mut signals = Signals::new().map_err(failed)?;
     let server = Server::start(Arc::clone(&node), bound);

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Value;
 
 use crate::config::section::{Key, Section, Shape};
-use crate::config::{Config, Domain, SECTIONS};
+use crate::config::{Component, Config, Domain, SECTIONS};
 
 /// The width of a comment's text.
 const WIDTH: usize = 96;
@@ -80,13 +80,14 @@ This page is generated from the sources: `cargo test` fails when it is stale, an
 
 /// The default of a key, in TOML.
 pub(super) fn default(section: &Section, key: &Key) -> Option<String> {
-    let default = match section.shape {
-        Shape::Once => Value::try_from(Config::default()),
-        Shape::Repeated => Value::try_from(Domain::default())
-            .map(|domain| Value::Table([(section.name.to_owned(), domain)].into_iter().collect())),
+    let one = match section.name {
+        "domains" => Value::try_from(Domain::default()),
+        "components" => Value::try_from(Component::default()),
+        _ => Value::try_from(Config::default()),
     };
-    let value = default.ok()?;
-    let section = if section.name.is_empty() { &value } else { value.get(section.name)? };
+    let value = one.ok()?;
+    let in_config = section.shape == Shape::Once && !section.name.is_empty();
+    let section = if in_config { value.get(section.name)? } else { &value };
     // The name of a domain is serialised as an empty text, but it has no default.
     section.get(key.name).filter(|value| value.as_str() != Some("")).map(Value::to_string)
 }

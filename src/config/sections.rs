@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
-use crate::config::{AccountName, Addresses, ContactUri, DomainName, FederationMode, NameServer, Period, Size};
+use crate::config::{AccountName, Addresses, ContactUri, DomainName, FederationMode, NameServer, Period, Secret, Size};
 use crate::telemetry::{Filter, Format};
 
 /// Every section, in the order of the manual.
@@ -14,6 +14,7 @@ pub const SECTIONS: &[Section] = &[
     Tls::SECTION,
     Dns::SECTION,
     Federation::SECTION,
+    Component::SECTION,
     Contact::SECTION,
     Archive::SECTION,
     Limits::SECTION,
@@ -33,7 +34,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, archive: Archive, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, components: Vec<Component>, contact: Contact, archive: Archive, limits: Limits, log: Log }
 }
 
 section! {
@@ -60,6 +61,9 @@ section! {
         s2s: Addresses = Addresses::any(5269);
         /// Other servers that use TLS from the first byte.
         s2s_tls: Addresses = Addresses::any(5270);
+        /// Components, if there are `[[components]]`. They do not encrypt: keep this to the machine itself, or
+        /// to a network that nobody else is on.
+        component: Addresses = Addresses::loopback(5347);
     }
 }
 
@@ -106,6 +110,26 @@ section! {
         queue_bytes: Size = Size::mib(1);
         /// How much may wait for all other domains together.
         queue_bytes_total: Size = Size::mib(64);
+    }
+}
+
+section! {
+    /// Programs of others that serve a domain of their own through this server, such as gateways to other
+    /// networks (XEP-0114): one `[[components]]` each. They may speak for everybody at that domain.
+    Component, "components", Repeated {
+        /// The domain of the component; often one below a domain of this server, which then lists it among
+        /// its services. Other servers find it as they find any other domain, in the DNS.
+        name: DomainName = DomainName::unnamed(), like "\"irc.example.org\"";
+        /// What people read in the list of services.
+        title: Option<String> = None, like "\"Chat rooms of IRC\"";
+        /// What the component proves itself with.
+        secret: Option<Secret> = None, like "\"long and random\"";
+        /// A file that holds the secret, in place of `secret`. White space around it does not count.
+        secret_file: Option<PathBuf> = None, like "\"/etc/comity/irc.secret\"";
+        /// The largest stanza taken from the component, at least 10000 bytes.
+        stanza: Size = Size::kib(512);
+        /// How much may wait for the component when it reads slowly; more is answered with an error.
+        queue_bytes: Size = Size::mib(1);
     }
 }
 

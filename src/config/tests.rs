@@ -224,6 +224,18 @@ fn what_contradicts_itself_is_refused() {
             "domain = \"a.example\"\n[limits]\nauthentication_deadline = \"0s\"",
             "3:27: limits.authentication_deadline is zero",
         ),
+        (
+            "domain = \"a.example\"\n[[components]]\nname = \"A.example\"\nsecret = \"s\"",
+            "3:8: a.example is a domain of accounts on this server; give the component a domain of its own",
+        ),
+        (
+            "domain = \"a.example\"\n[[components]]\nname = \"b.example\"\n\
+             [[components]]\nname = \"b.example\"\nsecret = \"s\"\nsecret_file = \"f\"\nstanza = 9999",
+            "3:8: components[1] has no secret; add secret = \"...\" or secret_file = \"...\" to it\n\
+             5:8: the component b.example is there twice\n7:1: both secret and secret_file; remove one of them\n\
+             8:10: components[2].stanza is below 10000 bytes, the least that RFC 6120 allows",
+        ),
+        ("domain = \"a.example\"\n[[components]]\nsecret = \"s\"", "2:3: components[1] has no name"),
     ] {
         assert_eq!(refused(text), message);
     }
@@ -269,11 +281,14 @@ fn each_example_of_a_key_is_accepted() {
         let keys: Vec<_> = section
             .keys
             .iter()
+            // A component has its secret here or in a file.
+            .filter(|key| key.name != "secret_file")
             .filter_map(|key| key.example.map(|example| format!("{} = {example}", key.name)))
             .collect();
-        let text = match section.shape {
-            Shape::Once => format!("domain = \"a.example\"\n[{}]\n{}", section.name, keys.join("\n")),
-            Shape::Repeated => format!("[[{}]]\n{}", section.name, keys.join("\n")),
+        let text = match (section.name, section.shape) {
+            ("domains", _) => format!("[[domains]]\n{}", keys.join("\n")),
+            (name, Shape::Repeated) => format!("domain = \"a.example\"\n[[{name}]]\n{}", keys.join("\n")),
+            (name, Shape::Once) => format!("domain = \"a.example\"\n[{name}]\n{}", keys.join("\n")),
         };
         assert!(parse(&text).is_ok(), "{text}");
     }
@@ -314,6 +329,21 @@ fn explains_value_default_and_line() {
     assert_eq!((listen.value.as_deref(), listen.line), (Some("\"[::]:5222\""), None));
     assert_eq!(one("tls.certificate").value, None);
     assert!(!all.iter().any(|explained| explained.key.starts_with("domains")));
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let text = "domain = \"a.example\"\n[[components]]\nname = \"b.a.example\"\nsecret = \"hush hush\"\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.components[0].secret.as_ref().map(super::Secret::reveal), Some("hush hush"));
+    let all = explain(&config, text, Some("components")).unwrap();
+    assert!(all.iter().any(|one| one.key == "components[1].secret" && one.value.is_some() && one.line == Some(4)));
+    assert!(!format!("{all:?} {config:?}").contains("hush"));
+    for wrong in ["12345", "12.345", "true", "[12345]", "{ a = 12345 }", "2012-12-12T12:12:12Z"] {
+        let message = refused(&format!("domain = \"a.example\"\n[[components]]\nname = \"b.example\"\nsecret = {wrong}"));
+        assert!(message.contains("a secret is a text in quotes") && !message.contains("12"), "{message}");
+    }
+    assert!(refused("domain = \"a.example\"\n[[components]]\nsecret = \"\"").contains("an empty text is no secret"));
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
-pub use outbound::{Outbound, Reply};
+pub use outbound::{Hosted, Outbound, Reply};
 pub use registrar::{Hooks, House, InstallError, Registrar};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};
 pub use stream_feature::{Peer, StreamFeatures, StreamState};

@@ -2,6 +2,7 @@
 //! other domains.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use crate::stanza::Stanza;
 use crate::storage::{Receipt, Storage, Writes};
@@ -23,6 +24,8 @@ pub struct Batch {
     /// here they stay in memory, so nobody reads an older state.
     held: Vec<Arc<Account>>,
     dirty: Vec<Arc<Ring>>,
+    /// Tasks of services that have something to do.
+    idle: Vec<Waker>,
     links: Vec<(Pair, Vec<Stanza<'static>>)>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
@@ -37,6 +40,7 @@ impl Batch {
             text: None,
             held: Vec::new(),
             dirty: Vec::new(),
+            idle: Vec::new(),
             links: Vec::new(),
             receipt: Receipt::NONE,
         }
@@ -52,6 +56,12 @@ impl Batch {
             Pushed::Joined => true,
             Pushed::Refused => false,
         }
+    }
+
+    /// Wakes the task of a service once everything has been routed. A service whose task knows that it
+    /// has something to do asks for it once, not for each stanza.
+    pub fn wake(&mut self, task: Waker) {
+        self.idle.push(task);
     }
 
     /// Keeps an account in memory until its changes are on their way to storage.
@@ -83,6 +93,7 @@ impl Batch {
         for ring in self.dirty.drain(..) {
             ring.wake();
         }
+        self.idle.drain(..).for_each(Waker::wake);
         for (pair, stanzas) in self.links.drain(..) {
             self.remote.send(&pair, stanzas);
         }

@@ -44,7 +44,7 @@ impl Binding {
             router.tell(&audience, &gone, &mut batch);
         }
         for answer in answers {
-            router.deliver_error(&answer, &mut batch);
+            router.bounce(&answer, &mut batch);
         }
         batch.finish();
         // Messages from the log that nobody has confirmed are there still; if no runtime is left to
@@ -85,10 +85,12 @@ impl Router {
 
     /// Delivers an error without waiting for anything: in an account that is not loaded there is
     /// nobody to read it.
-    fn deliver_error(&self, answer: &Stanza<'_>, batch: &mut Batch) {
+    pub fn bounce(&self, answer: &Stanza<'_>, batch: &mut Batch) {
         let Some(to) = &answer.to else { return };
         match self.hosts.of(to.domain()) {
             Host::Remote => self.to_remote(answer, to, batch),
+            // An error is not answered.
+            Host::Service(service) => drop(service.take(answer, batch)),
             Host::Accounts if to.local().is_none() => self.requests.answered(answer),
             Host::Accounts => {
                 if let Some(account) = self.accounts.cached(to.bare_str()) {

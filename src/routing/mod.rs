@@ -3,6 +3,7 @@
 //! Knows nothing of how a client or another server is connected: a client is a [`Ring`], another
 //! domain is behind [`RemoteDelivery`].
 
+mod absence;
 mod account;
 mod accounts;
 mod backlog;
@@ -24,6 +25,7 @@ mod retained;
 mod ring;
 mod roster;
 mod router;
+mod service;
 mod subscriptions;
 
 use std::sync::{Arc, OnceLock};
@@ -36,6 +38,7 @@ pub use remote::{Pair, RemoteDelivery};
 pub use retained::{Handled, Resumption, Retention, modulo};
 pub use ring::{Pushed, Ring, Taken};
 pub use router::Origin;
+pub use service::Service;
 
 use crate::clock::Clock;
 use crate::hooks::{Acknowledgement, Hooks};
@@ -102,10 +105,22 @@ impl Router {
         self.hooks.get_or_init(|| hooks);
     }
 
+    /// Gives the router the services of further domains, which send through it. Only the first call
+    /// counts.
+    pub fn serve(&self, services: impl IntoIterator<Item = (Arc<str>, Arc<dyn Service>)>) {
+        self.hosts.serve(services.into_iter().collect());
+    }
+
     /// Whether `domain` (prepared) is served here.
     #[must_use]
     pub fn is_local(&self, domain: &str) -> bool {
-        self.hosts.of(domain) != hosts::Host::Remote
+        !matches!(self.hosts.of(domain), hosts::Host::Remote)
+    }
+
+    /// Whether `domain` (prepared) is one to which accounts of this server belong.
+    #[must_use]
+    pub fn has_accounts(&self, domain: &str) -> bool {
+        self.hosts.has_accounts(domain)
     }
 
     /// An empty batch.

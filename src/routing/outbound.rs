@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::hooks::{Outbound, Reply};
+use crate::hooks::{Hosted, Outbound, Reply};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
@@ -53,6 +53,10 @@ impl Outbound for Router {
         let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
         let state = account.lock();
         state.resources.iter().filter(|it| it.available.is_some()).map(|it| it.jid.clone()).collect()
+    }
+
+    fn services(&self, domain: &str) -> Vec<Hosted> {
+        self.hosts.services().filter_map(|service| service.listed(domain)).collect()
     }
 
     fn silent_since(&self, before: Timestamp) -> Vec<Jid> {

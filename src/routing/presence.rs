@@ -128,7 +128,9 @@ impl Router {
         for watcher in audience.watchers.split_terminator('\0') {
             let domain = watcher.split_once('@').map_or(watcher, |(_, domain)| domain);
             match self.hosts.of(domain) {
-                Host::Remote => self.notify(presence, &BareJid::from_kept(watcher).into(), batch),
+                Host::Remote | Host::Service(_) => {
+                    self.notify(presence, &BareJid::from_kept(watcher).into(), batch);
+                }
                 Host::Accounts => self.notify_account(presence, watcher, None, batch),
             }
         }
@@ -142,6 +144,11 @@ impl Router {
     pub(super) fn notify(&self, presence: &Stanza<'_>, to: &Jid, batch: &mut Batch) {
         match self.hosts.of(to.domain()) {
             Host::Remote => self.to_remote(&presence.borrow().to(to.clone()), to, batch),
+            Host::Service(service) => {
+                if let Some(error) = service.take(&presence.borrow().to(to.clone()), batch) {
+                    self.bounce(&error, batch);
+                }
+            }
             Host::Accounts => {
                 self.notify_account(presence, to.bare_str(), Some(to).filter(|to| !to.is_bare()), batch);
             }

@@ -7,7 +7,6 @@ use super::Router;
 use super::account::{Account, State};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::hosts::Host;
 use super::router::Back;
 
 /// What somebody who probes may learn.
@@ -25,7 +24,7 @@ enum Seen {
 impl Router {
     /// Asks for the presence of a contact on behalf of a resource that has become available.
     pub(super) async fn probe(&self, binding: &Binding, contact: &BareJid, batch: &mut Batch) {
-        if self.hosts.of(contact.domain()) == Host::Accounts {
+        if self.hosts.has_accounts(contact.domain()) {
             return self.look_at(binding, contact, batch);
         }
         let probe = Stanza::new(Kind::Presence(PresenceType::Probe))

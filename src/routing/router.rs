@@ -26,6 +26,8 @@ pub enum Origin<'a> {
     Client(&'a Binding),
     /// A stream on which `remote` has proved itself towards the local domain `local`.
     Remote { local: &'a str, remote: &'a str },
+    /// The service of this domain, which is connected from outside (XEP-0114).
+    Component(&'a str),
     /// This server itself.
     Server,
 }
@@ -54,6 +56,10 @@ impl Router {
             }
             Origin::Remote { local, remote } => {
                 check_addresses(local, remote, &stanza)?;
+                self.deliver(stanza, batch).await;
+            }
+            Origin::Component(domain) => {
+                check_sender(domain, &stanza)?;
                 self.deliver(stanza, batch).await;
             }
             Origin::Server => self.deliver(stanza, batch).await,
@@ -97,6 +103,7 @@ impl Router {
                 self.to_remote(stanza, to, batch);
                 None
             }
+            Host::Service(service) => service.take(stanza, batch),
             Host::Accounts if to.local().is_none() => self.to_domain(stanza, to, batch).await,
             Host::Accounts => self.to_account(stanza, to, batch).await,
         }
@@ -114,7 +121,7 @@ impl Router {
         match stanza.kind {
             Kind::Iq(IqType::Get | IqType::Set) if to.is_bare() => {
                 let from = stanza.from.as_ref()?;
-                let relation = if self.is_local(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
+                let relation = if self.has_accounts(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
                 Box::pin(self.answer(Entity::Domain, stanza, relation, batch)).await
             }
             Kind::Iq(IqType::Result | IqType::Error) => {
@@ -238,16 +245,19 @@ impl Router {
 /// RFC 6120 §8.1.1.2, §8.1.2.2: a stanza from another server has both addresses, and they are
 /// those of the pair that its stream has proved.
 fn check_addresses(local: &str, remote: &str, stanza: &Stanza<'_>) -> Result<(), StreamError> {
+    if check_sender(remote, stanza)?.domain() == local {
+        return Ok(());
+    }
+    Err(StreamCondition::ImproperAddressing.into())
+}
+
+/// XEP-0114 §3, as between servers: a stanza has both addresses, and `from` is of the domain of who
+/// sends it. Gives the other one.
+fn check_sender<'s>(domain: &str, stanza: &'s Stanza<'_>) -> Result<&'s Jid, StreamError> {
     let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
         return Err(StreamCondition::ImproperAddressing.into());
     };
-    if from.domain() != remote {
-        return Err(StreamCondition::InvalidFrom.into());
-    }
-    if to.domain() != local {
-        return Err(StreamCondition::ImproperAddressing.into());
-    }
-    Ok(())
+    if from.domain() == domain { Ok(to) } else { Err(StreamCondition::InvalidFrom.into()) }
 }
 
 /// The `from` that a client gave (RFC 6120 §8.1.2.1): none, or one of its own.

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::random;
 use crate::clock::Clock;
+use crate::components::Components;
 use crate::config::Config;
 use crate::extensions;
 use crate::federation::{self, Federation};
@@ -25,6 +26,7 @@ use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
 use crate::xml::Element;
 
+use super::components::{self, SecretError};
 use super::made::Made;
 use super::reload::Reload;
 use super::settings::{self, Settings};
@@ -53,6 +55,7 @@ pub struct Node {
     pub router: Arc<Router>,
     pub sessions: Arc<session::Context>,
     pub federation: Arc<Federation>,
+    pub components: Arc<Components>,
     pub admission: Arc<Admission>,
     pub operations: Arc<Operations>,
     pub storage: Storage,
@@ -72,6 +75,7 @@ pub enum StartError {
     Install(InstallError),
     Operation(NameTaken),
     Random(random::Exhausted),
+    Component(SecretError),
 }
 
 impl std::fmt::Display for StartError {
@@ -81,6 +85,7 @@ impl std::fmt::Display for StartError {
             Self::Install(error) => error.fmt(f),
             Self::Operation(error) => error.fmt(f),
             Self::Random(error) => error.fmt(f),
+            Self::Component(error) => error.fmt(f),
         }
     }
 }
@@ -102,6 +107,13 @@ impl Node {
             session::Security::Direct => federation::Start::DirectTls,
         };
         Arc::clone(&self.federation).serve(transport, start).await;
+    }
+
+    /// Serves one connection of a component.
+    pub async fn serve_component(&self, transport: crate::net::Transport) {
+        if let Some(connection) = self.components.accept(transport).await {
+            connection.run().await;
+        }
     }
 
     /// Works with `config` from now on, and with what was made for it; open streams stay as they are.
@@ -130,6 +142,7 @@ impl Node {
         let settings = Settings::of(config);
         let domains = Arc::clone(&settings.domains);
         let Made { identities, trust, resolver } = parts.made;
+        components::warn(config, &identities);
         let tls = Arc::new(ServerTls::new(Arc::clone(&identities)).map_err(StartError::Tls)?);
         let client_tls = Arc::new(ClientTls::new(identities).map_err(StartError::Tls)?);
         let (trust, resolver) = (Live::new(trust), Live::new(resolver));
@@ -155,6 +168,10 @@ impl Node {
             settings.routing.clone(),
             Arc::clone(&federation) as _,
         );
+        let configured = components::settings(config).map_err(StartError::Component)?;
+        let components = Components::new(configured, parts.clock.clone());
+        router.serve(components.services());
+        components.attach(&router);
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(settings::bounds(config, parts.connections));
         let mut operations = Operations::default();
@@ -165,7 +182,7 @@ impl Node {
             router: Some(Arc::clone(&router)),
         };
         accounts.register(&mut operations).map_err(StartError::Operation)?;
-        let facts = status::Facts::new(&parts.clock, &domains, &router, &admission);
+        let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
         facts.register(&mut operations).map_err(StartError::Operation)?;
         if let Some(reload) = &parts.reload {
             reload.register(&mut operations).map_err(StartError::Operation)?;
@@ -193,6 +210,7 @@ impl Node {
             router,
             sessions,
             federation,
+            components,
             admission,
             operations,
             storage: parts.storage,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
-use crate::config::{Addresses, Listen};
-use crate::listeners::{accept, c2s, s2s};
+use crate::config::{Addresses, Config};
+use crate::listeners::{accept, c2s, component, s2s};
 use crate::session::Security;
 use crate::stream::{StreamCondition, StreamError};
 
@@ -28,6 +28,7 @@ pub struct Bound {
     pub c2s_tls: Vec<TcpListener>,
     pub s2s: Vec<TcpListener>,
     pub s2s_tls: Vec<TcpListener>,
+    pub component: Vec<TcpListener>,
 }
 
 /// A running server.
@@ -41,12 +42,15 @@ impl Bound {
     ///
     /// # Errors
     /// The first address that cannot be had, in the error's text.
-    pub fn new(listen: &Listen) -> io::Result<Self> {
+    pub fn new(config: &Config) -> io::Result<Self> {
+        let listen = &config.listen;
+        let component = if config.components.is_empty() { Vec::new() } else { bind_all(&listen.component)? };
         Ok(Self {
             c2s: bind_all(&listen.c2s)?,
             c2s_tls: bind_all(&listen.c2s_tls)?,
             s2s: bind_all(&listen.s2s)?,
             s2s_tls: bind_all(&listen.s2s_tls)?,
+            component,
         })
     }
 }
@@ -97,6 +101,12 @@ impl Server {
                 }));
             }
         }
+        for listener in bound.component {
+            let (components, settings) = (Arc::clone(&node.components), node.sessions.settings.clone());
+            tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
+                component::serve(Arc::clone(&components), transport, (place, leave), settings.load().deadline)
+            }));
+        }
         tasks.spawn(Arc::clone(&node).watch_silence());
         tasks.spawn(Arc::clone(&node).tidy_archive());
         Self { node, tasks }
@@ -117,6 +127,8 @@ impl Server {
         if tokio::time::timeout(DRAIN, gone).await.is_err() {
             tracing::warn!("some sessions did not end in time");
         }
+        // Last, so that components hear who has gone.
+        self.node.components.stop().await;
         self.tasks.shutdown().await;
         self.node.storage.close().await
     }

@@ -121,7 +121,8 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<Identity>, CertificateErro
 
 fn make(config: &Config) -> Result<Arc<Identity>, CertificateError> {
     tracing::warn!("no certificate is configured: a development certificate is made, which nobody trusts");
-    let names: Vec<&str> = config.domains.iter().map(|domain| domain.name.as_str()).collect();
+    let components = config.components.iter().map(|component| component.name.as_str());
+    let names: Vec<&str> = config.domains.iter().map(|domain| domain.name.as_str()).chain(components).collect();
     let ca = DevelopmentCa::generate().map_err(CertificateError::Development)?;
     let issued = ca.issue(&names).map_err(CertificateError::Development)?;
     let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes());

@@ -182,7 +182,7 @@ async fn read_header(
         return Err(StreamError::from(StreamCondition::BadFormat).into());
     };
     let domain = header.to.as_deref().and_then(|to| BareJid::of_domain(to).ok());
-    let domain = domain.filter(|domain| context.router.is_local(domain.as_str()));
+    let domain = domain.filter(|domain| context.router.has_accounts(domain.as_str()));
     let Some(domain) = domain else {
         return Err(StreamError::from(StreamCondition::HostUnknown).into());
     };

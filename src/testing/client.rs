@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -70,6 +71,35 @@ impl Raw {
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::OWN);
         Self { transport: Transport::plain(io, None), reader, input: Vec::new() }
+    }
+
+    /// The same for somebody who wants to be a component.
+    #[must_use]
+    pub fn of_component(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        let reader = Reader::new(Framing::Stream, ContentNamespace::Component, Limits::OWN);
+        Self { reader, ..Self::new(io) }
+    }
+
+    /// Proves to be the component `name` (XEP-0114 §3).
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn shake_hands(mut self, name: &str, secret: &str) -> Result<Client, String> {
+        let mut out = String::new();
+        let fields = HeaderFields { to: Some(name), from: None, id: None, version: None, lang: None };
+        write_header(&mut out, ContentNamespace::Component, &fields);
+        self.send(&out).await;
+        let id = match self.event().await? {
+            Some(Event::Open(header)) => header.id.unwrap_or_default(),
+            other => return Err(format!("instead of a header: {other:?}")),
+        };
+        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, [&id, secret].concat().as_bytes());
+        let key: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.send(&format!("<handshake>{key}</handshake>")).await;
+        match self.element().await?.name() {
+            "handshake" => Ok(self.start(name.parse().ok())),
+            other => Err(format!("instead of a handshake: {other}")),
+        }
     }
 
     /// Sends text.

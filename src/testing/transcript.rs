@@ -8,6 +8,7 @@
 //! romeo@verona.example -> juliet@verona.example    he sees hers; both before anybody logs in
 //! romeo = romeo@verona.example/orchard        logs in and binds; the account and its server are made
 //! romeo = romeo@verona.example/orchard interested available     has got the roster, sent presence
+//! irc = component irc.verona.example          connects as a component of the server above
 //! romeo> <presence/>                          sends
 //! romeo> 20 x <presence/>                     sends it as often
 //! romeo< <presence from='*' to='*'/>          the next stanza that comes, `*` for any value
@@ -156,6 +157,11 @@ impl Stage {
     }
 
     async fn log_in(&mut self, name: &str, login: &str) -> Result<(), String> {
+        if let Some(component) = login.strip_prefix("component ") {
+            let client = self.world.component(component.trim()).await?;
+            self.clients.insert(name.to_owned(), client);
+            return Ok(());
+        }
         let mut words = login.split_whitespace();
         let jid: Jid = words.next().unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
         let mut client = self.world.login(&jid).await?;

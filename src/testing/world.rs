@@ -112,16 +112,20 @@ impl World {
     /// What it says instead of starting.
     pub fn server_on(&mut self, domain: &str, options: &Options, storage: Storage) -> Result<Arc<Node>, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let issued = self.ca.issue(&[domain]).map_err(|error| words(&error))?;
-        let identity =
-            Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let config = configuration(domain, options)?;
         let last = u8::try_from(self.sites.len() + 1).unwrap_or(u8::MAX);
         let address = SocketAddr::from(([192, 0, 2, last], S2S));
         let target = format!("host.{domain}");
         let record = Srv { priority: 0, weight: 0, port: S2S, target: target.clone() };
-        self.net.publish(&format!("_xmpp-server._tcp.{domain}"), record);
+        let components = config.components.iter().map(|component| component.name.as_str());
+        let names: Vec<&str> = components.chain([domain]).collect();
+        for name in &names {
+            self.net.publish(&format!("_xmpp-server._tcp.{name}"), record.clone());
+        }
         self.net.publish_host(&target, address.ip());
+        let issued = self.ca.issue(&names).map_err(|error| words(&error))?;
+        let identity =
+            Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let identities = Arc::new(Identities::new(identity));
         let node = self.node(&config, &storage, &identities)?;
         let serving = accept(&self.net, address, &node);
@@ -171,6 +175,7 @@ impl World {
         let mut site = self.sites.remove(domain).ok_or("there is no such server")?;
         site.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
         site.node.federation.stop().await;
+        site.node.components.stop().await;
         self.settle().await;
         site.serving.shutdown().await;
         site.node = self.node(&site.config, &site.storage, &site.identities)?;
@@ -242,6 +247,22 @@ impl World {
         let serve = async move { node.serve_client(Transport::plain(theirs, None), Security::StartTls).await };
         site.serving.spawn(serve);
         Ok(ours)
+    }
+
+    /// Connects as the component `name`, which some server is configured for.
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn component(&mut self, name: &str) -> Result<Client, String> {
+        let configured = |site: &Site| site.config.components.iter().find(|it| it.name.as_str() == name).cloned();
+        let mut sites = self.sites.values_mut();
+        let found = sites.find_map(|site| Some((configured(site)?, site)));
+        let (component, site) = found.ok_or("no server has such a component")?;
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let node = Arc::clone(&site.node);
+        site.serving.spawn(async move { node.serve_component(Transport::plain(theirs, None)).await });
+        let secret = component.secret.ok_or("the component has no secret")?;
+        Raw::of_component(ours).shake_hands(name, secret.reveal()).await
     }
 
     /// Makes the account of `jid` if need be, logs in and binds.
