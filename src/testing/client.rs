@@ -96,9 +96,9 @@ impl Raw {
         let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, [&id, secret].concat().as_bytes());
         let key: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         self.send(&format!("<handshake>{key}</handshake>")).await;
-        match self.element().await?.name() {
-            "handshake" => Ok(self.start(name.parse().ok())),
-            other => Err(format!("instead of a handshake: {other}")),
+        match self.element().await? {
+            element if element.name() == "handshake" => Ok(self.start(name.parse().ok())),
+            other => Err(format!("instead of a handshake: {}", other.to_xml(CLIENT_NS))),
         }
     }
 

@@ -118,7 +118,7 @@ impl World {
         let target = format!("host.{domain}");
         let record = Srv { priority: 0, weight: 0, port: S2S, target: target.clone() };
         let components = config.components.iter().map(|component| component.name.as_str());
-        let names: Vec<&str> = components.chain([domain]).collect();
+        let names: Vec<&str> = [domain].into_iter().chain(components).collect();
         for name in &names {
             self.net.publish(&format!("_xmpp-server._tcp.{name}"), record.clone());
         }
@@ -175,8 +175,8 @@ impl World {
         let mut site = self.sites.remove(domain).ok_or("there is no such server")?;
         site.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
         site.node.federation.stop().await;
-        site.node.components.stop().await;
         self.settle().await;
+        site.node.components.stop().await;
         site.serving.shutdown().await;
         site.node = self.node(&site.config, &site.storage, &site.identities)?;
         site.serving = accept(&self.net, site.address, &site.node);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use comity::accounts::credentials::Password;
@@ -177,6 +178,20 @@ impl Scene {
                 Peer::new(ours, ContentNamespace::Server, serving)
             }
         }
+    }
+
+    /// A connection to the port of components.
+    pub(crate) async fn dial_component(&self) -> Peer {
+        let (ours, theirs) = pipe();
+        let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.expect("room for a stranger");
+        let (components, transport) = (Arc::clone(&self.node.components), Transport::plain(theirs, None));
+        let serving = listeners::component::serve(components, transport, stranger, self.node.deadline);
+        Peer::new(ours, ContentNamespace::Component, serving)
+    }
+
+    /// How long a stranger has to authenticate.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.node.deadline
     }
 
     /// A connection of `mallory` that has come to `stage`.
