@@ -68,6 +68,38 @@ async fn certificates_are_read_again_without_dropping_a_stream() {
     assert!(site.stop().success());
 }
 
+#[tokio::test]
+async fn a_component_is_shown_while_it_is_connected() {
+    let mut site = Site::new("component");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = site.directory.join("comity.toml");
+    let text = std::fs::read_to_string(&config).unwrap().replace("[tls]", &format!("component = \"{port}\"\n[tls]"));
+    let component = "[[components]]\nname = \"irc.verona.example\"\nsecret_file = \"irc.secret\"\n";
+    std::fs::write(&config, text + component).unwrap();
+    // A secret that cannot be read is no reason to go on without.
+    assert_eq!(site.run(&["serve"], "").status.code(), Some(1));
+    std::fs::write(site.directory.join("irc.secret"), "sesame\n").unwrap();
+    site.start();
+    let shown = |site: &Site| {
+        let status = site.run(&["status", "--json"], "");
+        serde_json::from_slice::<serde_json::Value>(&status.stdout).unwrap()["components"][0].clone()
+    };
+    assert_eq!(shown(&site)["name"], "irc.verona.example");
+    assert!(shown(&site)["connected"].is_null());
+    let socket = tokio::net::TcpStream::connect(port).await.unwrap();
+    let mut irc = Raw::of_component(socket).shake_hands("irc.verona.example", "sesame").await.unwrap();
+    assert!(shown(&site)["connected"].is_string());
+    let human = site.run(&["status"], "");
+    assert!(text_of(&human).contains("irc.verona.example connected from 127.0.0.1:"), "{}", text_of(&human));
+    assert!(!text(&site.run(&["config", "explain"], "").stdout).contains("sesame"));
+    assert!(site.stop().success());
+    assert_eq!(irc.next().await.unwrap().elements().next().unwrap().name(), "system-shutdown");
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout).to_owned()
+}
+
 #[test]
 fn wrong_configuration_is_refused_with_its_place() {
     let site = Site::new("config");

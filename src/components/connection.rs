@@ -169,7 +169,10 @@ impl Connection {
     /// Takes and gives stanzas until the stream ends.
     pub async fn run(mut self) {
         let mut closing = self.closing.clone();
-        let mut closing = pin!(closing.wait_for(|closing| *closing));
+        let mut closing = pin!(async move {
+            // The sender lives as long as there are components.
+            let _ = closing.wait_for(|closing| *closing).await;
+        });
         let mut look = interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What came together with the handshake is here already; no readiness tells of it.
@@ -181,7 +184,7 @@ impl Connection {
                     Err(end) => Some(end),
                 },
                 _ = look.tick() => self.look(),
-                _ = &mut closing => Some(End::Error(StreamCondition::SystemShutdown.into())),
+                () = &mut closing => Some(End::Error(StreamCondition::SystemShutdown.into())),
             };
         }
         self.finish(end.unwrap_or(End::Closed)).await;
