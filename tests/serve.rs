@@ -73,9 +73,9 @@ async fn a_component_is_shown_while_it_is_connected() {
     let mut site = Site::new("component");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = site.directory.join("comity.toml");
-    let text = std::fs::read_to_string(&config).unwrap().replace("[tls]", &format!("component = \"{port}\"\n[tls]"));
+    let lines = std::fs::read_to_string(&config).unwrap().replace("[tls]", &format!("component = \"{port}\"\n[tls]"));
     let component = "[[components]]\nname = \"irc.verona.example\"\nsecret_file = \"irc.secret\"\n";
-    std::fs::write(&config, text + component).unwrap();
+    std::fs::write(&config, lines + component).unwrap();
     // A secret that cannot be read is no reason to go on without.
     assert_eq!(site.run(&["serve"], "").status.code(), Some(1));
     std::fs::write(site.directory.join("irc.secret"), "sesame\n").unwrap();
@@ -88,16 +88,13 @@ async fn a_component_is_shown_while_it_is_connected() {
     assert!(shown(&site)["connected"].is_null());
     let socket = tokio::net::TcpStream::connect(port).await.unwrap();
     let mut irc = Raw::of_component(socket).shake_hands("irc.verona.example", "sesame").await.unwrap();
-    assert!(shown(&site)["connected"].is_string());
+    assert!(shown(&site)["connected"].is_number());
     let human = site.run(&["status"], "");
-    assert!(text_of(&human).contains("irc.verona.example connected from 127.0.0.1:"), "{}", text_of(&human));
+    let human = text(&human.stdout);
+    assert!(human.contains("irc.verona.example connected from 127.0.0.1:"), "{human}");
     assert!(!text(&site.run(&["config", "explain"], "").stdout).contains("sesame"));
     assert!(site.stop().success());
     assert_eq!(irc.next().await.unwrap().elements().next().unwrap().name(), "system-shutdown");
-}
-
-fn text_of(output: &Output) -> String {
-    text(&output.stdout).to_owned()
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Drop for Seat {
 
 /// Reads back the stanzas in `text`, our own words, that do not end among its first `sent` bytes.
 fn unsent(text: &str, sent: usize, mut each: impl FnMut(Stanza<'_>)) {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
+    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Component, Limits::OWN);
     let mut done = 0;
     while let Some(rest) = text.as_bytes().get(done..).filter(|rest| !rest.is_empty()) {
         let Ok(step) = reader.next(rest) else { return };

@@ -176,7 +176,9 @@ mod tests {
             let opened = rules.opened(&header(Some(name)), "3BF96D32".to_owned());
             assert_eq!(opened.next, Next::Read);
             assert!(opened.write.contains(&format!("from='{name}' id='3BF96D32'>")), "{}", opened.write);
-            assert!(opened.write.contains("xmlns='jabber:component:accept'") && !opened.write.contains("version='1.0'>"));
+            assert!(
+                opened.write.contains("xmlns='jabber:component:accept'") && !opened.write.contains("version='1.0'>")
+            );
             let proven = rules.element(&handshake(&key("3BF96D32", &secret.parse().unwrap())));
             assert_eq!(proven, Effect { write: String::new(), next: Next::Proven(name.into()) });
         }

@@ -235,7 +235,7 @@ fn what_contradicts_itself_is_refused() {
              5:8: the component b.example is there twice\n7:1: both secret and secret_file; remove one of them\n\
              8:10: components[2].stanza is below 10000 bytes, the least that RFC 6120 allows",
         ),
-        ("domain = \"a.example\"\n[[components]]\nsecret = \"s\"", "2:3: components[1] has no name"),
+        ("domain = \"a.example\"\n[[components]]\nsecret = \"s\"", "2:1: components[1] has no name"),
     ] {
         assert_eq!(refused(text), message);
     }
@@ -340,7 +340,8 @@ fn a_secret_is_never_shown() {
     assert!(all.iter().any(|one| one.key == "components[1].secret" && one.value.is_some() && one.line == Some(4)));
     assert!(!format!("{all:?} {config:?}").contains("hush"));
     for wrong in ["12345", "12.345", "true", "[12345]", "{ a = 12345 }", "2012-12-12T12:12:12Z"] {
-        let message = refused(&format!("domain = \"a.example\"\n[[components]]\nname = \"b.example\"\nsecret = {wrong}"));
+        let message =
+            refused(&format!("domain = \"a.example\"\n[[components]]\nname = \"b.example\"\nsecret = {wrong}"));
         assert!(message.contains("a secret is a text in quotes") && !message.contains("12"), "{message}");
     }
     assert!(refused("domain = \"a.example\"\n[[components]]\nsecret = \"\"").contains("an empty text is no secret"));
