@@ -138,7 +138,9 @@ impl Wire {
 
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         match ready!(self.transport.poll_drain(context, &mut self.input)) {
-            Ok(0) => Poll::Ready(Err(End::Lost(io::ErrorKind::UnexpectedEof.into()))),
+            Ok(0) => {
+                Poll::Ready(Err(End::Lost(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a word"))))
+            }
             Ok(_) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(End::Lost(error))),
         }
