@@ -3,10 +3,12 @@
 
 mod site;
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
 use comity::net::tls::development::DevelopmentCa;
+use comity::testing::Raw;
 use site::Site;
 
 fn text(bytes: &[u8]) -> &str {

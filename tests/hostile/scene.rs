@@ -185,13 +185,13 @@ impl Scene {
         let (ours, theirs) = pipe();
         let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.expect("room for a stranger");
         let (components, transport) = (Arc::clone(&self.node.components), Transport::plain(theirs, None));
-        let serving = listeners::component::serve(components, transport, stranger, self.node.deadline);
+        let serving = listeners::component::serve(components, transport, stranger, self.deadline());
         Peer::new(ours, ContentNamespace::Component, serving)
     }
 
     /// How long a stranger has to authenticate.
     pub(crate) fn deadline(&self) -> Duration {
-        self.node.deadline
+        self.node.sessions.settings.load().deadline
     }
 
     /// A connection of `mallory` that has come to `stage`.
