@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::components::Settings;
+use crate::clock::Clock;
+use crate::components::{Components, Settings};
 use crate::config::{Config, FederationMode, Secret};
 use crate::net::tls::Identities;
 use crate::net::tls::names::Service;
+use crate::routing::Router;
 use crate::stream::Limits;
 
 /// A file without the secret of a component.
@@ -24,11 +26,18 @@ impl std::fmt::Display for SecretError {
 
 impl std::error::Error for SecretError {}
 
-/// What the configuration says about components.
+/// Has the components of the configuration serve their domains.
 ///
 /// # Errors
 /// A secret cannot be read.
-pub(super) fn settings(config: &Config) -> Result<Vec<Settings>, SecretError> {
+pub(super) fn join(config: &Config, clock: &Clock, router: &Arc<Router>) -> Result<Arc<Components>, SecretError> {
+    let components = Components::new(settings(config)?, clock.clone());
+    router.serve(components.services());
+    components.attach(router);
+    Ok(components)
+}
+
+fn settings(config: &Config) -> Result<Vec<Settings>, SecretError> {
     let mut all = Vec::new();
     for component in &config.components {
         let secret = match (&component.secret, &component.secret_file) {
@@ -62,28 +71,30 @@ fn parent<'a>(config: &'a Config, name: &str) -> &'a str {
     domains().filter(above).max_by_key(|domain| domain.len()).or_else(|| domains().next()).unwrap_or_default()
 }
 
-/// Says what will not work as it stands.
-pub(super) fn warn(config: &Config, identities: &Identities) {
+/// What an operator should know of the components.
+#[must_use]
+pub fn component_warnings(config: &Config, identities: &Identities) -> Vec<String> {
+    let mut warnings = Vec::new();
     if !config.components.is_empty() && !config.listen.component.is_loopback() {
-        tracing::warn!("listen.component can be reached from other machines, and components do not encrypt");
+        warnings.push("listen.component can be reached from other machines, and components do not encrypt".to_owned());
     }
-    if config.federation.mode == FederationMode::Closed {
-        return;
-    }
-    for component in &config.components {
-        let name = component.name.as_str();
+    let names = config.components.iter().map(|component| component.name.as_str());
+    for name in names.filter(|_| config.federation.mode != FederationMode::Closed) {
         if !identities.for_domain(name).is_some_and(|identity| identity.covers(name, Service::Server)) {
-            tracing::warn!(component = name, "no certificate names this component: other servers will not talk to it");
+            warnings.push(format!("no certificate names the component {name}: other servers will not talk to it"));
         }
     }
+    warnings
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{parent, settings};
+    use super::{component_warnings, parent, settings};
     use crate::config::Config;
+    use crate::net::tls::development::DevelopmentCa;
+    use crate::net::tls::{Identities, Identity};
 
     #[test]
     fn a_component_belongs_to_the_nearest_domain() {
@@ -97,6 +108,21 @@ mod tests {
         ] {
             assert_eq!(parent(&config, name), domain, "{name}");
         }
+    }
+
+    #[test]
+    fn what_will_not_work_is_said() {
+        let issued = DevelopmentCa::generate().unwrap().issue(&["a.example", "irc.a.example"]).unwrap();
+        let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap();
+        let identities = Identities::new(identity);
+        let warnings = |name: &str, more: &str| {
+            let text = format!("domain = \"a.example\"\n[[components]]\nname = \"{name}\"\nsecret = \"s\"\n{more}");
+            component_warnings(&Config::parse(&text, Path::new("comity.toml")).unwrap(), &identities).len()
+        };
+        assert_eq!(warnings("irc.a.example", ""), 0);
+        assert_eq!(warnings("bots.a.example", ""), 1);
+        assert_eq!(warnings("bots.a.example", "[federation]\nmode = \"closed\"\n"), 0);
+        assert_eq!(warnings("irc.a.example", "[listen]\ncomponent = \"[::]:5347\"\n"), 1);
     }
 
     #[test]

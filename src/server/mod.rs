@@ -10,7 +10,7 @@ mod sockets;
 pub mod status;
 mod tls;
 
-pub use components::SecretError;
+pub use components::{SecretError, component_warnings};
 pub use made::Made;
 pub use node::{Node, Parts, StartError};
 pub use reload::{RELOAD, Reload, Reloaded};

@@ -142,7 +142,6 @@ impl Node {
         let settings = Settings::of(config);
         let domains = Arc::clone(&settings.domains);
         let Made { identities, trust, resolver } = parts.made;
-        components::warn(config, &identities);
         let tls = Arc::new(ServerTls::new(Arc::clone(&identities)).map_err(StartError::Tls)?);
         let client_tls = Arc::new(ClientTls::new(identities).map_err(StartError::Tls)?);
         let (trust, resolver) = (Live::new(trust), Live::new(resolver));
@@ -168,10 +167,7 @@ impl Node {
             settings.routing.clone(),
             Arc::clone(&federation) as _,
         );
-        let configured = components::settings(config).map_err(StartError::Component)?;
-        let components = Components::new(configured, parts.clock.clone());
-        router.serve(components.services());
-        components.attach(&router);
+        let components = components::join(config, &parts.clock, &router).map_err(StartError::Component)?;
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(settings::bounds(config, parts.connections));
         let mut operations = Operations::default();
