@@ -170,20 +170,14 @@ impl Node {
         let components = components::join(config, &parts.clock, &router).map_err(StartError::Component)?;
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(settings::bounds(config, parts.connections));
-        let mut operations = Operations::default();
         let accounts = Accounts {
             storage: parts.storage.clone(),
             clock: parts.clock.clone(),
             domains: Arc::clone(&domains),
             router: Some(Arc::clone(&router)),
         };
-        accounts.register(&mut operations).map_err(StartError::Operation)?;
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
-        facts.register(&mut operations).map_err(StartError::Operation)?;
-        if let Some(reload) = &parts.reload {
-            reload.register(&mut operations).map_err(StartError::Operation)?;
-        }
-        let operations = Arc::new(operations);
+        let operations = operations(&accounts, facts, parts.reload.as_ref()).map_err(StartError::Operation)?;
         let house = House {
             outbound: &outbound,
             operations: &operations,
@@ -249,4 +243,19 @@ impl Node {
             }
         }
     }
+}
+
+/// Everything that an operator can have this server do.
+fn operations(
+    accounts: &Accounts,
+    facts: status::Facts,
+    reload: Option<&Arc<Reload>>,
+) -> Result<Arc<Operations>, NameTaken> {
+    let mut operations = Operations::default();
+    accounts.register(&mut operations)?;
+    facts.register(&mut operations)?;
+    if let Some(reload) = reload {
+        reload.register(&mut operations)?;
+    }
+    Ok(Arc::new(operations))
 }
