@@ -79,11 +79,13 @@ def judge(suite: str, results: list[Result], whole: bool) -> tuple[list[str], li
     must = {(spec, case) for spec, cases in wanted.items() for case in cases}
     faults = [f"{case}: required, but not played" for spec, case in sorted(must - played) if whole]
     for result in results:
-        if result.outcome is not Outcome.PASSED:
-            if (result.spec, result.case) in must:
-                faults.append(f"{result.case}: required, but {result.outcome.value}: {result.detail}")
-            elif reason(known, suite, result) is None:
-                faults.append(f"{result.case}: {result.outcome.value}, and no list says why: {result.detail}")
+        entry = reason(known, suite, result)
+        if result.outcome is Outcome.PASSED or entry and entry.kind == "excluded":
+            continue
+        if (result.spec, result.case) in must:
+            faults.append(f"{result.case}: required, but {result.outcome.value}: {result.detail}")
+        elif entry is None:
+            faults.append(f"{result.case}: {result.outcome.value}, and no list says why: {result.detail}")
     return faults, [case for _, case in sorted(passed - must)]
 
 
