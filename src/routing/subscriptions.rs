@@ -164,3 +164,6 @@ fn forward(state: &State, kind: SubscriptionType, stanza: &Stanza<'_>, batch: &m
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
