@@ -26,7 +26,7 @@ pub(super) const EXTENSION: Extension = Extension {
     install: |_: &mut Registrar<'_>| {},
 };
 
-/// What the forms are about (XEP-0133 §7.3).
+/// What the forms are about (XEP-0133 §8.2).
 const ABOUT: &str = "http://jabber.org/protocol/admin";
 
 /// How many addresses a list gives at most, if nobody asks for another number.
@@ -261,7 +261,7 @@ fn shown(form: Form) -> Done {
     Done { form: Some(form), note: None }
 }
 
-/// XEP-0050 §3.7: a command that has failed is completed with an error note.
+/// XEP-0050 §3.6: a command that has failed is completed with an error note.
 fn refused(why: String) -> Done {
     Done { form: None, note: Some(Note::Error(why)) }
 }

@@ -27,7 +27,7 @@ fn install(at: &mut Registrar<'_>) {
     at.arriving(move |stanza| strip(stanza, &domains));
 }
 
-/// XEP-0359 §6: takes out the ids that only this server may give.
+/// XEP-0359 §3: takes out the ids that only this server may give.
 fn strip(stanza: &mut Stanza<'_>, domains: &[String]) {
     if !matches!(stanza.kind, Kind::Message(_))
         || memchr::memmem::find(stanza.payload.as_str().as_bytes(), NS.as_bytes()).is_none()
