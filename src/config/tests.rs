@@ -147,6 +147,7 @@ fn wrong_values_have_place_and_reason() {
     assert!(refused("domain = a.example").starts_with("1:10: "));
 }
 
+// Proves: RFC 6120 §13.12
 #[test]
 fn what_contradicts_itself_is_refused() {
     for (text, message) in [

@@ -140,6 +140,7 @@ mod tests {
         Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))
     }
 
+    // Proves: XEP-0160 §3
     #[test]
     fn chat_states_alone_are_not_kept() {
         assert!(is_worth_keeping(&message("<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/>")));
@@ -150,6 +151,7 @@ mod tests {
         assert!(!is_worth_keeping(&message("")));
     }
 
+    // Proves: XEP-0203 §2
     #[test]
     fn the_stamp_follows_what_the_sender_wrote() {
         let entry = Entry {

@@ -146,6 +146,7 @@ pub(super) mod api {
             out
         }
 
+        // Proves: XEP-0313 §3, XEP-0359 §2.1, §6
         #[test]
         fn an_id_is_its_position_to_its_owner_alone() {
             let ids = Ids::new(&[7; 32]).unwrap();
@@ -164,6 +165,7 @@ pub(super) mod api {
             }
         }
 
+        // Proves: XEP-0313 §6.2, XEP-0359 §2.1
         /// Clients remember ids: they must never change.
         #[test]
         fn known_id() {
@@ -178,6 +180,7 @@ mod tests {
     use super::*;
     use crate::stanza::MessageType;
 
+    // Proves: XEP-0359 §3
     #[test]
     fn ids_in_our_name_are_taken_out() {
         let stripped = |payload: &str| {

@@ -211,6 +211,7 @@ impl Submission {
 mod tests {
     use super::*;
 
+    // Proves: XEP-0004 §3.2, §12
     #[test]
     fn what_is_asked() {
         let form = Form::new(FormType::Form, "urn:example").title("A title").field(
@@ -225,6 +226,7 @@ mod tests {
         );
     }
 
+    // Proves: XEP-0004 §3.1
     #[test]
     fn what_is_answered() {
         let read = |xml: &str| Submission::read(&Element::parse(xml, "").unwrap());

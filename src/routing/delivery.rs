@@ -131,6 +131,7 @@ mod tests {
         }
     }
 
+    // Proves: RFC 6121 §5.2.2, §8.5.2.1.1, §8.5.2.2.1, §8.5.3.1, §8.5.3.2.1
     /// RFC 6121 §8.5.4, Table 1: rows are (priorities, target), columns normal, chat, groupchat,
     /// headline. S ignore, E error, O undelivered, digits the resources.
     #[test]
@@ -160,6 +161,7 @@ mod tests {
         }
     }
 
+    // Proves: RFC 6121 §8.5.2.1.1, §8.5.3.2.1
     #[test]
     fn a_message_error_is_never_answered() {
         for target in [Target::Bare, Target::Gone] {
@@ -167,6 +169,7 @@ mod tests {
         }
     }
 
+    // Proves: RFC 6121 §4.2.3, §4.4.3, §4.5.3, §8.5.2.1.2, §8.5.3.1, §8.5.3.2.2
     #[test]
     fn presence() {
         let decide = |target| shorthand(Kind::Presence(PresenceType::Available), &[Some(-1), None, Some(3)], target);
@@ -175,6 +178,7 @@ mod tests {
         assert_eq!(decide(Target::Gone), "S");
     }
 
+    // Proves: RFC 6121 §8.5.2.1.3, §8.5.3.1, §8.5.3.2.3
     #[test]
     fn iq() {
         let decide = |kind, target| shorthand(Kind::Iq(kind), &[Some(0)], target);

@@ -266,6 +266,7 @@ mod tests {
     use super::*;
     use crate::stanza::{Kind, Payload};
 
+    // Proves: RFC 6121 §4.7.2.3
     #[test]
     fn priorities() {
         let read = |payload: &'static str| {

@@ -49,7 +49,7 @@ async fn a_client_that_says_who_it_is_finds_itself_in_the_answer() {
     }
 }
 
-// Proves: XEP-0198 §3
+// Proves: XEP-0198 §3, §10
 #[tokio::test(start_paused = true)]
 async fn nothing_is_acknowledged_before_authentication() {
     let mut world = World::new();
@@ -79,7 +79,7 @@ async fn a_bind_request_with_a_malformed_address_is_refused() {
     assert_eq!(world.server("verona.example").unwrap().router.counts().sessions, 0);
 }
 
-// Proves: RFC 6120 §7.6.2.1
+// Proves: RFC 6120 §7.6.2.1, §13.12
 #[tokio::test(start_paused = true)]
 async fn an_account_has_so_many_sessions_and_no_more() {
     let mut world = World::new();
@@ -128,6 +128,7 @@ fn numbers(client: &mut Client) -> Vec<usize> {
     messages.map(|message| message.attribute("id").unwrap().parse().unwrap()).collect()
 }
 
+// Proves: RFC 6120 §10.1
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_everything_in_the_end_and_in_order() {
     const COUNT: usize = 800;

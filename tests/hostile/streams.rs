@@ -204,3 +204,24 @@ async fn nobody_is_served_by_an_old_protocol() {
         scene.undisturbed().await.expect("witnesses");
     }
 }
+
+// Proves: RFC 6120 §4.4
+#[tokio::test(start_paused = true)]
+async fn a_client_has_time_to_close_its_side() {
+    let mut scene = Scene::new(Port::Client).await;
+    for closes in [true, false] {
+        let mut peer = scene.arrive(Bound).await.expect("a session");
+        peer.send("<unknown xmlns='urn:example'/>").await;
+        assert!(matches!(peer.next().await, Ok(Said::Error(_))));
+        assert!(matches!(peer.next().await, Ok(Said::Closing)));
+        let ended = tokio::time::Instant::now();
+        if closes {
+            peer.send("</stream:stream>").await;
+        }
+        // Nothing more is said; the connection ends when he has closed his side, or has had time for it.
+        assert!(matches!(peer.next().await, Ok(Said::End)));
+        assert_eq!(ended.elapsed().as_millis() < 1000, closes);
+        peer.gone().await.expect("no trace");
+    }
+    scene.undisturbed().await.expect("witnesses");
+}
