@@ -94,7 +94,7 @@ fn cites_are_read_as_people_write_them() {
     ]);
     assert_eq!(read("RFC 6121 appendix A.3; RFC 6120 section 15"), ["RFC 6121 §A.3", "RFC 6120 §15"]);
     assert_eq!(read("(XEP-0191#block)"), ["XEP-0191 #block"]);
-    assert_eq!(read("§3 of nothing, RFC 61200 §1, XEP-12 §2, RFC 6120"), Vec::<String>::new());
+    assert_eq!(read("§3 of nothing, RFC 61200 §1, XEP-12 §2, RFC 6120, XML 1.0 §2.2"), Vec::<String>::new());
     let name = |name| cite_in_name(name).map(|cite| cite.to_string());
     assert_eq!(name("rfc_6120_5_4_3_1_data_behind_starttls").as_deref(), Some("RFC 6120 §5.4.3.1"));
     assert_eq!(name("xep_0220_2_5_an_error").as_deref(), Some("XEP-0220 §2.5"));
@@ -322,6 +322,9 @@ fn cites(comment: &str) -> Vec<Cite> {
             }
             document = Some(name);
             continue;
+        }
+        if rest.starts_with("XML ") {
+            document = None;
         }
         let marked = ["§", "section ", "appendix "].iter().find_map(|mark| rest.strip_prefix(mark));
         if let Some(number) = marked.map(section_number).filter(|number| !number.is_empty())
