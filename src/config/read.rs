@@ -9,10 +9,13 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::section::Shape;
 use crate::config::suggest::nearest;
-use crate::config::{Config, ConfigError, Domain, DomainName, FederationMode, Problem, SECTIONS, Size};
+use crate::config::{Config, ConfigError, Domain, DomainName, FederationMode, Period, Problem, SECTIONS, Size};
 
 /// The smallest limit on stanzas (RFC 6120 §13.12).
 const SMALLEST_STANZA: Size = Size::new(10_000);
+
+/// What a client may catch up on at most.
+const LONGEST_BURST: Period = Period::seconds(3600);
 
 /// A key as it stands in the file.
 pub(super) struct Written {
@@ -224,6 +227,11 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
     let value_at = |path: &str| at(path).map_or(0, |key| key.value.start);
     let mut faults = domains(config, &key_at, &value_at);
     pair(&mut faults, "tls", config.tls.certificate.as_ref(), config.tls.key.as_ref(), &key_at);
+    if config.listen.c2s_without_tls && !config.listen.c2s.is_loopback() {
+        let reason = "listen.c2s_without_tls would let other machines log in without encryption";
+        let fault = Fault::new(key_at("listen.c2s_without_tls"), reason);
+        faults.push(fault.suggest("let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\""));
+    }
     if config.federation.mode == FederationMode::Listed && config.federation.allow.is_empty() {
         let fault = Fault::new(value_at("federation.mode"), "mode \"listed\" without a list");
         faults.push(fault.suggest("name the domains in federation.allow, or say \"closed\""));
@@ -251,6 +259,9 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
     if limits.ring_bytes < limits.client_stanza.max(limits.server_stanza) {
         let fault = Fault::new(value_at("limits.ring_bytes"), "limits.ring_bytes is smaller than the largest stanza");
         faults.push(fault.suggest("make it at least as large as client_stanza and server_stanza"));
+    }
+    if limits.client_burst > LONGEST_BURST {
+        faults.push(Fault::new(value_at("limits.client_burst"), "limits.client_burst is more than an hour"));
     }
     let periods = [
         ("federation.connect_timeout", config.federation.connect_timeout),

@@ -53,6 +53,9 @@ section! {
     Listen, "listen", Once {
         /// Clients that connect without encryption and must then turn it on (STARTTLS).
         c2s: Addresses = Addresses::any(5222);
+        /// For tests on this machine: clients on `c2s` may authenticate without TLS, by SCRAM. Refused unless
+        /// every address in `c2s` is a loopback address.
+        c2s_without_tls: bool = false;
         /// Clients that use TLS from the first byte.
         c2s_tls: Addresses = Addresses::any(5223);
         /// Other servers that connect without encryption and must then turn it on (STARTTLS).
@@ -123,6 +126,13 @@ section! {
     Limits, "limits", Once {
         /// The largest stanza taken from a client, at least 10000 bytes.
         client_stanza: Size = Size::kib(256);
+        /// How many stanzas a client may send each second in the long run. Whoever sends more is not cut off, but
+        /// read more slowly. `0` is no limit.
+        client_stanzas_per_second: usize = 50;
+        /// The same in bytes.
+        client_bytes_per_second: Size = Size::kib(20);
+        /// How many seconds' worth of stanzas and bytes a client may send at once after a pause, at most an hour.
+        client_burst: Period = Period::seconds(20);
         /// The largest stanza taken from another server, at least 10000 bytes.
         server_stanza: Size = Size::kib(512);
         /// How much memory all connections that have not authenticated may use together. Beyond it,

@@ -40,6 +40,7 @@ fn every_key_can_be_set() {
         key = "/keys/two.key"
         [listen]
         c2s = ["127.0.0.1:15222", "[::1]:15222"]
+        c2s_without_tls = true
         s2s_tls = []
         [tls]
         certificate = "one.pem"
@@ -67,7 +68,7 @@ fn every_key_can_be_set() {
         |domain| config.certificate_of(domain).map(|(certificate, key)| (certificate.to_owned(), key.to_owned()));
     assert_eq!(certificate(one), Some((PathBuf::from("/etc/comity/one.pem"), PathBuf::from("/etc/comity/one.key"))));
     assert_eq!(certificate(two), Some((PathBuf::from("/etc/comity/two.pem"), PathBuf::from("/keys/two.key"))));
-    assert!(config.listen.c2s.is_loopback());
+    assert!(config.listen.c2s.is_loopback() && config.listen.c2s_without_tls);
     assert!(!config.listen.s2s.is_loopback());
     assert!(config.listen.s2s_tls.as_slice().is_empty());
     assert_eq!(config.dns.servers[1].to_string(), "[::1]:53");
@@ -181,9 +182,20 @@ fn what_contradicts_itself_is_refused() {
             "3:1: federation.allow only counts with mode = \"listed\"; set federation.mode = \"listed\"",
         ),
         (
+            "domain = \"a.example\"\n[listen]\nc2s = [\"127.0.0.1:5222\", \"[::]:5223\"]\nc2s_without_tls = true",
+            "4:1: listen.c2s_without_tls would let other machines log in without encryption; \
+             let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\"",
+        ),
+        (
+            "domain = \"a.example\"\n[listen]\nc2s_without_tls = true",
+            "3:1: listen.c2s_without_tls would let other machines log in without encryption; \
+             let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\"",
+        ),
+        (
             "domain = \"a.example\"\n[limits]\nclient_stanza = \"1KiB\"",
             "3:17: limits.client_stanza is below 10000 bytes, the least that RFC 6120 allows",
         ),
+        ("domain = \"a.example\"\n[limits]\nclient_burst = \"61m\"", "3:16: limits.client_burst is more than an hour"),
         (
             "domain = \"a.example\"\n[limits]\nauthentication_deadline = \"0s\"",
             "3:27: limits.authentication_deadline is zero",

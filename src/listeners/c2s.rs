@@ -20,7 +20,7 @@ pub fn serve(
     let opening = Box::pin(open(Arc::clone(&context), transport, security, admitted, deadline));
     async move {
         if let Some((bound, _place)) = opening.await {
-            bound.run(&context.router).await;
+            bound.run(&context).await;
         }
     }
 }

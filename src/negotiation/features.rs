@@ -23,6 +23,8 @@ pub enum Confidentiality {
     Tls,
     /// It is not: nothing but STARTTLS is offered.
     None,
+    /// It is not, and the operator has said that it need not be: for tests on one machine.
+    Waived,
 }
 
 /// Whether PLAIN is offered inside TLS.
@@ -47,15 +49,20 @@ impl Offer {
     pub const STARTTLS: Self =
         Self { confidentiality: Confidentiality::None, bindings: Bindings::NONE, plain: PlainPolicy::Refused };
 
-    /// The mechanisms, strongest first; none outside TLS.
+    /// The offer on a connection without TLS that may go on without: STARTTLS, and mechanisms that
+    /// show the password to nobody.
+    pub const WITHOUT_TLS: Self = Self { confidentiality: Confidentiality::Waived, ..Self::STARTTLS };
+
+    /// The mechanisms, strongest first; none outside TLS, unless that is waived.
     pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
-        Mechanism::ALL.iter().copied().filter(|mechanism| {
-            self.confidentiality == Confidentiality::Tls
+        let secured = self.confidentiality == Confidentiality::Tls;
+        Mechanism::ALL.iter().copied().filter(move |mechanism| {
+            self.confidentiality != Confidentiality::None
                 && match mechanism {
                     Mechanism::External => false,
-                    Mechanism::Scram(_, Variant::Plus) => !self.bindings.is_empty(),
+                    Mechanism::Scram(_, Variant::Plus) => secured && !self.bindings.is_empty(),
                     Mechanism::Scram(_, Variant::Bare) => true,
-                    Mechanism::Plain => self.plain == PlainPolicy::Offered,
+                    Mechanism::Plain => secured && self.plain == PlainPolicy::Offered,
                 }
         })
     }
@@ -63,14 +70,16 @@ impl Offer {
     /// The features of the stream.
     #[must_use]
     pub fn features(&self) -> Features {
-        if self.confidentiality == Confidentiality::None {
-            return Features::default().with(starttls());
-        }
+        let features = match self.confidentiality {
+            Confidentiality::None => return Features::default().with(starttls()),
+            Confidentiality::Waived => Features::default().with(Element::new("starttls", TLS_NS)),
+            Confidentiality::Tls => Features::default(),
+        };
         let mut list = Element::new("mechanisms", SASL_NS);
         for mechanism in self.mechanisms() {
             list.push(Element::new("mechanism", SASL_NS).with_text(mechanism.as_str()));
         }
-        let features = Features::default().with(list);
+        let features = features.with(list);
         if self.bindings.is_empty() { features } else { features.with(channel_bindings(&self.bindings)) }
     }
 }
@@ -153,6 +162,19 @@ mod tests {
         );
         let odd = Offer { plain: PlainPolicy::Offered, ..Offer::STARTTLS };
         assert_eq!(odd.mechanisms().count(), 0);
+    }
+
+    // Proves: RFC 6120 §5.3.1, §13.8.3
+    #[test]
+    fn where_tls_is_waived_no_password_is_asked_for() {
+        assert_eq!(
+            Offer::WITHOUT_TLS.features().to_xml(),
+            "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\
+             <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256</mechanism>\
+             <mechanism>SCRAM-SHA-1</mechanism></mechanisms></stream:features>"
+        );
+        let odd = Offer { plain: PlainPolicy::Offered, ..Offer::WITHOUT_TLS };
+        assert_eq!(odd.features(), Offer::WITHOUT_TLS.features());
     }
 
     // Proves: XEP-0440

@@ -167,6 +167,15 @@ impl State {
         able.max_by_key(|resource| resource.priority())
     }
 
+    /// Somebody at `from` is not there any more: where `to` reaches resources, none of them has to tell
+    /// him that it becomes unavailable (RFC 6121 §4.6.1).
+    pub(super) fn forget_directed(&mut self, from: &Jid, to: &Jid) {
+        let told = self.resources.iter_mut().filter(|it| !it.directed.is_empty() && (to.is_bare() || it.jid == *to));
+        for resource in told {
+            resource.directed.remove(from);
+        }
+    }
+
     /// The contacts that receive this account's presence.
     pub(super) fn subscribers(&self) -> impl Iterator<Item = &str> {
         self.contacts.states().filter(|(_, state)| state.subscription().has_from()).map(|(jid, _)| jid)

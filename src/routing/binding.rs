@@ -85,10 +85,17 @@ impl Router {
 impl Binding {
     /// Notes that the client has sent something: without stream management that is the sign that it
     /// got what was written to it before; with it, the client says so itself. Called once for
-    /// everything that has come at once.
-    pub fn heard(&self, batch: &mut Batch) {
-        self.ring.heard(self.router.clock.now());
+    /// everything that has come at once; returns how many milliseconds after the last time that was.
+    pub fn heard(&self, batch: &mut Batch) -> u64 {
+        let elapsed = self.heard_nothing();
         self.delivered(batch);
+        elapsed
+    }
+
+    /// The same where only white space has come: it says that the client is there (RFC 6120 §4.6.1).
+    #[must_use]
+    pub fn heard_nothing(&self) -> u64 {
+        self.ring.heard(self.router.clock.now())
     }
 
     /// Messages of the log that have arrived wait no longer.

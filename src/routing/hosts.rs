@@ -37,6 +37,11 @@ impl Hosts {
         self.local.get(domain).copied().unwrap_or(Host::Remote)
     }
 
+    /// The first of the local domains.
+    pub(super) fn name(&self) -> &str {
+        self.local.keys().next().map_or("", |name| name)
+    }
+
     /// The shared name of a local domain.
     pub(super) fn local(&self, domain: &str) -> Option<&Arc<str>> {
         self.local.get_key_value(domain).map(|(name, _)| name)

@@ -107,6 +107,12 @@ impl Router {
         self.hosts.of(domain) != hosts::Host::Remote
     }
 
+    /// The name of this server where none was asked for (RFC 6120 §4.9.1.3).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.hosts.name()
+    }
+
     /// An empty batch.
     #[must_use]
     pub fn batch(&self) -> Batch {
@@ -147,3 +153,6 @@ impl Router {
         self.hooks.get()
     }
 }
+
+#[cfg(test)]
+mod tests;

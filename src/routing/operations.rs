@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::hooks::operation::{NameTaken, Nothing, Operation, OperationError, Operations, Role};
 use crate::jid::{self, BareJid};
 use crate::storage::Storage;
+use crate::stream::{StreamCondition, StreamError};
 
 use super::{CONTACTS, Router};
 
@@ -114,6 +115,12 @@ impl Accounts {
         let jid = self.own(&asked.jid)?;
         let credentials = credentials(asked.password).await?;
         directory::set_credentials(&self.storage, &jid, &credentials).await.map_err(failed)?;
+        if let Some(router) = &self.router {
+            // RFC 6120 §4.9.3.16: whoever was there proves anew who he is. A password is often changed because
+            // somebody else knows it.
+            let error = StreamError::new(StreamCondition::Reset, "the password was changed");
+            router.end_sessions(&jid.into(), &error);
+        }
         Ok(Nothing {})
     }
 

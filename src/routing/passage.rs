@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::hooks::{Passing, Place, Returned, Stages, Verdict};
+use crate::hooks::{Passing, Place, Returned, Shelf, Stages, Verdict};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, Stanza};
 use crate::storage::{Direction, Entry, Marks};
@@ -101,6 +101,15 @@ impl Router {
             passing.place = Place::Taken(position);
         }
         self.shelve(passing, state, batch)
+    }
+
+    /// Whether an account with nobody to read it would drop the message without a word. Then one that
+    /// does not exist says nothing either: the answer would tell who exists (RFC 6120 §13.11).
+    pub(super) fn is_dropped(&self, to: &Jid, stanza: &Stanza<'_>) -> bool {
+        let Some(stages) = self.stages().filter(|_| matches!(stanza.kind, Kind::Message(_))) else { return false };
+        let account = to.to_bare();
+        let mut passing = Passing::new(&account, Direction::Received, stanza, self.clock.now());
+        stages.undelivered(&mut passing, &mut Shelf::default()) == Verdict::Taken && passing.marks == Marks::NONE
     }
 
     /// Nobody can receive the message now: the stages of kind `Undelivered` look at it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::accounts::subscription::SubscriptionType;
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{CLIENT_NS, Condition, PresenceType, Stanza, StanzaError};
+use crate::stanza::{CLIENT_NS, Condition, Kind, PresenceType, Stanza, StanzaError};
 
 use super::Router;
 use super::account::{Available, Resource, State};
@@ -33,6 +33,8 @@ pub(super) struct Audience {
 struct Arrival {
     /// Contacts whose presence the account receives.
     probes: Vec<BareJid>,
+    /// Contacts who were asked and have not answered.
+    asked: Vec<BareJid>,
     /// What the new resource must be told: its siblings' presence and requests that wait.
     told: Vec<Stanza<'static>>,
 }
@@ -107,6 +109,9 @@ impl Router {
         for contact in &arrival.probes {
             self.probe(binding, contact, batch).await;
         }
+        for contact in &arrival.asked {
+            self.ask_again(binding, contact, batch).await;
+        }
     }
 
     fn broadcast_unavailable(&self, binding: &Binding, stanza: &Stanza<'_>, batch: &mut Batch) {
@@ -152,7 +157,12 @@ impl Router {
     /// available.
     fn notify_account(&self, presence: &Stanza<'_>, bare: &str, full: Option<&Jid>, batch: &mut Batch) {
         let Some(account) = self.accounts.cached(bare) else { return };
-        let state = account.lock();
+        let mut state = account.lock();
+        if presence.kind == Kind::Presence(PresenceType::Unavailable)
+            && let Some(from) = &presence.from
+        {
+            state.forget_directed(from, full.unwrap_or(account.jid.as_jid()));
+        }
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
         for resource in state.resources.iter().filter(reached) {
@@ -232,7 +242,8 @@ fn arrival(state: &State, binding: &Binding) -> Arrival {
         .map(|it| Stanza::clone(&it.presence).to(own.clone()));
     // RFC 6121 §3.1.3: a request stays until it is answered.
     let requests = state.contacts.requests().map(|it| it.stanza(&binding.account.jid));
-    Arrival { probes, told: siblings.chain(requests).collect() }
+    let asked = state.contacts.states().filter(|(_, state)| state.ask()).map(|(jid, _)| BareJid::from_kept(jid));
+    Arrival { probes, asked: asked.collect(), told: siblings.chain(requests).collect() }
 }
 
 /// Remembers who has to hear that the resource becomes unavailable (RFC 6121 §4.6.3).
@@ -264,7 +275,7 @@ fn priority(stanza: &Stanza<'_>) -> Result<i8, StanzaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::{Kind, Payload};
+    use crate::stanza::Payload;
 
     // Proves: RFC 6121 §4.7.2.3
     #[test]

@@ -252,9 +252,12 @@ impl Ring {
         state.marks.drain(..done).map(|(_, mark)| mark).collect()
     }
 
-    /// Notes that the session sent something at `now`.
-    pub(super) fn heard(&self, now: Timestamp) {
+    /// Notes that the session sent something at `now`; returns how many milliseconds later that is
+    /// than the last time. For the session's own task.
+    pub(super) fn heard(&self, now: Timestamp) -> u64 {
+        let before = self.heard.load(Ordering::Relaxed);
         self.heard.store(now.unix_ms(), Ordering::Relaxed);
+        u64::try_from(now.unix_ms().saturating_sub(before)).unwrap_or_default()
     }
 
     /// When the session last sent something.

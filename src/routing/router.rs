@@ -136,7 +136,7 @@ impl Router {
                 Ok(None) if is_request(stanza.kind) && to.is_bare() => {
                     return self.on_behalf(stanza, Relation::Stranger, batch).await;
                 }
-                Ok(None) => return to_nobody(stanza, to),
+                Ok(None) => return self.to_nobody(stanza, to),
                 Err(error) => return stanza.error(&error),
             },
         };
@@ -150,7 +150,13 @@ impl Router {
             }
             None if presence == PresenceType::Probe => self.probed(&account, stanza, to, batch),
             None => {
-                account.lock().offer(stanza, to, batch);
+                let mut state = account.lock();
+                if presence == PresenceType::Unavailable
+                    && let Some(from) = &stanza.from
+                {
+                    state.forget_directed(from, to);
+                }
+                state.offer(stanza, to, batch);
                 None
             }
         }
@@ -188,6 +194,16 @@ impl Router {
             return stanza.error(&Condition::Forbidden.into());
         }
         Box::pin(self.answer(Entity::Account, stanza, relation, batch)).await
+    }
+
+    /// There is no such account (RFC 6121 §8.5.1).
+    fn to_nobody(&self, stanza: &Stanza<'_>, to: &Jid) -> Back {
+        if stanza.kind == Kind::Presence(PresenceType::Probe) {
+            return unsubscribed(stanza);
+        }
+        let target = if to.is_bare() { Target::Bare } else { Target::Gone };
+        let condition = no_such_user(stanza.kind, target).filter(|_| !self.is_dropped(to, stanza))?;
+        stanza.error(&condition.into())
     }
 
     /// Runs the handler of an IQ request.
@@ -258,15 +274,6 @@ fn check_from(binding: &Binding, stanza: &Stanza<'_>) -> Result<(), StreamError>
         }
         _ => Ok(()),
     }
-}
-
-/// There is no such account (RFC 6121 §8.5.1).
-fn to_nobody(stanza: &Stanza<'_>, to: &Jid) -> Back {
-    if stanza.kind == Kind::Presence(PresenceType::Probe) {
-        return unsubscribed(stanza);
-    }
-    let target = if to.is_bare() { Target::Bare } else { Target::Gone };
-    no_such_user(stanza.kind, target).and_then(|condition| stanza.error(&condition.into()))
 }
 
 const fn is_notification(kind: Kind) -> bool {

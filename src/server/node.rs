@@ -19,7 +19,7 @@ use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, Identities, ServerTls, Trust};
 use crate::routing::operations::Accounts;
 use crate::routing::{self, Router};
-use crate::session;
+use crate::session::{self, Pace};
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
 use crate::stream::Limits;
@@ -98,7 +98,7 @@ impl Node {
     /// Serves one client connection.
     pub async fn serve_client(&self, transport: crate::net::Transport, security: session::Security) {
         if let Some(bound) = session::open(&self.sessions, transport, security).await {
-            bound.run(&self.router).await;
+            bound.run(&self.sessions).await;
         }
     }
 
@@ -182,8 +182,14 @@ impl Node {
             router: Arc::clone(&router),
             storage: parts.storage.clone(),
             tls: Arc::clone(&tls),
+            without_tls: without_tls(config),
             decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
             limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
+            pace: Pace::new(
+                config.limits.client_stanzas_per_second,
+                config.limits.client_bytes_per_second,
+                config.limits.client_burst,
+            ),
             comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         });
         Ok(Arc::new(Self {
@@ -237,6 +243,16 @@ fn routing_limits(config: &Config) -> routing::Limits {
         contacts: config.limits.roster_items,
         cached_accounts: CACHED_ACCOUNTS,
     }
+}
+
+/// The operator may have waived encryption, and is told each time.
+fn without_tls(config: &Config) -> bool {
+    if config.listen.c2s_without_tls {
+        tracing::warn!(
+            "listen.c2s_without_tls is set: CLIENTS MAY LOG IN WITHOUT ENCRYPTION. It is for tests on this machine only"
+        );
+    }
+    config.listen.c2s_without_tls
 }
 
 fn bounds(config: &Config, connections: usize) -> Bounds {

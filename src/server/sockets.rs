@@ -110,7 +110,12 @@ impl Server {
         self.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
         self.node.federation.stop().await;
         let gone = async {
-            while self.node.router.counts().sessions > 0 {
+            // A session is gone before its client has ended its side of the stream.
+            let known = || {
+                let (strangers, open) = self.node.admission.counts();
+                open > strangers
+            };
+            while self.node.router.counts().sessions > 0 || known() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

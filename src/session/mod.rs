@@ -9,11 +9,13 @@ mod dialogue;
 mod handshake;
 mod inbound;
 mod outgoing;
+mod pace;
 mod resumption;
 mod wire;
 
 pub use bound::Bound;
 pub use handshake::{Context, Secured, Security, open, secure};
+pub use pace::Pace;
 
 #[cfg(test)]
 mod tests;

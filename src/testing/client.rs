@@ -1,6 +1,6 @@
 //! A client that does no more than it is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -59,6 +59,10 @@ enum Out {
 
 /// A connection during the handshake.
 pub struct Raw {
+    /// The language of the streams that it opens.
+    pub lang: Option<&'static str>,
+    /// The ids of the streams that the server has opened.
+    pub ids: BTreeSet<String>,
     transport: Transport,
     reader: Reader,
     input: Vec<u8>,
@@ -69,7 +73,7 @@ impl Raw {
     #[must_use]
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::OWN);
-        Self { transport: Transport::plain(io, None), reader, input: Vec::new() }
+        Self { lang: None, ids: BTreeSet::new(), transport: Transport::plain(io, None), reader, input: Vec::new() }
     }
 
     /// Sends text.
@@ -104,11 +108,11 @@ impl Raw {
     pub async fn open(&mut self, to: &str) -> Result<Element, String> {
         self.reader.restart();
         let mut out = String::new();
-        let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: None };
+        let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: self.lang };
         write_header(&mut out, ContentNamespace::Client, &fields);
         self.send(&out).await;
         match self.event().await? {
-            Some(Event::Open(_)) => {}
+            Some(Event::Open(header)) => self.ids.extend(header.id),
             other => return Err(format!("instead of a header: {other:?}")),
         }
         self.element().await
@@ -198,11 +202,14 @@ async fn shuttle(
     deliver: mpsc::UnboundedSender<Element>,
     managed: Arc<Mutex<Managed>>,
 ) {
-    let mut reading = true;
+    let (mut reading, mut ended) = (true, false);
     loop {
         tokio::select! {
             Some(out) = to_send.recv() => match out {
-                Out::Text(text) => raw.send(&text).await,
+                Out::Text(text) => {
+                    ended |= text.contains(CLOSE);
+                    raw.send(&text).await;
+                }
                 Out::Reading(on) => reading = on,
             },
             event = raw.event(), if reading => match event.inspect(|event| {
@@ -216,7 +223,13 @@ async fn shuttle(
                     }
                 }
                 Ok(Some(Event::Nonza(element))) => drop(deliver.send(element)),
-                Ok(Some(Event::Close)) => drop(deliver.send(Element::new("closed", CLIENT_NS))),
+                Ok(Some(Event::Close)) => {
+                    // RFC 6120 §4.4
+                    if !std::mem::replace(&mut ended, true) {
+                        raw.send(CLOSE).await;
+                    }
+                    drop(deliver.send(Element::new("closed", CLIENT_NS)));
+                }
                 Ok(Some(other)) => drop(deliver.send(Element::new("odd", CLIENT_NS).with_text(&format!("{other:?}")))),
                 Ok(None) => return,
                 Err(problem) => {

@@ -14,7 +14,7 @@ use crate::accounts::credentials::{Credentials, Iterations, Password, Salts};
 use crate::accounts::directory::{self, DirectoryError};
 use crate::accounts::subscription::{Half, State};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Size};
 use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::dns::Srv;
@@ -118,7 +118,12 @@ impl World {
         // Who does not ask for the archive need not read its ids in every message.
         let archive = if options.config.contains("[archive]") { "" } else { "[archive]\nenabled = false\n" };
         let text = format!("domain = \"{domain}\"\n{}\n{archive}", options.config);
-        let config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| words(&error))?;
+        let mut config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| words(&error))?;
+        if !options.config.contains("_per_second") {
+            // Whoever does not ask for a pace may send as much as he likes.
+            config.limits.client_stanzas_per_second = 0;
+            config.limits.client_bytes_per_second = Size::new(0);
+        }
         let last = u8::try_from(self.sites.len() + 1).unwrap_or(u8::MAX);
         let address = SocketAddr::from(([192, 0, 2, last], S2S));
         let target = format!("host.{domain}");

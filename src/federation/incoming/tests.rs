@@ -7,7 +7,7 @@ use crate::federation::policy::Proofs;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' from='here.example' \
-    to='there.example' id='1' version='1.0'>";
+    to='there.example' id='1' xml:lang='en' version='1.0'>";
 const EXTERNAL: &str =
     "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 const DIALBACK: &str = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>";
@@ -191,15 +191,16 @@ fn rfc_6120_4_9_header_errors() {
     }
 }
 
-// Proves: RFC 6120 §4.9.1.2
+// Proves: RFC 6120 §4.9.1.2, §4.7.1, §4.7.3, §4.7.4
 #[test]
 fn a_stream_error_before_the_header_comes_with_one() {
     let machine = Incoming::new(rules(Proofs::Certificate));
-    let effect = machine.refuse(&StreamCondition::NotWellFormed.into());
+    let effect = machine.refuse(&StreamCondition::NotWellFormed.into(), "7");
     assert!(effect.write.starts_with("<?xml version='1.0'?><stream:stream "));
+    assert!(effect.write.contains(" from='here.example' id='7' xml:lang='en' version='1.0'>"), "{}", effect.write);
     assert_eq!(condition(&effect), "not-well-formed");
     let (machine, _) = secured(Proofs::Certificate, &[]);
-    assert!(machine.refuse(&StreamCondition::NotWellFormed.into()).write.starts_with("<stream:error>"));
+    assert!(machine.refuse(&StreamCondition::NotWellFormed.into(), "7").write.starts_with("<stream:error>"));
 }
 
 #[test]

@@ -320,6 +320,20 @@ fn what_is_printed_holds_no_secret() {
     assert!(printed.contains("Verify") && !printed.contains("pencil") && !printed.contains("key"));
 }
 
+// Proves: RFC 6120 §6.5.4
+#[test]
+fn where_tls_is_waived_only_scram_logs_in() {
+    let mut login = machine(Offer::WITHOUT_TLS);
+    let plain = login.nonza(&auth("PLAIN", Some(b"\0juliet\0pencil")));
+    assert_eq!(told(&plain), failed("encryption-required", 2));
+    let plus = login.nonza(&auth("SCRAM-SHA-256-PLUS", Some(b"p=tls-exporter,,n=juliet,r=abc")));
+    assert_eq!(told(&plus), failed("invalid-mechanism", 1));
+    let client = client(ScramHash::Sha1, "pencil", ClientBinding::Unsupported);
+    let (effects, expected) = exchange(&mut login, SHA1, &client, found());
+    assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
+    expected.verify(&sent(&effects)).unwrap();
+}
+
 #[test]
 fn features_follow_the_offer() {
     assert_eq!(machine(offer()).features(), offer().features());
