@@ -2,7 +2,7 @@
 //!
 //! Subscription stanzas and probes never come here: `subscriptions` and `presence` handle them.
 
-use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType};
+use crate::stanza::{Condition, IqType, Kind, MessageType};
 
 /// What the account that a stanza is addressed to looks like.
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,7 @@
 //! with every set of up to three resources is decided as the subsection says that it falls under.
 
 use super::*;
+use crate::stanza::PresenceType;
 
 /// Presence priorities of resources in the order of binding; `None` is connected and not available.
 const PRIORITIES: [Option<i8>; 5] = [None, Some(i8::MIN), Some(-1), Some(0), Some(5)];
