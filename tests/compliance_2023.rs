@@ -123,7 +123,10 @@ const LINES: &[Line] = &[
         "IM",
         "vcard-temp",
         Server,
-        &[by("XEP-0054", &["tests/scenarios/extensions.xmpp::a card is for everybody, and who has none looks like nobody"])],
+        &[by(
+            "XEP-0054",
+            &["tests/scenarios/extensions.xmpp::a card is for everybody, and who has none looks like nobody"],
+        )],
     ),
     line("IM", "Outbound message synchronization", Server, &[not_yet("XEP-0280")]),
     line("IM", "User blocking", Advanced, &[not_yet("XEP-0191")]),
@@ -167,9 +170,10 @@ const STREAM_MANAGEMENT: &[&str] = &[
 #[test]
 fn every_line_is_shown_by_tests_that_name_its_specification() {
     let tests = inventory::all();
-    let named = LINES.iter().flat_map(|line| line.providers).flat_map(|provider| {
-        provider.tests.iter().map(move |test| (provider.spec, *test))
-    });
+    let named = LINES
+        .iter()
+        .flat_map(|line| line.providers)
+        .flat_map(|provider| provider.tests.iter().map(move |test| (provider.spec, *test)));
     let wrong: Vec<String> = named
         .filter_map(|(spec, name)| match tests.get(name) {
             None => Some(format!("there is no test {name}")),
@@ -220,7 +224,8 @@ fn document() -> String {
     for line in LINES {
         let level = if line.level == Server { "every server" } else { "advanced servers" };
         for provider in line.providers {
-            out += &format!("| {} | {} | {level} | {} | {} |\n", line.suite, line.feature, provider.spec, shown(provider));
+            out +=
+                &format!("| {} | {} | {level} | {} | {} |\n", line.suite, line.feature, provider.spec, shown(provider));
         }
     }
     out

@@ -86,12 +86,10 @@ fn the_generated_document_is_fresh() {
 fn cites_are_read_as_people_write_them() {
     let read = |text: &str| cites(text).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(read("RFC 6120 §4.9.3.2"), ["RFC 6120 §4.9.3.2"]);
-    assert_eq!(read("see RFC 6120 §4 to §6 and §8.1, XEP-0178, XEP-0220 §2.2."), [
-        "RFC 6120 §4",
-        "RFC 6120 §6",
-        "RFC 6120 §8.1",
-        "XEP-0220 §2.2",
-    ]);
+    assert_eq!(
+        read("see RFC 6120 §4 to §6 and §8.1, XEP-0178, XEP-0220 §2.2."),
+        ["RFC 6120 §4", "RFC 6120 §6", "RFC 6120 §8.1", "XEP-0220 §2.2",]
+    );
     assert_eq!(read("RFC 6121 appendix A.3; RFC 6120 section 15"), ["RFC 6121 §A.3", "RFC 6120 §15"]);
     assert_eq!(read("(XEP-0191#block)"), ["XEP-0191 #block"]);
     assert_eq!(read("§3 of nothing, RFC 61200 §1, XEP-12 §2, RFC 6120, XML 1.0 §2.2"), Vec::<String>::new());
@@ -123,7 +121,8 @@ fn a_proof_has_to_exist_and_to_cite() {
         ("tests/scenarios/a.xmpp::scenario".to_owned(), test("# scenario (RFC 6120 §4.9)\na> <b/>\n")),
     ]);
     let proves = |name: &str| proof_fault(name, "RFC 6120", "4.9", &tests).is_none();
-    for good in ["src/a.rs::exact", "src/a.rs::below", "src/a.rs::rfc_6120_4_9_by_name", "tests/scenarios/a.xmpp::scenario"]
+    for good in
+        ["src/a.rs::exact", "src/a.rs::below", "src/a.rs::rfc_6120_4_9_by_name", "tests/scenarios/a.xmpp::scenario"]
     {
         assert!(proves(good), "{good}");
     }
@@ -230,8 +229,10 @@ fn proof_fault(name: &str, document: &str, section: &str, tests: &BTreeMap<Strin
     let comments = if name.contains(".xmpp::") { scenario_comments(&test.text) } else { rust_comments(&test.text) };
     let mut found: Vec<Cite> = comments.iter().flat_map(|comment| cites(comment)).collect();
     found.extend(name.rsplit_once("::").and_then(|(_, function)| cite_in_name(function)));
-    let within = |cited: &str| cited == section || cited.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
-    let proves = |cite: &Cite| cite.document == document && matches!(&cite.place, Place::Section(cited) if within(cited));
+    let within =
+        |cited: &str| cited == section || cited.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
+    let proves =
+        |cite: &Cite| cite.document == document && matches!(&cite.place, Place::Section(cited) if within(cited));
     (!found.iter().any(proves)).then(|| format!("{name} does not cite §{section}"))
 }
 
@@ -316,7 +317,8 @@ fn cites(comment: &str) -> Vec<Cite> {
         if let Some((name, behind)) = document_name(rest) {
             rest = behind;
             if let Some(anchor) = rest.strip_prefix('#') {
-                let end = anchor.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').unwrap_or(anchor.len());
+                let end =
+                    anchor.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').unwrap_or(anchor.len());
                 found.push(Cite { document: name.clone(), place: Place::Anchor(anchor[..end].to_owned()) });
                 rest = &anchor[end..];
             }
@@ -439,7 +441,8 @@ fn document(documents: &[Document]) -> String {
     for document in documents {
         out += &format!("\n## {}\n\n| Section | A server | Level | Proof |\n|---|---|---|---|\n", document.name);
         for row in &document.row {
-            out += &format!("| {} | `{}`: {} | {} | {} |\n", row.section, row.id, cell(&row.text), row.level, proof(row));
+            out +=
+                &format!("| {} | `{}`: {} | {} | {} |\n", row.section, row.id, cell(&row.text), row.level, proof(row));
         }
     }
     out

@@ -110,7 +110,8 @@ async fn the_lower_version_is_spoken() {
 async fn the_header_before_an_error_names_one_of_our_domains() {
     for (port, before) in [(Port::Client, ""), (Port::Server, "from='evil.example' ")] {
         let scene = Scene::new(port).await;
-        for attributes in ["to='c.example' version='1.0'", "to='a b' version='1.0'", "version='1.0'", "to='' version='1.0'"]
+        for attributes in
+            ["to='c.example' version='1.0'", "to='a b' version='1.0'", "version='1.0'", "to='' version='1.0'"]
         {
             let attributes = format!("{before}{attributes}");
             let header = if port == Port::Client { header(&attributes) } else { server_header(&attributes) };
@@ -156,7 +157,8 @@ async fn every_mechanism_logs_in_inside_tls() {
             let first = BASE64_STANDARD.encode(client.first());
             peer.send(format!("<auth {sasl} mechanism='{name}'>{first}</auth>")).await;
             let challenge = BASE64_STANDARD.decode(peer.hear("challenge").await.expect("a challenge").text());
-            let (last, expected) = client.respond(&challenge.expect("base64")).expect("a challenge that can be answered");
+            let (last, expected) =
+                client.respond(&challenge.expect("base64")).expect("a challenge that can be answered");
             peer.send(format!("<response {sasl}>{}</response>", BASE64_STANDARD.encode(last))).await;
             let success = BASE64_STANDARD.decode(peer.hear("success").await.expect("success").text()).expect("base64");
             expected.verify(&success).expect("a server that knows the keys");

@@ -78,8 +78,11 @@ fn find(tokens: TokenStream, found: &mut Vec<(String, usize, usize)>) {
 
 /// `test` or `tokio::test`.
 fn is_test(attribute: TokenStream) -> bool {
-    let path: String =
-        attribute.into_iter().take_while(|token| !matches!(token, TokenTree::Group(_))).map(|it| it.to_string()).collect();
+    let path: String = attribute
+        .into_iter()
+        .take_while(|token| !matches!(token, TokenTree::Group(_)))
+        .map(|it| it.to_string())
+        .collect();
     path == "test" || path == "tokio::test"
 }
 
