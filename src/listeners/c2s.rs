@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::net::Transport;
 use crate::session::{self, Bound, Security};
 
@@ -34,15 +36,15 @@ async fn open(
     (place, leave): (Place, Leave),
     deadline: Duration,
 ) -> Option<(Box<Bound>, Place)> {
+    let deadline = Instant::now() + deadline;
     let open = async {
-        let secured = session::secure(&context, transport, security).await?;
+        let secured = session::secure(&context, transport, security, deadline).await?;
         place.secured();
         secured.log_in(&context).await
     };
     let bound = tokio::select! {
         bound = open => bound,
         _ = leave => None,
-        () = tokio::time::sleep(deadline) => None,
     }?;
     place.known();
     Some((bound, place))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::random;
@@ -97,7 +98,7 @@ impl std::error::Error for StartError {}
 impl Node {
     /// Serves one client connection.
     pub async fn serve_client(&self, transport: crate::net::Transport, security: session::Security) {
-        if let Some(bound) = session::open(&self.sessions, transport, security).await {
+        if let Some(bound) = session::open(&self.sessions, transport, security, Instant::now() + self.deadline).await {
             bound.run(&self.sessions).await;
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::credentials::Decoy;
 use crate::accounts::random;
@@ -70,6 +71,7 @@ const STREAM_ID_OCTETS: usize = 16;
 pub struct Secured {
     dialogue: Dialogue,
     before: Before,
+    deadline: Instant,
 }
 
 /// What came of the stream before TLS.
@@ -82,29 +84,35 @@ enum Before {
     User { domain: BareJid, user: BareJid },
 }
 
-/// Leads a connection to a bound session; `None` if it ended before.
-pub async fn open(context: &Context, transport: Transport, security: Security) -> Option<Box<Bound>> {
-    secure(context, transport, security).await?.log_in(context).await
+/// Leads a connection to a bound session before `deadline`; `None` if it ended before.
+pub async fn open(
+    context: &Context,
+    transport: Transport,
+    security: Security,
+    deadline: Instant,
+) -> Option<Box<Bound>> {
+    secure(context, transport, security, deadline).await?.log_in(context).await
 }
 
-/// Leads a connection into TLS; `None` if it ended before.
-pub async fn secure(context: &Context, transport: Transport, security: Security) -> Option<Secured> {
+/// Leads a connection into TLS; `None` if it ended before. It has until `deadline` for everything up
+/// to a bound session.
+pub async fn secure(context: &Context, transport: Transport, security: Security, deadline: Instant) -> Option<Secured> {
     // The state of each phase is large and short-lived: it is freed before the next begins.
     Box::pin(async move {
         let transport = match security {
             Security::StartTls => transport,
             Security::Direct => {
                 let acceptor = context.tls.acceptor(Incoming::ClientDirect, None);
-                acceptor.accept(transport).await.ok()?
+                timeout_at(deadline, acceptor.accept(transport)).await.ok()?.ok()?
             }
         };
         let mut dialogue = Dialogue::new(transport);
         let before = match security {
-            Security::StartTls => start_tls(context, &mut dialogue).await,
+            Security::StartTls => in_time(deadline, start_tls(context, &mut dialogue)).await,
             Security::Direct => Ok(Before::Nothing),
         };
         match before {
-            Ok(before) => Some(Secured { dialogue, before }),
+            Ok(before) => Some(Secured { dialogue, before, deadline }),
             Err(end) => {
                 refuse(context, dialogue, end).await;
                 None
@@ -118,7 +126,7 @@ impl Secured {
     /// Leads the stream to a bound session; `None` if it ended before.
     pub async fn log_in(mut self, context: &Context) -> Option<Box<Bound>> {
         Box::pin(async move {
-            match negotiate(context, &mut self.dialogue, self.before).await {
+            match in_time(self.deadline, negotiate(context, &mut self.dialogue, self.before)).await {
                 Ok(Opened { binding, inbound }) => Some(Bound::new(self.dialogue.wire, binding, inbound)),
                 Err(end) => {
                     refuse(context, self.dialogue, end).await;
@@ -128,6 +136,12 @@ impl Secured {
         })
         .await
     }
+}
+
+/// Somebody who does not get on is told so (RFC 6120 §4.9.3.4).
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, End>>) -> Result<T, End> {
+    let late = || StreamError::new(StreamCondition::ConnectionTimeout, "no authentication in time").into();
+    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// A bound resource, with the count of its stanzas if it had been bound before.

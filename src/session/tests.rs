@@ -157,6 +157,47 @@ async fn what_was_asked_before_the_end_is_answered_before_it() {
     }
 }
 
+// Proves: RFC 6120 §4.4
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_we_end_is_over_when_the_client_has_ended_it_too() {
+    let mut world = World::new();
+    for (answer, seconds) in [(None, 2), (Some("</stream:stream>"), 0), (Some("<message/>\n</stream:stream> \n"), 0)] {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        raw.open("verona.example").await.unwrap();
+        raw.send("<message/>").await;
+        let error = StreamError::from_element(&raw.element().await.unwrap());
+        assert_eq!(error.condition, StreamCondition::NotAuthorized);
+        assert!(matches!(raw.event().await, Ok(Some(Event::Close))));
+        let since = tokio::time::Instant::now();
+        if let Some(answer) = answer {
+            raw.send(answer).await;
+        }
+        assert!(matches!(raw.event().await, Ok(None)));
+        assert_eq!(since.elapsed().as_secs(), seconds, "{answer:?}");
+    }
+}
+
+// Proves: RFC 6120 §4.9.3.4
+#[tokio::test(start_paused = true)]
+async fn who_does_not_get_on_is_told_so() {
+    let mut world = World::new();
+    let romeo = jid("romeo@verona.example");
+    for authenticate in [false, true] {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        if authenticate {
+            world.account(&romeo).await.unwrap();
+            raw.authenticate(Arc::clone(&world.client_tls), &romeo, PASSWORD).await.unwrap();
+        } else {
+            raw.open("verona.example").await.unwrap();
+        }
+        let since = tokio::time::Instant::now();
+        let error = StreamError::from_element(&raw.element().await.unwrap());
+        assert_eq!(error.condition, StreamCondition::ConnectionTimeout);
+        assert_eq!(since.elapsed().as_secs(), 30);
+        assert!(matches!(raw.event().await, Ok(Some(Event::Close))));
+    }
+}
+
 // Proves: RFC 6120 §4.9.3.16
 #[tokio::test(start_paused = true)]
 async fn another_password_ends_the_sessions_of_the_old_one() {

@@ -5,15 +5,16 @@ use std::borrow::Cow;
 
 use crate::stanza::Stanza;
 
+/// The longest tag that is remembered.
+const LONGEST: usize = 14;
+
 /// A language tag. Every stream holds one, so it takes the room of a pointer or two; a tag that is
 /// longer than nearly all of those in use is not remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Language([u8; Language::LONGEST]);
+pub struct Language([u8; LONGEST]);
 
 impl Language {
-    const LONGEST: usize = 14;
-
-    pub const UNKNOWN: Self = Self([0; Self::LONGEST]);
+    pub const UNKNOWN: Self = Self([0; LONGEST]);
 
     /// Reads what a header says. What is no tag (RFC 5646 §2.1) is no language.
     pub(super) fn read(tag: &str) -> Self {
@@ -30,7 +31,7 @@ impl Language {
     /// The tag, if it is known.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::LONGEST);
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(LONGEST);
         self.0.get(..length).and_then(|tag| std::str::from_utf8(tag).ok()).filter(|tag| !tag.is_empty())
     }
 
