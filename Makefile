@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check interop bench budget fuzz generate setup
+.PHONY: help run check interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -27,6 +27,11 @@ interop: setup ## federation with Prosody and ejabberd in network namespaces, re
 	@echo "Building the server."
 	@$(CARGO) build --quiet --bin comity
 	@COMITY=$(CURDIR)/target/debug/comity interop/run --json target/interop.json
+
+tls: setup ## testssl.sh and sslscan against every listener; fails on a finding of medium or above (RECORD=1: into docs/tls.md)
+	@echo "Building the server."
+	@$(CARGO) build --quiet --bin comity
+	@COMITY=$(CURDIR)/target/debug/comity interop/tls/run --json target/tls.json $(if $(RECORD),--record)
 
 bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what strangers cost (QUICK=1: a short look at the servers)
 	@benches/load/peers

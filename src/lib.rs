@@ -32,6 +32,7 @@ pub mod stanza;
 pub mod clock;
 pub mod config;
 pub mod jid;
+pub mod live;
 pub mod net;
 pub mod telemetry;
 pub mod xml;

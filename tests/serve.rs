@@ -1,104 +1,13 @@
 //! The program as an operator runs it: init, serve, account, status, reload, stop.
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod site;
+
+use std::path::Path;
 use std::sync::Arc;
 
-use comity::jid::Jid;
 use comity::net::tls::development::DevelopmentCa;
-use comity::testing::Raw;
-
-/// A directory with a configuration, and the server that runs with it.
-struct Site {
-    directory: PathBuf,
-    c2s: SocketAddr,
-    ca: DevelopmentCa,
-    server: Option<Child>,
-}
-
-impl Site {
-    fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("comity-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).unwrap();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let c2s = free();
-        let config = format!(
-            "domain = \"verona.example\"\ndata_dir = \"data\"\n\
-             [listen]\nc2s = \"{c2s}\"\nc2s_tls = []\ns2s = []\ns2s_tls = []\n\
-             [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n"
-        );
-        std::fs::write(directory.join("comity.toml"), config).unwrap();
-        let site = Self { directory, c2s, ca: DevelopmentCa::generate().unwrap(), server: None };
-        site.certify();
-        site
-    }
-
-    /// Writes a fresh certificate.
-    fn certify(&self) {
-        let issued = self.ca.issue(&["verona.example"]).unwrap();
-        std::fs::write(self.directory.join("chain.pem"), issued.chain_pem).unwrap();
-        std::fs::write(self.directory.join("key.pem"), issued.key_pem).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_comity"));
-        command.current_dir(&self.directory).args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.command(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    fn start(&mut self) {
-        let mut child = self.command(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        self.server = Some(child);
-        assert_eq!(line, "ready\n");
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.server.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    }
-
-    fn stop(&mut self) -> std::process::ExitStatus {
-        self.signal("-TERM");
-        self.server.take().unwrap().wait().unwrap()
-    }
-
-    fn client_tls(&self) -> Arc<rustls::ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.ca.certificate().clone()).unwrap();
-        let config = rustls::ClientConfig::builder_with_provider(comity::net::tls::provider());
-        let config = config.with_safe_default_protocol_versions().unwrap();
-        Arc::new(config.with_root_certificates(roots).with_no_client_auth())
-    }
-
-    async fn log_in(&self, jid: &str, password: &str) -> Result<comity::testing::Client, String> {
-        let jid: Jid = jid.parse().unwrap();
-        let socket = tokio::net::TcpStream::connect(self.c2s).await.unwrap();
-        Raw::new(socket).log_in(self.client_tls(), &jid, password).await
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
+use site::Site;
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -146,7 +55,7 @@ async fn certificates_are_read_again_without_dropping_a_stream() {
     site.start();
     let mut before = site.log_in("romeo@verona.example/before", "orchard").await.unwrap();
     // Another authority, so that only the new certificate satisfies the next client.
-    site.ca = DevelopmentCa::generate().unwrap();
+    site.ca = Arc::new(DevelopmentCa::generate().unwrap());
     site.certify();
     site.signal("-HUP");
     let mut after = loop {

@@ -40,8 +40,8 @@ class Authority:
              "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
         )
 
-    async def issue(self, domain: str, usage: Usage) -> Certificate:
-        """Issues a certificate for one DNS name."""
+    async def issue(self, domain: str, usage: Usage, days: int = 2, more: str = "") -> Certificate:
+        """Issues a certificate for one DNS name, with `more` lines of extensions."""
         name = f"{domain}-{usage.name.lower()}"
         chain, key = self._directory / f"{name}.pem", self._directory / f"{name}.key"
         if chain.exists():
@@ -49,7 +49,7 @@ class Authority:
         request, extensions = self._directory / f"{name}.csr", self._directory / f"{name}.ext"
         extensions.write_text(
             f"subjectAltName=DNS:{domain}\nbasicConstraints=critical,CA:FALSE\n"
-            f"keyUsage=critical,digitalSignature\nextendedKeyUsage={usage.value}\n"
+            f"keyUsage=critical,digitalSignature\nextendedKeyUsage={usage.value}\n{more}"
         )
         await run(
             ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
@@ -57,7 +57,7 @@ class Authority:
         )
         await run(
             ["openssl", "x509", "-req", "-in", str(request), "-CA", str(self.root), "-CAkey", str(self._key),
-             "-CAcreateserial", "-days", "2", "-extfile", str(extensions), "-out", str(chain)]
+             "-CAcreateserial", "-days", str(days), "-extfile", str(extensions), "-out", str(chain)]
         )
         chain.write_text(chain.read_text() + self.root.read_text())
         return Certificate(chain, key)

@@ -23,7 +23,11 @@ def tell(text: str) -> None:
 
 def packages(kinds: set[str]) -> None:
     """Installs the missing packages for these makes of server."""
-    wanted = NETWORK + CLIENTS + [package for kind in sorted(kinds) for package in PEERS[kind]]
+    debian(NETWORK + CLIENTS + [package for kind in sorted(kinds) for package in PEERS[kind]])
+
+
+def debian(wanted: list[str]) -> None:
+    """Installs those of these packages that are missing."""
     missing = [package for package in wanted if not installed(package)]
     if not missing:
         return

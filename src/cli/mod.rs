@@ -12,6 +12,7 @@ mod output;
 mod password;
 mod place;
 mod reach;
+mod reload;
 mod serve;
 mod status;
 
@@ -45,6 +46,7 @@ enum Command {
     Check(check::Check),
     Config(config::ConfigCommand),
     Status(status::Status),
+    Reload(reload::Reload),
 }
 
 impl Command {
@@ -57,6 +59,7 @@ impl Command {
             Self::Check(check) => check.run(place, output),
             Self::Config(config) => config.run(place, output),
             Self::Status(status) => status.run(place, output),
+            Self::Reload(reload) => reload.run(place, output),
         }
     }
 }

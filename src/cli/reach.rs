@@ -84,6 +84,18 @@ pub(super) async fn running(config: &Config) -> Result<Option<Client>, Failure> 
     })
 }
 
+/// The running server.
+///
+/// # Errors
+/// None runs, or it cannot be reached.
+pub(super) async fn server(config: &Config) -> Result<Client, Failure> {
+    let none = || {
+        let data_dir = config.data_dir.display();
+        Failure::Failed(format!("no server runs with {data_dir}; start one with: comity serve"))
+    };
+    running(config).await?.ok_or_else(none)
+}
+
 /// What a call over the socket gave.
 pub(super) fn failure(error: CallError) -> Failure {
     match error {
@@ -92,7 +104,7 @@ pub(super) fn failure(error: CallError) -> Failure {
     }
 }
 
-fn refused(error: OperationError) -> Failure {
+pub(super) fn refused(error: OperationError) -> Failure {
     match error {
         OperationError::Usage(reason) => Failure::Usage(reason),
         OperationError::Failed(reason) => Failure::Failed(reason),

@@ -1,6 +1,7 @@
 //! `comity serve`: the server itself.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,10 +9,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin;
 use crate::cli::output::{Failure, Output};
 use crate::cli::place::Place;
+use crate::cli::reach;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::net::{Hickory, Resolver, System};
-use crate::server::{self, Bound, Node, Parts, Server};
+use crate::net::System;
+use crate::server::{self, Bound, Made, Node, Parts, Reload, Server};
 use crate::storage::{Options, Storage};
 use crate::telemetry;
 
@@ -21,23 +23,26 @@ const RESERVED_DESCRIPTORS: usize = 256;
 /// Run the server.
 ///
 /// Prints one line, `ready`, once every listener accepts connections. SIGTERM and SIGINT stop it in
-/// order; SIGHUP reads the certificates again without disturbing anybody.
+/// order; SIGHUP does what `comity reload` does: configuration and certificates are read again without
+/// disturbing anybody.
 #[derive(Debug, Args)]
 pub(super) struct Serve {}
 
 impl Serve {
     pub(super) fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
-        let config = place.load()?;
-        let started = telemetry::init(&config.log.level, config.log.format);
-        started.map_err(|error| Failure::Usage(error.to_string()))?;
+        let file = place.file()?;
+        let config = Config::load(&file).map_err(|error| Failure::Usage(error.to_string()))?;
+        let log = telemetry::init(&config.log.level, config.log.format);
+        let log = log.map_err(|error| Failure::Usage(error.to_string()))?;
+        let reload = Reload::new(file, config.clone(), log);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-        runtime.block_on(serve(place, &config, output))
+        runtime.block_on(serve(&config, &reload, output))
     }
 }
 
-async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Result<(), Failure> {
-    let node = node(config)?;
+async fn serve(config: &Config, reload: &Arc<Reload>, output: &mut Output<'_>) -> Result<(), Failure> {
+    let node = node(config, reload)?;
     let bound = Bound::new(&config.listen).map_err(failed)?;
     let admin = admin::Listener::bind(&config.data_dir).map_err(failed)?;
     let mut signals = Signals::new().map_err(failed)?;
@@ -48,7 +53,10 @@ async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Resul
     let ended = loop {
         match signals.next(&node).await {
             Wake::Stop => break Ok(()),
-            Wake::Reload => reload(place, &node),
+            Wake::Reload => {
+                // What came of it is in the log.
+                let _ = reload.run().await;
+            }
             Wake::Lost(reason) => break Err(Failure::Failed(format!("storage failed: {reason}"))),
         }
     };
@@ -58,20 +66,18 @@ async fn serve(place: &Place, config: &Config, output: &mut Output<'_>) -> Resul
     ended.and(stopped.map_err(failed))
 }
 
-fn node(config: &Config) -> Result<Arc<Node>, Failure> {
-    let identities = server::identities(config).map_err(|error| Failure::Usage(error.to_string()))?;
-    let trust = server::trust(config).map_err(|error| Failure::Usage(error.to_string()))?;
-    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
-    let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
-    let resolver: Arc<dyn Resolver> = Arc::new(resolver.map_err(failed)?);
+fn node(config: &Config, reload: &Arc<Reload>) -> Result<Arc<Node>, Failure> {
+    let made = Made::of(config, None).map_err(reach::refused)?;
+    let domains: Vec<_> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
+    let warnings = server::warnings(&domains, &made.identities, SystemTime::now());
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let storage = Storage::open(&config.data_dir, Options::default());
     let storage = storage.map_err(|error| Failure::Failed(format!("{}: {error}", config.data_dir.display())))?;
     let parts = Parts {
         storage,
         clock: Clock::system(),
-        identities: Arc::new(identities),
-        trust,
-        resolver,
+        made,
+        reload: Some(Arc::clone(reload)),
         network: Arc::new(System),
         connections: descriptors().saturating_sub(RESERVED_DESCRIPTORS),
     };
@@ -85,19 +91,6 @@ fn descriptors() -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
     allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
-}
-
-/// Reads the certificates again; on an error the old ones stay in use.
-fn reload(place: &Place, node: &Node) {
-    let config = match place.load() {
-        Ok(config) => config,
-        Err(error) => return tracing::error!(?error, "the configuration is not accepted; nothing has changed"),
-    };
-    match server::identities(&config).map(|identities| node.show(Arc::new(identities))) {
-        Ok(Ok(())) => tracing::info!("certificates were read again"),
-        Ok(Err(error)) => tracing::error!(%error, "the certificates cannot be used; nothing has changed"),
-        Err(error) => tracing::error!(%error, "the certificates cannot be read; nothing has changed"),
-    }
 }
 
 /// Tells systemd, if it is there.

@@ -19,10 +19,7 @@ impl Status {
     pub(super) fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
         let config = place.load()?;
         let status = wait_for(async {
-            let Some(mut client) = reach::running(&config).await? else {
-                let data_dir = config.data_dir.display();
-                return Err(Failure::Failed(format!("no server runs with {data_dir}; start one with: comity serve")));
-            };
+            let mut client = reach::server(&config).await?;
             client.call(&STATUS, Nothing {}).await.map_err(reach::failure)
         })?;
         output.facts(self.rendering, &status, human)

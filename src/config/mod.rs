@@ -6,6 +6,7 @@
 //!
 //! Must never know who uses a setting.
 
+mod changes;
 mod error;
 mod example;
 mod explain;

@@ -4,8 +4,10 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use crate::hooks::{Answer, COMMANDS_NS, Call, Entity, Extension, Registrar, Relation, Request, Spec};
-use crate::jid::{BareJid, Jid};
+use crate::hooks::{
+    Answer, COMMANDS_NS, Call, Catalogue, Command, Entity, Extension, Registrar, Relation, Request, Spec,
+};
+use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -25,13 +27,7 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     for entity in [Entity::Domain, Entity::Account] {
-        let it = Arc::new(Discovery {
-            entity,
-            features: at.features(entity),
-            commands: at.commands().map(|command| (command.node, command.name)).collect(),
-            admins: at.settings.admins.clone(),
-            outbound: Arc::clone(at.outbound),
-        });
+        let it = Arc::new(Discovery { entity, catalogue: at.catalogue.clone(), outbound: Arc::clone(at.outbound) });
         at.iq_get(entity, &it, |it, call: Call<Info>| ready(it.info(&call)));
         at.iq_get(entity, &it, |it, call: Call<Items>| ready(it.items(&call)));
     }
@@ -40,10 +36,7 @@ fn install(at: &mut Registrar<'_>) {
 
 struct Discovery {
     entity: Entity,
-    features: Vec<&'static str>,
-    /// The commands of administrators: node and name.
-    commands: Vec<(&'static str, &'static str)>,
-    admins: Vec<BareJid>,
+    catalogue: Catalogue,
     outbound: Arc<dyn crate::hooks::Outbound>,
 }
 
@@ -58,7 +51,7 @@ impl Discovery {
         };
         let identity = Element::new("identity", Info::NS).with("category", category).with("type", kind);
         let mut answer = Element::new(Info::NAME, Info::NS).with_child(identity);
-        for feature in &self.features {
+        for feature in self.catalogue.features(self.entity) {
             answer.push(Element::new("feature", Info::NS).with("var", feature));
         }
         Ok(Some(answer))
@@ -77,9 +70,9 @@ impl Discovery {
                 return Err(Condition::ItemNotFound.into());
             }
             answer.set("node", node);
-            for (node, name) in self.commands_for(&call.from) {
+            for command in self.commands_for(&call.from) {
                 let item = Element::new("item", Items::NS).with("jid", call.to.as_str());
-                answer.push(item.with("node", node).with("name", name));
+                answer.push(item.with("node", command.node).with("name", command.name));
             }
             return Ok(Some(answer));
         }
@@ -92,15 +85,16 @@ impl Discovery {
     }
 
     /// The commands that somebody may use: those who may not, do not see them (XEP-0050 §5).
-    fn commands_for(&self, from: &Jid) -> &[(&'static str, &'static str)] {
+    fn commands_for(&self, from: &Jid) -> impl Iterator<Item = &'static Command> + use<'_> {
         // Those of the configuration are accounts of this server, which nobody else can speak for.
-        if self.admins.contains(&from.to_bare()) { &self.commands } else { &[] }
+        let is_admin = self.catalogue.settings().load().admins.contains(&from.to_bare());
+        self.catalogue.commands().filter(move |_| is_admin)
     }
 
     /// What a command is (XEP-0050 §2.2), or the list of them.
     fn command_info(&self, node: &str, from: &Jid) -> Answer {
-        let (name, kind, features): (_, _, &[&str]) = match self.commands_for(from).iter().find(|it| it.0 == node) {
-            Some((_, name)) => (*name, "command-node", &[COMMANDS_NS, crate::hooks::form::NS]),
+        let (name, kind, features): (_, _, &[&str]) = match self.commands_for(from).find(|it| it.node == node) {
+            Some(command) => (command.name, "command-node", &[COMMANDS_NS, crate::hooks::form::NS]),
             None if node == COMMANDS_NS => ("Commands", "command-list", &[COMMANDS_NS]),
             None => return Err(Condition::ItemNotFound.into()),
         };

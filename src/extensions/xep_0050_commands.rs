@@ -4,15 +4,14 @@
 //! All commands so far are the administrators'. They are done for the domain; whoever asks their own
 //! account for them means its domain.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::hooks::form::Submission;
 use crate::hooks::operation::Operations;
 use crate::hooks::{
-    Answer, Asked, COMMANDS_NS, Call, Command, Done, Entity, Extension, Note, Registrar, Relation, Request, Spec, form,
+    Answer, Asked, COMMANDS_NS, Call, Catalogue, Done, Entity, Extension, Note, Registrar, Relation, Request, Spec,
+    form,
 };
-use crate::jid::BareJid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -26,28 +25,27 @@ pub(super) const EXTENSION: Extension = Extension {
 };
 
 fn install(at: &mut Registrar<'_>) {
-    let commands = at.commands().map(|command| (command.node, command)).collect();
-    let it = Arc::new(Commands { commands, admins: at.settings.admins.clone(), operations: Arc::clone(at.operations) });
+    let it = Arc::new(Commands { catalogue: at.catalogue.clone(), operations: Arc::clone(at.operations) });
     at.iq_set(Entity::Domain, &it, execute);
     at.iq_set(Entity::Account, &it, execute);
 }
 
 struct Commands {
-    commands: HashMap<&'static str, &'static Command>,
-    admins: Vec<BareJid>,
+    catalogue: Catalogue,
     operations: Arc<Operations>,
 }
 
 /// XEP-0050 §2.4.
 async fn execute(it: Arc<Commands>, call: Call<Execution>) -> Answer {
     let Execution { node, action, form, session } = call.request;
-    let Some(&command) = it.commands.get(node.as_str()) else { return Err(Condition::ItemNotFound.into()) };
+    let command = it.catalogue.commands().find(|command| command.node == node);
+    let command = command.ok_or(Condition::ItemNotFound)?;
     // Of a domain, everybody but its accounts is a stranger.
     let own = match call.to.local() {
         None => call.relation != Relation::Stranger,
         Some(_) => call.relation == Relation::Owner,
     };
-    if !own || !it.admins.contains(&call.from.to_bare()) {
+    if !own || !it.catalogue.settings().load().admins.contains(&call.from.to_bare()) {
         return Err(Condition::Forbidden.into());
     }
     let asked = Asked { from: call.from, domain: call.to.domain().to_owned(), operations: Arc::clone(&it.operations) };

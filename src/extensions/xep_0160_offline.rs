@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Shelf, Spec, Verdict};
+use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Settings, Shelf, Spec, Verdict};
 use crate::jid::BareJid;
+use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
 use crate::storage::{Entry, Marks, Position, Storage, Stored};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
@@ -33,8 +34,8 @@ pub(super) mod api {
 const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
 
 fn install(at: &mut Registrar<'_>) {
-    let ids = if at.settings.archive.is_some() { Ids::new(at.storage.secret()) } else { None };
-    let it = Arc::new(Offline { storage: at.storage.clone(), limit: at.settings.offline_messages, ids });
+    let (storage, settings) = (at.storage.clone(), at.settings.clone());
+    let it = Arc::new(Offline { storage, settings, ids: Ids::new(at.storage.secret()) });
     let keeper = Arc::clone(&it);
     at.undelivered(move |passing, shelf| keeper.keep(passing, shelf));
     at.backlog(move |account, positions| Arc::clone(&it).fetch(account, positions));
@@ -42,8 +43,7 @@ fn install(at: &mut Registrar<'_>) {
 
 struct Offline {
     storage: Storage,
-    /// Messages that wait for one account at most.
-    limit: usize,
+    settings: Live<Settings>,
     /// Of entries that are archived, too.
     ids: Option<Ids>,
 }
@@ -57,7 +57,7 @@ impl Offline {
         if !is_worth_keeping(passing.stanza) {
             return Verdict::Taken;
         }
-        if shelf.undelivered.len() >= self.limit {
+        if shelf.undelivered.len() >= self.settings.load().offline_messages {
             return Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable, "too many messages wait already"));
         }
         let position = passing.keep(&self.storage, Marks::UNDELIVERED);
@@ -98,7 +98,8 @@ impl Offline {
     /// An entry as its account receives it.
     fn stamped(&self, stored: &Stored, account: &BareJid) -> Option<Stanza<'static>> {
         let mut tail = String::new();
-        if let Some(ids) = self.ids.as_ref().filter(|_| stored.entry.marks.contains(Marks::ARCHIVED)) {
+        let is_shown = stored.entry.marks.contains(Marks::ARCHIVED) && self.settings.load().archive.is_some();
+        if let Some(ids) = self.ids.as_ref().filter(|_| is_shown) {
             ids.write_element(&mut tail, account, stored.position);
         }
         stamped(&stored.entry, account.domain(), &tail)

@@ -23,7 +23,7 @@ pub(super) const EXTENSION: Extension = Extension {
 };
 
 fn install(at: &mut Registrar<'_>) {
-    let domains = Arc::clone(&at.settings.domains);
+    let domains = Arc::clone(&at.settings.load().domains);
     at.arriving(move |stanza| strip(stanza, &domains));
 }
 

@@ -173,13 +173,12 @@ impl Federation {
 
     /// Writes what waits and reads what comes until the link ends.
     async fn drive(&self, mut link: Link, waiting: &Waiting) -> (Ended, Failure) {
-        let idle = self.settings().idle_timeout;
         let mut portion = Vec::new();
-        let mut stalled = pin!(sleep(idle));
+        let mut stalled = pin!(sleep(self.settings().idle_timeout));
         loop {
             if portion.is_empty() {
                 portion.extend_from_slice(waiting.lock().queue.portion());
-                let patience = if portion.is_empty() { idle } else { STALLED };
+                let patience = if portion.is_empty() { self.settings().idle_timeout } else { STALLED };
                 stalled.as_mut().reset(Instant::now() + patience);
             }
             let broken = tokio::select! {

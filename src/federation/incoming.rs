@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::accounts::sasl::{Mechanism, SASL_NS, SaslCondition, SaslError, external};
-use crate::federation::policy::Policy;
+use crate::federation::settings::Settings;
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret, Verdict};
 use crate::jid::{BareJid, Jid, domainpart};
+use crate::live::Live;
 use crate::negotiation::features::{Features, TLS_NS, proceed, starttls};
 use crate::negotiation::sasl_profile::{self, Request};
 use crate::routing::Pair;
@@ -38,11 +39,21 @@ const ATTEMPTS: u8 = 3;
 
 /// What all streams that others open have in common.
 pub(crate) struct Rules {
-    pub(crate) policy: Policy,
+    pub(crate) settings: Live<Settings>,
     pub(crate) secret: Secret,
     pub(crate) is_local: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// The name that answers where the peer has not asked for one of ours (RFC 6120 §4.9.1.3).
     pub(crate) name: Arc<str>,
+}
+
+impl Rules {
+    fn permits(&self, remote: &str) -> bool {
+        self.settings.load().policy.permits(remote)
+    }
+
+    fn accepts_dialback(&self) -> bool {
+        self.settings.load().policy.accepts_dialback()
+    }
 }
 
 /// Says until when the certificate of the peer proves a domain, or why it does not.
@@ -218,7 +229,7 @@ impl Incoming {
         if (self.rules.is_local)(&remote) {
             return refused(StreamCondition::InvalidFrom, "that domain is served here");
         }
-        if !self.rules.policy.permits(&remote) {
+        if !self.rules.permits(&remote) {
             return refused(StreamCondition::PolicyViolation, "this server does not federate with that domain");
         }
         let pair = Pair { local: local.clone(), remote: remote.clone() };
@@ -238,7 +249,7 @@ impl Incoming {
                 let external = Element::new("mechanism", SASL_NS).with_text(Mechanism::External.as_str());
                 features.with(Element::new("mechanisms", SASL_NS).with_child(external)).with(dialback)
             }
-            Layer::Secured if !self.rules.policy.accepts_dialback() => features,
+            Layer::Secured if !self.rules.accepts_dialback() => features,
             Layer::Secured | Layer::Authenticated => features.with(dialback),
         }
     }
@@ -307,7 +318,7 @@ impl Incoming {
         let Some(local) = self.local.clone() else {
             return self.sasl_failed(SaslCondition::NotAuthorized.into());
         };
-        if !self.rules.policy.permits(remote) || (self.rules.is_local)(remote) {
+        if !self.rules.permits(remote) || (self.rules.is_local)(remote) {
             return refuse(&StreamError::new(StreamCondition::PolicyViolation, "not a domain to federate with"));
         }
         let until = self.proves(remote).ok();
@@ -349,7 +360,7 @@ impl Incoming {
             error(Condition::PolicyViolation, "TLS comes first")
         } else if !(self.rules.is_local)(&pair.local) {
             error(Condition::ItemNotFound, "this domain is not served here")
-        } else if (self.rules.is_local)(&pair.remote) || !self.rules.policy.permits(&pair.remote) {
+        } else if (self.rules.is_local)(&pair.remote) || !self.rules.permits(&pair.remote) {
             error(Condition::PolicyViolation, "this server does not federate with that domain")
         } else if self.proven.contains(&pair) {
             Verdict::Valid
@@ -362,7 +373,7 @@ impl Incoming {
                     self.prove(pair.clone(), Some(until));
                     Verdict::Valid
                 }
-                (Err(_), Some(id)) if self.rules.policy.accepts_dialback() => {
+                (Err(_), Some(id)) if self.rules.accepts_dialback() => {
                     self.pending.push(pair.clone());
                     return Effect { write: String::new(), next: Next::Verify(Verification { pair, id, key }) };
                 }
@@ -426,6 +437,10 @@ impl Incoming {
             return Err(StreamCondition::ImproperAddressing.into());
         };
         let proven = self.proven.iter().find(|pair| *pair.local == *to.domain() && *pair.remote == *from.domain());
+        if proven.is_some_and(|pair| !self.rules.permits(&pair.remote)) {
+            // It was welcome when it proved its domain.
+            return Err(StreamCondition::PolicyViolation.into());
+        }
         proven.ok_or_else(|| {
             let known = self.proven.iter().any(|pair| *pair.remote == *from.domain());
             if known && !(self.rules.is_local)(to.domain()) {

@@ -17,6 +17,7 @@ use crate::federation::resolve::{Start, candidates};
 use crate::federation::settings::{self, Settings};
 use crate::federation::wire::{Broken, Wire};
 use crate::federation::xep_0220_dialback::{Secret, Verdict};
+use crate::live::Live;
 use crate::net::Transport;
 use crate::net::tls::{ClientCertificate, Outgoing as OutgoingTls, server_name};
 use crate::routing::Pair;
@@ -24,7 +25,7 @@ use crate::stream::{self, CLOSE, Limits};
 
 /// Opens streams.
 pub(crate) struct Links {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Live<Settings>,
     pub(crate) ways: settings::Ways,
     pub(crate) secret: Secret,
 }
@@ -74,14 +75,16 @@ impl Links {
     }
 
     async fn open(&self, pair: &Pair, aim: &Aim) -> Result<Opened, Failure> {
-        let deadline = Instant::now() + self.settings.connect_timeout;
+        let patience = self.settings.load().connect_timeout;
+        let deadline = Instant::now() + patience;
         let late = |known: &str| {
-            let seconds = self.settings.connect_timeout.as_secs();
+            let seconds = patience.as_secs();
             Failure::unreachable(format!("no stream to {} within {seconds} seconds{known}", pair.remote))
         };
-        let found = candidates(&*self.ways.resolver, &pair.remote, below);
+        let resolver = self.ways.resolver.get();
+        let found = candidates(&**resolver, &pair.remote, below);
         let groups = timeout_at(deadline, found).await.map_err(|_| late(", DNS does not answer"))??;
-        let mut dialer = Dialer::new(&*self.ways.network, &*self.ways.resolver, groups);
+        let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups);
         match timeout_at(deadline, self.walk(&mut dialer, pair, aim)).await {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) => Err(dialer.failure()),
@@ -112,7 +115,7 @@ impl Links {
 
     /// One connection, from its first byte.
     async fn attempt(&self, transport: Transport, door: &Door, pair: &Pair, aim: &Aim, plan: Plan) -> Attempt {
-        let proofs = self.settings.policy.proofs;
+        let proofs = self.settings.load().policy.proofs;
         let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
         let mut until = None;
@@ -143,7 +146,7 @@ impl Links {
                     Err(why) => Event::Lost(why),
                 },
                 Next::Ready => {
-                    wire.trust_peer(self.settings.limits);
+                    wire.trust_peer(self.settings.load().limits);
                     let until = until.map(|end| Instant::now() + left(&self.ways.clock, end));
                     tracing::info!(local = %pair.local, remote = %pair.remote, %door, "stream established");
                     return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until })));
@@ -169,7 +172,7 @@ impl Links {
         let handshake = wire.secure(|transport| transport.connect_tls(config, name));
         handshake.await.map_err(|error| format!("TLS failed: {error}"))?;
         let chain = wire.transport().peer_certificates();
-        Ok(prove(&chain, &pair.remote, now(&self.ways.clock), &self.ways.trust))
+        Ok(prove(&chain, &pair.remote, now(&self.ways.clock), &self.ways.trust.load()))
     }
 }
 

@@ -117,9 +117,9 @@ impl Reception {
     pub async fn run(mut self) {
         let federation = Arc::clone(&self.federation);
         // The peer, which knows whether it has more to say, goes first.
-        let patience = federation.settings().idle_timeout * 2;
+        let patience = || federation.settings().idle_timeout * 2;
         let mut heard = Instant::now();
-        let mut idle = pin!(sleep(patience));
+        let mut idle = pin!(sleep(patience()));
         let mut expiry = pin!(self.expiry());
         let mut until = self.rules.valid_until();
         let mut closing = pin!(federation.closing());
@@ -136,7 +136,7 @@ impl Reception {
                     }
                 }
                 () = &mut idle => {
-                    let next = heard + patience;
+                    let next = heard + patience();
                     if next <= Instant::now() {
                         break self.farewell(CLOSE.to_owned(), "idle").await;
                     }
@@ -226,12 +226,14 @@ impl Reception {
     /// Routes the stanzas up to the next event that is none, which it returns.
     async fn gather(&mut self) -> Result<Option<Event<'static>>, StreamError> {
         let inbound = self.federation.inbound();
+        let limits = self.trusted.then(|| self.federation.settings().limits);
         let (reader, buffer) = self.wire.gate();
         let language = reader.language();
         let mut at = 0;
         let mut stanzas: Vec<Stanza<'_>> = Vec::new();
         let mut of: Option<&Pair> = None;
         let outcome = loop {
+            limits.iter().for_each(|limits| reader.set_limits(*limits));
             let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
                 Ok(step) => step,
                 Err(error) => break Err(error),
@@ -319,9 +321,9 @@ impl Reception {
     fn take_certificate(&mut self) {
         let shown = Arc::clone(&self.shown);
         let ways = self.federation.ways();
-        let (trust, clock) = (Arc::clone(&ways.trust), ways.clock.clone());
+        let (trust, clock) = (ways.trust.clone(), ways.clock.clone());
         self.rules.secured(Box::new(move |domain| {
-            match prove_client(&certificates(&shown), domain, now(&clock), &trust) {
+            match prove_client(&certificates(&shown), domain, now(&clock), &trust.load()) {
                 Proof::Pkix { until, .. } => Ok(until),
                 unproven @ Proof::Unproven(_) => Err(judged(unproven).0.err().unwrap_or_default()),
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::federation::policy::Policy;
+use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, ServerTls, Trust};
@@ -13,7 +14,7 @@ use crate::stream::Limits;
 /// Decisions of the operator.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The domains served here, prepared; the first answers streams that ask for none.
+    /// The domains served here, prepared; the first answers streams that ask for none. They never change.
     pub domains: Vec<String>,
     pub policy: Policy,
     /// From the DNS to the end of authentication, for one stream that we open.
@@ -33,10 +34,10 @@ pub struct Settings {
 /// The ways to the outside.
 pub struct Ways {
     pub network: Arc<dyn Network>,
-    pub resolver: Arc<dyn Resolver>,
+    pub resolver: Live<Arc<dyn Resolver>>,
     pub server_tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
-    pub trust: Arc<Trust>,
+    pub trust: Live<Trust>,
     pub clock: Clock,
     /// What dialback keys are made from: the same on all servers of our domains (XEP-0185).
     pub secret: [u8; 32],

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::Guard;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ use crate::federation::incoming::Rules;
 use crate::federation::link::Links;
 use crate::federation::settings::{Settings, Ways};
 use crate::federation::xep_0220_dialback::Secret;
+use crate::live::Live;
 use crate::routing::Pair;
 
 /// Keys that are verified at a time, over all streams: each costs a connection.
@@ -39,17 +41,17 @@ pub struct Federation {
 impl Federation {
     /// Federation for the domains in `settings`; streams are served once [`Federation::attach`] was called.
     #[must_use]
-    pub fn new(settings: Settings, ways: Ways) -> Arc<Self> {
+    pub fn new(settings: Live<Settings>, ways: Ways) -> Arc<Self> {
         let secret = Secret::new(&ways.secret);
         let inbound: Arc<OnceLock<Weak<dyn Inbound>>> = Arc::default();
         let hosts = Arc::clone(&inbound);
         let rules = Rules {
-            policy: settings.policy.clone(),
+            settings: settings.clone(),
             secret: secret.clone(),
             is_local: Box::new(move |domain| {
                 hosts.get().and_then(Weak::upgrade).is_some_and(|inbound| inbound.is_local(domain))
             }),
-            name: settings.domains.first().map_or("", String::as_str).into(),
+            name: settings.load().domains.first().map_or("", String::as_str).into(),
         };
         Arc::new_cyclic(|own| Self {
             links: Links { settings, ways, secret },
@@ -91,8 +93,9 @@ impl Federation {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.links.settings
+    /// The settings of this moment.
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.links.settings.load()
     }
 
     pub(crate) fn ways(&self) -> &Ways {

@@ -1,7 +1,8 @@
 //! What an extension says about itself; service discovery and documentation are derived from it.
 
+use super::catalogue::Settings;
 use super::command::Command;
-use super::registrar::{Registrar, Settings};
+use super::registrar::Registrar;
 
 /// Where an extension is specified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct Extension {
     pub name: &'static str,
     /// Features of XEP-0030, by who has them.
     pub advertises: &'static [(Entity, &'static str)],
-    /// Whether the operator wants it.
+    /// Whether the operator wants it; asked again whenever the settings change.
     pub wanted: fn(&Settings) -> bool,
     /// What administrators can have it do (XEP-0050).
     pub commands: &'static [Command],

@@ -4,6 +4,7 @@
 //! Knows no concrete extension, no session and no router: those sit above and below it.
 
 mod acknowledgement;
+mod catalogue;
 mod command;
 mod extension;
 pub mod form;
@@ -15,10 +16,11 @@ mod registrar;
 mod stage;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
+pub use catalogue::{ArchiveSettings, Catalogue, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
-pub use registrar::{ArchiveSettings, Hooks, House, InstallError, Registrar, Settings};
+pub use registrar::{Hooks, House, InstallError, Registrar};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};

@@ -6,23 +6,24 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
+use crate::live::Live;
 use crate::stanza::Stanza;
 use crate::storage::Storage;
 use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
-use super::command::Command;
-use super::extension::{Entity, Extension};
+use super::catalogue::{Catalogue, Settings, Switch};
+use super::extension::Entity;
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Returned, Shelf, Stages, Verdict};
+use super::stage::{Passing, Returned, Shelf, Staged, Stages, Verdict};
 
-/// Everything that is installed.
+/// Everything that is installed. Handlers and stages of what is not wanted are there and not asked.
 #[derive(Default)]
 pub struct Hooks {
-    iq: HashMap<(Entity, Verb, &'static str, &'static str), Handler>,
+    iq: HashMap<(Entity, Verb, &'static str, &'static str), (Switch, Handler)>,
     /// What an account answers to anybody.
     open: HashSet<(&'static str, &'static str)>,
     stages: Stages,
@@ -45,26 +46,6 @@ impl fmt::Display for InstallError {
 
 impl std::error::Error for InstallError {}
 
-/// What the operator has set for extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Domains whose accounts are here.
-    pub domains: Arc<[String]>,
-    /// Who may use the commands of administrators.
-    pub admins: Vec<BareJid>,
-    /// Messages that wait for one account at most.
-    pub offline_messages: usize,
-    /// Whether messages are archived, and how.
-    pub archive: Option<ArchiveSettings>,
-}
-
-/// How messages are archived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArchiveSettings {
-    /// The most messages of one page.
-    pub page: usize,
-}
-
 /// What extensions work with.
 #[derive(Clone, Copy)]
 pub struct House<'a> {
@@ -72,33 +53,37 @@ pub struct House<'a> {
     pub operations: &'a Arc<Operations>,
     pub storage: &'a Storage,
     pub clock: &'a Clock,
-    pub settings: &'a Settings,
+    pub catalogue: &'a Catalogue,
 }
 
 /// What an extension is given when it is installed.
 pub struct Registrar<'a> {
     hooks: &'a mut Hooks,
-    installed: &'static [Extension],
+    /// Whether the extension is wanted, now and later.
+    switch: &'a Switch,
     pub outbound: &'a Arc<dyn Outbound>,
     pub operations: &'a Arc<Operations>,
     pub storage: &'a Storage,
     pub clock: &'a Clock,
-    pub settings: &'a Settings,
+    pub catalogue: &'a Catalogue,
+    /// Whoever wants to use them later keeps a clone of the handle, not what it holds now.
+    pub settings: &'a Live<Settings>,
     clash: Option<&'static str>,
 }
 
 impl Hooks {
-    /// Installs those of `extensions` that are wanted, in their order.
+    /// Installs all extensions, in their order.
     ///
     /// # Errors
     /// When two of them claim the same request of the same entity.
-    pub fn install(extensions: &'static [Extension], house: &House<'_>) -> Result<Self, InstallError> {
-        let House { outbound, operations, storage, clock, settings } = *house;
+    pub fn install(house: &House<'_>) -> Result<Self, InstallError> {
+        let House { outbound, operations, storage, clock, catalogue } = *house;
+        let settings = catalogue.settings();
         let mut hooks = Self::default();
-        for extension in extensions.iter().filter(|extension| (extension.wanted)(settings)) {
+        for (extension, switch) in catalogue.all() {
             let hooks = &mut hooks;
-            let installed = extensions;
-            let mut at = Registrar { hooks, installed, outbound, operations, storage, clock, settings, clash: None };
+            let mut at =
+                Registrar { hooks, switch, outbound, operations, storage, clock, catalogue, settings, clash: None };
             (extension.install)(&mut at);
             if let Some(namespace) = at.clash {
                 return Err(InstallError { extension: extension.name, namespace });
@@ -123,7 +108,8 @@ impl Hooks {
         {
             return None;
         }
-        let handler = self.iq.get(&(entity, verb, request.name(), request.ns()))?;
+        let (_, handler) =
+            self.iq.get(&(entity, verb, request.name(), request.ns())).filter(|(switch, _)| switch.is_on())?;
         Some(handler(Call { from, to, relation, request }))
     }
 
@@ -171,7 +157,7 @@ impl Registrar<'_> {
     }
 
     fn iq(&mut self, key: (Entity, Verb, &'static str, &'static str), handler: Handler) {
-        if self.hooks.iq.insert(key, handler).is_some() {
+        if self.hooks.iq.insert(key, (self.switch.clone(), handler)).is_some() {
             self.clash = Some(key.3);
         }
     }
@@ -184,25 +170,26 @@ impl Registrar<'_> {
 
     /// Looks at messages that come from outside.
     pub fn arriving(&mut self, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
-        self.hooks.stages.arriving.push(Box::new(stage));
+        self.hooks.stages.arriving.push(Staged::new(self.switch, Box::new(stage)));
     }
 
     /// Decides which messages an account's log keeps.
     pub fn archive(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
-        self.hooks.stages.archive.push(Box::new(stage));
+        self.hooks.stages.archive.push(Staged::new(self.switch, Box::new(stage)));
     }
 
     /// Looks at messages that no resource can receive now.
     pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
-        self.hooks.stages.undelivered.push(Box::new(stage));
+        self.hooks.stages.undelivered.push(Staged::new(self.switch, Box::new(stage)));
     }
 
-    /// Recognises messages that were sent to a session and have not arrived.
+    /// Recognises messages that were sent to a session and have not arrived; asked also when the
+    /// extension is not wanted any more, because what it kept is still there.
     pub fn returned(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync + 'static) {
         self.hooks.stages.returned.push(Box::new(stage));
     }
 
-    /// Fetches log entries for a resource that has become able to receive them.
+    /// Fetches log entries for a resource that has become able to receive them; asked always, too.
     pub fn backlog<F>(&mut self, fetch: impl Fn(BareJid, Vec<u64>) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Vec<Delayed>> + Send + 'static,
@@ -213,30 +200,5 @@ impl Registrar<'_> {
     /// Offers acknowledgement on client streams, in these words.
     pub fn acknowledgement(&mut self, words: impl Acknowledgement + 'static) {
         self.hooks.acknowledgement = Some(Box::new(words));
-    }
-
-    fn installed(&self) -> impl Iterator<Item = &'static Extension> + use<'_> {
-        let settings = self.settings;
-        self.installed.iter().filter(move |extension| (extension.wanted)(settings))
-    }
-
-    /// The commands that are declared by what is installed.
-    pub fn commands(&self) -> impl Iterator<Item = &'static Command> + use<> {
-        // Whoever asks goes on registering meanwhile.
-        self.installed().flat_map(|extension| extension.commands).collect::<Vec<_>>().into_iter()
-    }
-
-    /// The features that `entity` has by what is installed, sorted.
-    #[must_use]
-    pub fn features(&self, entity: Entity) -> Vec<&'static str> {
-        let mut features: Vec<_> = self
-            .installed()
-            .flat_map(|extension| extension.advertises)
-            .filter(|(who, _)| *who == entity)
-            .map(|(_, feature)| *feature)
-            .collect();
-        features.sort_unstable();
-        features.dedup();
-        features
     }
 }

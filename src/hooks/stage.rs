@@ -10,6 +10,8 @@ use crate::jid::BareJid;
 use crate::stanza::{Stanza, StanzaError};
 use crate::storage::{Direction, Marks, Position, Slot, Storage};
 
+use super::catalogue::Switch;
+
 /// What of an account's log is held in memory.
 #[derive(Debug, Default)]
 pub struct Shelf {
@@ -92,35 +94,52 @@ type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
 type Return = Box<dyn Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync>;
 
+/// A stage of an extension that may be wanted or not.
+pub(super) struct Staged<S> {
+    switch: Switch,
+    stage: S,
+}
+
+impl<S> Staged<S> {
+    pub(super) fn new(switch: &Switch, stage: S) -> Self {
+        Self { switch: switch.clone(), stage }
+    }
+}
+
+/// Those that are to be asked now.
+fn wanted<S>(stages: &[Staged<S>]) -> impl Iterator<Item = &S> {
+    stages.iter().filter(|staged| staged.switch.is_on()).map(|staged| &staged.stage)
+}
+
 /// Everything that looks at stanzas on their way.
 #[derive(Default)]
 pub struct Stages {
-    pub(super) arriving: Vec<Arriving>,
-    pub(super) archive: Vec<Pass>,
-    pub(super) undelivered: Vec<Undelivered>,
+    pub(super) arriving: Vec<Staged<Arriving>>,
+    pub(super) archive: Vec<Staged<Pass>>,
+    pub(super) undelivered: Vec<Staged<Undelivered>>,
     pub(super) returned: Vec<Return>,
 }
 
 impl Stages {
     /// Validate: looks at a message that comes from outside, before anybody else does.
     pub fn arriving(&self, stanza: &mut Stanza<'_>) {
-        self.arriving.iter().for_each(|stage| stage(stanza));
+        wanted(&self.arriving).for_each(|stage| stage(stanza));
     }
 
     /// Whether [`Stages::archive`] does anything.
     #[must_use]
     pub fn archives(&self) -> bool {
-        !self.archive.is_empty()
+        wanted(&self.archive).next().is_some()
     }
 
     /// Archive: decides whether the account's log keeps a message that goes out or is about to be delivered.
     pub fn archive(&self, passing: &mut Passing<'_, '_>) {
-        self.archive.iter().for_each(|stage| stage(passing));
+        wanted(&self.archive).for_each(|stage| stage(passing));
     }
 
     /// Undelivered: takes a message that nobody can receive now.
     pub fn undelivered(&self, passing: &mut Passing<'_, '_>, shelf: &mut Shelf) -> Verdict {
-        let mut verdicts = self.undelivered.iter().map(|stage| stage(passing, shelf));
+        let mut verdicts = wanted(&self.undelivered).map(|stage| stage(passing, shelf));
         verdicts.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
     }
 

@@ -31,13 +31,13 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Admission {
     state: Mutex<State>,
-    bounds: Bounds,
-    /// Tells that a connection has ended or authenticated.
+    /// Tells that a connection has ended or authenticated, or that there is more room.
     departed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    bounds: Bounds,
     networks: HashMap<IpAddr, Crowd>,
     /// The networks by the number of their strangers.
     crowds: BTreeSet<(usize, IpAddr)>,
@@ -81,7 +81,14 @@ enum Room {
 impl Admission {
     #[must_use]
     pub fn new(bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), bounds, departed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(State::new(bounds)), departed: Notify::new() })
+    }
+
+    /// Other bounds hold from now on. Where they are narrower nobody leaves for that
+    /// alone: strangers never stay for long.
+    pub fn rebound(&self, change: impl FnOnce(&mut Bounds)) {
+        change(&mut self.lock().bounds);
+        self.departed.notify_waiters();
     }
 
     /// Admits a connection from `peer`. If there is no room, a stranger is asked to leave, and it is
@@ -93,7 +100,7 @@ impl Admission {
             let departed = self.departed.notified();
             {
                 let mut state = self.lock();
-                match state.make_room(&self.bounds, network) {
+                match state.make_room(network) {
                     Room::Free => {
                         let (id, leave) = state.enter(network);
                         return Some((Place { admission: Arc::clone(self), network, id }, leave));
@@ -128,8 +135,14 @@ impl Admission {
 }
 
 impl State {
+    fn new(bounds: Bounds) -> Self {
+        let (networks, crowds, leaving) = (HashMap::new(), BTreeSet::new(), HashSet::new());
+        Self { bounds, networks, crowds, strangers: 0, leaving, open: 0, next: 0 }
+    }
+
     /// Asks somebody to leave if it takes that to let somebody from `network` in.
-    fn make_room(&mut self, bounds: &Bounds, network: IpAddr) -> Room {
+    fn make_room(&mut self, network: IpAddr) -> Room {
+        let bounds = self.bounds;
         let here = self.networks.get(&network).map_or(0, Crowd::len);
         let staying = self.open - self.leaving.len();
         // Room for those who are leaving, so that not everybody has to be waited for.

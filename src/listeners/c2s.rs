@@ -1,9 +1,6 @@
 //! Client connections: STARTTLS (RFC 6120 §5) and direct TLS (XEP-0368).
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::net::Transport;
 use crate::session::{self, Bound, Security};
@@ -16,10 +13,9 @@ pub fn serve(
     transport: Transport,
     security: Security,
     admitted: (Place, Leave),
-    deadline: Duration,
 ) -> impl Future<Output = ()> + Send {
     // Boxed, and made out here, so that the session which comes of it carries nothing of it along.
-    let opening = Box::pin(open(Arc::clone(&context), transport, security, admitted, deadline));
+    let opening = Box::pin(open(Arc::clone(&context), transport, security, admitted));
     async move {
         if let Some((bound, _place)) = opening.await {
             bound.run(&context).await;
@@ -34,11 +30,9 @@ async fn open(
     transport: Transport,
     security: Security,
     (place, leave): (Place, Leave),
-    deadline: Duration,
 ) -> Option<(Box<Bound>, Place)> {
-    let deadline = Instant::now() + deadline;
     let open = async {
-        let secured = session::secure(&context, transport, security, deadline).await?;
+        let secured = session::secure(&context, transport, security).await?;
         place.secured();
         secured.log_in(&context).await
     };
@@ -65,7 +59,7 @@ mod tests {
         let admission = Admission::new(Bounds { strangers: 1, per_network: 1, connections: 1 });
         let admitted = admission.admit([127, 0, 0, 1].into()).await.unwrap();
         let (transport, context) = (Transport::plain(server, None), Arc::clone(&node.sessions));
-        let serving = serve(context, transport, Security::Direct, admitted, Duration::from_secs(1));
+        let serving = serve(context, transport, Security::Direct, admitted);
         assert!(size_of_val(&serving) <= 400, "{}", size_of_val(&serving));
     }
 }

@@ -9,11 +9,11 @@ use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage::{Marks, Position};
 use crate::stream::StreamCondition;
 
-use super::Router;
 use super::account::{Account, Resource};
 use super::batch::Batch;
 use super::presence::leave;
 use super::ring::Ring;
+use super::{Limits, Router};
 
 /// A bound resource. Whoever drops it ends the session, in whatever way that comes about: contacts
 /// are told, and what the session did not get goes where it would have gone without it.
@@ -53,12 +53,13 @@ impl Router {
         let account = self.load(user, batch).await.map_err(BindError)?;
         let account = account.ok_or_else(|| BindError(Condition::NotAuthorized.into()))?;
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
-        let ring = Arc::new(Ring::new(self.limits.ring_bytes, self.clock.now()));
+        let Limits { ring_bytes, sessions, .. } = **self.limits.load();
+        let ring = Arc::new(Ring::new(ring_bytes, self.clock.now()));
         let left = {
             let mut state = account.lock();
             let leaving = match state.resources.iter().find(|it| it.jid == jid) {
                 Some(previous) => Some(previous.binding),
-                None if state.resources.len() < self.limits.sessions => None,
+                None if state.resources.len() < sessions => None,
                 // Whoever is here goes before those who may come back.
                 None => match state.resources.iter().find(|it| it.ring.away().is_some()) {
                     Some(away) => Some(away.binding),

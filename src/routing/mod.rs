@@ -39,6 +39,7 @@ pub use router::Origin;
 
 use crate::clock::Clock;
 use crate::hooks::{Acknowledgement, Hooks};
+use crate::live::Live;
 use crate::storage::{Durable, Receipt, Storage};
 
 /// Bounds of what one account and one session may hold.
@@ -52,7 +53,7 @@ pub struct Limits {
     pub resume_timeout: Duration,
     /// Items and pending requests of one roster.
     pub contacts: usize,
-    /// Accounts that stay loaded without a session.
+    /// Accounts that stay loaded without a session; fixed when the router is made.
     pub cached_accounts: usize,
 }
 
@@ -63,7 +64,7 @@ pub struct Router {
     requests: requests::Requests,
     storage: Storage,
     clock: Clock,
-    limits: Limits,
+    limits: Live<Limits>,
     remote: Arc<dyn RemoteDelivery>,
     hooks: OnceLock<Hooks>,
     bindings: std::sync::atomic::AtomicU64,
@@ -78,12 +79,12 @@ impl Router {
         domains: impl IntoIterator<Item = Arc<str>>,
         storage: Storage,
         clock: Clock,
-        limits: Limits,
+        limits: Live<Limits>,
         remote: Arc<dyn RemoteDelivery>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|own| Self {
             hosts: hosts::Hosts::new(domains),
-            accounts: accounts::Accounts::new(storage.clone(), limits.cached_accounts),
+            accounts: accounts::Accounts::new(storage.clone(), limits.load().cached_accounts),
             requests: requests::Requests::default(),
             storage,
             clock,
@@ -127,8 +128,8 @@ impl Router {
 
     /// How long a session may wait for its client to come back.
     #[must_use]
-    pub const fn resume_timeout(&self) -> Duration {
-        self.limits.resume_timeout
+    pub fn resume_timeout(&self) -> Duration {
+        self.limits.load().resume_timeout
     }
 
     /// Whether what was written under `receipt` is safe already.

@@ -70,7 +70,7 @@ impl Router {
         batch: &mut Batch,
     ) -> Result<(), StanzaError> {
         let mut state = account.lock();
-        if !state.contacts.contains(jid) && state.contacts.len() >= self.limits.contacts {
+        if !state.contacts.contains(jid) && state.contacts.len() >= self.limits.load().contacts {
             return Err(StanzaError::new(Condition::ResourceConstraint, "the roster is full"));
         }
         let added = name.iter().chain(&groups).map(|text| text.len() + 1).sum::<usize>() + jid.as_str().len();

@@ -130,7 +130,7 @@ impl Router {
 
     /// Whether the roster can take `contact`, or has it already.
     fn has_room(&self, state: &State, contact: &BareJid) -> bool {
-        state.contacts.contains(contact) || state.contacts.len() < self.limits.contacts
+        state.contacts.contains(contact) || state.contacts.len() < self.limits.load().contacts
     }
 
     pub(super) fn share_available(&self, presences: &[Arc<Stanza<'static>>], contact: &BareJid, batch: &mut Batch) {

@@ -1,11 +1,16 @@
 //! The composition root: the only module that sees everything.
 
+mod made;
 mod node;
+mod reload;
 mod retention;
+mod settings;
 mod sockets;
 pub mod status;
 mod tls;
 
+pub use made::Made;
 pub use node::{Node, Parts, StartError};
+pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
-pub use tls::{CertificateError, identities, trust};
+pub use tls::warnings;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::random;
@@ -13,26 +12,23 @@ use crate::config::Config;
 use crate::extensions;
 use crate::federation::{self, Federation};
 use crate::hooks::operation::{NameTaken, Operations};
-use crate::hooks::{ArchiveSettings, Hooks, House, InstallError, Outbound, Reply, Settings};
-use crate::listeners::admission::{Admission, Bounds};
+use crate::hooks::{Hooks, House, InstallError, Outbound, Reply};
+use crate::listeners::admission::Admission;
+use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
-use crate::net::tls::{ClientTls, Identities, ServerTls, Trust};
+use crate::net::tls::{ClientTls, ServerTls, Trust};
+use crate::routing::Router;
 use crate::routing::operations::Accounts;
-use crate::routing::{self, Router};
-use crate::session::{self, Pace};
+use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
-use crate::stream::Limits;
 use crate::xml::Element;
 
+use super::made::Made;
+use super::reload::Reload;
+use super::settings::{self, Settings};
 use super::status;
-
-/// What one connection that has not authenticated may cost; the bound on their number follows.
-const STRANGER_BYTES: usize = 32 * 1024;
-
-/// Accounts that stay loaded without a session.
-const CACHED_ACCOUNTS: usize = 10_000;
 
 /// A client that has been silent for this long is asked whether it is there (XEP-0199).
 const SILENCE: Duration = Duration::from_secs(300);
@@ -40,16 +36,13 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most messages of one page of an archive.
-const ARCHIVE_PAGE: usize = 250;
-
 /// What a server is made of.
 pub struct Parts {
     pub storage: Storage,
     pub clock: Clock,
-    pub identities: Arc<Identities>,
-    pub trust: Arc<Trust>,
-    pub resolver: Arc<dyn Resolver>,
+    pub made: Made,
+    /// For a server that can be told to read its configuration again.
+    pub reload: Option<Arc<Reload>>,
     pub network: Arc<dyn Network>,
     /// Descriptors that connections may use.
     pub connections: usize,
@@ -67,10 +60,9 @@ pub struct Node {
     pub tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub domains: Arc<[String]>,
-    /// How long archived messages are kept, if not for ever.
-    pub retention: Option<Duration>,
-    /// How long a connection has to authenticate.
-    pub deadline: Duration,
+    pub(super) settings: Settings,
+    trust: Live<Trust>,
+    resolver: Live<Arc<dyn Resolver>>,
 }
 
 /// Why a server does not start.
@@ -98,7 +90,7 @@ impl std::error::Error for StartError {}
 impl Node {
     /// Serves one client connection.
     pub async fn serve_client(&self, transport: crate::net::Transport, security: session::Security) {
-        if let Some(bound) = session::open(&self.sessions, transport, security, Instant::now() + self.deadline).await {
+        if let Some(bound) = session::open(&self.sessions, transport, security).await {
             bound.run(&self.sessions).await;
         }
     }
@@ -112,13 +104,22 @@ impl Node {
         Arc::clone(&self.federation).serve(transport, start).await;
     }
 
-    /// Shows other certificates from now on; open streams stay as they are.
+    /// Works with `config` from now on, and with what was made for it; open streams stay as they are.
+    /// The domains and the listeners remain those that the server began with.
     ///
     /// # Errors
-    /// The cryptographic library does not accept them; the old ones stay in use.
-    pub fn show(&self, identities: Arc<Identities>) -> Result<(), StartError> {
-        self.tls.replace(Arc::clone(&identities)).map_err(StartError::Tls)?;
-        self.client_tls.replace(identities).map_err(StartError::Tls)
+    /// The cryptographic library does not accept the certificates; nothing has changed.
+    pub fn adopt(&self, config: &Config, made: Made) -> Result<(), StartError> {
+        let tls = ServerTls::new(Arc::clone(&made.identities)).map_err(StartError::Tls)?;
+        let client_tls = ClientTls::new(made.identities).map_err(StartError::Tls)?;
+        // From here on nothing can fail.
+        self.tls.replace(tls);
+        self.client_tls.replace(client_tls);
+        self.trust.replace(made.trust);
+        self.resolver.replace(made.resolver);
+        self.settings.replace(config);
+        self.admission.rebound(|bounds| *bounds = settings::bounds(config, bounds.connections));
+        Ok(())
     }
 
     /// Puts a server together.
@@ -126,17 +127,20 @@ impl Node {
     /// # Errors
     /// What is wrong with its parts.
     pub fn new(config: &Config, parts: Parts) -> Result<Arc<Self>, StartError> {
-        let domains: Arc<[String]> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
-        let tls = Arc::new(ServerTls::new(Arc::clone(&parts.identities)).map_err(StartError::Tls)?);
-        let client_tls = Arc::new(ClientTls::new(parts.identities).map_err(StartError::Tls)?);
+        let settings = Settings::of(config);
+        let domains = Arc::clone(&settings.domains);
+        let Made { identities, trust, resolver } = parts.made;
+        let tls = Arc::new(ServerTls::new(Arc::clone(&identities)).map_err(StartError::Tls)?);
+        let client_tls = Arc::new(ClientTls::new(identities).map_err(StartError::Tls)?);
+        let (trust, resolver) = (Live::new(trust), Live::new(resolver));
         let federation = Federation::new(
-            federation_settings(config),
+            settings.federation.clone(),
             federation::Ways {
                 network: parts.network,
-                resolver: parts.resolver,
+                resolver: resolver.clone(),
                 server_tls: Arc::clone(&tls),
                 client_tls: Arc::clone(&client_tls),
-                trust: parts.trust,
+                trust: trust.clone(),
                 // Certificates are valid in real time, whatever time is simulated.
                 clock: Clock::system(),
                 secret: random::octets().map_err(StartError::Random)?,
@@ -147,11 +151,11 @@ impl Node {
             local,
             parts.storage.clone(),
             parts.clock.clone(),
-            routing_limits(config),
+            settings.routing.clone(),
             Arc::clone(&federation) as _,
         );
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
-        let admission = Admission::new(bounds(config, parts.connections));
+        let admission = Admission::new(settings::bounds(config, parts.connections));
         let mut operations = Operations::default();
         let accounts = Accounts {
             storage: parts.storage.clone(),
@@ -162,21 +166,18 @@ impl Node {
         accounts.register(&mut operations).map_err(StartError::Operation)?;
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission);
         facts.register(&mut operations).map_err(StartError::Operation)?;
+        if let Some(reload) = &parts.reload {
+            reload.register(&mut operations).map_err(StartError::Operation)?;
+        }
         let operations = Arc::new(operations);
-        let settings = Settings {
-            domains: Arc::clone(&domains),
-            admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
-            archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
-            offline_messages: config.limits.offline_messages,
-        };
         let house = House {
             outbound: &outbound,
             operations: &operations,
             storage: &parts.storage,
             clock: &parts.clock,
-            settings: &settings,
+            catalogue: &settings.catalogue,
         };
-        let hooks = Hooks::install(extensions::ALL, &house).map_err(StartError::Install)?;
+        let hooks = Hooks::install(&house).map_err(StartError::Install)?;
         router.connect(hooks);
         federation.attach(&router);
         let sessions = Arc::new(session::Context {
@@ -185,15 +186,10 @@ impl Node {
             tls: Arc::clone(&tls),
             without_tls: without_tls(config),
             decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
-            limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
-            pace: Pace::new(
-                config.limits.client_stanzas_per_second,
-                config.limits.client_bytes_per_second,
-                config.limits.client_burst,
-            ),
+            settings: settings.sessions.clone(),
             comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         });
-        Ok(Arc::new(Self {
+        let node = Arc::new(Self {
             router,
             sessions,
             federation,
@@ -204,9 +200,14 @@ impl Node {
             tls,
             client_tls,
             domains,
-            retention: Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero()),
-            deadline: config.limits.authentication_deadline.duration(),
-        }))
+            settings,
+            trust,
+            resolver,
+        });
+        if let Some(reload) = parts.reload {
+            reload.attach(&node);
+        }
+        Ok(node)
     }
 
     /// Asks clients that have been silent for long whether they are there, for ever (XEP-0199); who
@@ -236,16 +237,6 @@ impl Node {
     }
 }
 
-fn routing_limits(config: &Config) -> routing::Limits {
-    routing::Limits {
-        ring_bytes: config.limits.ring_bytes.bytes(),
-        sessions: config.limits.sessions_per_account,
-        resume_timeout: config.limits.resume_timeout.duration(),
-        contacts: config.limits.roster_items,
-        cached_accounts: CACHED_ACCOUNTS,
-    }
-}
-
 /// The operator may have waived encryption, and is told each time.
 fn without_tls(config: &Config) -> bool {
     if config.listen.c2s_without_tls {
@@ -254,27 +245,4 @@ fn without_tls(config: &Config) -> bool {
         );
     }
     config.listen.c2s_without_tls
-}
-
-fn bounds(config: &Config, connections: usize) -> Bounds {
-    let per = |bytes: usize| (bytes / STRANGER_BYTES).max(1);
-    Bounds {
-        strangers: per(config.limits.unauthenticated_bytes.bytes()),
-        per_network: per(config.limits.unauthenticated_bytes_per_address.bytes()),
-        connections,
-    }
-}
-
-fn federation_settings(config: &Config) -> federation::Settings {
-    let federation = &config.federation;
-    federation::Settings {
-        domains: config.domains.iter().map(|domain| domain.name.to_string()).collect(),
-        policy: federation::Policy::of(federation),
-        connect_timeout: federation.connect_timeout.duration(),
-        idle_timeout: federation.idle_timeout.duration(),
-        queue_bytes: federation.queue_bytes.bytes(),
-        queue_bytes_total: federation.queue_bytes_total.bytes(),
-        limits: Limits { element: config.limits.server_stanza.bytes(), ..Limits::SERVER },
-        deadline: config.limits.authentication_deadline.duration(),
-    }
 }

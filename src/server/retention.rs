@@ -15,9 +15,11 @@ const PORTION: usize = 512;
 impl Node {
     /// Deletes what is too old, for ever.
     pub async fn tidy_archive(self: Arc<Self>) {
-        let Some(retention) = self.retention else { return };
         loop {
-            if let Err(error) = self.expire(retention).await {
+            let retention = **self.settings.retention.load();
+            if let Some(retention) = retention
+                && let Err(error) = self.expire(retention).await
+            {
                 tracing::warn!(%error, "old messages could not be deleted");
             }
             tokio::time::sleep(INTERVAL).await;

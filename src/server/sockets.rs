@@ -83,9 +83,9 @@ impl Server {
         let mut tasks = JoinSet::new();
         for (listeners, security) in [(bound.c2s, Security::StartTls), (bound.c2s_tls, Security::Direct)] {
             for listener in listeners {
-                let (context, deadline) = (Arc::clone(&node.sessions), node.deadline);
+                let context = Arc::clone(&node.sessions);
                 tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
-                    c2s::serve(Arc::clone(&context), transport, security, (place, leave), deadline)
+                    c2s::serve(Arc::clone(&context), transport, security, (place, leave))
                 }));
             }
         }

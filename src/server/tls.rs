@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::config::Config;
 use crate::net::tls::development::{DevelopmentCa, IssueError};
+use crate::net::tls::names::Service;
 use crate::net::tls::{Identities, Identity, LoadError, Problem, Trust};
 
 /// Why there is no certificate to show.
 #[derive(Debug)]
-pub enum CertificateError {
+pub(super) enum CertificateError {
     Load(LoadError),
     /// None is configured, and somebody outside this machine can connect.
     Missing {
@@ -45,13 +47,14 @@ impl std::fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// The certificates to show: those of the configuration; a self-made one for development where none
-/// is given and only this machine can connect.
+/// The certificates to show: those of the configuration. Without a default one that of the first domain
+/// stands for it; where a domain has none at all and only this machine can connect, one is made for
+/// development, or `development` is shown on.
 ///
 /// # Errors
 /// What is missing or broken.
-pub fn identities(config: &Config) -> Result<Identities, CertificateError> {
-    let default = match (&config.tls.certificate, &config.tls.key) {
+pub(super) fn identities(config: &Config, development: Option<Arc<Identity>>) -> Result<Identities, CertificateError> {
+    let mut default = match (&config.tls.certificate, &config.tls.key) {
         (Some(certificate), Some(key)) => Some(load(certificate, key)?),
         _ => None,
     };
@@ -65,9 +68,12 @@ pub fn identities(config: &Config) -> Result<Identities, CertificateError> {
             _ => {}
         }
     }
-    let default = match default {
+    if default.is_none() && own.len() == config.domains.len() {
+        default = own.first().map(|(_, identity)| Arc::clone(identity));
+    }
+    let default = match default.or(development) {
         Some(default) => default,
-        None => development(config)?,
+        None => make(config)?,
     };
     Ok(own.into_iter().fold(Identities::new(default), |all, (domain, identity)| all.with(domain, identity)))
 }
@@ -77,28 +83,49 @@ pub fn identities(config: &Config) -> Result<Identities, CertificateError> {
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn trust(config: &Config) -> Result<Arc<Trust>, CertificateError> {
+pub(super) fn trust(config: &Config) -> Result<Trust, CertificateError> {
     let mut trust = Trust::system();
     for path in &config.tls.trust_anchors {
         trust.add_pem_file(path).map_err(|error| CertificateError::Trust { path: path.clone(), error })?;
     }
-    Ok(Arc::new(trust))
+    Ok(trust)
 }
 
-fn load(certificate: &Path, key: &Path) -> Result<Identity, CertificateError> {
-    let identity = Identity::load(certificate, key).map_err(CertificateError::Load)?;
-    if let Some(warning) = identity.date_warning(std::time::SystemTime::now()) {
-        tracing::warn!(file = %certificate.display(), "{warning}");
+/// What an operator should know of the certificates that are shown for `domains`.
+#[must_use]
+pub fn warnings(domains: &[String], identities: &Identities, now: SystemTime) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for domain in domains {
+        let Some(identity) = identities.for_domain(domain) else { continue };
+        let whom = match (identity.covers(domain, Service::Client), identity.covers(domain, Service::Server)) {
+            (true, true) => None,
+            (true, false) => Some("for clients only"),
+            (false, true) => Some("for servers only"),
+            (false, false) => Some("not at all"),
+        };
+        if let Some(whom) = whom {
+            let names: Vec<_> = identity.names().iter().map(ToString::to_string).collect();
+            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+            warnings.push(format!("the certificate that is shown for {domain} names it {whom}; it has {names}"));
+        }
+        if let Some(warning) = identity.date_warning(now) {
+            warnings.push(format!("{domain}: {warning}"));
+        }
     }
-    Ok(identity)
+    warnings
 }
 
-fn development(config: &Config) -> Result<Identity, CertificateError> {
+fn load(certificate: &Path, key: &Path) -> Result<Arc<Identity>, CertificateError> {
+    Identity::load(certificate, key).map(Arc::new).map_err(CertificateError::Load)
+}
+
+fn make(config: &Config) -> Result<Arc<Identity>, CertificateError> {
     tracing::warn!("no certificate is configured: a development certificate is made, which nobody trusts");
     let names: Vec<&str> = config.domains.iter().map(|domain| domain.name.as_str()).collect();
     let ca = DevelopmentCa::generate().map_err(CertificateError::Development)?;
     let issued = ca.issue(&names).map_err(CertificateError::Development)?;
-    Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(CertificateError::Made)
+    let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes());
+    identity.map(Arc::new).map_err(CertificateError::Made)
 }
 
 fn is_private(config: &Config) -> bool {

@@ -9,11 +9,11 @@ use crate::accounts::random;
 use crate::hooks::{Acknowledgement, Said, Wish};
 use crate::routing::{Batch, Binding, Origin, Resumption, Retention, Router, modulo};
 use crate::stanza::{Condition, Kind};
-use crate::stream::{Event, Fault, Reader, Rejected, StreamCondition, StreamError};
+use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::detached::detach;
-use super::handshake::Context;
+use super::handshake::{Context, Settings};
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::pace::{Ahead, Intake};
@@ -94,7 +94,7 @@ impl Bound {
         }
         // Whoever is not read is not silent.
         let rest = Intake { elapsed: self.binding.heard_nothing(), ..Intake::default() };
-        self.ahead.charge(&context.pace, rest).map_or(Next::Wait, Next::Rest)
+        self.ahead.charge(&context.settings.load().pace, rest).map_or(Next::Wait, Next::Rest)
     }
 
     async fn finish(mut self: Box<Self>, end: End, router: &Router) {
@@ -150,12 +150,13 @@ impl Bound {
     async fn take_in(&mut self, context: &Context) -> Next {
         let router = &*context.router;
         let Wire { transport, reader, input, .. } = &mut self.wire;
+        let Settings { limits, pace, .. } = **context.settings.load();
         let mut batch = router.batch();
         let mut ended = None;
         let mut intake = Intake::default();
         let read = {
             let (binding, inbound) = (&self.binding, &mut self.inbound);
-            let mut taking = Taking { binding, router, inbound, batch: &mut batch, intake: &mut intake };
+            let mut taking = Taking { binding, router, limits, inbound, batch: &mut batch, intake: &mut intake };
             let mut reading = pin!(taking.read_all(reader, input));
             poll_fn(|waking| {
                 let read = reading.as_mut().poll(waking);
@@ -177,7 +178,7 @@ impl Bound {
         }
         match read.err().or(ended) {
             Some(end) => Next::End(end),
-            None => self.ahead.charge(&context.pace, intake).map_or(Next::Wait, Next::Rest),
+            None => self.ahead.charge(&pace, intake).map_or(Next::Wait, Next::Rest),
         }
     }
 }
@@ -186,6 +187,7 @@ impl Bound {
 struct Taking<'a> {
     binding: &'a Binding,
     router: &'a Router,
+    limits: Limits,
     inbound: &'a mut Option<Box<Inbound>>,
     batch: &'a mut Batch,
     intake: &'a mut Intake,
@@ -198,6 +200,7 @@ impl Taking<'_> {
         let language = reader.language();
         let result = loop {
             let Some(rest) = input.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
+            reader.set_limits(self.limits);
             let step = match reader.next(rest) {
                 Ok(step) => step,
                 Err(error) => break Err(error.into()),

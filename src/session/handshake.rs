@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -14,6 +15,7 @@ use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
 use crate::hooks::{Acknowledgement, Said};
 use crate::jid::{BareJid, Jid};
+use crate::live::Live;
 use crate::negotiation::bind::{self, BindEffect};
 use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, proceed};
 use crate::negotiation::login::{Effect, Found, Login, Standing};
@@ -44,12 +46,20 @@ pub struct Context {
     pub without_tls: bool,
     /// Answers for accounts that do not exist.
     pub decoy: Decoy,
+    pub settings: Live<Settings>,
+    /// How many passwords are compared at once: each takes milliseconds of one processor.
+    pub comparisons: Arc<Semaphore>,
+}
+
+/// What the operator has set for client sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
     /// What a client may send once it has authenticated.
     pub limits: Limits,
     /// How fast it may send.
     pub pace: Pace,
-    /// How many passwords are compared at once: each takes milliseconds of one processor.
-    pub comparisons: Arc<Semaphore>,
+    /// How long a connection has to authenticate.
+    pub deadline: Duration,
 }
 
 /// How TLS begins.
@@ -84,19 +94,15 @@ enum Before {
     User { domain: BareJid, user: BareJid },
 }
 
-/// Leads a connection to a bound session before `deadline`; `None` if it ended before.
-pub async fn open(
-    context: &Context,
-    transport: Transport,
-    security: Security,
-    deadline: Instant,
-) -> Option<Box<Bound>> {
-    secure(context, transport, security, deadline).await?.log_in(context).await
+/// Leads a connection to a bound session; `None` if it ended before.
+pub async fn open(context: &Context, transport: Transport, security: Security) -> Option<Box<Bound>> {
+    secure(context, transport, security).await?.log_in(context).await
 }
 
-/// Leads a connection into TLS; `None` if it ended before. It has until `deadline` for everything up
-/// to a bound session.
-pub async fn secure(context: &Context, transport: Transport, security: Security, deadline: Instant) -> Option<Secured> {
+/// Leads a connection into TLS; `None` if it ended before. From here on its time is running, until a
+/// session is bound.
+pub async fn secure(context: &Context, transport: Transport, security: Security) -> Option<Secured> {
+    let deadline = Instant::now() + context.settings.load().deadline;
     // The state of each phase is large and short-lived: it is freed before the next begins.
     Box::pin(async move {
         let transport = match security {
@@ -169,7 +175,7 @@ async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Before) -
         Before::Domain(domain) => log_in(context, dialogue, Some(&domain)).await?,
     };
     dialogue.wire.transport.trust_peer();
-    dialogue.wire.reader.set_limits(context.limits);
+    dialogue.wire.reader.set_limits(context.settings.load().limits);
     dialogue.wire.restart();
     start_stream_as(context, dialogue, &domain, &user).await?;
     bind(context, dialogue, user).await

@@ -14,7 +14,7 @@ mod resumption;
 mod wire;
 
 pub use bound::Bound;
-pub use handshake::{Context, Secured, Security, open, secure};
+pub use handshake::{Context, Secured, Security, Settings, open, secure};
 pub use pace::Pace;
 
 #[cfg(test)]

@@ -87,9 +87,11 @@ impl Reader {
         Self { framing, content, phase, limits, valid: 0, outer: Outer::Frame, scan: Scan::new() }
     }
 
-    /// Changes the limits; call it between elements.
+    /// Changes the limits, unless an element is being read, which ends under those that it began with.
     pub const fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        if !self.scan.is_busy() {
+            self.limits = limits;
+        }
     }
 
     /// The language that the header gave the stream.

@@ -8,4 +8,4 @@ mod subscriber;
 
 pub use authentication::authentication_failure;
 pub use settings::{Filter, Format};
-pub use subscriber::{InitError, init};
+pub use subscriber::{InitError, Log, init};

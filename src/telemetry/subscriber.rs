@@ -5,7 +5,9 @@ use std::io::IsTerminal;
 
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::telemetry::{Filter, Format};
 
@@ -35,6 +37,41 @@ impl fmt::Display for InitError {
 
 impl std::error::Error for InitError {}
 
+/// How lines are written: fixed once logging has started, because open spans keep their fields in the
+/// form of their day.
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What is written: can be changed.
+type Handle = reload::Handle<EnvFilter, Layered<Lines, Registry>>;
+
+/// The way to have this process log more or less.
+#[derive(Clone)]
+pub struct Log {
+    handle: Handle,
+    /// The environment says how much.
+    fixed: bool,
+}
+
+impl Log {
+    /// Logs what `filter` lets pass from now on, unless the environment has said what it wants.
+    pub fn replace(&self, filter: &Filter) {
+        if self.fixed {
+            return;
+        }
+        // A filter was checked when it was read, and the subscriber lives as long as the process.
+        let replaced = filter.directives().and_then(|it| self.handle.reload(it).map_err(|error| error.to_string()));
+        if let Err(error) = replaced {
+            tracing::error!(error, "log.level has not changed");
+        }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("fixed", &self.fixed).finish_non_exhaustive()
+    }
+}
+
 /// How lines are dressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -51,10 +88,12 @@ pub(super) enum Style {
 ///
 /// # Errors
 /// The filter of the configuration or of the environment is not understood, or logging has started already.
-pub fn init(filter: &Filter, format: Format) -> Result<(), InitError> {
-    let filter = match std::env::var(VARIABLE) {
-        Ok(text) => text.parse().map_err(InitError::Variable)?,
-        Err(_) => filter.clone(),
+pub fn init(filter: &Filter, format: Format) -> Result<Log, InitError> {
+    let variable = std::env::var(VARIABLE).ok();
+    let fixed = variable.is_some();
+    let filter = match variable {
+        Some(text) => text.parse().map_err(InitError::Variable)?,
+        None => filter.clone(),
     };
     let style = match format {
         Format::Json => Style::Json,
@@ -62,23 +101,23 @@ pub fn init(filter: &Filter, format: Format) -> Result<(), InitError> {
         Format::Text if std::io::stderr().is_terminal() => Style::Terminal,
         Format::Text => Style::File,
     };
-    let subscriber = subscriber(&filter, style, std::io::stderr).map_err(InitError::Filter)?;
-    subscriber.try_init().map_err(|_| InitError::Taken)
+    let (subscriber, handle) = subscriber(&filter, style, std::io::stderr).map_err(InitError::Filter)?;
+    subscriber.try_init().map_err(|_| InitError::Taken)?;
+    Ok(Log { handle, fixed })
 }
 
-fn subscriber<W>(filter: &Filter, style: Style, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, String>
+fn subscriber<W>(filter: &Filter, style: Style, writer: W) -> Result<(impl Subscriber + Send + Sync, Handle), String>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter.directives()?)
-        .with_writer(writer)
-        .with_ansi(style == Style::Terminal);
-    Ok(match style {
-        Style::Terminal | Style::File => Box::new(builder.finish()),
-        Style::Journal => Box::new(builder.without_time().finish()),
-        Style::Json => Box::new(builder.json().flatten_event(true).finish()),
-    })
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(style == Style::Terminal);
+    let lines: Lines = match style {
+        Style::Terminal | Style::File => Box::new(lines),
+        Style::Journal => Box::new(lines.without_time()),
+        Style::Json => Box::new(lines.json().flatten_event(true)),
+    };
+    let (filter, handle) = reload::Layer::new(filter.directives()?);
+    Ok((Registry::default().with(lines).with(filter), handle))
 }
 
 #[cfg(test)]
@@ -86,7 +125,7 @@ pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
-    use super::{Style, subscriber};
+    use super::{Log, Style, subscriber};
     use crate::telemetry::Filter;
 
     #[derive(Clone, Default)]
@@ -107,7 +146,7 @@ pub(super) mod tests {
     pub(in crate::telemetry) fn captured(style: Style, during: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(&Filter::default(), style, move || writer.clone()).unwrap();
+        let (subscriber, _) = subscriber(&Filter::default(), style, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, during);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
@@ -119,6 +158,28 @@ pub(super) mod tests {
             tracing::debug!(target: "comity", "not at this level");
         });
         assert_eq!(lines, " INFO comity: hello domain=\"example.org\"\n");
+    }
+
+    #[test]
+    fn a_level_that_changes_counts_at_once() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let (subscriber, handle) = subscriber(&Filter::warnings(), Style::Journal, move || writer.clone()).unwrap();
+        let log = Log { handle, fixed: false };
+        tracing::subscriber::with_default(subscriber, || {
+            for level in ["warn", "debug", "off", "info"] {
+                log.replace(&level.parse().unwrap());
+                tracing::debug!(target: "comity", level, "fine");
+                tracing::info!(target: "comity", level, "hello");
+            }
+            let fixed = Log { fixed: true, ..log.clone() };
+            fixed.replace(&Filter::warnings());
+            tracing::info!(target: "comity", "still here");
+        });
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let written = "DEBUG comity: fine level=\"debug\"\n INFO comity: hello level=\"debug\"\n \
+                       INFO comity: hello level=\"info\"\n INFO comity: still here\n";
+        assert_eq!(lines, written);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
 use crate::routing::CONTACTS;
-use crate::server::{Node, Parts};
+use crate::server::{Made, Node, Parts};
 use crate::session::Security;
 use crate::storage::{Storage, Writes};
 use crate::stream::{StreamCondition, StreamError};
@@ -115,15 +115,7 @@ impl World {
         let issued = self.ca.issue(&[domain]).map_err(|error| words(&error))?;
         let identity =
             Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
-        // Who does not ask for the archive need not read its ids in every message.
-        let archive = if options.config.contains("[archive]") { "" } else { "[archive]\nenabled = false\n" };
-        let text = format!("domain = \"{domain}\"\n{}\n{archive}", options.config);
-        let mut config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| words(&error))?;
-        if !options.config.contains("_per_second") {
-            // Whoever does not ask for a pace may send as much as he likes.
-            config.limits.client_stanzas_per_second = 0;
-            config.limits.client_bytes_per_second = Size::new(0);
-        }
+        let config = configuration(domain, options)?;
         let last = u8::try_from(self.sites.len() + 1).unwrap_or(u8::MAX);
         let address = SocketAddr::from(([192, 0, 2, last], S2S));
         let target = format!("host.{domain}");
@@ -139,18 +131,36 @@ impl World {
     }
 
     fn node(&self, config: &Config, storage: &Storage, identities: &Arc<Identities>) -> Result<Arc<Node>, String> {
-        let mut trust = Trust::nobody();
-        trust.add(self.ca.certificate()).map_err(|error| error.to_string())?;
         let parts = Parts {
             storage: storage.clone(),
             clock: self.clock.clone(),
-            identities: Arc::clone(identities),
-            trust: Arc::new(trust),
-            resolver: Arc::clone(&self.net) as _,
+            made: self.made(identities)?,
+            reload: None,
             network: Arc::clone(&self.net) as _,
             connections: 1000,
         };
         Node::new(config, parts).map_err(|error| error.to_string())
+    }
+
+    fn made(&self, identities: &Arc<Identities>) -> Result<Made, String> {
+        let mut trust = Trust::nobody();
+        trust.add(self.ca.certificate()).map_err(|error| error.to_string())?;
+        let (identities, resolver) = (Arc::clone(identities), Arc::clone(&self.net) as _);
+        Ok(Made { identities, trust, resolver })
+    }
+
+    /// Has the server of `domain` work with other further lines of `comity.toml` from now on.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn reconfigure(&mut self, domain: &str, options: &Options) -> Result<(), String> {
+        let config = configuration(domain, options)?;
+        let site = self.sites.get(domain).ok_or("there is no such server")?;
+        site.node.adopt(&config, self.made(&site.identities)?).map_err(|error| error.to_string())?;
+        if let Some(site) = self.sites.get_mut(domain) {
+            site.config = config;
+        }
+        Ok(())
     }
 
     /// Stops the server of `domain` in order and starts another one on the same storage.
@@ -259,6 +269,19 @@ impl World {
     pub async fn settle(&self) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
+    // Who does not ask for the archive need not read its ids in every message.
+    let archive = if options.config.contains("[archive]") { "" } else { "[archive]\nenabled = false\n" };
+    let text = format!("domain = \"{domain}\"\n{}\n{archive}", options.config);
+    let mut config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| error.to_string())?;
+    if !options.config.contains("_per_second") {
+        // Whoever does not ask for a pace may send as much as he likes.
+        config.limits.client_stanzas_per_second = 0;
+        config.limits.client_bytes_per_second = Size::new(0);
+    }
+    Ok(config)
 }
 
 /// Has a server accept other servers.

@@ -13,7 +13,7 @@ use comity::listeners;
 use comity::net::Transport;
 use comity::net::tls::development::DevelopmentCa;
 use comity::net::tls::{ClientCertificate, ClientTls, Identities, Identity, Outgoing, Trust};
-use comity::server::{Node, Parts};
+use comity::server::{Made, Node, Parts};
 use comity::session::Security;
 use comity::storage::Storage;
 use comity::stream::ContentNamespace;
@@ -168,7 +168,7 @@ impl Scene {
         match self.port {
             Port::Client => {
                 let context = Arc::clone(&self.node.sessions);
-                let serving = listeners::c2s::serve(context, transport, security, stranger, self.node.deadline);
+                let serving = listeners::c2s::serve(context, transport, security, stranger);
                 Peer::new(ours, ContentNamespace::Client, serving)
             }
             Port::Server => {
@@ -354,9 +354,8 @@ fn server(world: &World, more: &str) -> Arc<Node> {
     let parts = Parts {
         storage: Storage::open_in_memory().expect("storage"),
         clock: world.clock.clone(),
-        identities: Arc::new(Identities::new(identity)),
-        trust: Arc::new(trust),
-        resolver: Arc::clone(&world.net) as _,
+        made: Made { identities: Arc::new(Identities::new(identity)), trust, resolver: Arc::clone(&world.net) as _ },
+        reload: None,
         network: Arc::clone(&world.net) as _,
         connections: 1000,
     };

@@ -19,7 +19,7 @@ use crate::jid::{BareJid, Jid};
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
 use crate::net::{Hickory, System};
-use crate::server::{Bound, Node, Parts, Server};
+use crate::server::{Bound, Made, Node, Parts, Server};
 use crate::storage::{Options, Storage};
 
 /// Who plays, and where he or she is at home.
@@ -52,7 +52,7 @@ struct House {
 struct Ground<'a> {
     directory: &'a Path,
     ca: &'a DevelopmentCa,
-    trust: Arc<Trust>,
+    trust: Trust,
     dns: SocketAddr,
 }
 
@@ -66,7 +66,7 @@ impl Stage {
         trust.add(ca.certificate()).map_err(failed)?;
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
         let dns = socket.local_addr().map_err(failed)?;
-        let ground = Ground { directory, ca: &ca, trust: Arc::new(trust), dns };
+        let ground = Ground { directory, ca: &ca, trust, dns };
         let mut zone = Zone::default();
         let mut houses = Vec::new();
         for person in PEOPLE {
@@ -165,9 +165,12 @@ impl House {
         let parts = Parts {
             storage: Storage::open(&data_dir, Options::default()).map_err(failed)?,
             clock: Clock::system(),
-            identities: Arc::new(Identities::new(identity)),
-            trust: Arc::clone(&ground.trust),
-            resolver: Arc::new(Hickory::with_servers(&[ground.dns]).map_err(failed)?),
+            made: Made {
+                identities: Arc::new(Identities::new(identity)),
+                trust: ground.trust.clone(),
+                resolver: Arc::new(Hickory::with_servers(&[ground.dns]).map_err(failed)?),
+            },
+            reload: None,
             network: Arc::new(System),
             connections: CONNECTIONS,
         };

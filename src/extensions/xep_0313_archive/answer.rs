@@ -6,8 +6,9 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::hooks::form::NS as FORM_NS;
-use crate::hooks::{Answer, Call, Outbound, Relation, Request};
+use crate::hooks::{Answer, Call, Outbound, Relation, Request, Settings};
 use crate::jid::{BareJid, Jid};
+use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
 use crate::storage::{self, End, Position, Range, Storage, Stored};
 use crate::xml::{Element, escape_into};
@@ -36,8 +37,7 @@ pub(super) struct Archive {
     storage: Storage,
     outbound: Arc<dyn Outbound>,
     ids: Arc<Ids>,
-    /// The most results of one page.
-    most: usize,
+    settings: Live<Settings>,
     reading: Semaphore,
 }
 
@@ -52,8 +52,8 @@ struct Found {
 }
 
 impl Archive {
-    pub(super) fn new(storage: Storage, outbound: Arc<dyn Outbound>, ids: Arc<Ids>, most: usize) -> Self {
-        Self { storage, outbound, ids, most, reading: Semaphore::new(READING) }
+    pub(super) fn new(storage: Storage, outbound: Arc<dyn Outbound>, ids: Arc<Ids>, settings: Live<Settings>) -> Self {
+        Self { storage, outbound, ids, settings, reading: Semaphore::new(READING) }
     }
 
     /// XEP-0313 §4.1: what is found goes to the session that asks, then comes the answer.
@@ -123,7 +123,8 @@ impl Archive {
             let positions = self.known(owner, ids.iter().collect()).await?;
             return self.named(owner, positions, range).await;
         }
-        let limit = query.page.max.unwrap_or(PAGE).min(self.most);
+        let most = self.settings.load().archive.map_or(PAGE, |archive| archive.page);
+        let limit = query.page.max.unwrap_or(PAGE).min(most);
         if limit == 0 {
             return self.count(owner, range).await;
         }

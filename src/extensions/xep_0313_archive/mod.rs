@@ -29,7 +29,7 @@ pub(super) const EXTENSION: Extension = Extension {
 };
 
 fn install(at: &mut Registrar<'_>) {
-    let (Some(settings), Some(ids)) = (at.settings.archive, Ids::new(at.storage.secret())) else {
+    let Some(ids) = Ids::new(at.storage.secret()) else {
         return tracing::error!("the cryptographic library fails: nothing is archived");
     };
     let ids = Arc::new(ids);
@@ -38,7 +38,7 @@ fn install(at: &mut Registrar<'_>) {
     at.archive(move |passing| archive(passing, &storage, &shown));
     let known = Arc::clone(&ids);
     at.returned(move |account, stanza| returned(account, stanza, &known));
-    let it = Arc::new(Archive::new(at.storage.clone(), Arc::clone(at.outbound), ids, settings.page));
+    let it = Arc::new(Archive::new(at.storage.clone(), Arc::clone(at.outbound), ids, at.settings.clone()));
     at.iq_set(Entity::Account, &it, Archive::page);
     at.iq_get(Entity::Account, &it, |_, call: Call<FormRequest>| ready(answer::form(&call)));
     at.iq_get(Entity::Account, &it, Archive::metadata);

@@ -1,9 +1,10 @@
 use std::collections::HashSet;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::config::FederationMode;
-use crate::federation::policy::Proofs;
+use crate::federation::policy::{Policy, Proofs};
+use crate::stream::Limits;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' from='here.example' \
@@ -14,9 +15,22 @@ const DIALBACK: &str = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></
 const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
 
 fn rules(proofs: Proofs) -> Arc<Rules> {
-    let policy = Policy { proofs, ..Policy::default() };
-    Arc::new(Rules {
+    rules_of(Policy { proofs, ..Policy::default() })
+}
+
+fn rules_of(policy: Policy) -> Arc<Rules> {
+    let settings = Settings {
+        domains: vec!["here.example".to_owned()],
         policy,
+        connect_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(600),
+        queue_bytes: 1 << 20,
+        queue_bytes_total: 64 << 20,
+        limits: Limits::SERVER,
+        deadline: Duration::from_secs(30),
+    };
+    Arc::new(Rules {
+        settings: Live::new(settings),
         secret: Secret::new(b"secret"),
         is_local: Box::new(|domain| ["here.example", "rooms.here.example"].contains(&domain)),
         name: "here.example".into(),
@@ -207,9 +221,7 @@ fn a_stream_error_before_the_header_comes_with_one() {
 fn modes_refuse_strangers() {
     let with = |mode| {
         let listed = HashSet::from(["friend.example".to_owned()]);
-        let policy = Policy { mode, listed, proofs: Proofs::CertificateOrDialback };
-        let Ok(rules) = Arc::try_unwrap(rules(Proofs::Certificate)) else { panic!() };
-        Arc::new(Rules { policy, ..rules })
+        rules_of(Policy { mode, listed, proofs: Proofs::CertificateOrDialback })
     };
     for mode in [FederationMode::Closed, FederationMode::Listed] {
         let effect = Incoming::new(with(mode)).opened(&greeting(), "1".to_owned());

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::clock::Clock;
 use crate::federation::wire::{Broken, Wire};
 use crate::federation::{Federation, Inbound, Policy, Proofs, Settings, Start, Ways};
+use crate::live::Live;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{
@@ -125,14 +126,14 @@ impl World {
         secret[0] = plan.address.bytes().last().unwrap();
         let ways = Ways {
             network: Arc::clone(&self.net) as _,
-            resolver: Arc::clone(&self.net) as _,
+            resolver: Live::new(Arc::clone(&self.net) as _),
             server_tls: Arc::new(ServerTls::new(Arc::clone(&identities)).unwrap()),
             client_tls: Arc::new(ClientTls::new(identities).unwrap()),
-            trust: Arc::new(trust),
+            trust: Live::new(trust),
             clock: Clock::system(),
             secret,
         };
-        let federation = Federation::new(settings, ways);
+        let federation = Federation::new(Live::new(settings), ways);
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let (bounced, bounces) = mpsc::unbounded_channel();
         let seen = Mutex::new((arrivals, bounces));

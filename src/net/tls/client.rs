@@ -60,13 +60,9 @@ impl ClientTls {
         Ok(Self { current: ArcSwap::from_pointee(Current::new(identities)?) })
     }
 
-    /// Shows other certificates from now on.
-    ///
-    /// # Errors
-    /// The cryptographic library failed; the old certificates stay in use.
-    pub fn replace(&self, identities: Arc<Identities>) -> Result<(), rustls::Error> {
-        self.current.store(Arc::new(Current::new(identities)?));
-        Ok(())
+    /// Shows what `other` shows from now on.
+    pub fn replace(&self, other: Self) {
+        self.current.store(other.current.into_inner());
     }
 
     /// The configuration for a stream from `local`, one of our domains.

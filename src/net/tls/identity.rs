@@ -268,16 +268,16 @@ pub struct Identities {
 impl Identities {
     /// `default` serves all domains.
     #[must_use]
-    pub fn new(default: Identity) -> Self {
-        Self { all: vec![Arc::new(default)], domains: HashMap::new() }
+    pub fn new(default: impl Into<Arc<Identity>>) -> Self {
+        Self { all: vec![default.into()], domains: HashMap::new() }
     }
 
     /// `domain` gets a certificate of its own.
     #[must_use]
-    pub fn with(mut self, domain: &str, identity: Identity) -> Self {
+    pub fn with(mut self, domain: &str, identity: impl Into<Arc<Identity>>) -> Self {
         if let Some(domain) = a_labels(domain) {
             self.domains.insert(domain, self.all.len());
-            self.all.push(Arc::new(identity));
+            self.all.push(identity.into());
         }
         self
     }

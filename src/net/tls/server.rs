@@ -75,13 +75,9 @@ impl ServerTls {
         Ok(Self { current: ArcSwap::from_pointee(Current::new(identities)?) })
     }
 
-    /// Shows other certificates from now on. Open streams stay as they are; tickets lose their value.
-    ///
-    /// # Errors
-    /// The cryptographic library failed; the old certificates stay in use.
-    pub fn replace(&self, identities: Arc<Identities>) -> Result<(), rustls::Error> {
-        self.current.store(Arc::new(Current::new(identities)?));
-        Ok(())
+    /// Shows what `other` shows from now on. Open streams stay as they are; tickets lose their value.
+    pub fn replace(&self, other: Self) {
+        self.current.store(other.current.into_inner());
     }
 
     /// The certificates in use.
@@ -184,13 +180,20 @@ impl Configs {
     }
 }
 
+/// What holds for everybody.
+const fn strict(config: &mut ServerConfig) {
+    config.require_ems = true;
+    // The strongest suite that both have, whatever a careless client would rather use (RFC 9325 §4.2).
+    config.ignore_client_order = true;
+}
+
 /// For clients: no certificate is asked for; sessions are resumed by tickets that we need not store.
 fn client_config(choice: &Choice) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(choice.clone()));
-    config.require_ems = true;
+    strict(&mut config);
     // One key per certificate: a resumed session must never stand for another certificate than
     // the one that `tls-server-end-point` is computed from.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
@@ -208,7 +211,7 @@ fn server_config(choice: &Choice) -> Result<ServerConfig, rustls::Error> {
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(choice.clone()));
-    config.require_ems = true;
+    strict(&mut config);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

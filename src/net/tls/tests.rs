@@ -10,7 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
-use tokio::io::duplex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::mint::{Authority, Minted, Name, Wish, self_signed};
 use super::names::Service;
@@ -170,7 +170,7 @@ async fn certificates_are_replaced_under_open_streams() {
     theirs.write_all(b"tickets come with this").await.unwrap();
     ours.drain(&mut Vec::new()).await.unwrap();
 
-    tls.replace(Arc::new(Identities::new(new.identity()))).unwrap();
+    tls.replace(ServerTls::new(Arc::new(Identities::new(new.identity()))).unwrap());
     let (fresh, fresh_there) = both(tls.acceptor(Incoming::ClientStartTls, None), config.clone(), "a.test").await;
     assert_eq!(fresh.peer_certificates(), new.chain);
     assert_eq!(fresh_there.server_end_point(), end_point_hash(&new.chain[0]).as_deref());
@@ -256,7 +256,7 @@ async fn certificates_of_clients_are_not_asked_for_and_those_of_servers_are() {
         );
     }
     let c = one(&ca, "b.test");
-    out.replace(Arc::new(Identities::new(c.identity()))).unwrap();
+    out.replace(ClientTls::new(Arc::new(Identities::new(c.identity()))).unwrap());
     let config = out.config("b.test", Outgoing::StartTls, ClientCertificate::Shown);
     let (_, theirs) = both(tls.acceptor(Incoming::ServerStartTls, None), config, "a.test").await;
     assert_eq!(theirs.peer_certificates(), c.chain);
@@ -478,4 +478,80 @@ fn names_for_sni() {
     assert_eq!(text("[2001:db8::1]").as_deref(), Some("2001:db8::1"));
     assert_eq!(text("a b"), None);
     assert_eq!(text(""), None);
+}
+
+/// RFC 9325 §4.1, §4.2: an ephemeral key exchange and authenticated encryption.
+#[test]
+fn every_cipher_suite_has_forward_secrecy_and_authenticated_encryption() {
+    for suite in &provider().cipher_suites {
+        let name = format!("{:?}", suite.suite());
+        let ephemeral = suite.version() == &TLS13 || name.starts_with("TLS_ECDHE_");
+        assert!(ephemeral && (name.contains("_GCM_") || name.contains("_CHACHA20_POLY1305_")), "{name}");
+    }
+}
+
+/// A client hello of an old or a careless client, byte by byte (RFC 5246 §7.4.1.2).
+fn hello(version: u16, cipher: u16, compression: &[u8]) -> Vec<u8> {
+    let with_length = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    let extensions = [
+        // supported_groups: x25519 and secp256r1; signature_algorithms: ecdsa_secp256r1_sha256.
+        [&[0, 10][..], &with_length(&with_length(&[0, 29, 0, 23]))].concat(),
+        [&[0, 13][..], &with_length(&with_length(&[4, 3]))].concat(),
+        // ec_point_formats: uncompressed; extended_master_secret.
+        vec![0, 11, 0, 2, 1, 0],
+        vec![0, 23, 0, 0],
+    ]
+    .concat();
+    let compressions = [&[u8::try_from(compression.len()).unwrap()], compression].concat();
+    let body = [
+        &version.to_be_bytes()[..],
+        &[7; 32],
+        &[0],
+        &with_length(&cipher.to_be_bytes()),
+        &compressions,
+        &with_length(&extensions),
+    ]
+    .concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let message = [&[1][..], &length[1..], &body].concat();
+    [&[22, 3, 1][..], &with_length(&message)].concat()
+}
+
+// Proves: RFC 7590 §3
+#[tokio::test]
+async fn old_versions_weak_ciphers_and_compression_are_refused() {
+    const ALERT: u8 = 21;
+    const HANDSHAKE: u8 = 22;
+    let (tls11, tls12) = (0x0302, 0x0303);
+    let (ecdhe_gcm, ecdhe_cbc, rsa_gcm, ecdh_anonymous, null) = (0xC02B, 0xC009, 0x009C, 0xC018, 0x0002);
+    let cases = [
+        (hello(tls12, ecdhe_gcm, &[0]), HANDSHAKE),
+        (hello(tls12, ecdhe_gcm, &[1, 0]), HANDSHAKE),
+        (hello(tls12, ecdhe_gcm, &[1]), ALERT),
+        (hello(tls11, ecdhe_gcm, &[0]), ALERT),
+        (hello(tls12, ecdhe_cbc, &[0]), ALERT),
+        (hello(tls12, rsa_gcm, &[0]), ALERT),
+        (hello(tls12, ecdh_anonymous, &[0]), ALERT),
+        (hello(tls12, null, &[0]), ALERT),
+    ];
+    let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
+    for (hello, answer) in cases {
+        for incoming in [Incoming::ClientStartTls, Incoming::ServerDirect] {
+            let (mut near, far) = duplex(1 << 16);
+            let serving = tokio::spawn(tls.acceptor(incoming, None).accept(Transport::plain(far, None)));
+            near.write_all(&hello).await.unwrap();
+            let mut record = [0; 5];
+            near.read_exact(&mut record).await.unwrap();
+            assert_eq!(record[0], answer, "{hello:02x?}");
+            if answer == HANDSHAKE {
+                let mut server_hello = vec![0; usize::from(u16::from_be_bytes([record[3], record[4]]))];
+                near.read_exact(&mut server_hello).await.unwrap();
+                // Behind version, random, session id and cipher suite: no compression.
+                let session = usize::from(server_hello[4 + 2 + 32]);
+                assert_eq!(server_hello[4 + 2 + 32 + 1 + session + 2], 0);
+                drop(near);
+            }
+            assert!(serving.await.unwrap().is_err());
+        }
+    }
 }

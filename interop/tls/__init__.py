@@ -1,0 +1,1 @@
+"""What testssl.sh and sslscan say about the TLS of Comity."""

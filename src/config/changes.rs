@@ -1,0 +1,125 @@
+//! What is different in another configuration, and how much of it a running server can use.
+
+use toml::Value;
+
+use crate::config::section::Shape;
+use crate::config::{Config, Domain, SECTIONS};
+
+impl Config {
+    /// The keys that have another value in `other`, in the order of the manual; those of a domain with its
+    /// place in `other`. A domain that only one of the two has is a change of `domains`.
+    #[must_use]
+    pub fn changes(&self, other: &Self) -> Vec<String> {
+        // Every configuration that was read can be written.
+        let (Ok(ours), Ok(theirs)) = (Value::try_from(self), Value::try_from(other)) else { return Vec::new() };
+        let mut changes = Vec::new();
+        for section in SECTIONS {
+            match section.shape {
+                Shape::Once => {
+                    let within = |all: &Value, key: &str| match section.name {
+                        "" => all.get(key).cloned(),
+                        name => all.get(name).and_then(|section| section.get(key)).cloned(),
+                    };
+                    // Whether the one domain stands at the top or in `[[domains]]` makes no difference.
+                    let keys = section.keys.iter().filter(|key| !(section.name.is_empty() && key.name == "domain"));
+                    let changed = keys.filter(|key| within(&ours, key.name) != within(&theirs, key.name));
+                    changes.extend(changed.map(|key| section.path(key)));
+                }
+                Shape::Repeated => changes.extend(self.changes_of_domains(other)),
+            }
+        }
+        changes
+    }
+
+    fn changes_of_domains(&self, other: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        let both = |domain: &&Domain| self.domain_called(domain).is_some();
+        if self.domains.len() != other.domains.len() || !other.domains.iter().all(|domain| both(&domain)) {
+            changes.push("domains".to_owned());
+        }
+        for (at, theirs) in other.domains.iter().enumerate() {
+            let Some(ours) = self.domain_called(theirs) else { continue };
+            let pairs = [("certificate", &ours.certificate, &theirs.certificate), ("key", &ours.key, &theirs.key)];
+            let changed = pairs.iter().filter(|(_, ours, theirs)| ours != theirs);
+            changes.extend(changed.map(|(key, ..)| format!("domains[{}].{key}", at + 1)));
+        }
+        changes
+    }
+
+    fn domain_called(&self, other: &Domain) -> Option<&Domain> {
+        self.domains.iter().find(|domain| domain.name == other.name)
+    }
+
+    /// As much of it as a server can use that began with `running`: the rest needs a restart.
+    #[must_use]
+    pub fn for_running(&self, running: &Self) -> Self {
+        let mut usable = self.clone();
+        usable.data_dir.clone_from(&running.data_dir);
+        usable.listen.clone_from(&running.listen);
+        usable.log.format = running.log.format;
+        usable.domain.clone_from(&running.domain);
+        let domains = running.domains.iter();
+        usable.domains = domains.map(|domain| self.domain_called(domain).unwrap_or(domain).clone()).collect();
+        // Nobody here has an account of a domain that is not served yet.
+        let served = |domain: &str| running.domains.iter().any(|it| it.name.as_str() == domain);
+        usable.admins.retain(|admin| served(admin.jid().domain()));
+        usable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Config;
+
+    fn read(text: &str) -> Config {
+        Config::parse(text, Path::new("comity.toml")).unwrap()
+    }
+
+    #[test]
+    fn every_key_that_differs_is_named() {
+        let old = read("domain = \"a.example\"\n");
+        let new = read(
+            "domain = \"a.example\"\ndata_dir = \"x\"\nadmins = [\"me@a.example\"]\n[listen]\nc2s = []\n\
+             [dns]\nservers = [\"192.0.2.1\"]\n[federation]\nmode = \"closed\"\n[limits]\nroster_items = 1\n\
+             [log]\nlevel = \"warn\"\nformat = \"json\"\n",
+        );
+        let all = [
+            "data_dir",
+            "admins",
+            "listen.c2s",
+            "dns.servers",
+            "federation.mode",
+            "limits.roster_items",
+            "log.level",
+            "log.format",
+        ];
+        assert_eq!(old.changes(&new), all);
+        assert!(new.changes(&new).is_empty());
+        let usable = new.for_running(&old);
+        assert_eq!(usable.changes(&new), ["data_dir", "listen.c2s", "log.format"]);
+        assert_eq!(
+            old.changes(&usable),
+            ["admins", "dns.servers", "federation.mode", "limits.roster_items", "log.level"]
+        );
+    }
+
+    #[test]
+    fn domains_are_told_apart_by_their_names() {
+        let one = read("domain = \"a.example\"\n");
+        let listed = read("[[domains]]\nname = \"a.example\"\n");
+        assert!(one.changes(&listed).is_empty());
+        let two = read(
+            "admins = [\"me@b.example\", \"me@a.example\"]\n[[domains]]\nname = \"b.example\"\n\
+             [[domains]]\nname = \"a.example\"\ncertificate = \"c\"\nkey = \"k\"\n",
+        );
+        let certified = ["domains[2].certificate", "domains[2].key"];
+        assert_eq!(one.changes(&two), ["admins", "domains", certified[0], certified[1]]);
+        let usable = two.for_running(&one);
+        assert_eq!(one.changes(&usable), ["admins", "domains[1].certificate", "domains[1].key"]);
+        assert_eq!(usable.admins.len(), 1);
+        assert_eq!(usable.changes(&two), ["admins", "domains"]);
+        assert_eq!(one.for_running(&two).domains.len(), 2);
+    }
+}

@@ -1,0 +1,36 @@
+//! What is made from the configuration and may turn out to be impossible.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::hooks::operation::OperationError;
+use crate::net::Hickory;
+use crate::net::dns::Resolver;
+use crate::net::tls::{Identities, Identity, Trust};
+
+use super::tls;
+
+/// Made before anything changes, so that what is impossible changes nothing.
+pub struct Made {
+    /// The certificates to show.
+    pub identities: Arc<Identities>,
+    pub trust: Trust,
+    pub resolver: Arc<dyn Resolver>,
+}
+
+impl Made {
+    /// Makes it for `config`; `development` is a certificate that was made before, where none is configured.
+    ///
+    /// # Errors
+    /// `Usage` where the configuration is to blame: a file that cannot be read, a certificate without its
+    /// key, none at all.
+    pub fn of(config: &Config, development: Option<Arc<Identity>>) -> Result<Self, OperationError> {
+        let usage = |error: tls::CertificateError| OperationError::Usage(error.to_string());
+        let identities = Arc::new(tls::identities(config, development).map_err(usage)?);
+        let trust = tls::trust(config).map_err(usage)?;
+        let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
+        let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
+        let resolver = resolver.map_err(|error| OperationError::Failed(format!("dns: {error}")))?;
+        Ok(Self { identities, trust, resolver: Arc::new(resolver) })
+    }
+}

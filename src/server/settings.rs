@@ -1,0 +1,120 @@
+//! What the configuration means to each part of the server, now and after it has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::extensions;
+use crate::federation;
+use crate::hooks::{self, ArchiveSettings, Catalogue};
+use crate::listeners::admission::Bounds;
+use crate::live::Live;
+use crate::routing;
+use crate::session::{self, Pace};
+use crate::stream::Limits;
+
+/// What one connection that has not authenticated may cost; the bound on their number follows.
+const STRANGER_BYTES: usize = 32 * 1024;
+
+/// Accounts that stay loaded without a session.
+const CACHED_ACCOUNTS: usize = 10_000;
+
+/// The most messages of one page of an archive.
+const ARCHIVE_PAGE: usize = 250;
+
+/// What each part has of the configuration; all of them hold handles to the same.
+pub(super) struct Settings {
+    /// They never change.
+    pub(super) domains: Arc<[String]>,
+    pub(super) catalogue: Catalogue,
+    pub(super) routing: Live<routing::Limits>,
+    pub(super) sessions: Live<session::Settings>,
+    pub(super) federation: Live<federation::Settings>,
+    /// How long archived messages are kept, if not for ever.
+    pub(super) retention: Live<Option<Duration>>,
+}
+
+impl Settings {
+    pub(super) fn of(config: &Config) -> Self {
+        let domains: Arc<[String]> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
+        Self {
+            catalogue: Catalogue::new(extensions::ALL, of_extensions(config, &domains)),
+            routing: Live::new(of_routing(config)),
+            sessions: Live::new(of_sessions(config)),
+            federation: Live::new(of_federation(config, &domains)),
+            retention: Live::new(retention(config)),
+            domains,
+        }
+    }
+
+    /// Everybody works with `config` from now on.
+    pub(super) fn replace(&self, config: &Config) {
+        self.catalogue.replace(of_extensions(config, &self.domains));
+        self.routing.replace(of_routing(config));
+        self.sessions.replace(of_sessions(config));
+        self.federation.replace(of_federation(config, &self.domains));
+        self.retention.replace(retention(config));
+    }
+}
+
+/// How many connections there may be; `connections` is what the machine allows.
+pub(super) fn bounds(config: &Config, connections: usize) -> Bounds {
+    let per = |bytes: usize| (bytes / STRANGER_BYTES).max(1);
+    Bounds {
+        strangers: per(config.limits.unauthenticated_bytes.bytes()),
+        per_network: per(config.limits.unauthenticated_bytes_per_address.bytes()),
+        connections,
+    }
+}
+
+fn of_extensions(config: &Config, domains: &Arc<[String]>) -> hooks::Settings {
+    hooks::Settings {
+        domains: Arc::clone(domains),
+        admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
+        archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
+        offline_messages: config.limits.offline_messages,
+    }
+}
+
+fn of_routing(config: &Config) -> routing::Limits {
+    routing::Limits {
+        ring_bytes: config.limits.ring_bytes.bytes(),
+        sessions: config.limits.sessions_per_account,
+        resume_timeout: config.limits.resume_timeout.duration(),
+        contacts: config.limits.roster_items,
+        cached_accounts: CACHED_ACCOUNTS,
+    }
+}
+
+fn of_sessions(config: &Config) -> session::Settings {
+    session::Settings {
+        limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
+        pace: Pace::new(
+            config.limits.client_stanzas_per_second,
+            config.limits.client_bytes_per_second,
+            config.limits.client_burst,
+        ),
+        deadline: config.limits.authentication_deadline.duration(),
+    }
+}
+
+fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
+    let federation = &config.federation;
+    federation::Settings {
+        domains: domains.to_vec(),
+        policy: federation::Policy::of(federation),
+        connect_timeout: federation.connect_timeout.duration(),
+        idle_timeout: federation.idle_timeout.duration(),
+        queue_bytes: federation.queue_bytes.bytes(),
+        queue_bytes_total: federation.queue_bytes_total.bytes(),
+        limits: Limits { element: config.limits.server_stanza.bytes(), ..Limits::SERVER },
+        deadline: config.limits.authentication_deadline.duration(),
+    }
+}
+
+fn retention(config: &Config) -> Option<Duration> {
+    Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! Configuration and certificates of a running server: which certificate is shown to whom, several domains, and
+//! what happens when all of it changes under traffic.
+#![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
+
+mod answers;
+mod domains;
+mod drill;
+mod probe;
+#[path = "../site/mod.rs"]
+mod site;
+mod zone;
+
+/// What a program printed.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
