@@ -4,6 +4,7 @@
 mod sessions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use sessions::{ANNOUNCE, Announcement, SESSION_END, SESSION_LIST, SessionName};
 
@@ -30,6 +31,9 @@ pub const ACCOUNT_LIST: Operation<DomainOf, Vec<String>> = Operation::new("accou
 
 /// Shows the contacts of an account.
 pub const ACCOUNT_ROSTER: Operation<AccountName, Vec<roster::Item>> = Operation::new("account.roster", Role::Operator);
+
+/// How long whoever changes a password in one of the sessions that end by that has to read that it was done.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// An account and its new password.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,11 +119,14 @@ impl Accounts {
         let jid = self.own(&asked.jid)?;
         let credentials = credentials(asked.password).await?;
         directory::set_credentials(&self.storage, &jid, &credentials).await.map_err(failed)?;
-        if let Some(router) = &self.router {
-            // RFC 6120 §4.9.3.16: whoever was there proves anew who he is. A password is often changed because
-            // somebody else knows it.
-            let error = StreamError::new(StreamCondition::Reset, "the password was changed");
-            router.end_sessions(&jid.into(), &error);
+        if let Some(router) = self.router {
+            tokio::spawn(async move {
+                tokio::time::sleep(FAREWELL).await;
+                // RFC 6120 §4.9.3.16: whoever is there proves anew who he is. A password is often changed because
+                // somebody else knows it.
+                let error = StreamError::new(StreamCondition::Reset, "the password was changed");
+                router.end_sessions(&jid.into(), &error);
+            });
         }
         Ok(Nothing {})
     }

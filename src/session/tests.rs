@@ -177,6 +177,24 @@ async fn a_stream_that_we_end_is_over_when_the_client_has_ended_it_too() {
     }
 }
 
+// Proves: RFC 6120 §4.6.1
+#[tokio::test(start_paused = true)]
+async fn white_space_says_that_a_client_is_there() {
+    use crate::clock::Timestamp;
+    use crate::hooks::Outbound;
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let orchard = jid("romeo@verona.example/orchard");
+    let mut romeo = world.login(&orchard).await.unwrap();
+    world.clock.advance(Duration::from_secs(400));
+    let before = Timestamp::from_unix_ms(world.clock.now().unix_ms() - 300_000);
+    assert_eq!(node.router.silent_since(before), [orchard]);
+    romeo.send(" ").await;
+    world.settle().await;
+    assert_eq!(node.router.silent_since(before), []);
+    assert!(romeo.received().is_none());
+}
+
 // Proves: RFC 6120 §4.9.3.4
 #[tokio::test(start_paused = true)]
 async fn who_does_not_get_on_is_told_so() {
@@ -212,6 +230,8 @@ async fn another_password_ends_the_sessions_of_the_old_one() {
     let change = serde_json::json!({ "jid": "romeo@verona.example", "password": PASSWORD });
     node.operations.run("account.password", Role::Operator, change).await.unwrap();
     world.settle().await;
+    assert!(romeo.received().is_none(), "there is time for the answer");
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let error = romeo.received().unwrap();
     assert_eq!(StreamError::from_element(&error).condition, StreamCondition::Reset);
     assert_eq!(romeo.received().unwrap().name(), "closed");

@@ -205,6 +205,20 @@ fn rfc_6120_4_9_header_errors() {
     }
 }
 
+// Proves: RFC 6120 §4.7.5
+#[test]
+fn the_lower_version_counts() {
+    for (theirs, ours) in
+        [(Some((1, 12)), " version='1.0'>"), (Some((0, 9)), " version='0.9'>"), (None, " xml:lang='en'>")]
+    {
+        let mut machine = Incoming::new(rules(Proofs::Certificate));
+        let effect = machine.opened(&Header { version: theirs, ..greeting() }, "1".to_owned());
+        assert!(effect.write.contains(ours), "{}", effect.write);
+        let refused = theirs.is_none_or(|version| version < VERSION);
+        assert_eq!(effect.write.contains("<unsupported-version "), refused, "{}", effect.write);
+    }
+}
+
 // Proves: RFC 6120 §4.9.1.2, §4.7.1, §4.7.3, §4.7.4
 #[test]
 fn a_stream_error_before_the_header_comes_with_one() {

@@ -58,6 +58,24 @@ async fn a_thousand_stanzas_each_way_arrive_in_order() {
     assert_eq!(one.federation.queued(), 0);
 }
 
+// Proves: RFC 6120 §4.7.4, §8.1.5
+#[tokio::test(start_paused = true)]
+async fn a_stanza_of_a_peer_has_the_language_of_its_stream() {
+    let world = World::new();
+    let one = world.server(&here());
+    let (mut raw, _) = world.secured(&there(), "here.example", HERE).await;
+    raw.say("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>").await;
+    assert!(raw.element().await.contains("success"));
+    raw.wire.restart();
+    raw.say(&header("there.example", "here.example").replace(" from=", " xml:lang='de-CH' from=")).await;
+    raw.header().await;
+    raw.element().await;
+    for (own, expected) in [("", "de-CH"), (" xml:lang='it'", "it")] {
+        raw.say(&format!("<message from='b@there.example' to='a@here.example'{own}><body>x</body></message>")).await;
+        assert_eq!(one.arrival().await.lang.as_deref(), Some(expected));
+    }
+}
+
 // Proves: XEP-0368 §3
 #[tokio::test(start_paused = true)]
 async fn xep_0368_direct_tls_is_found_and_used() {
