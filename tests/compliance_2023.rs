@@ -95,12 +95,17 @@ const LINES: &[Line] = &[
         &[by(
             "XEP-0030",
             &[
-                "tests/scenarios/extensions.xmpp::what the domain is",
-                "tests/scenarios/extensions.xmpp::a subscriber sees the available resources of an account, a stranger nothing",
+                "tests/scenarios/discovery.xmpp::what the domain is, for everybody",
+                "tests/scenarios/discovery.xmpp::what an account is, for its owner and for who receives its presence",
             ],
         )],
     ),
-    line("Core", "Feature broadcasts", Advanced, &[not_yet("XEP-0115")]),
+    line(
+        "Core",
+        "Feature broadcasts",
+        Advanced,
+        &[by("XEP-0115", &["src/session/tests.rs::the_features_of_a_stream_tell_its_limits_and_what_the_server_is"])],
+    ),
     line("Core", "Server extensibility", Server, &[not_yet("XEP-0114")]),
     line("Core", "Event publishing", Advanced, &[not_yet("XEP-0163")]),
     line("Web", "Web connection mechanisms", Server, &[not_yet("RFC 7395"), not_yet("XEP-0206")]),

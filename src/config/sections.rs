@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
-use crate::config::{AccountName, Addresses, DomainName, FederationMode, NameServer, Period, Size};
+use crate::config::{AccountName, Addresses, ContactUri, DomainName, FederationMode, NameServer, Period, Size};
 use crate::telemetry::{Filter, Format};
 
 /// Every section, in the order of the manual.
@@ -14,6 +14,7 @@ pub const SECTIONS: &[Section] = &[
     Tls::SECTION,
     Dns::SECTION,
     Federation::SECTION,
+    Contact::SECTION,
     Archive::SECTION,
     Limits::SECTION,
     Log::SECTION,
@@ -32,7 +33,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, archive: Archive, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, archive: Archive, limits: Limits, log: Log }
 }
 
 section! {
@@ -108,6 +109,27 @@ section! {
         queue_bytes: Size = Size::mib(1);
         /// How much may wait for all other domains together.
         queue_bytes_total: Size = Size::mib(64);
+    }
+}
+
+section! {
+    /// Whom to write to about this server: addresses that everybody can find out (XEP-0157). Each key is a list
+    /// of URIs such as `"mailto:abuse@example.org"`, `"xmpp:abuse@example.org"` or `"https://example.org/abuse"`.
+    Contact, "contact", Once {
+        /// About abuse that comes from this server.
+        abuse: Vec<ContactUri> = Vec::new();
+        /// The people who run it.
+        admin: Vec<ContactUri> = Vec::new();
+        /// Opinions about the service.
+        feedback: Vec<ContactUri> = Vec::new();
+        /// Questions about buying.
+        sales: Vec<ContactUri> = Vec::new();
+        /// About security.
+        security: Vec<ContactUri> = Vec::new();
+        /// Where it says whether the service works.
+        status: Vec<ContactUri> = Vec::new();
+        /// Help for those who use it.
+        support: Vec<ContactUri> = Vec::new();
     }
 }
 

@@ -150,6 +150,44 @@ fn wrong_values_have_place_and_reason() {
 
 // Proves: RFC 6120 §13.12
 #[test]
+fn contact_addresses_are_uris() {
+    let contact = |uri: &str| format!("domain = \"a.example\"\n[contact]\nabuse = [\"{uri}\"]");
+    for uri in [
+        "mailto:abuse@example.org",
+        "mailto:abuse@example.org?subject=Abuse%20of%20a.example",
+        "xmpp:abuse@example.org",
+        "xmpp:help@rooms.example.org?join",
+        "xmpp:a%C3%A4@example.org",
+        "https://example.org/status#now",
+    ] {
+        let config = parse(&contact(uri)).unwrap_or_else(|error| panic!("{uri}: {error}"));
+        assert_eq!(config.contact.abuse.iter().map(ToString::to_string).collect::<Vec<_>>(), [uri]);
+    }
+    let odd = "has characters that a URI must not have";
+    for (uri, why) in [
+        ("abuse@example.org", "is no address of a kind that clients know"),
+        ("http://example.org", "is no address of a kind that clients know"),
+        ("mailto:abuse", "names nobody"),
+        ("mailto:@example.org", "names nobody"),
+        ("xmpp:", "names nobody"),
+        ("xmpp:@example.org", "names nobody"),
+        ("https:example.org", "names nobody"),
+        ("https:///status", "names nobody"),
+        ("mailto:a b@example.org", odd),
+        ("mailto:\u{e4}@example.org", odd),
+        ("mailto:a%2@example.org", odd),
+        ("mailto:a@example.org?subject=%FF", odd),
+        ("https://example.org/<x>", odd),
+    ] {
+        let message = refused(&contact(uri));
+        let start = format!("\"{uri}\" {why}; write \"mailto:name@example.org\"");
+        assert!(message.starts_with("3:") && message.contains(&start), "{message}");
+    }
+    assert!(refused("domain = \"a.example\"\n[contact]\nabuse = 5").starts_with("3:9: wrong value of contact.abuse"));
+}
+
+// Proves: RFC 6120 §13.12
+#[test]
 fn what_contradicts_itself_is_refused() {
     for (text, message) in [
         ("", "1:1: no domain; begin the file with a line such as domain = \"example.org\""),

@@ -27,6 +27,10 @@ pub struct Addresses(Vec<SocketAddr>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NameServer(SocketAddr);
 
+/// Where somebody can be reached: a `mailto:`, `xmpp:` or `https:` URI (RFC 3986).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContactUri(String);
+
 /// With which domains the server talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FederationMode {
@@ -102,6 +106,52 @@ impl fmt::Display for DomainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+impl FromStr for ContactUri {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| {
+            let like = "\"mailto:name@example.org\", \"xmpp:name@example.org\" or \"https://example.org/page\"";
+            format!("\"{text}\" {why}; write {like}")
+        };
+        let odd = || wrong("has characters that a URI must not have");
+        let address = text.split(['?', '#']).next().and_then(percent_decoded).ok_or_else(odd)?;
+        percent_decoded(text).ok_or_else(odd)?;
+        let fine = match address.split_once(':') {
+            Some(("mailto", to)) => to.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty()),
+            Some(("xmpp", jid)) => jid::Jid::parse(jid).is_ok(),
+            Some(("https", rest)) => {
+                rest.strip_prefix("//").is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+            }
+            _ => return Err(wrong("is no address of a kind that clients know")),
+        };
+        if fine { Ok(Self(text.to_owned())) } else { Err(wrong("names nobody")) }
+    }
+}
+
+impl fmt::Display for ContactUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a URI means (RFC 3986 §2.1); `None` if it has octets that must not be there (§2.2, §2.3).
+fn percent_decoded(uri: &str) -> Option<String> {
+    let mut octets = Vec::with_capacity(uri.len());
+    let mut rest = uri.bytes();
+    while let Some(octet) = rest.next() {
+        octets.push(match octet {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            _ if octet.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(&octet) => octet,
+            _ => return None,
+        });
+    }
+    String::from_utf8(octets).ok()
 }
 
 impl Addresses {
@@ -264,4 +314,4 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(AccountName, DomainName, NameServer, FederationMode);
+as_text!(AccountName, ContactUri, DomainName, NameServer, FederationMode);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Request, Spec};
+use crate::hooks::{Answer, Call, Entity, Extension, Peer, Registrar, Request, Spec};
 use crate::stanza::StanzaError;
 use crate::xml::Element;
 
@@ -20,6 +20,9 @@ fn install(at: &mut Registrar<'_>) {
     let it = Arc::new(());
     at.iq_set(Entity::Account, &it, establish);
     at.iq_set(Entity::Domain, &it, establish);
+    // That it may be left out is said in a draft, whose word clients know.
+    let feature = || Element::new(Session::NAME, Session::NS).with_child(Element::new("optional", Session::NS));
+    at.stream_feature(move |stream| (stream.peer == Peer::Client && stream.authenticated).then(feature));
 }
 
 async fn establish(_: Arc<()>, _: Call<Session>) -> Answer {
@@ -30,7 +33,7 @@ struct Session;
 
 impl Request for Session {
     const NAME: &'static str = "session";
-    const NS: &'static str = crate::negotiation::features::SESSION_NS;
+    const NS: &'static str = "urn:ietf:params:xml:ns:xmpp-session";
 
     fn parse(_: &Element) -> Result<Self, StanzaError> {
         Ok(Self)

@@ -1,13 +1,14 @@
-//! XEP-0030 Service Discovery, version 2.5.0: what the domain and its accounts are and can do,
-//! answered from what the installed extensions declare.
+//! XEP-0030 Service Discovery, version 2.5.0: what the domain and its accounts are and can do, and what
+//! there is below them, answered from what the installed extensions declare.
 
 use std::future::ready;
 use std::sync::Arc;
 
+use crate::hooks::discovery::{INFO_NS, Identity, SOFTWARE};
 use crate::hooks::{
-    Answer, COMMANDS_NS, Call, Catalogue, Command, Entity, Extension, Registrar, Relation, Request, Spec,
+    Answer, COMMANDS_NS, Call, Catalogue, Command, Entity, Extension, Outbound, Registrar, Relation, Request, Spec,
+    form,
 };
-use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -26,8 +27,11 @@ pub(super) const EXTENSION: Extension = Extension {
 };
 
 fn install(at: &mut Registrar<'_>) {
+    at.identity(Entity::Domain, Identity { category: "server", kind: "im", name: Some(SOFTWARE) });
+    at.identity(Entity::Account, Identity { category: "account", kind: "registered", name: None });
     for entity in [Entity::Domain, Entity::Account] {
-        let it = Arc::new(Discovery { entity, catalogue: at.catalogue.clone(), outbound: Arc::clone(at.outbound) });
+        let (catalogue, outbound) = (at.catalogue.clone(), Arc::clone(at.outbound));
+        let it = Arc::new(Discovery { entity, catalogue, outbound });
         at.iq_get(entity, &it, |it, call: Call<Info>| ready(it.info(&call)));
         at.iq_get(entity, &it, |it, call: Call<Items>| ready(it.items(&call)));
     }
@@ -37,71 +41,73 @@ fn install(at: &mut Registrar<'_>) {
 struct Discovery {
     entity: Entity,
     catalogue: Catalogue,
-    outbound: Arc<dyn crate::hooks::Outbound>,
+    outbound: Arc<dyn Outbound>,
 }
 
 impl Discovery {
+    /// XEP-0030 §3; strangers do not get here, nor does anybody who asks for an account that is not there (§8).
     fn info(&self, call: &Call<Info>) -> Answer {
-        if let Some(node) = &call.request.0 {
-            return self.command_info(node, &call.from);
-        }
-        let (category, kind) = match self.entity {
-            Entity::Domain => ("server", "im"),
-            Entity::Account => ("account", "registered"),
+        let answer = match call.request.0.as_deref() {
+            None => self.catalogue.about(self.entity).info(None),
+            Some(node) => self.node_info(node, call),
         };
-        let identity = Element::new("identity", Info::NS).with("category", category).with("type", kind);
-        let mut answer = Element::new(Info::NAME, Info::NS).with_child(identity);
-        for feature in self.catalogue.features(self.entity) {
-            answer.push(Element::new("feature", Info::NS).with("var", feature));
-        }
-        Ok(Some(answer))
+        answer.map(Some).ok_or_else(|| Condition::ItemNotFound.into())
     }
 
-    /// XEP-0030 §8: whoever receives an account's presence may see its available resources.
+    /// XEP-0030 §4.
     fn items(&self, call: &Call<Items>) -> Answer {
         let mut answer = Element::new(Items::NAME, Items::NS);
+        let node = call.request.0.as_deref();
+        node.iter().for_each(|node| answer.set("node", node));
         if self.entity == Entity::Account && call.relation == Relation::Stranger {
             // XEP-0030 §8: nothing, whether or not there is such an account and such a node.
-            call.request.0.iter().for_each(|node| answer.set("node", node));
             return Ok(Some(answer));
         }
-        if let Some(node) = &call.request.0 {
-            if node != COMMANDS_NS {
-                return Err(Condition::ItemNotFound.into());
+        let item = |jid: &str| Element::new("item", Items::NS).with("jid", jid);
+        match node {
+            Some(COMMANDS_NS) => {
+                for command in self.commands_for(call) {
+                    answer.push(item(call.to.as_str()).with("node", command.node).with("name", command.name));
+                }
             }
-            answer.set("node", node);
-            for command in self.commands_for(&call.from) {
-                let item = Element::new("item", Items::NS).with("jid", call.to.as_str());
-                answer.push(item.with("node", command.node).with("name", command.name));
-            }
-            return Ok(Some(answer));
-        }
-        if self.entity == Entity::Account {
-            for resource in self.outbound.resources(&call.to.to_bare()) {
-                answer.push(Element::new("item", Items::NS).with("jid", resource.as_str()));
-            }
+            Some(node) if self.node_info(node, call).is_none() => return Err(Condition::ItemNotFound.into()),
+            // What is there and has nothing below it says so (§7).
+            Some(_) => {}
+            None => match self.entity {
+                Entity::Domain => {}
+                // §8: whoever receives an account's presence may see its available resources.
+                Entity::Account => {
+                    let resources = self.outbound.resources(&call.to.to_bare());
+                    resources.iter().for_each(|resource| answer.push(item(resource.as_str())));
+                }
+            },
         }
         Ok(Some(answer))
     }
 
-    /// The commands that somebody may use: those who may not, do not see them (XEP-0050 §5).
-    fn commands_for(&self, from: &Jid) -> impl Iterator<Item = &'static Command> + use<'_> {
+    fn node_info<R>(&self, node: &str, call: &Call<R>) -> Option<Element> {
+        self.catalogue.about(self.entity).info(Some(node)).or_else(|| self.command_info(node, call))
+    }
+
+    /// The commands that somebody may use here: those who may not, do not see them (XEP-0050 §5).
+    fn commands_for<R>(&self, call: &Call<R>) -> impl Iterator<Item = &'static Command> + use<'_, R> {
+        let own = self.entity == Entity::Domain || call.relation == Relation::Owner;
         // Those of the configuration are accounts of this server, which nobody else can speak for.
-        let is_admin = self.catalogue.settings().load().admins.contains(&from.to_bare());
-        self.catalogue.commands().filter(move |_| is_admin)
+        let shown = own && self.catalogue.settings().load().admins.contains(&call.from.to_bare());
+        self.catalogue.commands().filter(move |_| shown)
     }
 
     /// What a command is (XEP-0050 §2.2), or the list of them.
-    fn command_info(&self, node: &str, from: &Jid) -> Answer {
-        let (name, kind, features): (_, _, &[&str]) = match self.commands_for(from).find(|it| it.node == node) {
-            Some(command) => (command.name, "command-node", &[COMMANDS_NS, crate::hooks::form::NS]),
+    fn command_info<R>(&self, node: &str, call: &Call<R>) -> Option<Element> {
+        let (name, kind, features): (_, _, &[&str]) = match self.commands_for(call).find(|it| it.node == node) {
+            Some(command) => (command.name, "command-node", &[COMMANDS_NS, form::NS]),
             None if node == COMMANDS_NS => ("Commands", "command-list", &[COMMANDS_NS]),
-            None => return Err(Condition::ItemNotFound.into()),
+            None => return None,
         };
-        let identity = Element::new("identity", Info::NS).with("category", "automation").with("type", kind);
-        let answer = Element::new(Info::NAME, Info::NS).with("node", node).with_child(identity.with("name", name));
+        let identity = Identity { category: "automation", kind, name: Some(name) };
+        let answer = Element::new(Info::NAME, Info::NS).with("node", node).with_child(identity.to_element());
         let feature = |var: &&str| Element::new("feature", Info::NS).with("var", var);
-        Ok(Some(features.iter().map(feature).fold(answer, Element::with_child)))
+        Some(features.iter().map(feature).fold(answer, Element::with_child))
     }
 }
 
@@ -113,7 +119,7 @@ struct Items(Option<String>);
 
 impl Request for Info {
     const NAME: &'static str = "query";
-    const NS: &'static str = "http://jabber.org/protocol/disco#info";
+    const NS: &'static str = INFO_NS;
 
     fn parse(element: &Element) -> Result<Self, StanzaError> {
         Ok(Self(element.attribute("node").map(str::to_owned)))

@@ -61,7 +61,11 @@ async fn execute(it: Arc<Commands>, call: Call<Execution>) -> Answer {
                 .with_child(Element::new("complete", Execution::NS));
             return Ok(Some(answer.with("status", "executing").with_child(actions).with_child(form.to_element())));
         }
-        (Some(_), Some(form)) => form,
+        (Some(ask), Some(submission)) => {
+            let checked = ask(asked.clone()).await?.check(&submission);
+            checked.map_err(|error| error.with_detail(Element::new("bad-payload", Execution::NS)))?;
+            submission
+        }
         (None, _) => Submission::default(),
     };
     let Done { form, note } = (command.run)(asked, submission).await?;

@@ -74,3 +74,32 @@ impl Request for Card {
         Ok(Self(element.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    // Proves: XEP-0054 §3.2
+    #[tokio::test(start_paused = true)]
+    async fn a_card_has_room_for_a_photograph_and_an_end() {
+        let mut world = World::new();
+        let mut romeo = world.login(&"romeo@verona.example/orchard".parse().unwrap()).await.unwrap();
+        let mut tybalt = world.login(&"tybalt@mantua.example/hall".parse().unwrap()).await.unwrap();
+        let card = |octets: usize| {
+            let photo = "A".repeat(octets);
+            format!("<vCard xmlns='{NS}'><PHOTO><TYPE>image/png</TYPE><BINVAL>{photo}</BINVAL></PHOTO></vCard>")
+        };
+        let around = card(0).len();
+        for (octets, outcome) in [(MOST - around, "result"), (MOST - around + 1, "error")] {
+            romeo.send(&format!("<iq type='set' id='1'>{}</iq>", card(octets))).await;
+            let answer = romeo.next().await.unwrap();
+            assert_eq!(answer.attribute("type"), Some(outcome), "{}", answer.to_xml(""));
+            assert_eq!(answer.to_xml("").contains("policy-violation"), outcome == "error");
+        }
+        // Nothing of the second one was kept, and whoever asks gets all of the first.
+        tybalt.send(&format!("<iq type='get' id='2' to='romeo@verona.example'><vCard xmlns='{NS}'/></iq>")).await;
+        let shown = tybalt.next().await.unwrap();
+        assert_eq!(shown.child("vCard", NS).unwrap().to_xml(""), card(MOST - around));
+    }
+}

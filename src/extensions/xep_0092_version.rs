@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::hooks::discovery::SOFTWARE;
 use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Request, Spec};
 use crate::stanza::StanzaError;
 use crate::xml::Element;
@@ -23,7 +24,7 @@ fn install(at: &mut Registrar<'_>) {
 async fn version(_: Arc<()>, _: Call<Version>) -> Answer {
     let text = |name, text| Element::new(name, Version::NS).with_text(text);
     let answer = Element::new(Version::NAME, Version::NS)
-        .with_child(text("name", "Comity"))
+        .with_child(text("name", SOFTWARE))
         .with_child(text("version", env!("CARGO_PKG_VERSION")));
     Ok(Some(answer))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::hooks::{Acknowledgement, Extension, Registrar, Said, Spec, TooHigh, Wish};
+use crate::hooks::{Acknowledgement, Extension, Peer, Registrar, Said, Spec, TooHigh, Wish};
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
@@ -22,15 +22,13 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     at.acknowledgement(StreamManagement);
+    // Other servers are not offered it.
+    at.stream_feature(|stream| (stream.peer == Peer::Client && stream.authenticated).then(|| Element::new("sm", NS)));
 }
 
 struct StreamManagement;
 
 impl Acknowledgement for StreamManagement {
-    fn feature(&self) -> Element {
-        Element::new("sm", NS)
-    }
-
     fn read(&self, element: &Element) -> Option<Result<Said, StanzaError>> {
         if element.ns() != NS {
             return None;

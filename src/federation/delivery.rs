@@ -93,13 +93,15 @@ impl RemoteDelivery for Federation {
 impl Federation {
     fn enqueue(&self, state: &mut State, pair: &Pair, stanza: Stanza<'static>) {
         let settings = self.settings();
-        let fault = if !settings.policy.permits(&pair.remote) {
-            Fault::Forbidden
+        let (stanza, fault) = if !settings.policy.permits(&pair.remote) {
+            (stanza, Fault::Forbidden)
         } else if state.queue.cost() >= settings.queue_bytes || self.queued() >= settings.queue_bytes_total {
-            Fault::Overloaded
+            (stanza, Fault::Overloaded)
         } else {
-            self.charge(state.queue.push(stanza));
-            return;
+            match state.queue.push(stanza) {
+                Ok(cost) => return self.charge(cost),
+                Err(stanza) => (*stanza, Fault::TooLarge),
+            }
         };
         if state.refused.len() < REFUSED {
             state.refused.push((head(stanza), fault));
@@ -173,6 +175,10 @@ impl Federation {
 
     /// Writes what waits and reads what comes until the link ends.
     async fn drive(&self, mut link: Link, waiting: &Waiting) -> (Ended, Failure) {
+        let (too_large, freed) = waiting.lock().queue.limit(link.largest);
+        self.discharge(freed);
+        let error = error(Fault::TooLarge).stanza_error();
+        self.bounce(too_large.iter().filter_map(|head| head.error(&error)).collect()).await;
         let mut portion = Vec::new();
         let mut stalled = pin!(sleep(self.settings().idle_timeout));
         loop {
@@ -244,10 +250,6 @@ impl Federation {
 
     async fn answer_refused(&self, waiting: &Waiting) {
         let refused = std::mem::take(&mut waiting.lock().refused);
-        let error = |fault| match fault {
-            Fault::Forbidden => Failure::new(fault, "this server does not federate with that domain"),
-            _ => Failure::new(fault, "too much is waiting for that domain"),
-        };
         let errors = refused.iter().filter_map(|(head, fault)| head.error(&error(*fault).stanza_error()));
         self.bounce(errors.collect()).await;
     }
@@ -279,6 +281,16 @@ impl Federation {
         }
         state.retired
     }
+}
+
+/// Why a stanza was refused before anything was tried.
+fn error(fault: Fault) -> Failure {
+    let reason = match fault {
+        Fault::Forbidden => "this server does not federate with that domain",
+        Fault::TooLarge => "the other server does not take anything that large",
+        _ => "too much is waiting for that domain",
+    };
+    Failure::new(fault, reason)
 }
 
 /// Ends a link from our side, politely unless a stanza was cut.

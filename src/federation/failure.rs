@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     Forbidden,
     /// Too much is waiting for it already.
     Overloaded,
+    /// It has said that it takes nothing that large (XEP-0478 §3).
+    TooLarge,
 }
 
 impl Failure {
@@ -55,6 +57,7 @@ impl Failure {
             Fault::KeyRefused => (Condition::InternalServerError, ErrorType::Cancel),
             Fault::Forbidden => (Condition::NotAllowed, ErrorType::Cancel),
             Fault::Overloaded => (Condition::ResourceConstraint, ErrorType::Wait),
+            Fault::TooLarge => (Condition::PolicyViolation, ErrorType::Modify),
         };
         StanzaError::new(condition, self.reason.clone()).with_type(kind)
     }

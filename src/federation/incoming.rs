@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use crate::accounts::sasl::{Mechanism, SASL_NS, SaslCondition, SaslError, external};
 use crate::federation::settings::Settings;
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret, Verdict};
+use crate::hooks::{Peer, StreamFeatures, StreamState};
 use crate::jid::{BareJid, Jid, domainpart};
 use crate::live::Live;
 use crate::negotiation::features::{Features, TLS_NS, proceed, starttls};
@@ -42,6 +43,7 @@ pub(crate) struct Rules {
     pub(crate) settings: Live<Settings>,
     pub(crate) secret: Secret,
     pub(crate) is_local: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    pub(crate) stream_features: StreamFeatures,
     /// The name that answers where the peer has not asked for one of ours (RFC 6120 §4.9.1.3).
     pub(crate) name: Arc<str>,
 }
@@ -243,15 +245,21 @@ impl Incoming {
         let features = Features::default();
         let dialback = Element::new("dialback", FEATURE_NS).with_child(Element::new("errors", FEATURE_NS));
         let proven = self.remote.as_deref().is_some_and(|remote| self.proves(remote).is_ok());
-        match self.layer {
-            Layer::Plain => features.with(starttls()),
+        let features = match self.layer {
+            Layer::Plain => features.with(&starttls()),
             Layer::Secured if proven => {
                 let external = Element::new("mechanism", SASL_NS).with_text(Mechanism::External.as_str());
-                features.with(Element::new("mechanisms", SASL_NS).with_child(external)).with(dialback)
+                features.with(&Element::new("mechanisms", SASL_NS).with_child(external)).with(&dialback)
             }
             Layer::Secured if !self.rules.accepts_dialback() => features,
-            Layer::Secured | Layer::Authenticated => features.with(dialback),
-        }
+            Layer::Secured | Layer::Authenticated => features.with(&dialback),
+        };
+        let stream = StreamState {
+            peer: Peer::Server,
+            authenticated: self.layer == Layer::Authenticated,
+            encrypted: self.layer != Layer::Plain,
+        };
+        features.with_extensions(&self.rules.stream_features, stream)
     }
 
     fn proves(&self, domain: &str) -> Result<SystemTime, String> {

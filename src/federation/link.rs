@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) wire: Wire,
     /// When the peer's certificate ends, if that is what proves it.
     pub(crate) until: Option<Instant>,
+    /// The largest stanza that the peer takes, if it has said so.
+    pub(crate) largest: Option<usize>,
 }
 
 /// What a stream was opened for is done.
@@ -149,7 +151,7 @@ impl Links {
                     wire.trust_peer(self.settings.load().limits);
                     let until = until.map(|end| Instant::now() + left(&self.ways.clock, end));
                     tracing::info!(local = %pair.local, remote = %pair.remote, %door, "stream established");
-                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until })));
+                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until, largest: rules.largest() })));
                 }
                 Next::Answered(verdict) => {
                     wire.close(CLOSE).await;

@@ -15,7 +15,7 @@ use crate::federation::failure::{Failure, Fault};
 use crate::federation::policy::Proofs;
 use crate::federation::resolve::Start;
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Secret, Verdict};
-use crate::negotiation::features::TLS_NS;
+use crate::negotiation::features::{STREAM_LIMITS_NS, TLS_NS};
 use crate::negotiation::sasl_profile;
 use crate::routing::Pair;
 use crate::stanza::{Condition, StanzaError};
@@ -127,7 +127,12 @@ pub(crate) struct Outgoing {
     /// Of the latest header of the peer.
     id: Option<String>,
     dialback: bool,
+    /// The largest stanza that the peer takes, as far as it has said.
+    largest: Option<usize>,
 }
+
+/// Nobody may take less (RFC 6120 §13.12).
+const SMALLEST_LIMIT: usize = 10_000;
 
 impl Outgoing {
     pub(crate) fn new(pair: Pair, aim: Aim, ways: Ways, proofs: Proofs, secret: Secret) -> Self {
@@ -142,6 +147,7 @@ impl Outgoing {
             shown: Shown::No,
             id: None,
             dialback: false,
+            largest: None,
         }
     }
 
@@ -166,6 +172,11 @@ impl Outgoing {
             Event::Secured { proof, shown } => self.secured(proof, shown),
             Event::Lost(why) => self.lost(Failure::unreachable(why)),
         }
+    }
+
+    /// The largest stanza that the peer takes, if it has said so (XEP-0478 §3).
+    pub(crate) fn largest(&self) -> Option<usize> {
+        self.largest
     }
 
     fn header(&self) -> String {
@@ -233,6 +244,9 @@ impl Outgoing {
     }
 
     fn features(&mut self, features: &Element) -> Effect {
+        let limits = features.child("limits", STREAM_LIMITS_NS);
+        let bytes = limits.and_then(|limits| limits.child("max-bytes", STREAM_LIMITS_NS)?.text().trim().parse().ok());
+        self.largest = bytes.map(|bytes: usize| bytes.max(SMALLEST_LIMIT));
         match self.layer {
             Layer::Plain if features.child("starttls", TLS_NS).is_some() => {
                 self.state = State::Proceed;

@@ -31,6 +31,8 @@ pub(crate) struct Queue {
     written: usize,
     /// How many stanzas have been handed over completely since the queue exists.
     gone: u64,
+    /// The largest stanza that goes through the current link.
+    largest: Option<usize>,
 }
 
 /// A queued stanza: where it ends, and what is needed to answer it.
@@ -55,13 +57,43 @@ impl Queue {
         self.bytes.len() - self.done + self.entries.len() * OVERHEAD
     }
 
-    /// Adds a stanza at the end; gives its cost.
-    pub(crate) fn push(&mut self, stanza: Stanza<'static>) -> usize {
+    /// Adds a stanza at the end; gives its cost, or the stanza if it does not go through the current link.
+    pub(crate) fn push(&mut self, stanza: Stanza<'static>) -> Result<usize, Box<Stanza<'static>>> {
         let before = self.bytes.len();
         stanza.write(&mut self.bytes);
         let length = self.bytes.len() - before;
+        if self.largest.is_some_and(|largest| length > largest) {
+            self.bytes.truncate(before);
+            return Err(Box::new(stanza));
+        }
         self.entries.push_back(Entry { length, head: head(stanza) });
-        length + OVERHEAD
+        Ok(length + OVERHEAD)
+    }
+
+    /// Nothing has been handed over on the current link, and nothing larger goes through it. Gives the heads
+    /// of what does not, and their cost.
+    pub(crate) fn limit(&mut self, largest: Option<usize>) -> (Vec<Stanza<'static>>, usize) {
+        self.largest = largest;
+        let fits = |entry: &Entry| largest.is_none_or(|largest| entry.length <= largest);
+        let (mut refused, mut freed) = (Vec::new(), 0);
+        if self.entries.iter().all(fits) {
+            return (refused, freed);
+        }
+        let (bytes, entries) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries));
+        let mut rest = bytes.get(self.done..).unwrap_or_default();
+        self.done = 0;
+        for entry in entries {
+            let (stanza, behind) = rest.split_at_checked(entry.length).unwrap_or((rest, ""));
+            rest = behind;
+            if fits(&entry) {
+                self.bytes.push_str(stanza);
+                self.entries.push_back(entry);
+            } else {
+                freed += entry.length + OVERHEAD;
+                refused.push(entry.head);
+            }
+        }
+        (refused, freed)
     }
 
     /// The next bytes to hand over, at most a portion.
@@ -95,6 +127,7 @@ impl Queue {
     /// The link has broken: what was not handed over completely goes out anew.
     pub(crate) fn link_lost(&mut self) {
         self.written = 0;
+        self.largest = None;
     }
 
     /// Gives up: the heads of all that is left, to be answered.
@@ -123,7 +156,7 @@ mod tests {
     fn queue(sizes: &[usize]) -> Queue {
         let mut queue = Queue::default();
         for (id, size) in sizes.iter().enumerate() {
-            queue.push(message(id, *size));
+            queue.push(message(id, *size)).unwrap();
         }
         queue
     }
@@ -152,7 +185,7 @@ mod tests {
     #[test]
     fn costs_add_up() {
         let mut queue = Queue::default();
-        let added: usize = (0..50).map(|id| queue.push(message(id, id * 100))).sum();
+        let added: usize = (0..50).map(|id| queue.push(message(id, id * 100)).unwrap()).sum();
         assert_eq!(queue.cost(), added);
         let mut freed = 0;
         while !queue.portion().is_empty() {
@@ -172,6 +205,26 @@ mod tests {
         queue.link_lost();
         let rest = message(1, 10).to_xml() + &message(2, 10).to_xml();
         assert_eq!(queue.portion(), rest.as_bytes());
+    }
+
+    // Proves: XEP-0478 §3
+    #[test]
+    fn what_is_too_large_for_a_link_comes_back() {
+        let mut queue = queue(&[10, 20_000, 30, 20_000]);
+        queue.handed_over(message(0, 10).to_xml().len() + 5);
+        queue.link_lost();
+        let before = queue.cost();
+        let (refused, freed) = queue.limit(Some(10_000));
+        assert_eq!(ids(&refused), ["1", "3"]);
+        assert_eq!(queue.cost(), before - freed);
+        let small = queue.push(message(4, 40)).unwrap();
+        assert_eq!(queue.push(message(5, 20_000)).unwrap_err().id.as_deref(), Some("5"));
+        assert_eq!(queue.portion(), (message(2, 30).to_xml() + &message(4, 40).to_xml()).as_bytes());
+        assert_eq!(queue.cost(), before - freed + small);
+        // Another link may take it.
+        queue.link_lost();
+        assert!(queue.push(message(6, 20_000)).is_ok());
+        assert_eq!(queue.limit(None), (Vec::new(), 0));
     }
 
     #[test]

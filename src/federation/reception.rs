@@ -116,8 +116,7 @@ impl Reception {
     /// Takes stanzas until the stream ends.
     pub async fn run(mut self) {
         let federation = Arc::clone(&self.federation);
-        // The peer, which knows whether it has more to say, goes first.
-        let patience = || federation.settings().idle_timeout * 2;
+        let patience = || federation.settings().patience();
         let mut heard = Instant::now();
         let mut idle = pin!(sleep(patience()));
         let mut expiry = pin!(self.expiry());

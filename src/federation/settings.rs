@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::federation::policy::Policy;
+use crate::hooks::StreamFeatures;
 use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
@@ -31,6 +32,15 @@ pub struct Settings {
     pub deadline: Duration,
 }
 
+impl Settings {
+    /// How long another server may be silent on a stream of its own: it knows whether it has more to say, so
+    /// it goes first.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.idle_timeout * 2
+    }
+}
+
 /// The ways to the outside.
 pub struct Ways {
     pub network: Arc<dyn Network>,
@@ -38,6 +48,8 @@ pub struct Ways {
     pub server_tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub trust: Live<Trust>,
+    /// What extensions offer on the streams that others open.
+    pub stream_features: StreamFeatures,
     pub clock: Clock,
     /// What dialback keys are made from: the same on all servers of our domains (XEP-0185).
     pub secret: [u8; 32],

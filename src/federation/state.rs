@@ -51,6 +51,7 @@ impl Federation {
             is_local: Box::new(move |domain| {
                 hosts.get().and_then(Weak::upgrade).is_some_and(|inbound| inbound.is_local(domain))
             }),
+            stream_features: ways.stream_features.clone(),
             name: settings.load().domains.first().map_or("", String::as_str).into(),
         };
         Arc::new_cyclic(|own| Self {

@@ -37,9 +37,6 @@ pub struct TooHigh {
 
 /// The words of acknowledgement, in both directions.
 pub trait Acknowledgement: Send + Sync {
-    /// Offered on a stream whose client has authenticated.
-    fn feature(&self) -> Element;
-
     /// What a first-level element says; `None` if it does not belong here.
     ///
     /// # Errors

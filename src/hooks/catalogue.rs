@@ -1,13 +1,17 @@
 //! What is built in, and which of it the operator wants at this moment.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use crate::config::Contact;
 use crate::jid::BareJid;
 use crate::live::Live;
 
 use super::command::Command;
+use super::discovery::{About, Statements};
 use super::extension::{Entity, Extension};
+use super::stream_feature::{StreamFeature, StreamFeatures};
 
 /// What the operator has set for extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +20,25 @@ pub struct Settings {
     pub domains: Arc<[String]>,
     /// Who may use the commands of administrators.
     pub admins: Vec<BareJid>,
+    /// Whom to write to about this server.
+    pub contact: Contact,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
     /// Whether messages are archived, and how.
     pub archive: Option<ArchiveSettings>,
+    /// What is taken from a client that has authenticated.
+    pub clients: Bound,
+    /// What is taken from another server that has.
+    pub servers: Bound,
+}
+
+/// What a peer may send on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The largest first-level element.
+    pub bytes: usize,
+    /// How long it may be silent before it is asked whether it is there, or the stream ends.
+    pub silence: Option<Duration>,
 }
 
 /// How messages are archived.
@@ -31,10 +50,22 @@ pub struct ArchiveSettings {
 
 /// Every extension, and whether it is wanted; what is not wanted is neither asked nor advertised.
 /// Clones are handles to the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Catalogue {
     extensions: Arc<[(&'static Extension, Switch)]>,
     settings: Live<Settings>,
+    /// What extensions have to say whenever the settings change.
+    sources: Arc<OnceLock<Sources>>,
+    domain: About,
+    account: About,
+    stream_features: StreamFeatures,
+}
+
+/// What each extension is asked for, and whether it is to be asked.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) statements: Statements,
+    pub(super) stream_features: Vec<(Switch, StreamFeature)>,
 }
 
 /// Whether an extension is wanted at this moment: looked at for every stanza.
@@ -42,6 +73,11 @@ pub struct Catalogue {
 pub(super) struct Switch(Arc<AtomicBool>);
 
 impl Switch {
+    #[cfg(test)]
+    pub(super) fn new(on: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(on)))
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -52,7 +88,14 @@ impl Catalogue {
     pub fn new(extensions: &'static [Extension], settings: Settings) -> Self {
         let switch = |extension: &Extension| Switch(Arc::new(AtomicBool::new((extension.wanted)(&settings))));
         let extensions = extensions.iter().map(|extension| (extension, switch(extension))).collect();
-        Self { extensions, settings: Live::new(settings) }
+        Self {
+            extensions,
+            settings: Live::new(settings),
+            sources: Arc::default(),
+            domain: About::default(),
+            account: About::default(),
+            stream_features: StreamFeatures::default(),
+        }
     }
 
     /// What the operator has set, now and later.
@@ -67,6 +110,39 @@ impl Catalogue {
             on.store((extension.wanted)(&settings), Ordering::Relaxed);
         }
         self.settings.replace(settings);
+        self.publish();
+    }
+
+    /// What `entity` says about itself, now and later.
+    #[must_use]
+    pub const fn about(&self, entity: Entity) -> &About {
+        match entity {
+            Entity::Domain => &self.domain,
+            Entity::Account => &self.account,
+        }
+    }
+
+    /// What the extensions offer on streams, now and later.
+    #[must_use]
+    pub const fn stream_features(&self) -> &StreamFeatures {
+        &self.stream_features
+    }
+
+    /// Everything is installed.
+    pub(super) fn complete(&self, sources: Sources) {
+        self.sources.get_or_init(|| sources);
+        self.publish();
+    }
+
+    /// Has what extensions say be what the settings make of it.
+    fn publish(&self) {
+        let Some(sources) = self.sources.get() else { return };
+        for entity in [Entity::Domain, Entity::Account] {
+            self.about(entity).replace(sources.statements.about(entity, &self.features(entity)));
+        }
+        // They may tell of it.
+        let wanted = sources.stream_features.iter().filter(|(switch, _)| switch.is_on());
+        self.stream_features.replace(wanted.map(|(_, feature)| feature));
     }
 
     pub(super) fn all(&self) -> &[(&'static Extension, Switch)] {
@@ -83,8 +159,7 @@ impl Catalogue {
     }
 
     /// The features that `entity` has by what is wanted, sorted.
-    #[must_use]
-    pub fn features(&self, entity: Entity) -> Vec<&'static str> {
+    fn features(&self, entity: Entity) -> Vec<&'static str> {
         let declared = self.wanted().flat_map(|extension| extension.advertises);
         let mut features: Vec<_> = declared.filter(|(who, _)| *who == entity).map(|(_, feature)| *feature).collect();
         features.sort_unstable();

@@ -1,31 +1,44 @@
-//! Data forms (XEP-0004): what an extension asks people for and what they answer.
+//! Data forms (XEP-0004, version 2.13.2): what an extension asks people for and what they answer. What a
+//! form is about says its `FORM_TYPE` (XEP-0068, version 1.3.0), what its values mean `<validate/>`
+//! (XEP-0122, version 1.0.2).
 
-use crate::stanza::{Condition, StanzaError};
-use crate::xml::Element;
+mod submission;
+
+use crate::xml::{Element, spelled};
+
+pub use submission::Submission;
 
 /// Namespace of a data form.
 pub const NS: &str = "jabber:x:data";
 
-/// What a form is for (XEP-0004 §3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FormType {
-    /// To be filled in.
-    Form,
-    /// Facts.
-    Result,
+/// Namespace of what the values of a field mean.
+const VALIDATE_NS: &str = "http://jabber.org/protocol/xdata-validate";
+
+/// The name of the field that says what a form is about (XEP-0068 §3).
+const FORM_TYPE: &str = "FORM_TYPE";
+
+spelled! {
+    /// What a form that the server writes is for (XEP-0004 §3.1): to be filled in, or facts.
+    pub FormType { Form = "form", Result = "result" }
 }
 
-/// How a field is shown and filled in (XEP-0004 §3.3).
+spelled! {
+    /// How a field is shown and filled in (XEP-0004 §3.3).
+    pub FieldType {
+        Boolean = "boolean", Hidden = "hidden", JidMulti = "jid-multi", JidSingle = "jid-single",
+        ListMulti = "list-multi", ListSingle = "list-single", TextMulti = "text-multi",
+        TextPrivate = "text-private", TextSingle = "text-single",
+    }
+}
+
+/// What a value means (XEP-0122 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldType {
-    Boolean,
-    Hidden,
-    JidMulti,
-    JidSingle,
-    ListSingle,
-    TextMulti,
-    TextPrivate,
-    TextSingle,
+pub enum DataType {
+    Text,
+    /// As XEP-0082 writes it.
+    Time,
+    /// A number between these two, which may be meant as well.
+    Integer(i64, i64),
 }
 
 /// A form that the server writes.
@@ -47,17 +60,16 @@ pub struct Field {
     required: bool,
     values: Vec<String>,
     options: Vec<String>,
+    data: DataType,
+    /// Whether a list takes values that it does not offer.
+    open: bool,
 }
-
-/// What somebody has filled in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Submission(Vec<(String, Vec<String>)>);
 
 impl Form {
     /// A form with `FORM_TYPE` (XEP-0068 §3) as its first field.
     #[must_use]
     pub fn new(form_type: FormType, about: &str) -> Self {
-        let about = Field::new("FORM_TYPE", FieldType::Hidden).value(about);
+        let about = Field::new(FORM_TYPE, FieldType::Hidden).value(about);
         Self { form_type, title: None, instructions: None, fields: vec![about], content: Vec::new() }
     }
 
@@ -88,11 +100,7 @@ impl Form {
 
     #[must_use]
     pub fn to_element(&self) -> Element {
-        let form_type = match self.form_type {
-            FormType::Form => "form",
-            FormType::Result => "result",
-        };
-        let mut form = Element::new("x", NS).with("type", form_type);
+        let mut form = Element::new("x", NS).with("type", self.form_type.as_str());
         for (name, text) in [("title", &self.title), ("instructions", &self.instructions)] {
             if let Some(text) = text {
                 form.push(Element::new(name, NS).with_text(text));
@@ -108,7 +116,16 @@ impl Form {
 impl Field {
     #[must_use]
     pub fn new(var: &str, field_type: FieldType) -> Self {
-        Self { var: var.to_owned(), field_type, label: None, required: false, values: Vec::new(), options: Vec::new() }
+        Self {
+            var: var.to_owned(),
+            field_type,
+            label: None,
+            required: false,
+            values: Vec::new(),
+            options: Vec::new(),
+            data: DataType::Text,
+            open: false,
+        }
     }
 
     #[must_use]
@@ -143,10 +160,27 @@ impl Field {
         self
     }
 
+    /// What its values mean, where that is more than text.
+    #[must_use]
+    pub const fn data(mut self, data: DataType) -> Self {
+        self.data = data;
+        self
+    }
+
+    /// Has a list take values that it does not offer.
+    #[must_use]
+    pub const fn open(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
     fn to_element(&self) -> Element {
         let mut field = Element::new("field", NS).with("var", &self.var).with("type", self.field_type.as_str());
         if let Some(label) = &self.label {
             field.set("label", label);
+        }
+        if self.open || self.data != DataType::Text {
+            field.push(self.validation());
         }
         if self.required {
             field.push(Element::new("required", NS));
@@ -160,50 +194,21 @@ impl Field {
         }
         field
     }
-}
 
-impl FieldType {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Boolean => "boolean",
-            Self::Hidden => "hidden",
-            Self::JidMulti => "jid-multi",
-            Self::JidSingle => "jid-single",
-            Self::ListSingle => "list-single",
-            Self::TextMulti => "text-multi",
-            Self::TextPrivate => "text-private",
-            Self::TextSingle => "text-single",
-        }
-    }
-}
-
-impl Submission {
-    /// Reads a form of type `submit`.
-    ///
-    /// # Errors
-    /// `bad-request`: it is none, or a field has no name.
-    pub fn read(form: &Element) -> Result<Self, StanzaError> {
-        if !form.is("x", NS) || form.attribute("type") != Some("submit") {
-            return Err(StanzaError::new(Condition::BadRequest, "a form of type submit is needed"));
-        }
-        let fields = form.elements().filter(|element| element.is("field", NS)).map(|field| {
-            let var = field.attribute("var").ok_or_else(|| StanzaError::from(Condition::BadRequest))?;
-            let values = field.elements().filter(|value| value.is("value", NS)).map(Element::text).collect();
-            Ok((var.to_owned(), values))
-        });
-        fields.collect::<Result<_, StanzaError>>().map(Self)
-    }
-
-    /// All values of a field; none if it was not filled in.
-    #[must_use]
-    pub fn all(&self, var: &str) -> &[String] {
-        self.0.iter().find(|(name, _)| name == var).map_or(&[], |(_, values)| values)
-    }
-
-    /// The first value of a field, if it has one that is not empty.
-    #[must_use]
-    pub fn text(&self, var: &str) -> Option<&str> {
-        self.all(var).first().map(String::as_str).filter(|text| !text.is_empty())
+    /// XEP-0122 §3.
+    fn validation(&self) -> Element {
+        let (datatype, range) = match self.data {
+            DataType::Text => ("xs:string", None),
+            DataType::Time => ("xs:dateTime", None),
+            DataType::Integer(least, most) => ("xs:integer", Some((least, most))),
+        };
+        let method = match range {
+            Some((least, most)) => {
+                Element::new("range", VALIDATE_NS).with("min", &least.to_string()).with("max", &most.to_string())
+            }
+            None => Element::new(if self.open { "open" } else { "basic" }, VALIDATE_NS),
+        };
+        Element::new("validate", VALIDATE_NS).with("datatype", datatype).with_child(method)
     }
 }
 
@@ -226,19 +231,18 @@ mod tests {
         );
     }
 
-    // Proves: XEP-0004 §3.1
+    // Proves: XEP-0122 §3
     #[test]
-    fn what_is_answered() {
-        let read = |xml: &str| Submission::read(&Element::parse(xml, "").unwrap());
-        let submission = read(
-            "<x xmlns='jabber:x:data' type='submit'><field var='a'><value>1</value><value>2</value></field>\
-             <field var='b'/><field var='c'><value/></field></x>",
-        )
-        .unwrap();
-        assert_eq!(submission.all("a"), ["1", "2"]);
-        assert_eq!(submission.text("a"), Some("1"));
-        assert_eq!((submission.text("b"), submission.text("c"), submission.text("d")), (None, None, None));
-        assert!(read("<x xmlns='jabber:x:data' type='form'/>").is_err());
-        assert!(read("<x xmlns='jabber:x:data' type='submit'><field><value>1</value></field></x>").is_err());
+    fn what_values_mean() {
+        let validate = |field: Field| field.to_element().child("validate", VALIDATE_NS).map(|it| it.to_xml(""));
+        let written = |datatype: &str, method: &str| {
+            let ns = "http://jabber.org/protocol/xdata-validate";
+            Some(format!("<validate xmlns='{ns}' datatype='xs:{datatype}'>{method}</validate>"))
+        };
+        let text = || Field::new("x", FieldType::TextSingle);
+        assert_eq!(validate(text()), None);
+        assert_eq!(validate(text().data(DataType::Time)), written("dateTime", "<basic/>"));
+        assert_eq!(validate(text().data(DataType::Integer(1, 9))), written("integer", "<range min='1' max='9'/>"));
+        assert_eq!(validate(Field::new("x", FieldType::ListMulti).open()), written("string", "<open/>"));
     }
 }

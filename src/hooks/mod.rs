@@ -6,6 +6,7 @@
 mod acknowledgement;
 mod catalogue;
 mod command;
+pub mod discovery;
 mod extension;
 pub mod form;
 mod iq;
@@ -14,9 +15,10 @@ pub mod operation;
 mod outbound;
 mod registrar;
 mod stage;
+mod stream_feature;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
-pub use catalogue::{ArchiveSettings, Catalogue, Settings};
+pub use catalogue::{ArchiveSettings, Bound, Catalogue, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use iq::{Answer, Call, Relation, Request, Verb};
@@ -24,3 +26,4 @@ pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Outbound, Reply};
 pub use registrar::{Hooks, House, InstallError, Registrar};
 pub use stage::{Passing, Place, Returned, Shelf, Stages, Verdict};
+pub use stream_feature::{Peer, StreamFeatures, StreamState};

@@ -12,13 +12,16 @@ use crate::storage::Storage;
 use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
-use super::catalogue::{Catalogue, Settings, Switch};
+use super::catalogue::{Catalogue, Settings, Sources, Switch};
+use super::discovery::Identity;
 use super::extension::Entity;
+use super::form::Form;
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
 use super::stage::{Passing, Returned, Shelf, Staged, Stages, Verdict};
+use super::stream_feature::StreamState;
 
 /// Everything that is installed. Handlers and stages of what is not wanted are there and not asked.
 #[derive(Default)]
@@ -59,6 +62,7 @@ pub struct House<'a> {
 /// What an extension is given when it is installed.
 pub struct Registrar<'a> {
     hooks: &'a mut Hooks,
+    sources: &'a mut Sources,
     /// Whether the extension is wanted, now and later.
     switch: &'a Switch,
     pub outbound: &'a Arc<dyn Outbound>,
@@ -79,16 +83,26 @@ impl Hooks {
     pub fn install(house: &House<'_>) -> Result<Self, InstallError> {
         let House { outbound, operations, storage, clock, catalogue } = *house;
         let settings = catalogue.settings();
-        let mut hooks = Self::default();
+        let (mut hooks, mut sources) = (Self::default(), Sources::default());
         for (extension, switch) in catalogue.all() {
-            let hooks = &mut hooks;
-            let mut at =
-                Registrar { hooks, switch, outbound, operations, storage, clock, catalogue, settings, clash: None };
+            let mut at = Registrar {
+                hooks: &mut hooks,
+                sources: &mut sources,
+                switch,
+                outbound,
+                operations,
+                storage,
+                clock,
+                catalogue,
+                settings,
+                clash: None,
+            };
             (extension.install)(&mut at);
             if let Some(namespace) = at.clash {
                 return Err(InstallError { extension: extension.name, namespace });
             }
         }
+        catalogue.complete(sources);
         Ok(hooks)
     }
 
@@ -197,7 +211,28 @@ impl Registrar<'_> {
         self.hooks.backlog.push(Box::new(move |account, positions| Box::pin(fetch(account, positions))));
     }
 
-    /// Offers acknowledgement on client streams, in these words.
+    /// Offers a feature on those streams for which there is one. It is asked for when the settings change,
+    /// not for each stream.
+    pub fn stream_feature(&mut self, feature: impl Fn(StreamState) -> Option<Element> + Send + Sync + 'static) {
+        self.sources.stream_features.push((self.switch.clone(), Box::new(feature)));
+    }
+
+    /// Says what kind of thing `entity` is.
+    pub fn identity(&mut self, entity: Entity, identity: Identity) {
+        self.sources.statements.identities.push((self.switch.clone(), entity, identity));
+    }
+
+    /// Has `entity` tell more about itself (XEP-0128); asked for when the settings change.
+    pub fn information(&mut self, entity: Entity, form: impl Fn() -> Option<Form> + Send + Sync + 'static) {
+        self.sources.statements.forms.push((self.switch.clone(), entity, Box::new(form)));
+    }
+
+    /// Gives what `entity` says about itself another name: a node, made from the `disco#info`.
+    pub fn alias(&mut self, entity: Entity, node: impl Fn(&Element) -> String + Send + Sync + 'static) {
+        self.sources.statements.aliases.push((self.switch.clone(), entity, Box::new(node)));
+    }
+
+    /// Has clients and the server acknowledge stanzas in these words.
     pub fn acknowledgement(&mut self, words: impl Acknowledgement + 'static) {
         self.hooks.acknowledgement = Some(Box::new(words));
     }

@@ -2,7 +2,7 @@
 
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::{Mechanism, SASL_NS, Variant};
-use crate::stanza::CLIENT_NS;
+use crate::hooks::{StreamFeatures, StreamState};
 use crate::xml::Element;
 
 use super::bind::BIND_NS;
@@ -10,11 +10,12 @@ use super::bind::BIND_NS;
 /// Namespace of STARTTLS (RFC 6120 §5.2).
 pub const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 
+/// Namespace of what a peer may send on a stream (XEP-0478).
+pub const STREAM_LIMITS_NS: &str = "urn:xmpp:stream-limits:0";
+
 const CHANNEL_BINDING_NS: &str = "urn:xmpp:sasl-cb:0";
 const ROSTER_VERSIONING_NS: &str = "urn:xmpp:features:rosterver";
 const PRE_APPROVAL_NS: &str = "urn:xmpp:features:pre-approval";
-/// Namespace of the session request of RFC 3921, which has no effect today (RFC 6121 appendix E).
-pub const SESSION_NS: &str = "urn:ietf:params:xml:ns:xmpp-session";
 
 /// Whether the stream is confidential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,56 +71,66 @@ impl Offer {
     /// The features of the stream.
     #[must_use]
     pub fn features(&self) -> Features {
-        let features = match self.confidentiality {
-            Confidentiality::None => return Features::default().with(starttls()),
-            Confidentiality::Waived => Features::default().with(Element::new("starttls", TLS_NS)),
-            Confidentiality::Tls => Features::default(),
-        };
-        let mut list = Element::new("mechanisms", SASL_NS);
-        for mechanism in self.mechanisms() {
-            list.push(Element::new("mechanism", SASL_NS).with_text(mechanism.as_str()));
+        let mut features = Features::default();
+        match self.confidentiality {
+            Confidentiality::None => return features.with(&starttls()),
+            Confidentiality::Waived => features = features.with(&Element::new("starttls", TLS_NS)),
+            Confidentiality::Tls => {}
         }
-        let features = features.with(list);
-        if self.bindings.is_empty() { features } else { features.with(channel_bindings(&self.bindings)) }
+        features.write(&["<mechanisms xmlns='", SASL_NS, "'>"]);
+        for mechanism in self.mechanisms() {
+            features.write(&["<mechanism>", mechanism.as_str(), "</mechanism>"]);
+        }
+        features.write(&["</mechanisms>"]);
+        if !self.bindings.is_empty() {
+            features.write(&["<sasl-channel-binding xmlns='", CHANNEL_BINDING_NS, "'>"]);
+            // XEP-0440: the binding types that this connection can do.
+            for kind in self.bindings.types() {
+                features.write(&["<channel-binding type='", kind.as_str(), "'/>"]);
+            }
+            features.write(&["</sasl-channel-binding>"]);
+        }
+        features
     }
 }
 
-/// The children of `<stream:features/>`.
+/// The children of `<stream:features/>`, as XML: every login writes them twice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Features(Vec<Element>);
+pub struct Features(String);
 
 impl Features {
     /// What a client stream offers after authentication (RFC 6120 §7.4; RFC 6121 §2.6.1, §3.4).
     #[must_use]
     pub fn authenticated() -> Self {
-        Self::default()
-            .with(Element::new("bind", BIND_NS))
-            .with(Element::new("session", SESSION_NS).with_child(Element::new("optional", SESSION_NS)))
-            .with(Element::new("ver", ROSTER_VERSIONING_NS))
-            .with(Element::new("sub", PRE_APPROVAL_NS))
+        let mut features = Self::default();
+        for (name, ns) in [("bind", BIND_NS), ("ver", ROSTER_VERSIONING_NS), ("sub", PRE_APPROVAL_NS)] {
+            features.write(&["<", name, " xmlns='", ns, "'/>"]);
+        }
+        features
     }
 
     /// Adds a feature at the end.
     #[must_use]
-    pub fn with(mut self, feature: Element) -> Self {
-        self.0.push(feature);
+    pub fn with(mut self, feature: &Element) -> Self {
+        feature.write(&mut self.0, "");
         self
     }
 
-    /// The features in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Element> {
-        self.0.iter()
+    /// Adds what extensions offer on such a stream.
+    #[must_use]
+    pub fn with_extensions(mut self, offered: &StreamFeatures, stream: StreamState) -> Self {
+        offered.write(stream, &mut self.0);
+        self
+    }
+
+    fn write(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| self.0.push_str(part));
     }
 
     /// `<stream:features/>` with the prefix that every header declares.
     #[must_use]
     pub fn to_xml(&self) -> String {
-        let mut out = String::from("<stream:features>");
-        for feature in &self.0 {
-            feature.write(&mut out, CLIENT_NS);
-        }
-        out.push_str("</stream:features>");
-        out
+        ["<stream:features>", &self.0, "</stream:features>"].concat()
     }
 }
 
@@ -133,15 +144,6 @@ pub fn starttls() -> Element {
 #[must_use]
 pub fn proceed() -> Element {
     Element::new("proceed", TLS_NS)
-}
-
-/// XEP-0440: the binding types that this connection can do.
-fn channel_bindings(bindings: &Bindings) -> Element {
-    let mut list = Element::new("sasl-channel-binding", CHANNEL_BINDING_NS);
-    for kind in bindings.types() {
-        list.push(Element::new("channel-binding", CHANNEL_BINDING_NS).with("type", kind.as_str()));
-    }
-    list
 }
 
 #[cfg(test)]
@@ -207,15 +209,13 @@ mod tests {
     // Proves: RFC 6120 §5.3.3, §6.4.6, §7.4, RFC 6121 §2.6.1, §3.4
     #[test]
     fn after_authentication_a_resource_is_to_be_bound() {
-        let features = Features::authenticated().with(Element::new("sm", "urn:xmpp:sm:3"));
+        let features = Features::authenticated().with(&Element::new("sm", "urn:xmpp:sm:3"));
         assert_eq!(
             features.to_xml(),
             "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>\
-             <session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>\
              <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
              <sm xmlns='urn:xmpp:sm:3'/></stream:features>"
         );
-        assert_eq!(features.iter().count(), 5);
         assert_eq!(proceed().to_xml(""), "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
     }
 }

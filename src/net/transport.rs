@@ -344,6 +344,12 @@ impl Transport {
         })
     }
 
+    /// Whether TLS is in force.
+    #[must_use]
+    pub const fn is_encrypted(&self) -> bool {
+        !matches!(self.stream, Stream::Plain(_))
+    }
+
     fn state(&self) -> Option<&CommonState> {
         match &self.stream {
             Stream::Plain(_) => None,

@@ -31,7 +31,7 @@ use super::settings::{self, Settings};
 use super::status;
 
 /// A client that has been silent for this long is asked whether it is there (XEP-0199).
-const SILENCE: Duration = Duration::from_secs(300);
+pub(super) const SILENCE: Duration = Duration::from_secs(300);
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -141,6 +141,7 @@ impl Node {
                 server_tls: Arc::clone(&tls),
                 client_tls: Arc::clone(&client_tls),
                 trust: trust.clone(),
+                stream_features: settings.catalogue.stream_features().clone(),
                 // Certificates are valid in real time, whatever time is simulated.
                 clock: Clock::system(),
                 secret: random::octets().map_err(StartError::Random)?,
@@ -177,8 +178,7 @@ impl Node {
             clock: &parts.clock,
             catalogue: &settings.catalogue,
         };
-        let hooks = Hooks::install(&house).map_err(StartError::Install)?;
-        router.connect(hooks);
+        router.connect(Hooks::install(&house).map_err(StartError::Install)?);
         federation.attach(&router);
         let sessions = Arc::new(session::Context {
             router: Arc::clone(&router),
@@ -187,6 +187,7 @@ impl Node {
             without_tls: without_tls(config),
             decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
             settings: settings.sessions.clone(),
+            stream_features: settings.catalogue.stream_features().clone(),
             comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         });
         let node = Arc::new(Self {

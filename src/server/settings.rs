@@ -6,12 +6,14 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::extensions;
 use crate::federation;
-use crate::hooks::{self, ArchiveSettings, Catalogue};
+use crate::hooks::{self, ArchiveSettings, Bound, Catalogue};
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
 use crate::routing;
 use crate::session::{self, Pace};
 use crate::stream::Limits;
+
+use super::node::SILENCE;
 
 /// What one connection that has not authenticated may cost; the bound on their number follows.
 const STRANGER_BYTES: usize = 32 * 1024;
@@ -68,11 +70,15 @@ pub(super) fn bounds(config: &Config, connections: usize) -> Bounds {
 }
 
 fn of_extensions(config: &Config, domains: &Arc<[String]>) -> hooks::Settings {
+    let servers = of_federation(config, domains);
     hooks::Settings {
         domains: Arc::clone(domains),
         admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
+        contact: config.contact.clone(),
         archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
         offline_messages: config.limits.offline_messages,
+        clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
+        servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
     }
 }
 

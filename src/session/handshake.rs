@@ -13,7 +13,7 @@ use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
-use crate::hooks::{Acknowledgement, Said};
+use crate::hooks::{Acknowledgement, Peer, Said, StreamFeatures, StreamState};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::negotiation::bind::{self, BindEffect};
@@ -47,6 +47,8 @@ pub struct Context {
     /// Answers for accounts that do not exist.
     pub decoy: Decoy,
     pub settings: Live<Settings>,
+    /// What extensions offer.
+    pub stream_features: StreamFeatures,
     /// How many passwords are compared at once: each takes milliseconds of one processor.
     pub comparisons: Arc<Semaphore>,
 }
@@ -241,6 +243,23 @@ fn say_header(context: &Context, dialogue: &mut Dialogue, domain: Option<&BareJi
     dialogue.wire.opened = true;
 }
 
+/// Whether it is known whose stream it is.
+#[derive(PartialEq, Eq)]
+enum Authenticated {
+    No,
+    Yes,
+}
+
+/// Says what the negotiation and the extensions offer.
+fn say_features(context: &Context, dialogue: &mut Dialogue, features: Features, authenticated: Authenticated) {
+    let stream = StreamState {
+        peer: Peer::Client,
+        authenticated: authenticated == Authenticated::Yes,
+        encrypted: dialogue.wire.transport.is_encrypted(),
+    };
+    dialogue.say(&features.with_extensions(&context.stream_features, stream).to_xml());
+}
+
 /// Negotiates a stream and TLS.
 async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before, End> {
     let domain = start_stream(context, dialogue, None).await?;
@@ -259,7 +278,7 @@ async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before,
 async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<Option<BareJid>, End> {
     let offer = if context.without_tls { Offer::WITHOUT_TLS } else { Offer::STARTTLS };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
-    dialogue.say(&login.features().to_xml());
+    say_features(context, dialogue, login.features(), Authenticated::No);
     loop {
         let element = nonza(dialogue).await?;
         if element.is("starttls", TLS_NS) {
@@ -303,7 +322,7 @@ async fn log_in(
     let bindings = Bindings { exporter: dialogue.wire.transport.exporter(), end_point };
     let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
-    dialogue.say(&login.features().to_xml());
+    say_features(context, dialogue, login.features(), Authenticated::No);
     loop {
         let element = nonza(dialogue).await?;
         if let Some(words) = context.router.acknowledgement().filter(|words| words.read(&element).is_some()) {
@@ -371,9 +390,7 @@ async fn look_up(context: &Context, account: &BareJid) -> Found {
 
 async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Result<Opened, End> {
     let words = context.router.acknowledgement();
-    let features = Features::authenticated();
-    let features = words.iter().fold(features, |features, words| features.with(words.feature()));
-    dialogue.say(&features.to_xml());
+    say_features(context, dialogue, Features::authenticated(), Authenticated::Yes);
     let mut machine = bind::Binding::new(user);
     loop {
         let (stanza, rejection) = match dialogue.event().await? {

@@ -15,6 +15,7 @@ use crate::stanza::{Condition, Kind, StanzaError};
 use crate::storage::{Stepper, Storage};
 use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
+use crate::xml::Element;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.
 const SMALL: &str = "[limits]\nclient_stanza = \"10000B\"\nserver_stanza = \"10000B\"\nring_bytes = \"10000B\"\n";
@@ -36,6 +37,79 @@ async fn refusal(raw: &mut Raw) -> Option<Condition> {
     let Some(Event::Stanza(stanza)) = raw.event().await.unwrap() else { return None };
     assert!(matches!(stanza.kind, Kind::Iq(crate::stanza::IqType::Error)), "{}", stanza.to_xml());
     StanzaError::condition_of(&stanza.payload.first()?)
+}
+
+// Proves: XEP-0115 §6.2, §6.3, XEP-0390 §5.2, §6.1, XEP-0478 §3
+#[tokio::test(start_paused = true)]
+async fn the_features_of_a_stream_tell_its_limits_and_what_the_server_is() {
+    let mut world = World::new();
+    let options = Options { config: "[limits]\nclient_stanza = \"12345B\"\n".into() };
+    world.server_with("verona.example", &options).unwrap();
+    let romeo = jid("romeo@verona.example/orchard");
+    world.account(&romeo).await.unwrap();
+    let named = |features: &Element| features.elements().map(|it| it.name().to_owned()).collect::<Vec<_>>();
+    let limits = |features: &Element| {
+        let limits = features.elements().find(|it| it.name() == "limits").unwrap();
+        limits.elements().map(|it| format!("{} {}", it.name(), it.text())).collect::<Vec<_>>()
+    };
+
+    let mut raw = Raw::new(world.connect("verona.example").unwrap());
+    let features = raw.open("verona.example").await.unwrap();
+    assert_eq!(
+        (named(&features), limits(&features)),
+        (vec!["starttls".to_owned(), "limits".to_owned()], vec!["max-bytes 8192".to_owned()])
+    );
+    let mut raw = Raw::new(world.connect("verona.example").unwrap());
+    let features = raw.authenticate(Arc::clone(&world.client_tls), &romeo, PASSWORD).await.unwrap();
+    assert_eq!(named(&features), ["bind", "ver", "sub", "session", "c", "sm", "c", "limits"]);
+    assert_eq!(limits(&features), ["max-bytes 12345", "idle-seconds 300"]);
+
+    // Whoever asks about the hash gets what was hashed.
+    let mut asked = vec!["<query xmlns='http://jabber.org/protocol/disco#info'/>".to_owned()];
+    for caps in features.elements().filter(|it| it.name() == "c") {
+        let node = match (caps.attribute("node"), caps.elements().next()) {
+            (Some(node), _) => format!("{node}#{}", caps.attribute("ver").unwrap()),
+            (None, hash) => format!("urn:xmpp:caps#sha-256.{}", hash.unwrap().text()),
+        };
+        asked.push(format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>"));
+    }
+    assert_eq!(asked.len(), 3);
+    raw.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>").await;
+    raw.event().await.unwrap().unwrap();
+    let mut answers = Vec::new();
+    for query in &asked {
+        raw.send(&format!("<iq type='get' id='i' to='verona.example'>{query}</iq>")).await;
+        let Some(Event::Stanza(answer)) = raw.event().await.unwrap() else { panic!("no answer") };
+        let info = answer.payload.first().unwrap();
+        let node = Element::parse(query, "").unwrap().attribute("node").map(str::to_owned);
+        assert_eq!(info.attribute("node"), node.as_deref());
+        answers.push(info.elements().cloned().collect::<Vec<_>>());
+    }
+    assert!(!answers[0].is_empty() && answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+// Proves: XEP-0478 §3
+#[tokio::test(start_paused = true)]
+async fn what_another_server_does_not_take_comes_back() {
+    let mut world = World::new();
+    let options = Options { config: "[limits]\nserver_stanza = \"10000B\"\n".into() };
+    world.server_with("capulet.example", &options).unwrap();
+    let mut juliet = world.login(&jid("juliet@capulet.example/balcony")).await.unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let message = |id: &str, size: usize| {
+        format!("<message to='juliet@capulet.example/balcony' id='{id}'><body>{}</body></message>", "x".repeat(size))
+    };
+    // One before there is a stream, one on it.
+    for id in ["1", "2"] {
+        romeo.send(&message(id, 12_000)).await;
+        romeo.send(&message("small", 9_000)).await;
+        world.settle().await;
+        let error = romeo.received().unwrap();
+        assert_eq!((error.attribute("id"), error.attribute("type")), (Some(id), Some("error")));
+        assert!(error.to_xml("").contains("<policy-violation "), "{}", error.to_xml(""));
+        assert_eq!(juliet.received().unwrap().attribute("id"), Some("small"));
+        assert_eq!((romeo.received(), juliet.received()), (None, None));
+    }
 }
 
 // Proves: RFC 6120 §4.7.2
@@ -275,14 +349,14 @@ async fn scram(raw: &mut Raw) -> Result<(), String> {
 #[tokio::test(start_paused = true)]
 async fn without_tls_there_is_no_login() {
     let (_world, mut raw, features) = plain_stream("").await;
-    assert_eq!(features, ["starttls"]);
+    assert_eq!(features, ["starttls", "limits"]);
     assert_eq!(scram(&mut raw).await, Err("encryption-required".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn for_tests_a_client_may_log_in_without_tls() {
     let (mut world, mut raw, features) = plain_stream(WITHOUT_TLS).await;
-    assert_eq!(features, ["starttls", "mechanisms"]);
+    assert_eq!(features, ["starttls", "mechanisms", "limits"]);
     let password = BASE64_STANDARD.encode(format!("\0romeo\0{PASSWORD}"));
     raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='PLAIN'>{password}</auth>")).await;
     let refusal = raw.element().await.unwrap();

@@ -129,7 +129,8 @@ impl Raw {
         }
     }
 
-    /// Negotiates STARTTLS and SASL PLAIN and opens the stream on which a resource is to be bound.
+    /// Negotiates STARTTLS and SASL PLAIN and opens the stream on which a resource is to be bound; returns its
+    /// features.
     ///
     /// # Errors
     /// Where the server refuses.
@@ -138,7 +139,7 @@ impl Raw {
         tls: Arc<rustls::ClientConfig>,
         jid: &Jid,
         password: &str,
-    ) -> Result<(), String> {
+    ) -> Result<Element, String> {
         self.open(jid.domain()).await?;
         self.send(&format!("<starttls xmlns='{TLS_NS}'/>")).await;
         let proceed = self.element().await?;
@@ -153,7 +154,7 @@ impl Raw {
         if success.name() != "success" {
             return Err(format!("instead of success: {success:?}"));
         }
-        self.open(jid.domain()).await.map(drop)
+        self.open(jid.domain()).await
     }
 
     /// Authenticates and binds the resource of `jid`, or one of the server's choice.

@@ -647,6 +647,23 @@ async fn certificates_that_prove_nothing() {
     peer.cut().await.expect("no trace");
 }
 
+// Proves: XEP-0478 §3, XEP-0115 §6.3
+#[tokio::test(start_paused = true)]
+async fn a_server_is_told_the_limits_that_are_in_force() {
+    let scene = Scene::new(Port::Server).await;
+    // Inside TLS it may prove its domain by dialback, and nobody tells it anything after that.
+    for (stage, bytes, silence, caps) in
+        [(Opened, Some("4096"), None, 0), (Secured, None, None, 0), (Bound, Some("524288"), Some("1200"), 2)]
+    {
+        let peer = scene.arrive(stage).await.expect("a stream");
+        let heard = String::from_utf8_lossy(&peer.heard).into_owned();
+        let between = |start, end| Some(heard.split_once(start)?.1.split_once(end)?.0);
+        let told = (between("<max-bytes>", "</max-bytes>"), between("<idle-seconds>", "</idle-seconds>"));
+        assert_eq!((told, heard.matches("<c xmlns=").count()), ((bytes, silence), caps), "{heard}");
+        peer.cut().await.expect("no trace");
+    }
+}
+
 /// Where dialback is accepted, a key is what the authoritative server says it is.
 #[tokio::test(start_paused = true)]
 async fn keys_that_nobody_vouches_for() {

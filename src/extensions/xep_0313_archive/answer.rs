@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
-use crate::hooks::form::NS as FORM_NS;
 use crate::hooks::{Answer, Call, Outbound, Relation, Request, Settings};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
@@ -15,7 +14,7 @@ use crate::xml::{Element, escape_into};
 
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
-use super::query::{Before, FIELDS, FormRequest, Metadata, NS, Query, RSM_NS};
+use super::query::{self, Before, FormRequest, Metadata, NS, Query, RSM_NS};
 
 /// XEP-0297.
 const FORWARD_NS: &str = "urn:xmpp:forward:0";
@@ -257,16 +256,10 @@ impl Archive {
     }
 }
 
-/// XEP-0313 §4.1.1: the fields of the form.
+/// XEP-0313 §4.1.5: the fields of the form.
 pub(super) fn form(call: &Call<FormRequest>) -> Answer {
     own(call)?;
-    let field = |name: &str, kind: &str| Element::new("field", FORM_NS).with("var", name).with("type", kind);
-    let kind = field("FORM_TYPE", "hidden").with_child(Element::new("value", FORM_NS).with_text(NS));
-    let mut form = Element::new("x", FORM_NS).with("type", "form").with_child(kind);
-    for (name, kind) in FIELDS {
-        form.push(field(name, kind));
-    }
-    Ok(Some(Element::new(FormRequest::NAME, NS).with_child(form)))
+    Ok(Some(Element::new(FormRequest::NAME, NS).with_child(query::form().to_element())))
 }
 
 /// Whose archive is asked: one's own and nobody else's.

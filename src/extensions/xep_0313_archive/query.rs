@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::hooks::Request;
-use crate::hooks::form::NS as FORM_NS;
+use crate::hooks::form::{DataType, Field, FieldType, Form, FormType, NS as FORM_NS, Submission};
 use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
@@ -18,15 +18,18 @@ const MOST_IDS: usize = 250;
 /// Octets that a `queryid` may have: every result repeats it.
 const QUERYID: usize = 256;
 
-/// The fields of the form with their types.
-pub(super) const FIELDS: &[(&str, &str)] = &[
-    ("with", "jid-single"),
-    ("start", "text-single"),
-    ("end", "text-single"),
-    ("before-id", "text-single"),
-    ("after-id", "text-single"),
-    ("ids", "list-multi"),
-];
+/// What can be asked for (XEP-0313 §4.1.5).
+pub(super) fn form() -> Form {
+    let text = |var| Field::new(var, FieldType::TextSingle);
+    Form::new(FormType::Form, NS)
+        .field(Field::new("with", FieldType::JidSingle))
+        .field(text("start").data(DataType::Time))
+        .field(text("end").data(DataType::Time))
+        .field(text("before-id"))
+        .field(text("after-id"))
+        // All ids that there are would make a long list.
+        .field(Field::new("ids", FieldType::ListMulti).open())
+}
 
 /// A query as it was sent; ids are not looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -110,39 +113,25 @@ impl Request for Metadata {
 }
 
 impl Query {
-    fn read_form(&mut self, form: &Element) -> Result<(), StanzaError> {
-        for field in form.elements().filter(|element| element.is("field", FORM_NS)) {
-            let mut values = field.elements().filter(|element| element.is("value", FORM_NS)).map(Element::text);
-            let name = field.attribute("var").unwrap_or_default();
-            if name == "ids" {
-                let ids: Vec<_> = values.collect();
-                if ids.len() > MOST_IDS {
-                    return Err(StanzaError::new(Condition::PolicyViolation, "too many ids"));
-                }
-                self.ids = Some(ids);
-                continue;
-            }
-            let value = values.next();
-            if name == "FORM_TYPE" {
-                if value.as_deref() != Some(NS) {
-                    return Err(bad(name));
-                }
-                continue;
-            }
-            // A field that was left empty restricts nothing.
-            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
-            match name {
-                "with" => self.with = Some(Jid::parse(&value).map_err(|_| bad(name))?),
-                "start" => self.start = Some(Timestamp::parse(&value).ok_or_else(|| bad(name))?),
-                "end" => self.end = Some(Timestamp::parse(&value).ok_or_else(|| bad(name))?),
-                "before-id" => self.before_id = Some(value),
-                "after-id" => self.after_id = Some(value),
-                _ => {
-                    let text = format!("there is no field {name:?}");
-                    return Err(StanzaError::new(Condition::FeatureNotImplemented, text));
-                }
-            }
+    /// A field that was left empty restricts nothing.
+    fn read_form(&mut self, element: &Element) -> Result<(), StanzaError> {
+        let (form, submission) = (form(), Submission::read(element)?);
+        if let Some(name) = form.unknown(&submission) {
+            // XEP-0313 §4.1.5: to ignore it would give more than was asked for.
+            return Err(StanzaError::new(Condition::FeatureNotImplemented, format!("there is no field {name:?}")));
         }
+        form.check(&submission)?;
+        let text = |var| submission.text(var).map(str::to_owned);
+        self.with = submission.jid("with")?;
+        self.start = submission.time("start")?;
+        self.end = submission.time("end")?;
+        self.before_id = text("before-id");
+        self.after_id = text("after-id");
+        let ids = submission.all("ids");
+        if ids.len() > MOST_IDS {
+            return Err(StanzaError::new(Condition::PolicyViolation, "too many ids"));
+        }
+        self.ids = Some(ids.to_vec()).filter(|ids| !ids.is_empty());
         Ok(())
     }
 }
@@ -222,7 +211,7 @@ mod tests {
         }
         assert_eq!(page("<index>3</index>"), Err(Condition::FeatureNotImplemented));
         let many = "<value>x</value>".repeat(MOST_IDS + 1);
-        let many = read(&format!("<x xmlns='jabber:x:data'><field var='ids'>{many}</field></x>"));
+        let many = read(&format!("<x xmlns='jabber:x:data' type='submit'><field var='ids'>{many}</field></x>"));
         assert_eq!(many, Err(Condition::PolicyViolation));
         let element = |length| format!("<query xmlns='{NS}' queryid='{}'/>", "q".repeat(length));
         let parsed = |length| Query::parse(&Element::parse(&element(length), "").unwrap()).is_ok();

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::*;
 use crate::config::FederationMode;
 use crate::federation::policy::{Policy, Proofs};
+use crate::hooks::StreamFeatures;
 use crate::stream::Limits;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
@@ -33,6 +34,7 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
         settings: Live::new(settings),
         secret: Secret::new(b"secret"),
         is_local: Box::new(|domain| ["here.example", "rooms.here.example"].contains(&domain)),
+        stream_features: StreamFeatures::default(),
         name: "here.example".into(),
     })
 }

@@ -85,6 +85,38 @@ fn rfc_6120_9_2_starttls_and_external() {
     assert_eq!(machine.handle(features("")), said("", Next::Ready));
 }
 
+// Proves: XEP-0478 §3
+#[test]
+fn what_the_peer_takes_is_what_it_has_said_last() {
+    let limits =
+        |bytes: &str| format!("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>{bytes}</max-bytes></limits>");
+    for (told, largest) in [
+        (limits("262144"), Some(262_144)),
+        (limits(" 10000\n"), Some(10_000)),
+        (limits("4096"), Some(10_000)),
+        (limits("much"), None),
+        (limits("-1"), None),
+        ("<limits xmlns='urn:xmpp:stream-limits:0'/>".to_owned(), None),
+        (String::new(), None),
+    ] {
+        let mut machine = secured(deliver(), false);
+        machine.handle(external());
+        machine.handle(element("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"));
+        machine.handle(open(false));
+        assert_eq!(machine.handle(features(&told)).next, Next::Ready);
+        assert_eq!(machine.largest(), largest, "{told}");
+    }
+    let mut machine = deliver();
+    machine.begin(Start::Starttls);
+    machine.handle(open(true));
+    machine.handle(features(&format!("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>{}", limits("20000"))));
+    machine.handle(element("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"));
+    machine.handle(proven());
+    machine.handle(open(true));
+    machine.handle(external());
+    assert_eq!(machine.largest(), None);
+}
+
 // Proves: XEP-0368 §3
 #[test]
 fn xep_0368_direct_tls_begins_with_tls() {

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::clock::Clock;
 use crate::federation::wire::{Broken, Wire};
 use crate::federation::{Federation, Inbound, Policy, Proofs, Settings, Start, Ways};
+use crate::hooks::StreamFeatures;
 use crate::live::Live;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
@@ -130,6 +131,7 @@ impl World {
             server_tls: Arc::new(ServerTls::new(Arc::clone(&identities)).unwrap()),
             client_tls: Arc::new(ClientTls::new(identities).unwrap()),
             trust: Live::new(trust),
+            stream_features: StreamFeatures::default(),
             clock: Clock::system(),
             secret,
         };

@@ -1,7 +1,9 @@
 //! What changes for those who are there when the configuration does.
 
+use std::sync::Arc;
+
 use crate::jid::Jid;
-use crate::testing::{Client, Options, World};
+use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
 fn jid(text: &str) -> Jid {
@@ -103,6 +105,31 @@ async fn limits_count_for_what_comes_next() {
     let refused = juliet.next().await.unwrap();
     assert!(refused.to_xml("jabber:client").contains("policy-violation"));
     assert!(tomb.received().is_none());
+}
+
+// Proves: XEP-0115 §6.2, XEP-0478 §3
+#[tokio::test(start_paused = true)]
+async fn the_server_says_of_itself_what_is_true_now() {
+    let mut world = World::new();
+    let balcony = jid("juliet@verona.example/balcony");
+    let mut juliet = world.login(&balcony).await.unwrap();
+    let contact = "[contact]\nabuse = [\"mailto:abuse@verona.example\"]\n[limits]\nclient_stanza = \"10000B\"\n";
+    let mut seen = Vec::new();
+    for config in ["", contact, ""] {
+        world.reconfigure("verona.example", &options(config)).unwrap();
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        let features = raw.authenticate(Arc::clone(&world.client_tls), &balcony, PASSWORD).await.unwrap();
+        let bytes = if config.is_empty() { 256 * 1024 } else { 10_000 };
+        assert!(features.to_xml("").contains(&format!("<max-bytes>{bytes}</max-bytes>")), "{}", features.to_xml(""));
+        let caps = features.child("c", "http://jabber.org/protocol/caps").unwrap();
+        let node = format!("{}#{}", caps.attribute("node").unwrap(), caps.attribute("ver").unwrap());
+        let info = format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>");
+        let info = ask(&mut juliet, &format!("<iq type='get' id='1' to='verona.example'>{info}</iq>")).await;
+        assert!(info.contains("type='result'"), "{info}");
+        assert_eq!(info.contains("<value>mailto:abuse@verona.example</value>"), !config.is_empty(), "{info}");
+        seen.push(node);
+    }
+    assert!(seen[0] != seen[1] && seen[0] == seen[2], "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
