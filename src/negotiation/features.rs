@@ -71,12 +71,11 @@ impl Offer {
     /// The features of the stream.
     #[must_use]
     pub fn features(&self) -> Features {
-        let mut features = Features::default();
-        match self.confidentiality {
-            Confidentiality::None => return features.with(&starttls()),
-            Confidentiality::Waived => features = features.with(&Element::new("starttls", TLS_NS)),
-            Confidentiality::Tls => {}
-        }
+        let mut features = match self.confidentiality {
+            Confidentiality::None => return Features::default().with(&starttls()),
+            Confidentiality::Waived => Features::default().with(&Element::new("starttls", TLS_NS)),
+            Confidentiality::Tls => Features::default(),
+        };
         features.write(&["<mechanisms xmlns='", SASL_NS, "'>"]);
         for mechanism in self.mechanisms() {
             features.write(&["<mechanism>", mechanism.as_str(), "</mechanism>"]);

@@ -184,7 +184,6 @@ impl Node {
             router: Arc::clone(&router),
             storage: parts.storage.clone(),
             tls: Arc::clone(&tls),
-            without_tls: without_tls(config),
             decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
             settings: settings.sessions.clone(),
             stream_features: settings.catalogue.stream_features().clone(),
@@ -236,14 +235,4 @@ impl Node {
             }
         }
     }
-}
-
-/// The operator may have waived encryption, and is told each time.
-fn without_tls(config: &Config) -> bool {
-    if config.listen.c2s_without_tls {
-        tracing::warn!(
-            "listen.c2s_without_tls is set: CLIENTS MAY LOG IN WITHOUT ENCRYPTION. It is for tests on this machine only"
-        );
-    }
-    config.listen.c2s_without_tls
 }

@@ -100,8 +100,19 @@ fn of_sessions(config: &Config) -> session::Settings {
             config.limits.client_bytes_per_second,
             config.limits.client_burst,
         ),
+        without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
     }
+}
+
+/// The operator may have waived encryption, and is told each time.
+fn without_tls(config: &Config) -> bool {
+    if config.listen.c2s_without_tls {
+        tracing::warn!(
+            "listen.c2s_without_tls is set: CLIENTS MAY LOG IN WITHOUT ENCRYPTION. It is for tests on this machine only"
+        );
+    }
+    config.listen.c2s_without_tls
 }
 
 fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {

@@ -42,8 +42,6 @@ pub struct Context {
     pub router: Arc<Router>,
     pub storage: Storage,
     pub tls: Arc<ServerTls>,
-    /// Whether clients may authenticate without TLS: for tests on one machine.
-    pub without_tls: bool,
     /// Answers for accounts that do not exist.
     pub decoy: Decoy,
     pub settings: Live<Settings>,
@@ -60,6 +58,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How fast it may send.
     pub pace: Pace,
+    /// Whether it may authenticate without TLS: for tests on one machine.
+    pub without_tls: bool,
     /// How long a connection has to authenticate.
     pub deadline: Duration,
 }
@@ -276,7 +276,7 @@ async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before,
 /// RFC 6120 §5.4: nothing but TLS is on offer here, unless it is waived; then the client may have
 /// authenticated instead.
 async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<Option<BareJid>, End> {
-    let offer = if context.without_tls { Offer::WITHOUT_TLS } else { Offer::STARTTLS };
+    let offer = if context.settings.load().without_tls { Offer::WITHOUT_TLS } else { Offer::STARTTLS };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
     say_features(context, dialogue, login.features(), Authenticated::No);
     loop {
