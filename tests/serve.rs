@@ -17,6 +17,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
+// Proves: RFC 6120 §3
 #[tokio::test]
 async fn accounts_come_and_go_while_the_server_runs() {
     let mut site = Site::new("serve");

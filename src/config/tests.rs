@@ -148,6 +148,7 @@ fn wrong_values_have_place_and_reason() {
     assert!(refused("domain = a.example").starts_with("1:10: "));
 }
 
+// Proves: RFC 6120 §13.12
 #[test]
 fn contact_addresses_are_uris() {
     let contact = |uri: &str| format!("domain = \"a.example\"\n[contact]\nabuse = [\"{uri}\"]");
@@ -185,6 +186,7 @@ fn contact_addresses_are_uris() {
     assert!(refused("domain = \"a.example\"\n[contact]\nabuse = 5").starts_with("3:9: wrong value of contact.abuse"));
 }
 
+// Proves: RFC 6120 §13.12
 #[test]
 fn what_contradicts_itself_is_refused() {
     for (text, message) in [

@@ -155,6 +155,7 @@ mod tests {
         Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))
     }
 
+    // Proves: XEP-0160 §3
     #[test]
     fn chat_states_alone_are_not_kept() {
         assert!(is_worth_keeping(&message("<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/>")));
@@ -165,6 +166,7 @@ mod tests {
         assert!(!is_worth_keeping(&message("")));
     }
 
+    // Proves: XEP-0203 §2
     #[test]
     fn the_stamp_follows_what_the_sender_wrote() {
         let entry = Entry {

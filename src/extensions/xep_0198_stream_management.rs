@@ -149,6 +149,7 @@ mod tests {
         assert_eq!(read("<b xmlns='urn:xmpp:sm:3' h='1'/>"), None);
     }
 
+    // Proves: XEP-0198 §3
     #[test]
     fn what_the_server_says() {
         let sm = StreamManagement;

@@ -226,6 +226,7 @@ impl Field {
 mod tests {
     use super::*;
 
+    // Proves: XEP-0004 §3.2, §12
     #[test]
     fn what_is_asked() {
         let form = Form::new(FormType::Form, "urn:example").title("A title").field(

@@ -384,6 +384,7 @@ mod tests {
         assert!(!newcomer.is_asked_to_leave() && !another.is_asked_to_leave());
     }
 
+    // Proves: RFC 6120 §13.12
     #[test]
     fn one_network_has_its_own_bound() {
         let admission = admission(40, 2, 100);

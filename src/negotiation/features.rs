@@ -153,7 +153,7 @@ mod tests {
         Offer { confidentiality: Confidentiality::Tls, bindings, plain }
     }
 
-    // Proves: RFC 6120 §5.3.1
+    // Proves: RFC 6120 §5.3.1, §5.4.1, §6.3.4, §13.8.3
     #[test]
     fn outside_tls_there_is_only_starttls() {
         assert_eq!(
@@ -179,6 +179,7 @@ mod tests {
     }
 
     // Proves: XEP-0440
+    // Proves: RFC 6120 §6.3.3, §6.4.1, §13.8.1
     #[test]
     fn exactly_what_the_connection_can_do_is_offered() {
         let end_point = Bindings { exporter: None, end_point: Some(vec![1; 32]) };
@@ -204,7 +205,7 @@ mod tests {
         );
     }
 
-    // Proves: RFC 6120 §7.4
+    // Proves: RFC 6120 §5.3.3, §6.4.6, §7.4, RFC 6121 §2.6.1, §3.4
     #[test]
     fn after_authentication_a_resource_is_to_be_bound() {
         let features = Features::authenticated().with(&Element::new("sm", "urn:xmpp:sm:3"));

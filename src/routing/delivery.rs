@@ -2,7 +2,7 @@
 //!
 //! Subscription stanzas and probes never come here: `subscriptions` and `presence` handle them.
 
-use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType};
+use crate::stanza::{Condition, IqType, Kind, MessageType};
 
 /// What the account that a stanza is addressed to looks like.
 #[derive(Debug, Clone, Copy)]
@@ -67,11 +67,11 @@ impl Reach {
 pub(super) fn decide(kind: Kind, recipient: Recipient) -> Delivery {
     match (kind, recipient.target) {
         (Kind::Message(kind), target) => message(kind, target, recipient.highest),
-        // RFC 6121 §8.5.2.1.2, §8.5.2.2.2
-        (Kind::Presence(PresenceType::Available | PresenceType::Unavailable), Target::Bare) => {
+        // RFC 6121 §8.5.2.1.2, §8.5.2.2.2. An error for a request of subscription comes here too: the
+        // request has left from the bare JID (§3.1.2).
+        (Kind::Presence(_), Target::Bare) => {
             recipient.highest.map_or(Delivery::Ignore, |_| Delivery::To(Reach::Available))
         }
-        (Kind::Presence(PresenceType::Error), Target::Bare) => Delivery::Ignore,
         // RFC 6121 §8.5.3.1
         (Kind::Presence(_) | Kind::Iq(_), Target::Connected(place)) => Delivery::To(Reach::Resource(place)),
         // RFC 6121 §8.5.3.2.2

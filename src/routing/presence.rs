@@ -328,6 +328,7 @@ mod tests {
     use super::*;
     use crate::stanza::Payload;
 
+    // Proves: RFC 6121 §4.7.2.3
     #[test]
     fn priorities() {
         let read = |payload: &'static str| {

@@ -39,7 +39,7 @@ async fn refusal(raw: &mut Raw) -> Option<Condition> {
     StanzaError::condition_of(&stanza.payload.first()?)
 }
 
-// Proves: XEP-0478 §3, XEP-0115 §6.3, XEP-0390 §5.2
+// Proves: XEP-0115 §6.2, §6.3, XEP-0390 §5.2, §6.1, XEP-0478 §3
 #[tokio::test(start_paused = true)]
 async fn the_features_of_a_stream_tell_its_limits_and_what_the_server_is() {
     let mut world = World::new();
@@ -372,7 +372,7 @@ async fn for_tests_a_client_may_log_in_without_tls() {
     world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
 }
 
-// Proves: XEP-0198 §3
+// Proves: XEP-0198 §3, §10
 #[tokio::test(start_paused = true)]
 async fn nothing_is_acknowledged_before_authentication() {
     let mut world = World::new();
@@ -402,7 +402,7 @@ async fn a_bind_request_with_a_malformed_address_is_refused() {
     assert_eq!(world.server("verona.example").unwrap().router.counts().sessions, 0);
 }
 
-// Proves: RFC 6120 §7.6.2.1
+// Proves: RFC 6120 §7.6.2.1, §13.12
 #[tokio::test(start_paused = true)]
 async fn an_account_has_so_many_sessions_and_no_more() {
     let mut world = World::new();
@@ -451,6 +451,7 @@ fn numbers(client: &mut Client) -> Vec<usize> {
     messages.map(|message| message.attribute("id").unwrap().parse().unwrap()).collect()
 }
 
+// Proves: RFC 6120 §10.1
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_everything_in_the_end_and_in_order() {
     const COUNT: usize = 800;

@@ -106,6 +106,11 @@ impl Peer {
         Ok(())
     }
 
+    /// What channel binding takes from TLS (RFC 9266).
+    pub(crate) fn exporter(&self) -> Option<[u8; 32]> {
+        self.transport.exporter()
+    }
+
     /// What the server says next.
     pub(crate) async fn next(&mut self) -> Result<Said, String> {
         loop {

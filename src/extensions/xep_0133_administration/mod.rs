@@ -24,7 +24,7 @@ pub(super) const EXTENSION: Extension = Extension {
     install: |_: &mut Registrar<'_>| {},
 };
 
-/// What the forms are about (XEP-0133 §7.3).
+/// What the forms are about (XEP-0133 §8.2).
 const ABOUT: &str = "http://jabber.org/protocol/admin";
 
 macro_rules! command {

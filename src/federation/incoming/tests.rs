@@ -109,6 +109,7 @@ fn verdict_is(effect: &Effect, expected: &str) {
     assert!(effect.write.contains(expected), "{effect:?}");
 }
 
+// Proves: RFC 6120 §5.3.1, §5.3.3, §5.4.1, §5.4.2.1, §6.3.4
 #[test]
 fn rfc_6120_5_before_tls_there_is_only_starttls() {
     let mut machine = Incoming::new(rules(Proofs::CertificateOrDialback));
@@ -124,6 +125,7 @@ fn rfc_6120_5_before_tls_there_is_only_starttls() {
     assert_eq!(condition(&machine.element(&element(AUTH))), "not-authorized");
 }
 
+// Proves: RFC 6120 §13.7.2, XEP-0220 §2.4.2
 #[test]
 fn xep_0178_external_is_offered_iff_the_certificate_proves_from() {
     let with = format!("<stream:features>{EXTERNAL}{DIALBACK}</stream:features>");
@@ -133,6 +135,7 @@ fn xep_0178_external_is_offered_iff_the_certificate_proves_from() {
     assert_eq!(secured(Proofs::CertificateOrDialback, &[]).1, dialback);
 }
 
+// Proves: RFC 6120 §4.3.6, §6.2, §13.8.4
 #[test]
 fn xep_0178_external_proves_the_pair_of_the_header() {
     let machine = authenticated();
@@ -165,6 +168,7 @@ fn rfc_6120_6_refused_attempts() {
     assert_eq!(condition(&machine.element(&element(AUTH))), "policy-violation");
 }
 
+// Proves: RFC 6120 §6.3.10
 #[test]
 fn rfc_6120_6_4_2_without_initial_response_there_is_a_challenge() {
     let (mut machine, _) = secured(Proofs::Certificate, &["there.example"]);
@@ -185,6 +189,7 @@ fn after_authentication_the_header_must_name_the_same_domains() {
     }
 }
 
+// Proves: RFC 6120 §4.9.1.3
 #[test]
 fn rfc_6120_4_9_header_errors() {
     let old = Header { version: None, ..greeting() };
@@ -251,6 +256,7 @@ fn modes_refuse_strangers() {
     verdict_is(&machine.element(&result("friend.example", "here.example")), "type='valid'");
 }
 
+// Proves: RFC 6120 §4.3.6
 #[test]
 fn xep_0220_2_2_1_a_key_is_verified_before_the_pair_counts() {
     let (mut machine, _) = secured(Proofs::CertificateOrDialback, &[]);
@@ -328,6 +334,7 @@ fn xep_0220_2_2_2_our_keys_are_vouched_for() {
     assert!(!machine.is_authenticated());
 }
 
+// Proves: XEP-0220 §3.1
 #[test]
 fn t_s2s_1_answers_that_nobody_asked_for_end_the_stream() {
     for said in [
@@ -341,6 +348,7 @@ fn t_s2s_1_answers_that_nobody_asked_for_end_the_stream() {
     }
 }
 
+// Proves: RFC 6120 §8.1.1.2
 #[test]
 fn t_s2s_2_only_proven_pairs_pass() {
     let machine = authenticated();

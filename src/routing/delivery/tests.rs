@@ -2,6 +2,7 @@
 //! with every set of up to three resources is decided as the subsection says that it falls under.
 
 use super::*;
+use crate::stanza::PresenceType;
 
 /// Presence priorities of resources in the order of binding; `None` is connected and not available.
 const PRIORITIES: [Option<i8>; 5] = [None, Some(i8::MIN), Some(-1), Some(0), Some(5)];
@@ -128,7 +129,7 @@ fn message(case: &Case) -> MessageType {
     }
 }
 
-// Proves: RFC 6121 §8.5.2.1.1
+// Proves: RFC 6121 §5.2.2, §8.5.2.1.1
 #[test]
 fn a_message_to_the_bare_jid_of_who_is_there() {
     hold("8.5.2.1.1", |case| match message(case) {
@@ -140,13 +141,12 @@ fn a_message_to_the_bare_jid_of_who_is_there() {
     });
 }
 
-// Proves: RFC 6121 §8.5.2.1.2
+// Proves: RFC 6121 §4.2.3, §4.4.3, §4.5.3, §8.5.2.1.2
 #[test]
 fn presence_to_the_bare_jid_of_who_is_there() {
-    hold("8.5.2.1.2", |case| match case.kind {
-        Kind::Presence(PresenceType::Error) => Silence,
-        _ if case.places(|_| true).is_empty() => Silence,
-        _ => To(case.places(|_| true)),
+    hold("8.5.2.1.2", |case| match case.places(|_| true) {
+        nobody if nobody.is_empty() => Silence,
+        all => To(all),
     });
 }
 

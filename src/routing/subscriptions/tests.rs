@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::accounts::contact::Contact;
 use crate::accounts::subscription::{Half, State as Standing};
-use crate::routing::CONTACTS;
+use crate::routing::{CONTACTS, Origin};
 use crate::testing::{Client, World};
 use crate::xml::Element;
 
@@ -199,5 +199,48 @@ async fn a_state_is_kept() {
             let stored = stored.unwrap_or_default().state();
             assert_eq!(stored, account.lock().contacts.state(other.as_str()), "{name} {owner}");
         }
+    }
+}
+
+fn full(jid: &str) -> Jid {
+    jid.parse().unwrap()
+}
+
+/// What has come about tybalt: presence by its type, the roster by his subscription.
+fn news(juliet: &mut Client) -> Vec<String> {
+    let all = std::iter::from_fn(|| juliet.received());
+    let told = |element: Element| match element.elements().next().and_then(|query| query.elements().next()) {
+        Some(item) if item.name() == "item" => item.attribute("subscription").map(str::to_owned),
+        _ => element.attribute("type").map(str::to_owned),
+    };
+    all.filter_map(told).collect()
+}
+
+// Proves: RFC 6121 §8.5.3.2.2
+#[tokio::test(start_paused = true)]
+async fn only_a_request_may_name_a_resource_that_is_gone() {
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    world.server("mantua.example").unwrap();
+    let mut juliet = world.login(&full("juliet@verona.example/balcony")).await.unwrap();
+    juliet.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><presence/>").await;
+    juliet.send("<presence type='subscribe' to='tybalt@mantua.example'/>").await;
+    world.settle().await;
+    news(&mut juliet);
+    let there = "juliet@verona.example/balcony";
+    for (kind, to, expected) in [
+        (PresenceType::Subscribed, "juliet@verona.example/gone", vec![]),
+        (PresenceType::Unsubscribed, "juliet@verona.example/gone", vec![]),
+        (PresenceType::Unsubscribe, "juliet@verona.example/gone", vec![]),
+        (PresenceType::Subscribe, "juliet@verona.example/gone", vec!["subscribe"]),
+        (PresenceType::Subscribed, there, vec!["subscribed", "to"]),
+    ] {
+        let stanza = Stanza::new(Kind::Presence(kind)).from(full("tybalt@mantua.example")).to(full(to));
+        let origin = Origin::Remote { local: "verona.example", remote: "mantua.example" };
+        let mut batch = node.router.batch();
+        node.router.route(origin, stanza, &mut batch).await.unwrap();
+        batch.finish();
+        world.settle().await;
+        assert_eq!(news(&mut juliet), expected, "{kind:?} to {to}");
     }
 }
