@@ -54,6 +54,7 @@ fn received(client: &mut Client) -> Vec<(usize, Option<String>)> {
         .collect()
 }
 
+// Proves: XEP-0114 §3
 #[tokio::test(start_paused = true)]
 async fn only_one_connection_is_the_component() {
     let mut world = world("");
@@ -67,6 +68,7 @@ async fn only_one_connection_is_the_component() {
     world.component(NAME).await.unwrap();
 }
 
+// Proves: XEP-0114 §3
 #[tokio::test(start_paused = true)]
 async fn who_does_not_know_the_secret_is_nobody() {
     let mut world = world("");

@@ -192,6 +192,7 @@ mod tests {
         assert!(!proves("A9993E364706816ABA3E25717850C26C9CD0D89D", "a", &"bc".parse().unwrap()));
     }
 
+    // Proves: XEP-0114 §3
     #[test]
     fn a_wrong_key_ends_the_stream() {
         let secrets = secrets();
@@ -227,6 +228,7 @@ mod tests {
         assert_eq!(condition(&refused), "internal-server-error");
     }
 
+    // Proves: XEP-0114 §3
     #[test]
     fn nothing_comes_before_the_handshake() {
         let secrets = secrets();

@@ -298,6 +298,7 @@ async fn somebody_makes_himself_an_account() {
     log_in(&mut world, "mercutio@verona.example/x").await.unwrap();
 }
 
+// Proves: XEP-0077 §3.1
 #[tokio::test(start_paused = true)]
 async fn nobody_makes_himself_an_account_unless_that_is_wanted() {
     let mut world = World::new();

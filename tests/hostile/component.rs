@@ -128,6 +128,7 @@ async fn markup_of_a_component() {
     judge(&markup_at(Proven)).await;
 }
 
+// Proves: XEP-0114 §3
 #[tokio::test(start_paused = true)]
 async fn headers() {
     let to = "to='irc.a.example'";
@@ -146,6 +147,7 @@ async fn headers() {
     .await;
 }
 
+// Proves: XEP-0114 §3
 #[tokio::test(start_paused = true)]
 async fn before_the_handshake() {
     let starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
@@ -164,6 +166,7 @@ async fn before_the_handshake() {
     .await;
 }
 
+// Proves: XEP-0114 §3
 #[tokio::test(start_paused = true)]
 async fn as_a_component() {
     let to = "to='juliet@a.example'";
