@@ -126,7 +126,7 @@ impl Marks {
     pub const ARCHIVED: Self = Self(1);
     /// No client has got it yet (RFC 6121 §8.5.2.2).
     pub const UNDELIVERED: Self = Self(2);
-    /// It was handed to a session, and nobody knows yet whether it arrived. Counts until [`Writes::handed`] passes its
+    /// It was handed to a session, and nobody knows yet whether it arrived. Counts until [`Writes::hand_over`] passes its
     /// position; an entry that is found in front of that when the data is opened becomes undelivered.
     pub const QUEUED: Self = Self(4);
 
