@@ -12,13 +12,16 @@ run: setup ## two federated domains on this machine: a scripted conversation, th
 	@$(CARGO) build --quiet --bin comity
 	@./target/debug/comity demo
 
-check: setup ## everything that CI checks: format, lints, tests, documentation
+check: setup ## everything that CI checks: format, lints, tests, what servers wrote in them, documentation
 	@echo "== format"
 	@$(CARGO) fmt --check
 	@echo "== lints (the first build takes some minutes)"
 	@$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@echo "== tests"
-	@$(CARGO) test --quiet
+	@rm -rf target/written
+	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet
+	@echo "== what the servers wrote in the tests, against schemas/"
+	@tools/validate target/written
 	@echo "== documentation"
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items
 	@echo "== all green"

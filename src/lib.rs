@@ -13,6 +13,7 @@ pub mod server;
 pub mod admin;
 pub mod listeners;
 // -- floor 6: protocol work; neighbours, blind to each other
+pub mod components;
 pub mod extensions;
 pub mod federation;
 pub mod session;

@@ -43,7 +43,8 @@ impl Place {
         world.account(&jid).await.expect("an account");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("its number");
-        let server = Server::start(Arc::clone(&node), Bound { c2s: vec![listener], ..Bound::default() });
+        let bound = Bound { c2s: vec![listener], ..Bound::default() };
+        let server = Server::start(Arc::clone(&node), bound).await;
         Self { world, node, server, port, jid }
     }
 
@@ -78,7 +79,7 @@ impl Honest {
         // Each address is a device of its own.
         let jid = self.jid.to_bare().with_resource(&from.to_string()).expect("a JID");
         let tls = Arc::clone(&self.tls);
-        let mut client = Raw::new(ours).log_in(tls, &jid, PASSWORD).await.expect("an honest login");
+        let mut client = Raw::new(ours).recorded().log_in(tls, &jid, PASSWORD).await.expect("an honest login");
         client.close().await;
         while client.next().await.is_some_and(|it| it.name() != "closed") {}
         client.vanish();

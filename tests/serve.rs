@@ -3,16 +3,21 @@
 
 mod site;
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use comity::net::tls::development::DevelopmentCa;
+use comity::testing::Raw;
 use site::Site;
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
+// Proves: RFC 6120 §3
 #[tokio::test]
 async fn accounts_come_and_go_while_the_server_runs() {
     let mut site = Site::new("serve");
@@ -48,6 +53,88 @@ async fn accounts_come_and_go_while_the_server_runs() {
 }
 
 #[tokio::test]
+async fn accounts_are_closed_and_given_powers() {
+    let mut site = Site::new("powers");
+    let done = |arguments: &[&str], input: &str| {
+        let output = site.run(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    done(&["account", "add", "escalus@verona.example", "--admin", "--password-stdin"], "prince\n");
+    done(&["account", "add", "romeo@verona.example", "--password-stdin"], "orchard\n");
+    done(&["account", "disable", "romeo@verona.example"], "");
+    assert_eq!(
+        done(&["account", "list"], ""),
+        "escalus@verona.example (administrator)\nromeo@verona.example (disabled)\n"
+    );
+    let listed: serde_json::Value = serde_json::from_str(&done(&["account", "list", "--json"], "")).unwrap();
+    assert_eq!(listed[1]["disabled"], true);
+    site.start();
+    let refused = site.log_in("romeo@verona.example/orchard", "orchard").await.err().unwrap();
+    assert!(refused.contains("account-disabled"), "{refused}");
+    assert!(site.run(&["account", "enable", "romeo@verona.example"], "").status.success());
+    let mut romeo = site.log_in("romeo@verona.example/orchard", "orchard").await.unwrap();
+    assert!(site.run(&["account", "disable", "romeo@verona.example"], "").status.success());
+    assert_eq!(romeo.next().await.unwrap().name(), "error");
+    assert_eq!(site.run(&["account", "disable", "nobody@verona.example"], "").status.code(), Some(1));
+
+    // A name is given away once, unless somebody insists.
+    assert!(site.run(&["account", "remove", "romeo@verona.example"], "").status.success());
+    let add = ["account", "add", "romeo@verona.example", "--password-stdin"];
+    let refused = site.run(&add, "garden\n");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("closed until"), "{}", text(&refused.stderr));
+    assert!(site.run(&[&add[..], &["--reuse"]].concat(), "garden\n").status.success());
+    site.log_in("romeo@verona.example/orchard", "garden").await.unwrap();
+
+    // What is removed while the server is down is gone, and tidied up when it runs.
+    assert!(site.stop().success());
+    assert!(site.run(&["account", "remove", "romeo@verona.example"], "").status.success());
+    assert_eq!(text(&site.run(&["account", "list"], "").stdout), "escalus@verona.example (administrator)\n");
+    site.start();
+    assert!(site.log_in("romeo@verona.example/orchard", "garden").await.is_err());
+    assert!(site.stop().success());
+}
+
+/// A server that ends with its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What an administrator sends to have the server stop now.
+fn ending(command: &str) -> String {
+    format!(
+        "<iq type='set' id='1' to='verona.example'><command xmlns='http://jabber.org/protocol/commands' \
+         node='http://jabber.org/protocol/admin#{command}'><x xmlns='jabber:x:data' type='submit'>\
+         <field var='delay'><value>0</value></field></x></command></iq>"
+    )
+}
+
+#[tokio::test]
+async fn an_administrator_restarts_and_stops_the_server() {
+    let site = Site::new("restart");
+    let add = ["account", "add", "escalus@verona.example", "--admin", "--password-stdin"];
+    assert!(site.run(&add, "prince\n").status.success());
+    let mut child = site.command(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut server = Running(child);
+    for command in ["restart", "shutdown"] {
+        assert_eq!(said.next().unwrap().unwrap(), "ready");
+        let mut escalus = site.log_in("escalus@verona.example/palace", "prince").await.unwrap();
+        escalus.send(&ending(command)).await;
+        assert_eq!(escalus.next().await.unwrap().attribute("type"), Some("result"));
+        assert_eq!(escalus.next().await.unwrap().name(), "error", "the stream ends with system-shutdown");
+    }
+    assert!(said.next().is_none());
+    assert!(server.0.wait().unwrap().success());
+}
+
+#[tokio::test]
 async fn certificates_are_read_again_without_dropping_a_stream() {
     let mut site = Site::new("reload");
     assert!(site.run(&["account", "add", "romeo@verona.example", "--password-stdin"], "orchard\n").status.success());
@@ -66,6 +153,35 @@ async fn certificates_are_read_again_without_dropping_a_stream() {
     after.send("<message to='romeo@verona.example/before' id='1'><body>still there?</body></message>").await;
     assert_eq!(before.next().await.unwrap().attribute("id"), Some("1"));
     assert!(site.stop().success());
+}
+
+#[tokio::test]
+async fn a_component_is_shown_while_it_is_connected() {
+    let mut site = Site::new("component");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = site.directory.join("comity.toml");
+    let lines = std::fs::read_to_string(&config).unwrap().replace("[tls]", &format!("component = \"{port}\"\n[tls]"));
+    let component = "[[components]]\nname = \"irc.verona.example\"\nsecret_file = \"irc.secret\"\n";
+    std::fs::write(&config, lines + component).unwrap();
+    // A secret that cannot be read is no reason to go on without.
+    assert_eq!(site.run(&["serve"], "").status.code(), Some(1));
+    std::fs::write(site.directory.join("irc.secret"), "sesame\n").unwrap();
+    site.start();
+    let shown = |site: &Site| {
+        let status = site.run(&["status", "--json"], "");
+        serde_json::from_slice::<serde_json::Value>(&status.stdout).unwrap()["components"][0].clone()
+    };
+    assert_eq!(shown(&site)["name"], "irc.verona.example");
+    assert!(shown(&site)["connected"].is_null());
+    let socket = tokio::net::TcpStream::connect(port).await.unwrap();
+    let mut irc = Raw::of_component(socket).shake_hands("irc.verona.example", "sesame").await.unwrap();
+    assert!(shown(&site)["connected"].is_number());
+    let human = site.run(&["status"], "");
+    let human = text(&human.stdout);
+    assert!(human.contains("irc.verona.example connected from 127.0.0.1:"), "{human}");
+    assert!(!text(&site.run(&["config", "explain"], "").stdout).contains("sesame"));
+    assert!(site.stop().success());
+    assert_eq!(irc.next().await.unwrap().elements().next().unwrap().name(), "system-shutdown");
 }
 
 #[test]

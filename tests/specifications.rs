@@ -18,6 +18,7 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
     ("XEP-0059", "1.0", "result-set-management"),
     ("XEP-0068", "1.3.0", "field-standardization"),
     ("XEP-0082", "1.1.1", "date-and-time"),
+    ("XEP-0114", "1.6", "components"),
     ("XEP-0122", "1.0.2", "data-forms-validation"),
     ("XEP-0128", "1.0.1", "service-discovery-extensions"),
     ("XEP-0178", "1.2", "sasl-external"),
@@ -32,8 +33,9 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
 
 /// Of these not everything is there, and why.
 const PARTIAL: &[(&str, &str)] = &[
+    ("XEP-0114", "Components connect to the server, not the server to them."),
     ("XEP-0115", "The capabilities of the server; those of others are of no use to it yet."),
-    ("XEP-0198", "For clients; a session does not outlive the server yet, and other servers are not offered it."),
+    ("XEP-0198", "For clients; other servers are not offered it."),
     ("XEP-0334", "Hints about storage count for the archive and for offline messages."),
     ("XEP-0390", "The capabilities of the server; those of others are of no use to it yet."),
 ];

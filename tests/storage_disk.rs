@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use comity::jid::BareJid;
 use comity::storage::{
-    Cell, CreateError, Direction, Entry, Error, Map, Marks, Options, Position, Receipt, SCHEMA_VERSION, Storage, Writes,
+    Cell, CreateError, Direction, Entry, Error, Map, Marks, Options, Position, Queued, Receipt, SCHEMA_VERSION,
+    Storage, Writes,
 };
 use rusqlite::Connection;
 
@@ -93,6 +94,33 @@ async fn what_was_written_is_there_after_reopening() {
     assert_eq!(page.entries.iter().map(|stored| stored.position).collect::<Vec<_>>(), [first, second]);
     assert_eq!(page.entries[0].entry, entry("Wherefore", Marks::UNDELIVERED));
     again.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_when_the_server_ended_waits_again() {
+    let (directory, romeo) = (Directory::new("queued"), jid("romeo@verona.lit"));
+    let storage = directory.open().unwrap();
+    storage.create(&romeo, Writes::new()).await.unwrap();
+    let mut writes = Writes::new();
+    writes.append(&romeo, storage.slot(), entry("arrived", Marks::QUEUED | Marks::ARCHIVED));
+    storage.submit(writes);
+    let mut writes = Writes::new();
+    writes.hand_over(storage.settled());
+    let position = writes.append(&romeo, storage.slot(), entry("perhaps", Marks::QUEUED));
+    writes.queue(&romeo, position, Queued { session: 1, number: 5 });
+    storage.submit(writes);
+    storage.close().await.unwrap();
+    // Twice, as nothing changes by it.
+    for _ in 0..2 {
+        let again = directory.open().unwrap();
+        let page = again.undelivered(&romeo, None, 10).await.unwrap();
+        let marks = Marks::QUEUED | Marks::UNDELIVERED;
+        assert_eq!(page.entries.iter().map(|it| &it.entry).collect::<Vec<_>>(), [&entry("perhaps", marks)]);
+        let owner = romeo.clone();
+        let queued = again.read(move |view| view.queued(&owner)).await.unwrap();
+        assert_eq!(queued, [(position, Queued { session: 1, number: 5 })]);
+        again.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

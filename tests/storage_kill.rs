@@ -118,6 +118,7 @@ async fn read(directory: &Path) -> (BTreeMap<u64, String>, Vec<(String, u64)>) {
     (entries, sent)
 }
 
+// Proves: XEP-0313 §3.2
 #[test]
 fn acknowledged_is_there_after_sigkill() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

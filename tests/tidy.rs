@@ -6,13 +6,13 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
 
+mod literals;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use proc_macro2::{TokenStream, TokenTree};
-use syn::visit::{self, Visit};
+use literals::{Literals, is_test, namespaces_in, parsed};
+use syn::visit::Visit;
 use tree::File;
 
 /// Lines of one file, its test modules not counted.
@@ -21,9 +21,6 @@ const MOST_LINES: usize = 600;
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: [&str; 10] =
     ["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc", "types", "core"];
-
-/// How namespaces of XMPP begin.
-const NAMESPACES: [&str; 4] = ["urn:xmpp", "urn:ietf:params:xml:ns:", "http://jabber.org", "jabber:"];
 
 /// Namespaces that more than one file spells out. This list may only shrink.
 const SPELLED_TWICE: [&str; 0] = [];
@@ -186,14 +183,6 @@ fn extension_files() -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// A file of tests beside the code, or a folder of them.
-fn is_test(path: &str) -> bool {
-    Path::new(path).components().any(|part| {
-        let name = part.as_os_str().to_string_lossy();
-        matches!(name.as_ref(), "tests" | "tests.rs" | "testing" | "conformance.rs")
-    })
-}
-
 // -- what is looked for
 
 fn nothing_in<T: AsRef<str>>(found: &[T], advice: &str) {
@@ -216,71 +205,11 @@ fn lines_with(file: &File, marks: &[&str]) -> Vec<String> {
     hits.map(|(at, line)| format!("{}:{}: {}", file.path, at + 1, line.trim())).collect()
 }
 
-/// The namespaces in a literal, which may be XML.
-fn namespaces_in(text: &str) -> Vec<String> {
-    let words = text.split(|c: char| c.is_whitespace() || "'\"<>{}\\".contains(c));
-    let names = words.filter(|word| NAMESPACES.iter().any(|start| word.starts_with(start) && word.len() > start.len()));
-    names.map(str::to_owned).collect()
-}
-
 fn is_extension_name(name: &str) -> bool {
     let number = name.strip_prefix("xep_").or_else(|| name.strip_prefix("rfc_")).and_then(|rest| rest.split_once('_'));
     number.is_some_and(|(digits, rest)| {
         digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()) && !rest.is_empty()
     })
-}
-
-/// Gathers the text of all literals outside tests, in code and in macros.
-#[derive(Default)]
-struct Literals(Vec<String>);
-
-impl Literals {
-    fn of(file: &File) -> Vec<String> {
-        let mut literals = Self::default();
-        literals.visit_file(&parsed(file));
-        literals.0
-    }
-
-    fn take(&mut self, literal: &syn::Lit) {
-        match literal {
-            syn::Lit::Str(text) => self.0.push(text.value()),
-            syn::Lit::ByteStr(text) => self.0.push(String::from_utf8_lossy(&text.value()).into_owned()),
-            _ => {}
-        }
-    }
-
-    fn take_tokens(&mut self, tokens: TokenStream) {
-        for token in tokens {
-            match token {
-                TokenTree::Group(group) => self.take_tokens(group.stream()),
-                TokenTree::Literal(literal) => self.take(&syn::Lit::new(literal)),
-                _ => {}
-            }
-        }
-    }
-}
-
-impl<'ast> Visit<'ast> for Literals {
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        let for_tests = item.attrs.iter().any(|attribute| match &attribute.meta {
-            syn::Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
-            _ => false,
-        });
-        if !for_tests {
-            visit::visit_item_mod(self, item);
-        }
-    }
-
-    fn visit_lit(&mut self, literal: &'ast syn::Lit) {
-        self.take(literal);
-    }
-
-    fn visit_macro(&mut self, item: &'ast syn::Macro) {
-        self.take_tokens(item.tokens.clone());
-    }
-
-    /// Documentation may name what it likes.
-    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 }
 
 /// Gathers attributes that silence the compiler, with their lines.
@@ -317,8 +246,4 @@ impl<'ast> Visit<'ast> for Attributes {
             self.0.push((line, "expect without a reason"));
         }
     }
-}
-
-fn parsed(file: &File) -> syn::File {
-    syn::parse_file(&file.text).unwrap_or_else(|error| panic!("{}: {error}", file.path))
 }

@@ -22,3 +22,5 @@ class Case:
     variant: Variant
     play: Callable[[Stage, Side, Side], Awaitable[None]]
     directions: Directions = Directions.BOTH
+    #: The make that the near side has to be, if it cannot be any.
+    near: str | None = None

@@ -40,15 +40,17 @@ class Authority:
              "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
         )
 
-    async def issue(self, domain: str, usage: Usage, days: int = 2, more: str = "") -> Certificate:
-        """Issues a certificate for one DNS name, with `more` lines of extensions."""
+    async def issue(
+        self, domain: str, usage: Usage, days: int = 2, more: str = "", also: tuple[str, ...] = ()
+    ) -> Certificate:
+        """Issues a certificate for one DNS name, and for those in `also`, with `more` lines of extensions."""
         name = f"{domain}-{usage.name.lower()}"
         chain, key = self._directory / f"{name}.pem", self._directory / f"{name}.key"
         if chain.exists():
             return Certificate(chain, key)
         request, extensions = self._directory / f"{name}.csr", self._directory / f"{name}.ext"
         extensions.write_text(
-            f"subjectAltName=DNS:{domain}\nbasicConstraints=critical,CA:FALSE\n"
+            f"subjectAltName={','.join(f'DNS:{name}' for name in (domain, *also))}\nbasicConstraints=critical,CA:FALSE\n"
             f"keyUsage=critical,digitalSignature\nextendedKeyUsage={usage.value}\n{more}"
         )
         await run(

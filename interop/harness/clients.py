@@ -7,9 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape, quoteattr
 
 from harness.failure import CaseFailed, HarnessBroken
 from harness.network import Namespace
+from peers.server import COMPONENT_PORT
 
 DRIVER = Path(__file__).with_name("driver.py")
 # What a server may take for anything that needs no new connection to another server, on a busy machine.
@@ -127,6 +129,23 @@ class Client:
         return await self._driver.call(action, client=self.name, **fields)
 
 
+class Component(Client):
+    """A component (XEP-0114), seen from the harness; `bare` is its domain."""
+
+    async def connect(self) -> None:
+        """Connects and proves to be the component."""
+        self.inbox.clear()
+        self.ended = None
+        await self._driver.call(
+            "component", client=self.name, jid=self.bare, secret=self.password, port=COMPONENT_PORT, within=PATIENCE
+        )
+
+    async def say(self, sender: str, to: str, body: str) -> None:
+        """Sends a chat message from any address of its domain."""
+        addresses = f"from={quoteattr(sender)} to={quoteattr(to)}"
+        await self.raw(f"<message type='chat' {addresses}><body>{escape(body)}</body></message>")
+
+
 class Driver:
     """The process inside a namespace that holds the slixmpp clients."""
 
@@ -163,6 +182,12 @@ class Driver:
         client = Client(self, f"{bare}#{next(self.numbers)}", bare, password)
         self._clients[client.name] = client
         return client
+
+    def component(self, domain: str, secret: str) -> Component:
+        """A new component that has not connected yet."""
+        component = Component(self, f"{domain}#{next(self.numbers)}", domain, secret)
+        self._clients[component.name] = component
+        return component
 
     async def call(self, action: str, **fields: object) -> object:
         """Has the process do something and waits for the answer."""

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from slixmpp import ClientXMPP
+from slixmpp import ClientXMPP, ComponentXMPP
 
 
 def say(**fields: object) -> None:
@@ -62,11 +62,44 @@ class Client(ClientXMPP):
             say(client=self.name, ended=reason)
 
 
+class Component(ComponentXMPP):
+    """A slixmpp component that says what it is (XEP-0030) and reports what arrives."""
+
+    def __init__(self, name: str, jid: str, secret: str, port: int):
+        super().__init__(jid, secret, "127.0.0.1", port)
+        self.name = name
+        self.use_ipv6 = False
+        self.outcome = asyncio.get_running_loop().create_future()
+        self.register_plugin("xep_0030")
+        self["xep_0030"].add_identity(category="component", itype="generic", name="a component of slixmpp")
+        self.add_filter("in", self.report)
+        self.add_event_handler("session_start", lambda _: self.outcome.done() or self.outcome.set_result(None))
+        self.add_event_handler("connection_failed", lambda error: self.give_up(f"connection failed: {error}"))
+        self.add_event_handler("stream_error", lambda error: self.give_up(f"stream error: {error['condition']}"))
+        self.add_event_handler("disconnected", lambda reason: self.give_up(f"disconnected: {reason}"))
+
+    def report(self, stanza):
+        """Passes each incoming stanza on to the harness, in the namespace of clients."""
+        xml = getattr(stanza, "xml", None)
+        if xml is not None and xml.tag.startswith("{jabber:component:accept}"):
+            text = ElementTree.tostring(xml, encoding="unicode").replace("jabber:component:accept", "jabber:client")
+            say(client=self.name, stanza=text)
+        return stanza
+
+    def give_up(self, reason: str) -> None:
+        """Ends the waiting for the handshake; after it, only tells the harness that the stream ended."""
+        if not self.outcome.done():
+            self.cancel_connection_attempt()
+            self.outcome.set_exception(ConnectionError(reason))
+        else:
+            say(client=self.name, ended=reason)
+
+
 class Driver:
     """The clients of one namespace and the actions on them."""
 
     def __init__(self) -> None:
-        self.clients: dict[str, Client] = {}
+        self.clients: dict[str, Client | Component] = {}
 
     async def login(self, client: str, jid: str, password: str, within: float, trust: str) -> str:
         """Connects by SRV, verifies the certificate, authenticates and binds; returns the full JID."""
@@ -79,6 +112,17 @@ class Driver:
             it.abort()
             raise
         return it.boundjid.full
+
+    async def component(self, client: str, jid: str, secret: str, port: int, within: float) -> None:
+        """Connects on this machine and proves to be a component."""
+        it = Component(client, jid, secret, port)
+        self.clients[client] = it
+        it.connect()
+        try:
+            await asyncio.wait_for(it.outcome, within)
+        except BaseException:
+            it.abort()
+            raise
 
     async def logout(self, client: str) -> None:
         """Closes the stream and waits for the server to close its side."""

@@ -54,6 +54,7 @@ def rows(pairs: list[tuple[str, str]], names: set[str] | None) -> list[Row]:
         for case in CASES
         if names is None or case.name in names
         for near in ((0, 1) if case.directions is Directions.BOTH else (0,))
+        if case.near in (None, pair[near])
     ]
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.authority import Authority, Usage
-from harness.clients import Client, Driver
+from harness.clients import Client, Component, Driver
 from harness.failure import CaseFailed
 from harness.network import DEAD_ADDRESS, Namespace, Network
 from harness.process import Process
 from peers import PEERS
-from peers.server import Encryption, Proof, Server, Site
+from peers.server import COMPONENT_SECRET, Encryption, Proof, Server, Site
 
 STRIPPER = Path(__file__).with_name("stripper.py")
 
@@ -78,6 +78,10 @@ class Side:
         """A new account, logged in and available."""
         return await (await self.account(name)).online()
 
+    def component(self, label: str, secret: str = COMPONENT_SECRET) -> Component:
+        """A component that this server is configured for, not connected."""
+        return self._driver.component(f"{label}.{self.domain}", secret)
+
     async def log_everybody_out(self) -> None:
         """Ends all sessions of this side."""
         await self._driver.log_everybody_out()
@@ -129,7 +133,8 @@ class Stage:
             # A server that insists on TLS is made to look plaintext-only by a relay that removes the STARTTLS feature.
             stripped = self._variant.second_without_tls and self._pair[1] == kind and not peer.can_go_without_tls
             encryption = Encryption.NEVER if without_tls else Encryption.REQUIRED
-            site = await self._site(label, encryption, stripped, self._usage(PEERS[self._pair[1 - position]]))
+            usage = self._usage(PEERS[self._pair[1 - position]])
+            site = await self._site(label, encryption, stripped, usage, peer.components)
             sites.append((peer, site, stripped))
             records += self._records(site)
         await self._network.serve_dns(records)
@@ -160,9 +165,12 @@ class Stage:
         needed = self._variant.proof is Proof.CERTIFICATE and other.wants_client_usage
         return Usage.SERVER_AND_CLIENT if needed else Usage.SERVER
 
-    async def _site(self, label: str, encryption: Encryption, stripped: bool, usage: Usage) -> Site:
+    async def _site(
+        self, label: str, encryption: Encryption, stripped: bool, usage: Usage, components: tuple[str, ...]
+    ) -> Site:
         # Resolvers know `test` themselves and never ask for it (RFC 6761); they do ask for `example`.
         domain = f"{label}.example"
+        components = tuple(f"{component}.{domain}" for component in components)
         authority = self._workshop.authority if self._variant.trusted else self._workshop.stranger
         port = 7269 if self._variant.srv is Srv.OTHER_PORT else 5269
         namespace = await self._network.join(label)
@@ -172,12 +180,13 @@ class Stage:
             namespace=namespace,
             directory=self.directory / label,
             log=self.logs / f"{label}.log",
-            certificate=await authority.issue(domain, usage),
+            certificate=await authority.issue(domain, usage, also=components),
             trust=self._workshop.authority.root,
             proof=self._variant.proof,
             encryption=encryption,
             s2s_address="127.0.0.1" if stripped else "0.0.0.0",
             s2s_port=5369 if stripped else port,
+            components=components,
         )
 
     def _records(self, site: Site) -> list[str]:
@@ -197,6 +206,8 @@ class Stage:
                 records.append(f"dead.{domain} 0 IN A {DEAD_ADDRESS}")
                 records.append(f"{server} 0 0 5269 dead.{domain}")
                 records.append(f"{server} 10 0 5269 {host}")
+        port = 7269 if self._variant.srv is Srv.OTHER_PORT else 5269
+        records += [f"_xmpp-server._tcp.{name}. 0 IN SRV 0 0 {port} {host}" for name in site.components]
         return records
 
     async def _strip(self, site: Site) -> None:

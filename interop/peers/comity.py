@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from harness.process import Process
-from peers.server import START, Proof, Server
+from peers.server import COMPONENT_PORT, COMPONENT_SECRET, START, Proof, Server
 
 TEMPLATE = """
 domain = "{domain}"
@@ -16,6 +16,7 @@ admins = [{admins}]
 c2s_tls = "0.0.0.0:5223"
 s2s = "{s2s_address}:{s2s_port}"
 s2s_tls = "{s2s_address}:5270"
+component = "127.0.0.1:{component_port}"
 
 [tls]
 certificate = "{directory}/chain.pem"
@@ -35,6 +36,12 @@ WITH_TLS = 'c2s = "0.0.0.0:5222"'
 # Only loopback addresses may do without.
 WITHOUT_TLS = 'c2s = "127.0.0.1:5222"\nc2s_without_tls = true'
 
+COMPONENT = """
+[[components]]
+name = "{name}"
+secret = "{secret}"
+"""
+
 
 def binary() -> Path:
     """The program under test: from the environment variable COMITY, or the release build of this tree."""
@@ -47,10 +54,12 @@ class Comity(Server):
 
     kind = "comity"
     can_go_without_tls = False
+    components = ("irc", "bot")
 
     def configure(self) -> None:
         site = self.site
         services = site.services
+        components = (COMPONENT.format(name=name, secret=COMPONENT_SECRET) for name in site.components)
         self.path("comity.toml").write_text(
             TEMPLATE.format(
                 domain=site.domain,
@@ -61,7 +70,9 @@ class Comity(Server):
                 s2s_port=site.s2s_port,
                 dns=site.dns,
                 accept_dialback=str(site.proof is Proof.DIALBACK).lower(),
+                component_port=COMPONENT_PORT,
             )
+            + "".join(components)
         )
 
     def command(self) -> list[str]:

@@ -10,6 +10,9 @@ from harness.authority import Certificate
 from harness.network import DNS_ADDRESS, Namespace
 from harness.process import Process, run
 
+# What every component proves itself with, and where it connects.
+COMPONENT_SECRET = "open sesame"
+COMPONENT_PORT = 5347
 # A server that needs longer than this to start or to add an account is broken.
 START = 60.0
 
@@ -52,6 +55,7 @@ class Site:
     encryption: Encryption
     s2s_address: str
     s2s_port: int
+    components: tuple[str, ...] = ()
     dns: str = DNS_ADDRESS
     services: Services | None = None
 
@@ -66,6 +70,8 @@ class Server:
     can_go_without_tls = True
     #: Whether it refuses EXTERNAL from a certificate that is issued for server authentication only.
     wants_client_usage = False
+    #: What stands before its domain in the domains of the components that it is configured for.
+    components: tuple[str, ...] = ()
 
     def __init__(self, site: Site):
         self.site = site

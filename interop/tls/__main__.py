@@ -16,7 +16,7 @@ from harness.authority import Authority
 from harness.failure import HarnessBroken
 from harness.process import run
 from peers.comity import binary
-from tls import document, findings, server
+from tls import document, findings, relay, server
 from tls.findings import Finding
 from tls.server import DOMAIN, Endpoint
 
@@ -39,21 +39,33 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def testssl(endpoint: Endpoint, root: Path, directory: Path) -> list[Finding]:
-    """What testssl.sh says. Its exit code counts what it found odd, so the report is what counts."""
-    report = directory / f"{endpoint.name}.json"
-    way = ["--starttls", "xmpp-server" if endpoint.for_servers else "xmpp", "--xmpphost", DOMAIN]
+async def testssl(endpoint: Endpoint, root: Path, directory: Path, native: bool) -> list[Finding]:
+    """What testssl.sh says. Its exit code counts what it found odd, so the report is what counts.
+
+    It writes its hellos itself, so that it can ask for ciphers that nobody has any more, but without the extended
+    master secret, so that it sees nothing of TLS 1.2 here; `native` has it use OpenSSL's, which have that.
+    """
+    report = directory / f"{endpoint.name}{'-native' if native else ''}.json"
+    way, port, relayed = [], endpoint.port, None
+    if endpoint.starttls and endpoint.for_servers:
+        relayed = await relay.serve(endpoint)
+        port = relayed.sockets[0].getsockname()[1]
+    elif endpoint.starttls:
+        way = ["--starttls", "xmpp", "--xmpphost", DOMAIN]
     command = [
         "testssl", "--quiet", "--warnings", "off", "--color", "0", "--nodns", "none", "--ip", "127.0.0.1",
-        "--add-ca", str(root), "--jsonfile", str(report), *(way if endpoint.starttls else []), f"{DOMAIN}:{endpoint.port}",
+        "--add-ca", str(root), "--jsonfile", str(report), *(["--ssl-native"] if native else []),
+        *way, f"{DOMAIN}:{port}",
     ]
     child = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await child.communicate()
+    if relayed:
+        relayed.close()
     if not report.exists():
         raise HarnessBroken(f"testssl.sh wrote no report: {output.decode('utf-8', 'replace')[-600:]}")
-    return findings.of_testssl(report, endpoint.words)
+    return findings.of_testssl(report, endpoint.words, native)
 
 
 async def sslscan(endpoint: Endpoint, directory: Path) -> list[Finding]:
@@ -78,7 +90,8 @@ async def scan(directory: Path) -> list[Finding]:
     try:
         for endpoint in listeners:
             install.tell(f"scanning {endpoint.words}")
-            found += await testssl(endpoint, authority.root, directory)
+            for native in (False, True):
+                found += await testssl(endpoint, authority.root, directory, native)
             found += await sslscan(endpoint, directory)
     finally:
         await process.stop()

@@ -6,7 +6,7 @@ from tls.findings import Exclusion, Finding
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "tls.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
-SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "WARN")
+SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
 
 
 def write(versions: dict[str, str], found: list[Finding], excluded: list[Exclusion]) -> None:
@@ -20,23 +20,23 @@ def measured(versions: dict[str, str], found: list[Finding], excluded: list[Excl
     """The tables."""
     places = list(dict.fromkeys(finding.endpoint for finding in found))
     parts = [" and ".join(f"{name} {version}" for name, version in versions.items()) + ".\n"]
-    rows = [["| Listener", *SEVERITIES, "offered (sslscan) |"], ["|---", *("---" for _ in SEVERITIES), "---|"]]
+    rows = [["| Listener", *SEVERITIES, "TLS 1.2 and 1.3 suites, in the order of the server (testssl.sh) |"]]
+    rows.append(["|---", *("---" for _ in SEVERITIES), "---|"])
     for place in places:
         here = [finding for finding in found if finding.endpoint == place]
         counts = [str(sum(finding.severity == severity for finding in here)) for severity in SEVERITIES]
-        offered = [finding.text for finding in here if finding.scanner == "sslscan" and finding.name == "protocols"]
-        rows.append([f"| {place}", *counts, f"{offered[0]} |"])
+        suites = {finding.name: finding.text for finding in here if finding.name.startswith("cipherorder_")}
+        rows.append([f"| {place}", *counts, "; ".join(f"`{text}`" for _, text in sorted(suites.items())) + " |"])
     parts.append("\n".join(" | ".join(row) for row in rows) + "\n")
-    ciphers = dict.fromkeys(finding.text for finding in found if finding.name == "cipher")
-    parts.append("Cipher suites of all listeners: " + ", ".join(f"`{text}`" for text in ciphers) + ".\n")
     lines: dict[str, list[str]] = {}
     for finding in found:
         if finding.severity in SEVERITIES:
             text = f"`{finding.name}` ({finding.scanner}, {finding.severity}): {finding.text}"
             lines.setdefault(text, []).append(finding.endpoint)
     if lines:
-        parts.append("What is not simply good:\n")
-        parts.append("\n".join(f"- {text} — {'; '.join(where)}" for text, where in lines.items()) + "\n")
+        parts.append("Everything from low on:\n")
+        where = {text: "; ".join(dict.fromkeys(places)) for text, places in lines.items()}
+        parts.append("\n".join(f"- {text} — {listeners}" for text, listeners in where.items()) + "\n")
     if excluded:
         parts.append("Of these, excluded:\n")
         parts.append("\n".join(f"- `{each.name}` ({each.scanner}): {each.reason}" for each in excluded) + "\n")

@@ -1,13 +1,14 @@
-//! The accounts at rest: who exists, with which keys.
+//! The accounts at rest: who exists, with which keys, and who may not log in.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::storage::{Cell, CreateError, Error, Lost, Storage, View, Writes};
+use crate::storage::{Cell, CreateError, Error, Lost, Map, Storage, View, Writes};
 
 use super::credentials::{Credentials, Iterations, Password, Salts};
 use super::random::{self, Exhausted};
+use super::removal;
 
 /// The SCRAM keys of an account; its password is kept nowhere.
 const CREDENTIALS: Cell<Credentials> = Cell::new("credentials");
@@ -15,10 +16,23 @@ const CREDENTIALS: Cell<Credentials> = Cell::new("credentials");
 /// What is known of an account beside its keys.
 const ACCOUNT: Cell<Account> = Cell::new("account");
 
+/// Accounts that may not log in, and since when: kept by their domain, by localpart, so that they are found without
+/// a look at all the others.
+const DISABLED: Map<Timestamp> = Map::new("disabled");
+
 /// An account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub created: Timestamp,
+}
+
+/// Whether the owner of an account may log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    #[default]
+    Active,
+    /// An administrator has said no; for everybody else the account is one that is offline.
+    Disabled,
 }
 
 /// Why an account could not be made or changed.
@@ -74,6 +88,7 @@ pub async fn create(
     let mut writes = Writes::new();
     CREDENTIALS.put(&mut writes, jid, credentials)?;
     ACCOUNT.put(&mut writes, jid, &Account { created: now })?;
+    removal::forget(&mut writes, jid);
     match storage.create(jid, writes).await {
         Ok(_) => Ok(()),
         Err(CreateError::Exists) => Err(DirectoryError::Exists),
@@ -98,17 +113,30 @@ pub async fn set_credentials(
     Ok(storage.durable(storage.submit(writes)).await?)
 }
 
-/// Deletes an account with everything it has.
+/// Lets the owner of an account log in, or not; it is so once this returns.
 ///
 /// # Errors
 /// [`DirectoryError::Unknown`], or what storage says.
-pub async fn remove(storage: &Storage, jid: &BareJid) -> Result<(), DirectoryError> {
+pub async fn set_standing(
+    storage: &Storage,
+    jid: &BareJid,
+    standing: Standing,
+    now: Timestamp,
+) -> Result<(), DirectoryError> {
     if !exists(storage, jid).await? {
         return Err(DirectoryError::Unknown);
     }
     let mut writes = Writes::new();
-    writes.delete_owner(jid);
+    match standing {
+        Standing::Active => let_in(&mut writes, jid),
+        Standing::Disabled => DISABLED.put(&mut writes, &domain_of(jid), local(jid), &now)?,
+    }
     Ok(storage.durable(storage.submit(writes)).await?)
+}
+
+/// Forgets that an account was disabled.
+pub(super) fn let_in(writes: &mut Writes, jid: &BareJid) {
+    DISABLED.delete(writes, &domain_of(jid), local(jid));
 }
 
 /// Whether there is an account.
@@ -116,15 +144,27 @@ pub async fn remove(storage: &Storage, jid: &BareJid) -> Result<(), DirectoryErr
 /// # Errors
 /// What storage says.
 pub async fn exists(storage: &Storage, jid: &BareJid) -> Result<bool, Error> {
-    storage.exists(jid).await
+    let jid = jid.clone();
+    storage.read(move |view| Ok(view.exists(&jid)? && !removal::is_pending(view, &jid)?)).await
 }
 
-/// The keys of an account, if it exists.
+/// The keys of an account and whether its owner may log in, if it exists. As much is read for one that does not.
 ///
 /// # Errors
 /// What storage says.
-pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<Credentials>, Error> {
-    view.cell(&CREDENTIALS, jid)
+pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
+    let (credentials, standing) = (view.cell(&CREDENTIALS, jid)?, standing(view, jid)?);
+    let pending = removal::is_pending(view, jid)?;
+    Ok(credentials.filter(|_| !pending).map(|credentials| (credentials, standing)))
+}
+
+/// Whether the owner of an account may log in.
+///
+/// # Errors
+/// What storage says.
+pub fn standing(view: &View<'_>, jid: &BareJid) -> Result<Standing, Error> {
+    let disabled = view.item(&DISABLED, &domain_of(jid), local(jid))?;
+    Ok(disabled.map_or(Standing::Active, |_| Standing::Disabled))
 }
 
 /// The accounts of a domain, sorted.
@@ -132,7 +172,40 @@ pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<Credentials>
 /// # Errors
 /// What storage says.
 pub async fn list(storage: &Storage, domain: &str) -> Result<Vec<BareJid>, Error> {
-    storage.owners(domain).await
+    let domain = BareJid::from_kept(domain);
+    storage
+        .read(move |view| {
+            let pending = removal::pending(view, &domain)?;
+            let mut owners = view.owners(domain.domain())?;
+            owners.retain(|owner| !pending.contains(owner));
+            Ok(owners)
+        })
+        .await
+}
+
+/// The accounts of a domain that are disabled, sorted.
+///
+/// # Errors
+/// What storage says.
+pub async fn disabled(storage: &Storage, domain: &str) -> Result<Vec<BareJid>, Error> {
+    let domain = BareJid::from_kept(domain);
+    let disabled = DISABLED.all(storage, &domain).await?;
+    Ok(accounts_of(&domain, disabled.into_iter().map(|(local, _)| local)))
+}
+
+/// The account with each of these localparts.
+pub(super) fn accounts_of(domain: &BareJid, locals: impl Iterator<Item = String>) -> Vec<BareJid> {
+    locals.filter_map(|local| BareJid::account(&local, domain.domain()).ok()).collect()
+}
+
+/// The domain of an account, which keeps what has to outlive it or to be found without it.
+pub(super) fn domain_of(jid: &BareJid) -> BareJid {
+    BareJid::from_kept(jid.domain())
+}
+
+/// The key of an account in what its domain keeps.
+pub(super) fn local(jid: &BareJid) -> &str {
+    jid.local().unwrap_or_default()
 }
 
 /// The keys of a password, with fresh salts. Takes milliseconds: not for a thread that serves

@@ -41,6 +41,7 @@ pub fn token(octets: usize) -> String {
 mod tests {
     use super::*;
 
+    // Proves: RFC 6120 §4.7.3
     #[test]
     fn two_tokens_differ() {
         assert_eq!(token(16).len(), 32);

@@ -334,7 +334,7 @@ mod tests {
         RosterSet::parse(&query, &owner())
     }
 
-    // Proves: RFC 6121 §2.3.3
+    // Proves: RFC 6121 §2.1.2.3, §2.3.3, RFC 7622 §4
     #[test]
     fn malformed_sets_are_refused_with_the_error_of_the_rfc() {
         let long = "x".repeat(MAX_NAME + 1);
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(not_in_roster().error_type, ErrorType::Modify);
     }
 
-    // Proves: RFC 6121 §2.1.5
+    // Proves: RFC 6121 §2.1.2.1, §2.1.2.2, §2.1.2.5, §2.1.5
     #[test]
     fn a_set_updates_or_removes_and_ignores_what_only_the_server_decides() {
         let jid = BareJid::parse("nurse@example.com").unwrap();
@@ -415,6 +415,7 @@ mod tests {
         assert!(serde_json::from_str::<Item>(r#"{"jid":""}"#).is_err());
     }
 
+    // Proves: RFC 6121 §2.1.2.3
     #[test]
     fn the_wire_form_of_an_item() {
         let mut item = Item::new(BareJid::parse("romeo@example.net").unwrap());
@@ -427,7 +428,7 @@ mod tests {
         );
     }
 
-    // Proves: RFC 6121 §2.6.3
+    // Proves: RFC 6121 §2.1.1, §2.6.3
     #[test]
     fn only_the_current_version_is_answered_without_a_roster() {
         let version = Version::default().next();

@@ -1,10 +1,11 @@
-//! `comity account`: add, remove, password, list, sessions, kick, import.
+//! `comity account`: add, remove, disable, enable, password, list, sessions, kick, import.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
 
 use crate::cli::output::{Failure, Output, Rendering};
 use crate::cli::place::Place;
@@ -13,11 +14,11 @@ use crate::cli::{password, wait_for};
 use crate::config::Config;
 use crate::hooks::operation::{Nothing, Operation};
 use crate::routing::operations::{
-    ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, SESSION_END,
-    SESSION_LIST, Secret, SessionName,
+    ACCOUNT_ADD, ACCOUNT_DISABLE, ACCOUNT_ENABLE, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName,
+    AccountPassword, DomainOf, Listed, NewAccount, SESSION_END, SESSION_LIST, Secret, SessionName,
 };
 
-/// Add, remove and list accounts, and change their passwords.
+/// Add, remove, disable and list accounts, and change their passwords.
 ///
 /// While the server runs, commands go through it; otherwise they open the data directory themselves.
 #[derive(Debug, Args)]
@@ -30,17 +31,28 @@ pub(super) struct Account {
 enum What {
     /// Add an account.
     #[command(after_help = "Example: comity account add romeo@example.org")]
-    Add(WithPassword),
-    /// Remove an account with everything it has: contacts, messages, settings. There is no way back.
-    Remove {
-        /// The account, such as romeo@example.org.
-        #[arg(value_name = "JID")]
-        account: String,
+    Add {
+        #[command(flatten)]
+        with: WithPassword,
+        /// Make it an administrator's: its clients can do what this command does.
+        #[arg(long)]
+        admin: bool,
+        /// Give it the name of an account that was removed a short time ago (`limits.name_reuse`).
+        #[arg(long)]
+        reuse: bool,
     },
+    /// Remove an account with everything it has: contacts, messages, settings. There is no way back.
+    ///
+    /// Its contacts are told. If the server does not run, that happens when it starts.
+    Remove(Named),
+    /// End an account's sessions and let nobody log in to it. What it has stays, and nobody else is told.
+    Disable(Named),
+    /// Let the owner of a disabled account log in again.
+    Enable(Named),
     /// Change the password of an account.
     #[command(after_help = "Example: echo 'new secret' | comity account password romeo@example.org --password-stdin")]
     Password(WithPassword),
-    /// List all accounts.
+    /// List all accounts, and which of them are disabled or an administrator's.
     List {
         #[command(flatten)]
         rendering: Rendering,
@@ -70,6 +82,13 @@ enum What {
 }
 
 #[derive(Debug, Args)]
+struct Named {
+    /// The account, such as romeo@example.org.
+    #[arg(value_name = "JID")]
+    account: String,
+}
+
+#[derive(Debug, Args)]
 struct WithPassword {
     /// The account, such as romeo@example.org.
     #[arg(value_name = "JID")]
@@ -83,22 +102,24 @@ impl Account {
     pub(super) fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
         let config = place.load()?;
         match self.what {
-            What::Add(with) => {
-                let account = with.apply(&config, &ACCOUNT_ADD)?;
-                output.line(format_args!("Added {account}."))
+            What::Add { with, admin, reuse } => {
+                let AccountPassword { jid, password } = with.read()?;
+                let account = NewAccount { jid: jid.clone(), password, admin, reuse };
+                wait_for(once(&config, async |reach| reach.call(&ACCOUNT_ADD, account).await))?;
+                output.line(format_args!("Added {jid}."))
             }
             What::Password(with) => {
-                let account = with.apply(&config, &ACCOUNT_PASSWORD)?;
+                let asked = with.read()?;
+                let account = asked.jid.clone();
+                wait_for(once(&config, async |reach| reach.call(&ACCOUNT_PASSWORD, asked).await))?;
                 output.line(format_args!("Changed the password of {account}."))
             }
-            What::Remove { account } => {
-                let named = AccountName { jid: account.clone() };
-                wait_for(once(&config, async |reach| reach.call(&ACCOUNT_REMOVE, named).await))?;
-                output.line(format_args!("Removed {account}."))
-            }
+            What::Remove(named) => named.apply(&config, &ACCOUNT_REMOVE, "Removed", output),
+            What::Disable(named) => named.apply(&config, &ACCOUNT_DISABLE, "Disabled", output),
+            What::Enable(named) => named.apply(&config, &ACCOUNT_ENABLE, "Enabled", output),
             What::List { rendering } => {
                 let all = wait_for(once(&config, async |reach| list(&config, &ACCOUNT_LIST, reach).await))?;
-                output.facts(rendering, &all, |all| all.join("\n"))
+                output.facts(rendering, &all, |all| all.iter().map(line_of).collect::<Vec<_>>().join("\n"))
             }
             What::Sessions { rendering } => {
                 let all = wait_for(once(&config, async |reach| list(&config, &SESSION_LIST, reach).await))?;
@@ -117,31 +138,50 @@ impl Account {
     }
 }
 
+impl Named {
+    /// Has `operation` done, and says that it was.
+    fn apply(
+        self,
+        config: &Config,
+        operation: &Operation<AccountName, Nothing>,
+        done: &str,
+        output: &mut Output<'_>,
+    ) -> Result<(), Failure> {
+        let named = AccountName { jid: self.account.clone() };
+        wait_for(once(config, async |reach| reach.call(operation, named).await))?;
+        output.line(format_args!("{done} {}.", self.account))
+    }
+}
+
 impl WithPassword {
-    /// Gets the password and has `operation` done; what was done to is returned.
-    fn apply(self, config: &Config, operation: &Operation<AccountPassword, Nothing>) -> Result<String, Failure> {
+    /// Gets the password.
+    fn read(self) -> Result<AccountPassword, Failure> {
         let password = if self.password_stdin {
             password::read_line(&mut io::stdin().lock())?
         } else {
             password::ask_twice(&self.account)?
         };
-        let asked = AccountPassword { jid: self.account.clone(), password: Secret(password) };
-        wait_for(once(config, async |reach| reach.call(operation, asked).await))?;
-        Ok(self.account)
+        Ok(AccountPassword { jid: self.account, password: Secret(password) })
     }
 }
 
 /// What there is in all domains: accounts or sessions.
-async fn list(
+async fn list<T: DeserializeOwned>(
     config: &Config,
-    what: &Operation<DomainOf, Vec<String>>,
+    what: &Operation<DomainOf, Vec<T>>,
     reach: &mut Reach,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<T>, Failure> {
     let mut all = Vec::new();
     for domain in &config.domains {
         all.extend(reach.call(what, DomainOf { domain: domain.name.to_string() }).await?);
     }
     Ok(all)
+}
+
+/// An account as people read it.
+fn line_of(account: &Listed) -> String {
+    let states = [(account.admin, " (administrator)"), (account.disabled, " (disabled)")];
+    states.into_iter().filter(|(is, _)| *is).fold(account.jid.clone(), |line, (_, state)| line + state)
 }
 
 /// Opens the way, walks it, and closes it whether or not that went well.
@@ -168,11 +208,13 @@ async fn import(lines: Box<dyn BufRead>, reach: &mut Reach, output: &mut Output<
         let outcome = match login(&line) {
             None => continue,
             Some(Err(reason)) => Err(reason.to_owned()),
-            Some(Ok(login)) => match reach.call(&ACCOUNT_ADD, login).await {
-                Ok(Nothing {}) => Ok(()),
-                Err(Failure::Usage(reason) | Failure::Failed(reason)) => Err(reason),
-                Err(told @ Failure::Told) => return Err(told),
-            },
+            Some(Ok(AccountPassword { jid, password })) => {
+                match reach.call(&ACCOUNT_ADD, NewAccount { jid, password, admin: false, reuse: false }).await {
+                    Ok(Nothing {}) => Ok(()),
+                    Err(Failure::Usage(reason) | Failure::Failed(reason)) => Err(reason),
+                    Err(told @ Failure::Told) => return Err(told),
+                }
+            }
         };
         match outcome {
             Ok(()) => added += 1,

@@ -2,15 +2,18 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::accounts::admins::{self, Admins};
 use crate::admin::{CallError, Client};
 use crate::cli::output::Failure;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hooks::operation::{Operation, OperationError, Operations};
+use crate::live::Live;
 use crate::routing::operations::Accounts;
 use crate::storage::{Options, Storage};
 
@@ -32,11 +35,16 @@ impl Reach {
         same_user(&config.data_dir)?;
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", config.data_dir.display()));
         let storage = Storage::open(&config.data_dir, Options::default()).map_err(|error| failed(&error))?;
+        let domains: Arc<[String]> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
+        let added = storage.read_blocking(|view| admins::added(view, &domains)).map_err(|error| failed(&error))?;
         let accounts = Accounts {
             storage: storage.clone(),
             clock: Clock::system(),
-            domains: config.domains.iter().map(|domain| domain.name.to_string()).collect(),
+            domains,
+            admins: Arc::new(Admins::new(config.admins.iter().map(|admin| admin.jid().clone()), added)),
+            name_reuse: Live::new(config.limits.name_reuse.duration()),
             router: None,
+            changes: Arc::default(),
         };
         let mut operations = Operations::default();
         accounts.register(&mut operations).map_err(|error| failed(&error))?;
@@ -107,7 +115,9 @@ pub(super) fn failure(error: CallError) -> Failure {
 pub(super) fn refused(error: OperationError) -> Failure {
     match error {
         OperationError::Usage(reason) => Failure::Usage(reason),
-        OperationError::Failed(reason) => Failure::Failed(reason),
+        OperationError::Unknown(reason) | OperationError::Conflict(reason) | OperationError::Failed(reason) => {
+            Failure::Failed(reason)
+        }
     }
 }
 
@@ -129,22 +139,24 @@ mod tests {
     use super::Reach;
     use crate::cli::output::Failure;
     use crate::config::Config;
-    use crate::hooks::operation::{Nothing, Operation};
+    use crate::hooks::operation::Nothing;
     use crate::routing::operations::{
-        ACCOUNT_ADD, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword, DomainOf, Secret,
+        ACCOUNT_ADD, ACCOUNT_DISABLE, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword,
+        DomainOf, Listed, NewAccount, Secret,
     };
     use crate::server::status::STATUS;
 
-    async fn with_password(
-        reach: &mut Reach,
-        operation: &Operation<AccountPassword, Nothing>,
-        jid: &str,
-    ) -> Result<Nothing, Failure> {
+    async fn add(reach: &mut Reach, jid: &str, admin: bool) -> Result<Nothing, Failure> {
         let password = Secret("secret".to_owned());
-        reach.call(operation, AccountPassword { jid: jid.to_owned(), password }).await
+        reach.call(&ACCOUNT_ADD, NewAccount { jid: jid.to_owned(), password, admin, reuse: false }).await
     }
 
-    async fn all(reach: &mut Reach) -> Vec<String> {
+    async fn change(reach: &mut Reach, jid: &str) -> Result<Nothing, Failure> {
+        let password = Secret("other".to_owned());
+        reach.call(&ACCOUNT_PASSWORD, AccountPassword { jid: jid.to_owned(), password }).await
+    }
+
+    async fn all(reach: &mut Reach) -> Vec<Listed> {
         reach.call(&ACCOUNT_LIST, DomainOf { domain: "a.example".to_owned() }).await.unwrap()
     }
 
@@ -155,18 +167,23 @@ mod tests {
         config.data_dir.clone_from(&data_dir);
 
         let mut reach = Reach::open(&config).await.unwrap();
-        with_password(&mut reach, &ACCOUNT_ADD, "Romeo@A.example").await.unwrap();
-        assert!(with_password(&mut reach, &ACCOUNT_ADD, "romeo@a.example").await.is_err());
-        assert!(with_password(&mut reach, &ACCOUNT_ADD, "romeo@elsewhere.example").await.is_err());
-        assert!(with_password(&mut reach, &ACCOUNT_PASSWORD, "juliet@a.example").await.is_err());
+        add(&mut reach, "Romeo@A.example", true).await.unwrap();
+        assert!(add(&mut reach, "romeo@a.example", false).await.is_err());
+        assert!(add(&mut reach, "romeo@elsewhere.example", false).await.is_err());
+        assert!(change(&mut reach, "juliet@a.example").await.is_err());
         assert!(matches!(reach.call(&STATUS, Nothing {}).await, Err(Failure::Usage(_))));
         reach.close().await.unwrap();
 
         let mut reach = Reach::open(&config).await.unwrap();
-        assert_eq!(all(&mut reach).await, ["romeo@a.example"]);
-        with_password(&mut reach, &ACCOUNT_PASSWORD, "romeo@a.example").await.unwrap();
+        let romeo = |disabled| Listed { jid: "romeo@a.example".to_owned(), disabled, admin: true };
+        assert_eq!(all(&mut reach).await, [romeo(false)]);
+        change(&mut reach, "romeo@a.example").await.unwrap();
+        reach.call(&ACCOUNT_DISABLE, AccountName { jid: "romeo@a.example".to_owned() }).await.unwrap();
+        assert_eq!(all(&mut reach).await, [romeo(true)]);
         reach.call(&ACCOUNT_REMOVE, AccountName { jid: "romeo@a.example".to_owned() }).await.unwrap();
         assert!(all(&mut reach).await.is_empty());
+        // Its contacts have not been told yet.
+        assert!(add(&mut reach, "romeo@a.example", false).await.is_err());
         reach.close().await.unwrap();
         std::fs::remove_dir_all(&data_dir).unwrap();
     }

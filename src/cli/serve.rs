@@ -13,6 +13,7 @@ use crate::cli::reach;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::System;
+use crate::routing::operations::Then;
 use crate::server::{self, Bound, Made, Node, Parts, Reload, Server};
 use crate::storage::{Options, Storage};
 use crate::telemetry;
@@ -37,22 +38,38 @@ impl Serve {
         let reload = Reload::new(file, config.clone(), log);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-        runtime.block_on(serve(&config, &reload, output))
+        let then = runtime.block_on(serve(&config, &reload, output))?;
+        drop(runtime);
+        match then {
+            Then::Nothing => Ok(()),
+            Then::Start => start_again(),
+        }
     }
 }
 
-async fn serve(config: &Config, reload: &Arc<Reload>, output: &mut Output<'_>) -> Result<(), Failure> {
+/// Starts this program once more in place of this process, as an administrator asked: a new version of it, if there is
+/// one by now.
+fn start_again() -> Result<(), Failure> {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().ok_or_else(|| Failure::Failed("this program has no name".to_owned()))?;
+    // Whatever was open here is closed by it.
+    let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(&program).args(arguments));
+    Err(Failure::Failed(format!("{}: {error}", program.display())))
+}
+
+/// Runs until it is told to end, and says what is to come then.
+async fn serve(config: &Config, reload: &Arc<Reload>, output: &mut Output<'_>) -> Result<Then, Failure> {
     let node = node(config, reload)?;
-    let bound = Bound::new(&config.listen).map_err(failed)?;
+    let bound = Bound::new(config).map_err(failed)?;
     let admin = admin::Listener::bind(&config.data_dir).map_err(failed)?;
     let mut signals = Signals::new().map_err(failed)?;
-    let server = Server::start(Arc::clone(&node), bound);
+    let server = Server::start(Arc::clone(&node), bound).await;
     let admin = tokio::spawn(admin::serve(admin, Arc::clone(&node.operations)));
     output.line("ready")?;
     notify(&[sd_notify::NotifyState::Ready]);
     let ended = loop {
         match signals.next(&node).await {
-            Wake::Stop => break Ok(()),
+            Wake::Stop(then) => break Ok(then),
             Wake::Reload => {
                 // What came of it is in the log.
                 let _ = reload.run().await;
@@ -63,13 +80,16 @@ async fn serve(config: &Config, reload: &Arc<Reload>, output: &mut Output<'_>) -
     notify(&[sd_notify::NotifyState::Stopping]);
     admin.abort();
     let stopped = server.stop().await;
-    ended.and(stopped.map_err(failed))
+    let then = ended?;
+    stopped.map_err(failed)?;
+    Ok(then)
 }
 
 fn node(config: &Config, reload: &Arc<Reload>) -> Result<Arc<Node>, Failure> {
     let made = Made::of(config, None).map_err(reach::refused)?;
     let domains: Vec<_> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
-    let warnings = server::warnings(&domains, &made.identities, SystemTime::now());
+    let mut warnings = server::warnings(&domains, &made.identities, SystemTime::now());
+    warnings.extend(server::component_warnings(config, &made.identities));
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let storage = Storage::open(&config.data_dir, Options::default());
     let storage = storage.map_err(|error| Failure::Failed(format!("{}: {error}", config.data_dir.display())))?;
@@ -108,7 +128,7 @@ struct Signals {
 }
 
 enum Wake {
-    Stop,
+    Stop(Then),
     Reload,
     Lost(crate::storage::Lost),
 }
@@ -124,8 +144,9 @@ impl Signals {
 
     async fn next(&mut self, node: &Node) -> Wake {
         tokio::select! {
-            _ = self.terminate.recv() => Wake::Stop,
-            _ = self.interrupt.recv() => Wake::Stop,
+            _ = self.terminate.recv() => Wake::Stop(Then::Nothing),
+            _ = self.interrupt.recv() => Wake::Stop(Then::Nothing),
+            then = node.ending.wait() => Wake::Stop(then),
             _ = self.hangup.recv() => Wake::Reload,
             lost = node.storage.lost() => Wake::Lost(lost),
         }

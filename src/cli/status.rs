@@ -27,7 +27,7 @@ impl Status {
 }
 
 fn human(status: &status::Status) -> String {
-    format!(
+    let mut text = format!(
         "Comity {} is running.\n\
          domains                    {}\n\
          client sessions            {}\n\
@@ -40,5 +40,14 @@ fn human(status: &status::Status) -> String {
         status.loaded_accounts,
         status.connections,
         status.unauthenticated
-    )
+    );
+    for component in &status.components {
+        let standing = match (component.connected, component.address) {
+            (Some(since), Some(address)) => format!("connected from {address} since {since}"),
+            (Some(since), None) => format!("connected since {since}"),
+            (None, _) => "not connected".to_owned(),
+        };
+        text.push_str(&format!("\ncomponent                  {} {standing}", component.name));
+    }
+    text
 }

@@ -7,7 +7,8 @@ use crate::config::{Config, Domain, SECTIONS};
 
 impl Config {
     /// The keys that have another value in `other`, in the order of the manual; those of a domain with its
-    /// place in `other`. A domain that only one of the two has is a change of `domains`.
+    /// place in `other`. A domain that only one of the two has is a change of `domains`, and whatever is
+    /// different in a component is one of `components`.
     #[must_use]
     pub fn changes(&self, other: &Self) -> Vec<String> {
         // Every configuration that was read can be written.
@@ -25,7 +26,13 @@ impl Config {
                     let changed = keys.filter(|key| within(&ours, key.name) != within(&theirs, key.name));
                     changes.extend(changed.map(|key| section.path(key)));
                 }
-                Shape::Repeated => changes.extend(self.changes_of_domains(other)),
+                Shape::Repeated if section.name == Domain::SECTION.name => {
+                    changes.extend(self.changes_of_domains(other));
+                }
+                // Whole: a secret looks the same whatever it is.
+                Shape::Repeated => {
+                    changes.extend((self.components != other.components).then(|| section.name.to_owned()));
+                }
             }
         }
         changes
@@ -56,6 +63,7 @@ impl Config {
         let mut usable = self.clone();
         usable.data_dir.clone_from(&running.data_dir);
         usable.listen.clone_from(&running.listen);
+        usable.components.clone_from(&running.components);
         usable.log.format = running.log.format;
         usable.domain.clone_from(&running.domain);
         let domains = running.domains.iter();
@@ -103,6 +111,18 @@ mod tests {
             old.changes(&usable),
             ["admins", "dns.servers", "federation.mode", "limits.roster_items", "log.level"]
         );
+    }
+
+    #[test]
+    fn components_need_a_restart() {
+        let with = |secret: &str| {
+            read(&format!("domain = \"a.example\"\n[[components]]\nname = \"b.example\"\nsecret = \"{secret}\"\n"))
+        };
+        let (none, old, new) = (read("domain = \"a.example\"\n"), with("x"), with("y"));
+        assert_eq!(none.changes(&new), ["components"]);
+        assert_eq!(old.changes(&new), ["components"]);
+        assert!(new.changes(&new).is_empty());
+        assert_eq!(new.for_running(&old).components, old.components);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Value;
 
 use crate::config::section::{Key, Section, Shape};
-use crate::config::{Config, Domain, SECTIONS};
+use crate::config::{Component, Config, Domain, SECTIONS};
 
 /// The width of a comment's text.
 const WIDTH: usize = 96;
@@ -72,7 +72,7 @@ It is looked for where `--config` says, then where the environment variable `COM
 `comity config explain` shows every key with its default, its current value and where that comes from.
 Sizes are written like `\"256KiB\"` or `\"1MiB\"`, time spans like `\"30s\"`, `\"10m\"` or `\"2h\"`.
 `comity reload`, or SIGHUP, has the running server read it again, together with the certificates: everything is checked first, and no stream ends.
-Only `data_dir`, the addresses in `[listen]`, the domains and `log.format` need a restart; the answer names those of them that have changed.
+Only `data_dir`, the addresses in `[listen]`, the domains, the components and `log.format` need a restart; the answer names those of them that have changed.
 An unknown key or a wrong value is refused with file, line, column and, where one is near, the key that was probably meant.
 
 This page is generated from the sources: `cargo test` fails when it is stale, and `UPDATE=1 cargo test` writes it again.
@@ -80,13 +80,14 @@ This page is generated from the sources: `cargo test` fails when it is stale, an
 
 /// The default of a key, in TOML.
 pub(super) fn default(section: &Section, key: &Key) -> Option<String> {
-    let default = match section.shape {
-        Shape::Once => Value::try_from(Config::default()),
-        Shape::Repeated => Value::try_from(Domain::default())
-            .map(|domain| Value::Table([(section.name.to_owned(), domain)].into_iter().collect())),
+    let one = match section.name {
+        "domains" => Value::try_from(Domain::default()),
+        "components" => Value::try_from(Component::default()),
+        _ => Value::try_from(Config::default()),
     };
-    let value = default.ok()?;
-    let section = if section.name.is_empty() { &value } else { value.get(section.name)? };
+    let value = one.ok()?;
+    let in_config = section.shape == Shape::Once && !section.name.is_empty();
+    let section = if in_config { value.get(section.name)? } else { &value };
     // The name of a domain is serialised as an empty text, but it has no default.
     section.get(key.name).filter(|value| value.as_str() != Some("")).map(Value::to_string)
 }

@@ -7,7 +7,7 @@ use crate::config::example::{default, plain};
 use crate::config::read::lines;
 use crate::config::section::{Key, Section, Shape};
 use crate::config::suggest::nearest;
-use crate::config::{Config, SECTIONS};
+use crate::config::{Config, Domain, SECTIONS};
 
 /// One key, explained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,8 +35,9 @@ pub fn explain(config: &Config, text: &str, wanted: Option<&str>) -> Result<Vec<
         let count = match section.shape {
             Shape::Once => None,
             // With `domain` at the top there is no `[[domains]]` in the file.
-            Shape::Repeated if config.domain.is_some() => Some(0),
-            Shape::Repeated => values.get(section.name).and_then(Value::as_array).map(Vec::len),
+            Shape::Repeated if section.name == Domain::SECTION.name && config.domain.is_some() => Some(0),
+            // Where there is none, the keys are explained all the same.
+            Shape::Repeated => values.get(section.name).and_then(Value::as_array).map(Vec::len).filter(|&it| it > 0),
         };
         for index in 0..count.unwrap_or(1) {
             let number = count.map(|_| index);

@@ -21,9 +21,9 @@ pub use error::{ConfigError, Problem};
 pub use example::{example, manual};
 pub use explain::{Explained, explain};
 pub use section::{Key, Section, Shape};
-pub use sections::{Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, SECTIONS, Tls};
+pub use sections::{Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, SECTIONS, Tls};
 pub use units::{Period, Size};
-pub use values::{AccountName, Addresses, ContactUri, DomainName, FederationMode, NameServer};
+pub use values::{AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Secret};
 
 #[cfg(test)]
 mod tests;

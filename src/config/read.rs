@@ -9,10 +9,15 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::section::Shape;
 use crate::config::suggest::nearest;
-use crate::config::{Config, ConfigError, Domain, DomainName, FederationMode, Problem, SECTIONS, Size};
+use crate::config::{
+    Component, Config, ConfigError, Domain, DomainName, FederationMode, Period, Problem, SECTIONS, Size,
+};
 
 /// The smallest limit on stanzas (RFC 6120 §13.12).
 const SMALLEST_STANZA: Size = Size::new(10_000);
+
+/// What a client may catch up on at most.
+const LONGEST_BURST: Period = Period::seconds(3600);
 
 /// A key as it stands in the file.
 pub(super) struct Written {
@@ -75,7 +80,8 @@ impl Config {
         let domains = self.domains.iter_mut().flat_map(|domain| [&mut domain.certificate, &mut domain.key]).flatten();
         let tls = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
         let anchors = self.tls.trust_anchors.iter_mut();
-        for path in domains.chain(tls).chain(anchors).chain([&mut self.data_dir]) {
+        let secrets = self.components.iter_mut().filter_map(|component| component.secret_file.as_mut());
+        for path in domains.chain(tls).chain(anchors).chain(secrets).chain([&mut self.data_dir]) {
             *path = directory.join(&path);
         }
     }
@@ -223,7 +229,13 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
     let key_at = |path: &str| at(path).map_or(0, |key| key.key.start);
     let value_at = |path: &str| at(path).map_or(0, |key| key.value.start);
     let mut faults = domains(config, &key_at, &value_at);
+    faults.extend(components(config, &key_at, &value_at));
     pair(&mut faults, "tls", config.tls.certificate.as_ref(), config.tls.key.as_ref(), &key_at);
+    if config.listen.c2s_without_tls && !config.listen.c2s.is_loopback() {
+        let reason = "listen.c2s_without_tls would let other machines log in without encryption";
+        let fault = Fault::new(key_at("listen.c2s_without_tls"), reason);
+        faults.push(fault.suggest("let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\""));
+    }
     if config.federation.mode == FederationMode::Listed && config.federation.allow.is_empty() {
         let fault = Fault::new(value_at("federation.mode"), "mode \"listed\" without a list");
         faults.push(fault.suggest("name the domains in federation.allow, or say \"closed\""));
@@ -248,9 +260,15 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
             ));
         }
     }
-    if limits.ring_bytes < limits.client_stanza.max(limits.server_stanza) {
+    let of_components = config.components.iter().map(|component| component.stanza);
+    let largest = of_components.chain([limits.client_stanza, limits.server_stanza]).max();
+    if largest.is_some_and(|largest| limits.ring_bytes < largest) {
         let fault = Fault::new(value_at("limits.ring_bytes"), "limits.ring_bytes is smaller than the largest stanza");
-        faults.push(fault.suggest("make it at least as large as client_stanza and server_stanza"));
+        let advice = "make it at least as large as client_stanza, server_stanza and the stanza of every component";
+        faults.push(fault.suggest(advice));
+    }
+    if limits.client_burst > LONGEST_BURST {
+        faults.push(Fault::new(value_at("limits.client_burst"), "limits.client_burst is more than an hour"));
     }
     let periods = [
         ("federation.connect_timeout", config.federation.connect_timeout),
@@ -288,6 +306,41 @@ fn domains(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn(&s
             faults.push(Fault::new(value_at(&name), format!("the domain {} is there twice", domain.name)));
         }
         pair(&mut faults, &path, domain.certificate.as_ref(), domain.key.as_ref(), key_at);
+    }
+    faults
+}
+
+fn components(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let own: HashSet<&DomainName> = config.domain.iter().chain(config.domains.iter().map(|it| &it.name)).collect();
+    let mut seen = HashSet::new();
+    for (index, component) in config.components.iter().enumerate() {
+        let path = format!("components[{}]", index + 1);
+        let here = |name: &str| value_at(&format!("{path}.{name}"));
+        let Component { name, secret, secret_file, stanza, .. } = component;
+        if *name == DomainName::unnamed() {
+            faults.push(Fault::new(value_at("components"), format!("{path} has no name")));
+        } else if own.contains(name) {
+            let fault = Fault::new(here("name"), format!("{name} is a domain of accounts on this server"));
+            faults.push(fault.suggest("give the component a domain of its own"));
+        } else if !seen.insert(name) {
+            faults.push(Fault::new(here("name"), format!("the component {name} is there twice")));
+        }
+        match (secret, secret_file) {
+            (None, None) => {
+                let fault = Fault::new(here("name"), format!("{path} has no secret"));
+                faults.push(fault.suggest("add secret = \"...\" or secret_file = \"...\" to it"));
+            }
+            (Some(_), Some(_)) => {
+                let fault = Fault::new(key_at(&format!("{path}.secret_file")), "both secret and secret_file");
+                faults.push(fault.suggest("remove one of them"));
+            }
+            _ => {}
+        }
+        if *stanza < SMALLEST_STANZA {
+            let reason = format!("{path}.stanza is below 10000 bytes, the least that RFC 6120 allows");
+            faults.push(Fault::new(here("stanza"), reason));
+        }
     }
     faults
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
-use crate::config::{AccountName, Addresses, ContactUri, DomainName, FederationMode, NameServer, Period, Size};
+use crate::config::{
+    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Period, Secret, Size,
+};
 use crate::telemetry::{Filter, Format};
 
 /// Every section, in the order of the manual.
@@ -15,7 +17,9 @@ pub const SECTIONS: &[Section] = &[
     Dns::SECTION,
     Federation::SECTION,
     Contact::SECTION,
+    Component::SECTION,
     Archive::SECTION,
+    Registration::SECTION,
     Limits::SECTION,
     Log::SECTION,
 ];
@@ -33,7 +37,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, archive: Archive, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, archive: Archive, registration: Registration, limits: Limits, log: Log }
 }
 
 section! {
@@ -54,12 +58,18 @@ section! {
     Listen, "listen", Once {
         /// Clients that connect without encryption and must then turn it on (STARTTLS).
         c2s: Addresses = Addresses::any(5222);
+        /// For tests on this machine: clients on `c2s` may authenticate without TLS, by SCRAM. Refused unless
+        /// every address in `c2s` is a loopback address.
+        c2s_without_tls: bool = false;
         /// Clients that use TLS from the first byte.
         c2s_tls: Addresses = Addresses::any(5223);
         /// Other servers that connect without encryption and must then turn it on (STARTTLS).
         s2s: Addresses = Addresses::any(5269);
         /// Other servers that use TLS from the first byte.
         s2s_tls: Addresses = Addresses::any(5270);
+        /// Components, if there are `[[components]]`. They do not encrypt: keep this to the machine itself, or
+        /// to a network that nobody else is on.
+        component: Addresses = Addresses::loopback(5347);
     }
 }
 
@@ -131,13 +141,91 @@ section! {
 }
 
 section! {
+    /// Programs of others that serve a domain of their own through this server, such as gateways to other
+    /// networks (XEP-0114): one `[[components]]` each. They may speak for everybody at that domain.
+    Component, "components", Repeated {
+        /// The domain of the component; often one below a domain of this server, which then lists it among
+        /// its services. Other servers find it as they find any other domain, in the DNS.
+        name: DomainName = DomainName::unnamed(), like "\"irc.example.org\"";
+        /// What people read in the list of services.
+        title: Option<String> = None, like "\"Chat rooms of IRC\"";
+        /// What the component proves itself with.
+        secret: Option<Secret> = None, like "\"long and random\"";
+        /// A file that holds the secret, in place of `secret`. White space around it does not count.
+        secret_file: Option<PathBuf> = None, like "\"/etc/comity/irc.secret\"";
+        /// The largest stanza taken from the component, at least 10000 bytes.
+        stanza: Size = Size::kib(512);
+        /// How much may wait for the component when it reads slowly; more is answered with an error.
+        queue_bytes: Size = Size::mib(1);
+    }
+}
+
+section! {
     /// The archive: every account's messages, for its clients to read again (XEP-0313).
     Archive, "archive", Once {
         /// Whether messages are archived. Without, they are kept only until they are delivered.
         enabled: bool = true;
         /// How long archived messages are kept. `"0s"` means for ever.
         retention: Period = Period::seconds(0);
+        /// How many archived messages an account may have; the oldest go first. That is looked at once an hour, so
+        /// there may be more for a while. `0` means any number.
+        messages_per_account: usize = 0;
     }
+}
+
+section! {
+    /// Accounts that people make and manage themselves, with their clients (XEP-0077).
+    Registration, "registration", Once {
+        /// Whether anybody may make himself an account. Whoever turns this on invites spammers too.
+        enabled: bool = false;
+        /// How many attempts one address may make within an hour. Of IPv6, a /56 network counts as one address.
+        attempts_per_address: usize = 10;
+        /// Names that nobody may give himself, beside those of administrators. The operator may give them to
+        /// accounts all the same.
+        reserved_names: Vec<LocalName> = reserved_names();
+        /// Whether people may change the password of their account and give it up with their clients.
+        self_service: bool = true;
+    }
+}
+
+/// Names of which others believe that they speak for the domain, those of RFC 2142 among them.
+fn reserved_names() -> Vec<LocalName> {
+    const NAMES: [&str; 33] = [
+        "abuse",
+        "admin",
+        "administrator",
+        "billing",
+        "contact",
+        "daemon",
+        "help",
+        "helpdesk",
+        "hostmaster",
+        "info",
+        "mailer-daemon",
+        "marketing",
+        "moderator",
+        "news",
+        "no-reply",
+        "nobody",
+        "noc",
+        "noreply",
+        "operator",
+        "postmaster",
+        "privacy",
+        "register",
+        "registration",
+        "root",
+        "sales",
+        "security",
+        "server",
+        "service",
+        "ssladmin",
+        "support",
+        "system",
+        "webmaster",
+        "xmpp",
+    ];
+    NAMES.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 section! {
@@ -145,6 +233,13 @@ section! {
     Limits, "limits", Once {
         /// The largest stanza taken from a client, at least 10000 bytes.
         client_stanza: Size = Size::kib(256);
+        /// How many stanzas a client may send each second in the long run. Whoever sends more is not cut off, but
+        /// read more slowly. `0` is no limit.
+        client_stanzas_per_second: usize = 50;
+        /// The same in bytes.
+        client_bytes_per_second: Size = Size::kib(20);
+        /// How many seconds' worth of stanzas and bytes a client may send at once after a pause, at most an hour.
+        client_burst: Period = Period::seconds(20);
         /// The largest stanza taken from another server, at least 10000 bytes.
         server_stanza: Size = Size::kib(512);
         /// How much memory all connections that have not authenticated may use together. Beyond it,
@@ -167,6 +262,9 @@ section! {
         resume_timeout: Period = Period::seconds(300);
         /// How many clients of one account may be connected at once.
         sessions_per_account: usize = 20;
+        /// For how long nobody gets the name of an account that was removed, unless the operator insists
+        /// (`comity account add --reuse`). Others may still take whoever is called so for its old owner.
+        name_reuse: Period = Period::seconds(365 * 24 * 3600);
     }
 }
 

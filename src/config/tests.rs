@@ -40,6 +40,7 @@ fn every_key_can_be_set() {
         key = "/keys/two.key"
         [listen]
         c2s = ["127.0.0.1:15222", "[::1]:15222"]
+        c2s_without_tls = true
         s2s_tls = []
         [tls]
         certificate = "one.pem"
@@ -67,7 +68,7 @@ fn every_key_can_be_set() {
         |domain| config.certificate_of(domain).map(|(certificate, key)| (certificate.to_owned(), key.to_owned()));
     assert_eq!(certificate(one), Some((PathBuf::from("/etc/comity/one.pem"), PathBuf::from("/etc/comity/one.key"))));
     assert_eq!(certificate(two), Some((PathBuf::from("/etc/comity/two.pem"), PathBuf::from("/keys/two.key"))));
-    assert!(config.listen.c2s.is_loopback());
+    assert!(config.listen.c2s.is_loopback() && config.listen.c2s_without_tls);
     assert!(!config.listen.s2s.is_loopback());
     assert!(config.listen.s2s_tls.as_slice().is_empty());
     assert_eq!(config.dns.servers[1].to_string(), "[::1]:53");
@@ -147,6 +148,7 @@ fn wrong_values_have_place_and_reason() {
     assert!(refused("domain = a.example").starts_with("1:10: "));
 }
 
+// Proves: RFC 6120 §13.12
 #[test]
 fn contact_addresses_are_uris() {
     let contact = |uri: &str| format!("domain = \"a.example\"\n[contact]\nabuse = [\"{uri}\"]");
@@ -184,6 +186,7 @@ fn contact_addresses_are_uris() {
     assert!(refused("domain = \"a.example\"\n[contact]\nabuse = 5").starts_with("3:9: wrong value of contact.abuse"));
 }
 
+// Proves: RFC 6120 §13.12
 #[test]
 fn what_contradicts_itself_is_refused() {
     for (text, message) in [
@@ -217,13 +220,36 @@ fn what_contradicts_itself_is_refused() {
             "3:1: federation.allow only counts with mode = \"listed\"; set federation.mode = \"listed\"",
         ),
         (
+            "domain = \"a.example\"\n[listen]\nc2s = [\"127.0.0.1:5222\", \"[::]:5223\"]\nc2s_without_tls = true",
+            "4:1: listen.c2s_without_tls would let other machines log in without encryption; \
+             let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\"",
+        ),
+        (
+            "domain = \"a.example\"\n[listen]\nc2s_without_tls = true",
+            "3:1: listen.c2s_without_tls would let other machines log in without encryption; \
+             let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\"",
+        ),
+        (
             "domain = \"a.example\"\n[limits]\nclient_stanza = \"1KiB\"",
             "3:17: limits.client_stanza is below 10000 bytes, the least that RFC 6120 allows",
         ),
+        ("domain = \"a.example\"\n[limits]\nclient_burst = \"61m\"", "3:16: limits.client_burst is more than an hour"),
         (
             "domain = \"a.example\"\n[limits]\nauthentication_deadline = \"0s\"",
             "3:27: limits.authentication_deadline is zero",
         ),
+        (
+            "domain = \"a.example\"\n[[components]]\nname = \"A.example\"\nsecret = \"s\"",
+            "3:8: a.example is a domain of accounts on this server; give the component a domain of its own",
+        ),
+        (
+            "domain = \"a.example\"\n[[components]]\nname = \"b.example\"\n\
+             [[components]]\nname = \"b.example\"\nsecret = \"s\"\nsecret_file = \"f\"\nstanza = 9999",
+            "3:8: components[1] has no secret; add secret = \"...\" or secret_file = \"...\" to it\n\
+             5:8: the component b.example is there twice\n7:1: both secret and secret_file; remove one of them\n\
+             8:10: components[2].stanza is below 10000 bytes, the least that RFC 6120 allows",
+        ),
+        ("domain = \"a.example\"\n[[components]]\nsecret = \"s\"", "2:1: components[1] has no name"),
     ] {
         assert_eq!(refused(text), message);
     }
@@ -269,11 +295,14 @@ fn each_example_of_a_key_is_accepted() {
         let keys: Vec<_> = section
             .keys
             .iter()
+            // A component has its secret here or in a file.
+            .filter(|key| key.name != "secret_file")
             .filter_map(|key| key.example.map(|example| format!("{} = {example}", key.name)))
             .collect();
-        let text = match section.shape {
-            Shape::Once => format!("domain = \"a.example\"\n[{}]\n{}", section.name, keys.join("\n")),
-            Shape::Repeated => format!("[[{}]]\n{}", section.name, keys.join("\n")),
+        let text = match (section.name, section.shape) {
+            ("domains", _) => format!("[[domains]]\n{}", keys.join("\n")),
+            (name, Shape::Repeated) => format!("domain = \"a.example\"\n[[{name}]]\n{}", keys.join("\n")),
+            (name, Shape::Once) => format!("domain = \"a.example\"\n[{name}]\n{}", keys.join("\n")),
         };
         assert!(parse(&text).is_ok(), "{text}");
     }
@@ -314,6 +343,22 @@ fn explains_value_default_and_line() {
     assert_eq!((listen.value.as_deref(), listen.line), (Some("\"[::]:5222\""), None));
     assert_eq!(one("tls.certificate").value, None);
     assert!(!all.iter().any(|explained| explained.key.starts_with("domains")));
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let text = "domain = \"a.example\"\n[[components]]\nname = \"b.a.example\"\nsecret = \"hush hush\"\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.components[0].secret.as_ref().map(super::Secret::reveal), Some("hush hush"));
+    let all = explain(&config, text, Some("components")).unwrap();
+    assert!(all.iter().any(|one| one.key == "components[1].secret" && one.value.is_some() && one.line == Some(4)));
+    assert!(!format!("{all:?} {config:?}").contains("hush"));
+    for wrong in ["12345", "12.345", "true", "[12345]", "{ a = 12345 }", "2012-12-12T12:12:12Z"] {
+        let message =
+            refused(&format!("domain = \"a.example\"\n[[components]]\nname = \"b.example\"\nsecret = {wrong}"));
+        assert!(message.contains("a secret is a text in quotes") && !message.contains("12"), "{message}");
+    }
+    assert!(refused("domain = \"a.example\"\n[[components]]\nsecret = \"\"").contains("an empty text is no secret"));
 }
 
 #[test]

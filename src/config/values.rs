@@ -1,10 +1,10 @@
 //! Values of other kinds: domains, addresses to listen on, name servers, modes.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
@@ -19,6 +19,10 @@ pub struct DomainName(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountName(BareJid);
 
+/// The name of an account without its domain, prepared (RFC 7622 §3.3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalName(String);
+
 /// Addresses on which a listener waits: one, a list, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Addresses(Vec<SocketAddr>);
@@ -30,6 +34,10 @@ pub struct NameServer(SocketAddr);
 /// Where somebody can be reached: a `mailto:`, `xmpp:` or `https:` URI (RFC 3986).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactUri(String);
+
+/// Something that is known to the operator and to the one whom it is for. It is never shown again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
 
 /// With which domains the server talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,6 +94,28 @@ impl FromStr for AccountName {
 impl fmt::Display for AccountName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl LocalName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for LocalName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let prepared = jid::account_localpart(text).map_err(|error| format!("\"{text}\": {error}"))?;
+        Ok(Self(prepared.into_owned()))
+    }
+}
+
+impl fmt::Display for LocalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -159,6 +189,12 @@ impl Addresses {
     #[must_use]
     pub fn any(port: u16) -> Self {
         Self(vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)])
+    }
+
+    /// What only this machine can reach.
+    #[must_use]
+    pub fn loopback(port: u16) -> Self {
+        Self(vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)])
     }
 
     #[must_use]
@@ -261,6 +297,79 @@ impl fmt::Display for NameServer {
     }
 }
 
+impl Secret {
+    /// For whoever compares it with what somebody else says.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("an empty text is no secret".to_owned()) } else { Ok(Self(text.to_owned())) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// `comity config explain` says that there is one, and no more.
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str("(not shown)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text in quotes")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            // The usual messages would repeat what was written.
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+                Err(E::custom(NO_TEXT))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+                Err(E::custom(NO_TEXT))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+                Err(E::custom(NO_TEXT))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Secret, A::Error> {
+                Err(de::Error::custom(NO_TEXT))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Secret, A::Error> {
+                Err(de::Error::custom(NO_TEXT))
+            }
+        }
+
+        from.deserialize_any(Text)
+    }
+}
+
+/// A secret of another type.
+const NO_TEXT: &str = "a secret is a text in quotes";
+
 impl FederationMode {
     const NAMES: [(&'static str, Self); 3] = [("open", Self::Open), ("closed", Self::Closed), ("listed", Self::Listed)];
 }
@@ -314,4 +423,4 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(AccountName, ContactUri, DomainName, NameServer, FederationMode);
+as_text!(AccountName, ContactUri, DomainName, LocalName, NameServer, FederationMode);

@@ -2,9 +2,11 @@
 //! [`ALL`].
 
 mod rfc_3921_session;
+mod xep_0012_last_activity;
 mod xep_0030_service_discovery;
 mod xep_0050_commands;
 mod xep_0054_vcard;
+mod xep_0077_registration;
 mod xep_0092_version;
 mod xep_0115_capabilities;
 mod xep_0133_administration;
@@ -24,9 +26,11 @@ pub use xep_0199_ping::NS as PING_NS;
 /// Everything that is built in, in the order of the `mod` lines.
 pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,
+    xep_0012_last_activity::EXTENSION,
     xep_0030_service_discovery::EXTENSION,
     xep_0050_commands::EXTENSION,
     xep_0054_vcard::EXTENSION,
+    xep_0077_registration::EXTENSION,
     xep_0092_version::EXTENSION,
     xep_0115_capabilities::EXTENSION,
     xep_0133_administration::EXTENSION,

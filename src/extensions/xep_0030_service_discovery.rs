@@ -74,7 +74,12 @@ impl Discovery {
             // What is there and has nothing below it says so (§7).
             Some(_) => {}
             None => match self.entity {
-                Entity::Domain => {}
+                Entity::Domain => {
+                    for service in self.outbound.services(call.to.domain()) {
+                        let item = item(service.jid.as_str());
+                        answer.push(service.name.iter().fold(item, |item, name| item.with("name", name)));
+                    }
+                }
                 // §8: whoever receives an account's presence may see its available resources.
                 Entity::Account => {
                     let resources = self.outbound.resources(&call.to.to_bare());

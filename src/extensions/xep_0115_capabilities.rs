@@ -86,7 +86,7 @@ mod tests {
         verification(&Element::parse(&format!("<query xmlns='{INFO_NS}'>{inside}</query>"), "").unwrap())
     }
 
-    // Proves: XEP-0115 §5.2
+    // Proves: XEP-0115 §5.1, §5.2
     #[test]
     fn the_simple_example() {
         let inside = "<identity category='client' type='pc' name='Exodus 0.9.1'/>\
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(hash(inside), "QgayPKawpkPSDYmwT/WM94uAlu0=");
     }
 
-    // Proves: XEP-0115 §5.3, §5.4
+    // Proves: XEP-0115 §5.1, §5.3, §5.4
     #[test]
     fn the_complex_example() {
         let field = |var: &str, values: &[&str]| {

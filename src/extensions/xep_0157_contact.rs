@@ -45,6 +45,7 @@ fn form(contact: &Contact) -> Option<Form> {
 mod tests {
     use super::*;
 
+    // Proves: XEP-0157 §3
     #[test]
     fn only_what_is_there_is_told() {
         assert_eq!(form(&Contact::default()), None);

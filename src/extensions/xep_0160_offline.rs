@@ -1,5 +1,6 @@
 //! XEP-0160 Offline Messages, version 1.0.1, stamped as XEP-0203 Delayed Delivery, version 2.0,
-//! says: messages that no resource can receive are entries of the account's log until one can.
+//! says: messages that no resource can receive are entries of the account's log until one can; those of whose safety the
+//! sender is told are there from the beginning, in case the server ends before they arrive.
 
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ fn install(at: &mut Registrar<'_>) {
     let (storage, settings) = (at.storage.clone(), at.settings.clone());
     let it = Arc::new(Offline { storage, settings, ids: Ids::new(at.storage.secret()) });
     let keeper = Arc::clone(&it);
+    at.queued(move |passing| keeper.queue(passing));
+    let keeper = Arc::clone(&it);
     at.undelivered(move |passing, shelf| keeper.keep(passing, shelf));
     at.backlog(move |account, positions| Arc::clone(&it).fetch(account, positions));
 }
@@ -49,6 +52,17 @@ struct Offline {
 }
 
 impl Offline {
+    fn queue(&self, passing: &mut Passing<'_, '_>) {
+        // What is archived is in the log anyway, and worth it.
+        let is_kept = passing.marks.contains(Marks::ARCHIVED)
+            || (passing.promised
+                && matches!(passing.stanza.kind, Kind::Message(MessageType::Normal | MessageType::Chat))
+                && is_worth_keeping(passing.stanza));
+        if is_kept {
+            passing.keep(&self.storage, Marks::QUEUED);
+        }
+    }
+
     fn keep(&self, passing: &mut Passing<'_, '_>, shelf: &mut Shelf) -> Verdict {
         let Kind::Message(kind) = passing.stanza.kind else { return Verdict::Pass };
         if !matches!(kind, MessageType::Normal | MessageType::Chat) {
@@ -141,6 +155,7 @@ mod tests {
         Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))
     }
 
+    // Proves: XEP-0160 §3
     #[test]
     fn chat_states_alone_are_not_kept() {
         assert!(is_worth_keeping(&message("<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/>")));
@@ -151,6 +166,7 @@ mod tests {
         assert!(!is_worth_keeping(&message("")));
     }
 
+    // Proves: XEP-0203 §2
     #[test]
     fn the_stamp_follows_what_the_sender_wrote() {
         let entry = Entry {

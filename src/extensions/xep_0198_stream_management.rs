@@ -1,5 +1,5 @@
 //! XEP-0198 Stream Management, version 1.6.3: the words. Counting, keeping and coming back are the
-//! session's; a session does not outlive the server yet, and other servers are not offered it.
+//! session's; other servers are not offered it.
 
 use std::time::Duration;
 
@@ -149,6 +149,7 @@ mod tests {
         assert_eq!(read("<b xmlns='urn:xmpp:sm:3' h='1'/>"), None);
     }
 
+    // Proves: XEP-0198 §3
     #[test]
     fn what_the_server_says() {
         let sm = StreamManagement;

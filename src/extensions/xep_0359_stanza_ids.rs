@@ -27,7 +27,7 @@ fn install(at: &mut Registrar<'_>) {
     at.arriving(move |stanza| strip(stanza, &domains));
 }
 
-/// XEP-0359 §6: takes out the ids that only this server may give.
+/// XEP-0359 §3: takes out the ids that only this server may give.
 fn strip(stanza: &mut Stanza<'_>, domains: &[String]) {
     if !matches!(stanza.kind, Kind::Message(_))
         || memchr::memmem::find(stanza.payload.as_str().as_bytes(), NS.as_bytes()).is_none()
@@ -55,7 +55,6 @@ pub(super) mod api {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use crate::jid::BareJid;
-    use crate::stanza::Stanza;
     use crate::storage::Position;
     use crate::xml::escape_into;
 
@@ -118,14 +117,6 @@ pub(super) mod api {
             escape_into(out, owner.as_str());
             out.push_str("'/>");
         }
-
-        /// The position that a message of this server carries for `owner`.
-        pub(in crate::extensions) fn of(&self, owner: &BareJid, stanza: &Stanza<'_>) -> Option<Position> {
-            let elements = stanza.payload.elements();
-            let by = |element: &&crate::xml::Element| element.attribute("by") == Some(owner.as_str());
-            let element = elements.iter().filter(|element| element.is("stanza-id", NS)).find(by)?;
-            self.position(owner, element.attribute("id")?)
-        }
     }
 
     /// Tells the owners of two logs apart (FNV-1a). Ids depend on it: it must never change.
@@ -146,6 +137,7 @@ pub(super) mod api {
             out
         }
 
+        // Proves: XEP-0313 §3, XEP-0359 §2.1, §6
         #[test]
         fn an_id_is_its_position_to_its_owner_alone() {
             let ids = Ids::new(&[7; 32]).unwrap();
@@ -164,6 +156,7 @@ pub(super) mod api {
             }
         }
 
+        // Proves: XEP-0313 §6.2, XEP-0359 §2.1
         /// Clients remember ids: they must never change.
         #[test]
         fn known_id() {
@@ -178,6 +171,7 @@ mod tests {
     use super::*;
     use crate::stanza::MessageType;
 
+    // Proves: XEP-0359 §3
     #[test]
     fn ids_in_our_name_are_taken_out() {
         let stripped = |payload: &str| {

@@ -94,7 +94,7 @@ mod tests {
         hash(&Element::parse(&format!("<query xmlns='{INFO_NS}'>{inside}{features}</query>"), "").unwrap())
     }
 
-    // Proves: XEP-0390 §4.5.1
+    // Proves: XEP-0390 §4.1, §4.2, §4.5.1
     #[test]
     fn the_simple_example() {
         let features = [
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(of(identity, &features), "kzBZbkqJ3ADrj7v08reD1qcWUwNGHaidNUgD7nHpiw8=");
     }
 
-    // Proves: XEP-0390 §4.5.2
+    // Proves: XEP-0390 §4.1, §4.5.2
     #[test]
     fn the_complex_example() {
         let features = [

@@ -49,6 +49,7 @@ mod tests {
 
     use super::*;
 
+    // Proves: XEP-0478 §3
     #[test]
     fn what_is_said() {
         let bound = Bound { bytes: 10_000, silence: Some(Duration::from_millis(1_800_900)) };

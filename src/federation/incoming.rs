@@ -29,6 +29,8 @@ use crate::stream::{
 };
 use crate::xml::Element;
 
+/// What is spoken here (RFC 6120 §4.7.5).
+const VERSION: (u32, u32) = (1, 0);
 /// So many pairs one stream may prove.
 const PAIRS: usize = 64;
 /// So many keys may be under verification on one stream at a time.
@@ -169,7 +171,7 @@ impl Incoming {
 
     /// The peer's header has come; `id` is fresh and unpredictable.
     pub(crate) fn opened(&mut self, header: &Header, id: String) -> Effect {
-        let answer = self.header(header, Some(&id));
+        let answer = self.header(header, &id);
         self.id = Some(id);
         match self.judge(header) {
             Ok((local, remote)) => {
@@ -181,20 +183,23 @@ impl Incoming {
         }
     }
 
-    /// The stream error for what the gate or the clock refuses, with a header where none was sent yet
-    /// (RFC 6120 §4.9.1.2).
-    pub(crate) fn refuse(&self, error: &StreamError) -> Effect {
-        let header = if self.id.is_none() { self.header(&Header::default(), None) } else { String::new() };
-        close(header, error)
+    /// The stream error for what the gate or the clock refuses, with a header of the fresh `id` where
+    /// none was sent yet (RFC 6120 §4.9.1.2).
+    pub(crate) fn refuse(&self, error: &StreamError, id: &str) -> Effect {
+        let unread = Header { version: Some(VERSION), ..Header::default() };
+        close(if self.id.is_none() { self.header(&unread, id) } else { String::new() }, error)
     }
 
-    fn header(&self, header: &Header, id: Option<&str>) -> String {
+    fn header(&self, header: &Header, id: &str) -> String {
         let asked = header.to.as_deref().and_then(|to| domainpart(to).ok()).filter(|to| (self.rules.is_local)(to));
+        // What is no domain is not repeated (RFC 6120 §4.7.2).
+        let theirs = header.from.as_deref().filter(|from| domainpart(from).is_ok());
         let fields = HeaderFields {
             from: Some(asked.as_deref().unwrap_or(&self.rules.name)),
-            to: header.from.as_deref(),
-            id,
-            ..HeaderFields::default()
+            to: theirs,
+            id: Some(id),
+            version: header.version.map(|theirs| theirs.min(VERSION)),
+            lang: Some("en"),
         };
         let mut out = String::new();
         write_header(&mut out, ContentNamespace::Server, &fields);
@@ -281,18 +286,18 @@ impl Incoming {
         }
         match Dialback::read(element) {
             Some(Ok(said)) => self.dialback(said),
-            Some(Err(_)) => self.refuse(&StreamError::new(StreamCondition::BadFormat, "malformed dialback")),
+            Some(Err(_)) => refuse(&StreamError::new(StreamCondition::BadFormat, "malformed dialback")),
             None if self.is_authenticated() => {
-                self.refuse(&StreamError::new(StreamCondition::UnsupportedStanzaType, "an unknown element"))
+                refuse(&StreamError::new(StreamCondition::UnsupportedStanzaType, "an unknown element"))
             }
-            None => self.refuse(&StreamError::new(StreamCondition::NotAuthorized, "an element before authentication")),
+            None => refuse(&StreamError::new(StreamCondition::NotAuthorized, "an element before authentication")),
         }
     }
 
     fn sasl(&mut self, request: Result<Request, SaslError>) -> Effect {
         if self.layer != Layer::Secured || self.is_authenticated() {
             let why = if self.layer == Layer::Plain { "TLS comes first" } else { "the stream is authenticated" };
-            return self.refuse(&StreamError::new(StreamCondition::NotAuthorized, why));
+            return refuse(&StreamError::new(StreamCondition::NotAuthorized, why));
         }
         let challenged = std::mem::take(&mut self.challenged);
         let message = match request {
@@ -324,7 +329,7 @@ impl Incoming {
             return self.sasl_failed(SaslCondition::NotAuthorized.into());
         };
         if !self.rules.permits(remote) || (self.rules.is_local)(remote) {
-            return self.refuse(&StreamError::new(StreamCondition::PolicyViolation, "not a domain to federate with"));
+            return refuse(&StreamError::new(StreamCondition::PolicyViolation, "not a domain to federate with"));
         }
         let until = self.proves(remote).ok();
         let remote = Arc::<str>::from(remote);
@@ -343,7 +348,7 @@ impl Incoming {
         if self.attempts < ATTEMPTS {
             return write(failure);
         }
-        let refusal = self.refuse(&StreamError::new(StreamCondition::PolicyViolation, "too many attempts"));
+        let refusal = refuse(&StreamError::new(StreamCondition::PolicyViolation, "too many attempts"));
         Effect { write: failure + &refusal.write, next: refusal.next }
     }
 
@@ -352,8 +357,9 @@ impl Incoming {
             Dialback::Result { from, to, key } => self.asked(Pair { local: to, remote: from }, key),
             Dialback::Verify { from, to, id, key } => self.verify(from, to, id, &key),
             // T-S2S-1: nothing is ever asked on a stream that the peer opened.
-            Dialback::ResultAnswer { .. } | Dialback::VerifyAnswer { .. } => self
-                .refuse(&StreamError::new(StreamCondition::PolicyViolation, "a dialback answer that nobody asked for")),
+            Dialback::ResultAnswer { .. } | Dialback::VerifyAnswer { .. } => {
+                refuse(&StreamError::new(StreamCondition::PolicyViolation, "a dialback answer that nobody asked for"))
+            }
         }
     }
 
@@ -468,6 +474,11 @@ fn answer(pair: &Pair, verdict: Verdict) -> String {
 
 fn write(write: String) -> Effect {
     Effect { write, next: Next::Read }
+}
+
+/// Ends a stream whose header has been answered.
+fn refuse(error: &StreamError) -> Effect {
+    close(String::new(), error)
 }
 
 fn close(mut write: String, error: &StreamError) -> Effect {

@@ -181,7 +181,8 @@ impl Outgoing {
 
     fn header(&self) -> String {
         let mut out = String::new();
-        // RFC 6120 §4.7.1, §4.7.2: both, always.
+        // RFC 6120 §4.7.1, §4.7.2: both, always. No language (§4.7.4): it would be claimed of whatever people
+        // write who have not said theirs.
         let fields =
             HeaderFields { from: Some(&self.pair.local), to: Some(&self.pair.remote), ..HeaderFields::default() };
         write_header(&mut out, ContentNamespace::Server, &fields);

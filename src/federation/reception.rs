@@ -144,10 +144,10 @@ impl Reception {
                 // RFC 6120 §13.7.2.3: to be proven anew.
                 () = &mut expiry => {
                     let error = StreamError::new(StreamCondition::Reset, "the certificate has expired");
-                    break self.farewell(self.rules.refuse(&error).write, "the certificate has expired").await;
+                    break self.farewell(self.rules.refuse(&error, &random::token(ID_OCTETS)).write, "the certificate has expired").await;
                 }
                 () = &mut closing => {
-                    let last = self.rules.refuse(&StreamCondition::SystemShutdown.into()).write;
+                    let last = self.rules.refuse(&StreamCondition::SystemShutdown.into(), &random::token(ID_OCTETS)).write;
                     break self.farewell(last, "this server stops").await;
                 }
             }
@@ -227,6 +227,7 @@ impl Reception {
         let inbound = self.federation.inbound();
         let limits = self.trusted.then(|| self.federation.settings().limits);
         let (reader, buffer) = self.wire.gate();
+        let language = reader.language();
         let mut at = 0;
         let mut stanzas: Vec<Stanza<'_>> = Vec::new();
         let mut of: Option<&Pair> = None;
@@ -237,7 +238,7 @@ impl Reception {
                 Err(error) => break Err(error),
             };
             at += step.consumed;
-            let stanza = match step.event {
+            let mut stanza = match step.event {
                 Some(Event::Stanza(stanza)) => stanza,
                 Some(event) => break Ok(Some(event.into_owned())),
                 None => break Ok(None),
@@ -252,6 +253,7 @@ impl Reception {
                 inbound.arrived(of, std::mem::take(&mut stanzas)).await?;
             }
             of = Some(pair);
+            language.complete(&mut stanza);
             stanzas.push(stanza);
         };
         // What came before a fault was right.
@@ -366,7 +368,7 @@ impl Reception {
         let (last, reason) = match end {
             End::Closed => (CLOSE.to_owned(), "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
-            End::Refused(error) => (self.rules.refuse(&error).write, error.to_string()),
+            End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
             End::Told(why) => (String::new(), why),
         };
         let remote = self.rules.claimed().unwrap_or("-");

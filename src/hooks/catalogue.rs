@@ -1,11 +1,12 @@
 //! What is built in, and which of it the operator wants at this moment.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::accounts::admins::Admins;
 use crate::config::Contact;
-use crate::jid::BareJid;
 use crate::live::Live;
 
 use super::command::Command;
@@ -14,22 +15,36 @@ use super::extension::{Entity, Extension};
 use super::stream_feature::{StreamFeature, StreamFeatures};
 
 /// What the operator has set for extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Domains whose accounts are here.
     pub domains: Arc<[String]>,
     /// Who may use the commands of administrators.
-    pub admins: Vec<BareJid>,
+    pub admins: Arc<Admins>,
     /// Whom to write to about this server.
     pub contact: Contact,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
     /// Whether messages are archived, and how.
     pub archive: Option<ArchiveSettings>,
+    pub registration: RegistrationSettings,
     /// What is taken from a client that has authenticated.
     pub clients: Bound,
     /// What is taken from another server that has.
     pub servers: Bound,
+}
+
+/// Which accounts people make and manage themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationSettings {
+    /// Whether anybody may make one.
+    pub open: bool,
+    /// Attempts of one address within an hour.
+    pub attempts: usize,
+    /// Localparts that nobody may take.
+    pub reserved: BTreeSet<String>,
+    /// Whether an account may be changed and given up.
+    pub self_service: bool,
 }
 
 /// What a peer may send on a stream.

@@ -63,6 +63,8 @@ pub struct Field {
     data: DataType,
     /// Whether a list takes values that it does not offer.
     open: bool,
+    /// Whether whoever asked judges the values himself.
+    unchecked: bool,
 }
 
 impl Form {
@@ -125,6 +127,7 @@ impl Field {
             options: Vec::new(),
             data: DataType::Text,
             open: false,
+            unchecked: false,
         }
     }
 
@@ -174,6 +177,13 @@ impl Field {
         self
     }
 
+    /// Leaves it to whoever asked what to say about wrong values.
+    #[must_use]
+    pub const fn unchecked(mut self) -> Self {
+        self.unchecked = true;
+        self
+    }
+
     fn to_element(&self) -> Element {
         let mut field = Element::new("field", NS).with("var", &self.var).with("type", self.field_type.as_str());
         if let Some(label) = &self.label {
@@ -216,6 +226,7 @@ impl Field {
 mod tests {
     use super::*;
 
+    // Proves: XEP-0004 §3.2, §12
     #[test]
     fn what_is_asked() {
         let form = Form::new(FormType::Form, "urn:example").title("A title").field(

@@ -38,6 +38,10 @@ pub struct Nothing {}
 pub enum OperationError {
     /// It cannot be done as it was asked for.
     Usage(String),
+    /// What it is about does not exist.
+    Unknown(String),
+    /// It does not go together with what exists.
+    Conflict(String),
     /// It was tried, or would have been, and did not work.
     Failed(String),
 }
@@ -145,7 +149,7 @@ impl fmt::Debug for Operations {
 
 impl fmt::Display for OperationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Usage(text) | Self::Failed(text)) = self;
+        let (Self::Usage(text) | Self::Unknown(text) | Self::Conflict(text) | Self::Failed(text)) = self;
         f.write_str(text)
     }
 }

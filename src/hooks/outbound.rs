@@ -16,6 +16,14 @@ pub enum Reply {
     Silent,
 }
 
+/// Somebody beside the accounts whom a domain names to who asks what there is (XEP-0030 §4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosted {
+    pub jid: Jid,
+    /// For people.
+    pub name: Option<String>,
+}
+
 /// The way out, implemented by `routing`.
 pub trait Outbound: Send + Sync {
     /// Sends an IQ request and waits for its answer; the id is chosen here.
@@ -29,6 +37,9 @@ pub trait Outbound: Send + Sync {
 
     /// The available resources of a local account.
     fn resources(&self, account: &BareJid) -> Vec<Jid>;
+
+    /// The services of the local domain `domain` that are there at the moment.
+    fn services(&self, domain: &str) -> Vec<Hosted>;
 
     /// The sessions that have sent nothing since `before`.
     fn silent_since(&self, before: Timestamp) -> Vec<Jid>;

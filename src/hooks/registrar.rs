@@ -20,8 +20,9 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Returned, Shelf, Staged, Stages, Verdict};
+use super::stage::{Passing, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
+use super::visit::{self, Strangers, Visit};
 
 /// Everything that is installed. Handlers and stages of what is not wanted are there and not asked.
 #[derive(Default)]
@@ -32,6 +33,7 @@ pub struct Hooks {
     stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
+    strangers: Strangers,
 }
 
 /// Two extensions claim the same request.
@@ -139,6 +141,12 @@ impl Hooks {
         self.acknowledgement.as_deref()
     }
 
+    /// What clients may ask for that have not authenticated.
+    #[must_use]
+    pub const fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
     /// Fetches what waits at `positions` of the account's log.
     pub async fn backlog(&self, account: &BareJid, positions: Vec<u64>) -> Vec<Delayed> {
         let mut all = Vec::new();
@@ -182,6 +190,21 @@ impl Registrar<'_> {
         self.hooks.open.insert((R::NAME, R::NS));
     }
 
+    /// Lets clients that have not authenticated make requests whose payload is `R`, while `open` says so.
+    pub fn before_login<R, T, F>(
+        &mut self,
+        open: impl Fn() -> bool + Send + Sync + 'static,
+        it: &Arc<T>,
+        handle: fn(Arc<T>, Visit<R>) -> F,
+    ) where
+        R: Request,
+        T: Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let handler = visit::erase(Arc::clone(it), handle);
+        self.hooks.strangers.add((R::NAME, R::NS), Box::new(open), handler);
+    }
+
     /// Looks at messages that come from outside.
     pub fn arriving(&mut self, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
         self.hooks.stages.arriving.push(Staged::new(self.switch, Box::new(stage)));
@@ -192,15 +215,20 @@ impl Registrar<'_> {
         self.hooks.stages.archive.push(Staged::new(self.switch, Box::new(stage)));
     }
 
+    /// Decides which messages an account's log keeps until the sessions that they go to have got them.
+    pub fn queued(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
+        self.hooks.stages.queued.push(Staged::new(self.switch, Box::new(stage)));
+    }
+
     /// Looks at messages that no resource can receive now.
     pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
         self.hooks.stages.undelivered.push(Staged::new(self.switch, Box::new(stage)));
     }
 
-    /// Recognises messages that were sent to a session and have not arrived; asked also when the
-    /// extension is not wanted any more, because what it kept is still there.
-    pub fn returned(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync + 'static) {
-        self.hooks.stages.returned.push(Box::new(stage));
+    /// Recognises messages that are for one session of an account and for nobody else; asked also when
+    /// the extension is not wanted any more, because what it wrote is still there.
+    pub fn private(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync + 'static) {
+        self.hooks.stages.private.push(Box::new(stage));
     }
 
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.

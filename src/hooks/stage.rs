@@ -27,7 +27,11 @@ pub enum Place {
     /// It will be an entry there if it has marks.
     Free(Slot),
     /// It is an entry already, and gets more marks.
-    Taken(Position),
+    Taken {
+        position: Position,
+        /// The archive shows it.
+        archived: bool,
+    },
 }
 
 /// A message on its way from or to `account`, with what a stage may change.
@@ -42,28 +46,45 @@ pub struct Passing<'a, 's> {
     pub place: Place,
     /// Canonical elements that this account gets behind the payload.
     pub tail: String,
+    /// Its sender is told when it is in safe hands.
+    pub promised: bool,
 }
 
 impl<'a, 's> Passing<'a, 's> {
     /// Nothing is known of it yet.
     #[must_use]
     pub const fn new(account: &'a BareJid, direction: Direction, stanza: &'a Stanza<'s>, now: Timestamp) -> Self {
-        Self { account, direction, stanza, now, marks: Marks::NONE, place: Place::None, tail: String::new() }
+        Self {
+            account,
+            direction,
+            stanza,
+            now,
+            marks: Marks::NONE,
+            place: Place::None,
+            tail: String::new(),
+            promised: false,
+        }
+    }
+
+    /// Where the log keeps it, if it does.
+    #[must_use]
+    pub const fn position(&self) -> Option<Position> {
+        match &self.place {
+            Place::None => None,
+            Place::Taken { position, .. } => Some(*position),
+            Place::Free(slot) => Some(slot.position()),
+        }
     }
 
     /// Has the log keep it for the reason `marks`; returns where.
     pub fn keep(&mut self, storage: &Storage, marks: Marks) -> Position {
         self.marks = self.marks | marks;
-        match &self.place {
-            Place::Taken(position) => *position,
-            Place::Free(slot) => slot.position(),
-            Place::None => {
-                let slot = storage.slot();
-                let position = slot.position();
-                self.place = Place::Free(slot);
-                position
-            }
-        }
+        self.position().unwrap_or_else(|| {
+            let slot = storage.slot();
+            let position = slot.position();
+            self.place = Place::Free(slot);
+            position
+        })
     }
 }
 
@@ -78,21 +99,10 @@ pub enum Verdict {
     Refuse(StanzaError),
 }
 
-/// What a stanza is that was in the queue of a session and has not arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Returned {
-    /// The log knows nothing of it.
-    Unknown,
-    /// It is this entry.
-    Kept(Position),
-    /// It was meant for that session alone.
-    Worthless,
-}
-
 type Arriving = Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>;
 type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
-type Return = Box<dyn Fn(&BareJid, &Stanza<'_>) -> Returned + Send + Sync>;
+type Private = Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync>;
 
 /// A stage of an extension that may be wanted or not.
 pub(super) struct Staged<S> {
@@ -116,8 +126,9 @@ fn wanted<S>(stages: &[Staged<S>]) -> impl Iterator<Item = &S> {
 pub struct Stages {
     pub(super) arriving: Vec<Staged<Arriving>>,
     pub(super) archive: Vec<Staged<Pass>>,
+    pub(super) queued: Vec<Staged<Pass>>,
     pub(super) undelivered: Vec<Staged<Undelivered>>,
-    pub(super) returned: Vec<Return>,
+    pub(super) private: Vec<Private>,
 }
 
 impl Stages {
@@ -137,17 +148,21 @@ impl Stages {
         wanted(&self.archive).for_each(|stage| stage(passing));
     }
 
+    /// Queued: decides whether the account's log keeps a message until the sessions that it goes to have got it.
+    pub fn queued(&self, passing: &mut Passing<'_, '_>) {
+        wanted(&self.queued).for_each(|stage| stage(passing));
+    }
+
     /// Undelivered: takes a message that nobody can receive now.
     pub fn undelivered(&self, passing: &mut Passing<'_, '_>, shelf: &mut Shelf) -> Verdict {
         let mut verdicts = wanted(&self.undelivered).map(|stage| stage(passing, shelf));
         verdicts.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
     }
 
-    /// What a message of the account is that was sent to one of its sessions and has not arrived.
+    /// Whether a message was meant for one session of the account and for nobody else.
     #[must_use]
-    pub fn returned(&self, account: &BareJid, stanza: &Stanza<'_>) -> Returned {
-        let mut known = self.returned.iter().map(|stage| stage(account, stanza));
-        known.find(|returned| *returned != Returned::Unknown).unwrap_or(Returned::Unknown)
+    pub fn is_private(&self, account: &BareJid, stanza: &Stanza<'_>) -> bool {
+        self.private.iter().any(|stage| stage(account, stanza))
     }
 }
 

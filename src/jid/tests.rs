@@ -21,6 +21,7 @@ fn expect_parts(text: &str, local: Option<&str>, domain: &str, resource: Option<
 
 // -- the examples of the specification
 
+// Proves: RFC 7622 §3.2, §5
 #[test]
 fn rfc_7622_table_1_is_accepted() {
     expect_parts("juliet@example.com", Some("juliet"), "example.com", None);
@@ -40,6 +41,7 @@ fn rfc_7622_table_1_is_accepted() {
     expect_parts("a.example.com/b@example.net", None, "a.example.com", Some("b@example.net"));
 }
 
+// Proves: RFC 7622 §3.3
 #[test]
 fn rfc_7622_table_2_is_refused() {
     assert_eq!(Jid::parse("\"juliet\"@example.com"), Err(JidError::Localpart));
@@ -55,6 +57,7 @@ fn rfc_7622_table_2_is_refused() {
 
 // -- localparts
 
+// Proves: RFC 7622 §3.3.1
 #[test]
 fn localparts_exclude_what_would_break_addresses() {
     for excluded in " \"&'/:<>@".chars().chain((0..0x20).map(char::from)).chain(['\u{7F}', '\u{A0}', '\u{3000}']) {
@@ -65,6 +68,7 @@ fn localparts_exclude_what_would_break_addresses() {
     }
 }
 
+// Proves: RFC 7622 §3.3.1
 #[test]
 fn localparts_cannot_gain_an_excluded_character_by_width_mapping() {
     for wide in ['\u{FF20}', '\u{FF0F}', '\u{FF1A}', '\u{FF02}', '\u{FF06}', '\u{FF07}', '\u{FF1C}', '\u{FF1E}'] {
@@ -72,6 +76,7 @@ fn localparts_cannot_gain_an_excluded_character_by_width_mapping() {
     }
 }
 
+// Proves: RFC 7622 §3.3
 #[test]
 fn localparts_are_mapped_by_width_case_and_composition() {
     for (given, prepared) in [
@@ -190,6 +195,7 @@ fn names_from_right_to_left_satisfy_the_bidi_rule() {
 
 // -- derived properties (RFC 8264 §8)
 
+// Proves: RFC 7622 §3.3
 #[test]
 fn properties_are_derived_from_current_tables() {
     for (c, expected) in [
@@ -253,6 +259,7 @@ fn every_character_alone_is_prepared_once() {
 
 // -- resourceparts
 
+// Proves: RFC 7622 §3.4
 #[test]
 fn resourceparts_map_spaces_and_compose() {
     assert_eq!(resourcepart("a\u{A0}b\u{3000}c\u{2003}d").unwrap(), "a b c d");
@@ -261,6 +268,7 @@ fn resourceparts_map_spaces_and_compose() {
     assert_eq!(resourcepart("\u{FF21}").unwrap(), "\u{FF21}");
 }
 
+// Proves: RFC 7622 §5
 #[test]
 fn emoji_of_any_age_are_nicknames() {
     for emoji in [
@@ -294,6 +302,7 @@ fn resourceparts_have_no_control_characters() {
 
 // -- domainparts
 
+// Proves: RFC 7622 §3.2, §3.2.1, §3.2.2
 #[test]
 fn domainparts_are_lower_case_u_labels() {
     for (given, prepared) in [
@@ -320,11 +329,13 @@ fn domainparts_are_lower_case_u_labels() {
     }
 }
 
+// Proves: RFC 7622 §3.2.1, §3.2.3
 #[test]
 fn a_labels_and_u_labels_are_one_address() {
     assert_eq!(Jid::parse("a@xn--bcher-kva.example/x"), Jid::parse("a@b\u{FC}cher.example/x"));
 }
 
+// Proves: RFC 7622 §3.2, §3.2.1
 #[test]
 fn domainparts_refuse_what_would_break_addresses() {
     for c in (0..0x80_u8).map(char::from).filter(|c| !c.is_ascii_alphanumeric() && !"-_.".contains(*c)) {
@@ -371,6 +382,7 @@ fn names_for_dns_are_a_labels_within_its_limits() {
 
 // -- lengths and places
 
+// Proves: RFC 7622 §3.2, §3.3, §3.4
 #[test]
 fn parts_have_up_to_1023_octets() {
     let domain = |octets: usize| {
@@ -393,6 +405,7 @@ fn parts_have_up_to_1023_octets() {
     assert_eq!(Jid::parse(&format!("a/{}", "\u{E9}".repeat(512))), Err(JidError::Resourcepart));
 }
 
+// Proves: RFC 7622 §3.3
 #[test]
 fn lengths_are_those_after_mapping() {
     assert_eq!(localpart(&"\u{FF41}".repeat(1023)).unwrap().len(), 1023);
@@ -401,6 +414,7 @@ fn lengths_are_those_after_mapping() {
     assert_eq!(localpart(&"\u{23A}".repeat(512)), Err(JidError::Localpart), "its lower case has three octets");
 }
 
+// Proves: RFC 7622 §3.2, §3.3, §3.4
 #[test]
 fn empty_parts_are_refused() {
     assert_eq!(Jid::parse(""), Err(JidError::Domainpart));

@@ -337,6 +337,20 @@ mod tests {
         assert!(matches!(second.as_mut().poll(&mut context), std::task::Poll::Ready(Some(_))));
     }
 
+    #[test]
+    fn who_waits_comes_in_when_there_may_be_more() {
+        let admission = admission(1, 10, 100);
+        let mut first = admit(&admission, 1);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut second = std::pin::pin!(admission.admit(address(2)));
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        assert!(first.is_asked_to_leave());
+        admission.rebound(|bounds| bounds.strangers = 2);
+        assert!(matches!(second.as_mut().poll(&mut context), std::task::Poll::Ready(Some(_))));
+        admission.rebound(|bounds| bounds.strangers = 1);
+        assert!(poll_admit(&admission, 3).is_none(), "nobody comes in where there are too many");
+    }
+
     #[derive(Default)]
     struct Woken(std::sync::atomic::AtomicBool);
 
@@ -370,6 +384,7 @@ mod tests {
         assert!(!newcomer.is_asked_to_leave() && !another.is_asked_to_leave());
     }
 
+    // Proves: RFC 6120 §13.12
     #[test]
     fn one_network_has_its_own_bound() {
         let admission = admission(40, 2, 100);

@@ -18,7 +18,7 @@ pub fn serve(
     let opening = Box::pin(open(Arc::clone(&context), transport, security, admitted));
     async move {
         if let Some((bound, _place)) = opening.await {
-            bound.run(&context.router, &context.settings).await;
+            bound.run(&context).await;
         }
     }
 }
@@ -36,11 +36,9 @@ async fn open(
         place.secured();
         secured.log_in(&context).await
     };
-    let deadline = context.settings.load().deadline;
     let bound = tokio::select! {
         bound = open => bound,
         _ = leave => None,
-        () = tokio::time::sleep(deadline) => None,
     }?;
     place.known();
     Some((bound, place))

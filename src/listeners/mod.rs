@@ -5,6 +5,7 @@
 mod accept;
 pub mod admission;
 pub mod c2s;
+pub mod component;
 pub mod s2s;
 
 pub use accept::accept;

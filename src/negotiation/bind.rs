@@ -141,7 +141,7 @@ mod tests {
     const EMPTY: &str = "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>";
     const BALCONY: &str = "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>balcony</resource></bind>";
 
-    // Proves: RFC 6120 §7.6, §7.7
+    // Proves: RFC 6120 §4.3.6, §7.2, §7.6, §7.6.1, §7.7
     #[test]
     fn a_resource_is_the_clients_or_ours() {
         let random = [0xab; 16];
@@ -166,7 +166,7 @@ mod tests {
         );
     }
 
-    // Proves: RFC 6120 §7.7.2.1
+    // Proves: RFC 6120 §7.7.2.1, §7.7.3
     #[test]
     fn malformed_requests_are_answered_and_may_be_repeated() {
         for (kind, payload) in [
@@ -195,7 +195,7 @@ mod tests {
         assert!(matches!(full, BindEffect::Refuse(_)));
     }
 
-    // Proves: RFC 6120 §7.1
+    // Proves: RFC 6120 §4.3.5, §7.1, §7.3.1
     #[test]
     fn anything_else_closes_the_stream() {
         let to = |text: &str| Some(Jid::parse(text).unwrap());

@@ -24,6 +24,8 @@ pub enum Confidentiality {
     Tls,
     /// It is not: nothing but STARTTLS is offered.
     None,
+    /// It is not, and the operator has said that it need not be: for tests on one machine.
+    Waived,
 }
 
 /// Whether PLAIN is offered inside TLS.
@@ -48,15 +50,20 @@ impl Offer {
     pub const STARTTLS: Self =
         Self { confidentiality: Confidentiality::None, bindings: Bindings::NONE, plain: PlainPolicy::Refused };
 
-    /// The mechanisms, strongest first; none outside TLS.
+    /// The offer on a connection without TLS that may go on without: STARTTLS, and mechanisms that
+    /// show the password to nobody.
+    pub const WITHOUT_TLS: Self = Self { confidentiality: Confidentiality::Waived, ..Self::STARTTLS };
+
+    /// The mechanisms, strongest first; none outside TLS, unless that is waived.
     pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
-        Mechanism::ALL.iter().copied().filter(|mechanism| {
-            self.confidentiality == Confidentiality::Tls
+        let secured = self.confidentiality == Confidentiality::Tls;
+        Mechanism::ALL.iter().copied().filter(move |mechanism| {
+            self.confidentiality != Confidentiality::None
                 && match mechanism {
                     Mechanism::External => false,
-                    Mechanism::Scram(_, Variant::Plus) => !self.bindings.is_empty(),
+                    Mechanism::Scram(_, Variant::Plus) => secured && !self.bindings.is_empty(),
                     Mechanism::Scram(_, Variant::Bare) => true,
-                    Mechanism::Plain => self.plain == PlainPolicy::Offered,
+                    Mechanism::Plain => secured && self.plain == PlainPolicy::Offered,
                 }
         })
     }
@@ -64,10 +71,11 @@ impl Offer {
     /// The features of the stream.
     #[must_use]
     pub fn features(&self) -> Features {
-        let mut features = Features::default();
-        if self.confidentiality == Confidentiality::None {
-            return features.with(&starttls());
-        }
+        let mut features = match self.confidentiality {
+            Confidentiality::None => return Features::default().with(&starttls()),
+            Confidentiality::Waived => Features::default().with(&Element::new("starttls", TLS_NS)),
+            Confidentiality::Tls => Features::default(),
+        };
         features.write(&["<mechanisms xmlns='", SASL_NS, "'>"]);
         for mechanism in self.mechanisms() {
             features.write(&["<mechanism>", mechanism.as_str(), "</mechanism>"]);
@@ -145,7 +153,7 @@ mod tests {
         Offer { confidentiality: Confidentiality::Tls, bindings, plain }
     }
 
-    // Proves: RFC 6120 §5.3.1
+    // Proves: RFC 6120 §5.3.1, §5.4.1, §6.3.4, §13.8.3
     #[test]
     fn outside_tls_there_is_only_starttls() {
         assert_eq!(
@@ -157,7 +165,21 @@ mod tests {
         assert_eq!(odd.mechanisms().count(), 0);
     }
 
+    // Proves: RFC 6120 §5.3.1, §13.8.3
+    #[test]
+    fn where_tls_is_waived_no_password_is_asked_for() {
+        assert_eq!(
+            Offer::WITHOUT_TLS.features().to_xml(),
+            "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\
+             <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256</mechanism>\
+             <mechanism>SCRAM-SHA-1</mechanism></mechanisms></stream:features>"
+        );
+        let odd = Offer { plain: PlainPolicy::Offered, ..Offer::WITHOUT_TLS };
+        assert_eq!(odd.features(), Offer::WITHOUT_TLS.features());
+    }
+
     // Proves: XEP-0440
+    // Proves: RFC 6120 §6.3.3, §6.4.1, §13.8.1
     #[test]
     fn exactly_what_the_connection_can_do_is_offered() {
         let end_point = Bindings { exporter: None, end_point: Some(vec![1; 32]) };
@@ -183,7 +205,7 @@ mod tests {
         );
     }
 
-    // Proves: RFC 6120 §7.4
+    // Proves: RFC 6120 §5.3.3, §6.4.6, §7.4, RFC 6121 §2.6.1, §3.4
     #[test]
     fn after_authentication_a_resource_is_to_be_bound() {
         let features = Features::authenticated().with(&Element::new("sm", "urn:xmpp:sm:3"));

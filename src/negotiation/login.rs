@@ -209,6 +209,10 @@ impl Login {
             return Ok(mechanism);
         }
         Err(match mechanism {
+            // RFC 6120 §6.5.4: it is there, inside TLS.
+            Mechanism::Plain if self.offer.confidentiality == Confidentiality::Waived => {
+                SaslCondition::EncryptionRequired.into()
+            }
             Mechanism::Plain => SaslCondition::MechanismTooWeak.into(),
             Mechanism::External | Mechanism::Scram(..) => SaslCondition::InvalidMechanism.into(),
         })

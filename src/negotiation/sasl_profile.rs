@@ -123,7 +123,7 @@ mod tests {
         Some(Ok(Request::Auth { mechanism: mechanism.to_owned(), initial: initial.map(<[u8]>::to_vec) }))
     }
 
-    // Proves: RFC 6120 §6.4.2
+    // Proves: RFC 6120 §6.3.5, §6.4.2, §13.9.1
     #[test]
     fn requests_are_read_strictly() {
         use SaslCondition::{IncorrectEncoding, InvalidMechanism, MalformedRequest};
@@ -155,6 +155,7 @@ mod tests {
         }
     }
 
+    // Proves: RFC 6120 §6.4.6
     #[test]
     fn what_is_written_can_be_read() {
         for message in [None, Some(&b""[..]), Some(b"n,,n=a,r=b")] {

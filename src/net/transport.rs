@@ -14,6 +14,7 @@ mod allowance;
 mod buffered;
 mod caught;
 mod lean;
+mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,9 @@ use tokio::net::TcpStream;
 
 use buffered::Buffered;
 use lean::Lean;
+#[cfg(any(test, feature = "testing"))]
+pub use tap::Listener;
+use tap::Tap;
 
 /// What one call of [`Transport::poll_drain`] appends at most.
 const DRAIN: usize = 16 * 1024;
@@ -46,6 +50,7 @@ pub struct Transport {
     /// An error that came together with content and waits for the next call.
     failed: Option<io::Error>,
     peer: Option<SocketAddr>,
+    tap: Tap,
 }
 
 enum Stream {
@@ -105,7 +110,7 @@ impl Transport {
     /// An unencrypted stream; `peer` is its address where there is one.
     #[must_use]
     pub fn plain(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: Option<SocketAddr>) -> Self {
-        Self { stream: Stream::Plain(Box::new(io)), failed: None, peer }
+        Self { stream: Stream::Plain(Box::new(io)), failed: None, peer, tap: Tap::default() }
     }
 
     /// An unencrypted stream over a TCP connection, which is told to send small pieces at once.
@@ -115,6 +120,14 @@ impl Transport {
         let _ = socket.set_nodelay(true);
         let peer = socket.peer_addr().ok();
         Self::plain(socket, peer)
+    }
+
+    /// The same stream, on which `listener` is told what is written, however it is encrypted later.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn heard_by(mut self, listener: Listener) -> Self {
+        self.tap.listener = Some(Box::new(listener));
+        self
     }
 
     /// Negotiates TLS as the side that was connected to by a server.
@@ -127,9 +140,9 @@ impl Transport {
     /// # Errors
     /// The handshake failed, the stream broke, or it is encrypted already.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let peer = self.peer;
-        let stream = Stream::Buffered(Buffered::accept(self.into_plain()?, config).await?);
-        Ok(Self { stream, failed: None, peer })
+        let (io, peer, tap) = self.into_plain()?;
+        let stream = Stream::Buffered(Buffered::accept(io, config).await?);
+        Ok(Self { stream, failed: None, peer, tap })
     }
 
     /// Negotiates TLS as the side that was connected to by a client, whose certificate is not asked
@@ -138,9 +151,9 @@ impl Transport {
     /// # Errors
     /// Those of [`Transport::accept_tls`].
     pub async fn accept_client_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let peer = self.peer;
-        let stream = Stream::Lean(Lean::accept(self.into_plain()?, config).await?);
-        Ok(Self { stream, failed: None, peer })
+        let (io, peer, tap) = self.into_plain()?;
+        let stream = Stream::Lean(Lean::accept(io, config).await?);
+        Ok(Self { stream, failed: None, peer, tap })
     }
 
     /// Negotiates TLS as the side that connected; `name` is what is asked for by SNI.
@@ -150,14 +163,14 @@ impl Transport {
     /// # Errors
     /// The handshake failed, the stream broke, or it is encrypted already.
     pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
-        let peer = self.peer;
-        let stream = Stream::Buffered(Buffered::connect(self.into_plain()?, config, name).await?);
-        Ok(Self { stream, failed: None, peer })
+        let (io, peer, tap) = self.into_plain()?;
+        let stream = Stream::Buffered(Buffered::connect(io, config, name).await?);
+        Ok(Self { stream, failed: None, peer, tap })
     }
 
-    fn into_plain(self) -> io::Result<Box<dyn Io>> {
+    fn into_plain(self) -> io::Result<(Box<dyn Io>, Option<SocketAddr>, Tap)> {
         match self.stream {
-            Stream::Plain(io) => Ok(io),
+            Stream::Plain(io) => Ok((io, self.peer, self.tap)),
             Stream::Buffered(_) | Stream::Lean(_) => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "the stream is encrypted already"))
             }
@@ -232,11 +245,13 @@ impl Transport {
     /// # Errors
     /// What the socket or TLS reports.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let taken = match &mut self.stream {
             Stream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
             Stream::Buffered(tls) => Pin::new(&mut tls.stream).poll_write(cx, bytes),
             Stream::Lean(tls) => tls.poll_write(cx, bytes),
-        }
+        };
+        self.tap.wrote(bytes, &taken);
+        taken
     }
 
     /// Hands everything that was written to the system.

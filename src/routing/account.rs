@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::accounts::directory::Standing;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
 use crate::jid::{BareJid, Jid};
@@ -13,7 +14,7 @@ use super::batch::Batch;
 use super::contacts::Contacts;
 use super::delivery::{Delivery, Reach, Recipient, Target, decide};
 use super::retained::Handled;
-use super::ring::{Lapsed, Ring};
+use super::ring::{Lapsed, Mark, Ring};
 
 /// The account entry: shared by every session of the account and by every task that routes to it.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ pub(super) struct Account {
 /// What the lock protects. No lock of a second account is ever taken while one is held.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    pub(super) standing: Standing,
+    /// It was removed: nothing more is kept for it, and it gets nothing more.
+    pub(super) gone: bool,
+    /// Nobody has logged in to it before, and nobody has been told so.
+    pub(super) unused: bool,
     pub(super) contacts: Contacts,
     /// Counts every change of the roster (RFC 6121 §2.6).
     pub(super) roster_version: Version,
@@ -135,16 +141,30 @@ impl State {
         decide(stanza.kind, Recipient { highest, target: self.target(to) })
     }
 
-    /// Writes a stanza, with `tail` behind its payload, to the resources that are meant; `false` if all of them are so
-    /// slow that they are being ended.
-    pub(super) fn write(&self, reach: Reach, stanza: &Stanza<'_>, tail: &str, batch: &mut Batch) -> bool {
+    /// Writes a stanza, with `tail` behind its payload, to the resources that are meant; `entry` is what it is in the log,
+    /// and whose. `false` if all of them are so slow that they are being ended.
+    pub(super) fn write(
+        &self,
+        reach: Reach,
+        (stanza, tail): (&Stanza<'_>, &str),
+        entry: Option<(&BareJid, Mark)>,
+        batch: &mut Batch,
+    ) -> bool {
         let mut reached = false;
-        for (place, resource) in self.resources.iter().enumerate() {
-            if reach.includes(place, resource.priority()) {
-                reached |= batch.push(&resource.ring, None, |out| stanza.write_with(out, tail));
-            }
+        for resource in self.reached(reach) {
+            let write = |out: &mut String| stanza.write_with(out, tail);
+            reached |= match entry {
+                Some((account, mark)) => batch.push_entry(account, &resource.ring, mark, write),
+                None => batch.push(&resource.ring, write),
+            };
         }
         reached
+    }
+
+    /// The resources that are meant.
+    pub(super) fn reached(&self, reach: Reach) -> impl Iterator<Item = &Resource> {
+        let all = self.resources.iter().enumerate();
+        all.filter(move |(place, it)| reach.includes(*place, it.priority())).map(|(_, resource)| resource)
     }
 
     /// Writes a stanza to the resources that the rules choose for the address `to`. Whatever is
@@ -153,7 +173,7 @@ impl State {
         let decided = self.decide(stanza, to);
         let Delivery::To(reach) = decided else { return decided };
         match stanza.kind {
-            _ if self.write(reach, stanza, "", batch) => decided,
+            _ if self.write(reach, (stanza, ""), None, batch) => decided,
             // The sessions that were chosen are so slow that they are being ended.
             Kind::Message(_) => Delivery::Undelivered,
             Kind::Iq(_) => Delivery::Refuse(Condition::ServiceUnavailable),
@@ -165,6 +185,15 @@ impl State {
     pub(super) fn most_available(&self) -> Option<&Resource> {
         let able = self.resources.iter().filter(|resource| resource.priority().is_some_and(|priority| priority >= 0));
         able.max_by_key(|resource| resource.priority())
+    }
+
+    /// Somebody at `from` is not there any more: where `to` reaches resources, none of them has to tell
+    /// him that it becomes unavailable (RFC 6121 §4.6.1).
+    pub(super) fn forget_directed(&mut self, from: &Jid, to: &Jid) {
+        let told = self.resources.iter_mut().filter(|it| !it.directed.is_empty() && (to.is_bare() || it.jid == *to));
+        for resource in told {
+            resource.directed.remove(from);
+        }
     }
 
     /// The contacts that receive this account's presence.

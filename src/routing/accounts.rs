@@ -1,18 +1,21 @@
 //! The accounts in memory: loaded on demand, bounded, the longest unused go first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::accounts::activity::LAST_LOGIN;
 use crate::accounts::contact::Contact;
 use crate::accounts::credentials::Credentials;
-use crate::accounts::directory;
+use crate::accounts::directory::{self, Standing};
+use crate::accounts::removal;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
 use crate::jid::BareJid;
 use crate::storage::{Cell, Error, Map, Storage, View};
 
 use super::account::{Account, State};
+use super::suspended::Suspended;
 
 /// Roster items and waiting requests, by the contact's bare JID.
 pub const CONTACTS: Map<Contact> = Map::new("roster");
@@ -33,19 +36,24 @@ pub(super) struct Accounts {
     shards: Vec<RwLock<Table>>,
     hasher: foldhash::fast::RandomState,
     storage: Storage,
+    suspended: Arc<Suspended>,
     /// Entries without a session that one part may hold.
     spare: usize,
     ticks: AtomicU64,
+    /// Accounts that are being removed: what is read of them now is not worth keeping.
+    leaving: Mutex<HashSet<BareJid>>,
 }
 
 impl Accounts {
-    pub(super) fn new(storage: Storage, spare: usize) -> Self {
+    pub(super) fn new(storage: Storage, suspended: Arc<Suspended>, spare: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             storage,
+            suspended,
             spare: spare.div_ceil(SHARDS),
             ticks: AtomicU64::new(0),
+            leaving: Mutex::default(),
         }
     }
 
@@ -72,13 +80,33 @@ impl Accounts {
         self.all_durable().await?;
         let owner = jid.clone();
         // One visit to a blocking thread, and everything as of one moment.
-        let state = self.storage.read(move |view| state(view, &owner)).await?;
+        let state = self
+            .storage
+            .read(move |view| if removal::is_pending(view, &owner)? { Ok(None) } else { state(view, &owner) })
+            .await?;
         Ok(state.and_then(|state| self.keep(jid, state)))
     }
 
-    /// The keys of an account that somebody wants to log in to. Nothing else is read before he has
-    /// proved to be its owner: it would show by the time that it takes which accounts there are.
-    pub(super) async fn credentials(&self, jid: &BareJid) -> Result<Option<Credentials>, Error> {
+    /// The entry of an account whose removal has begun. Nobody else finds it from now on, until [`Self::left`].
+    pub(super) async fn leave(&self, jid: &BareJid) -> Result<Option<Arc<Account>>, Error> {
+        self.leaving().insert(jid.clone());
+        if let Some(account) = self.forget(jid) {
+            return Ok(Some(account));
+        }
+        self.all_durable().await?;
+        let owner = jid.clone();
+        let state = self.storage.read(move |view| state(view, &owner)).await?;
+        Ok(state.map(|state| Arc::new(Account::new(jid.clone(), state))))
+    }
+
+    /// Nothing is left of the account.
+    pub(super) fn left(&self, jid: &BareJid) {
+        self.leaving().remove(jid);
+    }
+
+    /// The keys of an account that somebody wants to log in to, and whether he may. Nothing else is read
+    /// before he has proved to be its owner: it would show by the time that it takes which accounts there are.
+    pub(super) async fn credentials(&self, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
         let owner = jid.clone();
         self.storage.glance(move |view| directory::credentials(view, &owner)).await
     }
@@ -90,8 +118,12 @@ impl Accounts {
     }
 
     /// Takes what was read into the table, unless somebody was faster.
-    fn keep(&self, jid: &BareJid, state: State) -> Option<Arc<Account>> {
+    fn keep(&self, jid: &BareJid, mut state: State) -> Option<Arc<Account>> {
+        state.in_flight = self.suspended.positions(jid);
         let mut table = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner);
+        if self.leaving().contains(jid) {
+            return None;
+        }
         let account = table.entry(jid.clone()).or_insert_with(|| Arc::new(Account::new(jid.clone(), state)));
         let account = Arc::clone(account);
         account.touch(self.ticks.fetch_add(1, Ordering::Relaxed));
@@ -99,8 +131,12 @@ impl Accounts {
         Some(account)
     }
 
+    fn leaving(&self) -> MutexGuard<'_, HashSet<BareJid>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets an account that was removed.
-    pub(super) fn forget(&self, jid: &BareJid) -> Option<Arc<Account>> {
+    fn forget(&self, jid: &BareJid) -> Option<Arc<Account>> {
         self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner).remove(jid)
     }
 
@@ -142,6 +178,9 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
     let contacts = view.items(&CONTACTS, jid)?.into_iter();
     let contacts = contacts.filter_map(|(jid, contact)| Some((jid.parse().ok()?, contact))).collect();
     Ok(Some(State {
+        standing: directory::standing(view, jid)?,
+        gone: false,
+        unused: view.cell(&LAST_LOGIN, jid)?.is_none(),
         contacts,
         roster_version: view.cell(&ROSTER_VERSION, jid)?.unwrap_or_default(),
         resources: Vec::new(),

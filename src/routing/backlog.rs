@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Router;
 use super::account::{Account, State};
 use super::batch::Batch;
-use super::ring::Ring;
+use super::ring::{Mark, Ring};
 
 /// What happens when a session has as much to read as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,8 @@ impl Router {
                     return CaughtUp::Full;
                 }
                 let has_room = patience == Patience::None || room(ring, batch).await;
-                if !has_room || !batch.push(ring, Some(kept.position), |out| kept.stanza.write(out)) {
+                let mark = Mark::Undelivered(kept.position);
+                if !has_room || !batch.push_entry(&account.jid, ring, mark, |out| kept.stanza.write(out)) {
                     return CaughtUp::Ending;
                 }
                 // From here on the ring's marks stand for it.

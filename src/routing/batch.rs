@@ -2,13 +2,15 @@
 //! other domains.
 
 use std::sync::Arc;
+use std::task::Waker;
 
+use crate::jid::BareJid;
 use crate::stanza::Stanza;
-use crate::storage::{Receipt, Storage, Writes};
+use crate::storage::{Position, Receipt, Storage, Writes};
 
 use super::account::Account;
 use super::remote::{Pair, RemoteDelivery};
-use super::ring::{Pushed, Ring};
+use super::ring::{Mark, Pushed, Ring};
 
 /// The effects of routing, applied together.
 ///
@@ -23,9 +25,13 @@ pub struct Batch {
     /// here they stay in memory, so nobody reads an older state.
     held: Vec<Arc<Account>>,
     dirty: Vec<Arc<Ring>>,
+    /// Tasks of services that have something to do.
+    idle: Vec<Waker>,
     links: Vec<(Pair, Vec<Stanza<'static>>)>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
+    /// Whoever sends what is routed is told when it is in safe hands.
+    pub(super) promised: bool,
 }
 
 impl Batch {
@@ -37,14 +43,40 @@ impl Batch {
             text: None,
             held: Vec::new(),
             dirty: Vec::new(),
+            idle: Vec::new(),
             links: Vec::new(),
             receipt: Receipt::NONE,
+            promised: false,
         }
     }
 
+    /// From here on somebody is told when what is routed is in safe hands.
+    pub const fn promise(&mut self) {
+        self.promised = true;
+    }
+
     /// Writes one stanza into a session's ring; `false` if the session takes none any more.
-    pub(super) fn push(&mut self, ring: &Arc<Ring>, mark: Option<u64>, write: impl FnOnce(&mut String)) -> bool {
-        match ring.push(mark, write) {
+    pub(super) fn push(&mut self, ring: &Arc<Ring>, write: impl FnOnce(&mut String)) -> bool {
+        self.pushed(ring, ring.push(write))
+    }
+
+    /// The same for a stanza that is an entry in the log of `account`.
+    pub(super) fn push_entry(
+        &mut self,
+        account: &BareJid,
+        ring: &Arc<Ring>,
+        mark: Mark,
+        write: impl FnOnce(&mut String),
+    ) -> bool {
+        let (pushed, queued) = ring.push_entry(mark, write);
+        if let Some(queued) = queued {
+            self.writes.queue(account, Position::new(mark.position()), queued);
+        }
+        self.pushed(ring, pushed)
+    }
+
+    fn pushed(&mut self, ring: &Arc<Ring>, pushed: Pushed) -> bool {
+        match pushed {
             Pushed::First => {
                 self.dirty.push(Arc::clone(ring));
                 true
@@ -52,6 +84,18 @@ impl Batch {
             Pushed::Joined => true,
             Pushed::Refused => false,
         }
+    }
+
+    /// Wakes the task of a service once everything has been routed. A service whose task knows that it
+    /// has something to do asks for it once, not for each stanza.
+    pub fn wake(&mut self, task: Waker) {
+        self.idle.push(task);
+    }
+
+    /// Whether anything was written to storage, or will be.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        !self.writes.is_empty() || self.receipt != Receipt::NONE
     }
 
     /// Keeps an account in memory until its changes are on their way to storage.
@@ -83,6 +127,7 @@ impl Batch {
         for ring in self.dirty.drain(..) {
             ring.wake();
         }
+        self.idle.drain(..).for_each(Waker::wake);
         for (pair, stanzas) in self.links.drain(..) {
             self.remote.send(&pair, stanzas);
         }

@@ -4,15 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::accounts::activity::LAST_LOGIN;
+use crate::accounts::directory::Standing;
 use crate::jid::{BareJid, Jid, JidError};
 use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
-use crate::storage::{Marks, Position};
 use crate::stream::StreamCondition;
 
 use super::account::{Account, Resource};
 use super::batch::Batch;
 use super::presence::leave;
 use super::ring::Ring;
+use super::suspended::Session;
+use super::watch::arrived;
 use super::{Limits, Router};
 
 /// A bound resource. Whoever drops it ends the session, in whatever way that comes about: contacts
@@ -24,6 +27,8 @@ pub struct Binding {
     pub(super) account: Arc<Account>,
     pub(super) id: u64,
     pub(super) router: Arc<Router>,
+    /// What the session was before the server started, until its client has said what it has.
+    pub(super) restored: Option<Box<Session>>,
 }
 
 /// Why a resource is not bound (RFC 6120 §7.6.2, §7.7.2).
@@ -52,11 +57,16 @@ impl Router {
         let jid = user.with_resource(resource)?;
         let account = self.load(user, batch).await.map_err(BindError)?;
         let account = account.ok_or_else(|| BindError(Condition::NotAuthorized.into()))?;
+        self.supersede(user, Some(&jid)).await;
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
         let Limits { ring_bytes, sessions, .. } = **self.limits.load();
         let ring = Arc::new(Ring::new(ring_bytes, self.clock.now()));
         let left = {
             let mut state = account.lock();
+            if state.gone || state.standing == Standing::Disabled {
+                // It has come to that since the client authenticated.
+                return Err(BindError(Condition::NotAuthorized.into()));
+            }
             let leaving = match state.resources.iter().find(|it| it.jid == jid) {
                 Some(previous) => Some(previous.binding),
                 None if state.resources.len() < sessions => None,
@@ -77,19 +87,30 @@ impl Router {
         if let Some((resource, audience)) = left {
             resource.ring.close(StreamCondition::Conflict.into());
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(resource.jid);
+            self.note_last_seen(&account, &audience, &gone, batch);
             self.tell(&audience, &gone, batch);
         }
-        Ok(Binding { jid, ring, account, id, router: Arc::clone(self) })
+        if let Err(error) = LAST_LOGIN.put(&mut batch.writes, user, &self.clock.now()) {
+            tracing::error!(%error, "the time of a login could not be written");
+        }
+        Ok(Binding { jid, ring, account, id, router: Arc::clone(self), restored: None })
     }
 }
 
 impl Binding {
     /// Notes that the client has sent something: without stream management that is the sign that it
     /// got what was written to it before; with it, the client says so itself. Called once for
-    /// everything that has come at once.
-    pub fn heard(&self, batch: &mut Batch) {
-        self.ring.heard(self.router.clock.now());
+    /// everything that has come at once; returns how many milliseconds after the last time that was.
+    pub fn heard(&self, batch: &mut Batch) -> u64 {
+        let elapsed = self.heard_nothing();
         self.delivered(batch);
+        elapsed
+    }
+
+    /// The same where only white space has come: it says that the client is there (RFC 6120 §4.6.1).
+    #[must_use]
+    pub fn heard_nothing(&self) -> u64 {
+        self.ring.heard(self.router.clock.now())
     }
 
     /// Messages of the log that have arrived wait no longer.
@@ -99,12 +120,8 @@ impl Binding {
             return;
         }
         batch.hold(&self.account);
-        let mut state = self.account.lock();
-        for position in delivered {
-            state.shelf.undelivered.remove(&position);
-            state.in_flight.remove(&position);
-            batch.writes.unmark(&self.account.jid, Position::new(position), Marks::UNDELIVERED);
-        }
+        let delivered = self.router.suspended.take(&self.account.jid, delivered);
+        arrived(&mut self.account.lock(), &self.account.jid, delivered, &mut batch.writes);
     }
 
     /// Answers a stanza of the client with an error.
@@ -115,7 +132,7 @@ impl Binding {
             if matches!(answer.kind, Kind::Iq(_)) {
                 answer.id.get_or_insert_default();
             }
-            batch.push(&self.ring, None, |out| answer.write(out));
+            batch.push(&self.ring, |out| answer.write(out));
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Subscription stanzas and probes never come here: `subscriptions` and `presence` handle them.
 
-use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType};
+use crate::stanza::{Condition, IqType, Kind, MessageType};
 
 /// What the account that a stanza is addressed to looks like.
 #[derive(Debug, Clone, Copy)]
@@ -67,11 +67,11 @@ impl Reach {
 pub(super) fn decide(kind: Kind, recipient: Recipient) -> Delivery {
     match (kind, recipient.target) {
         (Kind::Message(kind), target) => message(kind, target, recipient.highest),
-        // RFC 6121 §8.5.2.1.2, §8.5.2.2.2
-        (Kind::Presence(PresenceType::Available | PresenceType::Unavailable), Target::Bare) => {
+        // RFC 6121 §8.5.2.1.2, §8.5.2.2.2. An error for a request of subscription comes here too: the
+        // request has left from the bare JID (§3.1.2).
+        (Kind::Presence(_), Target::Bare) => {
             recipient.highest.map_or(Delivery::Ignore, |_| Delivery::To(Reach::Available))
         }
-        (Kind::Presence(PresenceType::Error), Target::Bare) => Delivery::Ignore,
         // RFC 6121 §8.5.3.1
         (Kind::Presence(_) | Kind::Iq(_), Target::Connected(place)) => Delivery::To(Reach::Resource(place)),
         // RFC 6121 §8.5.3.2.2
@@ -114,88 +114,4 @@ pub(super) fn no_such_user(kind: Kind, target: Target) -> Option<Condition> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shorthand(kind: Kind, priorities: &[Option<i8>], target: Target) -> String {
-        let highest = priorities.iter().copied().flatten().max();
-        match decide(kind, Recipient { highest, target }) {
-            Delivery::To(reach) => {
-                let reached = priorities.iter().enumerate().filter(|(place, it)| reach.includes(*place, **it));
-                reached.map(|(place, _)| place.to_string()).collect()
-            }
-            Delivery::Undelivered => "O".into(),
-            Delivery::OnBehalf => "B".into(),
-            Delivery::Refuse(_) => "E".into(),
-            Delivery::Ignore => "S".into(),
-        }
-    }
-
-    /// RFC 6121 §8.5.4, Table 1: rows are (priorities, target), columns normal, chat, groupchat,
-    /// headline. S ignore, E error, O undelivered, digits the resources.
-    #[test]
-    fn table_1() {
-        let none: &[Option<i8>] = &[];
-        let rows = [
-            (none, Target::Bare, ["O", "O", "E", "S"]),
-            (none, Target::Gone, ["E", "O", "E", "E"]),
-            (&[None][..], Target::Bare, ["O", "O", "E", "S"]),
-            (&[None][..], Target::Connected(0), ["0", "0", "0", "0"]),
-            (&[Some(-1)][..], Target::Bare, ["O", "O", "E", "S"]),
-            (&[Some(-1)][..], Target::Connected(0), ["0", "0", "0", "0"]),
-            (&[Some(-1)][..], Target::Gone, ["E", "O", "E", "E"]),
-            (&[Some(0)][..], Target::Bare, ["0", "0", "E", "0"]),
-            (&[Some(0)][..], Target::Connected(0), ["0", "0", "0", "0"]),
-            (&[Some(0)][..], Target::Gone, ["E", "0", "E", "E"]),
-            (&[Some(1), Some(-5), None, Some(1), Some(0)][..], Target::Bare, ["03", "03", "E", "034"]),
-            (&[Some(1), Some(2)][..], Target::Connected(0), ["0", "0", "0", "0"]),
-            (&[Some(1), Some(2)][..], Target::Gone, ["E", "1", "E", "E"]),
-        ];
-        let columns = [MessageType::Normal, MessageType::Chat, MessageType::Groupchat, MessageType::Headline];
-        for (priorities, target, expected) in rows {
-            for (kind, expected) in columns.into_iter().zip(expected) {
-                let decided = shorthand(Kind::Message(kind), priorities, target);
-                assert_eq!(decided, expected, "{kind:?} {priorities:?} {target:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_message_error_is_never_answered() {
-        for target in [Target::Bare, Target::Gone] {
-            assert_eq!(shorthand(Kind::Message(MessageType::Error), &[Some(0)], target), "S");
-        }
-    }
-
-    #[test]
-    fn presence() {
-        let decide = |target| shorthand(Kind::Presence(PresenceType::Available), &[Some(-1), None, Some(3)], target);
-        assert_eq!(decide(Target::Bare), "02");
-        assert_eq!(decide(Target::Connected(1)), "1");
-        assert_eq!(decide(Target::Gone), "S");
-    }
-
-    #[test]
-    fn iq() {
-        let decide = |kind, target| shorthand(Kind::Iq(kind), &[Some(0)], target);
-        assert_eq!(decide(IqType::Get, Target::Bare), "B");
-        assert_eq!(decide(IqType::Set, Target::Gone), "E");
-        assert_eq!(decide(IqType::Get, Target::Connected(0)), "0");
-        assert_eq!(decide(IqType::Result, Target::Gone), "S");
-    }
-
-    // Proves: RFC 6121 §8.5.1
-    #[test]
-    fn no_such_user_looks_like_nobody_there() {
-        let refused = Some(Condition::ServiceUnavailable);
-        for target in [Target::Bare, Target::Gone] {
-            for kind in [MessageType::Chat, MessageType::Normal, MessageType::Groupchat] {
-                assert_eq!(no_such_user(Kind::Message(kind), target), refused);
-            }
-            assert_eq!(no_such_user(Kind::Message(MessageType::Error), target), None);
-            assert_eq!(no_such_user(Kind::Iq(IqType::Get), target), refused);
-            assert_eq!(no_such_user(Kind::Presence(PresenceType::Available), target), None);
-        }
-        assert_eq!(no_such_user(Kind::Message(MessageType::Headline), Target::Bare), None);
-    }
-}
+mod tests;

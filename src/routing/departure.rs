@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza};
+use crate::storage;
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 
 use super::Router;
 use super::account::{Account, State};
-use super::backlog::{Patience, waiting};
+use super::backlog::Patience;
 use super::batch::Batch;
 use super::binding::Binding;
 use super::hosts::Host;
 use super::presence::leave;
-use super::ring::Remains;
+use super::retained::session_key;
+use super::ring::{Mark, Queued, Remains};
+use super::suspended::{forget, heir};
 
 impl Binding {
     /// Gives the resource back; called by the drop alone. A session whose resource another one has
@@ -31,20 +34,28 @@ impl Binding {
             if let Some(lapsed) = remains.lapsed.clone() {
                 state.lapsed.get_or_insert_default().push(lapsed);
             }
-            for (_, position) in &remains.marks {
-                state.in_flight.remove(position);
+            if let Some(resumable) = remains.resumable.as_ref().filter(|_| !router.is_stopping()) {
+                forget(&self.jid, &resumable.name, &mut batch.writes);
+            }
+            if let Some(restored) = &self.restored {
+                // Its client did not get as far as to say what it has.
+                restored.release(&mut state);
+            }
+            for (_, mark) in &remains.marks {
+                if let Mark::Undelivered(position) = mark {
+                    state.in_flight.remove(position);
+                }
             }
             let answers = router.redeliver(&self.account, &mut state, &remains, &mut batch);
-            // A session without connection may not read for long, and the next one gets them, too.
-            let heir = state.most_available().filter(|it| it.ring.away().is_none() && waiting(&state).next().is_some());
-            (left, answers, heir.map(|heir| Arc::clone(&heir.ring)))
+            (left, answers, heir(&state))
         };
         if let Some((_, audience)) = left {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(self.jid.clone());
+            router.note_last_seen(&self.account, &audience, &gone, &mut batch);
             router.tell(&audience, &gone, &mut batch);
         }
         for answer in answers {
-            router.deliver_error(&answer, &mut batch);
+            router.bounce(&answer, &mut batch);
         }
         batch.finish();
         // Messages from the log that nobody has confirmed are there still; if no runtime is left to
@@ -71,9 +82,11 @@ impl Router {
         batch: &mut Batch,
     ) -> Vec<Stanza<'static>> {
         let mut answers = Vec::new();
-        unsent(remains, |stanza| {
+        unsent(remains, |stanza, known| {
             let answer = match stanza.kind {
-                Kind::Message(_) => self.receive_again(&account.jid, state, &stanza, batch),
+                // Nobody is left who could read it.
+                Kind::Message(_) if state.gone => stanza.error(&Condition::ServiceUnavailable.into()),
+                Kind::Message(_) => self.receive_again(&account.jid, state, (&stanza, known), batch),
                 // RFC 6120 §8.2.3: a request is answered, always.
                 Kind::Iq(IqType::Get | IqType::Set) => stanza.error(&Condition::ServiceUnavailable.into()),
                 Kind::Iq(_) | Kind::Presence(_) => None,
@@ -85,10 +98,14 @@ impl Router {
 
     /// Delivers an error without waiting for anything: in an account that is not loaded there is
     /// nobody to read it.
-    fn deliver_error(&self, answer: &Stanza<'_>, batch: &mut Batch) {
+    pub fn bounce(&self, answer: &Stanza<'_>, batch: &mut Batch) {
         let Some(to) = &answer.to else { return };
         match self.hosts.of(to.domain()) {
-            Host::Remote => self.to_remote(answer, to, batch),
+            Host::Remote => {
+                self.to_remote(answer, to, batch);
+            }
+            // An error is not answered.
+            Host::Service(service) => drop(service.take(answer, batch)),
             Host::Accounts if to.local().is_none() => self.requests.answered(answer),
             Host::Accounts => {
                 if let Some(account) = self.accounts.cached(to.bare_str()) {
@@ -99,9 +116,20 @@ impl Router {
     }
 }
 
-/// Reads back the stanzas that have not arrived, those of the log aside.
-fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>)) {
+/// What is known of a stanza that has not arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Known {
+    /// It is this entry of the log.
+    pub(super) queued: Option<Queued>,
+    /// It has this number in a session that its client may come back to.
+    pub(super) number: Option<storage::Queued>,
+}
+
+/// Reads back the stanzas that have not arrived; those that are marked as undelivered wait in the log.
+fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
     let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
+    let mut marks = remains.marks.iter().peekable();
+    let mut counted = 0;
     let mut done = 0;
     while let Some(rest) = remains.text.as_bytes().get(done..).filter(|rest| !rest.is_empty()) {
         let Ok(step) = reader.next(rest) else { return };
@@ -110,12 +138,22 @@ fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>)) {
         }
         done += step.consumed;
         let place = remains.start + done as u64;
-        let in_log = remains.marks.iter().any(|(marked, _)| *marked == place);
-        if let Some(Event::Stanza(stanza)) = step.event
-            && place > remains.written
-            && !in_log
-        {
-            each(stanza);
+        let Some(Event::Stanza(stanza)) = step.event else { continue };
+        let resumable = remains.resumable.as_ref().filter(|resumable| place > resumable.first);
+        let number = resumable.map(|resumable| {
+            counted += 1;
+            let session = session_key(&resumable.name);
+            storage::Queued { session, number: resumable.confirmed + counted }
+        });
+        if place <= remains.written {
+            continue;
+        }
+        // Both are in the order of the places.
+        while marks.next_if(|(marked, _)| *marked < place).is_some() {}
+        match marks.next_if(|(marked, _)| *marked == place) {
+            Some((_, Mark::Undelivered(_))) => {}
+            Some((_, Mark::Queued(queued))) => each(stanza, Known { queued: Some(*queued), number }),
+            None => each(stanza, Known { queued: None, number }),
         }
     }
 }
@@ -129,22 +167,28 @@ mod tests {
         let stanzas = ["<message id='a'/>", "<message id='b'/>", "<iq type='get' id='c'><x xmlns='x'/></iq>"];
         let first = stanzas[0].len() as u64;
         let text = stanzas.concat();
-        let ids = |written, marks: &[(u64, u64)]| {
+        let ids = |written, marks: &[(u64, Mark)]| {
             let remains = Remains {
                 text: text.clone(),
                 start: 100,
                 written,
                 marks: marks.iter().copied().collect(),
                 lapsed: None,
+                resumable: None,
             };
             let mut ids = String::new();
-            unsent(&remains, |stanza| ids.push_str(stanza.id.as_deref().unwrap()));
+            unsent(&remains, |stanza, Known { queued, .. }| {
+                ids.push_str(stanza.id.as_deref().unwrap());
+                queued.into_iter().for_each(|queued| ids.push_str(&queued.position.to_string()));
+            });
             ids
         };
         assert_eq!(ids(0, &[]), "abc");
         assert_eq!(ids(100 + first, &[]), "bc");
         assert_eq!(ids(100 + first - 1, &[]), "abc", "half a stanza is none");
-        assert_eq!(ids(0, &[(100 + 2 * first, 7)]), "ac", "the log has it still");
+        assert_eq!(ids(0, &[(100 + 2 * first, Mark::Undelivered(7))]), "ac", "the log has it still");
+        let queued = Mark::Queued(Queued { position: 7, archived: false });
+        assert_eq!(ids(0, &[(100 + first, Mark::Undelivered(6)), (100 + 2 * first, queued)]), "b7c");
         assert_eq!(ids(100 + text.len() as u64, &[]), "");
     }
 }

@@ -1,15 +1,19 @@
 //! Which domains are served here, and by what.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use crate::jid::{BareJid, Jid};
 
+use super::service::Service;
+
 /// Who serves a domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Host {
+#[derive(Clone, Copy)]
+pub(super) enum Host<'a> {
     /// Accounts of this server.
     Accounts,
+    /// Something on this server that has no accounts.
+    Service(&'a dyn Service),
     /// Another server, reached by federation.
     Remote,
 }
@@ -22,24 +26,56 @@ pub(super) enum Place {
 }
 
 /// The table of local domains.
-#[derive(Debug)]
 pub(super) struct Hosts {
-    local: BTreeMap<Arc<str>, Host>,
+    accounts: BTreeSet<Arc<str>>,
+    services: OnceLock<Services>,
 }
+
+type Services = BTreeMap<Arc<str>, Arc<dyn Service>>;
 
 impl Hosts {
     pub(super) fn new(domains: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Self { local: domains.into_iter().map(|domain| (domain, Host::Accounts)).collect() }
+        Self { accounts: domains.into_iter().collect(), services: OnceLock::new() }
+    }
+
+    /// Gives further domains to services. Only the first call counts.
+    pub(super) fn serve(&self, services: Services) {
+        self.services.get_or_init(|| services);
     }
 
     /// Who serves `domain`: everything that is not served here is remote.
-    pub(super) fn of(&self, domain: &str) -> Host {
-        self.local.get(domain).copied().unwrap_or(Host::Remote)
+    pub(super) fn of(&self, domain: &str) -> Host<'_> {
+        if self.has_accounts(domain) {
+            return Host::Accounts;
+        }
+        let service = self.services.get().and_then(|services| services.get(domain));
+        service.map_or(Host::Remote, |service| Host::Service(&**service))
+    }
+
+    /// Whether `domain` is one whose accounts are here.
+    pub(super) fn has_accounts(&self, domain: &str) -> bool {
+        self.accounts.contains(domain)
+    }
+
+    /// Everything that serves a domain without accounts.
+    pub(super) fn services(&self) -> impl Iterator<Item = &dyn Service> {
+        self.services.get().into_iter().flat_map(BTreeMap::values).map(|service| &**service)
+    }
+
+    /// The first of the local domains.
+    pub(super) fn name(&self) -> &str {
+        self.accounts.first().map_or("", |name| name)
+    }
+
+    /// The domains whose accounts are here.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.accounts.iter()
     }
 
     /// The shared name of a local domain.
     pub(super) fn local(&self, domain: &str) -> Option<&Arc<str>> {
-        self.local.get_key_value(domain).map(|(name, _)| name)
+        let service = || self.services.get()?.get_key_value(domain).map(|(name, _)| name);
+        self.accounts.get(domain).or_else(service)
     }
 
     /// Spells the address of one of our own accounts as the account is called: some characters that
@@ -47,7 +83,7 @@ impl Hosts {
     pub(super) fn respell(&self, address: &mut Option<Jid>) {
         let Some(jid) = address else { return };
         let Some(local) = jid.local().filter(|local| !local.is_ascii()) else { return };
-        if self.of(jid.domain()) == Host::Remote {
+        if !self.has_accounts(jid.domain()) {
             return;
         }
         let Ok(account) = BareJid::account(local, jid.domain()) else { return };

@@ -3,42 +3,51 @@
 //! Knows nothing of how a client or another server is connected: a client is a [`Ring`], another
 //! domain is behind [`RemoteDelivery`].
 
+mod absence;
 mod account;
 mod accounts;
 mod backlog;
+mod barring;
 mod batch;
 mod binding;
 mod contacts;
 mod delivery;
 mod departure;
 mod hosts;
+mod notices;
 pub mod operations;
 mod outbound;
 mod passage;
 mod presence;
 mod probes;
 mod remote;
+mod removal;
 mod requests;
 mod resumption;
 mod retained;
 mod ring;
 mod roster;
 mod router;
+mod service;
 mod subscriptions;
+mod suspended;
+mod watch;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use accounts::{CONTACTS, ROSTER_VERSION};
+pub use barring::List;
 pub use batch::Batch;
 pub use binding::{BindError, Binding};
 pub use remote::{Pair, RemoteDelivery};
 pub use retained::{Handled, Resumption, Retention, modulo};
 pub use ring::{Pushed, Ring, Taken};
 pub use router::Origin;
+pub use service::Service;
 
 use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, Hooks};
+use crate::hooks::{Acknowledgement, Hooks, Strangers};
 use crate::live::Live;
 use crate::storage::{Durable, Receipt, Storage};
 
@@ -62,12 +71,18 @@ pub struct Router {
     hosts: hosts::Hosts,
     accounts: accounts::Accounts,
     requests: requests::Requests,
+    barring: barring::Barring,
+    notices: notices::Board,
     storage: Storage,
     clock: Clock,
     limits: Live<Limits>,
     remote: Arc<dyn RemoteDelivery>,
     hooks: OnceLock<Hooks>,
     bindings: std::sync::atomic::AtomicU64,
+    watched: watch::Watched,
+    suspended: Arc<suspended::Suspended>,
+    /// The server stops: sessions that may be resumed are kept for the next one.
+    stopping: std::sync::atomic::AtomicBool,
     /// For sends of the server's own accord, which happen outside any input task.
     own: std::sync::Weak<Self>,
 }
@@ -82,17 +97,36 @@ impl Router {
         limits: Live<Limits>,
         remote: Arc<dyn RemoteDelivery>,
     ) -> Arc<Self> {
+        let suspended = Arc::<suspended::Suspended>::default();
         Arc::new_cyclic(|own| Self {
             hosts: hosts::Hosts::new(domains),
-            accounts: accounts::Accounts::new(storage.clone(), limits.load().cached_accounts),
+            accounts: accounts::Accounts::new(storage.clone(), Arc::clone(&suspended), limits.load().cached_accounts),
             requests: requests::Requests::default(),
+            barring: barring::Barring::default(),
+            notices: notices::Board::default(),
             storage,
             clock,
             limits,
             remote,
             hooks: OnceLock::new(),
             bindings: std::sync::atomic::AtomicU64::new(1),
+            watched: watch::Watched::default(),
+            suspended,
+            stopping: std::sync::atomic::AtomicBool::new(false),
             own: own.clone(),
+        })
+    }
+
+    /// Reads what the domains keep for themselves. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// What storage says.
+    pub fn prepare(&self) -> Result<(), crate::storage::Error> {
+        self.storage.read_blocking(|view| {
+            self.hosts.accounts().try_for_each(|domain| {
+                self.barring.load(view, domain)?;
+                self.notices.load(view, domain)
+            })
         })
     }
 
@@ -102,10 +136,28 @@ impl Router {
         self.hooks.get_or_init(|| hooks);
     }
 
+    /// Gives the router the services of further domains, which send through it. Only the first call
+    /// counts.
+    pub fn serve(&self, services: impl IntoIterator<Item = (Arc<str>, Arc<dyn Service>)>) {
+        self.hosts.serve(services.into_iter().collect());
+    }
+
     /// Whether `domain` (prepared) is served here.
     #[must_use]
     pub fn is_local(&self, domain: &str) -> bool {
-        self.hosts.of(domain) != hosts::Host::Remote
+        !matches!(self.hosts.of(domain), hosts::Host::Remote)
+    }
+
+    /// Whether `domain` (prepared) is one to which accounts of this server belong.
+    #[must_use]
+    pub fn has_accounts(&self, domain: &str) -> bool {
+        self.hosts.has_accounts(domain)
+    }
+
+    /// The name of this server where none was asked for (RFC 6120 §4.9.1.3).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.hosts.name()
     }
 
     /// An empty batch.
@@ -118,6 +170,12 @@ impl Router {
     #[must_use]
     pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
         self.hooks().and_then(Hooks::acknowledgement)
+    }
+
+    /// What clients may ask for that have not authenticated.
+    #[must_use]
+    pub fn strangers(&self) -> Option<&Strangers> {
+        self.hooks().map(Hooks::strangers)
     }
 
     /// How long a session may wait for its client to come back.
@@ -148,3 +206,6 @@ impl Router {
         self.hooks.get()
     }
 }
+
+#[cfg(test)]
+mod tests;

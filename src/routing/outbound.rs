@@ -2,15 +2,17 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::hooks::{Outbound, Reply};
+use crate::hooks::{Hosted, Outbound, Reply};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::Stanza;
+use crate::stanza::{CLIENT_NS, Stanza};
 use crate::stream::{StreamCondition, StreamError};
 
 use super::Router;
+use super::account::{Account, Available};
 use super::ring::Ring;
 
 /// Octets of randomness in the id of a request: an answer cannot be guessed.
@@ -44,7 +46,7 @@ impl Outbound for Router {
         let Some(ring) = self.ring_of(to) else { return };
         let mut batch = self.batch();
         for stanza in stanzas {
-            batch.push(&ring, None, |out| out.push_str(stanza));
+            batch.push(&ring, |out| out.push_str(stanza));
         }
         batch.finish();
     }
@@ -53,6 +55,10 @@ impl Outbound for Router {
         let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
         let state = account.lock();
         state.resources.iter().filter(|it| it.available.is_some()).map(|it| it.jid.clone()).collect()
+    }
+
+    fn services(&self, domain: &str) -> Vec<Hosted> {
+        self.hosts.services().filter_map(|service| service.listed(domain)).collect()
     }
 
     fn silent_since(&self, before: Timestamp) -> Vec<Jid> {
@@ -95,13 +101,19 @@ impl Router {
         state.resources.iter().find(|it| it.jid == *session).map(|it| Arc::clone(&it.ring))
     }
 
-    /// Ends every session, as the server stops.
+    /// Ends every session, as the server stops; those that may be resumed are kept for the next start.
     pub fn end_all(&self, error: &StreamError) {
+        self.stopping.store(true, Ordering::Release);
         for account in self.accounts.all() {
             for resource in &account.lock().resources {
                 resource.ring.close(error.clone());
             }
         }
+    }
+
+    /// Whether the server stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// The sessions in a domain.
@@ -111,6 +123,36 @@ impl Router {
         accounts
             .flat_map(|account| account.lock().resources.iter().map(|it| it.jid.clone()).collect::<Vec<_>>())
             .collect()
+    }
+
+    /// The sessions of an account.
+    #[must_use]
+    pub fn sessions_of(&self, account: &BareJid) -> Vec<Jid> {
+        let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
+        account.lock().resources.iter().map(|it| it.jid.clone()).collect()
+    }
+
+    /// The accounts in a domain that have a session, sorted, each with whether its owner is there: one of its
+    /// resources is available and does not say that he is away (RFC 6121 §4.7.2.1).
+    #[must_use]
+    pub fn online(&self, domain: &str) -> Vec<(BareJid, bool)> {
+        let here = |account: &Arc<Account>| {
+            let state = account.lock();
+            let present = |available: &Available| !is_away(&available.presence);
+            let active = state.resources.iter().filter_map(|it| it.available.as_ref()).any(present);
+            (!state.resources.is_empty()).then(|| (account.jid.clone(), active))
+        };
+        let accounts = self.accounts.all();
+        let mut online: Vec<_> =
+            accounts.iter().filter(|account| account.jid.domain() == domain).filter_map(here).collect();
+        online.sort_unstable();
+        online
+    }
+
+    /// The domains that are served here.
+    #[must_use]
+    pub fn domains(&self) -> Vec<String> {
+        self.hosts.accounts().map(|domain| domain.to_string()).collect()
     }
 
     /// Ends the session `jid`, or all of an account if it is a bare JID; gives their number.
@@ -128,23 +170,12 @@ impl Router {
         let sessions = accounts.iter().map(|account| account.lock().resources.len()).sum();
         Counts { accounts: accounts.len(), sessions }
     }
+}
 
-    /// Ends every session of an account that was removed and forgets it; its contacts learn that
-    /// both subscriptions are over.
-    pub async fn remove_account(&self, jid: &BareJid) {
-        let mut batch = self.batch();
-        if let Ok(Some(account)) = self.load(jid, &mut batch).await {
-            let contacts: Vec<_> = account.lock().contacts.drain();
-            for (contact, entry) in contacts {
-                self.part(&account, &contact, entry.state().remove(), &mut batch).await;
-            }
-            for resource in &account.lock().resources {
-                resource.ring.close(StreamError::new(StreamCondition::NotAuthorized, "the account was removed"));
-            }
-        }
-        batch.finish();
-        self.accounts.forget(jid);
-    }
+fn is_away(presence: &Stanza<'_>) -> bool {
+    let elements = presence.payload.elements();
+    let show = elements.iter().find(|element| element.is("show", CLIENT_NS)).map(crate::xml::Element::text);
+    show.is_some_and(|show| matches!(show.as_str(), "away" | "xa"))
 }
 
 /// What `comity status` shows of the router.

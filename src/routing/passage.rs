@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use crate::hooks::{Passing, Place, Returned, Stages, Verdict};
+use crate::hooks::{Passing, Place, Shelf, Stages, Verdict};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, Stanza};
-use crate::storage::{Direction, Entry, Marks};
+use crate::storage::{Direction, Entry, Marks, Position};
 
 use super::Router;
 use super::account::State;
 use super::batch::Batch;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Reach};
+use super::departure::Known;
+use super::ring::{Mark, Queued};
 use super::router::Back;
 
 impl Router {
@@ -57,19 +59,42 @@ impl Router {
             Delivery::OnBehalf | Delivery::Ignore => return None,
         };
         let passing = || Passing::new(account, Direction::Received, stanza, self.clock.now());
-        let written =
-            |tail: &str, batch: &mut Batch| reach.is_some_and(|reach| state.write(reach, stanza, tail, batch));
-        let Some(stages) = self.stages().filter(|stages| stages.archives()) else {
+        let Some(stages) = self.stages().filter(|stages| batch.promised || stages.archives()) else {
             // Nobody asks for the time of most messages, or for anything else about them.
-            return if written("", batch) { None } else { self.shelve(passing(), state, batch) };
+            let written = reach.is_some_and(|reach| state.write(reach, (stanza, ""), None, batch));
+            return if written { None } else { self.shelve(passing(), None, state, batch) };
         };
         let mut passing = passing();
+        passing.promised = batch.promised;
         stages.archive(&mut passing);
-        if written(&passing.tail, batch) {
-            keep(passing, batch);
-            return None;
+        if let Some(reach) = reach {
+            stages.queued(&mut passing);
+            let position = passing.position().filter(|_| passing.marks.contains(Marks::QUEUED));
+            let archived = passing.marks.contains(Marks::ARCHIVED);
+            let queued = position.map(|position| Queued { position: position.number(), archived });
+            if self.hand_over(state, reach, (&passing, queued), batch) {
+                keep(passing, batch);
+                return None;
+            }
         }
-        self.shelve(passing, state, batch)
+        self.shelve(passing, None, state, batch)
+    }
+
+    /// Writes a message to the resources that are meant; if the log keeps it as queued, until it has arrived.
+    fn hand_over(
+        &self,
+        state: &State,
+        reach: Reach,
+        (passing, queued): (&Passing<'_, '_>, Option<Queued>),
+        batch: &mut Batch,
+    ) -> bool {
+        let entry = queued.map(|queued| (passing.account, Mark::Queued(queued)));
+        let reached = state.write(reach, (passing.stanza, &passing.tail), entry, batch);
+        if queued.is_some() {
+            // Before the entry is with the writer: from then on somebody may ask what has become of it.
+            state.reached(reach).for_each(|resource| self.watch(passing.account, &resource.ring));
+        }
+        reached
     }
 
     /// Finds another way for a message that was written to a session and has not arrived.
@@ -77,39 +102,59 @@ impl Router {
         &self,
         account: &BareJid,
         state: &mut State,
-        stanza: &Stanza<'_>,
+        (stanza, known): (&Stanza<'_>, Known),
         batch: &mut Batch,
     ) -> Back {
-        let returned = self.stages().map_or(Returned::Unknown, |stages| stages.returned(account, stanza));
-        // Whatever resource it was sent to: the account is to get it.
-        let to = Jid::from(account.clone());
-        match returned {
-            Returned::Worthless => return None,
-            Returned::Unknown | Returned::Kept(_) => match state.offer(stanza, &to, batch) {
-                Delivery::Undelivered => {}
-                Delivery::Refuse(condition) => return stanza.error(&condition.into()),
-                Delivery::To(_) | Delivery::OnBehalf | Delivery::Ignore => return None,
-            },
+        if self.stages().is_some_and(|stages| stages.is_private(account, stanza)) {
+            return None;
         }
         batch.text = None;
         let mut passing = Passing::new(account, Direction::Received, stanza, self.clock.now());
-        if let Returned::Kept(position) = returned
-            && position < self.storage.settled()
-        {
-            // Its entry is on its way to storage before the marks. Otherwise whoever sent it has not handed it over
-            // yet, the marks would find nothing, and it gets an entry of its own.
-            passing.place = Place::Taken(position);
+        // Its entry is on its way to storage before the marks. Otherwise whoever sent it has not handed it over yet, the
+        // marks would find nothing, and it gets an entry of its own.
+        let settled = self.storage.settled().number();
+        let queued = known.queued.filter(|queued| queued.position < settled);
+        if let Some(Queued { position, archived }) = queued {
+            passing.place = Place::Taken { position: Position::new(position), archived };
         }
-        self.shelve(passing, state, batch)
+        if self.is_stopping() {
+            // Its session is kept for the next start, and so is what it was sent.
+            return self.shelve(passing, known.number, state, batch);
+        }
+        // Whatever resource it was sent to: the account is to get it.
+        match state.decide(stanza, &Jid::from(account.clone())) {
+            Delivery::To(reach) if self.hand_over(state, reach, (&passing, queued), batch) => return None,
+            Delivery::To(_) | Delivery::Undelivered => {}
+            Delivery::Refuse(condition) => return stanza.error(&condition.into()),
+            Delivery::OnBehalf | Delivery::Ignore => return None,
+        }
+        self.shelve(passing, None, state, batch)
     }
 
-    /// Nobody can receive the message now: the stages of kind `Undelivered` look at it.
-    fn shelve(&self, mut passing: Passing<'_, '_>, state: &mut State, batch: &mut Batch) -> Back {
+    /// Whether an account with nobody to read it would drop the message without a word. Then one that
+    /// does not exist says nothing either: the answer would tell who exists (RFC 6120 §13.11).
+    pub(super) fn is_dropped(&self, to: &Jid, stanza: &Stanza<'_>) -> bool {
+        let Some(stages) = self.stages().filter(|_| matches!(stanza.kind, Kind::Message(_))) else { return false };
+        let account = to.to_bare();
+        let mut passing = Passing::new(&account, Direction::Received, stanza, self.clock.now());
+        stages.undelivered(&mut passing, &mut Shelf::default()) == Verdict::Taken && passing.marks == Marks::NONE
+    }
+
+    /// Nobody can receive the message now: the stages of kind `Undelivered` look at it. It may have a `number` in a
+    /// session that is kept for the next start.
+    fn shelve(
+        &self,
+        mut passing: Passing<'_, '_>,
+        number: Option<crate::storage::Queued>,
+        state: &mut State,
+        batch: &mut Batch,
+    ) -> Back {
+        passing.marks = passing.marks.without(Marks::QUEUED);
         let verdict = self.stages().map_or(Verdict::Pass, |stages| stages.undelivered(&mut passing, &mut state.shelf));
         let stanza = passing.stanza;
         let error = match verdict {
             // It stays in the archive, so it has arrived in a way.
-            Verdict::Refuse(_) if matches!(passing.place, Place::Taken(_)) => return None,
+            Verdict::Refuse(_) if matches!(passing.place, Place::Taken { archived: true, .. }) => return None,
             Verdict::Taken => None,
             Verdict::Refuse(error) => Some(error),
             Verdict::Pass => Some(Condition::ServiceUnavailable.into()),
@@ -117,6 +162,9 @@ impl Router {
         if let Some(error) = error {
             // Who hears that it did not arrive need not fear that it is read later.
             return stanza.error(&error);
+        }
+        if let (Some(number), Some(position)) = (number, passing.position()) {
+            batch.writes.queue(passing.account, position, number);
         }
         keep(passing, batch);
         // Whoever reads the shelf may look for its entries in storage at once.
@@ -133,7 +181,7 @@ fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
     }
     let slot = match place {
         Place::None => return,
-        Place::Taken(position) => return batch.writes.mark(account, position, marks),
+        Place::Taken { position, .. } => return batch.writes.mark(account, position, marks),
         Place::Free(slot) => slot,
     };
     let peer = match direction {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::accounts::activity::{LAST_SEEN, LastSeen};
 use crate::accounts::subscription::SubscriptionType;
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{CLIENT_NS, Condition, PresenceType, Stanza, StanzaError};
+use crate::stanza::{CLIENT_NS, Condition, Kind, PresenceType, Stanza, StanzaError};
+use crate::xml::Element;
 
 use super::Router;
-use super::account::{Available, Resource, State};
+use super::account::{Account, Available, Resource, State};
 use super::backlog::{CaughtUp, Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
@@ -16,6 +18,9 @@ use super::ring::Ring;
 
 /// How many entities a session may have told its presence directly: they are remembered.
 const MOST_DIRECTED: usize = 1000;
+
+/// The longest status that is remembered of somebody who has left, in bytes.
+const MOST_STATUS: usize = 1024;
 
 /// Where a broadcast goes, gathered under the account's lock and used after it.
 #[derive(Debug, Default)]
@@ -26,15 +31,23 @@ pub(super) struct Audience {
     directed: Vec<Jid>,
     /// The account's own available resources.
     own: Vec<Arc<Ring>>,
+    /// For `unavailable`: the account had one available resource, and has none now.
+    leaves_nobody: bool,
 }
 
 /// What the first available presence of a resource causes beyond the broadcast.
 #[derive(Default)]
 struct Arrival {
+    /// Whether the resource was not available before.
+    initial: bool,
     /// Contacts whose presence the account receives.
     probes: Vec<BareJid>,
+    /// Contacts who were asked and have not answered.
+    asked: Vec<BareJid>,
     /// What the new resource must be told: its siblings' presence and requests that wait.
     told: Vec<Stanza<'static>>,
+    /// Whether anybody has been here before.
+    first: bool,
 }
 
 /// How an announcement went.
@@ -72,7 +85,7 @@ impl Router {
 
     /// RFC 6121 §4.2.2, §4.4.2. What was kept for the account comes first, so that messages stay in
     /// order: while the resource catches up, it does not count as available.
-    async fn broadcast_available(&self, binding: &Binding, stanza: Stanza<'_>, batch: &mut Batch) {
+    pub(super) async fn broadcast_available(&self, binding: &Binding, stanza: Stanza<'_>, batch: &mut Batch) {
         let priority = match priority(&stanza) {
             Ok(priority) => priority,
             Err(error) => return binding.refuse(&stanza, &error, batch),
@@ -100,35 +113,66 @@ impl Router {
                 Announced::Gone => return,
             }
         };
+        binding.remember(batch);
         self.tell(&audience, &presence, batch);
         for stanza in &arrival.told {
-            batch.push(&binding.ring, None, |out| stanza.write(out));
+            batch.push(&binding.ring, |out| stanza.write(out));
         }
         for contact in &arrival.probes {
             self.probe(binding, contact, batch).await;
+        }
+        for contact in &arrival.asked {
+            self.ask_again(binding, contact, batch).await;
+        }
+        if let Some(notices) = arrival.initial.then(|| self.notices.of(binding.jid.domain())).flatten() {
+            Box::pin(self.greet(binding, &notices, arrival.first, batch)).await;
         }
     }
 
     fn broadcast_unavailable(&self, binding: &Binding, stanza: &Stanza<'_>, batch: &mut Batch) {
         let audience = fall_silent(&mut binding.account.lock(), binding.id);
         let Some((mut audience, was_available)) = audience else { return };
+        binding.remember(batch);
         if was_available {
             // RFC 6121 §4.5.2: also to the resource that sent it.
             audience.own.push(Arc::clone(&binding.ring));
         }
+        self.note_last_seen(&binding.account, &audience, stanza, batch);
         self.tell(&audience, stanza, batch);
+    }
+
+    /// Remembers when the last available resource of an account became unavailable, and what it said.
+    pub(super) fn note_last_seen(
+        &self,
+        account: &Account,
+        audience: &Audience,
+        presence: &Stanza<'_>,
+        batch: &mut Batch,
+    ) {
+        if !audience.leaves_nobody {
+            return;
+        }
+        let elements = presence.payload.elements();
+        let status = elements.iter().find(|element| element.is("status", CLIENT_NS)).map(Element::text);
+        let status = status.filter(|status| !status.is_empty() && status.len() <= MOST_STATUS);
+        let seen = LastSeen { at: self.clock.now(), status };
+        if let Err(error) = LAST_SEEN.put(&mut batch.writes, &account.jid, &seen) {
+            tracing::error!(%error, "the end of a presence could not be written");
+        }
     }
 
     /// Writes one presence to everybody in `audience`: one payload, many headers.
     pub(super) fn tell(&self, audience: &Audience, presence: &Stanza<'_>, batch: &mut Batch) {
         let own = presence.from.as_ref().map(Jid::bare_str);
         for ring in &audience.own {
-            batch.push(ring, None, |out| presence.write_to(out, own));
+            batch.push(ring, |out| presence.write_to(out, own));
         }
         for watcher in audience.watchers.split_terminator('\0') {
             let domain = watcher.split_once('@').map_or(watcher, |(_, domain)| domain);
             match self.hosts.of(domain) {
-                Host::Remote => self.notify(presence, &BareJid::from_kept(watcher).into(), batch),
+                Host::Remote | Host::Service(_) => {
+                    self.notify(presence, &BareJid::from_kept(watcher).into(), batch);
+                }
                 Host::Accounts => self.notify_account(presence, watcher, None, batch),
             }
         }
@@ -141,7 +185,14 @@ impl Router {
     /// is not loaded has no resource to deliver to.
     pub(super) fn notify(&self, presence: &Stanza<'_>, to: &Jid, batch: &mut Batch) {
         match self.hosts.of(to.domain()) {
-            Host::Remote => self.to_remote(&presence.borrow().to(to.clone()), to, batch),
+            Host::Remote => {
+                self.to_remote(&presence.borrow().to(to.clone()), to, batch);
+            }
+            Host::Service(service) => {
+                if let Some(error) = service.take(&presence.borrow().to(to.clone()), batch) {
+                    self.bounce(&error, batch);
+                }
+            }
             Host::Accounts => {
                 self.notify_account(presence, to.bare_str(), Some(to).filter(|to| !to.is_bare()), batch);
             }
@@ -152,11 +203,16 @@ impl Router {
     /// available.
     fn notify_account(&self, presence: &Stanza<'_>, bare: &str, full: Option<&Jid>, batch: &mut Batch) {
         let Some(account) = self.accounts.cached(bare) else { return };
-        let state = account.lock();
+        let mut state = account.lock();
+        if presence.kind == Kind::Presence(PresenceType::Unavailable)
+            && let Some(from) = &presence.from
+        {
+            state.forget_directed(from, full.unwrap_or(account.jid.as_jid()));
+        }
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
         for resource in state.resources.iter().filter(reached) {
-            batch.push(&resource.ring, None, |out| presence.write_to(out, Some(to)));
+            batch.push(&resource.ring, |out| presence.write_to(out, Some(to)));
         }
     }
 }
@@ -178,7 +234,7 @@ fn announce(binding: &Binding, priority: i8, presence: &Arc<Stanza<'static>>) ->
     let initial = resource.available.is_none();
     resource.arriving = None;
     resource.available = Some(Available { priority, presence: Arc::clone(presence) });
-    let arrival = if initial { arrival(&state, binding) } else { Arrival::default() };
+    let arrival = if initial { arrival(&mut state, binding) } else { Arrival::default() };
     Announced::Told(audience(&state), arrival)
 }
 
@@ -194,6 +250,7 @@ fn fall_silent(state: &mut State, binding: u64) -> Option<(Audience, bool)> {
     // RFC 6121 §4.6.3: also those who know only from directed presence.
     let knows = |jid: &Jid| was_available && (state.is_subscriber(jid) || jid.bare_str() == account.as_str());
     audience.directed.extend(directed.into_iter().filter(|jid| !knows(jid)));
+    audience.leaves_nobody = was_available && !state.gone && state.resources.iter().all(|it| it.available.is_none());
     Some((audience, was_available))
 }
 
@@ -203,7 +260,8 @@ pub(super) fn leave(state: &mut State, binding: u64) -> Option<(Resource, Audien
     Some((state.remove(binding)?, audience))
 }
 
-fn audience(state: &State) -> Audience {
+/// Those who receive the presence of the account's resources.
+pub(super) fn audience(state: &State) -> Audience {
     let watchers = state.subscribers().fold(String::new(), |mut all, watcher| {
         all.push_str(watcher);
         all.push('\0');
@@ -213,10 +271,12 @@ fn audience(state: &State) -> Audience {
         watchers,
         directed: Vec::new(),
         own: state.resources.iter().filter(|it| it.available.is_some()).map(|it| Arc::clone(&it.ring)).collect(),
+        leaves_nobody: false,
     }
 }
 
-fn arrival(state: &State, binding: &Binding) -> Arrival {
+fn arrival(state: &mut State, binding: &Binding) -> Arrival {
+    let first = std::mem::take(&mut state.unused);
     let probes = state
         .contacts
         .states()
@@ -232,7 +292,9 @@ fn arrival(state: &State, binding: &Binding) -> Arrival {
         .map(|it| Stanza::clone(&it.presence).to(own.clone()));
     // RFC 6121 §3.1.3: a request stays until it is answered.
     let requests = state.contacts.requests().map(|it| it.stanza(&binding.account.jid));
-    Arrival { probes, told: siblings.chain(requests).collect() }
+    let asked =
+        state.contacts.states().filter(|(_, state)| state.ask()).map(|(jid, _)| BareJid::from_kept(jid)).collect();
+    Arrival { initial: true, probes, asked, told: siblings.chain(requests).collect(), first }
 }
 
 /// Remembers who has to hear that the resource becomes unavailable (RFC 6121 §4.6.3).
@@ -264,8 +326,9 @@ fn priority(stanza: &Stanza<'_>) -> Result<i8, StanzaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::{Kind, Payload};
+    use crate::stanza::Payload;
 
+    // Proves: RFC 6121 §4.7.2.3
     #[test]
     fn priorities() {
         let read = |payload: &'static str| {

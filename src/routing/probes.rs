@@ -7,7 +7,6 @@ use super::Router;
 use super::account::{Account, State};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::hosts::Host;
 use super::router::Back;
 
 /// What somebody who probes may learn.
@@ -25,13 +24,10 @@ enum Seen {
 impl Router {
     /// Asks for the presence of a contact on behalf of a resource that has become available.
     pub(super) async fn probe(&self, binding: &Binding, contact: &BareJid, batch: &mut Batch) {
-        if self.hosts.of(contact.domain()) == Host::Accounts {
+        if self.hosts.has_accounts(contact.domain()) {
             return self.look_at(binding, contact, batch);
         }
-        let probe = Stanza::new(Kind::Presence(PresenceType::Probe))
-            .from(Jid::from(binding.account.jid.clone()))
-            .to(Jid::from(contact.clone()));
-        self.deliver(probe, batch).await;
+        self.deliver(probe(&binding.account.jid, contact), batch).await;
     }
 
     /// A contact of this server needs no probe: its presence is here (RFC 6121 §4.3.1), and if the
@@ -44,7 +40,7 @@ impl Router {
         };
         let to = binding.account.jid.as_str();
         for presence in presences {
-            batch.push(&binding.ring, None, |out| presence.write_to(out, Some(to)));
+            batch.push(&binding.ring, |out| presence.write_to(out, Some(to)));
         }
     }
 
@@ -91,6 +87,11 @@ fn seen(account: &Account, state: &State, to: &Jid, from: &Jid) -> Seen {
     }
 }
 
+/// The question of an account: it concerns no single resource (RFC 6121 §4.3).
+fn probe(account: &BareJid, contact: &BareJid) -> Stanza<'static> {
+    Stanza::new(Kind::Presence(PresenceType::Probe)).from(Jid::from(account.clone())).to(Jid::from(contact.clone()))
+}
+
 /// The answer to a probe that may learn nothing, not even whether there is such an account
 /// (RFC 6121 §4.3.2, rule 1).
 pub(super) fn unsubscribed(probe: &Stanza<'_>) -> Back {
@@ -98,4 +99,38 @@ pub(super) fn unsubscribed(probe: &Stanza<'_>) -> Back {
     let mut answer = Stanza::new(Kind::Presence(PresenceType::Unsubscribed)).from(Jid::from(from)).to(Jid::from(to));
     answer.id = probe.id.as_deref().map(|id| id.to_owned().into());
     Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bare(text: &str) -> BareJid {
+        BareJid::parse(text).unwrap()
+    }
+
+    // Proves: RFC 6121 §4.3
+    #[test]
+    fn a_probe_goes_from_bare_to_bare() {
+        let probe = probe(&bare("romeo@montague.example"), &bare("juliet@capulet.example"));
+        assert_eq!(
+            probe.to_xml(),
+            "<presence type='probe' from='romeo@montague.example' to='juliet@capulet.example'/>"
+        );
+    }
+
+    // Proves: RFC 6121 §4.3.2, rule 1
+    #[test]
+    fn a_stranger_is_answered_from_the_bare_jid() {
+        for to in ["juliet@capulet.example", "juliet@capulet.example/balcony"] {
+            let probe = Stanza::new(Kind::Presence(PresenceType::Probe))
+                .id("1")
+                .from(Jid::parse("tybalt@montague.example/hall").unwrap())
+                .to(Jid::parse(to).unwrap());
+            assert_eq!(
+                unsubscribed(&probe).unwrap().to_xml(),
+                "<presence type='unsubscribed' id='1' from='juliet@capulet.example' to='tybalt@montague.example'/>"
+            );
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! stream management).
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
@@ -20,12 +21,12 @@ impl Router {
     /// # Errors
     /// There is no such session, any more or at all; if it is remembered, with what had come from its
     /// client.
-    pub async fn claim(&self, user: &BareJid, name: &str) -> Result<Binding, Option<Handled>> {
-        let Some(account) = self.accounts.cached(user.as_str()) else { return Err(None) };
+    pub async fn claim(self: &Arc<Self>, user: &BareJid, name: &str) -> Result<Binding, Option<Handled>> {
+        let Ok(Some(account)) = self.load(user, &mut self.batch()).await else { return Err(None) };
         let claimed = account.lock().resources.iter().find_map(|resource| resource.ring.claim(name));
         let binding = match claimed {
             Some(binding) => binding.await.ok(),
-            None => None,
+            None => self.revive(&account, name),
         };
         binding.ok_or_else(|| account.lock().lapsed.as_ref().and_then(|lapsed| lapsed.handled(name)))
     }
@@ -56,9 +57,12 @@ impl Binding {
     ///
     /// # Errors
     /// It was never sent as many; the session still waits.
-    pub async fn resume(&self, count: u32, batch: &mut Batch) -> Result<(), TooHigh> {
+    pub async fn resume(&mut self, count: u32, batch: &mut Batch) -> Result<(), TooHigh> {
         self.ring.resume(count)?;
         self.ring.heard(self.router.clock.now());
+        if let Some(session) = self.restored.take() {
+            Box::pin(self.renew(*session, count, batch)).await;
+        }
         self.go_on(batch).await;
         Ok(())
     }

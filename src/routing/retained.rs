@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::hooks::TooHigh;
-use crate::storage::Receipt;
+use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
 
 use super::binding::Binding;
+use super::ring::Resumable;
 
 /// Stanzas that may wait to be confirmed, however short they are.
 const MOST: usize = 10_000;
@@ -71,6 +72,8 @@ pub(super) struct Retained {
     progressed: bool,
     request: &'static str,
     pub(super) resumption: Option<Resumption>,
+    /// The server has started since: only the client knows how many stanzas it has handled.
+    restored: bool,
     /// Goes out with what is taken next and is not kept.
     pub(super) aside: String,
     /// Why the connection is to end, although the session may survive it.
@@ -79,6 +82,14 @@ pub(super) struct Retained {
     pub(super) away: Option<Handled>,
     /// Who wants to take the session over.
     pub(super) heir: Option<oneshot::Sender<Binding>>,
+}
+
+/// Stands for the name of a session in the log's queues. They are kept: it must never change.
+pub(super) fn session_key(name: &str) -> i64 {
+    let key = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |state, octet| (state ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3));
+    key.cast_signed()
 }
 
 impl Retained {
@@ -97,11 +108,31 @@ impl Retained {
             progressed: false,
             request,
             resumption,
+            restored: false,
             aside: String::new(),
             cut: None,
             away: None,
             heir: None,
         }
+    }
+
+    /// The session of a server that has ended; its client has not come back yet.
+    pub(super) const fn restored(request: &'static str, resumption: Resumption, handled: Handled) -> Self {
+        let mut retained = Self::new(0, request, Some(resumption));
+        (retained.restored, retained.away) = (true, Some(handled));
+        retained
+    }
+
+    /// The place of the youngest stanza in the queue of a session that its client may come back to.
+    pub(super) fn queued(&self) -> Option<Queued> {
+        let resumption = self.resumption.as_ref()?;
+        Some(Queued { session: session_key(&resumption.name), number: self.confirmed + self.edges.len() as u64 })
+    }
+
+    /// How stanzas are counted, if the client may come back.
+    pub(super) fn resumable(&self) -> Option<Resumable> {
+        let name = self.resumption.as_ref()?.name.clone();
+        Some(Resumable { name, first: self.first, confirmed: self.confirmed })
     }
 
     /// As if so many stanzas had been confirmed already.
@@ -218,7 +249,12 @@ impl Retained {
     /// The client has come back on another connection and has handled `count` stanzas: everything
     /// else is put in front of what waits, to go out again.
     pub(super) fn resume(&mut self, count: u32, waiting: &mut String) -> Result<(), TooHigh> {
-        self.confirm(count)?;
+        if std::mem::take(&mut self.restored) {
+            // Nothing was sent since, so what the client says is where the counts begin.
+            self.confirmed = u64::from(count);
+        } else {
+            self.confirm(count)?;
+        }
         if self.start.is_some() {
             // Who knows the session's name has seen everything before the first stanza that counts.
             self.advance(self.first);

@@ -39,6 +39,31 @@ pub enum Pushed {
     Refused,
 }
 
+/// What a stanza in a ring is in the log of its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// An entry that is marked as undelivered there, and waits no longer once the stanza has arrived.
+    Undelivered(u64),
+    /// An entry that becomes undelivered if the stanza does not arrive.
+    Queued(Queued),
+}
+
+impl Mark {
+    pub(super) const fn position(self) -> u64 {
+        match self {
+            Self::Undelivered(position) | Self::Queued(Queued { position, .. }) => position,
+        }
+    }
+}
+
+/// An entry of the log that was handed to sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Queued {
+    pub(super) position: u64,
+    /// It stays in the log when it has arrived.
+    pub(super) archived: bool,
+}
+
 /// What is left in a ring when its session ends. Places count the bytes that ever came in.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Remains {
@@ -50,9 +75,20 @@ pub(super) struct Remains {
     pub(super) written: u64,
     /// Places behind marked stanzas, with their marks, that did not come out of
     /// [`Ring::delivered`].
-    pub(super) marks: VecDeque<(u64, u64)>,
+    pub(super) marks: VecDeque<(u64, Mark)>,
     /// The client might have come back for it and has not.
     pub(super) lapsed: Option<Lapsed>,
+    /// The client might have come back, now or after a restart.
+    pub(super) resumable: Option<Resumable>,
+}
+
+/// How the stanzas of a session are counted that its client may come back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resumable {
+    pub(super) name: String,
+    /// The place at which counting begins.
+    pub(super) first: u64,
+    pub(super) confirmed: u64,
 }
 
 /// What is remembered of a session that its client may still ask for.
@@ -91,7 +127,9 @@ struct State {
     pushed: u64,
     written: u64,
     /// Places behind which a delivery counts as written, with what they stand for.
-    marks: VecDeque<(u64, u64)>,
+    marks: VecDeque<(u64, Mark)>,
+    /// Somebody looks after the queued ones among them.
+    watched: bool,
     /// What is kept for a client that confirms what it has handled.
     retained: Option<Box<Retained>>,
 }
@@ -103,27 +141,29 @@ impl Ring {
         Self { state: Mutex::default(), limit, heard: AtomicI64::new(now.unix_ms()) }
     }
 
-    /// Lets `write` append one whole stanza; `mark` counts as delivered once its bytes are written.
+    /// Lets `write` append one whole stanza.
     ///
     /// A reader that leaves more than the limit waiting is closed with `policy-violation`. Until its
     /// session has ended, the ring takes stanzas still, so that they find another way in their order.
-    pub fn push(&self, mark: Option<u64>, write: impl FnOnce(&mut String)) -> Pushed {
+    pub fn push(&self, write: impl FnOnce(&mut String)) -> Pushed {
+        let mut state = self.lock();
+        if state.admit(self.limit) { state.push(write) } else { Pushed::Refused }
+    }
+
+    /// The same for a stanza that is an entry of the log; says which number it has, if the client may come back.
+    pub(super) fn push_entry(
+        &self,
+        mark: Mark,
+        write: impl FnOnce(&mut String),
+    ) -> (Pushed, Option<crate::storage::Queued>) {
         let mut state = self.lock();
         if !state.admit(self.limit) {
-            return Pushed::Refused;
+            return (Pushed::Refused, None);
         }
-        let before = state.bytes.len();
-        write(&mut state.bytes);
-        state.pushed += (state.bytes.len() - before) as u64;
-        if let Some(mark) = mark {
-            let place = state.pushed;
-            state.marks.push_back((place, mark));
-        }
+        let pushed = state.push(write);
         let place = state.pushed;
-        if let Some(retained) = &mut state.retained {
-            retained.pushed(place);
-        }
-        if std::mem::replace(&mut state.dirty, true) { Pushed::Joined } else { Pushed::First }
+        state.marks.push_back((place, mark));
+        (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))
     }
 
     /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.
@@ -244,17 +284,57 @@ impl Ring {
     }
 
     /// Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client has
-    /// confirmed them, or the transport has taken them where stanzas are not counted.
+    /// confirmed them, or the transport has taken them where stanzas are not counted. Returns the
+    /// positions of the undelivered ones.
     pub(super) fn delivered(&self) -> Vec<u64> {
         let mut state = self.lock();
         let upto = state.done();
         let done = state.marks.iter().take_while(|(place, _)| *place <= upto).count();
-        state.marks.drain(..done).map(|(_, mark)| mark).collect()
+        let arrived = state.marks.drain(..done).filter_map(|(_, mark)| match mark {
+            Mark::Undelivered(position) => Some(position),
+            Mark::Queued(_) => None,
+        });
+        arrived.collect()
     }
 
-    /// Notes that the session sent something at `now`.
-    pub(super) fn heard(&self, now: Timestamp) {
+    /// Whether somebody has to look after the queued marks from now on; says so once.
+    pub(super) fn needs_watch(&self) -> bool {
+        !std::mem::replace(&mut self.lock().watched, true)
+    }
+
+    /// Takes out the queued marks whose stanzas have arrived, and turns the others below the position `upto` into
+    /// undelivered ones.
+    pub(super) fn settle(&self, upto: u64) -> Settled {
+        let mut state = self.lock();
+        let done = state.done();
+        let (mut late, mut watched) = (Vec::new(), false);
+        state.marks.retain_mut(|(place, mark)| {
+            let Mark::Queued(queued) = *mark else { return true };
+            if *place <= done {
+                return false;
+            }
+            if queued.position < upto {
+                *mark = Mark::Undelivered(queued.position);
+                late.push(queued.position);
+            } else {
+                watched = true;
+            }
+            true
+        });
+        state.watched = watched;
+        if state.marks.is_empty() {
+            // An idle session owns no buffer.
+            state.marks = VecDeque::new();
+        }
+        Settled { late, watched }
+    }
+
+    /// Notes that the session sent something at `now`; returns how many milliseconds later that is
+    /// than the last time. For the session's own task.
+    pub(super) fn heard(&self, now: Timestamp) -> u64 {
+        let before = self.heard.load(Ordering::Relaxed);
         self.heard.store(now.unix_ms(), Ordering::Relaxed);
+        u64::try_from(now.unix_ms().saturating_sub(before)).unwrap_or_default()
     }
 
     /// When the session last sent something.
@@ -270,6 +350,11 @@ impl Ring {
         state.pushed += retention.opening.len() as u64;
         let retained = Retained::new(state.pushed, retention.request, retention.resumption);
         state.retained = Some(Box::new(retained));
+    }
+
+    /// Makes the ring that of a session which was there before the server started.
+    pub(super) fn restore(&self, request: &'static str, resumption: Resumption, handled: Handled) {
+        self.lock().retained = Some(Box::new(Retained::restored(request, resumption, handled)));
     }
 
     /// Whether stanzas are kept until the client confirms them.
@@ -367,8 +452,9 @@ impl Ring {
         state.shut = true;
         std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
         let written = state.done();
-        let (mut text, mut lapsed) = (std::mem::take(&mut state.bytes), None);
+        let (mut text, mut lapsed, mut resumable) = (std::mem::take(&mut state.bytes), None, None);
         if let Some(retained) = state.retained.take() {
+            resumable = retained.resumable();
             lapsed =
                 retained.away.zip(retained.resumption.clone()).map(|(handled, it)| Lapsed { name: it.name, handled });
             text = retained.all(&text);
@@ -379,6 +465,7 @@ impl Ring {
             written,
             marks: std::mem::take(&mut state.marks),
             lapsed,
+            resumable,
         }
     }
 
@@ -388,7 +475,27 @@ impl Ring {
     }
 }
 
+/// What became of the marks of a ring.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// Queued entries that are undelivered from now on.
+    pub(super) late: Vec<u64>,
+    /// There are further queued entries.
+    pub(super) watched: bool,
+}
+
 impl State {
+    fn push(&mut self, write: impl FnOnce(&mut String)) -> Pushed {
+        let before = self.bytes.len();
+        write(&mut self.bytes);
+        self.pushed += (self.bytes.len() - before) as u64;
+        let place = self.pushed;
+        if let Some(retained) = &mut self.retained {
+            retained.pushed(place);
+        }
+        if std::mem::replace(&mut self.dirty, true) { Pushed::Joined } else { Pushed::First }
+    }
+
     fn close(&mut self, error: StreamError) {
         self.close.get_or_insert_with(|| Box::new(error));
         self.wake_all();

@@ -44,7 +44,7 @@ impl Router {
                 return;
             }
         }
-        batch.push(&binding.ring, None, |out| answer.write(out));
+        batch.push(&binding.ring, |out| answer.write(out));
     }
 
     async fn set(&self, binding: &Binding, query: &Element, batch: &mut Batch) -> Result<(), StanzaError> {
@@ -159,6 +159,6 @@ pub(super) fn push(account: &Account, state: &mut State, jid: &BareJid, batch: &
     let mut stanza = Stanza::new(Kind::Iq(IqType::Set)).id(format!("push-{}", state.roster_version)).payload(query);
     for resource in state.resources.iter().filter(|resource| resource.interested) {
         stanza.to = Some(resource.jid.clone());
-        batch.push(&resource.ring, None, |out| stanza.write(out));
+        batch.push(&resource.ring, |out| stanza.write(out));
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::accounts::credentials::Credentials;
+use crate::accounts::directory::Standing;
 use crate::accounts::subscription::SubscriptionType;
 use crate::hooks::{Entity, Relation, Verb};
 use crate::jid::{BareJid, Jid};
@@ -12,6 +13,7 @@ use crate::storage;
 use crate::stream::{StreamCondition, StreamError};
 
 use super::account::{Account, State};
+use super::barring::barred;
 use super::batch::Batch;
 use super::binding::Binding;
 use super::delivery::{Delivery, Target, no_such_user};
@@ -26,6 +28,8 @@ pub enum Origin<'a> {
     Client(&'a Binding),
     /// A stream on which `remote` has proved itself towards the local domain `local`.
     Remote { local: &'a str, remote: &'a str },
+    /// The service of this domain, which is connected from outside (XEP-0114).
+    Component(&'a str),
     /// This server itself.
     Server,
 }
@@ -54,6 +58,14 @@ impl Router {
             }
             Origin::Remote { local, remote } => {
                 check_addresses(local, remote, &stanza)?;
+                if self.barring.bars(local, stanza.from.as_ref()) {
+                    self.turn_away(&stanza, batch);
+                } else {
+                    self.deliver(stanza, batch).await;
+                }
+            }
+            Origin::Component(domain) => {
+                check_sender(domain, &stanza)?;
                 self.deliver(stanza, batch).await;
             }
             Origin::Server => self.deliver(stanza, batch).await,
@@ -93,28 +105,31 @@ impl Router {
     async fn deliver_once(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
         let to = stanza.to.as_ref()?;
         match self.hosts.of(to.domain()) {
-            Host::Remote => {
-                self.to_remote(stanza, to, batch);
-                None
-            }
+            Host::Remote if self.to_remote(stanza, to, batch) => None,
+            Host::Remote => stanza.error(&barred()),
+            Host::Service(service) => service.take(stanza, batch),
             Host::Accounts if to.local().is_none() => self.to_domain(stanza, to, batch).await,
             Host::Accounts => self.to_account(stanza, to, batch).await,
         }
     }
 
-    pub(super) fn to_remote(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) {
+    /// Hands a stanza over to another server; `false` if the sender's domain has nothing to do with `to`.
+    pub(super) fn to_remote(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> bool {
         // Only a local sender's stanza leaves: this server is no relay (RFC 6120 §10.4).
         let local = stanza.from.as_ref().and_then(|from| self.hosts.local(from.domain()));
-        if let Some(local) = local {
-            batch.send(local, to.domain(), stanza.borrow().into_owned());
+        let Some(local) = local else { return true };
+        if self.barring.bars(local, Some(to)) {
+            return false;
         }
+        batch.send(local, to.domain(), stanza.borrow().into_owned());
+        true
     }
 
     async fn to_domain(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
         match stanza.kind {
             Kind::Iq(IqType::Get | IqType::Set) if to.is_bare() => {
                 let from = stanza.from.as_ref()?;
-                let relation = if self.is_local(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
+                let relation = if self.has_accounts(from.domain()) { Relation::Subscriber } else { Relation::Stranger };
                 Box::pin(self.answer(Entity::Domain, stanza, relation, batch)).await
             }
             Kind::Iq(IqType::Result | IqType::Error) => {
@@ -136,7 +151,7 @@ impl Router {
                 Ok(None) if is_request(stanza.kind) && to.is_bare() => {
                     return self.on_behalf(stanza, Relation::Stranger, batch).await;
                 }
-                Ok(None) => return to_nobody(stanza, to),
+                Ok(None) => return self.to_nobody(stanza, to),
                 Err(error) => return stanza.error(&error),
             },
         };
@@ -150,7 +165,13 @@ impl Router {
             }
             None if presence == PresenceType::Probe => self.probed(&account, stanza, to, batch),
             None => {
-                account.lock().offer(stanza, to, batch);
+                let mut state = account.lock();
+                if presence == PresenceType::Unavailable
+                    && let Some(from) = &stanza.from
+                {
+                    state.forget_directed(from, to);
+                }
+                state.offer(stanza, to, batch);
                 None
             }
         }
@@ -160,6 +181,9 @@ impl Router {
     async fn to_resources(&self, account: &Arc<Account>, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
         let relation = {
             let mut state = account.lock();
+            if state.gone {
+                return self.to_nobody(stanza, to);
+            }
             if matches!(stanza.kind, Kind::Message(_)) {
                 return self.receive(&account.jid, &mut state, stanza, to, batch);
             }
@@ -190,6 +214,16 @@ impl Router {
         Box::pin(self.answer(Entity::Account, stanza, relation, batch)).await
     }
 
+    /// There is no such account (RFC 6121 §8.5.1).
+    fn to_nobody(&self, stanza: &Stanza<'_>, to: &Jid) -> Back {
+        if stanza.kind == Kind::Presence(PresenceType::Probe) {
+            return unsubscribed(stanza);
+        }
+        let target = if to.is_bare() { Target::Bare } else { Target::Gone };
+        let condition = no_such_user(stanza.kind, target).filter(|_| !self.is_dropped(to, stanza))?;
+        stanza.error(&condition.into())
+    }
+
     /// Runs the handler of an IQ request.
     async fn answer(&self, entity: Entity, stanza: &Stanza<'_>, relation: Relation, batch: &mut Batch) -> Back {
         let verb = if stanza.kind == Kind::Iq(IqType::Set) { Verb::Set } else { Verb::Get };
@@ -209,11 +243,11 @@ impl Router {
         }
     }
 
-    /// The keys of an account that somebody wants to log in to, if it exists.
+    /// The keys of an account that somebody wants to log in to, if it exists, and whether he may.
     ///
     /// # Errors
     /// What storage says.
-    pub async fn credentials(&self, account: &BareJid) -> Result<Option<Credentials>, storage::Error> {
+    pub async fn credentials(&self, account: &BareJid) -> Result<Option<(Credentials, Standing)>, storage::Error> {
         self.accounts.credentials(account).await
     }
 
@@ -238,16 +272,19 @@ impl Router {
 /// RFC 6120 §8.1.1.2, §8.1.2.2: a stanza from another server has both addresses, and they are
 /// those of the pair that its stream has proved.
 fn check_addresses(local: &str, remote: &str, stanza: &Stanza<'_>) -> Result<(), StreamError> {
+    if check_sender(remote, stanza)?.domain() == local {
+        return Ok(());
+    }
+    Err(StreamCondition::ImproperAddressing.into())
+}
+
+/// XEP-0114 §3, as between servers: a stanza has both addresses, and `from` is of the domain of who
+/// sends it. Gives the other one.
+fn check_sender<'s>(domain: &str, stanza: &'s Stanza<'_>) -> Result<&'s Jid, StreamError> {
     let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
         return Err(StreamCondition::ImproperAddressing.into());
     };
-    if from.domain() != remote {
-        return Err(StreamCondition::InvalidFrom.into());
-    }
-    if to.domain() != local {
-        return Err(StreamCondition::ImproperAddressing.into());
-    }
-    Ok(())
+    if from.domain() == domain { Ok(to) } else { Err(StreamCondition::InvalidFrom.into()) }
 }
 
 /// The `from` that a client gave (RFC 6120 §8.1.2.1): none, or one of its own.
@@ -258,15 +295,6 @@ fn check_from(binding: &Binding, stanza: &Stanza<'_>) -> Result<(), StreamError>
         }
         _ => Ok(()),
     }
-}
-
-/// There is no such account (RFC 6121 §8.5.1).
-fn to_nobody(stanza: &Stanza<'_>, to: &Jid) -> Back {
-    if stanza.kind == Kind::Presence(PresenceType::Probe) {
-        return unsubscribed(stanza);
-    }
-    let target = if to.is_bare() { Target::Bare } else { Target::Gone };
-    no_such_user(stanza.kind, target).and_then(|condition| stanza.error(&condition.into()))
 }
 
 const fn is_notification(kind: Kind) -> bool {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::accounts::random;
 use crate::accounts::roster::Request;
 use crate::accounts::subscription::{Share, SubscriptionType, Transition, inbound, outbound};
 use crate::jid::{BareJid, Jid};
@@ -13,7 +14,11 @@ use super::account::{Account, State};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::delivery::Target;
+use super::hosts::Host;
 use super::roster::{push, save};
+
+/// Octets in the id of a request that is sent anew.
+const ID_OCTETS: usize = 8;
 
 impl Router {
     /// A client manages a subscription (RFC 6121 appendix A.2).
@@ -56,6 +61,18 @@ impl Router {
         }
     }
 
+    /// A request may have been lost on its way to another server, so it is sent anew whenever a
+    /// resource of the account becomes available (RFC 6121 §3.1.2).
+    pub(super) async fn ask_again(&self, binding: &Binding, contact: &BareJid, batch: &mut Batch) {
+        if matches!(self.hosts.of(contact.domain()), Host::Remote) {
+            let request = Stanza::new(Kind::Presence(PresenceType::Subscribe))
+                .from(Jid::from(binding.account.jid.clone()))
+                .to(Jid::from(contact.clone()))
+                .id(random::token(ID_OCTETS));
+            self.deliver(request, batch).await;
+        }
+    }
+
     /// Somebody manages a subscription with a local account (RFC 6121 appendix A.3).
     pub(super) async fn subscription_to_account(
         &self,
@@ -74,6 +91,9 @@ impl Router {
         let stanza = stanza.borrow().to(Jid::from(account.jid.clone())).from(Jid::from(contact.clone()));
         let (transition, presences) = {
             let mut state = account.lock();
+            if state.gone {
+                return;
+            }
             let before = state.contacts.state(contact.as_str());
             let transition = inbound(before, kind);
             if transition.state != before && !self.has_room(&state, &contact) {
@@ -160,7 +180,10 @@ fn forward(state: &State, kind: SubscriptionType, stanza: &Stanza<'_>, batch: &m
             _ => resource.interested,
         };
         if wanted {
-            batch.push(&resource.ring, None, |out| stanza.write(out));
+            batch.push(&resource.ring, |out| stanza.write(out));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The composition root: the only module that sees everything.
 
+mod components;
 mod made;
 mod node;
 mod reload;
@@ -9,8 +10,12 @@ mod sockets;
 pub mod status;
 mod tls;
 
+pub use components::{SecretError, component_warnings};
 pub use made::Made;
 pub use node::{Node, Parts, StartError};
 pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
 pub use tls::warnings;
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::accounts::admins;
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::random;
 use crate::clock::Clock;
+use crate::components::Components;
 use crate::config::Config;
 use crate::extensions;
 use crate::federation::{self, Federation};
@@ -19,12 +21,13 @@ use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, ServerTls, Trust};
 use crate::routing::Router;
-use crate::routing::operations::Accounts;
+use crate::routing::operations::{Accounts, Ending};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
 use crate::xml::Element;
 
+use super::components::{self, SecretError};
 use super::made::Made;
 use super::reload::Reload;
 use super::settings::{self, Settings};
@@ -35,6 +38,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(300);
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often messages that have not arrived are looked for.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What a server is made of.
 pub struct Parts {
@@ -53,6 +59,7 @@ pub struct Node {
     pub router: Arc<Router>,
     pub sessions: Arc<session::Context>,
     pub federation: Arc<Federation>,
+    pub components: Arc<Components>,
     pub admission: Arc<Admission>,
     pub operations: Arc<Operations>,
     pub storage: Storage,
@@ -60,6 +67,8 @@ pub struct Node {
     pub tls: Arc<ServerTls>,
     pub client_tls: Arc<ClientTls>,
     pub domains: Arc<[String]>,
+    /// Tells when an administrator ends the server.
+    pub ending: Arc<Ending>,
     pub(super) settings: Settings,
     trust: Live<Trust>,
     resolver: Live<Arc<dyn Resolver>>,
@@ -72,6 +81,8 @@ pub enum StartError {
     Install(InstallError),
     Operation(NameTaken),
     Random(random::Exhausted),
+    Component(SecretError),
+    Storage(crate::storage::Error),
 }
 
 impl std::fmt::Display for StartError {
@@ -81,6 +92,8 @@ impl std::fmt::Display for StartError {
             Self::Install(error) => error.fmt(f),
             Self::Operation(error) => error.fmt(f),
             Self::Random(error) => error.fmt(f),
+            Self::Component(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
         }
     }
 }
@@ -91,7 +104,7 @@ impl Node {
     /// Serves one client connection.
     pub async fn serve_client(&self, transport: crate::net::Transport, security: session::Security) {
         if let Some(bound) = session::open(&self.sessions, transport, security).await {
-            bound.run(&self.router, &self.sessions.settings).await;
+            bound.run(&self.sessions).await;
         }
     }
 
@@ -102,6 +115,13 @@ impl Node {
             session::Security::Direct => federation::Start::DirectTls,
         };
         Arc::clone(&self.federation).serve(transport, start).await;
+    }
+
+    /// Serves one connection of a component.
+    pub async fn serve_component(&self, transport: crate::net::Transport) {
+        if let Some(connection) = self.components.accept(transport).await {
+            connection.run().await;
+        }
     }
 
     /// Works with `config` from now on, and with what was made for it; open streams stay as they are.
@@ -155,22 +175,17 @@ impl Node {
             settings.routing.clone(),
             Arc::clone(&federation) as _,
         );
+        let components = components::join(config, &parts.clock, &router).map_err(StartError::Component)?;
+        router.prepare().map_err(StartError::Storage)?;
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(settings::bounds(config, parts.connections));
-        let mut operations = Operations::default();
-        let accounts = Accounts {
-            storage: parts.storage.clone(),
-            clock: parts.clock.clone(),
-            domains: Arc::clone(&domains),
-            router: Some(Arc::clone(&router)),
-        };
-        accounts.register(&mut operations).map_err(StartError::Operation)?;
-        let facts = status::Facts::new(&parts.clock, &domains, &router, &admission);
-        facts.register(&mut operations).map_err(StartError::Operation)?;
-        if let Some(reload) = &parts.reload {
-            reload.register(&mut operations).map_err(StartError::Operation)?;
-        }
-        let operations = Arc::new(operations);
+        let added = parts.storage.read_blocking(|view| admins::added(view, &domains)).map_err(StartError::Storage)?;
+        settings.admins.replace_added(added);
+        let ending = Arc::new(Ending::default());
+        let accounts = accounts(&settings, (&parts.storage, &parts.clock), &router);
+        let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
+        let operations = operations(&accounts, (&ending, &router), facts, parts.reload.as_ref());
+        let operations = operations.map_err(StartError::Operation)?;
         let house = House {
             outbound: &outbound,
             operations: &operations,
@@ -193,6 +208,7 @@ impl Node {
             router,
             sessions,
             federation,
+            components,
             admission,
             operations,
             storage: parts.storage,
@@ -200,6 +216,7 @@ impl Node {
             tls,
             client_tls,
             domains,
+            ending,
             settings,
             trust,
             resolver,
@@ -233,6 +250,60 @@ impl Node {
                     }
                 });
             }
+        }
+    }
+}
+
+fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &Arc<Router>) -> Accounts {
+    Accounts {
+        storage: storage.clone(),
+        clock: clock.clone(),
+        domains: Arc::clone(&settings.domains),
+        admins: Arc::clone(&settings.admins),
+        name_reuse: settings.name_reuse.clone(),
+        router: Some(Arc::clone(router)),
+        changes: Arc::default(),
+    }
+}
+
+/// Everything that an operator can have this server do.
+fn operations(
+    accounts: &Accounts,
+    (ending, router): (&Arc<Ending>, &Arc<Router>),
+    facts: status::Facts,
+    reload: Option<&Arc<Reload>>,
+) -> Result<Arc<Operations>, NameTaken> {
+    let mut operations = Operations::default();
+    accounts.register(&mut operations)?;
+    ending.register(router, &mut operations)?;
+    facts.register(&mut operations)?;
+    if let Some(reload) = reload {
+        reload.register(&mut operations)?;
+    }
+    Ok(Arc::new(operations))
+}
+
+impl Node {
+    /// Sees to it, for ever, that a message which does not arrive is known to wait.
+    pub async fn settle(self: Arc<Self>) {
+        loop {
+            let upto = self.router.settled();
+            tokio::time::sleep(SETTLE).await;
+            self.router.settle(upto);
+        }
+    }
+
+    /// Has the sessions of the last run wait for their clients; to be called once, before anybody connects.
+    pub async fn restore(&self) {
+        if let Err(error) = self.router.restore().await {
+            tracing::error!(%error, "the sessions of the last run could not be read: nobody can come back to them");
+        }
+    }
+
+    /// Ends those of them whose clients do not come back in time.
+    pub async fn expire_sessions(self: Arc<Self>) {
+        while let Some(next) = self.router.expire().await {
+            tokio::time::sleep_until(next).await;
         }
     }
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::accounts::admins::Admins;
 use crate::config::Config;
 use crate::extensions;
 use crate::federation;
-use crate::hooks::{self, ArchiveSettings, Bound, Catalogue};
+use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, RegistrationSettings};
+use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
 use crate::routing;
-use crate::session;
+use crate::session::{self, Pace};
 use crate::stream::Limits;
 
 use super::node::SILENCE;
@@ -34,28 +36,41 @@ pub(super) struct Settings {
     pub(super) federation: Live<federation::Settings>,
     /// How long archived messages are kept, if not for ever.
     pub(super) retention: Live<Option<Duration>>,
+    /// How many of them an account may have, if not any number.
+    pub(super) archive_messages: Live<Option<u64>>,
+    /// For how long nobody gets the name of an account that was removed.
+    pub(super) name_reuse: Live<Duration>,
+    /// Those of the configuration; whoever was added is noted here by the node.
+    pub(super) admins: Arc<Admins>,
 }
 
 impl Settings {
     pub(super) fn of(config: &Config) -> Self {
         let domains: Arc<[String]> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
+        let admins = Arc::new(Admins::new(configured_admins(config), []));
         Self {
-            catalogue: Catalogue::new(extensions::ALL, of_extensions(config, &domains)),
+            catalogue: Catalogue::new(extensions::ALL, of_extensions(config, &domains, &admins)),
             routing: Live::new(of_routing(config)),
             sessions: Live::new(of_sessions(config)),
             federation: Live::new(of_federation(config, &domains)),
             retention: Live::new(retention(config)),
+            archive_messages: Live::new(archive_messages(config)),
+            name_reuse: Live::new(config.limits.name_reuse.duration()),
+            admins,
             domains,
         }
     }
 
     /// Everybody works with `config` from now on.
     pub(super) fn replace(&self, config: &Config) {
-        self.catalogue.replace(of_extensions(config, &self.domains));
+        self.admins.configure(configured_admins(config));
+        self.catalogue.replace(of_extensions(config, &self.domains, &self.admins));
         self.routing.replace(of_routing(config));
         self.sessions.replace(of_sessions(config));
         self.federation.replace(of_federation(config, &self.domains));
         self.retention.replace(retention(config));
+        self.archive_messages.replace(archive_messages(config));
+        self.name_reuse.replace(config.limits.name_reuse.duration());
     }
 }
 
@@ -69,16 +84,32 @@ pub(super) fn bounds(config: &Config, connections: usize) -> Bounds {
     }
 }
 
-fn of_extensions(config: &Config, domains: &Arc<[String]>) -> hooks::Settings {
+/// The administrators that the configuration names.
+fn configured_admins(config: &Config) -> impl Iterator<Item = BareJid> {
+    config.admins.iter().map(|admin| admin.jid().clone())
+}
+
+fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>) -> hooks::Settings {
     let servers = of_federation(config, domains);
     hooks::Settings {
         domains: Arc::clone(domains),
-        admins: config.admins.iter().map(|admin| admin.jid().clone()).collect(),
+        admins: Arc::clone(admins),
         contact: config.contact.clone(),
         archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
         offline_messages: config.limits.offline_messages,
+        registration: of_registration(config),
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
         servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
+    }
+}
+
+fn of_registration(config: &Config) -> RegistrationSettings {
+    let registration = &config.registration;
+    RegistrationSettings {
+        open: registration.enabled,
+        attempts: registration.attempts_per_address,
+        reserved: registration.reserved_names.iter().map(|name| name.as_str().to_owned()).collect(),
+        self_service: registration.self_service,
     }
 }
 
@@ -95,8 +126,24 @@ fn of_routing(config: &Config) -> routing::Limits {
 fn of_sessions(config: &Config) -> session::Settings {
     session::Settings {
         limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
+        pace: Pace::new(
+            config.limits.client_stanzas_per_second,
+            config.limits.client_bytes_per_second,
+            config.limits.client_burst,
+        ),
+        without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
     }
+}
+
+/// The operator may have waived encryption, and is told each time.
+fn without_tls(config: &Config) -> bool {
+    if config.listen.c2s_without_tls {
+        tracing::warn!(
+            "listen.c2s_without_tls is set: CLIENTS MAY LOG IN WITHOUT ENCRYPTION. It is for tests on this machine only"
+        );
+    }
+    config.listen.c2s_without_tls
 }
 
 fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
@@ -115,6 +162,10 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
 
 fn retention(config: &Config) -> Option<Duration> {
     Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero())
+}
+
+fn archive_messages(config: &Config) -> Option<u64> {
+    u64::try_from(config.archive.messages_per_account).ok().filter(|most| *most > 0)
 }
 
 #[cfg(test)]

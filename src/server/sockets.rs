@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
-use crate::config::{Addresses, Listen};
-use crate::listeners::{accept, c2s, s2s};
+use crate::config::{Addresses, Config};
+use crate::listeners::{accept, c2s, component, s2s};
 use crate::session::Security;
 use crate::stream::{StreamCondition, StreamError};
 
@@ -28,6 +28,7 @@ pub struct Bound {
     pub c2s_tls: Vec<TcpListener>,
     pub s2s: Vec<TcpListener>,
     pub s2s_tls: Vec<TcpListener>,
+    pub component: Vec<TcpListener>,
 }
 
 /// A running server.
@@ -41,12 +42,15 @@ impl Bound {
     ///
     /// # Errors
     /// The first address that cannot be had, in the error's text.
-    pub fn new(listen: &Listen) -> io::Result<Self> {
+    pub fn new(config: &Config) -> io::Result<Self> {
+        let listen = &config.listen;
+        let component = if config.components.is_empty() { Vec::new() } else { bind_all(&listen.component)? };
         Ok(Self {
             c2s: bind_all(&listen.c2s)?,
             c2s_tls: bind_all(&listen.c2s_tls)?,
             s2s: bind_all(&listen.s2s)?,
             s2s_tls: bind_all(&listen.s2s_tls)?,
+            component,
         })
     }
 }
@@ -78,8 +82,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Server {
     /// Serves `bound`; every listener accepts when this returns.
-    #[must_use]
-    pub fn start(node: Arc<Node>, bound: Bound) -> Self {
+    pub async fn start(node: Arc<Node>, bound: Bound) -> Self {
+        node.restore().await;
         let mut tasks = JoinSet::new();
         for (listeners, security) in [(bound.c2s, Security::StartTls), (bound.c2s_tls, Security::Direct)] {
             for listener in listeners {
@@ -97,8 +101,17 @@ impl Server {
                 }));
             }
         }
+        for listener in bound.component {
+            let (components, settings) = (Arc::clone(&node.components), node.sessions.settings.clone());
+            tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
+                component::serve(Arc::clone(&components), transport, (place, leave), settings.load().deadline)
+            }));
+        }
         tasks.spawn(Arc::clone(&node).watch_silence());
         tasks.spawn(Arc::clone(&node).tidy_archive());
+        tasks.spawn(Arc::clone(&node).tidy_accounts());
+        tasks.spawn(Arc::clone(&node).settle());
+        tasks.spawn(Arc::clone(&node).expire_sessions());
         Self { node, tasks }
     }
 
@@ -110,14 +123,22 @@ impl Server {
         self.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
         self.node.federation.stop().await;
         let gone = async {
-            while self.node.router.counts().sessions > 0 {
+            // A session is gone before its client has ended its side of the stream.
+            let known = || {
+                let (strangers, open) = self.node.admission.counts();
+                open > strangers
+            };
+            while self.node.router.counts().sessions > 0 || known() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         if tokio::time::timeout(DRAIN, gone).await.is_err() {
             tracing::warn!("some sessions did not end in time");
         }
+        // Last, so that components hear who has gone.
+        self.node.components.stop().await;
         self.tasks.shutdown().await;
+        self.node.router.settle(self.node.router.settled());
         self.node.storage.close().await
     }
 }

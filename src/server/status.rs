@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
+use crate::components::Components;
 use crate::hooks::operation::{NameTaken, Nothing, Operation, Operations, Role};
 use crate::listeners::admission::Admission;
 use crate::routing::Router;
@@ -26,6 +27,20 @@ pub struct Status {
     pub unauthenticated: usize,
     /// All connections.
     pub connections: usize,
+    /// By name.
+    pub components: Vec<Component>,
+}
+
+/// One component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    pub name: String,
+    /// Since when it is connected, if it is.
+    pub connected: Option<Timestamp>,
+    /// From where, if it is.
+    pub address: Option<std::net::SocketAddr>,
+    /// Bytes that wait for it.
+    pub waiting: usize,
 }
 
 /// Where the counts come from.
@@ -34,6 +49,7 @@ pub(super) struct Facts {
     domains: Arc<[String]>,
     router: Arc<Router>,
     admission: Arc<Admission>,
+    components: Arc<Components>,
 }
 
 impl Facts {
@@ -43,9 +59,20 @@ impl Facts {
         domains: &Arc<[String]>,
         router: &Arc<Router>,
         admission: &Arc<Admission>,
+        components: &Arc<Components>,
     ) -> Self {
-        let (router, admission) = (Arc::clone(router), Arc::clone(admission));
-        Self { started: clock.now(), domains: Arc::clone(domains), router, admission }
+        let (router, admission, components) = (Arc::clone(router), Arc::clone(admission), Arc::clone(components));
+        Self { started: clock.now(), domains: Arc::clone(domains), router, admission, components }
+    }
+
+    fn components(&self) -> Vec<Component> {
+        let standings = self.components.standings().into_iter().map(|it| Component {
+            name: it.name.to_string(),
+            connected: it.since,
+            address: it.address,
+            waiting: it.waiting,
+        });
+        standings.collect()
     }
 
     /// Registers the operation.
@@ -64,6 +91,7 @@ impl Facts {
                 sessions: counts.sessions,
                 unauthenticated,
                 connections,
+                components: self.components(),
             }))
         })
     }

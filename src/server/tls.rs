@@ -121,7 +121,8 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<Identity>, CertificateErro
 
 fn make(config: &Config) -> Result<Arc<Identity>, CertificateError> {
     tracing::warn!("no certificate is configured: a development certificate is made, which nobody trusts");
-    let names: Vec<&str> = config.domains.iter().map(|domain| domain.name.as_str()).collect();
+    let components = config.components.iter().map(|component| component.name.as_str());
+    let names: Vec<&str> = config.domains.iter().map(|domain| domain.name.as_str()).chain(components).collect();
     let ca = DevelopmentCa::generate().map_err(CertificateError::Development)?;
     let issued = ca.issue(&names).map_err(CertificateError::Development)?;
     let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes());
@@ -131,4 +132,29 @@ fn make(config: &Config) -> Result<Arc<Identity>, CertificateError> {
 fn is_private(config: &Config) -> bool {
     let listen = &config.listen;
     [&listen.c2s, &listen.c2s_tls, &listen.s2s, &listen.s2s_tls].into_iter().all(|addresses| addresses.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::warnings;
+    use crate::net::tls::development::DevelopmentCa;
+    use crate::net::tls::{Identities, Identity};
+
+    #[test]
+    fn names_and_dates_are_warned_about() {
+        let issued = DevelopmentCa::generate().unwrap().issue(&["a.example"]).unwrap();
+        let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap();
+        let week = identity.not_after() - Duration::from_secs(7 * 24 * 60 * 60 + 60);
+        let identities = Identities::new(identity);
+        let told = |domain: &str, now| warnings(&[domain.to_owned()], &identities, now);
+        assert!(told("a.example", SystemTime::now()).is_empty());
+        assert_eq!(told("a.example", week), ["a.example: the certificate expires in 7 days"]);
+        assert_eq!(told("a.example", UNIX_EPOCH), ["a.example: the certificate is not valid yet"]);
+        assert_eq!(
+            told("b.example", SystemTime::now()),
+            ["the certificate that is shown for b.example names it not at all; it has DNS a.example"]
+        );
+    }
 }

@@ -2,24 +2,28 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context as Waking, Poll, ready};
+use std::time::Duration;
 
 use crate::accounts::random;
 use crate::hooks::{Acknowledgement, Said, Wish};
-use crate::live::Live;
 use crate::routing::{Batch, Binding, Origin, Resumption, Retention, Router, modulo};
 use crate::stanza::{Condition, Kind};
 use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::detached::detach;
-use super::handshake::Settings;
+use super::handshake::{Context, Settings};
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
+use super::pace::{Ahead, Intake};
 use super::wire::{End, Wire};
 
 /// Octets of randomness in the name of a session whose client may come back.
 const NAME_OCTETS: usize = 16;
+
+/// How long a client that is too fast is not looked at, at most.
+const REST: Duration = Duration::from_secs(60);
 
 /// A session after resource binding.
 pub struct Bound {
@@ -30,6 +34,7 @@ pub struct Bound {
     wire: Wire,
     /// For a client that wants to know what has arrived.
     inbound: Option<Box<Inbound>>,
+    ahead: Ahead,
 }
 
 /// What woke the session.
@@ -40,29 +45,64 @@ enum Wake {
     End(End),
 }
 
+/// What follows when everything that has come is routed.
+enum Next {
+    /// Wait for more.
+    Wait,
+    /// The client is too fast: read nothing for so long.
+    Rest(Duration),
+    End(End),
+}
+
 impl Bound {
     pub(super) fn new(wire: Wire, binding: Binding, inbound: Option<Box<Inbound>>) -> Box<Self> {
-        Box::new(Self { outgoing: Outgoing::new(binding.ring.clone()), binding, wire, inbound })
+        let outgoing = Outgoing::new(binding.ring.clone());
+        Box::new(Self { outgoing, binding, wire, inbound, ahead: Ahead::default() })
     }
 
     /// Runs until the stream ends, then gives the resource back, unless the client may come back.
     ///
     /// The future is small, because the session lies in its box and because what an idle one has no
     /// use for is boxed, too: there are many of them.
-    pub async fn run(mut self: Box<Self>, router: &Router, settings: &Live<Settings>) {
+    pub async fn run(mut self: Box<Self>, context: &Context) {
+        let router = &*context.router;
         // What came together with the bind request is here already; no readiness tells of it.
-        let mut end = Box::pin(self.take_in(router, settings)).await;
-        while end.is_none() {
-            end = match poll_fn(|context| self.poll_wake(context, router)).await {
-                Wake::Input => Box::pin(self.take_in(router, settings)).await,
-                Wake::End(end) => Some(end),
+        let mut next = Box::pin(self.take_in(context)).await;
+        let end = loop {
+            next = match next {
+                Next::End(end) => break end,
+                Next::Rest(pause) => Box::pin(self.rest(pause, context)).await,
+                Next::Wait => match poll_fn(|waking| self.poll_wake(waking, router)).await {
+                    Wake::Input => Box::pin(self.take_in(context)).await,
+                    Wake::End(end) => Next::End(end),
+                },
             };
-        }
-        Box::pin(self.finish(end.unwrap_or(End::Closed), router)).await;
+        };
+        Box::pin(self.finish(end, router)).await;
     }
 
-    async fn finish(self: Box<Self>, end: End, router: &Router) {
-        let Self { outgoing, binding, wire, inbound } = *self;
+    /// Goes on writing, and reads nothing.
+    async fn rest(&mut self, pause: Duration, context: &Context) -> Next {
+        let mut over = pin!(tokio::time::sleep(pause.min(REST)));
+        let end = poll_fn(|waking| match self.poll_write(waking, &context.router) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending => over.as_mut().poll(waking).map(|()| None),
+        })
+        .await;
+        if let Some(end) = end {
+            return Next::End(end);
+        }
+        // Whoever is not read is not silent.
+        let rest = Intake { elapsed: self.binding.heard_nothing(), ..Intake::default() };
+        self.ahead.charge(&context.settings.load().pace, rest).map_or(Next::Wait, Next::Rest)
+    }
+
+    async fn finish(mut self: Box<Self>, end: End, router: &Router) {
+        if matches!(end, End::Closed | End::Error(_)) {
+            // RFC 6120 §4.4: what is said already goes first, as far as it is taken at once.
+            let _ = poll_fn(|waking| Poll::Ready(self.poll_write(waking, router))).await;
+        }
+        let Self { outgoing, binding, wire, inbound, .. } = *self;
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
         match (inbound, &end) {
@@ -86,38 +126,45 @@ impl Bound {
     }
 
     /// Writes what the ring holds and reads what has come, whichever is possible.
-    fn poll_wake(&mut self, context: &mut Context<'_>, router: &Router) -> Poll<Wake> {
-        if let Some(inbound) = &mut self.inbound {
-            while let Some(count) = inbound.poll_due(context, router) {
-                answer(&self.binding, router, count);
-            }
-        }
-        if let Poll::Ready(end) = self.outgoing.poll_flush(&mut self.wire.transport, context) {
+    fn poll_wake(&mut self, waking: &mut Waking<'_>, router: &Router) -> Poll<Wake> {
+        if let Poll::Ready(end) = self.poll_write(waking, router) {
             return Poll::Ready(Wake::End(end));
         }
-        match ready!(self.wire.transport.poll_drain(context, &mut self.wire.input)) {
+        match ready!(self.wire.transport.poll_drain(waking, &mut self.wire.input)) {
             Ok(0) | Err(_) => Poll::Ready(Wake::End(End::Lost)),
             Ok(_) => Poll::Ready(Wake::Input),
         }
     }
 
+    /// Writes what the ring holds; ready is the end of the session.
+    fn poll_write(&mut self, waking: &mut Waking<'_>, router: &Router) -> Poll<End> {
+        if let Some(inbound) = &mut self.inbound {
+            while let Some(count) = inbound.poll_due(waking, router) {
+                answer(&self.binding, router, count);
+            }
+        }
+        self.outgoing.poll_flush(&mut self.wire.transport, waking)
+    }
+
     /// Routes every complete stanza of the input as one batch.
-    async fn take_in(&mut self, router: &Router, settings: &Live<Settings>) -> Option<End> {
+    async fn take_in(&mut self, context: &Context) -> Next {
+        let router = &*context.router;
         let Wire { transport, reader, input, .. } = &mut self.wire;
-        let limits = settings.load().limits;
+        let Settings { limits, pace, .. } = **context.settings.load();
         let mut batch = router.batch();
         let mut ended = None;
+        let mut intake = Intake::default();
         let read = {
-            let mut taking =
-                Taking { binding: &self.binding, router, limits, inbound: &mut self.inbound, batch: &mut batch };
+            let (binding, inbound) = (&self.binding, &mut self.inbound);
+            let mut taking = Taking { binding, router, limits, inbound, batch: &mut batch, intake: &mut intake };
             let mut reading = pin!(taking.read_all(reader, input));
-            poll_fn(|context| {
-                let read = reading.as_mut().poll(context);
+            poll_fn(|waking| {
+                let read = reading.as_mut().poll(waking);
                 // A stanza may wait for storage, for its handler, or for this client to read: what is
                 // there goes out meanwhile. A stanza that was begun is finished in any case.
                 if read.is_pending()
                     && ended.is_none()
-                    && let Poll::Ready(end) = self.outgoing.poll_flush(transport, context)
+                    && let Poll::Ready(end) = self.outgoing.poll_flush(transport, waking)
                 {
                     ended = Some(end);
                 }
@@ -125,11 +172,16 @@ impl Bound {
             })
             .await
         };
-        let receipt = batch.finish();
-        if let Some(inbound) = &mut self.inbound {
-            inbound.covered(receipt, router);
+        match &mut self.inbound {
+            Some(inbound) => inbound.covered(&self.binding, &mut batch, router),
+            None => {
+                batch.finish();
+            }
         }
-        read.err().or(ended)
+        match read.err().or(ended) {
+            Some(end) => Next::End(end),
+            None => self.ahead.charge(&pace, intake).map_or(Next::Wait, Next::Rest),
+        }
     }
 }
 
@@ -140,12 +192,14 @@ struct Taking<'a> {
     limits: Limits,
     inbound: &'a mut Option<Box<Inbound>>,
     batch: &'a mut Batch,
+    intake: &'a mut Intake,
 }
 
 impl Taking<'_> {
     async fn read_all(&mut self, reader: &mut Reader, input: &mut Vec<u8>) -> Result<(), End> {
         self.router.pressure().await;
-        let mut done = 0;
+        let (mut done, mut heard) = (0, false);
+        let language = reader.language();
         let result = loop {
             let Some(rest) = input.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
             reader.set_limits(self.limits);
@@ -153,18 +207,26 @@ impl Taking<'_> {
                 Ok(step) => step,
                 Err(error) => break Err(error.into()),
             };
-            let Some(event) = step.event else {
+            let Some(mut event) = step.event else {
                 done += step.consumed;
                 break Ok(());
             };
-            if done == 0 {
-                self.binding.heard(self.batch);
+            if let Event::Stanza(stanza) = &mut event {
+                language.complete(stanza);
+            }
+            if !heard {
+                self.intake.elapsed = self.binding.heard(self.batch);
+                heard = true;
             }
             if let Err(end) = self.take(event).await {
                 break Err(end);
             }
             done += step.consumed;
         };
+        if done > 0 && !heard {
+            self.intake.elapsed = self.binding.heard_nothing();
+        }
+        self.intake.bytes = done;
         if done == input.len() {
             // An idle session owns no buffer.
             *input = Vec::new();
@@ -183,6 +245,9 @@ impl Taking<'_> {
                 {
                     Box::pin(self.answer_first()).await;
                 }
+                if self.inbound.is_some() {
+                    self.batch.promise();
+                }
                 self.router.route(Origin::Client(self.binding), stanza, self.batch).await?;
             }
             Event::Rejected(rejected) => self.reject(&rejected)?,
@@ -190,6 +255,7 @@ impl Taking<'_> {
             Event::Open(_) => return Err(StreamError::from(StreamCondition::BadFormat).into()),
             Event::Nonza(element) => return Box::pin(self.hear(&element)).await,
         }
+        self.intake.stanzas += 1;
         if let Some(inbound) = self.inbound {
             inbound.counted();
         }
@@ -207,9 +273,8 @@ impl Taking<'_> {
 
     /// What follows may take long, and an answer must not wait for it.
     async fn answer_first(&mut self) {
-        let receipt = self.batch.flush();
         let Some(inbound) = self.inbound else { return };
-        inbound.covered(receipt, self.router);
+        inbound.covered(self.binding, self.batch, self.router);
         if let Some(count) = inbound.answer(self.router).await {
             answer(self.binding, self.router, count);
         }
@@ -252,8 +317,10 @@ impl Taking<'_> {
             }
         };
         let opening = words.enabled(resumption.as_ref().map(|it| (it.name.as_str(), it.time)));
+        let name = resumption.as_ref().map(|it| it.name.clone());
         self.binding.ring.retain(Retention { opening, request: words.request(), resumption });
-        *self.inbound = Some(Box::new(Inbound::new(0)));
+        self.binding.remember(self.batch);
+        *self.inbound = Some(Box::new(Inbound::new(0, name)));
     }
 }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::credentials::Decoy;
+use crate::accounts::directory;
 use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
@@ -32,7 +34,9 @@ use crate::xml::Element;
 use super::bound::Bound;
 use super::dialogue::Dialogue;
 use super::inbound::Inbound;
+use super::pace::Pace;
 use super::resumption::{Previous, resume};
+use super::visits::Visits;
 use super::wire::End;
 
 /// What every client session needs.
@@ -54,6 +58,10 @@ pub struct Context {
 pub struct Settings {
     /// What a client may send once it has authenticated.
     pub limits: Limits,
+    /// How fast it may send.
+    pub pace: Pace,
+    /// Whether it may authenticate without TLS: for tests on one machine.
+    pub without_tls: bool,
     /// How long a connection has to authenticate.
     pub deadline: Duration,
 }
@@ -67,14 +75,27 @@ pub enum Security {
     Direct,
 }
 
+/// What is spoken here (RFC 6120 §4.7.5).
+const VERSION: (u32, u32) = (1, 0);
+
 /// Octets of randomness in a stream id, which must not be guessed (RFC 6120 §4.7.3).
 const STREAM_ID_OCTETS: usize = 16;
 
 /// A client stream inside TLS, of which it is not known yet whose it is.
 pub struct Secured {
     dialogue: Dialogue,
-    /// The domain of the stream before TLS, where there was one.
-    domain: Option<BareJid>,
+    before: Before,
+    deadline: Instant,
+}
+
+/// What came of the stream before TLS.
+enum Before {
+    /// There was none.
+    Nothing,
+    /// This was its domain.
+    Domain(BareJid),
+    /// Its client did not want TLS, need not, and has authenticated.
+    User { domain: BareJid, user: BareJid },
 }
 
 /// Leads a connection to a bound session; `None` if it ended before.
@@ -82,26 +103,28 @@ pub async fn open(context: &Context, transport: Transport, security: Security) -
     secure(context, transport, security).await?.log_in(context).await
 }
 
-/// Leads a connection into TLS; `None` if it ended before.
+/// Leads a connection into TLS; `None` if it ended before. From here on its time is running, until a
+/// session is bound.
 pub async fn secure(context: &Context, transport: Transport, security: Security) -> Option<Secured> {
+    let deadline = Instant::now() + context.settings.load().deadline;
     // The state of each phase is large and short-lived: it is freed before the next begins.
     Box::pin(async move {
         let transport = match security {
             Security::StartTls => transport,
             Security::Direct => {
                 let acceptor = context.tls.acceptor(Incoming::ClientDirect, None);
-                acceptor.accept(transport).await.ok()?
+                timeout_at(deadline, acceptor.accept(transport)).await.ok()?.ok()?
             }
         };
         let mut dialogue = Dialogue::new(transport);
-        let secured = match security {
-            Security::StartTls => start_tls(context, &mut dialogue).await.map(Some),
-            Security::Direct => Ok(None),
+        let before = match security {
+            Security::StartTls => in_time(deadline, start_tls(context, &mut dialogue)).await,
+            Security::Direct => Ok(Before::Nothing),
         };
-        match secured {
-            Ok(domain) => Some(Secured { dialogue, domain }),
+        match before {
+            Ok(before) => Some(Secured { dialogue, before, deadline }),
             Err(end) => {
-                refuse(dialogue, end).await;
+                refuse(context, dialogue, end).await;
                 None
             }
         }
@@ -113,16 +136,22 @@ impl Secured {
     /// Leads the stream to a bound session; `None` if it ended before.
     pub async fn log_in(mut self, context: &Context) -> Option<Box<Bound>> {
         Box::pin(async move {
-            match negotiate(context, &mut self.dialogue, self.domain.as_ref()).await {
+            match in_time(self.deadline, negotiate(context, &mut self.dialogue, self.before)).await {
                 Ok(Opened { binding, inbound }) => Some(Bound::new(self.dialogue.wire, binding, inbound)),
                 Err(end) => {
-                    refuse(self.dialogue, end).await;
+                    refuse(context, self.dialogue, end).await;
                     None
                 }
             }
         })
         .await
     }
+}
+
+/// Somebody who does not get on is told so (RFC 6120 §4.9.3.4).
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, End>>) -> Result<T, End> {
+    let late = || StreamError::new(StreamCondition::ConnectionTimeout, "no authentication in time").into();
+    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// A bound resource, with the count of its stanzas if it had been bound before.
@@ -132,20 +161,23 @@ struct Opened {
 }
 
 /// Tells the peer why it ends here.
-async fn refuse(mut dialogue: Dialogue, end: End) {
+async fn refuse(context: &Context, mut dialogue: Dialogue, end: End) {
     if let End::Error(error) = &end
         && !dialogue.wire.opened
     {
         // RFC 6120 §4.9.1.2: an error before our header follows a header of ours.
         tracing::debug!(%error, "a stream was refused at its header");
-        say_header(&mut dialogue, None, None);
+        say_header(context, &mut dialogue, None, &Header { version: Some(VERSION), ..Header::default() });
     }
     dialogue.finish(end).await;
 }
 
-async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Option<&BareJid>) -> Result<Opened, End> {
-    let domain = start_stream(context, dialogue, before).await?;
-    let user = log_in(context, dialogue, &domain).await?;
+async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Before) -> Result<Opened, End> {
+    let (domain, user) = match before {
+        Before::User { domain, user } => (domain, user),
+        Before::Nothing => log_in(context, dialogue, None).await?,
+        Before::Domain(domain) => log_in(context, dialogue, Some(&domain)).await?,
+    };
     dialogue.wire.transport.trust_peer();
     dialogue.wire.reader.set_limits(context.settings.load().limits);
     dialogue.wire.restart();
@@ -182,12 +214,11 @@ async fn read_header(
         return Err(StreamError::from(StreamCondition::BadFormat).into());
     };
     let domain = header.to.as_deref().and_then(|to| BareJid::of_domain(to).ok());
-    let domain = domain.filter(|domain| context.router.is_local(domain.as_str()));
+    let domain = domain.filter(|domain| context.router.has_accounts(domain.as_str()));
+    say_header(context, dialogue, domain.as_ref(), &header);
     let Some(domain) = domain else {
         return Err(StreamError::from(StreamCondition::HostUnknown).into());
     };
-    let client = header.from.as_deref().and_then(|from| from.parse().ok());
-    say_header(dialogue, Some(&domain), client.as_ref());
     if header.version.is_none_or(|(major, _)| major < 1) {
         return Err(StreamError::from(StreamCondition::UnsupportedVersion).into());
     }
@@ -198,14 +229,16 @@ async fn read_header(
     Ok((header, domain))
 }
 
-/// RFC 6120 §4.7.2: a client that says who it is finds its bare JID in the answer.
-fn say_header(dialogue: &mut Dialogue, from: Option<&BareJid>, to: Option<&Jid>) {
+/// Answers the header of a client: with its own bare JID if it says who it is (RFC 6120 §4.7.2), and
+/// with one of our names even where it has asked for none of them (§4.9.1.3).
+fn say_header(context: &Context, dialogue: &mut Dialogue, domain: Option<&BareJid>, theirs: &Header) {
     let id = random::token(STREAM_ID_OCTETS);
+    let client = theirs.from.as_deref().and_then(|from| from.parse::<Jid>().ok());
     let fields = HeaderFields {
-        to: to.map(Jid::bare_str),
-        from: from.map(BareJid::as_str),
+        to: client.as_ref().map(Jid::bare_str),
+        from: Some(domain.map_or_else(|| context.router.name(), BareJid::as_str)),
         id: Some(&id),
-        version: Some((1, 0)),
+        version: theirs.version.map(|version| version.min(VERSION)),
         lang: Some("en"),
     };
     write_header(dialogue.said(), ContentNamespace::Client, &fields);
@@ -229,33 +262,33 @@ fn say_features(context: &Context, dialogue: &mut Dialogue, features: Features, 
     dialogue.say(&features.with_extensions(&context.stream_features, stream).to_xml());
 }
 
-/// Negotiates a stream and TLS; returns the domain of that stream.
-async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<BareJid, End> {
+/// Negotiates a stream and TLS.
+async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before, End> {
     let domain = start_stream(context, dialogue, None).await?;
-    await_starttls(context, dialogue, &domain).await?;
+    if let Some(user) = await_starttls(context, dialogue, &domain).await? {
+        return Ok(Before::User { domain, user });
+    }
     nothing_may_follow(dialogue)?;
     dialogue.say(&proceed().to_xml(CLIENT_NS));
     let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
     dialogue.secure(acceptor).await?;
-    Ok(domain)
+    Ok(Before::Domain(domain))
 }
 
-/// RFC 6120 §5.4: nothing but TLS is on offer here.
-async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<(), End> {
-    let mut login = Login::new(domain.clone(), Offer::STARTTLS, context.decoy.clone());
+/// RFC 6120 §5.4: nothing but TLS is on offer here, unless it is waived; then the client may have
+/// authenticated instead.
+async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<Option<BareJid>, End> {
+    let offer = if context.settings.load().without_tls { Offer::WITHOUT_TLS } else { Offer::STARTTLS };
+    let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
     say_features(context, dialogue, login.features(), Authenticated::No);
     loop {
         let element = nonza(dialogue).await?;
         if element.is("starttls", TLS_NS) {
-            return Ok(());
+            return Ok(None);
         }
         // Whatever else it is, the login machine has the error for it.
-        for effect in login.nonza(&element) {
-            match effect {
-                Effect::Send(element) => dialogue.say(&element.to_xml(CLIENT_NS)),
-                Effect::Close(error) => return Err(error.into()),
-                _ => {}
-            }
+        if let Some(user) = carry_out(context, dialogue, &mut login, &element).await? {
+            return Ok(Some(user));
         }
     }
 }
@@ -272,7 +305,11 @@ fn nothing_may_follow(dialogue: &mut Dialogue) -> Result<(), End> {
 
 /// The next first-level element, which must be no stanza: nobody has authenticated yet.
 async fn nonza(dialogue: &mut Dialogue) -> Result<Element, End> {
-    match dialogue.event().await? {
+    not_a_stanza(dialogue.event().await?)
+}
+
+fn not_a_stanza(event: Event<'_>) -> Result<Element, End> {
+    match event {
         Event::Nonza(element) => Ok(element),
         Event::Stanza(_) | Event::Rejected(_) => Err(StreamError::from(StreamCondition::NotAuthorized).into()),
         Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
@@ -280,56 +317,85 @@ async fn nonza(dialogue: &mut Dialogue) -> Result<Element, End> {
     }
 }
 
-async fn log_in(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<BareJid, End> {
+/// Opens the stream inside TLS, of the same domain as the one before, and authenticates its client.
+async fn log_in(
+    context: &Context,
+    dialogue: &mut Dialogue,
+    before: Option<&BareJid>,
+) -> Result<(BareJid, BareJid), End> {
+    let domain = start_stream(context, dialogue, before).await?;
     let end_point = dialogue.wire.transport.server_end_point().map(<[u8]>::to_vec);
     let bindings = Bindings { exporter: dialogue.wire.transport.exporter(), end_point };
     let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
     say_features(context, dialogue, login.features(), Authenticated::No);
+    let mut visits = Visits::default();
     loop {
-        let element = nonza(dialogue).await?;
+        let element = match dialogue.event().await? {
+            Event::Stanza(stanza) => {
+                let peer = dialogue.wire.transport.peer();
+                let answer = Box::pin(visits.answer(context, &domain, peer, &stanza)).await?;
+                dialogue.say(&answer.to_xml());
+                continue;
+            }
+            event => not_a_stanza(event)?,
+        };
         if let Some(words) = context.router.acknowledgement().filter(|words| words.read(&element).is_some()) {
             // XEP-0198 §3: not before the client has authenticated.
             dialogue.say(&words.failed(Condition::UnexpectedRequest, None));
             continue;
         }
-        // What is logged is never what a stranger wrote.
-        let mechanism = element.attribute("mechanism").and_then(Mechanism::parse).map_or("-", Mechanism::as_str);
-        let mut effects = VecDeque::from(login.nonza(&element));
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                Effect::Send(element) => dialogue.say(&element.to_xml(CLIENT_NS)),
-                Effect::LookUp(account) => {
-                    let found = look_up(context, &account).await;
-                    let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
-                    effects.extend(login.looked_up(found, &nonce));
-                }
-                Effect::Verify(verification) => {
-                    // Hashing goes on a thread that serves nobody else, and strangers get only a few.
-                    let turn = Arc::clone(&context.comparisons).acquire_owned().await.map_err(|_| internal())?;
-                    let verdict = tokio::task::spawn_blocking(move || {
-                        // It goes on when the stranger has been cut off, and so does its turn.
-                        let _turn = turn;
-                        verification.run()
-                    });
-                    effects.extend(login.verified(verdict.await.map_err(|_| internal())?));
-                }
-                Effect::Success { user } => {
-                    nothing_may_follow(dialogue)?;
-                    return Ok(user);
-                }
-                Effect::Failure { condition, .. } => {
-                    authentication_failure(dialogue.wire.transport.peer(), mechanism, condition.as_str());
-                }
-                Effect::Close(error) => return Err(error.into()),
-            }
+        if let Some(user) = carry_out(context, dialogue, &mut login, &element).await? {
+            return Ok((domain, user));
         }
     }
 }
 
+/// Gives the login machine an element and does what it asks for; returns the user once it is known.
+async fn carry_out(
+    context: &Context,
+    dialogue: &mut Dialogue,
+    login: &mut Login,
+    element: &Element,
+) -> Result<Option<BareJid>, End> {
+    // What is logged is never what a stranger wrote.
+    let mechanism = element.attribute("mechanism").and_then(Mechanism::parse).map_or("-", Mechanism::as_str);
+    let mut effects = VecDeque::from(login.nonza(element));
+    while let Some(effect) = effects.pop_front() {
+        match effect {
+            Effect::Send(element) => dialogue.say(&element.to_xml(CLIENT_NS)),
+            Effect::LookUp(account) => {
+                let found = look_up(context, &account).await;
+                let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
+                effects.extend(login.looked_up(found, &nonce));
+            }
+            Effect::Verify(verification) => {
+                // Hashing goes on a thread that serves nobody else, and strangers get only a few.
+                let turn = Arc::clone(&context.comparisons).acquire_owned().await.map_err(|_| internal())?;
+                let verdict = tokio::task::spawn_blocking(move || {
+                    // It goes on when the stranger has been cut off, and so does its turn.
+                    let _turn = turn;
+                    verification.run()
+                });
+                effects.extend(login.verified(verdict.await.map_err(|_| internal())?));
+            }
+            Effect::Success { user } => {
+                nothing_may_follow(dialogue)?;
+                return Ok(Some(user));
+            }
+            Effect::Failure { condition, .. } => {
+                authentication_failure(dialogue.wire.transport.peer(), mechanism, condition.as_str());
+            }
+            Effect::Close(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
 async fn look_up(context: &Context, account: &BareJid) -> Found {
     match context.router.credentials(account).await {
-        Ok(Some(credentials)) => Found::Account(credentials, Standing::Active),
+        Ok(Some((credentials, directory::Standing::Active))) => Found::Account(credentials, Standing::Active),
+        Ok(Some((credentials, directory::Standing::Disabled))) => Found::Account(credentials, Standing::Disabled),
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(%error, "credentials could not be read");
@@ -429,6 +495,6 @@ fn invalid_from() -> End {
     StreamError::from(StreamCondition::InvalidFrom).into()
 }
 
-fn internal() -> End {
+pub(super) fn internal() -> End {
     StreamError::from(StreamCondition::InternalServerError).into()
 }

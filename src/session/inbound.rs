@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use crate::routing::{Handled, Router};
+use crate::routing::{Batch, Binding, Handled, Router};
 use crate::storage::{Durable, Receipt};
 
 /// How long an answer may wait for storage; then it says how far storage has come.
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(super) struct Inbound {
     /// Stanzas that have been routed.
     count: u64,
+    /// What the session is called, if its client may come back, and which count storage knows then.
+    name: Option<String>,
+    noted: u64,
     /// Those of them that are in safe hands.
     durable: u64,
     /// Further ones: up to which count, and what has to become durable for that. Both only grow.
@@ -39,8 +42,17 @@ struct Wait {
 
 impl Inbound {
     /// After `count` stanzas, all in safe hands.
-    pub(super) const fn new(count: u64) -> Self {
-        Self { count, durable: count, unsettled: VecDeque::new(), due: None, unanswered: false, wait: None }
+    pub(super) const fn new(count: u64, name: Option<String>) -> Self {
+        Self {
+            count,
+            name,
+            noted: count,
+            durable: count,
+            unsettled: VecDeque::new(),
+            due: None,
+            unanswered: false,
+            wait: None,
+        }
     }
 
     /// One more stanza was routed.
@@ -61,8 +73,28 @@ impl Inbound {
         self.unanswered
     }
 
-    /// What was counted so far is in safe hands once `receipt` is durable.
-    pub(super) fn covered(&mut self, receipt: Receipt, router: &Router) {
+    /// Applies `batch`: what was counted so far is in safe hands once that is durable.
+    ///
+    /// The count of a session whose client may come back is written with what its stanzas have caused to be written, or
+    /// when the client asks: what it has been told once holds after the server has ended, too.
+    pub(super) fn covered(&mut self, binding: &Binding, batch: &mut Batch, router: &Router) {
+        let mut noted = true;
+        if let Some(name) = &self.name
+            && self.noted != self.count
+        {
+            noted = batch.has_written() || self.unanswered;
+            if noted {
+                binding.handled(name, self.count, batch);
+                self.noted = self.count;
+            }
+        }
+        let receipt = batch.flush();
+        if noted {
+            self.cover(receipt, router);
+        }
+    }
+
+    fn cover(&mut self, receipt: Receipt, router: &Router) {
         let (settled, count) = (self.reached(router), self.count);
         match self.unsettled.back_mut() {
             Some((upto, last)) if *last >= receipt => *upto = count,

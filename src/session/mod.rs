@@ -9,11 +9,14 @@ mod dialogue;
 mod handshake;
 mod inbound;
 mod outgoing;
+mod pace;
 mod resumption;
+mod visits;
 mod wire;
 
 pub use bound::Bound;
 pub use handshake::{Context, Secured, Security, Settings, open, secure};
+pub use pace::Pace;
 
 #[cfg(test)]
 mod tests;

@@ -40,18 +40,19 @@ pub(super) async fn resume(
     // Whatever happens until the client knows that it has its session back, it may try again.
     let handled = binding.ring.away().unwrap_or_default();
     let mut guard = Guard { binding: Some(binding), handled };
-    // What has come before counts, although it may be on its way to storage still: otherwise the
-    // client would send it again.
-    if router.durable(handled.receipt).await.is_err() {
-        return Err(End::Lost);
-    }
-    if let Some(binding) = &guard.binding {
+    if let Some(binding) = &mut guard.binding {
         let mut batch = router.batch();
+        // What has come before counts, although it may be on its way to storage still: otherwise the
+        // client would send it again.
+        binding.handled(&previous.name, handled.count, &mut batch);
+        if router.durable(batch.flush().max(handled.receipt)).await.is_err() {
+            return Err(End::Lost);
+        }
         binding.resume(previous.handled, &mut batch).await.map_err(|fault| words.too_high(fault))?;
     }
     dialogue.say(&words.resumed(&previous.name, modulo(handled.count)));
     dialogue.flush().await?;
-    Ok(guard.binding.take().map(|binding| (binding, Box::new(Inbound::new(handled.count)))))
+    Ok(guard.binding.take().map(|binding| (binding, Box::new(Inbound::new(handled.count, Some(previous.name))))))
 }
 
 /// Lets the session wait again when it goes.

@@ -4,11 +4,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
+use crate::accounts::credentials::{Password, ScramHash};
+use crate::accounts::sasl::SASL_NS;
+use crate::accounts::sasl::scram_client::{ClientBinding, ScramClient};
 use crate::jid::Jid;
 use crate::routing::BindError;
 use crate::stanza::{Condition, Kind, StanzaError};
 use crate::storage::{Stepper, Storage};
-use crate::stream::{ContentNamespace, Event, HeaderFields, write_header};
+use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
@@ -34,7 +39,7 @@ async fn refusal(raw: &mut Raw) -> Option<Condition> {
     StanzaError::condition_of(&stanza.payload.first()?)
 }
 
-// Proves: XEP-0478 §3, XEP-0115 §6.3, XEP-0390 §5.2
+// Proves: XEP-0115 §6.2, §6.3, XEP-0390 §5.2, §6.1, XEP-0478 §3
 #[tokio::test(start_paused = true)]
 async fn the_features_of_a_stream_tell_its_limits_and_what_the_server_is() {
     let mut world = World::new();
@@ -123,7 +128,251 @@ async fn a_client_that_says_who_it_is_finds_itself_in_the_answer() {
     }
 }
 
-// Proves: XEP-0198 §3
+// Proves: RFC 6120 §4.9.1.3, §4.7.1, §4.7.2, §4.7.4
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_for_nobody_here_is_told_who_is_here() {
+    let mut world = World::new();
+    for to in [None, Some("mantua.example"), Some("romeo@verona.example"), Some("")] {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        let mut header = String::new();
+        let from = Some("romeo@verona.example/orchard");
+        let fields = HeaderFields { to, from, lang: Some("xx"), ..HeaderFields::default() };
+        write_header(&mut header, ContentNamespace::Client, &fields);
+        raw.send(&header).await;
+        let Some(Event::Open(answer)) = raw.event().await.unwrap() else { panic!("no header") };
+        assert_eq!(answer.from.as_deref(), Some("verona.example"));
+        assert_eq!(answer.to.as_deref(), Some("romeo@verona.example"));
+        assert_eq!(answer.lang.as_deref(), Some("en"));
+        assert!(answer.id.is_some());
+        let error = raw.element().await.unwrap();
+        assert_eq!(StreamError::from_element(&error).condition, StreamCondition::HostUnknown);
+        assert!(matches!(raw.event().await, Ok(Some(Event::Close))));
+    }
+}
+
+// Proves: RFC 6120 §4.7.5
+#[tokio::test(start_paused = true)]
+async fn the_lower_version_counts() {
+    let mut world = World::new();
+    for (theirs, ours, refused) in [
+        (Some((1, 0)), Some((1, 0)), false),
+        (Some((1, 10)), Some((1, 0)), false),
+        (Some((2, 0)), Some((1, 0)), false),
+        (Some((0, 9)), Some((0, 9)), true),
+        (None, None, true),
+    ] {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        let mut header = String::new();
+        let fields = HeaderFields { to: Some("verona.example"), version: theirs, ..HeaderFields::default() };
+        write_header(&mut header, ContentNamespace::Client, &fields);
+        raw.send(&header).await;
+        let Some(Event::Open(answer)) = raw.event().await.unwrap() else { panic!("no header") };
+        assert_eq!(answer.version, ours);
+        let next = raw.element().await.unwrap();
+        assert_eq!(next.name() == "error", refused, "{theirs:?}");
+        if refused {
+            assert_eq!(StreamError::from_element(&next).condition, StreamCondition::UnsupportedVersion);
+        }
+    }
+}
+
+// Proves: RFC 6120 §4.3.3, §4.7.3
+#[tokio::test(start_paused = true)]
+async fn every_stream_has_an_id_of_its_own() {
+    let mut world = World::new();
+    world.account(&jid("romeo@verona.example")).await.unwrap();
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        raw.authenticate(Arc::clone(&world.client_tls), &jid("romeo@verona.example"), PASSWORD).await.unwrap();
+        ids.append(&mut raw.ids);
+    }
+    assert_eq!(ids.len(), 6, "{ids:?}");
+    assert!(ids.iter().all(|id| id.len() >= 16), "{ids:?}");
+}
+
+// Proves: RFC 6120 §4.7.4, §8.1.5
+#[tokio::test(start_paused = true)]
+async fn a_stanza_has_the_language_of_its_stream() {
+    let mut world = World::new();
+    let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+    for domain in ["verona.example", "mantua.example"] {
+        let romeo = jid(&format!("romeo@{domain}/orchard"));
+        world.account(&romeo).await.unwrap();
+        let mut raw = Raw::new(world.connect(domain).unwrap());
+        raw.lang = Some("it");
+        let mut romeo = raw.log_in(Arc::clone(&world.client_tls), &romeo, PASSWORD).await.unwrap();
+        for (own, expected) in [("", Some("it")), ("xml:lang='de-CH'", Some("de-CH")), ("xml:lang=''", Some(""))] {
+            romeo.send(&format!("<message to='juliet@verona.example/balcony' {own}><body>x</body></message>")).await;
+            world.settle().await;
+            let received = juliet.received().unwrap();
+            assert_eq!(received.attribute("xml:lang"), expected, "{domain}");
+        }
+    }
+    // Who has said nothing says nothing.
+    let mut romeo = world.login(&jid("romeo@mantua.example/garden")).await.unwrap();
+    romeo.send("<message to='juliet@verona.example/balcony'><body>x</body></message>").await;
+    world.settle().await;
+    assert_eq!(juliet.received().unwrap().attribute("xml:lang"), None);
+}
+
+// Proves: RFC 6120 §4.4
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_before_the_end_is_answered_before_it() {
+    let mut world = World::new();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let ping = "<iq type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>";
+    for (end, last) in [("</stream:stream>", vec!["iq", "closed"]), ("<x/>", vec!["iq", "error", "closed"])] {
+        romeo.send(&format!("{ping}{end}")).await;
+        world.settle().await;
+        let came: Vec<_> = std::iter::from_fn(|| romeo.received()).map(|it| it.name().to_owned()).collect();
+        assert_eq!(came, last);
+        romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    }
+}
+
+// Proves: RFC 6120 §4.4
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_we_end_is_over_when_the_client_has_ended_it_too() {
+    let mut world = World::new();
+    for (answer, seconds) in [(None, 2), (Some("</stream:stream>"), 0), (Some("<message/>\n</stream:stream> \n"), 0)] {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        raw.open("verona.example").await.unwrap();
+        raw.send("<message/>").await;
+        let error = StreamError::from_element(&raw.element().await.unwrap());
+        assert_eq!(error.condition, StreamCondition::NotAuthorized);
+        assert!(matches!(raw.event().await, Ok(Some(Event::Close))));
+        let since = tokio::time::Instant::now();
+        if let Some(answer) = answer {
+            raw.send(answer).await;
+        }
+        assert!(matches!(raw.event().await, Ok(None)));
+        assert_eq!(since.elapsed().as_secs(), seconds, "{answer:?}");
+    }
+}
+
+// Proves: RFC 6120 §4.6.1
+#[tokio::test(start_paused = true)]
+async fn white_space_says_that_a_client_is_there() {
+    use crate::clock::Timestamp;
+    use crate::hooks::Outbound;
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let orchard = jid("romeo@verona.example/orchard");
+    let mut romeo = world.login(&orchard).await.unwrap();
+    world.clock.advance(Duration::from_secs(400));
+    let before = Timestamp::from_unix_ms(world.clock.now().unix_ms() - 300_000);
+    assert_eq!(node.router.silent_since(before), [orchard]);
+    romeo.send(" ").await;
+    world.settle().await;
+    assert_eq!(node.router.silent_since(before), []);
+    assert!(romeo.received().is_none());
+}
+
+// Proves: RFC 6120 §4.9.3.4
+#[tokio::test(start_paused = true)]
+async fn who_does_not_get_on_is_told_so() {
+    let mut world = World::new();
+    let romeo = jid("romeo@verona.example");
+    for authenticate in [false, true] {
+        let mut raw = Raw::new(world.connect("verona.example").unwrap());
+        if authenticate {
+            world.account(&romeo).await.unwrap();
+            raw.authenticate(Arc::clone(&world.client_tls), &romeo, PASSWORD).await.unwrap();
+        } else {
+            raw.open("verona.example").await.unwrap();
+        }
+        let since = tokio::time::Instant::now();
+        let error = StreamError::from_element(&raw.element().await.unwrap());
+        assert_eq!(error.condition, StreamCondition::ConnectionTimeout);
+        assert_eq!(since.elapsed().as_secs(), 30);
+        assert!(matches!(raw.event().await, Ok(Some(Event::Close))));
+    }
+}
+
+// Proves: RFC 6120 §4.9.3.16
+#[tokio::test(start_paused = true)]
+async fn another_password_ends_the_sessions_of_the_old_one() {
+    use crate::hooks::operation::Role;
+    let mut world = World::new();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+    romeo.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    world.settle().await;
+    assert_eq!(romeo.received().unwrap().name(), "enabled");
+    let node = world.server("verona.example").unwrap();
+    let change = serde_json::json!({ "jid": "romeo@verona.example", "password": PASSWORD });
+    node.operations.run("account.password", Role::Operator, change).await.unwrap();
+    world.settle().await;
+    assert!(romeo.received().is_none(), "there is time for the answer");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let error = romeo.received().unwrap();
+    assert_eq!(StreamError::from_element(&error).condition, StreamCondition::Reset);
+    assert_eq!(romeo.received().unwrap().name(), "closed");
+    assert!(juliet.received().is_none());
+    // It does not wait for anybody to come back either.
+    assert_eq!(node.router.counts().sessions, 1);
+}
+
+/// What a server is told that is for tests on its machine only.
+const WITHOUT_TLS: &str = "[listen]\nc2s = \"127.0.0.1:5222\"\nc2s_without_tls = true\n";
+
+/// A stream without TLS to a server with this configuration, and the names of the features on it that are there
+/// to be negotiated.
+async fn plain_stream(config: &str) -> (World, Raw, Vec<String>) {
+    let mut world = World::new();
+    world.server_with("verona.example", &Options { config: config.into() }).unwrap();
+    world.account(&jid("romeo@verona.example")).await.unwrap();
+    let mut raw = Raw::new(world.connect("verona.example").unwrap());
+    let features = raw.open("verona.example").await.unwrap();
+    let names = features.elements().map(|feature| feature.name().to_owned()).filter(|name| name != "limits").collect();
+    (world, raw, names)
+}
+
+/// Authenticates romeo by SCRAM-SHA-256 without channel binding; the name of the condition if he is refused.
+async fn scram(raw: &mut Raw) -> Result<(), String> {
+    let password = Password::prepare(PASSWORD).unwrap();
+    let client = ScramClient::new(ScramHash::Sha256, "romeo", password, ClientBinding::Unsupported, "abc");
+    let first = BASE64_STANDARD.encode(client.first());
+    raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='SCRAM-SHA-256'>{first}</auth>")).await;
+    let answer = raw.element().await?;
+    if answer.name() == "failure" {
+        return Err(answer.elements().map(crate::xml::Element::name).collect());
+    }
+    let (last, _) = client.respond(&BASE64_STANDARD.decode(answer.text()).unwrap()).unwrap();
+    let last = BASE64_STANDARD.encode(last);
+    raw.send(&format!("<response xmlns='{SASL_NS}'>{last}</response>")).await;
+    assert_eq!(raw.element().await?.name(), "success");
+    Ok(())
+}
+
+// Proves: RFC 6120 §5.3.1, §6.5.4
+#[tokio::test(start_paused = true)]
+async fn without_tls_there_is_no_login() {
+    let (_world, mut raw, features) = plain_stream("").await;
+    assert_eq!(features, ["starttls"]);
+    assert_eq!(scram(&mut raw).await, Err("encryption-required".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_tests_a_client_may_log_in_without_tls() {
+    let (mut world, mut raw, features) = plain_stream(WITHOUT_TLS).await;
+    assert_eq!(features, ["starttls", "mechanisms"]);
+    let password = BASE64_STANDARD.encode(format!("\0romeo\0{PASSWORD}"));
+    raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='PLAIN'>{password}</auth>")).await;
+    let refusal = raw.element().await.unwrap();
+    assert_eq!(refusal.to_xml(""), format!("<failure xmlns='{SASL_NS}'><encryption-required/></failure>"));
+    assert_eq!(scram(&mut raw).await, Ok(()));
+    let features = raw.open("verona.example").await.unwrap();
+    assert_eq!(features.elements().next().map(crate::xml::Element::name), Some("bind"));
+    raw.send("<iq type='set' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>").await;
+    let Some(Event::Stanza(bound)) = raw.event().await.unwrap() else { panic!("not bound") };
+    assert_eq!(bound.kind, Kind::Iq(crate::stanza::IqType::Result));
+    // Who wants TLS still has it.
+    world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+}
+
+// Proves: XEP-0198 §3, §10
 #[tokio::test(start_paused = true)]
 async fn nothing_is_acknowledged_before_authentication() {
     let mut world = World::new();
@@ -153,7 +402,7 @@ async fn a_bind_request_with_a_malformed_address_is_refused() {
     assert_eq!(world.server("verona.example").unwrap().router.counts().sessions, 0);
 }
 
-// Proves: RFC 6120 §7.6.2.1
+// Proves: RFC 6120 §7.6.2.1, §13.12
 #[tokio::test(start_paused = true)]
 async fn an_account_has_so_many_sessions_and_no_more() {
     let mut world = World::new();
@@ -202,6 +451,7 @@ fn numbers(client: &mut Client) -> Vec<usize> {
     messages.map(|message| message.attribute("id").unwrap().parse().unwrap()).collect()
 }
 
+// Proves: RFC 6120 §10.1
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_everything_in_the_end_and_in_order() {
     const COUNT: usize = 800;

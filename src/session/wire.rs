@@ -10,8 +10,11 @@ use crate::net::tls::Acceptor;
 use crate::routing::Taken;
 use crate::stream::{CLOSE, Event, Reader, StreamCondition, StreamError};
 
-/// How long a peer has to take the end of a stream and to end its own side.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a peer has to take the end of a stream and to end its own side (RFC 6120 §4.4).
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// So many bytes are enough to see how the end tag of a stream ends, white space behind it included.
+const END: usize = 64;
 
 /// How often unread input is thrown away at the end, 16 KiB each time.
 const ROUNDS: usize = 16;
@@ -108,10 +111,32 @@ impl Wire {
         }
         last.extend_from_slice(CLOSE.as_bytes());
         let last = if self.opened { last.as_slice() } else { &[] };
-        let farewell = self.transport.finish(last);
+        let farewell = async {
+            if matches!(end, End::Error(_) | End::Cut(_)) {
+                self.transport.write_all(last).await?;
+                self.hear_out().await;
+                return self.transport.finish(&[]).await;
+            }
+            self.transport.finish(last).await
+        };
         // Whatever comes of it, the stream is over.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         self.clear_input().await;
+    }
+
+    /// Waits for the peer to end its side of a stream that we have ended. What it says until then
+    /// means nothing any more, and after an error the gate cannot be asked.
+    async fn hear_out(&mut self) {
+        loop {
+            let said = self.input.trim_ascii_end();
+            if said.ends_with(b":stream>") || said.ends_with(b"</stream>") {
+                return;
+            }
+            self.input.drain(..self.input.len().saturating_sub(END));
+            if !matches!(self.transport.drain(&mut self.input).await, Ok(1..)) {
+                return;
+            }
+        }
     }
 
     /// A connection that is closed with unread input is reset, and the peer may lose what was written

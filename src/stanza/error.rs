@@ -116,3 +116,52 @@ impl From<Condition> for StanzaError {
         Self { condition, error_type: condition.error_type(), text: None, detail: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+
+    // Proves: RFC 6120 §8.3.1, §8.3.2
+    #[test]
+    fn an_error_has_a_condition_and_perhaps_more() {
+        for condition in Condition::ALL {
+            let error = StanzaError::from(*condition);
+            let expected = format!(
+                "<error type='{}'><{} xmlns='{NS}'/></error>",
+                condition.error_type().as_str(),
+                condition.as_str()
+            );
+            assert_eq!(error.to_element().to_xml(CLIENT_NS), expected);
+            assert_eq!(StanzaError::condition_of(&error.to_element()), Some(*condition));
+        }
+        let error = StanzaError::new(Condition::NotAllowed, "why")
+            .with_type(ErrorType::Auth)
+            .with_detail(Element::new("x", "urn:example"));
+        assert_eq!(
+            error.to_element().to_xml(CLIENT_NS),
+            format!(
+                "<error type='auth'><not-allowed xmlns='{NS}'/><text xmlns='{NS}' xml:lang='en'>why</text>\
+                 <x xmlns='urn:example'/></error>"
+            )
+        );
+    }
+
+    // Proves: RFC 6120 §8.3.1
+    #[test]
+    fn an_error_goes_back_under_the_same_id_and_is_never_answered() {
+        let error = StanzaError::from(Condition::BadRequest);
+        for kind in [
+            Kind::Message(MessageType::Chat),
+            Kind::Presence(PresenceType::Subscribe),
+            Kind::Iq(IqType::Get),
+            Kind::Iq(IqType::Set),
+        ] {
+            let answer = Stanza::new(kind).id("7").error(&error).unwrap();
+            assert_eq!(answer.id.as_deref(), Some("7"), "{kind:?}");
+            assert!(answer.payload.as_str().starts_with("<error type='modify'>"), "{kind:?}");
+            assert!(answer.error(&error).is_none(), "{kind:?}");
+        }
+        assert!(Stanza::new(Kind::Iq(IqType::Result)).id("7").error(&error).is_none());
+    }
+}

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cell, CreateError, Direction, End, Entry, Error, Map, Marks, Options, Position, Range, Receipt, Storage, Stored,
-    Writes,
+    Cell, CreateError, Direction, End, Entry, Error, Map, Marks, Options, Position, Queued, Range, Receipt, Storage,
+    Stored, Writes,
 };
 use crate::jid::BareJid;
 
@@ -549,6 +549,43 @@ impl Memory {
     }
 }
 
+async fn what_was_handed_over_goes_unless_it_waits(storage: Storage) {
+    let romeo = jid("romeo@verona.lit");
+    create(&storage, &romeo).await;
+    let arrived = append(&storage, &romeo, entry("arrived", Marks::QUEUED)).await;
+    let archived = append(&storage, &romeo, entry("archived", Marks::QUEUED | Marks::ARCHIVED)).await;
+    let late = append(&storage, &romeo, entry("late", Marks::QUEUED)).await;
+    let numbered = |number| Queued { session: -7, number };
+    apply(&storage, |writes| {
+        for (position, number) in [(arrived, 1), (archived, 2), (late, 3)] {
+            writes.queue(&romeo, position, numbered(number));
+        }
+        writes.mark(&romeo, late, Marks::UNDELIVERED);
+        writes.hand_over(storage.settled());
+    })
+    .await;
+    let behind = append(&storage, &romeo, entry("behind", Marks::QUEUED)).await;
+    let positions = |stored: Vec<Stored>| stored.iter().map(|stored| stored.position).collect::<Vec<_>>();
+    assert_eq!(positions(everything(&storage, &romeo).await), [archived, late, behind]);
+    assert_eq!(positions(undelivered(&storage, &romeo).await), [late]);
+    let owner = romeo.clone();
+    assert_eq!(storage.read(move |view| view.queued(&owner)).await.unwrap(), [(late, numbered(3))]);
+
+    // Once somebody has got it, or the archive is too old, nothing holds it any more.
+    apply(&storage, |writes| {
+        writes.unmark(&romeo, late, Marks::UNDELIVERED);
+        writes.unmark(&romeo, archived, Marks::ARCHIVED);
+    })
+    .await;
+    assert_eq!(positions(everything(&storage, &romeo).await), [behind]);
+    let owner = romeo.clone();
+    assert_eq!(storage.read(move |view| view.queued(&owner)).await.unwrap(), []);
+    // With its owner goes what is on its way, too.
+    apply(&storage, |writes| writes.delete_owner(&romeo)).await;
+    create(&storage, &romeo).await;
+    assert_eq!(everything(&storage, &romeo).await, []);
+}
+
 macro_rules! suite {
     ($module:ident: $backend:ident, $flavour:meta, $cases:tt) => {
         mod $module {
@@ -585,6 +622,7 @@ suite! {
         what_is_too_old_is_found_in_order,
         a_page_is_bounded_in_bytes,
         marks_decide_how_long_an_entry_stays,
+        what_was_handed_over_goes_unless_it_waits,
         an_owner_cannot_touch_the_entries_of_another,
         receipts_grow_and_the_latest_covers_all,
         nothing_is_acknowledged_after_close,

@@ -240,6 +240,14 @@ impl Storage {
         self.0.readers.read(reading).await
     }
 
+    /// The same on the calling thread, however long it takes: for a program that is starting.
+    ///
+    /// # Errors
+    /// Those of [`Storage::read`].
+    pub fn read_blocking<T>(&self, reading: impl FnOnce(&View<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.0.readers.read_blocking(reading)
+    }
+
     /// The same for a value or two, which is not worth another thread as long as storage answers at once.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use std::ops::BitOr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(doc)]
+use super::Writes;
 use crate::jid::{BareJid, Jid};
 
 /// The place of an entry. It grows within a log, is never reused, and is unique in the whole storage.
@@ -124,11 +126,20 @@ impl Marks {
     pub const ARCHIVED: Self = Self(1);
     /// No client has got it yet (RFC 6121 §8.5.2.2).
     pub const UNDELIVERED: Self = Self(2);
+    /// It was handed to a session, and nobody knows yet whether it arrived. Counts until [`Writes::hand_over`] passes its
+    /// position; an entry that is found in front of that when the data is opened becomes undelivered.
+    pub const QUEUED: Self = Self(4);
 
     /// Whether all of `marks` are set.
     #[must_use]
     pub const fn contains(self, marks: Self) -> bool {
         self.0 & marks.0 == marks.0
+    }
+
+    /// All but `marks`.
+    #[must_use]
+    pub const fn without(self, marks: Self) -> Self {
+        Self(self.0 & !marks.0)
     }
 
     #[must_use]
@@ -149,6 +160,9 @@ impl Marks {
         if bits & 2 != 0 {
             marks.0 |= Self::UNDELIVERED.0;
         }
+        if bits & 4 != 0 {
+            marks.0 |= Self::QUEUED.0;
+        }
         marks
     }
 }
@@ -159,6 +173,15 @@ impl BitOr for Marks {
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+}
+
+/// The place of an entry in the queue of a session that its client may come back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// Stands for the name of the session.
+    pub session: i64,
+    /// How many stanzas have been sent to the session when this one has.
+    pub number: u64,
 }
 
 /// One stanza in the log of an owner.

@@ -31,7 +31,7 @@ mod writes;
 
 pub use error::{CreateError, Error, Lost};
 pub use handle::{Options, SECRET, Stepper, Storage};
-pub use log::{Direction, End, Entry, Expired, Marks, Page, Position, Range, Slot, Stored};
+pub use log::{Direction, End, Entry, Expired, Marks, Page, Position, Queued, Range, Slot, Stored};
 pub use progress::Durable;
 pub use receipt::Receipt;
 pub use shapes::{Cell, Map};

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::shapes::decode;
 use super::sqlite::Rows;
-use super::{Cell, End, Error, Expired, Map, Page, Position, Range};
+use super::{Cell, End, Error, Expired, Map, Page, Position, Queued, Range};
 use crate::jid::BareJid;
 
 /// The durable data as of one moment.
@@ -92,6 +92,14 @@ impl<'a> View<'a> {
         self.rows.undelivered_count(owner)
     }
 
+    /// The undelivered entries of `owner` that are in the queues of sessions.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn queued(&self, owner: &BareJid) -> Result<Vec<(Position, Queued)>, Error> {
+        self.rows.queued(owner)
+    }
+
     /// The archived entries of `owner` in `range`, the oldest first: at most `limit` (one at least) from that `end`, and
     /// not many more than fit into a megabyte. [`Page::more`] is set if there is one more.
     ///
@@ -124,6 +132,15 @@ impl<'a> View<'a> {
     /// What the database says.
     pub fn expired(&self, after: Position, before: u64, limit: usize) -> Result<Expired, Error> {
         self.rows.expired(after, before, limit)
+    }
+
+    /// The owners that have more than `most` archived entries, each with how many it has too many. Entries that are so
+    /// young that they are not indexed do not count.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn crowded(&self, most: u64) -> Result<Vec<(BareJid, u64)>, Error> {
+        self.rows.crowded(most)
     }
 
     /// The entries of `owner` behind `after`, at most `limit`. Reads past the entries of other owners.

@@ -1,7 +1,7 @@
 //! A batch of changes: applied together or not at all.
 
 use super::log::Open;
-use super::{Entry, Marks, Position, Slot};
+use super::{Entry, Marks, Position, Queued, Slot};
 use crate::jid::BareJid;
 
 /// Changes for the writer. Values are added through [`super::Cell`] and [`super::Map`], log entries here.
@@ -12,6 +12,8 @@ pub struct Writes {
     bytes: usize,
     /// The entries are not submitted yet.
     open: Option<Open>,
+    /// Below this position every entry has arrived or is marked as undelivered.
+    handed: Option<Position>,
 }
 
 /// One change, as the backends apply it.
@@ -25,6 +27,7 @@ pub(super) enum Change {
     Append { position: Position, entry: Entry },
     Mark { position: Position, marks: Marks },
     Unmark { position: Position, marks: Marks },
+    Queue { position: Position, queued: Queued },
     Remove { position: Position },
     DeleteOwner,
 }
@@ -34,12 +37,12 @@ const CHANGE: usize = size_of::<(BareJid, Change)>();
 
 impl Writes {
     pub const fn new() -> Self {
-        Self { changes: Vec::new(), bytes: 0, open: None }
+        Self { changes: Vec::new(), bytes: 0, open: None, handed: None }
     }
 
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.handed.is_none()
     }
 
     /// Adds the changes of `later` behind those of this batch.
@@ -47,6 +50,7 @@ impl Writes {
         self.bytes = self.bytes.saturating_add(later.bytes);
         self.changes.append(&mut later.changes);
         self.keep_open(later.open.take());
+        self.handed = self.handed.max(later.handed);
     }
 
     /// Appends `entry` to the log of `owner` and returns its position. An entry without marks is not kept.
@@ -63,9 +67,20 @@ impl Writes {
         self.add(owner, Change::Mark { position, marks }, 0);
     }
 
-    /// Clears `marks` of an entry; if none is left, the entry goes.
+    /// Clears `marks` of an entry, and [`Marks::QUEUED`] with them; if none is left, the entry goes.
     pub fn unmark(&mut self, owner: &BareJid, position: Position, marks: Marks) {
         self.add(owner, Change::Unmark { position, marks }, 0);
+    }
+
+    /// Says that every entry below `upto` has arrived or is marked as undelivered: entries there that are nothing but
+    /// [`Marks::QUEUED`] go.
+    pub fn hand_over(&mut self, upto: Position) {
+        self.handed = self.handed.max(Some(upto));
+    }
+
+    /// Notes that an entry has this number in the queue of a session. It is forgotten when the entry has arrived.
+    pub fn queue(&mut self, owner: &BareJid, position: Position, queued: Queued) {
+        self.add(owner, Change::Queue { position, queued }, 0);
     }
 
     /// Deletes an entry, whatever its marks.
@@ -98,6 +113,10 @@ impl Writes {
 
     pub(super) fn clear_map(&mut self, owner: &BareJid, name: &'static str) {
         self.add(owner, Change::ClearMap { name }, 0);
+    }
+
+    pub(super) const fn handed(&self) -> Option<Position> {
+        self.handed
     }
 
     pub(super) fn changes(&self) -> &[(BareJid, Change)] {

@@ -90,3 +90,34 @@ impl std::fmt::Display for StreamError {
 }
 
 impl std::error::Error for StreamError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(inside: &str) -> StreamError {
+        StreamError::from_element(&Element::parse(&format!("<error>{inside}</error>"), STREAMS_NS).unwrap())
+    }
+
+    // Proves: RFC 6120 §4.9.2
+    #[test]
+    fn an_error_names_a_condition_and_perhaps_more() {
+        for condition in StreamCondition::ALL {
+            let bare = StreamError::from(*condition);
+            let expected = format!("<stream:error><{} xmlns='{NS}'/></stream:error>", condition.as_str());
+            assert_eq!(bare.to_xml(), expected);
+            assert_eq!(read(&format!("<{} xmlns='{NS}'/>", condition.as_str())), bare);
+        }
+        let more = StreamError::new(StreamCondition::BadFormat, "why").with_detail(Element::new("x", "urn:example"));
+        assert_eq!(
+            more.to_xml(),
+            format!(
+                "<stream:error><bad-format xmlns='{NS}'/><text xmlns='{NS}' xml:lang='en'>why</text>\
+                 <x xmlns='urn:example'/></stream:error>"
+            )
+        );
+        for unknown in ["", "<new-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>", "<bad-format xmlns='x'/>"] {
+            assert_eq!(read(unknown).condition, StreamCondition::UndefinedCondition, "{unknown}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::xml::{Element, escape_into};
 
 use super::event::Header;
+use super::language::Language;
 use super::namespace::{ContentNamespace, DIALBACK_NS, Declared, Outer};
 use super::refusal::Refusal;
 use super::scan::Scan;
@@ -66,7 +67,7 @@ pub(super) fn read(text: &str, scan: &Scan, content: ContentNamespace) -> Result
     let Some(tag) = scan.open.first().copied() else {
         return Err(Refusal::format("not a stream header").into());
     };
-    let declared = declared(text, scan);
+    let mut declared = declared(text, scan);
     if tag.local(bytes) != b"stream" {
         return Err(Refusal::format("not a stream header").into());
     }
@@ -97,6 +98,7 @@ pub(super) fn read(text: &str, scan: &Scan, content: ContentNamespace) -> Result
             _ => {}
         }
     }
+    declared.language = header.lang.as_deref().map_or(Language::UNKNOWN, Language::read);
     Ok((header, declared.into_outer(content)))
 }
 
@@ -127,6 +129,7 @@ fn declared(text: &str, scan: &Scan) -> Declared {
         root: scan.open.first().map(|root| owned(root.name(bytes))).unwrap_or_default(),
         default: Box::default(),
         prefixes: Vec::new(),
+        language: Language::UNKNOWN,
     };
     for declaration in &scan.declarations {
         let namespace = owned(&declaration.namespace(bytes));

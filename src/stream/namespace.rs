@@ -15,6 +15,7 @@
 use crate::stanza::CLIENT_NS;
 
 use super::STREAMS_NS;
+use super::language::Language;
 
 const SERVER_NS: &str = "jabber:server";
 const COMPONENT_NS: &str = "jabber:component:accept";
@@ -67,6 +68,7 @@ pub(super) enum Outer {
     /// `<stream:stream xmlns='CONTENT' xmlns:stream='…'>`, with `xmlns:db` or without.
     Usual {
         dialback: bool,
+        language: Language,
     },
     Other(Box<Declared>),
 }
@@ -78,6 +80,7 @@ pub(super) struct Declared {
     pub(super) root: Box<str>,
     pub(super) default: Box<str>,
     pub(super) prefixes: Vec<(Box<str>, Box<str>)>,
+    pub(super) language: Language,
 }
 
 impl Declared {
@@ -93,7 +96,7 @@ impl Declared {
             && self.prefixes.iter().all(known)
             && self.prefixes.iter().any(|(prefix, _)| &**prefix == "stream");
         if usual {
-            return Outer::Usual { dialback: self.prefixes.len() > 1 };
+            return Outer::Usual { dialback: self.prefixes.len() > 1, language: self.language };
         }
         self.prefixes.shrink_to_fit();
         Outer::Other(Box::new(self))
@@ -122,7 +125,7 @@ impl Outer {
     pub(super) fn binding(&self, prefix: &[u8]) -> Option<&str> {
         match self {
             Self::Frame => None,
-            Self::Usual { dialback } => match prefix {
+            Self::Usual { dialback, .. } => match prefix {
                 b"stream" => Some(STREAMS_NS),
                 b"db" if *dialback => Some(DIALBACK_NS),
                 _ => None,
@@ -139,11 +142,20 @@ impl Outer {
     pub(super) fn bindings(&self) -> Vec<(&str, &str)> {
         match self {
             Self::Frame => Vec::new(),
-            Self::Usual { dialback: false } => vec![("stream", STREAMS_NS)],
-            Self::Usual { dialback: true } => vec![("stream", STREAMS_NS), ("db", DIALBACK_NS)],
+            Self::Usual { dialback: false, .. } => vec![("stream", STREAMS_NS)],
+            Self::Usual { dialback: true, .. } => vec![("stream", STREAMS_NS), ("db", DIALBACK_NS)],
             Self::Other(declared) => {
                 declared.prefixes.iter().map(|(prefix, namespace)| (&**prefix, &**namespace)).collect()
             }
+        }
+    }
+
+    /// The language of the stream.
+    pub(super) fn language(&self) -> Language {
+        match self {
+            Self::Frame => Language::UNKNOWN,
+            Self::Usual { language, .. } => *language,
+            Self::Other(declared) => declared.language,
         }
     }
 
@@ -151,7 +163,7 @@ impl Outer {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Frame => 0,
-            Self::Usual { dialback } => 2 + usize::from(*dialback),
+            Self::Usual { dialback, .. } => 2 + usize::from(*dialback),
             Self::Other(declared) => declared.prefixes.len() + usize::from(!declared.default.is_empty()),
         }
     }

@@ -6,6 +6,7 @@ use super::characters::skip_space;
 use super::event::{Event, Step};
 use super::head;
 use super::header;
+use super::language::Language;
 use super::limits::Limits;
 use super::namespace::{ContentNamespace, FRAMING_NS, Outer};
 use super::prolog;
@@ -91,6 +92,12 @@ impl Reader {
         if !self.scan.is_busy() {
             self.limits = limits;
         }
+    }
+
+    /// The language that the header gave the stream.
+    #[must_use]
+    pub fn language(&self) -> Language {
+        self.outer.language()
     }
 
     /// Expects a new stream header (RFC 6120 §4.3.3). The buffer may be another one from here on.

@@ -1,13 +1,15 @@
 //! A client that does no more than it is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::written::{Recorder, Side};
 use crate::accounts::sasl::SASL_NS;
 use crate::jid::Jid;
 use crate::negotiation::bind::BIND_NS;
@@ -59,9 +61,14 @@ enum Out {
 
 /// A connection during the handshake.
 pub struct Raw {
+    /// The language of the streams that it opens.
+    pub lang: Option<&'static str>,
+    /// The ids of the streams that the server has opened.
+    pub ids: BTreeSet<String>,
     transport: Transport,
     reader: Reader,
     input: Vec<u8>,
+    recorder: Option<Recorder>,
 }
 
 impl Raw {
@@ -69,7 +76,44 @@ impl Raw {
     #[must_use]
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::OWN);
-        Self { transport: Transport::plain(io, None), reader, input: Vec::new() }
+        let transport = Transport::plain(io, None);
+        Self { lang: None, ids: BTreeSet::new(), transport, reader, input: Vec::new(), recorder: None }
+    }
+
+    /// The same for somebody who wants to be a component.
+    #[must_use]
+    pub fn of_component(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        let reader = Reader::new(Framing::Stream, ContentNamespace::Component, Limits::OWN);
+        Self { reader, ..Self::new(io) }
+    }
+
+    /// Proves to be the component `name` (XEP-0114 §3).
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn shake_hands(mut self, name: &str, secret: &str) -> Result<Client, String> {
+        let mut out = String::new();
+        let fields = HeaderFields { to: Some(name), from: None, id: None, version: None, lang: None };
+        write_header(&mut out, ContentNamespace::Component, &fields);
+        self.send(&out).await;
+        let id = match self.event().await? {
+            Some(Event::Open(header)) => header.id.unwrap_or_default(),
+            other => return Err(format!("instead of a header: {other:?}")),
+        };
+        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, [&id, secret].concat().as_bytes());
+        let key: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.send(&format!("<handshake>{key}</handshake>")).await;
+        match self.element().await? {
+            element if element.name() == "handshake" => Ok(self.start(name.parse().ok())),
+            other => Err(format!("instead of a handshake: {}", other.to_xml(CLIENT_NS))),
+        }
+    }
+
+    /// Records what comes: for a server in another process, where nobody else can.
+    #[must_use]
+    pub fn recorded(mut self) -> Self {
+        self.recorder = Recorder::new(Side::Receiving);
+        self
     }
 
     /// Sends text.
@@ -90,9 +134,13 @@ impl Raw {
             if event.is_some() {
                 return Ok(event);
             }
+            let before = self.input.len();
             match self.transport.drain(&mut self.input).await {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.heard(self.input.get(before..).unwrap_or_default());
             }
         }
     }
@@ -104,11 +152,11 @@ impl Raw {
     pub async fn open(&mut self, to: &str) -> Result<Element, String> {
         self.reader.restart();
         let mut out = String::new();
-        let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: None };
+        let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: self.lang };
         write_header(&mut out, ContentNamespace::Client, &fields);
         self.send(&out).await;
         match self.event().await? {
-            Some(Event::Open(_)) => {}
+            Some(Event::Open(header)) => self.ids.extend(header.id),
             other => return Err(format!("instead of a header: {other:?}")),
         }
         self.element().await
@@ -199,11 +247,14 @@ async fn shuttle(
     deliver: mpsc::UnboundedSender<Element>,
     managed: Arc<Mutex<Managed>>,
 ) {
-    let mut reading = true;
+    let (mut reading, mut ended) = (true, false);
     loop {
         tokio::select! {
             Some(out) = to_send.recv() => match out {
-                Out::Text(text) => raw.send(&text).await,
+                Out::Text(text) => {
+                    ended |= text.contains(CLOSE);
+                    raw.send(&text).await;
+                }
                 Out::Reading(on) => reading = on,
             },
             event = raw.event(), if reading => match event.inspect(|event| {
@@ -217,7 +268,13 @@ async fn shuttle(
                     }
                 }
                 Ok(Some(Event::Nonza(element))) => drop(deliver.send(element)),
-                Ok(Some(Event::Close)) => drop(deliver.send(Element::new("closed", CLIENT_NS))),
+                Ok(Some(Event::Close)) => {
+                    // RFC 6120 §4.4
+                    if !std::mem::replace(&mut ended, true) {
+                        raw.send(CLOSE).await;
+                    }
+                    drop(deliver.send(Element::new("closed", CLIENT_NS)));
+                }
                 Ok(Some(other)) => drop(deliver.send(Element::new("odd", CLIENT_NS).with_text(&format!("{other:?}")))),
                 Ok(None) => return,
                 Err(problem) => {
@@ -261,6 +318,12 @@ impl Client {
             Some(element) => Some(element),
             None => self.incoming.recv().await,
         }
+    }
+
+    /// How many stanzas have come since they are counted (XEP-0198).
+    #[must_use]
+    pub fn handled(&self) -> u32 {
+        self.managed.lock().unwrap_or_else(PoisonError::into_inner).handled
     }
 
     /// A client that asks for the session of this one on an authenticated connection; `handled` is

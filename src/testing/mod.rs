@@ -8,9 +8,11 @@ mod network;
 mod pattern;
 mod transcript;
 mod world;
+mod written;
 
 pub use client::{Client, Raw};
 pub use network::Net;
 pub use pattern::mismatch;
 pub use transcript::run;
 pub use world::{Options, PASSWORD, World};
+pub use written::{Document, Side, documents, served};

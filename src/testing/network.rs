@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
+use super::written::dialled;
 use crate::net::dns::{DnsError, Resolver, Srv};
 use crate::net::{BoxFuture, Network, Transport};
 
@@ -80,7 +81,7 @@ impl Net {
 
 impl Network for Net {
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Transport>> {
-        let connected = self.dial(address).map(|io| Transport::plain(io, Some(address)));
+        let connected = self.dial(address).map(|io| dialled(io, address));
         Box::pin(std::future::ready(connected))
     }
 }

@@ -8,6 +8,7 @@
 //! romeo@verona.example -> juliet@verona.example    he sees hers; both before anybody logs in
 //! romeo = romeo@verona.example/orchard        logs in and binds; the account and its server are made
 //! romeo = romeo@verona.example/orchard interested available     has got the roster, sent presence
+//! irc = component irc.verona.example          connects as a component of the server above
 //! romeo> <presence/>                          sends
 //! romeo> 20 x <presence/>                     sends it as often
 //! romeo< <presence from='*' to='*'/>          the next stanza that comes, `*` for any value
@@ -26,7 +27,8 @@
 //! romeo stalls                                reads nothing more, until:
 //! romeo reads on
 //! wait 90                                     seconds
-//! restart verona.example                      its clients are gone, its storage is not
+//! restart verona.example                      its clients are gone, its storage is not; who had a session
+//!                                             may resume it
 //! ```
 //! At the end nobody may have received anything that the transcript does not tell.
 
@@ -48,7 +50,8 @@ use crate::xml::Element;
 /// Where the server does not do what the transcript says; the message names the line.
 #[expect(clippy::panic, reason = "this is how a test fails")]
 pub async fn run(script: &str) {
-    let mut stage = Stage { world: World::new(), clients: BTreeMap::new(), names: BTreeMap::new() };
+    let mut stage =
+        Stage { world: World::new(), clients: BTreeMap::new(), former: BTreeMap::new(), names: BTreeMap::new() };
     for (number, line) in logical_lines(script) {
         // Longer names first, so that none is taken for the beginning of another.
         let line = stage.names.iter().rev().fold(line, |line, (name, value)| line.replace(name, value));
@@ -67,6 +70,8 @@ pub async fn run(script: &str) {
 struct Stage {
     world: World,
     clients: BTreeMap<String, Client>,
+    /// Those of servers that have been restarted since.
+    former: BTreeMap<String, Client>,
     /// Values that came, by what the transcript calls them.
     names: BTreeMap<String, String>,
 }
@@ -97,7 +102,8 @@ impl Stage {
             Some(("restart", domain)) => {
                 let domain = domain.trim();
                 self.world.restart(domain).await?;
-                self.clients.retain(|_, client| client.jid.as_ref().is_none_or(|jid| jid.domain() != domain));
+                let here = |client: &Client| client.jid.as_ref().is_some_and(|jid| jid.domain() == domain);
+                self.former.extend(self.clients.extract_if(.., |_, client| here(client)));
                 Ok(())
             }
             _ => self.client(line).await,
@@ -141,10 +147,12 @@ impl Stage {
     async fn resume(&mut self, name: &str, how: &str) -> Result<(), String> {
         let handled = how.strip_prefix("h=").map(str::parse).transpose().map_err(|_| "h is a number")?;
         let whose = if handled.is_some() || how.is_empty() { name } else { how };
-        let session = self.clients.get(whose).ok_or_else(|| format!("nobody is called {whose}"))?;
-        let jid = self.clients.get(name).unwrap_or(session).jid.clone().ok_or("a client has an address")?;
+        let find = |name| self.clients.get(name).or_else(|| self.former.get(name));
+        let session = find(whose).ok_or_else(|| format!("nobody is called {whose}"))?;
+        let jid = find(name).unwrap_or(session).jid.clone().ok_or("a client has an address")?;
         let connection = self.world.authenticated(&jid).await?;
-        let session = self.clients.get(whose).ok_or("somebody is gone")?;
+        let find = |name| self.clients.get(name).or_else(|| self.former.get(name));
+        let session = find(whose).ok_or("somebody is gone")?;
         let mut client = session.resume(connection, handled).await;
         if let Some(mut old) = self.clients.remove(name) {
             old.vanish();
@@ -156,6 +164,11 @@ impl Stage {
     }
 
     async fn log_in(&mut self, name: &str, login: &str) -> Result<(), String> {
+        if let Some(component) = login.strip_prefix("component ") {
+            let client = self.world.component(component.trim()).await?;
+            self.clients.insert(name.to_owned(), client);
+            return Ok(());
+        }
         let mut words = login.split_whitespace();
         let jid: Jid = words.next().unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
         let mut client = self.world.login(&jid).await?;

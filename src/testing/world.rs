@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, Raw};
 use super::network::Net;
+use super::written::served;
 use crate::accounts::credentials::{Credentials, Iterations, Password, Salts};
 use crate::accounts::directory::{self, DirectoryError};
 use crate::accounts::subscription::{Half, State};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Size};
 use crate::jid::{BareJid, Jid};
-use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
@@ -112,16 +112,20 @@ impl World {
     /// What it says instead of starting.
     pub fn server_on(&mut self, domain: &str, options: &Options, storage: Storage) -> Result<Arc<Node>, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let issued = self.ca.issue(&[domain]).map_err(|error| words(&error))?;
-        let identity =
-            Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let config = configuration(domain, options)?;
         let last = u8::try_from(self.sites.len() + 1).unwrap_or(u8::MAX);
         let address = SocketAddr::from(([192, 0, 2, last], S2S));
         let target = format!("host.{domain}");
         let record = Srv { priority: 0, weight: 0, port: S2S, target: target.clone() };
-        self.net.publish(&format!("_xmpp-server._tcp.{domain}"), record);
+        let components = config.components.iter().map(|component| component.name.as_str());
+        let names: Vec<&str> = [domain].into_iter().chain(components).collect();
+        for name in &names {
+            self.net.publish(&format!("_xmpp-server._tcp.{name}"), record.clone());
+        }
         self.net.publish_host(&target, address.ip());
+        let issued = self.ca.issue(&names).map_err(|error| words(&error))?;
+        let identity =
+            Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let identities = Arc::new(Identities::new(identity));
         let node = self.node(&config, &storage, &identities)?;
         let serving = accept(&self.net, address, &node);
@@ -172,9 +176,12 @@ impl World {
         site.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
         site.node.federation.stop().await;
         self.settle().await;
+        site.node.components.stop().await;
         site.serving.shutdown().await;
         site.node = self.node(&site.config, &site.storage, &site.identities)?;
+        site.node.restore().await;
         site.serving = accept(&self.net, site.address, &site.node);
+        site.serving.spawn(Arc::clone(&site.node).expire_sessions());
         self.sites.insert(domain.to_owned(), site);
         Ok(())
     }
@@ -239,9 +246,25 @@ impl World {
         let node = self.server(domain)?;
         let site = self.sites.get_mut(domain).ok_or("there is no such server")?;
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let serve = async move { node.serve_client(Transport::plain(theirs, None), Security::StartTls).await };
+        let serve = async move { node.serve_client(served(theirs), Security::StartTls).await };
         site.serving.spawn(serve);
         Ok(ours)
+    }
+
+    /// Connects as the component `name`, which some server is configured for.
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn component(&mut self, name: &str) -> Result<Client, String> {
+        let configured = |site: &Site| site.config.components.iter().find(|it| it.name.as_str() == name).cloned();
+        let mut sites = self.sites.values_mut();
+        let found = sites.find_map(|site| Some((configured(site)?, site)));
+        let (component, site) = found.ok_or("no server has such a component")?;
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let node = Arc::clone(&site.node);
+        site.serving.spawn(async move { node.serve_component(served(theirs)).await });
+        let secret = component.secret.ok_or("the component has no secret")?;
+        Raw::of_component(ours).shake_hands(name, secret.reveal()).await
     }
 
     /// Makes the account of `jid` if need be, logs in and binds.
@@ -275,7 +298,13 @@ fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
     // Who does not ask for the archive need not read its ids in every message.
     let archive = if options.config.contains("[archive]") { "" } else { "[archive]\nenabled = false\n" };
     let text = format!("domain = \"{domain}\"\n{}\n{archive}", options.config);
-    Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| error.to_string())
+    let mut config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| error.to_string())?;
+    if !options.config.contains("_per_second") {
+        // Whoever does not ask for a pace may send as much as he likes.
+        config.limits.client_stanzas_per_second = 0;
+        config.limits.client_bytes_per_second = Size::new(0);
+    }
+    Ok(config)
 }
 
 /// Has a server accept other servers.
@@ -287,7 +316,7 @@ fn accept(net: &Net, address: SocketAddr, node: &Arc<Node>) -> JoinSet<()> {
         let mut peers = JoinSet::new();
         while let Some(io) = incoming.recv().await {
             let node = Arc::clone(&node);
-            peers.spawn(async move { node.serve_peer(Transport::plain(io, None), Security::StartTls).await });
+            peers.spawn(async move { node.serve_peer(served(io), Security::StartTls).await });
         }
     });
     serving

@@ -75,6 +75,7 @@ const fn reference(byte: u8, attribute: bool) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    // Proves: RFC 6120 §11.1
     #[test]
     fn attribute_values_keep_every_character() {
         let mut out = String::new();

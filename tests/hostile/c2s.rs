@@ -60,6 +60,7 @@ async fn markup_before_binding() {
     judge(Port::Client, &markup_at(Unbound)).await;
 }
 
+// Proves: RFC 6120 §4.8.4, §4.9, §4.9.1.1, §11.1, §11.3
 #[tokio::test(start_paused = true)]
 async fn markup_of_a_user() {
     judge(Port::Client, &markup_at(Bound)).await;
@@ -75,6 +76,7 @@ async fn markup_that_comes_byte_after_byte() {
     judge(Port::Client, &ROWS.iter().map(case).collect::<Vec<_>>()).await;
 }
 
+// Proves: RFC 6120 §4.8.5, §8, §11.6
 #[tokio::test(start_paused = true)]
 async fn odd_but_legal_stanzas() {
     let to = "to='juliet@a.example'";
@@ -221,6 +223,7 @@ fn headers_at(stage: Stage) -> Vec<Case> {
     rows.into_iter().map(case).collect()
 }
 
+// Proves: RFC 6120 §4.7.5, §4.8.3, §4.9.1.2
 #[tokio::test(start_paused = true)]
 async fn headers() {
     let mut cases = headers_at(Connected);
@@ -233,6 +236,7 @@ async fn headers() {
     judge(Port::Client, &cases).await;
 }
 
+// Proves: RFC 6120 §5.4.3.3
 #[tokio::test(start_paused = true)]
 async fn headers_inside_tls() {
     let mut cases = headers_at(Encrypted);
@@ -245,6 +249,7 @@ async fn headers_inside_tls() {
     judge(Port::Client, &cases).await;
 }
 
+// Proves: RFC 6120 §4.3.6, §6.4.6
 #[tokio::test(start_paused = true)]
 async fn headers_after_authentication() {
     let mut cases = headers_at(Authenticated);
@@ -288,6 +293,7 @@ async fn odd_but_legal_headers() {
 
 // -- TLS
 
+// Proves: RFC 6120 §5.4.2.3, §5.4.3.2, XEP-0368 §3
 #[tokio::test(start_paused = true)]
 async fn starttls() {
     let after = [
@@ -326,6 +332,7 @@ async fn starttls() {
     judge(Port::Client, &cases).await;
 }
 
+// Proves: XEP-0368 §3
 #[tokio::test(start_paused = true)]
 async fn nothing_but_tls_on_the_direct_port() {
     let mut scene = Scene::new(Port::Client).await;
@@ -346,6 +353,7 @@ async fn nothing_but_tls_on_the_direct_port() {
 
 // -- SASL
 
+// Proves: RFC 6120 §4.3.5, §4.4, §4.9.3.12, §5.3.4, §7.1, §8, §13.8.3, §13.12
 #[tokio::test(start_paused = true)]
 async fn before_tls() {
     let request = "<iq type='get' id='1' to='juliet@a.example'><query xmlns='jabber:iq:version'/></iq>";
@@ -424,6 +432,7 @@ async fn before_tls() {
     judge(Port::Client, &cases).await;
 }
 
+// Proves: RFC 6120 §6.3.8, §6.4.4, §6.5, §13.9.1, §13.9.4, RFC 7622 §4
 #[tokio::test(start_paused = true)]
 #[expect(clippy::too_many_lines, reason = "a table")]
 async fn sasl() {
@@ -689,6 +698,7 @@ async fn a_proof_is_good_for_one_stream() {
 
 // -- resources
 
+// Proves: RFC 7622 §4
 #[tokio::test(start_paused = true)]
 async fn binding() {
     let bind = |inside: &str| {
@@ -745,6 +755,7 @@ async fn binding() {
 
 // -- stanzas
 
+// Proves: RFC 6120 §8.1.2.1
 #[tokio::test(start_paused = true)]
 async fn senders() {
     let mut cases = Vec::new();
@@ -807,6 +818,7 @@ async fn senders() {
     judge(Port::Client, &cases).await;
 }
 
+// Proves: RFC 6120 §8.2.3, RFC 7622 §4
 #[tokio::test(start_paused = true)]
 async fn receivers() {
     let long = format!("{}@a.example", "x".repeat(1024));
@@ -849,6 +861,7 @@ async fn receivers() {
     judge(Port::Client, &cases).await;
 }
 
+// Proves: RFC 6120 §8.2.3, §10.4.3, §10.5
 #[tokio::test(start_paused = true)]
 async fn stanzas_that_break_a_rule() {
     let to = "to='juliet@a.example/balcony'";
@@ -925,7 +938,7 @@ async fn now_too_long(mut peer: Peer) {
     ended(peer).await.expect("no trace");
 }
 
-// Proves: RFC 6120 §4.9.3.14; the byte behind the limit ends the stream, not the end of the stanza
+// Proves: RFC 6120 §4.9.3.14, §13.12; the byte behind the limit ends the stream, not the end of the stanza
 #[tokio::test(start_paused = true)]
 async fn the_byte_behind_the_limit() {
     let mut scene = Scene::new(Port::Client).await;
@@ -1000,6 +1013,7 @@ async fn the_largest_stanza_arrives() {
     scene.undisturbed().await.expect("witnesses");
 }
 
+// Proves: RFC 6120 §8.1.3, §8.3.1, §11.3
 /// T-SMUG-3: what the server makes of a client's words is text again.
 #[tokio::test(start_paused = true)]
 async fn an_answer_quotes_what_it_repeats() {
@@ -1046,6 +1060,7 @@ async fn who_does_not_log_in_has_to_leave() {
     }
 }
 
+// Proves: RFC 6120 §6.3.1, §13.3, §13.12, RFC 7590 §3.4, XEP-0198 §10
 /// T-STATE-1: whatever comes in whatever order before authentication, it leads nowhere.
 #[tokio::test(start_paused = true)]
 async fn no_way_around_authentication() {
@@ -1131,6 +1146,7 @@ async fn a_large_record_of_a_user() {
 // -- what the server did wrong once; a fault that is known and not mended would be a test `known_...`
 // -- that asserts the present behaviour and says what would be right
 
+// Proves: RFC 6120 §8.3.1
 /// RFC 6120 §8.2.3: an IQ has an id, so the answer to one without has one too.
 #[tokio::test(start_paused = true)]
 async fn the_answer_to_an_iq_without_id_has_one() {

@@ -1,15 +1,18 @@
-//! Hostile peers on the ports of clients and of other servers: what each one sends, the error that
+//! Hostile peers on the ports of clients, of other servers and of components: what each one sends, the error that
 //! RFC 6120 names for it, and two witnesses on the same server who notice nothing.
 //!
-//! A case is a line of a table in `c2s` or `s2s`; `case` judges it, `markup` is the table of what the
+//! A case is a line of a table in `c2s`, `s2s` or `component`; `case` judges it, `markup` is the table of what the
 //! gate refuses on every port, `scene` is the server with its witnesses, `peer` a connection whose
-//! bytes the test chooses. Faults that are known and not mended are the tests named `known_...`.
+//! bytes the test chooses, `streams` what peers see who do nothing wrong. Faults that are known and
+//! not mended are the tests named `known_...`.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
 
 mod c2s;
 mod case;
+mod component;
 mod markup;
 mod peer;
 mod s2s;
 mod scene;
+mod streams;

@@ -11,8 +11,9 @@ use comity::xml::Element;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
-/// How long a silence lasts, in simulated time, until it counts as one.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a silence lasts, in simulated time, until it counts as one; longer than the server waits for
+/// a peer to end its side of a stream.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is sent in one TLS record; a server may be wary of larger ones from strangers.
 const RECORD: usize = 4000;
@@ -103,6 +104,11 @@ impl Peer {
         self.transport = plain.accept_tls(tls).await.map_err(|error| error.to_string())?;
         self.restart();
         Ok(())
+    }
+
+    /// What channel binding takes from TLS (RFC 9266).
+    pub(crate) fn exporter(&self) -> Option<[u8; 32]> {
+        self.transport.exporter()
     }
 
     /// What the server says next.

@@ -41,6 +41,7 @@ fn markup() -> impl Iterator<Item = &'static Row> {
     ROWS.iter().filter(|row| !row.class.starts_with("namespaces") && !row.class.starts_with("first-level"))
 }
 
+// Proves: RFC 6120 §4.8.3, §4.8.4, §4.9
 #[tokio::test(start_paused = true)]
 async fn markup_of_a_server() {
     let mut cases = Vec::new();
@@ -143,11 +144,13 @@ fn headers_at(stage: Stage) -> Vec<Case> {
     rows.into_iter().map(case).collect()
 }
 
+// Proves: RFC 6120 §4.7.5, §4.8.3, RFC 7622 §3.2.3, §4
 #[tokio::test(start_paused = true)]
 async fn headers_of_a_server() {
     judge(Port::Server, &headers_at(Connected)).await;
 }
 
+// Proves: RFC 6120 §5.4.3.3
 #[tokio::test(start_paused = true)]
 async fn headers_of_a_server_inside_tls() {
     let mut cases = headers_at(Encrypted);
@@ -161,6 +164,7 @@ async fn headers_of_a_server_inside_tls() {
     judge(Port::Server, &cases).await;
 }
 
+// Proves: RFC 6120 §6.4.6
 #[tokio::test(start_paused = true)]
 async fn headers_of_a_server_after_authentication() {
     let mut cases = headers_at(Authenticated);
@@ -179,6 +183,7 @@ async fn headers_of_a_server_after_authentication() {
     judge(Port::Server, &cases).await;
 }
 
+// Proves: RFC 6120 §4.3.5, §4.4, §4.9.1.1, §4.9.3.12, §6.3.1, §13.12, RFC 7622 §4, XEP-0220 §3.1
 #[tokio::test(start_paused = true)]
 async fn a_server_without_proof() {
     let mut cases = Vec::new();
@@ -260,6 +265,7 @@ async fn a_server_without_proof() {
     judge(Port::Server, &cases).await;
 }
 
+// Proves: RFC 6120 §5.4.3.2, §6.3.8, §6.4.5
 #[tokio::test(start_paused = true)]
 async fn tls_and_sasl_of_a_server() {
     let answer = ["<result", "type='error'", "policy-violation"];
@@ -341,6 +347,7 @@ async fn tls_and_sasl_of_a_server() {
     judge(Port::Server, &cases).await;
 }
 
+// Proves: XEP-0220 §2.2.1, §2.5
 #[tokio::test(start_paused = true)]
 async fn dialback_of_a_server() {
     let refused = |what: &'static str| Says(["<result", "type='error'", what]);
@@ -395,6 +402,7 @@ async fn dialback_of_a_server() {
     judge(Port::Server, &cases).await;
 }
 
+// Proves: RFC 6120 §8.1.1.2, §8.1.2.2, §8.3.1, §10.4, §10.4.3, RFC 6121 §3.1.6, §3.2.3, §3.3.3, RFC 7622 §3.2
 #[tokio::test(start_paused = true)]
 #[expect(clippy::too_many_lines, reason = "a table")]
 async fn stanzas_of_a_server() {
@@ -508,6 +516,7 @@ fn endless(size: usize) -> Vec<u8> {
     bytes
 }
 
+// Proves: RFC 6120 §13.12
 #[tokio::test(start_paused = true)]
 async fn too_much_from_a_server() {
     let mut scene = Scene::new(Port::Server).await;
@@ -592,7 +601,7 @@ fn self_signed(names: &[&str]) -> Arc<rustls::ClientConfig> {
     showing(Some((&made.cert.pem(), &made.signing_key.serialize_pem())))
 }
 
-// Proves: RFC 6120 §13.7.2, XEP-0178 §3
+// Proves: RFC 6120 §5.4.3.1, §13.7.2, RFC 7590 §3.4, XEP-0178 §3
 #[tokio::test(start_paused = true)]
 async fn certificates_that_prove_nothing() {
     let mut scene = Scene::new(Port::Server).await;
@@ -935,6 +944,7 @@ fn set(scene: &Scene, moves: Vec<Move>) -> (Arc<Mutex<Vec<u8>>>, tokio::task::Jo
     (heard, task)
 }
 
+// Proves: RFC 6120 §5.4.2.3, §10.4.3, §13.9.5, XEP-0220 §2.1.1
 #[tokio::test(start_paused = true)]
 async fn servers_that_are_traps() {
     let mut failures = Vec::new();
@@ -973,6 +983,7 @@ async fn fall_into(scene: &mut Scene, moves: Vec<Move>, condition: &str) -> Resu
     scene.undisturbed().await
 }
 
+// Proves: RFC 6120 §4.5, §13.6
 /// A stream that carries our stanzas carries none of theirs (RFC 6120 §4.3: one direction only).
 #[tokio::test(start_paused = true)]
 async fn a_proven_server_cannot_send_on_our_stream() {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use comity::accounts::credentials::Password;
@@ -10,14 +11,13 @@ use comity::accounts::directory;
 use comity::config::Config;
 use comity::jid::{BareJid, Jid};
 use comity::listeners;
-use comity::net::Transport;
 use comity::net::tls::development::DevelopmentCa;
 use comity::net::tls::{ClientCertificate, ClientTls, Identities, Identity, Outgoing, Trust};
 use comity::server::{Made, Node, Parts};
 use comity::session::Security;
 use comity::storage::Storage;
 use comity::stream::ContentNamespace;
-use comity::testing::{Client, PASSWORD, Raw, World};
+use comity::testing::{Client, PASSWORD, Raw, World, served};
 use comity::xml::Element;
 use tokio::io::DuplexStream;
 
@@ -164,7 +164,7 @@ impl Scene {
     pub(crate) async fn dial(&self, security: Security) -> Peer {
         let (ours, theirs) = pipe();
         let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.expect("room for a stranger");
-        let transport = Transport::plain(theirs, None);
+        let transport = served(theirs);
         match self.port {
             Port::Client => {
                 let context = Arc::clone(&self.node.sessions);
@@ -177,6 +177,20 @@ impl Scene {
                 Peer::new(ours, ContentNamespace::Server, serving)
             }
         }
+    }
+
+    /// A connection to the port of components.
+    pub(crate) async fn dial_component(&self) -> Peer {
+        let (ours, theirs) = pipe();
+        let stranger = self.node.admission.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.expect("room for a stranger");
+        let (components, transport) = (Arc::clone(&self.node.components), served(theirs));
+        let serving = listeners::component::serve(components, transport, stranger, self.deadline());
+        Peer::new(ours, ContentNamespace::Component, serving)
+    }
+
+    /// How long a stranger has to authenticate.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.node.sessions.settings.load().deadline
     }
 
     /// A connection of `mallory` that has come to `stage`.
@@ -365,7 +379,7 @@ fn server(world: &World, more: &str) -> Arc<Node> {
 async fn witness(world: &World, node: &Arc<Node>, jid: &str) -> Client {
     let (ours, theirs) = pipe();
     let node = Arc::clone(node);
-    tokio::spawn(async move { node.serve_client(Transport::plain(theirs, None), Security::StartTls).await });
+    tokio::spawn(async move { node.serve_client(served(theirs), Security::StartTls).await });
     let jid: Jid = jid.parse().expect("a JID");
     let tls = Arc::clone(&world.client_tls);
     let mut client = Raw::new(ours).log_in(tls, &jid, PASSWORD).await.expect("an honest login");

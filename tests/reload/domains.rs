@@ -50,6 +50,7 @@ fn certificate(site: &Site, domain: &str) -> Vec<u8> {
     CertificateDer::from_pem_file(site.directory.join(format!("{domain}.pem"))).unwrap().to_vec()
 }
 
+// Proves: RFC 7590 §3.5
 #[tokio::test]
 async fn certificates_follow_sni_then_the_stream_then_the_default() {
     let (mut site, listeners) = several("sni");

@@ -88,7 +88,7 @@ impl Site {
     pub(crate) async fn log_in(&self, jid: &str, password: &str) -> Result<Client, String> {
         let jid: Jid = jid.parse().unwrap();
         let socket = tokio::net::TcpStream::connect(self.c2s).await.unwrap();
-        Raw::new(socket).log_in(self.client_tls(), &jid, password).await
+        Raw::new(socket).recorded().log_in(self.client_tls(), &jid, password).await
     }
 }
 

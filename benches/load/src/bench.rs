@@ -12,6 +12,7 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::arrive::{PAIRS, close, enter, pair_up, source, together};
 use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session};
+use crate::crash;
 use crate::crowd::{Crowd, settle};
 use crate::growth;
 use crate::login;
@@ -55,8 +56,8 @@ pub struct Talk {
     pub units: u64,
 }
 
-/// Runs the whole benchmark.
-pub fn run(options: &Options) -> io::Result<()> {
+/// Runs the whole benchmark, or the crashes alone.
+pub fn run(options: &Options, crash: bool) -> io::Result<()> {
     let directory = match &options.keep {
         Some(directory) => directory.clone(),
         None => std::env::temp_dir().join(format!("comity-load-{}", std::process::id())),
@@ -65,7 +66,8 @@ pub fn run(options: &Options) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            done = everything(options, &directory) => done,
+            done = crash::run(options, &directory), if crash => done,
+            done = everything(options, &directory), if !crash => done,
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }
     });

@@ -20,6 +20,9 @@ use tokio_rustls::client::TlsStream;
 
 use crate::scram;
 
+/// A server that has nothing more to say says nothing for so long.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// No single login may take longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -139,6 +142,43 @@ impl Session {
         // The own presence must not come behind the answer on one server and before it on another.
         self.synchronise().await?;
         self.ask("<enable xmlns='urn:xmpp:sm:3'/>", "<enabled").await.map(drop)
+    }
+
+    /// Turns on stream management for a session that may be resumed.
+    pub async fn enable_resumption(&mut self) -> io::Result<()> {
+        self.ask("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled").await.map(drop)
+    }
+
+    /// Asks until the server has acknowledged so many stanzas.
+    pub async fn acknowledged(&mut self, count: usize) -> io::Result<()> {
+        let wanted = [format!("h='{count}'"), format!("h=\"{count}\"")];
+        loop {
+            let answer = self.ask("<r xmlns='urn:xmpp:sm:3'/>", "/>").await?;
+            let answer = answer.rsplit_once("<a ").map_or("", |(_, answer)| answer);
+            if wanted.iter().any(|wanted| answer.contains(wanted.as_str())) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Becomes available and takes what comes, until nothing has come for a second.
+    pub async fn gather(&mut self) -> io::Result<String> {
+        self.send(b"<presence/>").await?;
+        let mut all = std::mem::take(&mut self.rest);
+        while let Ok(read) = timeout(QUIET, self.stream.read_buf(&mut all)).await {
+            if read? == 0 {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&all).into_owned())
+    }
+
+    /// What comes until the stream ends, however it ends.
+    pub async fn rest(&mut self) -> String {
+        let mut all = std::mem::take(&mut self.rest);
+        while self.stream.read_buf(&mut all).await.is_ok_and(|read| read > 0) {}
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     /// How many messages the account's archive holds (XEP-0313 with an empty page, XEP-0059).

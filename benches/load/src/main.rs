@@ -1,4 +1,5 @@
-//! The benchmark of Comity: starts servers, loads them all in the same way, and compares what they cost.
+//! The benchmark of Comity: starts servers, loads them all in the same way, and compares what they cost, or what they
+//! lose when they are killed.
 
 mod acks;
 mod archived;
@@ -7,6 +8,7 @@ mod bench;
 mod chat;
 mod client;
 mod count;
+mod crash;
 mod crowd;
 mod dns;
 mod floor;
@@ -51,8 +53,9 @@ fn run() -> io::Result<()> {
         let certificate = tls::Certificate { chain: PathBuf::from(next()?), key: PathBuf::from(next()?) };
         return floor::run(port, &certificate, PathBuf::from(next()?));
     }
+    let crash = arguments.next_if(|it| it == "crash").is_some();
     let Some(options) = Options::parse(arguments)? else { return Ok(()) };
-    bench::run(&options)
+    bench::run(&options, crash)
 }
 
 /// As many descriptors as the machine allows, for this process and the servers it starts.

@@ -8,7 +8,10 @@ use crate::meter::Length;
 use crate::servers::Make;
 
 const HELP: &str = "\
-Usage: comity-load [OPTION]...
+Usage: comity-load [crash] [OPTION]...
+
+  crash               kill servers instead of measuring them; takes --rounds,
+                      --servers, --document and --keep
 
   --quick             one short round with small numbers
   --rounds N          interleaved rounds (5; quick: 1)

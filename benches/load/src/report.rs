@@ -338,7 +338,7 @@ fn median(mut all: Vec<f64>) -> Option<f64> {
 }
 
 /// Puts the tables between the marks of the document.
-fn insert(document: &Path, tables: &str) -> io::Result<()> {
+pub fn insert(document: &Path, tables: &str) -> io::Result<()> {
     const BEGIN: &str = "<!-- measured: begin -->\n";
     const END: &str = "<!-- measured: end -->";
     let text = fs::read_to_string(document)?;
@@ -349,7 +349,7 @@ fn insert(document: &Path, tables: &str) -> io::Result<()> {
     fs::write(document, format!("{head}{BEGIN}{tables}{END}{tail}"))
 }
 
-fn machine() -> String {
+pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -357,7 +357,7 @@ fn machine() -> String {
     format!("{}, {cores} cores, Linux {}", model.trim_start_matches([' ', '\t', ':']), kernel.trim())
 }
 
-fn peers() -> String {
+pub fn peers() -> String {
     let query =
         Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}, ", "prosody", "ejabberd"]).output();
     let text = query.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

@@ -52,7 +52,7 @@ fn vector(hash: ScramHash, salt: &str, messages: [&str; 4], server_nonce: &str) 
     assert_eq!(expected.verify(b"v=AAAA"), Err(ServerMisbehaved::Signature));
 }
 
-// Proves: RFC 5802 §5
+// Proves: RFC 5802 §5, RFC 6120 §6.4.3
 #[test]
 fn the_exchange_of_rfc_5802() {
     vector(
@@ -294,7 +294,7 @@ fn a_client_notices_a_server_that_does_not_know_its_keys() {
     }
 }
 
-// Proves: RFC 4616 §2
+// Proves: RFC 4616 §2, RFC 6120 §4.3.6, §6.3.8
 #[test]
 fn plain_messages() {
     use SaslCondition::{InvalidAuthzid, MalformedRequest, NotAuthorized};
@@ -329,6 +329,7 @@ fn plain_messages() {
 }
 
 // Proves: XEP-0178
+// Proves: RFC 6120 §6.3.8
 #[test]
 fn external_names_only_what_the_certificate_proves() {
     use SaslCondition::{InvalidAuthzid, MalformedRequest, NotAuthorized};

@@ -196,7 +196,7 @@ fn all_nine(table: &'static str) {
     assert_eq!(names, STATES.map(|(name, ..)| name));
 }
 
-// Proves: RFC 6121 §A.2
+// Proves: RFC 6121 §3.2.2, §3.4.2, §A.2, §A.2.1, §A.2.2, §A.2.3, §A.2.4
 #[test]
 fn outbound_stanzas_follow_tables_2_to_5() {
     for (kind, table) in [
@@ -210,7 +210,7 @@ fn outbound_stanzas_follow_tables_2_to_5() {
     }
 }
 
-// Proves: RFC 6121 §A.3
+// Proves: RFC 6121 §3.1.3, §3.1.6, §3.2.3, §3.3.3, §A.3, §A.3.1, §A.3.2, §A.3.3, §A.3.4
 #[test]
 fn inbound_stanzas_follow_tables_6_to_9() {
     for (kind, table) in [

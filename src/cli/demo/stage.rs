@@ -178,10 +178,10 @@ impl House {
         let prepared = Password::prepare(&password).map_err(failed)?;
         let credentials = directory::derive(&prepared).map_err(failed)?;
         directory::create(&parts.storage, &account, &credentials, parts.clock.now()).await.map_err(failed)?;
-        let bound = Bound::new(&config.listen).map_err(failed)?;
+        let bound = Bound::new(&config).map_err(failed)?;
         let (c2s, c2s_tls, s2s) = (first(&bound.c2s)?, first(&bound.c2s_tls)?, first(&bound.s2s)?);
         let node = Node::new(&config, parts).map_err(failed)?;
-        Ok(Self { account, password, server: Server::start(node, bound), c2s, c2s_tls, s2s })
+        Ok(Self { account, password, server: Server::start(node, bound).await, c2s, c2s_tls, s2s })
     }
 }
 

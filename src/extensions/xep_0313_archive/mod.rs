@@ -10,7 +10,7 @@ mod query;
 use std::future::ready;
 use std::sync::Arc;
 
-use crate::hooks::{Call, Entity, Extension, Passing, Registrar, Returned, Spec};
+use crate::hooks::{Call, Entity, Extension, Passing, Registrar, Spec};
 use crate::jid::BareJid;
 use crate::stanza::Stanza;
 use crate::storage::{Direction, Marks};
@@ -36,8 +36,7 @@ fn install(at: &mut Registrar<'_>) {
     let storage = at.storage.clone();
     let shown = Arc::clone(&ids);
     at.archive(move |passing| archive(passing, &storage, &shown));
-    let known = Arc::clone(&ids);
-    at.returned(move |account, stanza| returned(account, stanza, &known));
+    at.private(is_result);
     let it = Arc::new(Archive::new(at.storage.clone(), Arc::clone(at.outbound), ids, at.settings.clone()));
     at.iq_set(Entity::Account, &it, Archive::page);
     at.iq_get(Entity::Account, &it, |_, call: Call<FormRequest>| ready(answer::form(&call)));
@@ -55,12 +54,9 @@ fn archive(passing: &mut Passing<'_, '_>, storage: &crate::storage::Storage, ids
     }
 }
 
-/// Results of queries are for who asked; other messages may be in the archive already.
-fn returned(account: &BareJid, stanza: &Stanza<'_>, ids: &Ids) -> Returned {
+/// Results of queries are for who asked.
+fn is_result(account: &BareJid, stanza: &Stanza<'_>) -> bool {
     // Nobody but the server itself sends from an account without resource.
     let is_own = stanza.from.as_ref().is_some_and(|from| from.as_str() == account.as_str());
-    if is_own && stanza.payload.children().any(|child| child.name == "result" && child.ns == NS) {
-        return Returned::Worthless;
-    }
-    ids.of(account, stanza).map_or(Returned::Unknown, Returned::Kept)
+    is_own && stanza.payload.children().any(|child| child.name == "result" && child.ns == NS)
 }

@@ -180,6 +180,7 @@ mod tests {
         read(&format!("<set xmlns='{RSM_NS}'>{inside}</set>")).map(|query| query.page)
     }
 
+    // Proves: XEP-0313 §4.1
     #[test]
     fn what_clients_ask() {
         let query = form(&[("with", "Juliet@capulet.lit"), ("start", "2010-06-07T00:00:00Z"), ("end", "")]).unwrap();

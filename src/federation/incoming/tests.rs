@@ -9,7 +9,7 @@ use crate::stream::Limits;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' from='here.example' \
-    to='there.example' id='1' version='1.0'>";
+    to='there.example' id='1' xml:lang='en' version='1.0'>";
 const EXTERNAL: &str =
     "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 const DIALBACK: &str = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>";
@@ -109,6 +109,7 @@ fn verdict_is(effect: &Effect, expected: &str) {
     assert!(effect.write.contains(expected), "{effect:?}");
 }
 
+// Proves: RFC 6120 §5.3.1, §5.3.3, §5.4.1, §5.4.2.1, §6.3.4
 #[test]
 fn rfc_6120_5_before_tls_there_is_only_starttls() {
     let mut machine = Incoming::new(rules(Proofs::CertificateOrDialback));
@@ -124,6 +125,7 @@ fn rfc_6120_5_before_tls_there_is_only_starttls() {
     assert_eq!(condition(&machine.element(&element(AUTH))), "not-authorized");
 }
 
+// Proves: RFC 6120 §13.7.2, XEP-0220 §2.4.2
 #[test]
 fn xep_0178_external_is_offered_iff_the_certificate_proves_from() {
     let with = format!("<stream:features>{EXTERNAL}{DIALBACK}</stream:features>");
@@ -133,6 +135,7 @@ fn xep_0178_external_is_offered_iff_the_certificate_proves_from() {
     assert_eq!(secured(Proofs::CertificateOrDialback, &[]).1, dialback);
 }
 
+// Proves: RFC 6120 §4.3.6, §6.2, §13.8.4
 #[test]
 fn xep_0178_external_proves_the_pair_of_the_header() {
     let machine = authenticated();
@@ -165,6 +168,7 @@ fn rfc_6120_6_refused_attempts() {
     assert_eq!(condition(&machine.element(&element(AUTH))), "policy-violation");
 }
 
+// Proves: RFC 6120 §6.3.10
 #[test]
 fn rfc_6120_6_4_2_without_initial_response_there_is_a_challenge() {
     let (mut machine, _) = secured(Proofs::Certificate, &["there.example"]);
@@ -185,6 +189,7 @@ fn after_authentication_the_header_must_name_the_same_domains() {
     }
 }
 
+// Proves: RFC 6120 §4.9.1.3
 #[test]
 fn rfc_6120_4_9_header_errors() {
     let old = Header { version: None, ..greeting() };
@@ -198,18 +203,37 @@ fn rfc_6120_4_9_header_errors() {
     ] {
         let effect = Incoming::new(rules(Proofs::Certificate)).opened(&header, "1".to_owned());
         assert!(effect.write.contains(" from='here.example'"), "{effect:?}");
+        // Only a domain is repeated (§4.7.2).
+        let domain = header.from.as_deref().filter(|from| !from.is_empty() && !from.contains('@'));
+        assert_eq!(effect.write.contains(" to='"), domain.is_some(), "{effect:?}");
         assert_eq!(condition(&effect), expected, "{header:?}");
     }
 }
 
+// Proves: RFC 6120 §4.7.5
+#[test]
+fn the_lower_version_counts() {
+    for (theirs, ours) in
+        [(Some((1, 12)), " version='1.0'>"), (Some((0, 9)), " version='0.9'>"), (None, " xml:lang='en'>")]
+    {
+        let mut machine = Incoming::new(rules(Proofs::Certificate));
+        let effect = machine.opened(&Header { version: theirs, ..greeting() }, "1".to_owned());
+        assert!(effect.write.contains(ours), "{}", effect.write);
+        let refused = theirs.is_none_or(|version| version < VERSION);
+        assert_eq!(effect.write.contains("<unsupported-version "), refused, "{}", effect.write);
+    }
+}
+
+// Proves: RFC 6120 §4.9.1.2, §4.7.1, §4.7.3, §4.7.4
 #[test]
 fn a_stream_error_before_the_header_comes_with_one() {
     let machine = Incoming::new(rules(Proofs::Certificate));
-    let effect = machine.refuse(&StreamCondition::NotWellFormed.into());
+    let effect = machine.refuse(&StreamCondition::NotWellFormed.into(), "7");
     assert!(effect.write.starts_with("<?xml version='1.0'?><stream:stream "));
+    assert!(effect.write.contains(" from='here.example' id='7' xml:lang='en' version='1.0'>"), "{}", effect.write);
     assert_eq!(condition(&effect), "not-well-formed");
     let (machine, _) = secured(Proofs::Certificate, &[]);
-    assert!(machine.refuse(&StreamCondition::NotWellFormed.into()).write.starts_with("<stream:error>"));
+    assert!(machine.refuse(&StreamCondition::NotWellFormed.into(), "7").write.starts_with("<stream:error>"));
 }
 
 #[test]
@@ -232,6 +256,7 @@ fn modes_refuse_strangers() {
     verdict_is(&machine.element(&result("friend.example", "here.example")), "type='valid'");
 }
 
+// Proves: RFC 6120 §4.3.6
 #[test]
 fn xep_0220_2_2_1_a_key_is_verified_before_the_pair_counts() {
     let (mut machine, _) = secured(Proofs::CertificateOrDialback, &[]);
@@ -309,6 +334,7 @@ fn xep_0220_2_2_2_our_keys_are_vouched_for() {
     assert!(!machine.is_authenticated());
 }
 
+// Proves: XEP-0220 §3.1
 #[test]
 fn t_s2s_1_answers_that_nobody_asked_for_end_the_stream() {
     for said in [
@@ -322,6 +348,7 @@ fn t_s2s_1_answers_that_nobody_asked_for_end_the_stream() {
     }
 }
 
+// Proves: RFC 6120 §8.1.1.2
 #[test]
 fn t_s2s_2_only_proven_pairs_pass() {
     let machine = authenticated();

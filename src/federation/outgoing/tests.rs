@@ -66,6 +66,7 @@ fn fault(effect: &Effect) -> Fault {
     }
 }
 
+// Proves: RFC 6120 §4.3.3, §4.3.5, §4.7.1, §4.7.2, §4.7.3, §5.2, §5.3.2, §6.3.2, §13.8.4
 #[test]
 fn rfc_6120_9_2_starttls_and_external() {
     let mut machine = deliver();
@@ -116,12 +117,14 @@ fn what_the_peer_takes_is_what_it_has_said_last() {
     assert_eq!(machine.largest(), None);
 }
 
+// Proves: XEP-0368 §3
 #[test]
 fn xep_0368_direct_tls_begins_with_tls() {
     let mut machine = deliver();
     assert_eq!(machine.begin(Start::DirectTls), Effect { write: String::new(), next: Next::Secure });
 }
 
+// Proves: RFC 6120 §4.7.5, §5.3.1, §5.3.4
 #[test]
 fn tls_is_required() {
     let mut machine = deliver();
@@ -140,6 +143,7 @@ fn tls_is_required() {
     assert_eq!(fault(&failure), Fault::Unproven);
 }
 
+// Proves: XEP-0368 §3
 #[test]
 fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
     let unproven = || Event::Secured { proof: Err("self-signed".to_owned()), shown: Shown::Yes };
@@ -154,6 +158,7 @@ fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
     assert_eq!(machine.handle(unproven()).next, Next::Restart);
 }
 
+// Proves: XEP-0220 §2
 #[test]
 fn xep_0178_after_external_dialback_on_the_same_stream() {
     let mut machine = secured(deliver(), true);
@@ -197,6 +202,7 @@ fn without_dialback_a_failed_external_is_the_end() {
     assert_eq!(fault(&machine.handle(features(""))), Fault::Unproven);
 }
 
+// Proves: XEP-0220 §2.1.1
 #[test]
 fn the_stream_feature_alone_promises_dialback() {
     let mut machine = secured(deliver(), false);
@@ -235,6 +241,7 @@ fn xep_0220_2_1_1_outcomes() {
     assert_eq!(fault(&asked().handle(Event::Lost("closed".to_owned()))), Fault::Unreachable);
 }
 
+// Proves: XEP-0220 §2.1.1
 #[test]
 fn t_s2s_1_an_answer_to_another_question_has_no_effect() {
     let mut machine = secured(deliver(), true);

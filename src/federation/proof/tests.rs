@@ -152,6 +152,7 @@ fn cases(ca: &Authority) -> Vec<Case> {
     ]
 }
 
+// Proves: RFC 6120 §13.7.1.2.1, §13.7.1.4, §13.7.2
 #[tokio::test]
 async fn table() {
     let ca = Authority::root("trusted");

@@ -33,6 +33,7 @@ fn rfc_6120_3_2_1_lowest_priority_first() {
     assert_eq!(names(&order), [vec!["a:2", "b:3"], vec!["c:1"]]);
 }
 
+// Proves: XEP-0368 §3
 #[test]
 fn xep_0368_both_kinds_are_one_list() {
     let direct = vec![record(10, 0, 5270, "a"), record(5, 0, 443, "front")];
@@ -86,6 +87,7 @@ fn rfc_6120_3_2_2_falls_back_only_without_an_answer() {
     assert_eq!(names(&direct), [vec!["a:5270 tls"]]);
 }
 
+// Proves: RFC 6120 §3.2.1, XEP-0368 §5
 #[test]
 fn rfc_2782_the_root_means_no_service() {
     let root = || Ok(vec![record(0, 0, 0, ".")]);

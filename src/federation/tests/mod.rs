@@ -14,6 +14,7 @@ use crate::net::Transport;
 use crate::net::dns::Srv;
 use crate::routing::RemoteDelivery;
 use crate::stanza::{Condition, Payload, Stanza};
+use crate::testing::served;
 
 use world::{PORT, Plan, World, header, message, pair};
 
@@ -36,6 +37,7 @@ fn address(ip: &str) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), PORT)
 }
 
+// Proves: RFC 6120 §10.1
 #[tokio::test(start_paused = true)]
 async fn a_thousand_stanzas_each_way_arrive_in_order() {
     let world = World::new();
@@ -57,6 +59,25 @@ async fn a_thousand_stanzas_each_way_arrive_in_order() {
     assert_eq!(one.federation.queued(), 0);
 }
 
+// Proves: RFC 6120 §4.7.4, §8.1.5
+#[tokio::test(start_paused = true)]
+async fn a_stanza_of_a_peer_has_the_language_of_its_stream() {
+    let world = World::new();
+    let one = world.server(&here());
+    let (mut raw, _) = world.secured(&there(), "here.example", HERE).await;
+    raw.say("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>").await;
+    assert!(raw.element().await.contains("success"));
+    raw.wire.restart();
+    raw.say(&header("there.example", "here.example").replace(" from=", " xml:lang='de-CH' from=")).await;
+    raw.header().await;
+    raw.element().await;
+    for (own, expected) in [("", "de-CH"), (" xml:lang='it'", "it")] {
+        raw.say(&format!("<message from='b@there.example' to='a@here.example'{own}><body>x</body></message>")).await;
+        assert_eq!(one.arrival().await.lang.as_deref(), Some(expected));
+    }
+}
+
+// Proves: XEP-0368 §3
 #[tokio::test(start_paused = true)]
 async fn xep_0368_direct_tls_is_found_and_used() {
     let world = World::new();
@@ -81,6 +102,7 @@ async fn xep_0220_dialback_proves_who_has_no_trusted_certificate() {
     assert_eq!(one.arrival().await.id.as_deref(), Some("3"));
 }
 
+// Proves: XEP-0220 §2.1.1
 #[tokio::test(start_paused = true)]
 async fn without_agreement_dialback_proves_nothing() {
     let world = World::new();
@@ -99,6 +121,7 @@ async fn without_agreement_dialback_proves_nothing() {
     assert!(!one.got_more().await && !other.got_more().await);
 }
 
+// Proves: RFC 6120 §5.4.3.1, §13.7.2, §13.9.5
 #[tokio::test(start_paused = true)]
 async fn a_certificate_for_others_is_refused() {
     let world = World::new();
@@ -111,6 +134,7 @@ async fn a_certificate_for_others_is_refused() {
     assert!(!other.got_more().await);
 }
 
+// Proves: RFC 6120 §8.1.2.2
 #[tokio::test(start_paused = true)]
 async fn t_s2s_2_a_spoofed_from_ends_the_stream_and_reaches_nobody() {
     let world = World::new();
@@ -128,6 +152,7 @@ async fn t_s2s_2_a_spoofed_from_ends_the_stream_and_reaches_nobody() {
     assert!(!other.got_more().await);
 }
 
+// Proves: RFC 6120 §4.9.3.12
 #[tokio::test(start_paused = true)]
 async fn stanzas_before_authentication_end_the_stream() {
     let world = World::new();
@@ -135,7 +160,7 @@ async fn stanzas_before_authentication_end_the_stream() {
     let (mut raw, _) = world.secured(&here(), "there.example", THERE).await;
     raw.say("<message from='a@here.example' to='b@there.example'/>").await;
     assert!(raw.rest().await.contains("<not-authorized"));
-    let mut raw = world.raw(THERE).await;
+    let mut raw = world.raw(THERE);
     raw.say(&header("here.example", "there.example")).await;
     raw.header().await;
     raw.element().await;
@@ -144,6 +169,7 @@ async fn stanzas_before_authentication_end_the_stream() {
     assert!(!other.got_more().await);
 }
 
+// Proves: RFC 6120 §8.1.1.2
 #[tokio::test(start_paused = true)]
 async fn improper_addresses_end_the_stream() {
     let world = World::new();
@@ -163,7 +189,7 @@ async fn rfc_6120_5_4_3_1_data_behind_starttls_ends_the_stream() {
     let world = World::new();
     let other = world.server(&there());
     for injected in ["<x/>", " ", "<?xml version='1.0'?>", "<message from='a@here.example' to='b@there.example'/>"] {
-        let mut raw = world.raw(THERE).await;
+        let mut raw = world.raw(THERE);
         raw.say(&header("here.example", "there.example")).await;
         raw.header().await;
         raw.element().await;
@@ -206,6 +232,7 @@ async fn rfc_6120_5_4_3_1_data_behind_proceed_ends_the_stream() {
     assert!(text.contains("data behind <proceed/>"), "{text}");
 }
 
+// Proves: XEP-0220 §2.2.1
 #[tokio::test(start_paused = true)]
 async fn t_s2s_1_a_key_that_the_authoritative_server_does_not_know_is_invalid() {
     let world = World::new();
@@ -230,7 +257,7 @@ async fn a_stranger_has_thirty_seconds() {
     let world = World::new();
     let _other = world.server(&there());
     let started = Instant::now();
-    let mut raw = world.raw(THERE).await;
+    let mut raw = world.raw(THERE);
     raw.say(&header("here.example", "there.example")).await;
     raw.header().await;
     raw.element().await;
@@ -238,6 +265,7 @@ async fn a_stranger_has_thirty_seconds() {
     assert_eq!(started.elapsed().as_secs(), 30);
 }
 
+// Proves: RFC 6120 §10.4.3, §13.9.2
 #[tokio::test(start_paused = true)]
 async fn bounces_say_why() {
     let world = World::new();
@@ -258,6 +286,7 @@ async fn bounces_say_why() {
     }
 }
 
+// Proves: RFC 6120 §10.4.3
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_nothing_is_given_up_in_time() {
     let world = World::new();
@@ -339,7 +368,7 @@ async fn too_much_is_answered_at_once_and_the_rest_still_arrives() {
 /// Lets `bytes` through towards `federation`, then cuts the line.
 async fn cut_after(bytes: u64, io: DuplexStream, federation: Arc<Federation>) {
     let (near, far) = duplex(64 * 1024);
-    tokio::spawn(federation.serve(Transport::plain(far, None), Start::Starttls));
+    tokio::spawn(federation.serve(served(far), Start::Starttls));
     let (from, mut back) = split(io);
     let (mut answers, mut to) = split(near);
     let mut from = from.take(bytes);
@@ -410,4 +439,26 @@ async fn stopping_answers_what_cannot_leave() {
     let (condition, text, _) = one.bounce().await;
     assert_eq!(condition, Condition::RemoteServerTimeout);
     assert!(text.contains("stops"), "{text}");
+}
+
+// Proves: RFC 6120 §4.4
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_when_we_close_a_stream_is_still_taken() {
+    let world = World::new();
+    let other = world.server(&there());
+    let (mut raw, _) = world.secured(&here(), "there.example", THERE).await;
+    raw.external("here.example", "there.example").await;
+    raw.say("<message from='a@here.example' to='b@there.example' id='0'/>").await;
+    assert_eq!(other.arrival().await.id.as_deref(), Some("0"));
+    let peer = async {
+        let last = raw.element().await;
+        assert!(last.contains("<system-shutdown"), "{last}");
+        raw.say("<message from='a@here.example' to='b@there.example' id='1'/>").await;
+        sleep(Duration::from_secs(1)).await;
+        raw.say("</stream:stream>").await;
+        // The end tag, and nothing behind it.
+        assert_eq!(raw.rest().await, "</stream>");
+    };
+    tokio::join!(other.federation.stop(), peer);
+    assert_eq!(other.arrival().await.id.as_deref(), Some("1"));
 }

@@ -16,11 +16,11 @@ use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{
     ClientCertificate, ClientTls, Identities, Identity, Outgoing as OutgoingTls, ServerTls, Trust, server_name,
 };
-use crate::net::{BoxFuture, Network, Transport};
+use crate::net::{BoxFuture, Transport};
 use crate::routing::Pair;
 use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
 use crate::stream::{Event, Limits, StreamError};
-use crate::testing::Net;
+use crate::testing::{Net, served};
 use crate::xml::Element;
 
 pub(super) const PORT: u16 = 5269;
@@ -156,20 +156,22 @@ impl World {
         let (mut incoming, federation) = (self.net.listen(address), Arc::clone(federation));
         tokio::spawn(async move {
             while let Some(io) = incoming.recv().await {
-                tokio::spawn(Arc::clone(&federation).serve(Transport::plain(io, None), start));
+                tokio::spawn(Arc::clone(&federation).serve(served(io), start));
             }
         });
     }
 
     /// A connection to `address` that says nothing by itself.
-    pub(super) async fn raw(&self, address: &str) -> Raw {
+    pub(super) fn raw(&self, address: &str) -> Raw {
         let address = SocketAddr::new(address.parse().unwrap(), PORT);
-        Raw { wire: Wire::new(self.net.connect(address).await.unwrap(), crate::stream::Limits::UNAUTHENTICATED) }
+        // What it says is the test's word, not a server's.
+        let transport = Transport::plain(self.net.dial(address).unwrap(), None);
+        Raw { wire: Wire::new(transport, crate::stream::Limits::UNAUTHENTICATED) }
     }
 
     /// A stream to `to` inside TLS, with a certificate for what `plan` says, up to the features.
     pub(super) async fn secured(&self, plan: &Plan<'_>, to: &str, address: &str) -> (Raw, String) {
-        let mut raw = self.raw(address).await;
+        let mut raw = self.raw(address);
         raw.say(&header(plan.domain, to)).await;
         raw.header().await;
         assert!(raw.element().await.contains("starttls"));

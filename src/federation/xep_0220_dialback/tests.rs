@@ -13,6 +13,7 @@ fn read(xml: &str) -> Option<Result<Dialback, Malformed>> {
     )
 }
 
+// Proves: XEP-0185 §2
 #[test]
 fn xep_0185_example() {
     let secret = Secret::new(b"s3cr3tf0rd14lb4ck");
@@ -44,6 +45,7 @@ fn a_key_is_for_one_triple_only() {
     assert_eq!(format!("{secret:?}"), "Secret");
 }
 
+// Proves: XEP-0220 §2
 #[test]
 fn elements_are_read_as_they_are_written() {
     let (from, to): (Arc<str>, Arc<str>) = ("a.example".into(), "b.example".into());
@@ -100,6 +102,7 @@ fn malformed_elements_are_told_from_foreign_ones() {
     assert_eq!(Dialback::read(&Element::new("result", "x")), None);
 }
 
+// Proves: XEP-0220 §2.1.2
 #[test]
 fn t_s2s_1_an_answer_counts_for_its_question_only() {
     let (a, b, c): (Arc<str>, Arc<str>, Arc<str>) = ("a.example".into(), "b.example".into(), "c.example".into());

@@ -87,7 +87,7 @@ fn exchange(login: &mut Login, mechanism: Mechanism, client: &ScramClient, found
     (login.nonza(&response(message.as_bytes())), expected)
 }
 
-// Proves: RFC 6120 §6.4
+// Proves: RFC 6120 §6.2, §6.3.10, §6.4, §6.4.3, §13.8.1
 #[test]
 fn every_scram_mechanism_logs_in() {
     let bound = |kind| ClientBinding::Bound(kind, bindings().data(kind).unwrap().to_vec());
@@ -115,6 +115,7 @@ fn plain(login: &mut Login, message: &str, found: Found) -> Vec<Effect> {
     login.verified(verification.run())
 }
 
+// Proves: RFC 6120 §6.3.5, §13.8.3
 #[test]
 fn plain_logs_in_inside_tls() {
     let effects = plain(&mut machine(offer()), "\0juliet\0pencil", found());
@@ -123,7 +124,7 @@ fn plain_logs_in_inside_tls() {
     assert_eq!(element.to_xml(""), "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
 }
 
-// Proves: RFC 6120 §6.4.2
+// Proves: RFC 6120 §6.3.10, §6.4.2
 #[test]
 fn the_first_message_may_come_as_a_response() {
     let mut login = machine(offer());
@@ -201,6 +202,7 @@ fn in_state(name: &str) -> Login {
     login
 }
 
+// Proves: RFC 6120 §6.4.4
 #[test]
 fn every_message_in_every_state() {
     let one = |text: &str| vec![text.to_owned()];
@@ -240,7 +242,7 @@ fn an_answer_that_comes_too_late_changes_nothing() {
     assert!(login.verified(Verdict::Right).is_empty());
 }
 
-// Proves: RFC 6120 §6.5
+// Proves: RFC 6120 §6.4.5, §6.5
 #[test]
 fn every_condition_has_its_place() {
     let mut seen: Vec<&str> = Vec::new();
@@ -280,7 +282,7 @@ fn every_condition_has_its_place() {
     }
 }
 
-// Proves: RFC 6120 §6.4.5
+// Proves: RFC 6120 §6.4.5, §13.9.4
 #[test]
 fn three_failures_end_the_stream() {
     let mut login = machine(offer());
@@ -316,6 +318,20 @@ fn what_is_printed_holds_no_secret() {
     assert!(!format!("{printed}{login:?}").contains("pencil"));
     let printed = format!("{:?}", login.looked_up(found(), &nonce()));
     assert!(printed.contains("Verify") && !printed.contains("pencil") && !printed.contains("key"));
+}
+
+// Proves: RFC 6120 §6.5.4
+#[test]
+fn where_tls_is_waived_only_scram_logs_in() {
+    let mut login = machine(Offer::WITHOUT_TLS);
+    let plain = login.nonza(&auth("PLAIN", Some(b"\0juliet\0pencil")));
+    assert_eq!(told(&plain), failed("encryption-required", 2));
+    let plus = login.nonza(&auth("SCRAM-SHA-256-PLUS", Some(b"p=tls-exporter,,n=juliet,r=abc")));
+    assert_eq!(told(&plus), failed("invalid-mechanism", 1));
+    let client = client(ScramHash::Sha1, "pencil", ClientBinding::Unsupported);
+    let (effects, expected) = exchange(&mut login, SHA1, &client, found());
+    assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
+    expected.verify(&sent(&effects)).unwrap();
 }
 
 #[test]

@@ -139,6 +139,7 @@ mod tests {
         }
     }
 
+    // Proves: RFC 6120 §13.7.1.2.1
     #[test]
     fn dns_names() {
         let matching = [
@@ -173,6 +174,7 @@ mod tests {
         }
     }
 
+    // Proves: RFC 6120 §13.7.1.2.1
     #[test]
     fn srv_names() {
         let name = |text: &str| Presented::Srv(text.into());
@@ -191,6 +193,7 @@ mod tests {
         }
     }
 
+    // Proves: RFC 6120 §13.7.1.4
     #[test]
     fn xmpp_addresses() {
         let name = |text: &str| Presented::XmppAddr(text.into());

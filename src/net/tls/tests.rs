@@ -104,6 +104,7 @@ async fn clients_have_only_the_other_channel_binding_in_tls_1_2() {
     assert!(theirs.server_end_point().is_some());
 }
 
+// Proves: XEP-0368 §3
 #[tokio::test]
 async fn our_own_ends_agree_on_tls_1_3() {
     let identities = Arc::new(Identities::new(one(&authority(), "a.test").identity()));
@@ -117,6 +118,7 @@ async fn our_own_ends_agree_on_tls_1_3() {
     assert_eq!((facts.version, facts.alpn.as_deref()), (TlsVersion::Tls13, Some(&b"xmpp-server"[..])));
 }
 
+// Proves: RFC 6120 §5.4.3.1, RFC 7590 §3.5
 #[tokio::test]
 async fn certificate_follows_the_asked_name() {
     let ca = authority();
@@ -152,6 +154,7 @@ async fn certificate_follows_the_asked_name() {
     }
 }
 
+// Proves: RFC 7590 §3.3
 #[tokio::test]
 async fn certificates_are_replaced_under_open_streams() {
     let ca = authority();
@@ -202,6 +205,7 @@ async fn a_resumed_session_has_its_own_exporter_and_the_right_end_point() {
     }
 }
 
+// Proves: XEP-0368 §3
 #[tokio::test]
 async fn application_protocols() {
     let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
@@ -464,6 +468,7 @@ fn end_point_hashes() {
     assert_eq!(end_point_hash(&der).as_deref(), Some(expected.as_ref()));
 }
 
+// Proves: XEP-0368 §3
 #[test]
 fn names_for_sni() {
     let text = |domain| server_name(domain).map(|name| name.to_str().into_owned());

@@ -9,7 +9,7 @@ fn ring(limit: usize) -> Ring {
 }
 
 fn push(ring: &Ring, text: &str) -> Pushed {
-    ring.push(None, |out| out.push_str(text))
+    ring.push(|out| out.push_str(text))
 }
 
 /// The bytes, or `None` if there are none now.
@@ -63,13 +63,32 @@ fn closing_lets_waiting_bytes_go_first() {
 #[test]
 fn marks_come_out_once_written() {
     let ring = ring(100);
-    ring.push(Some(7), |out| out.push_str("<a/>"));
-    ring.push(Some(8), |out| out.push_str("<b/>"));
+    ring.push_entry(Mark::Undelivered(7), |out| out.push_str("<a/>"));
+    ring.push_entry(Mark::Undelivered(8), |out| out.push_str("<b/>"));
     ring.written(4);
     assert_eq!(ring.delivered(), [7]);
     ring.written(4);
     assert_eq!(ring.delivered(), [8]);
     assert!(ring.delivered().is_empty());
+}
+
+#[test]
+fn queued_marks_go_once_written_or_become_undelivered() {
+    let queued = |position| Mark::Queued(Queued { position, archived: false });
+    let ring = ring(100);
+    assert!(ring.needs_watch());
+    for (position, text) in [(3, "<a/>"), (5, "<b/>"), (9, "<c/>")] {
+        ring.push_entry(queued(position), |out| out.push_str(text));
+    }
+    ring.written(4);
+    assert!(ring.delivered().is_empty(), "nothing waits in the log");
+    assert!(!ring.needs_watch());
+    assert_eq!(ring.settle(9), Settled { late: vec![5], watched: true });
+    assert!(!ring.needs_watch());
+    ring.written(8);
+    assert_eq!(ring.delivered(), [5]);
+    assert_eq!(ring.settle(9), Settled { late: vec![], watched: false });
+    assert!(ring.needs_watch());
 }
 
 #[test]
@@ -156,11 +175,11 @@ fn before_it_all_began_there_was_nothing_to_confirm() {
 #[test]
 fn what_came_before_counting_needs_no_confirmation() {
     let ring = ring(100);
-    ring.push(Some(1), |out| out.push_str("<a/>"));
+    ring.push_entry(Mark::Undelivered(1), |out| out.push_str("<a/>"));
     take(&ring);
-    ring.push(Some(2), |out| out.push_str("<b/>"));
+    ring.push_entry(Mark::Undelivered(2), |out| out.push_str("<b/>"));
     ring.retain(Retention { opening: "<go/>".to_owned(), request: REQUEST, resumption: None });
-    ring.push(Some(3), |out| out.push_str("<c/>"));
+    ring.push_entry(Mark::Undelivered(3), |out| out.push_str("<c/>"));
     ring.written(4);
     assert_eq!(ring.delivered(), [1]);
     assert_eq!(take(&ring).as_deref(), Some("<b/><go/><c/><r/>"));
@@ -187,8 +206,8 @@ fn a_connection_lost_while_counting_begins_gives_back_what_it_had() {
 #[test]
 fn marks_come_out_once_confirmed() {
     let ring = keeping(100, 1);
-    ring.push(Some(7), |out| out.push_str("<a/>"));
-    ring.push(Some(8), |out| out.push_str("<b/>"));
+    ring.push_entry(Mark::Undelivered(7), |out| out.push_str("<a/>"));
+    ring.push_entry(Mark::Undelivered(8), |out| out.push_str("<b/>"));
     take(&ring);
     ring.written(100);
     assert!(ring.delivered().is_empty());

@@ -1,9 +1,15 @@
 //! What changes for those who are there when the configuration does.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::config::Config;
 use crate::jid::Jid;
-use crate::testing::{Client, Options, PASSWORD, Raw, World};
+use crate::net::dns::Resolver;
+use crate::net::tls::Trust;
+use crate::server::Made;
+use crate::testing::{Client, Net, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
 fn jid(text: &str) -> Jid {
@@ -151,11 +157,39 @@ async fn other_servers_are_turned_away_at_once_and_welcome_again() {
             // The stream that is there has ended, and another one is not had.
             romeo.send(to_juliet).await;
             assert_eq!(romeo.next().await.unwrap().attribute("type"), Some("error"));
-            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
             continue;
         }
         assert_eq!(romeo.next().await.unwrap().attribute("type"), Some("chat"));
         romeo.send(to_juliet).await;
         assert_eq!(juliet.next().await.unwrap().attribute("type"), Some("chat"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_stream_asks_other_dns_servers_and_trusts_other_authorities() {
+    let mut world = World::new();
+    let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+    let mut romeo = world.login(&jid("romeo@mantua.example/orchard")).await.unwrap();
+    let verona = world.server("verona.example").unwrap();
+    let config = Config::parse("domain = \"verona.example\"\n", Path::new("test.toml")).unwrap();
+    let mut trust = Trust::nobody();
+    trust.add(world.ca.certificate()).unwrap();
+    let dns: Arc<dyn Resolver> = Arc::clone(&world.net) as _;
+    let nothing: Arc<dyn Resolver> = Net::new();
+    for (trust, resolver, arrives) in
+        [(trust.clone(), &nothing, false), (Trust::nobody(), &dns, false), (trust, &dns, true)]
+    {
+        let identities = verona.tls.identities();
+        verona.adopt(&config, Made { identities, trust, resolver: Arc::clone(resolver) }).unwrap();
+        juliet.send("<message to='romeo@mantua.example/orchard' type='chat'><body>love</body></message>").await;
+        if arrives {
+            assert_eq!(romeo.next().await.unwrap().attribute("type"), Some("chat"));
+        } else {
+            assert_eq!(juliet.next().await.unwrap().attribute("type"), Some("error"));
+            // The failure is remembered for a while.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
+    assert!(romeo.received().is_none());
 }

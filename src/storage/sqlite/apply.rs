@@ -67,6 +67,9 @@ impl Backend for Sqlite {
             }
         }
         drop(insert);
+        if let Some(upto) = jobs.iter().filter_map(|job| job.writes.handed()).max() {
+            hand_over(&transaction, upto)?;
+        }
         if let Some(reserve) = reserve {
             transaction.execute("UPDATE positions SET reserved = ?1", [column(reserve)])?;
         }
@@ -158,6 +161,9 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
         Change::Append { position, entry } => return append(connection, insert, (owner, *position), entry),
         Change::Mark { position, marks } => return mark(connection, owner, *position, *marks),
         Change::Unmark { position, marks } => return unmark(connection, owner, *position, *marks),
+        Change::Queue { position, queued } => connection
+            .prepare_cached("INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3)")?
+            .execute(params![position, queued.session, column(queued.number)])?,
         Change::Remove { position } => {
             connection
                 .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2")?
@@ -217,15 +223,17 @@ fn mark(connection: &Connection, owner: i64, position: Position, marks: Marks) -
 }
 
 fn unmark(connection: &Connection, owner: i64, position: Position, marks: Marks) -> Result<(), Error> {
+    let cleared = (marks | Marks::QUEUED).bits();
     let deleted = connection
         .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2 AND marks & ~?3 = 0")?
-        .execute(params![position, owner, marks.bits()])?;
+        .execute(params![position, owner, cleared])?;
     if deleted == 0 {
         connection
             .prepare_cached("UPDATE log SET marks = marks & ~?3 WHERE position = ?1 AND owner = ?2")?
-            .execute(params![position, owner, marks.bits()])?;
+            .execute(params![position, owner, cleared])?;
     }
     if marks.contains(Marks::UNDELIVERED) {
+        connection.prepare_cached("DELETE FROM queued WHERE position = ?1")?.execute([position])?;
         forget_undelivered(connection, owner, position)?;
     }
     if marks.contains(Marks::ARCHIVED) {
@@ -261,14 +269,29 @@ fn forget_undelivered(connection: &Connection, owner: i64, position: Position) -
     Ok(statement.execute(params![owner, position])?)
 }
 
+/// Every entry below `upto` has arrived or is marked as undelivered.
+fn hand_over(connection: &Connection, upto: Position) -> Result<(), Error> {
+    let within = "position >= (SELECT upto FROM handed) AND position < ?1";
+    let arrived = format!("DELETE FROM log WHERE {within} AND marks = ?2");
+    connection.prepare_cached(&arrived)?.execute(params![upto, Marks::QUEUED.bits()])?;
+    let numbers = format!(
+        "DELETE FROM queued WHERE {within}
+             AND NOT EXISTS (SELECT 1 FROM log WHERE log.position = queued.position AND marks & ?2)"
+    );
+    connection.prepare_cached(&numbers)?.execute(params![upto, Marks::UNDELIVERED.bits()])?;
+    connection.prepare_cached("UPDATE handed SET upto = ?1")?.execute([upto])?;
+    Ok(())
+}
+
 fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
     for statement in [
         "DELETE FROM cells WHERE owner = ?1",
         "DELETE FROM maps WHERE owner = ?1",
-        // What is in neither table has come since the index was extended.
+        // What is in neither table has come since the index was extended, or is on its way to sessions.
+        "DELETE FROM queued WHERE position IN (SELECT position FROM undelivered WHERE owner = ?1)",
         "DELETE FROM log WHERE position IN (SELECT position FROM archived WHERE owner = ?1)",
         "DELETE FROM log WHERE position IN (SELECT position FROM undelivered WHERE owner = ?1)",
-        "DELETE FROM log WHERE position >= (SELECT upto FROM indexed) AND owner = ?1",
+        "DELETE FROM log WHERE position >= (SELECT min(indexed.upto, handed.upto) FROM indexed, handed) AND owner = ?1",
         "DELETE FROM archived WHERE owner = ?1",
         "DELETE FROM undelivered WHERE owner = ?1",
         "DELETE FROM owners WHERE id = ?1",

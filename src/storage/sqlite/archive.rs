@@ -61,6 +61,25 @@ impl Rows<'_> {
         Ok(statement.query_row(params![position, owner, Marks::ARCHIVED.bits()], |_| Ok(())).optional()?.is_some())
     }
 
+    /// The owners of more than `most` indexed entries, and how many are too many.
+    pub(in super::super) fn crowded(self, most: u64) -> Result<Vec<(BareJid, u64)>, Error> {
+        // One walk through the index, which is ordered by owner.
+        let mut statement = self.connection.prepare_cached(
+            "SELECT domain, local, surplus FROM
+                 (SELECT owner, count(*) - ?1 AS surplus FROM archived GROUP BY owner HAVING count(*) > ?1) AS crowd
+             JOIN owners ON owners.id = crowd.owner",
+        )?;
+        let mut rows = statement.query([column(most)])?;
+        let mut crowded = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (domain, local, surplus): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if let Ok(owner) = BareJid::account(&local, &domain) {
+                crowded.push((owner, surplus.unsigned_abs()));
+            }
+        }
+        Ok(crowded)
+    }
+
     /// Archived entries of all owners behind `after` that are older than `before`, the oldest first; ends at the first that is not.
     pub(in super::super) fn expired(self, after: Position, before: u64, limit: usize) -> Result<Expired, Error> {
         let mut statement = self.connection.prepare_cached(

@@ -51,6 +51,7 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     schema::configure(&connection)?;
     schema::migrate(&mut connection)?;
     let (first, reserved) = schema::reserve(&mut connection)?;
+    schema::requeue(&mut connection, first)?;
     let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
     let secret = schema::secret(&connection)?;
     let backend = Sqlite::new(Arc::new(Mutex::new(connection)));

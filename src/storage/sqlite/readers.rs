@@ -75,6 +75,21 @@ impl Readers {
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)?
     }
 
+    pub(in super::super) fn read_blocking<T>(
+        &self,
+        reading: impl FnOnce(&View<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self {
+            Self::Memory(connection) => snapshot(&connection.lock().unwrap_or_else(PoisonError::into_inner), reading),
+            Self::Disk(pool) => {
+                let connection = pool.take()?;
+                let result = snapshot(&connection, reading);
+                pool.put(connection);
+                result
+            }
+        }
+    }
+
     /// Reads little: on the calling thread, unless the disk has been slow of late.
     ///
     /// To wake another thread and to be woken by it takes several times as long as to read a row that

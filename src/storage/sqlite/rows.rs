@@ -3,7 +3,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::{Direction, Entry, Error, Marks, Page, Position, Stored};
+use super::super::{Direction, Entry, Error, Marks, Page, Position, Queued, Stored};
 use super::apply::{direction, local};
 use super::checksum::Covered;
 use crate::jid::BareJid;
@@ -79,6 +79,19 @@ impl<'a> Rows<'a> {
                      WHERE undelivered.owner = ?1 AND undelivered.position > ?2
                      ORDER BY undelivered.position LIMIT ?3";
         self.entries(query, owner, after, limit)
+    }
+
+    pub(in super::super) fn queued(self, owner: &BareJid) -> Result<Vec<(Position, Queued)>, Error> {
+        let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
+        let mut statement = self.connection.prepare_cached(
+            "SELECT queued.position, session, number FROM undelivered JOIN queued
+             ON queued.position = undelivered.position WHERE owner = ?1 ORDER BY queued.position",
+        )?;
+        let queued = statement.query_map([owner], |row| {
+            let (position, session, number): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((Position::new(position.cast_unsigned()), Queued { session, number: number.cast_unsigned() }))
+        })?;
+        Ok(queued.collect::<Result<_, _>>()?)
     }
 
     pub(in super::super) fn page(self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use super::super::Error;
 use super::super::handle::SECRET;
 use super::super::log::Positions;
+use super::super::{Error, Marks};
 use super::column;
 
 /// Step n leads from version n to version n + 1. A step that was released never changes; a new version is a new step, a
@@ -68,6 +68,18 @@ const STEPS: &[&str] = &[
     INSERT INTO indexed VALUES (1);
     -- One row, made when the data is opened for the first time.
     CREATE TABLE secret (value BLOB NOT NULL) STRICT;
+",
+    "
+    -- One row: below this position an entry with the mark for queued has arrived or is undelivered.
+    CREATE TABLE handed (upto INTEGER NOT NULL) STRICT;
+    INSERT INTO handed VALUES (1);
+    -- The number of an entry in the queue of a session, for a client that comes back after a restart.
+    CREATE TABLE queued (
+        position INTEGER NOT NULL,
+        session INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (position, session)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 
@@ -133,6 +145,20 @@ pub(super) fn reserve(connection: &mut Connection) -> Result<(u64, u64), Error> 
     transaction.execute("INSERT INTO positions VALUES (?1)", [column(behind)])?;
     transaction.commit()?;
     Ok((first, behind))
+}
+
+/// Entries that had been handed to sessions when the server ended in the middle of everything wait for their accounts
+/// again, for nobody knows whether they arrived. `next` is the position that is handed out next.
+pub(super) fn requeue(connection: &mut Connection, next: u64) -> Result<(), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = "position >= (SELECT max(upto) FROM handed) AND marks & ?1";
+    let (queued, undelivered) = (Marks::QUEUED.bits(), Marks::UNDELIVERED.bits());
+    transaction.execute(&format!("UPDATE log SET marks = marks | ?2 WHERE {found}"), [queued, undelivered])?;
+    let note = format!("INSERT OR IGNORE INTO undelivered SELECT owner, position FROM log WHERE {found}");
+    transaction.execute(&note, [queued])?;
+    transaction.execute("UPDATE handed SET upto = ?1", [column(next)])?;
+    transaction.commit()?;
+    Ok(())
 }
 
 /// The secret of the data; made if there is none yet.

@@ -17,6 +17,7 @@ fn payload(setting: Setting, input: &str) -> (String, bool) {
     found.unwrap()
 }
 
+// Proves: XEP-0297 §7.1
 #[test]
 fn canonical_payloads_are_borrowed() {
     for body in [
@@ -42,6 +43,7 @@ fn canonical_payloads_are_borrowed() {
     assert!(borrowed);
 }
 
+// Proves: RFC 6120 §4.8.5, §8.4
 #[test]
 fn other_payloads_are_written_again() {
     for (input, expected) in [
@@ -85,6 +87,7 @@ fn other_payloads_are_written_again() {
     }
 }
 
+// Proves: RFC 6120 §4.8.5
 #[test]
 fn content_namespaces_are_one_inside_a_payload() {
     for (input, expected) in [

@@ -177,6 +177,7 @@ proptest! {
         examine(FRAME, pieces.concat().as_bytes());
     }
 
+    // Proves: RFC 6120 §11.3
     #[test]
     fn damaged_documents(inner in tree(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = format!("{CLIENT_HEADER}{}", wrapped(&inner, "xmlns:c='jabber:client'")).into_bytes();
@@ -193,6 +194,7 @@ proptest! {
         examine(SERVER, &bytes);
     }
 
+    // Proves: RFC 6120 §11.3
     /// The canonical form says what the original says.
     #[test]
     fn the_meaning_is_kept(inner in tree()) {

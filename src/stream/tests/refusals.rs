@@ -20,6 +20,7 @@ fn allowed(cases: &[&[u8]]) {
     }
 }
 
+// Proves: RFC 6120 §11.6
 #[test]
 fn encoding() {
     refused(&[
@@ -89,6 +90,7 @@ fn class_3_references_to_what_is_no_character() {
     allowed(&[b"<message>&#9;&#10;&#xd;&#x10FFFF;&#0065;&#x41;</message>", b"<message a='&#x9;&#65;'/>"]);
 }
 
+// Proves: RFC 6120 §11.1
 #[test]
 fn class_4_entities() {
     refused(&[
@@ -153,6 +155,7 @@ fn class_7_names() {
     ]);
 }
 
+// Proves: RFC 6120 §11.3
 #[test]
 fn class_8_qualified_names() {
     refused(&[
@@ -211,6 +214,7 @@ fn classes_11_and_12_duplicate_attributes() {
     ]);
 }
 
+// Proves: RFC 6120 §11.3
 #[test]
 fn classes_13_and_14_namespaces() {
     refused(&[
@@ -239,6 +243,7 @@ fn classes_13_and_14_namespaces() {
     ]);
 }
 
+// Proves: RFC 6120 §11.1
 #[test]
 fn class_15_restricted_xml() {
     refused(&[
@@ -325,6 +330,7 @@ fn class_18_limits() {
     assert_eq!(read(setting, format!("<a:a xmlns:a='{}", "x".repeat(400)).as_bytes()).error, Some(PolicyViolation));
 }
 
+// Proves: RFC 6120 §4.8.3, §4.8.4
 #[test]
 fn stanzas_of_a_wrong_kind() {
     refused(&[

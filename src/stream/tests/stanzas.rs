@@ -21,6 +21,7 @@ fn rejected(input: &str, condition: Condition, fault: Fault, kind: Kind) {
     });
 }
 
+// Proves: RFC 6120 §8.1.1, §8.1.2, §8.1.3, §8.1.5, RFC 6121 §4.7.1
 #[test]
 fn the_head_of_a_stanza_is_typed_and_unescaped() {
     let input = "<message xmlns:x='y' x:to='no' other='no' id='&lt;1&#x3e;' type='chat' to='juliet@example.org/a&amp;b' \
@@ -38,6 +39,7 @@ fn the_head_of_a_stanza_is_typed_and_unescaped() {
     stanza("<message id='a\tb'/>", |found| assert_eq!(found.id.as_deref(), Some("a b")));
 }
 
+// Proves: RFC 6120 §8.1.4, §8.2.1, §8.2.2, §8.2.3, RFC 6121 §5.2.2
 #[test]
 fn types() {
     for (input, kind) in [
@@ -55,6 +57,7 @@ fn types() {
     }
 }
 
+// Proves: RFC 6120 §8.2.3
 #[test]
 fn rejections_leave_the_stream_open() {
     use Condition::{BadRequest, JidMalformed};

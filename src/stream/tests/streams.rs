@@ -22,6 +22,7 @@ fn opens(setting: Setting, header: &str) -> Header {
     found.unwrap_or_else(|| panic!("{header}"))
 }
 
+// Proves: RFC 6120 §4.7.5
 #[test]
 fn a_header_is_read() {
     let header = opens(
@@ -49,6 +50,7 @@ fn a_header_is_read() {
     }
 }
 
+// Proves: RFC 6120 §11.5
 #[test]
 fn headers_that_are_accepted() {
     for header in [
@@ -66,6 +68,7 @@ fn headers_that_are_accepted() {
     }
 }
 
+// Proves: RFC 6120 §4.8.1, §11.5, §11.6
 #[test]
 fn headers_that_are_refused() {
     let cases: &[(&[u8], StreamCondition)] = &[
@@ -131,6 +134,7 @@ fn a_stream_ends_with_its_own_end_tag() {
     assert_eq!(outcome.events.len(), 2);
 }
 
+// Proves: RFC 6120 §4.3.3
 #[test]
 fn a_stream_starts_again() {
     let mut reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::UNAUTHENTICATED);
@@ -147,6 +151,7 @@ fn a_stream_starts_again() {
     assert!(events[0].starts_with("Open") && events[1].starts_with("Stanza"), "{events:?}");
 }
 
+// Proves: RFC 6120 §4.8.1, §4.8.2
 #[test]
 fn what_is_written_can_be_read() {
     for content in [ContentNamespace::Client, ContentNamespace::Server, ContentNamespace::Component] {

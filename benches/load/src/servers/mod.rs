@@ -59,6 +59,24 @@ impl Make {
     }
 }
 
+/// How a server is made to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Kill,
+    Terminate,
+}
+
+impl Ending {
+    pub const ALL: [Self; 2] = [Self::Kill, Self::Terminate];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "KILL",
+            Self::Terminate => "TERM",
+        }
+    }
+}
+
 /// One server: its directory, its addresses and, while it runs, its process.
 pub struct Server {
     pub make: Make,
@@ -143,6 +161,21 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Ends this server with a signal to all of its processes, and waits until it is gone.
+    pub fn end(&mut self, ending: Ending) -> io::Result<()> {
+        if ending == Ending::Terminate {
+            return Self::stop(std::slice::from_mut(self));
+        }
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        for pid in crate::process::tree(child.id())? {
+            if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap_or(0)) {
+                // One of its children may have gone already.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        child.wait().map(drop)
     }
 
     /// Ends these servers in order, all at once.

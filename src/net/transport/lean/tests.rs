@@ -414,6 +414,7 @@ fn close_notify_ends_one_direction() {
     }
 }
 
+// Proves: RFC 6120 §4.4
 #[test]
 fn our_close_notify_leaves_the_other_direction_open() {
     for version in VERSIONS {

@@ -1,0 +1,86 @@
+//! What somebody whom nobody has let in can learn by asking: nothing.
+
+use crate::jid::Jid;
+use crate::stanza::CLIENT_NS;
+use crate::testing::{Client, World};
+
+/// An account whose client is available, one with nobody there, and a name that is nobody's.
+const NAMES: [&str; 3] = ["juliet", "nurse", "rosaline"];
+
+/// Payloads of requests that somebody may answer somewhere.
+const PAYLOADS: [&str; 10] = [
+    "<ping xmlns='urn:xmpp:ping'/>",
+    "<query xmlns='jabber:iq:roster'/>",
+    "<query xmlns='jabber:iq:version'/>",
+    "<query xmlns='jabber:iq:last'/>",
+    "<query xmlns='jabber:iq:private'/>",
+    "<query xmlns='http://jabber.org/protocol/disco#info'/>",
+    "<query xmlns='http://jabber.org/protocol/disco#items'/>",
+    "<time xmlns='urn:xmpp:time'/>",
+    "<vCard xmlns='vcard-temp'/>",
+    "<x xmlns='urn:example:unknown'/>",
+];
+
+/// Everything but messages, which RFC 6121 §8.5 has delivered to whoever they reach.
+fn stanzas() -> Vec<String> {
+    let mut stanzas = Vec::new();
+    for to in ["NAME@verona.example", "NAME@verona.example/balcony", "NAME@verona.example/gone"] {
+        let types = ["", "error", "probe", "subscribe", "subscribed", "unavailable", "unsubscribe", "unsubscribed"];
+        stanzas.extend(types.map(|kind| {
+            let kind = if kind.is_empty() { String::new() } else { format!(" type='{kind}'") };
+            format!("<presence id='p' to='{to}'{kind}/>")
+        }));
+        for kind in ["get", "set", "result"] {
+            stanzas.extend(PAYLOADS.map(|payload| format!("<iq type='{kind}' id='i' to='{to}'>{payload}</iq>")));
+        }
+        stanzas.push(format!("<message type='error' to='{to}'/>"));
+        stanzas.push(format!(
+            "<message type='chat' to='{to}'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+        ));
+    }
+    // A message to a resource that is there is delivered (§8.5.3.1), and in this one case says so by silence.
+    stanzas.retain(|stanza| !(stanza.contains("<active") && stanza.contains("/balcony")));
+    stanzas
+}
+
+/// What comes back, with the name taken out; pushes of one's own roster count their versions.
+fn answers(client: &mut Client, name: &str) -> Vec<String> {
+    let heard = std::iter::from_fn(|| client.received()).map(|element| element.to_xml(CLIENT_NS));
+    heard.map(|xml| xml.replace(name, "NAME")).collect()
+}
+
+async fn nothing_is_learnt(tybalt: &str) {
+    let mut world = World::new();
+    let full = |name: &str| format!("{name}@verona.example/balcony").parse::<Jid>().unwrap();
+    let mut juliet = world.login(&full("juliet")).await.unwrap();
+    juliet.send("<presence/>").await;
+    world.account(&full("nurse")).await.unwrap();
+    world.settle().await;
+    let tybalt: Jid = tybalt.parse().unwrap();
+    for stanza in stanzas() {
+        let mut learnt = Vec::new();
+        for name in NAMES {
+            let mut client = world.login(&tybalt).await.unwrap();
+            client.send(&stanza.replace("NAME", name)).await;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            learnt.push(answers(&mut client, name));
+            client.close().await;
+            world.settle().await;
+        }
+        assert!(learnt.iter().all(|heard| *heard == learnt[0]), "{stanza}: {learnt:#?}");
+        let requests = ["<iq type='get'", "<iq type='set'"];
+        assert!(!requests.iter().any(|request| stanza.starts_with(request)) || learnt[0].len() == 1, "{stanza}");
+    }
+}
+
+// Proves: RFC 6120 §13.11; RFC 6121 §4.3.2, §8.1, §8.5.1, §8.5.3.1, §11
+#[tokio::test(start_paused = true)]
+async fn a_stranger_on_the_same_server_learns_nothing() {
+    nothing_is_learnt("tybalt@verona.example/hall").await;
+}
+
+// Proves: RFC 6120 §13.11; RFC 6121 §4.3.2, §8.1, §8.5.1, §8.5.3.1, §11
+#[tokio::test(start_paused = true)]
+async fn a_stranger_on_another_server_learns_nothing() {
+    nothing_is_learnt("tybalt@mantua.example/hall").await;
+}

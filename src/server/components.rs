@@ -1,0 +1,142 @@
+//! Components from the configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::components::{Components, Settings};
+use crate::config::{Config, FederationMode, Secret};
+use crate::net::tls::Identities;
+use crate::net::tls::names::Service;
+use crate::routing::Router;
+use crate::stream::Limits;
+
+/// A file without the secret of a component.
+#[derive(Debug)]
+pub struct SecretError {
+    pub file: PathBuf,
+    pub reason: String,
+}
+
+impl std::fmt::Display for SecretError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the secret of a component, {}: {}", self.file.display(), self.reason)
+    }
+}
+
+impl std::error::Error for SecretError {}
+
+/// Has the components of the configuration serve their domains.
+///
+/// # Errors
+/// A secret cannot be read.
+pub(super) fn join(config: &Config, clock: &Clock, router: &Arc<Router>) -> Result<Arc<Components>, SecretError> {
+    let components = Components::new(settings(config)?, clock.clone());
+    router.serve(components.services());
+    components.attach(router);
+    Ok(components)
+}
+
+fn settings(config: &Config) -> Result<Vec<Settings>, SecretError> {
+    let mut all = Vec::new();
+    for component in &config.components {
+        let secret = match (&component.secret, &component.secret_file) {
+            (Some(secret), _) => secret.clone(),
+            (None, Some(file)) => secret(file)?,
+            // The configuration is refused where there is neither.
+            (None, None) => continue,
+        };
+        all.push(Settings {
+            name: Arc::from(component.name.as_str()),
+            parent: Arc::from(parent(config, component.name.as_str())),
+            title: component.title.clone(),
+            secret,
+            limits: Limits { element: component.stanza.bytes(), ..Limits::SERVER },
+            queue_bytes: component.queue_bytes.bytes(),
+        });
+    }
+    Ok(all)
+}
+
+fn secret(file: &Path) -> Result<Secret, SecretError> {
+    let failed = |reason: String| SecretError { file: file.to_owned(), reason };
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    text.trim().parse().map_err(failed)
+}
+
+/// The domain among whose services a component is: the nearest above it, or the first.
+fn parent<'a>(config: &'a Config, name: &str) -> &'a str {
+    let above = |domain: &&str| name.strip_suffix(*domain).is_some_and(|rest| rest.ends_with('.'));
+    let domains = || config.domains.iter().map(|domain| domain.name.as_str());
+    domains().filter(above).max_by_key(|domain| domain.len()).or_else(|| domains().next()).unwrap_or_default()
+}
+
+/// What an operator should know of the components.
+#[must_use]
+pub fn component_warnings(config: &Config, identities: &Identities) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !config.components.is_empty() && !config.listen.component.is_loopback() {
+        warnings.push("listen.component can be reached from other machines, and components do not encrypt".to_owned());
+    }
+    let names = config.components.iter().map(|component| component.name.as_str());
+    for name in names.filter(|_| config.federation.mode != FederationMode::Closed) {
+        if !identities.for_domain(name).is_some_and(|identity| identity.covers(name, Service::Server)) {
+            warnings.push(format!("no certificate names the component {name}: other servers will not talk to it"));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{component_warnings, parent, settings};
+    use crate::config::Config;
+    use crate::net::tls::development::DevelopmentCa;
+    use crate::net::tls::{Identities, Identity};
+
+    #[test]
+    fn a_component_belongs_to_the_nearest_domain() {
+        let text = "[[domains]]\nname = \"b.example\"\n[[domains]]\nname = \"a.b.example\"\n";
+        let config = Config::parse(text, Path::new("comity.toml")).unwrap();
+        for (name, domain) in [
+            ("irc.b.example", "b.example"),
+            ("irc.a.b.example", "a.b.example"),
+            ("xa.b.example", "b.example"),
+            ("irc.example", "b.example"),
+        ] {
+            assert_eq!(parent(&config, name), domain, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_will_not_work_is_said() {
+        let issued = DevelopmentCa::generate().unwrap().issue(&["a.example", "irc.a.example"]).unwrap();
+        let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap();
+        let identities = Identities::new(identity);
+        let warnings = |name: &str, more: &str| {
+            let text = format!("domain = \"a.example\"\n[[components]]\nname = \"{name}\"\nsecret = \"s\"\n{more}");
+            component_warnings(&Config::parse(&text, Path::new("comity.toml")).unwrap(), &identities).len()
+        };
+        assert_eq!(warnings("irc.a.example", ""), 0);
+        assert_eq!(warnings("bots.a.example", ""), 1);
+        assert_eq!(warnings("bots.a.example", "[federation]\nmode = \"closed\"\n"), 0);
+        assert_eq!(warnings("irc.a.example", "[listen]\ncomponent = \"[::]:5347\"\n"), 1);
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file() {
+        let directory = std::env::temp_dir().join(format!("comity-secret-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let text = "domain = \"a.example\"\n[[components]]\nname = \"irc.a.example\"\nsecret_file = \"irc.secret\"\n";
+        let config = Config::parse(text, &directory.join("comity.toml")).unwrap();
+        let missing = settings(&config).unwrap_err().to_string();
+        assert!(missing.contains("irc.secret"), "{missing}");
+        std::fs::write(directory.join("irc.secret"), " sesame\n").unwrap();
+        assert_eq!(settings(&config).unwrap()[0].secret.reveal(), "sesame");
+        std::fs::write(directory.join("irc.secret"), "\n").unwrap();
+        assert!(settings(&config).is_err());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
