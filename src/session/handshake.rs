@@ -286,11 +286,23 @@ async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &Bar
         if element.is("starttls", TLS_NS) {
             return Ok(None);
         }
+        if too_early(context, dialogue, &element) {
+            continue;
+        }
         // Whatever else it is, the login machine has the error for it.
         if let Some(user) = carry_out(context, dialogue, &mut login, &element).await? {
             return Ok(Some(user));
         }
     }
+}
+
+/// XEP-0198 §3: stream management is refused before the client has authenticated, and the login goes on.
+fn too_early(context: &Context, dialogue: &mut Dialogue, element: &Element) -> bool {
+    let words = context.router.acknowledgement().filter(|words| words.read(element).is_some());
+    if let Some(words) = words {
+        dialogue.say(&words.failed(Condition::UnexpectedRequest, None));
+    }
+    words.is_some()
 }
 
 /// RFC 6120 §5.3.3, §6.4.6: what comes before the answer was seen was sent by somebody else, or by
@@ -340,9 +352,7 @@ async fn log_in(
             }
             event => not_a_stanza(event)?,
         };
-        if let Some(words) = context.router.acknowledgement().filter(|words| words.read(&element).is_some()) {
-            // XEP-0198 §3: not before the client has authenticated.
-            dialogue.say(&words.failed(Condition::UnexpectedRequest, None));
+        if too_early(context, dialogue, &element) {
             continue;
         }
         if let Some(user) = carry_out(context, dialogue, &mut login, &element).await? {

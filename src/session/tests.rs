@@ -372,6 +372,16 @@ async fn for_tests_a_client_may_log_in_without_tls() {
     world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
 }
 
+/// Asks for stream management too early, in both ways, and is refused without losing the stream.
+async fn is_too_early(raw: &mut Raw) {
+    for early in ["<enable xmlns='urn:xmpp:sm:3'/>", "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>"] {
+        raw.send(early).await;
+        let failed = raw.element().await.unwrap();
+        assert!(failed.is("failed", "urn:xmpp:sm:3"), "{}", failed.to_xml(""));
+        assert_eq!(failed.elements().next().map(crate::xml::Element::name), Some("unexpected-request"));
+    }
+}
+
 // Proves: XEP-0198 §3, §10
 #[tokio::test(start_paused = true)]
 async fn nothing_is_acknowledged_before_authentication() {
@@ -380,16 +390,15 @@ async fn nothing_is_acknowledged_before_authentication() {
     world.account(&juliet).await.unwrap();
     let mut raw = Raw::new(world.connect("verona.example").unwrap());
     raw.open("verona.example").await.unwrap();
+    is_too_early(&mut raw).await;
     raw.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
     assert_eq!(raw.element().await.unwrap().name(), "proceed");
     raw.start_tls(Arc::clone(&world.client_tls), "verona.example").await.unwrap();
     raw.open("verona.example").await.unwrap();
-    for early in ["<enable xmlns='urn:xmpp:sm:3'/>", "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>"] {
-        raw.send(early).await;
-        let failed = raw.element().await.unwrap();
-        assert!(failed.is("failed", "urn:xmpp:sm:3"), "{}", failed.to_xml(""));
-        assert_eq!(failed.elements().next().map(crate::xml::Element::name), Some("unexpected-request"));
-    }
+    is_too_early(&mut raw).await;
+    let (_world, mut raw, _) = plain_stream(WITHOUT_TLS).await;
+    is_too_early(&mut raw).await;
+    assert_eq!(scram(&mut raw).await, Ok(()));
 }
 
 // Proves: RFC 6120 §7.7.2, §8.3.3.8
