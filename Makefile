@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check interop tls bench budget fuzz generate setup
+.PHONY: help run check chaos interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -44,6 +44,12 @@ bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what stra
 	@mkdir -p docs/performance
 	@./target/release/comity-load $(if $(QUICK),--quick --json target/bench.json,--json docs/performance/measurements.json --document docs/performance.md)
 	@$(if $(QUICK),true,$(CARGO) bench --quiet)
+
+chaos: setup ## kills Comity 500 times under load, then all servers side by side: what they lose (CRASHES=n)
+	@CRASHES=$(or $(CRASHES),500) $(CARGO) test --quiet --test crash
+	@benches/load/peers
+	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
+	@./target/release/comity-load crash --document docs/reliability.md
 
 budget: setup ## instructions of one message against the committed budget (UPDATE=1: rewrite it)
 	@tools/valgrind

@@ -140,7 +140,8 @@ fn note(text: &str, arrived: &mut BTreeSet<usize>) {
 }
 
 fn tables(seen: &[Seen], runs: usize) -> String {
-    let mut out = format!("Machine: {}. Peers: {}. {runs} runs of {MESSAGES} messages each.\n\n", machine(), peers());
+    let mut out =
+        format!("Machine: {}. Peers: {}. {MESSAGES} messages in each of {runs} runs.\n\n", machine(), peers());
     out.push_str(
         "| server | archive | recipient | signal | acknowledged | delivered | lost |\n|---|---|---|---|---|---|---|\n",
     );
