@@ -160,7 +160,7 @@ impl Router {
         let now = Instant::now();
         let mut accounts: HashMap<BareJid, Waiting> = HashMap::new();
         for domain in self.hosts.accounts() {
-            let Ok(domain) = BareJid::of_domain(domain) else { continue };
+            let domain = BareJid::from_kept(domain);
             for session in self.storage.read(move |view| kept(view, &domain, now)).await? {
                 accounts.entry(session.jid.to_bare()).or_default().sessions.push(session);
             }
@@ -291,14 +291,14 @@ impl Binding {
             presence: resource.available.as_ref().map(|available| available.presence.to_xml()),
             interested: resource.interested,
         };
-        let Ok(domain) = BareJid::of_domain(self.jid.domain()) else { return };
+        let domain = BareJid::from_kept(self.jid.domain());
         // A record is always written as JSON.
         let _ = SESSIONS.put(&mut batch.writes, &domain, &resumption.name, &record);
     }
 
     /// Notes in storage that `count` stanzas of the client are in safe hands once the batch is.
     pub fn handled(&self, name: &str, count: u64, batch: &mut Batch) {
-        let Ok(domain) = BareJid::of_domain(self.jid.domain()) else { return };
+        let domain = BareJid::from_kept(self.jid.domain());
         let _ = HANDLED.put(&mut batch.writes, &domain, name, &count);
     }
 
@@ -331,10 +331,9 @@ impl Binding {
 
 /// Forgets a session that may not be resumed any more.
 pub(super) fn forget(jid: &Jid, name: &str, writes: &mut Writes) {
-    if let Ok(domain) = BareJid::of_domain(jid.domain()) {
-        SESSIONS.delete(writes, &domain, name);
-        HANDLED.delete(writes, &domain, name);
-    }
+    let domain = BareJid::from_kept(jid.domain());
+    SESSIONS.delete(writes, &domain, name);
+    HANDLED.delete(writes, &domain, name);
 }
 
 /// Messages are on their way to nobody any more.
