@@ -154,7 +154,15 @@ const LINES: &[Line] = &[
         &[not_yet("XEP-0048"), not_yet("XEP-0313"), not_yet("XEP-0402"), not_yet("XEP-0410")],
     ),
     line("IM", "Persistent storage of private data via PubSub", Advanced, &[not_yet("XEP-0223")]),
-    line("IM", "Private XML storage", Advanced, &[not_yet("XEP-0049")]),
+    line(
+        "IM",
+        "Private XML storage",
+        Advanced,
+        &[by(
+            "XEP-0049",
+            &["tests/scenarios/private_storage.xmpp::what a client keeps, all of the account's clients can read"],
+        )],
+    ),
     line("IM", "Stream management", Advanced, &[by("XEP-0198", STREAM_MANAGEMENT)]),
     line(
         "IM",

@@ -4,6 +4,7 @@
 mod rfc_3921_session;
 mod xep_0012_last_activity;
 mod xep_0030_service_discovery;
+mod xep_0049_private_storage;
 mod xep_0050_commands;
 mod xep_0054_vcard;
 mod xep_0077_registration;
@@ -28,6 +29,7 @@ pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,
     xep_0012_last_activity::EXTENSION,
     xep_0030_service_discovery::EXTENSION,
+    xep_0049_private_storage::EXTENSION,
     xep_0050_commands::EXTENSION,
     xep_0054_vcard::EXTENSION,
     xep_0077_registration::EXTENSION,
