@@ -145,7 +145,18 @@ const LINES: &[Line] = &[
         )],
     ),
     line("IM", "Outbound message synchronization", Server, &[not_yet("XEP-0280")]),
-    line("IM", "User blocking", Advanced, &[not_yet("XEP-0191")]),
+    line(
+        "IM",
+        "User blocking",
+        Advanced,
+        &[by(
+            "XEP-0191",
+            &[
+                "tests/scenarios/blocking.xmpp::nothing comes from who is blocked, and to him everybody seems to be offline",
+                "tests/scenarios/blocking.xmpp::nothing leaves for who is blocked",
+            ],
+        )],
+    ),
     line("IM", "Group chat", Server, &[not_yet("XEP-0045"), not_yet("XEP-0249")]),
     line(
         "IM",

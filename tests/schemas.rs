@@ -17,7 +17,7 @@ use literals::{Literals, is_test, namespaces_in};
 use tree::File;
 
 /// Namespaces in which the server writes nothing, and why they are in the sources all the same.
-const NOT_WRITTEN: [(&str, &str); 21] = [
+const NOT_WRITTEN: [(&str, &str); 22] = [
     ("http://jabber.org/network/serverinfo", "the FORM_TYPE of a form"),
     ("http://jabber.org/protocol/admin", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/admin#", "the nodes of commands"),
@@ -39,6 +39,7 @@ const NOT_WRITTEN: [(&str, &str); 21] = [
     ("urn:xmpp:openpgp:0", "says what is archived"),
     ("urn:xmpp:reactions:0", "says what is archived"),
     ("urn:xmpp:receipts", "says what is archived"),
+    ("urn:xmpp:reporting:1", "is read with requests to block somebody"),
 ];
 
 /// Schemas that no specification is the source of.

@@ -13,11 +13,13 @@ mod xep_0115_capabilities;
 mod xep_0133_administration;
 mod xep_0157_contact;
 mod xep_0160_offline;
+mod xep_0191_blocking;
 mod xep_0198_stream_management;
 mod xep_0199_ping;
 mod xep_0202_entity_time;
 mod xep_0313_archive;
 mod xep_0359_stanza_ids;
+mod xep_0377_reports;
 mod xep_0390_capabilities;
 mod xep_0478_stream_limits;
 
@@ -38,11 +40,13 @@ pub const ALL: &[Extension] = &[
     xep_0133_administration::EXTENSION,
     xep_0157_contact::EXTENSION,
     xep_0160_offline::EXTENSION,
+    xep_0191_blocking::EXTENSION,
     xep_0198_stream_management::EXTENSION,
     xep_0199_ping::EXTENSION,
     xep_0202_entity_time::EXTENSION,
     xep_0313_archive::EXTENSION,
     xep_0359_stanza_ids::EXTENSION,
+    xep_0377_reports::EXTENSION,
     xep_0390_capabilities::EXTENSION,
     xep_0478_stream_limits::EXTENSION,
 ];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
-use crate::stanza::Stanza;
+use crate::stanza::{Stanza, StanzaError};
 use crate::storage::Storage;
 use crate::xml::Element;
 
@@ -33,6 +33,7 @@ pub struct Hooks {
     stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
+    refusal: Option<StanzaError>,
     strangers: Strangers,
 }
 
@@ -139,6 +140,12 @@ impl Hooks {
     #[must_use]
     pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
         self.acknowledgement.as_deref()
+    }
+
+    /// What a client hears that writes to somebody whom its account blocks.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&StanzaError> {
+        self.refusal.as_ref()
     }
 
     /// What clients may ask for that have not authenticated.
@@ -258,6 +265,11 @@ impl Registrar<'_> {
     /// Gives what `entity` says about itself another name: a node, made from the `disco#info`.
     pub fn alias(&mut self, entity: Entity, node: impl Fn(&Element) -> String + Send + Sync + 'static) {
         self.sources.statements.aliases.push((self.switch.clone(), entity, Box::new(node)));
+    }
+
+    /// Has clients hear this that write to somebody whom their account blocks.
+    pub fn refusal(&mut self, error: StanzaError) {
+        self.hooks.refusal = Some(error);
     }
 
     /// Has clients and the server acknowledge stanzas in these words.

@@ -38,7 +38,7 @@ fn tell(account: &str, state: &mut State, domain: &str, batch: &mut Batch) {
     let watched: Vec<BareJid> = state
         .contacts
         .states()
-        .filter(|(jid, state)| jid.ends_with(domain) && state.subscription().has_to())
+        .filter(|(jid, it)| jid.ends_with(domain) && it.subscription().has_to() && !state.blocks_contact(jid))
         .map(|(jid, _)| BareJid::from_kept(jid))
         .filter(|contact| contact.domain() == domain)
         .collect();

@@ -10,6 +10,7 @@ mod backlog;
 mod barring;
 mod batch;
 mod binding;
+mod blocking;
 mod contacts;
 mod delivery;
 mod departure;

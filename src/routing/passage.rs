@@ -11,6 +11,7 @@ use crate::storage::{Direction, Entry, Marks, Position};
 use super::Router;
 use super::account::State;
 use super::batch::Batch;
+use super::blocking::unheard;
 use super::delivery::{Delivery, Reach};
 use super::departure::Known;
 use super::ring::{Mark, Queued};
@@ -107,6 +108,9 @@ impl Router {
     ) -> Back {
         if self.stages().is_some_and(|stages| stages.is_private(account, stanza)) {
             return None;
+        }
+        if stanza.from.as_ref().is_some_and(|from| state.blocked.blocks(from)) {
+            return unheard(stanza);
         }
         batch.text = None;
         let mut passing = Passing::new(account, Direction::Received, stanza, self.clock.now());
