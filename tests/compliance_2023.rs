@@ -144,7 +144,12 @@ const LINES: &[Line] = &[
             &["tests/scenarios/extensions.xmpp::a card is for everybody, and who has none looks like nobody"],
         )],
     ),
-    line("IM", "Outbound message synchronization", Server, &[not_yet("XEP-0280")]),
+    line(
+        "IM",
+        "Outbound message synchronization",
+        Server,
+        &[by("XEP-0280", &["tests/scenarios/carbons.xmpp::a device that wants it sees what the others send and get"])],
+    ),
     line(
         "IM",
         "User blocking",

@@ -17,6 +17,7 @@ mod xep_0191_blocking;
 mod xep_0198_stream_management;
 mod xep_0199_ping;
 mod xep_0202_entity_time;
+mod xep_0280_carbons;
 mod xep_0313_archive;
 mod xep_0359_stanza_ids;
 mod xep_0377_reports;
@@ -44,6 +45,7 @@ pub const ALL: &[Extension] = &[
     xep_0198_stream_management::EXTENSION,
     xep_0199_ping::EXTENSION,
     xep_0202_entity_time::EXTENSION,
+    xep_0280_carbons::EXTENSION,
     xep_0313_archive::EXTENSION,
     xep_0359_stanza_ids::EXTENSION,
     xep_0377_reports::EXTENSION,

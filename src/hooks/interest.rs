@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub enum Interest {
     /// To be told when somebody is blocked or is not any more.
     Blocklist,
+    /// Copies of the messages that other sessions of the account send and get.
+    Copies,
 }
 
 /// Whether it wants it.
@@ -25,6 +27,7 @@ impl Interest {
     const fn bit(self) -> u8 {
         match self {
             Self::Blocklist => 1,
+            Self::Copies => 2,
         }
     }
 }
@@ -52,11 +55,13 @@ mod tests {
     #[test]
     fn each_is_wanted_or_not() {
         let none = Interests::default();
-        let one = none.with(Interest::Blocklist, Wanted::Yes);
-        assert!(one.has(Interest::Blocklist) && !none.has(Interest::Blocklist));
-        assert_eq!(one.with(Interest::Blocklist, Wanted::No), none);
+        let one = none.with(Interest::Copies, Wanted::Yes);
+        assert!(one.has(Interest::Copies) && !one.has(Interest::Blocklist));
+        let both = one.with(Interest::Blocklist, Wanted::Yes);
+        assert!(both.has(Interest::Copies) && both.has(Interest::Blocklist));
+        assert_eq!(both.with(Interest::Copies, Wanted::No).with(Interest::Blocklist, Wanted::No), none);
         // As they are kept.
-        assert_eq!(serde_json::to_string(&one).unwrap(), "1");
-        assert_eq!(serde_json::from_str::<Interests>("1").unwrap(), one);
+        assert_eq!(serde_json::to_string(&both).unwrap(), "3");
+        assert_eq!(serde_json::from_str::<Interests>("2").unwrap(), one);
     }
 }

@@ -20,7 +20,7 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Shelf, Staged, Stages, Verdict};
+use super::stage::{Duplicate, Original, Passing, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 
@@ -225,6 +225,11 @@ impl Registrar<'_> {
     /// Decides which messages an account's log keeps until the sessions that they go to have got them.
     pub fn queued(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
         self.hooks.stages.queued.push(Staged::new(self.switch, Box::new(stage)));
+    }
+
+    /// Decides what further sessions of an account get of a message.
+    pub fn copy(&mut self, stage: impl Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync + 'static) {
+        self.hooks.stages.copy.push(Staged::new(self.switch, Box::new(stage)));
     }
 
     /// Looks at messages that no resource can receive now.

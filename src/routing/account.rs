@@ -13,6 +13,7 @@ use crate::stanza::{Condition, Kind, Stanza};
 
 use super::batch::Batch;
 use super::contacts::Contacts;
+use super::copies::Recent;
 use super::delivery::{Delivery, Reach, Recipient, Target, decide};
 use super::retained::Handled;
 use super::ring::{Lapsed, Mark, Ring};
@@ -26,6 +27,8 @@ pub(super) struct Account {
     pub(super) used: AtomicU64,
     /// Whether it blocks anybody.
     pub(super) blocking: AtomicBool,
+    /// Whether one of its sessions may want copies of what the others send.
+    copying: AtomicBool,
 }
 
 /// What the lock protects. No lock of a second account is ever taken while one is held.
@@ -46,6 +49,8 @@ pub(super) struct State {
     pub(super) in_flight: BTreeSet<u64>,
     /// The last sessions whose clients might have come back and did not.
     pub(super) lapsed: Option<Box<LapsedSessions>>,
+    /// The messages of which copies went out last, if any did.
+    pub(super) copied: Option<Box<Recent>>,
 }
 
 /// Sessions that are over, the oldest first.
@@ -118,12 +123,27 @@ impl Resource {
 impl Account {
     pub(super) fn new(jid: BareJid, state: State) -> Self {
         let blocking = AtomicBool::new(!state.blocked.is_empty());
-        Self { jid, state: Mutex::new(state), used: AtomicU64::new(0), blocking }
+        Self { jid, state: Mutex::new(state), used: AtomicU64::new(0), blocking, copying: AtomicBool::new(false) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held ends one session; the entry stays usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session wants copies from now on; the lock is held.
+    pub(super) fn note_copies(&self) {
+        self.copying.store(true, Ordering::Relaxed);
+    }
+
+    /// No session wants copies any more; the lock is held.
+    pub(super) fn forget_copies(&self) {
+        self.copying.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a session may want copies.
+    pub(super) fn may_copy(&self) -> bool {
+        self.copying.load(Ordering::Relaxed)
     }
 
     pub(super) fn touch(&self, tick: u64) {

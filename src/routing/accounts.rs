@@ -190,6 +190,7 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
         shelf: Shelf { undelivered: undelivered(view, jid)? },
         in_flight: BTreeSet::new(),
         lapsed: None,
+        copied: None,
     }))
 }
 

@@ -12,6 +12,7 @@ mod batch;
 mod binding;
 mod blocking;
 mod contacts;
+mod copies;
 mod delivery;
 mod departure;
 mod hosts;

@@ -79,6 +79,9 @@ impl Outbound for Router {
                 resource.interests = resource.interests.with(interest, wanted);
                 resource.remember(&mut batch);
             }
+            if (interest, wanted) == (Interest::Copies, Wanted::Yes) {
+                account.note_copies();
+            }
         }
         batch.finish()
     }

@@ -89,7 +89,7 @@ impl Router {
         if to.as_str() == binding.account.jid.as_str() && roster::is_request(&stanza) {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
-        self.sent(&binding.account.jid, &stanza, batch);
+        self.sent(&binding.account, &stanza, batch);
         self.deliver(stanza, batch).await;
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::hooks::Interests;
+use crate::hooks::{Interest, Interests};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::storage::{Error, Map, View, Writes};
@@ -237,6 +237,9 @@ impl Router {
         arrived(&mut state, &account.jid, got, &mut batch.writes);
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         (resource.interested, resource.interests) = (session.interested, session.interests);
+        if session.interests.has(Interest::Copies) {
+            account.note_copies();
+        }
         state.resources.push(resource);
         drop(state);
         let (jid, account, router) = (session.jid.clone(), Arc::clone(account), Arc::clone(self));
