@@ -195,7 +195,18 @@ const LINES: &[Line] = &[
     ),
     line("IM", "File upload", Server, &[not_yet("XEP-0363")]),
     line("Mobile", "Stream management", Server, &[by("XEP-0198", STREAM_MANAGEMENT)]),
-    line("Mobile", "Client state indication", Server, &[not_yet("XEP-0352")]),
+    line(
+        "Mobile",
+        "Client state indication",
+        Server,
+        &[by(
+            "XEP-0352",
+            &[
+                "src/session/tests.rs::the_features_of_a_stream_tell_its_limits_and_what_the_server_is",
+                "tests/scenarios/client_state.xmpp::what nobody misses waits until somebody looks, and of each kind the newest counts",
+            ],
+        )],
+    ),
     line("Mobile", "Third party push notifications", Advanced, &[not_yet("XEP-0357")]),
     line("A/V calling", "STUN and TURN server discovery", Server, &[not_yet("XEP-0215")]),
 ];

@@ -17,12 +17,16 @@ use literals::{Literals, is_test, namespaces_in};
 use tree::File;
 
 /// Namespaces in which the server writes nothing, and why they are in the sources all the same.
-const NOT_WRITTEN: [(&str, &str); 24] = [
+const NOT_WRITTEN: [(&str, &str); 25] = [
     ("http://jabber.org/network/serverinfo", "the FORM_TYPE of a form"),
     ("http://jabber.org/protocol/admin", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/admin#", "the nodes of commands"),
-    ("http://jabber.org/protocol/chatstates", "says what is not worth keeping for later and what is copied"),
-    ("http://jabber.org/protocol/muc#user", "says what is copied"),
+    (
+        "http://jabber.org/protocol/chatstates",
+        "says what is not worth keeping for later, what is copied and what may wait",
+    ),
+    ("http://jabber.org/protocol/muc#user", "says what is copied and what may wait"),
+    ("http://jabber.org/protocol/pubsub#event", "says what may wait for a client that nobody looks at"),
     ("jabber:x:conference", "says what is archived and copied"),
     ("jabber:x:encrypted", "says what is archived"),
     ("urn:ietf:params:xml:ns:xmpp-framing", "is read; streams over WebSocket are not served yet"),

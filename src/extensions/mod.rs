@@ -19,6 +19,7 @@ mod xep_0199_ping;
 mod xep_0202_entity_time;
 mod xep_0280_carbons;
 mod xep_0313_archive;
+mod xep_0352_client_state;
 mod xep_0359_stanza_ids;
 mod xep_0377_reports;
 mod xep_0390_capabilities;
@@ -47,6 +48,7 @@ pub const ALL: &[Extension] = &[
     xep_0202_entity_time::EXTENSION,
     xep_0280_carbons::EXTENSION,
     xep_0313_archive::EXTENSION,
+    xep_0352_client_state::EXTENSION,
     xep_0359_stanza_ids::EXTENSION,
     xep_0377_reports::EXTENSION,
     xep_0390_capabilities::EXTENSION,

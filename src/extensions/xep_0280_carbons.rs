@@ -16,6 +16,7 @@ use crate::stanza::{CLIENT_NS, Child, Condition, Kind, MessageType, Payload, Sta
 use crate::storage::{Direction, Storage};
 use crate::xml::Element;
 
+use self::api::MUC_USER_NS;
 use super::xep_0160_offline::api::CHAT_STATES_NS;
 use super::xep_0313_archive::api::{CONFERENCE_NS, FORWARD_NS, HINTS_NS, MARKERS_NS, RECEIPTS_NS};
 
@@ -30,8 +31,11 @@ pub(super) const EXTENSION: Extension = Extension {
 
 const NS: &str = "urn:xmpp:carbons:2";
 
-/// XEP-0045: what a room says to one of its occupants, and the mark of messages between two of them.
-const MUC_USER_NS: &str = "http://jabber.org/protocol/muc#user";
+/// For extensions that look at stanzas.
+pub(super) mod api {
+    /// XEP-0045: what a room says to one of its occupants, and the mark of messages between two of them.
+    pub(in crate::extensions) const MUC_USER_NS: &str = "http://jabber.org/protocol/muc#user";
+}
 
 /// Octets of a copy beside the message itself, about.
 const AROUND: usize = 400;

@@ -4,6 +4,7 @@
 //! Knows no concrete extension, no session and no router: those sit above and below it.
 
 mod acknowledgement;
+mod attention;
 mod catalogue;
 mod command;
 pub mod discovery;
@@ -20,6 +21,7 @@ mod stream_feature;
 mod visit;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
+pub use attention::{Attention, ClientState, Urgency};
 pub use catalogue::{ArchiveSettings, Bound, Catalogue, RegistrationSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};

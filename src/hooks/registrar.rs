@@ -12,6 +12,7 @@ use crate::storage::Storage;
 use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
+use super::attention::ClientState;
 use super::catalogue::{Catalogue, Settings, Sources, Switch};
 use super::discovery::Identity;
 use super::extension::Entity;
@@ -34,6 +35,7 @@ pub struct Hooks {
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
     refusal: Option<StanzaError>,
+    client_state: Option<ClientState>,
     strangers: Strangers,
 }
 
@@ -140,6 +142,12 @@ impl Hooks {
     #[must_use]
     pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
         self.acknowledgement.as_deref()
+    }
+
+    /// How clients say that nobody looks at them, and what may wait then.
+    #[must_use]
+    pub const fn client_state(&self) -> Option<ClientState> {
+        self.client_state
     }
 
     /// What a client hears that writes to somebody whom its account blocks.
@@ -270,6 +278,11 @@ impl Registrar<'_> {
     /// Gives what `entity` says about itself another name: a node, made from the `disco#info`.
     pub fn alias(&mut self, entity: Entity, node: impl Fn(&Element) -> String + Send + Sync + 'static) {
         self.sources.statements.aliases.push((self.switch.clone(), entity, Box::new(node)));
+    }
+
+    /// Lets clients say that nobody looks at them, and has some of what they get wait then.
+    pub fn client_state(&mut self, words: ClientState) {
+        self.hooks.client_state = Some(words);
     }
 
     /// Has clients hear this that write to somebody whom their account blocks.

@@ -15,8 +15,8 @@ use super::batch::Batch;
 use super::contacts::Contacts;
 use super::copies::Recent;
 use super::delivery::{Delivery, Reach, Recipient, Target, decide};
-use super::retained::Handled;
-use super::ring::{Lapsed, Mark, Ring};
+use super::retained::{Handled, Lapsed};
+use super::ring::{Mark, Ring};
 
 /// The account entry: shared by every session of the account and by every task that routes to it.
 #[derive(Debug)]
@@ -191,7 +191,7 @@ impl State {
             let write = |out: &mut String| stanza.write_with(out, tail);
             reached |= match entry {
                 Some((account, mark)) => batch.push_entry(account, &resource.ring, mark, write),
-                None => batch.push(&resource.ring, write),
+                None => batch.push_stanza(&resource.ring, stanza, write),
             };
         }
         reached

@@ -81,7 +81,8 @@ impl Copies {
     /// Writes them, one payload with as many headers.
     pub(super) fn write(&self, state: &mut State, original: &Original<'_, '_>, batch: &mut Batch) {
         for (ring, jid) in &self.readers {
-            batch.push(ring, |out| self.stanza.write_to(out, Some(jid.as_str())));
+            // A copy is as urgent as what it is a copy of.
+            batch.push_stanza(ring, original.stanza, |out| self.stanza.write_to(out, Some(jid.as_str())));
         }
         state.copied.get_or_insert_default().note(original);
     }

@@ -165,7 +165,7 @@ impl Router {
     pub(super) fn tell(&self, audience: &Audience, presence: &Stanza<'_>, batch: &mut Batch) {
         let own = presence.from.as_ref().map(Jid::bare_str);
         for ring in &audience.own {
-            batch.push(ring, |out| presence.write_to(out, own));
+            batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
         for watcher in audience.watchers.split_terminator('\0') {
             let domain = watcher.split_once('@').map_or(watcher, |(_, domain)| domain);
@@ -215,7 +215,7 @@ impl Router {
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
         for resource in state.resources.iter().filter(reached) {
-            batch.push(&resource.ring, |out| presence.write_to(out, Some(to)));
+            batch.push_stanza(&resource.ring, presence, |out| presence.write_to(out, Some(to)));
         }
     }
 }

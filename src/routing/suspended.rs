@@ -25,8 +25,8 @@ use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::presence::audience;
-use super::retained::{Handled, Resumption, session_key};
-use super::ring::{Lapsed, Ring};
+use super::retained::{Handled, Lapsed, Resumption, session_key};
+use super::ring::Ring;
 use super::watch::arrived;
 
 /// The sessions of a domain that may be resumed, by their names.
