@@ -36,7 +36,11 @@ const PARTIAL: &[(&str, &str)] = &[
     ("XEP-0114", "Components connect to the server, not the server to them."),
     ("XEP-0115", "The capabilities of the server; those of others are of no use to it yet."),
     ("XEP-0198", "For clients; other servers are not offered it."),
-    ("XEP-0334", "Hints about storage count for the archive and for offline messages."),
+    (
+        "XEP-0334",
+        "Hints about storage count for the archive and for offline messages, those about copies for message carbons.",
+    ),
+    ("XEP-0377", "Reports reach the log and the administrators; none is passed on."),
     ("XEP-0390", "The capabilities of the server; those of others are of no use to it yet."),
 ];
 

@@ -13,7 +13,7 @@ use crate::storage::{Entry, Marks, Position, Storage, Stored};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use crate::xml::Element;
 
-use self::api::DELAY_NS;
+use self::api::{CHAT_STATES_NS, DELAY_NS};
 use super::xep_0359_stanza_ids::api::Ids;
 
 pub(super) const EXTENSION: Extension = Extension {
@@ -25,14 +25,14 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-/// For extensions that show when a message came.
+/// For extensions that look at messages.
 pub(super) mod api {
     /// XEP-0203.
     pub(in crate::extensions) const DELAY_NS: &str = "urn:xmpp:delay";
-}
 
-/// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
-const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
+    /// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
+    pub(in crate::extensions) const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
+}
 
 fn install(at: &mut Registrar<'_>) {
     let (storage, settings) = (at.storage.clone(), at.settings.clone());

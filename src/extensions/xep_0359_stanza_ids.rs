@@ -11,7 +11,7 @@ use crate::jid::Jid;
 use crate::stanza::{CLIENT_NS, Kind, Payload, Stanza};
 use crate::xml::Element;
 
-const NS: &str = "urn:xmpp:sid:0";
+use self::api::NS;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0359", version: "0.7.0" },
@@ -58,7 +58,7 @@ pub(super) mod api {
     use crate::storage::Position;
     use crate::xml::escape_into;
 
-    use super::NS;
+    pub(in crate::extensions) const NS: &str = "urn:xmpp:sid:0";
 
     /// Octets of an AES block, and characters of an id.
     const BLOCK: usize = 16;

@@ -4,11 +4,13 @@
 //! Knows no concrete extension, no session and no router: those sit above and below it.
 
 mod acknowledgement;
+mod attention;
 mod catalogue;
 mod command;
 pub mod discovery;
 mod extension;
 pub mod form;
+mod interest;
 mod iq;
 mod lifecycle;
 pub mod operation;
@@ -19,13 +21,15 @@ mod stream_feature;
 mod visit;
 
 pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
+pub use attention::{Attention, ClientState, Urgency};
 pub use catalogue::{ArchiveSettings, Bound, Catalogue, RegistrationSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
+pub use interest::{Interest, Interests, Wanted};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
-pub use outbound::{Hosted, Outbound, Reply};
+pub use outbound::{Hosted, Outbound, Reply, Unblocked};
 pub use registrar::{Hooks, House, InstallError, Registrar};
-pub use stage::{Passing, Place, Shelf, Stages, Verdict};
+pub use stage::{Duplicate, Original, Passing, Place, Readers, Shelf, Stages, Verdict};
 pub use stream_feature::{Peer, StreamFeatures, StreamState};
 pub use visit::{Strangers, Visit};

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
-use crate::stanza::Stanza;
+use crate::stanza::{Stanza, StanzaError};
 use crate::storage::Storage;
 use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
+use super::attention::ClientState;
 use super::catalogue::{Catalogue, Settings, Sources, Switch};
 use super::discovery::Identity;
 use super::extension::Entity;
@@ -20,7 +21,7 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Shelf, Staged, Stages, Verdict};
+use super::stage::{Duplicate, Original, Passing, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 
@@ -33,6 +34,8 @@ pub struct Hooks {
     stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
+    refusal: Option<StanzaError>,
+    client_state: Option<ClientState>,
     strangers: Strangers,
 }
 
@@ -141,6 +144,18 @@ impl Hooks {
         self.acknowledgement.as_deref()
     }
 
+    /// How clients say that nobody looks at them, and what may wait then.
+    #[must_use]
+    pub const fn client_state(&self) -> Option<ClientState> {
+        self.client_state
+    }
+
+    /// What a client hears that writes to somebody whom its account blocks.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&StanzaError> {
+        self.refusal.as_ref()
+    }
+
     /// What clients may ask for that have not authenticated.
     #[must_use]
     pub const fn strangers(&self) -> &Strangers {
@@ -220,6 +235,11 @@ impl Registrar<'_> {
         self.hooks.stages.queued.push(Staged::new(self.switch, Box::new(stage)));
     }
 
+    /// Decides what further sessions of an account get of a message.
+    pub fn copy(&mut self, stage: impl Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync + 'static) {
+        self.hooks.stages.copy.push(Staged::new(self.switch, Box::new(stage)));
+    }
+
     /// Looks at messages that no resource can receive now.
     pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
         self.hooks.stages.undelivered.push(Staged::new(self.switch, Box::new(stage)));
@@ -258,6 +278,16 @@ impl Registrar<'_> {
     /// Gives what `entity` says about itself another name: a node, made from the `disco#info`.
     pub fn alias(&mut self, entity: Entity, node: impl Fn(&Element) -> String + Send + Sync + 'static) {
         self.sources.statements.aliases.push((self.switch.clone(), entity, Box::new(node)));
+    }
+
+    /// Lets clients say that nobody looks at them, and has some of what they get wait then.
+    pub fn client_state(&mut self, words: ClientState) {
+        self.hooks.client_state = Some(words);
+    }
+
+    /// Has clients hear this that write to somebody whom their account blocks.
+    pub fn refusal(&mut self, error: StanzaError) {
+        self.hooks.refusal = Some(error);
     }
 
     /// Has clients and the server acknowledge stanzas in these words.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::stanza::{Stanza, StanzaError};
+use crate::stanza::{Payload, Stanza, StanzaError};
 use crate::storage::{Direction, Marks, Position, Slot, Storage};
 
 use super::catalogue::Switch;
@@ -48,6 +48,8 @@ pub struct Passing<'a, 's> {
     pub tail: String,
     /// Its sender is told when it is in safe hands.
     pub promised: bool,
+    /// It is one that the account sends, and other sessions of the account may be shown it.
+    pub shown: bool,
 }
 
 impl<'a, 's> Passing<'a, 's> {
@@ -63,7 +65,14 @@ impl<'a, 's> Passing<'a, 's> {
             place: Place::None,
             tail: String::new(),
             promised: false,
+            shown: false,
         }
+    }
+
+    /// What further sessions may get a copy of.
+    #[must_use]
+    pub fn original(&self) -> Original<'_, 's> {
+        Original { account: self.account, direction: self.direction, stanza: self.stanza, tail: &self.tail }
     }
 
     /// Where the log keeps it, if it does.
@@ -88,6 +97,31 @@ impl<'a, 's> Passing<'a, 's> {
     }
 }
 
+/// A message that an account sends or gets, for those of its sessions that do not send or get it themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Original<'a, 's> {
+    pub account: &'a BareJid,
+    pub direction: Direction,
+    pub stanza: &'a Stanza<'s>,
+    /// Canonical elements that this account gets behind the payload.
+    pub tail: &'a str,
+}
+
+/// What they get.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Duplicate {
+    pub payload: Payload<'static>,
+    pub readers: Readers,
+}
+
+/// Which of the sessions that want copies get one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    All,
+    /// Those that have told the other side that they are there, as occupants of a room do.
+    Present,
+}
+
 /// What a stage of the kind `Undelivered` decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -102,6 +136,7 @@ pub enum Verdict {
 type Arriving = Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>;
 type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
+type Copy = Box<dyn Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync>;
 type Private = Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync>;
 
 /// A stage of an extension that may be wanted or not.
@@ -127,6 +162,7 @@ pub struct Stages {
     pub(super) arriving: Vec<Staged<Arriving>>,
     pub(super) archive: Vec<Staged<Pass>>,
     pub(super) queued: Vec<Staged<Pass>>,
+    pub(super) copy: Vec<Staged<Copy>>,
     pub(super) undelivered: Vec<Staged<Undelivered>>,
     pub(super) private: Vec<Private>,
 }
@@ -151,6 +187,13 @@ impl Stages {
     /// Queued: decides whether the account's log keeps a message until the sessions that it goes to have got it.
     pub fn queued(&self, passing: &mut Passing<'_, '_>) {
         wanted(&self.queued).for_each(|stage| stage(passing));
+    }
+
+    /// Copy: what further sessions of an account get of a message. It is asked about an error only if that answers a
+    /// message of which there was a copy.
+    #[must_use]
+    pub fn copy(&self, original: &Original<'_, '_>) -> Option<Duplicate> {
+        wanted(&self.copy).find_map(|stage| stage(original))
     }
 
     /// Undelivered: takes a message that nobody can receive now.

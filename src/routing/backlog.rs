@@ -8,6 +8,7 @@ use super::Router;
 use super::account::{Account, State};
 use super::batch::Batch;
 use super::ring::{Mark, Ring};
+use super::watch::arrived;
 
 /// What happens when a session has as much to read as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,12 @@ impl Router {
             for kept in hooks.backlog(&account.jid, claim.positions.iter().copied().collect()).await {
                 if patience == Patience::None && !ring.has_room() {
                     return CaughtUp::Full;
+                }
+                if kept.stanza.from.as_ref().is_some_and(|from| account.blocks(from)) {
+                    // He has been blocked since (XEP-0191 §3.3).
+                    arrived(&mut account.lock(), &account.jid, vec![kept.position], &mut batch.writes);
+                    claim.positions.remove(&kept.position);
+                    continue;
                 }
                 let has_room = patience == Patience::None || room(ring, batch).await;
                 let mark = Mark::Undelivered(kept.position);

@@ -60,6 +60,16 @@ impl Batch {
         self.pushed(ring, ring.push(write))
     }
 
+    /// The same for a stanza that may wait if nobody looks at the client.
+    pub(super) fn push_stanza(
+        &mut self,
+        ring: &Arc<Ring>,
+        stanza: &Stanza<'_>,
+        write: impl FnOnce(&mut String),
+    ) -> bool {
+        self.pushed(ring, ring.push_stanza(stanza, write))
+    }
+
     /// The same for a stanza that is an entry in the log of `account`.
     pub(super) fn push_entry(
         &mut self,

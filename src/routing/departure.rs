@@ -108,7 +108,9 @@ impl Router {
             Host::Service(service) => drop(service.take(answer, batch)),
             Host::Accounts if to.local().is_none() => self.requests.answered(answer),
             Host::Accounts => {
-                if let Some(account) = self.accounts.cached(to.bare_str()) {
+                let account = self.accounts.cached(to.bare_str());
+                let is_heard = |account: &Arc<Account>| !answer.from.as_ref().is_some_and(|from| account.blocks(from));
+                if let Some(account) = account.filter(is_heard) {
                     account.lock().offer(answer, to, batch);
                 }
             }

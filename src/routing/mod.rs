@@ -10,9 +10,12 @@ mod backlog;
 mod barring;
 mod batch;
 mod binding;
+mod blocking;
 mod contacts;
+mod copies;
 mod delivery;
 mod departure;
+mod held;
 mod hosts;
 mod notices;
 pub mod operations;
@@ -47,7 +50,7 @@ pub use router::Origin;
 pub use service::Service;
 
 use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, Hooks, Strangers};
+use crate::hooks::{Acknowledgement, ClientState, Hooks, Strangers};
 use crate::live::Live;
 use crate::storage::{Durable, Receipt, Storage};
 
@@ -170,6 +173,12 @@ impl Router {
     #[must_use]
     pub fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
         self.hooks().and_then(Hooks::acknowledgement)
+    }
+
+    /// How clients say that nobody looks at them, and what may wait then.
+    #[must_use]
+    pub fn client_state(&self) -> Option<ClientState> {
+        self.hooks().and_then(Hooks::client_state)
     }
 
     /// What clients may ask for that have not authenticated.

@@ -13,7 +13,6 @@ use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
 
 use super::binding::Binding;
-use super::ring::Resumable;
 
 /// Stanzas that may wait to be confirmed, however short they are.
 const MOST: usize = 10_000;
@@ -47,6 +46,22 @@ pub struct Handled {
     pub count: u64,
     /// They are in safe hands once this is durable.
     pub receipt: Receipt,
+}
+
+/// How the stanzas of a session are counted that its client may come back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resumable {
+    pub(super) name: String,
+    /// The place at which counting begins.
+    pub(super) first: u64,
+    pub(super) confirmed: u64,
+}
+
+/// What is remembered of a session that its client may still ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lapsed {
+    pub(super) name: String,
+    pub(super) handled: Handled,
 }
 
 /// The state of a session that counts.

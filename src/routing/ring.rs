@@ -9,11 +9,13 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::hooks::TooHigh;
+use crate::hooks::{TooHigh, Urgency};
+use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
 use super::binding::Binding;
-use super::retained::{Handled, Resumption, Retained, Retention};
+use super::held::{Held, Judge};
+use super::retained::{Handled, Lapsed, Resumable, Resumption, Retained, Retention};
 
 /// What a session's task finds in its ring.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,22 +84,6 @@ pub(super) struct Remains {
     pub(super) resumable: Option<Resumable>,
 }
 
-/// How the stanzas of a session are counted that its client may come back to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Resumable {
-    pub(super) name: String,
-    /// The place at which counting begins.
-    pub(super) first: u64,
-    pub(super) confirmed: u64,
-}
-
-/// What is remembered of a session that its client may still ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lapsed {
-    pub(super) name: String,
-    pub(super) handled: Handled,
-}
-
 /// A bounded queue of bytes behind its own short lock.
 #[derive(Debug)]
 pub struct Ring {
@@ -132,6 +118,8 @@ struct State {
     watched: bool,
     /// What is kept for a client that confirms what it has handled.
     retained: Option<Box<Retained>>,
+    /// What waits because nobody looks at the client, if nobody does.
+    held: Option<Box<Held>>,
 }
 
 impl Ring {
@@ -148,6 +136,33 @@ impl Ring {
     pub fn push(&self, write: impl FnOnce(&mut String)) -> Pushed {
         let mut state = self.lock();
         if state.admit(self.limit) { state.push(write) } else { Pushed::Refused }
+    }
+
+    /// The same for a stanza that may wait if nobody looks at the client.
+    pub(super) fn push_stanza(&self, stanza: &Stanza<'_>, write: impl FnOnce(&mut String)) -> Pushed {
+        let mut state = self.lock();
+        if !state.admit(self.limit) {
+            return Pushed::Refused;
+        }
+        if let Some(held) = &mut state.held {
+            let urgency = held.urgency(stanza);
+            if urgency != Urgency::Now {
+                let mut text = String::new();
+                write(&mut text);
+                return if held.hold(stanza, urgency, text) { Pushed::Joined } else { state.push(|_| {}) };
+            }
+        }
+        state.push(write)
+    }
+
+    /// Has stanzas wait from now on for which the `judge` says so; without one none does. For the session's own task,
+    /// which looks for what has waited before it waits itself.
+    pub(super) fn attend(&self, judge: Option<Judge>) {
+        let mut state = self.lock();
+        if state.held.is_none() || judge.is_none() {
+            state.release();
+            state.held = judge.map(|judge| Box::new(Held::new(judge)));
+        }
     }
 
     /// The same for a stanza that is an entry of the log; says which number it has, if the client may come back.
@@ -441,6 +456,9 @@ impl Ring {
         if let Some(retained) = &mut state.retained {
             retained.resume(count, &mut state.bytes)?;
         }
+        // XEP-0352 §5.2: every connection begins with somebody who looks.
+        state.release();
+        state.held = None;
         state.stalled = false;
         std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
         Ok(())
@@ -449,6 +467,7 @@ impl Ring {
     /// Refuses further writes and hands out what is left.
     pub(super) fn shut(&self) -> Remains {
         let mut state = self.lock();
+        state.release();
         state.shut = true;
         std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
         let written = state.done();
@@ -486,14 +505,32 @@ pub(super) struct Settled {
 
 impl State {
     fn push(&mut self, write: impl FnOnce(&mut String)) -> Pushed {
+        if self.held.is_some() {
+            self.release();
+        }
+        self.append(write);
+        if std::mem::replace(&mut self.dirty, true) { Pushed::Joined } else { Pushed::First }
+    }
+
+    /// What has waited goes out now.
+    fn release(&mut self) {
+        let waited = self.held.as_mut().map(|held| held.release());
+        for text in waited.into_iter().flatten() {
+            self.append(|bytes| bytes.push_str(&text));
+        }
+    }
+
+    fn append(&mut self, write: impl FnOnce(&mut String)) {
         let before = self.bytes.len();
         write(&mut self.bytes);
+        if self.bytes.len() == before {
+            return;
+        }
         self.pushed += (self.bytes.len() - before) as u64;
         let place = self.pushed;
         if let Some(retained) = &mut self.retained {
             retained.pushed(place);
         }
-        if std::mem::replace(&mut self.dirty, true) { Pushed::Joined } else { Pushed::First }
     }
 
     fn close(&mut self, error: StreamError) {

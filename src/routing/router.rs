@@ -16,6 +16,7 @@ use super::account::{Account, State};
 use super::barring::barred;
 use super::batch::Batch;
 use super::binding::Binding;
+use super::blocking::unheard;
 use super::delivery::{Delivery, Target, no_such_user};
 use super::hosts::{Host, Place};
 use super::probes::unsubscribed;
@@ -76,6 +77,9 @@ impl Router {
     async fn route_from_client(&self, binding: &Binding, mut stanza: Stanza<'_>, batch: &mut Batch) {
         stanza.from = Some(binding.jid.clone());
         self.hosts.respell(&mut stanza.to);
+        if stanza.to.as_ref().is_some_and(|to| binding.account.blocks(to)) {
+            return self.refuse_blocked(binding, &stanza, batch);
+        }
         if let Kind::Presence(kind) = stanza.kind {
             // Presence is the rare and large case; its future is kept out of the message path.
             return Box::pin(self.presence_from_client(binding, kind, stanza, batch)).await;
@@ -85,7 +89,7 @@ impl Router {
         if to.as_str() == binding.account.jid.as_str() && roster::is_request(&stanza) {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
-        self.sent(&binding.account.jid, &stanza, batch);
+        self.sent(&binding.account, &stanza, batch);
         self.deliver(stanza, batch).await;
     }
 
@@ -155,6 +159,9 @@ impl Router {
                 Err(error) => return stanza.error(&error),
             },
         };
+        if stanza.from.as_ref().is_some_and(|from| account.blocks(from)) {
+            return unheard(stanza);
+        }
         let Kind::Presence(presence) = stanza.kind else {
             return self.to_resources(&account, stanza, to, batch).await;
         };

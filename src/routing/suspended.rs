@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::hooks::{Interest, Interests};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::storage::{Error, Map, View, Writes};
@@ -24,8 +25,8 @@ use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::presence::audience;
-use super::retained::{Handled, Resumption, session_key};
-use super::ring::{Lapsed, Ring};
+use super::retained::{Handled, Lapsed, Resumption, session_key};
+use super::ring::Ring;
 use super::watch::arrived;
 
 /// The sessions of a domain that may be resumed, by their names.
@@ -45,6 +46,8 @@ struct Record {
     presence: Option<String>,
     /// It gets roster pushes.
     interested: bool,
+    #[serde(default)]
+    interests: Interests,
 }
 
 /// A session that waits since the server has started.
@@ -55,6 +58,7 @@ pub(super) struct Session {
     handled: u64,
     presence: Option<Stanza<'static>>,
     interested: bool,
+    interests: Interests,
     /// Positions of messages that it was sent and has not confirmed, with their numbers.
     queue: BTreeMap<u64, u64>,
     until: Instant,
@@ -232,7 +236,10 @@ impl Router {
         let mut state = account.lock();
         arrived(&mut state, &account.jid, got, &mut batch.writes);
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
-        resource.interested = session.interested;
+        (resource.interested, resource.interests) = (session.interested, session.interests);
+        if session.interests.has(Interest::Copies) {
+            account.note_copies();
+        }
         state.resources.push(resource);
         drop(state);
         let (jid, account, router) = (session.jid.clone(), Arc::clone(account), Arc::clone(self));
@@ -265,6 +272,7 @@ impl Session {
             handled,
             presence: record.presence.as_deref().and_then(stanza),
             interested: record.interested,
+            interests: record.interests,
             queue: BTreeMap::new(),
             until: now + time,
         })
@@ -282,18 +290,10 @@ impl Session {
 impl Binding {
     /// Notes in storage that the session may be resumed, and what is needed for that.
     pub fn remember(&self, batch: &mut Batch) {
-        let Some(resumption) = self.ring.resumption() else { return };
         let state = self.account.lock();
-        let Some(resource) = state.resources.iter().find(|resource| resource.binding == self.id) else { return };
-        let record = Record {
-            jid: self.jid.as_str().to_owned(),
-            seconds: resumption.time.as_secs(),
-            presence: resource.available.as_ref().map(|available| available.presence.to_xml()),
-            interested: resource.interested,
-        };
-        let domain = BareJid::from_kept(self.jid.domain());
-        // A record is always written as JSON.
-        let _ = SESSIONS.put(&mut batch.writes, &domain, &resumption.name, &record);
+        if let Some(resource) = state.resources.iter().find(|resource| resource.binding == self.id) {
+            resource.remember(batch);
+        }
     }
 
     /// Notes in storage that `count` stanzas of the client are in safe hands once the batch is.
@@ -326,6 +326,23 @@ impl Binding {
                 router.catch_up(&self.account, &self.ring, Patience::None, batch).await;
             }
         }
+    }
+}
+
+impl Resource {
+    /// Notes in storage what is needed to resume the session, if it may be resumed.
+    pub(super) fn remember(&self, batch: &mut Batch) {
+        let Some(resumption) = self.ring.resumption() else { return };
+        let record = Record {
+            jid: self.jid.as_str().to_owned(),
+            seconds: resumption.time.as_secs(),
+            presence: self.available.as_ref().map(|available| available.presence.to_xml()),
+            interested: self.interested,
+            interests: self.interests,
+        };
+        let domain = BareJid::from_kept(self.jid.domain());
+        // A record is always written as JSON.
+        let _ = SESSIONS.put(&mut batch.writes, &domain, &resumption.name, &record);
     }
 }
 

@@ -284,6 +284,12 @@ impl Taking<'_> {
     async fn hear(&mut self, element: &Element) -> Result<(), End> {
         let words = self.router.acknowledgement();
         let Some((words, said)) = words.and_then(|words| Some((words, words.read(element)?))) else {
+            if let Some(state) = self.router.client_state()
+                && let Some(attention) = (state.read)(element)
+            {
+                self.binding.attend(attention, &state);
+                return Ok(());
+            }
             // RFC 6120 §4.9.3.24: a first-level child that is no stanza and nothing that was offered.
             return Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into());
         };

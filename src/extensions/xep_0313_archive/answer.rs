@@ -14,10 +14,8 @@ use crate::xml::{Element, escape_into};
 
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
+use super::api::FORWARD_NS;
 use super::query::{self, Before, FormRequest, Metadata, NS, Query, RSM_NS};
-
-/// XEP-0297.
-const FORWARD_NS: &str = "urn:xmpp:forward:0";
 
 /// Results of one page if the client does not say.
 const PAGE: usize = 50;

@@ -28,6 +28,20 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
+/// For extensions that look at messages or forward them.
+pub(super) mod api {
+    /// XEP-0297.
+    pub(in crate::extensions) const FORWARD_NS: &str = "urn:xmpp:forward:0";
+    /// XEP-0334.
+    pub(in crate::extensions) const HINTS_NS: &str = "urn:xmpp:hints";
+    /// XEP-0184.
+    pub(in crate::extensions) const RECEIPTS_NS: &str = "urn:xmpp:receipts";
+    /// XEP-0333.
+    pub(in crate::extensions) const MARKERS_NS: &str = "urn:xmpp:chat-markers:0";
+    /// XEP-0249.
+    pub(in crate::extensions) const CONFERENCE_NS: &str = "jabber:x:conference";
+}
+
 fn install(at: &mut Registrar<'_>) {
     let Some(ids) = Ids::new(at.storage.secret()) else {
         return tracing::error!("the cryptographic library fails: nothing is archived");
@@ -43,13 +57,13 @@ fn install(at: &mut Registrar<'_>) {
     at.iq_get(Entity::Account, &it, Archive::metadata);
 }
 
-/// Keeps what is worth it; who receives it learns its id.
+/// Keeps what is worth it; who gets to see it learns its id.
 fn archive(passing: &mut Passing<'_, '_>, storage: &crate::storage::Storage, ids: &Ids) {
     if !kept::is_archived(passing.stanza) {
         return;
     }
     let position = passing.keep(storage, Marks::ARCHIVED);
-    if passing.direction == Direction::Received {
+    if passing.direction == Direction::Received || passing.shown {
         ids.write_element(&mut passing.tail, passing.account, position);
     }
 }
