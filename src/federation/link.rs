@@ -240,7 +240,7 @@ pub(crate) fn left(clock: &Clock, end: SystemTime) -> Duration {
 }
 
 /// A random number from 0 to `most`; without randomness the first record is as good as any.
-fn below(most: u32) -> u32 {
+pub(crate) fn below(most: u32) -> u32 {
     let random = random::octets::<8>().map_or(0, u64::from_le_bytes);
     u32::try_from(random % (u64::from(most) + 1)).unwrap_or(0)
 }

@@ -43,6 +43,8 @@ pub struct Reception {
     verifying: JoinSet<(Pair, Verdict)>,
     /// Whether the larger limits are in force.
     trusted: bool,
+    /// How many pairs it has proven that what waits for them knows of.
+    known: usize,
     /// [`Federation::stop`] waits for its end.
     _open: watch::Receiver<bool>,
 }
@@ -95,6 +97,7 @@ impl Federation {
             shown: Arc::default(),
             verifying: JoinSet::new(),
             trusted: false,
+            known: 0,
             _open: self.until_closing(),
         };
         let end = tokio::select! {
@@ -253,6 +256,9 @@ impl Reception {
                 inbound.arrived(of, std::mem::take(&mut stanzas)).await?;
             }
             of = Some(pair);
+            if self.federation.heard(pair, &stanza) {
+                continue;
+            }
             language.complete(&mut stanza);
             stanzas.push(stanza);
         };
@@ -281,6 +287,11 @@ impl Reception {
             let remote = self.rules.claimed().unwrap_or("-");
             tracing::info!(%remote, address = ?self.wire.transport().peer(), "stream from another server authenticated");
         }
+        let proven = self.rules.proven();
+        for pair in proven.get(self.known..).unwrap_or_default() {
+            self.federation.nudge(pair);
+        }
+        self.known = proven.len();
         match effect.next {
             Next::Read => Ok(()),
             Next::Secure(_) | Next::Restart if !self.wire.is_clean() => {
@@ -359,7 +370,7 @@ impl Reception {
             if answer.from.is_none() {
                 answer.from = BareJid::of_domain(&pair.local).ok().map(Jid::from);
             }
-            self.federation.send(pair, vec![answer]);
+            self.federation.send(pair, vec![answer.into()]);
         }
         Ok(Effect { write: String::new(), next: Next::Read })
     }

@@ -17,7 +17,7 @@ use super::ring::{Mark, Queued};
 use super::router::Back;
 
 impl Router {
-    fn stages(&self) -> Option<&Stages> {
+    pub(super) fn stages(&self) -> Option<&Stages> {
         self.hooks().map(crate::hooks::Hooks::stages)
     }
 
@@ -174,7 +174,7 @@ impl Router {
 }
 
 /// Does in the log what the stages want.
-fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
+pub(super) fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
     let Passing { account, direction, stanza, now, marks, place, .. } = passing;
     if marks == Marks::NONE {
         return;

@@ -19,6 +19,7 @@ use super::binding::Binding;
 use super::delivery::{Delivery, Target, no_such_user};
 use super::hosts::{Host, Place};
 use super::probes::unsubscribed;
+use super::remote::Leaving;
 use super::{Router, roster};
 
 /// Where a stanza comes from.
@@ -121,7 +122,8 @@ impl Router {
         if self.barring.bars(local, Some(to)) {
             return false;
         }
-        batch.send(local, to.domain(), stanza.borrow().into_owned());
+        let kept = self.outbox(local, stanza, batch);
+        batch.send(local, to.domain(), Leaving { stanza: stanza.borrow().into_owned(), kept });
         true
     }
 

@@ -164,6 +164,9 @@ impl Node {
                 stream_features: settings.catalogue.stream_features().clone(),
                 // Certificates are valid in real time, whatever time is simulated.
                 clock: Clock::system(),
+                storage: parts.storage.clone(),
+                probe: Element::new("ping", extensions::PING_NS),
+                delay: extensions::delay,
                 secret: random::octets().map_err(StartError::Random)?,
             },
         );
@@ -293,10 +296,14 @@ impl Node {
         }
     }
 
-    /// Has the sessions of the last run wait for their clients; to be called once, before anybody connects.
+    /// Has the sessions of the last run wait for their clients, and sends what it has left for other servers; to be called
+    /// once, before anybody connects.
     pub async fn restore(&self) {
         if let Err(error) = self.router.restore().await {
             tracing::error!(%error, "the sessions of the last run could not be read: nobody can come back to them");
+        }
+        if let Err(error) = self.router.send_left_behind().await {
+            tracing::error!(%error, "messages to other servers could not be read: they wait for the next start");
         }
     }
 
