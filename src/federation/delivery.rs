@@ -13,32 +13,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::driving::Ended;
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::link::{Link, below};
-use crate::federation::outgoing::refused;
 use crate::federation::queue::{Kept, Left, Queue, head};
 use crate::federation::schedule::Schedule;
-use crate::federation::wire::{Broken, Turn, Wire};
-use crate::jid::{BareJid, Jid};
 use crate::routing::{Leaving, Pair, RemoteDelivery};
-use crate::stanza::{CLIENT_NS, IqType, Kind, Stanza};
+use crate::stanza::Stanza;
 use crate::storage::Position;
-use crate::stream::{CLOSE, Event, STREAMS_NS, StreamCondition, StreamError};
 
 /// How long a failure counts for what comes after it and does not wait.
 const REMEMBERED: Duration = Duration::from_secs(5);
-/// How long a peer may take no byte while something waits for it.
-const STALLED: Duration = Duration::from_secs(60);
-/// How long the last words of a link may take.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// Refused stanzas that wait for their answer at most; beyond it they are dropped.
 const REFUSED: usize = 4096;
-/// Octets of randomness in the id of a probe: an answer cannot be guessed.
-const ID_OCTETS: usize = 16;
 
 /// What waits for one pair, and the bell of its task.
 pub(crate) struct Waiting {
@@ -58,14 +48,6 @@ pub(crate) struct State {
     retired: bool,
 }
 
-/// How a link came to its end.
-enum Ended {
-    /// It is not needed any more, or the peer had enough; whatever waits gets another.
-    Over,
-    /// The server stops.
-    Closing,
-}
-
 impl Waiting {
     pub(crate) fn new(pair: Pair) -> Self {
         Self { pair, state: Mutex::default(), news: Notify::new() }
@@ -73,6 +55,16 @@ impl Waiting {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when there is something new.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// There is something new.
+    pub(crate) fn ring(&self) {
+        self.news.notify_one();
     }
 
     /// Whether nothing waits, and how many stanzas have been delivered so far.
@@ -97,7 +89,7 @@ impl RemoteDelivery for Federation {
                 self.enqueue(&mut state, pair, leaving);
             }
             drop(state);
-            waiting.news.notify_one();
+            waiting.ring();
             return;
         }
     }
@@ -182,8 +174,8 @@ impl Federation {
             match opened {
                 Ok(link) => {
                     let (ended, why) = self.drive(link, &waiting).await;
-                    let left = waiting.lock().queue.link_lost();
-                    self.discharge(left.freed);
+                    let left = waiting.lock().queue.link_lost(Instant::now());
+                    self.delivered(&waiting, &left);
                     tracing::debug!(local = %pair.local, remote = %pair.remote, reason = %why, "stream ended");
                     let times = fruitless.map_or(0, |(times, _)| times);
                     fruitless = (waiting.queued().1 == gone).then_some((times + 1, why));
@@ -211,7 +203,7 @@ impl Federation {
         loop {
             tokio::select! {
                 opened = &mut opening => return opened,
-                () = waiting.news.notified() => self.answer_refused(waiting).await,
+                () = waiting.news() => self.answer_refused(waiting).await,
                 () = self.closing() => return Err(stopping()),
             }
         }
@@ -237,7 +229,7 @@ impl Federation {
                         return;
                     }
                 }
-                () = waiting.news.notified() => {
+                () = waiting.news() => {
                     self.answer_refused(waiting).await;
                     let is_nudged = std::mem::take(&mut waiting.lock().nudged);
                     if is_nudged || Instant::now() >= begin + REMEMBERED {
@@ -270,178 +262,28 @@ impl Federation {
         }
     }
 
-    /// Writes what waits and reads what comes until the link ends.
-    async fn drive(&self, mut link: Link, waiting: &Waiting) -> (Ended, Failure) {
-        self.begin(&link, waiting).await;
-        let mut portion = Vec::new();
-        let mut attention = None;
-        let mut stalled = pin!(sleep(self.settings().idle_timeout));
-        loop {
-            if portion.is_empty() {
-                attention = self.next_portion(waiting, &mut portion);
-                let patience = if portion.is_empty() { self.settings().idle_timeout } else { STALLED };
-                stalled.as_mut().reset(Instant::now() + patience);
-            }
-            let broken = tokio::select! {
-                turn = link.wire.turn(&portion) => match turn {
-                    Ok(Turn::HandedOver(count)) => {
-                        let freed = waiting.lock().queue.handed_over(count, Instant::now());
-                        self.discharge(freed);
-                        portion.clear();
-                        None
-                    }
-                    Ok(Turn::Arrived) => self.listen(&mut link).err(),
-                    Err(broken) => Some(broken),
-                },
-                () = waiting.news.notified() => {
-                    self.answer_refused(waiting).await;
-                    None
-                }
-                () = &mut stalled => {
-                    let why = if portion.is_empty() { "idle" } else { "the other server takes nothing" };
-                    self.part(link, portion.is_empty(), waiting).await;
-                    return (Ended::Over, Failure::unreachable(why));
-                }
-                () = sleep_until(attention.unwrap_or_else(Instant::now)), if attention.is_some() && portion.is_empty() => {
-                    if waiting.lock().queue.silent_at().is_some_and(|at| at <= Instant::now()) {
-                        self.part(link, true, waiting).await;
-                        return (Ended::Over, Failure::unreachable("the other server does not answer"));
-                    }
-                    None
-                }
-                () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
-                    self.part(link, true, waiting).await;
-                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
-                }
-                () = self.closing(), if portion.is_empty() => {
-                    self.part(link, true, waiting).await;
-                    return (Ended::Closing, Failure::unreachable("this server stops"));
-                }
-            };
-            if let Some(broken) = broken {
-                let failure = match broken {
-                    Broken::Lost(why) => Failure::unreachable(why),
-                    Broken::Refused(error) => refused(&error),
-                };
-                farewell(link, portion.is_empty()).await;
-                return (Ended::Over, failure);
-            }
-        }
-    }
-
-    /// Makes the queue ready for a link.
-    async fn begin(&self, link: &Link, waiting: &Waiting) {
-        let stamp = |time| (self.ways().delay)(&waiting.pair.local, time).to_xml(CLIENT_NS);
-        let left = {
-            let mut state = waiting.lock();
-            let before = state.queue.cost();
-            let left = state.queue.begin(link.largest, Instant::now(), stamp);
-            // What says how late it is has grown.
-            self.charge((state.queue.cost() + left.freed).saturating_sub(before));
-            left
-        };
-        self.answer(waiting, left, &error(Fault::TooLarge)).await;
-    }
-
-    /// What is to be written next, and when to look again although nothing happens.
-    fn next_portion(&self, waiting: &Waiting, portion: &mut Vec<u8>) -> Option<Instant> {
-        let mut state = waiting.lock();
-        let queue = &mut state.queue;
-        let mut attention = None;
-        if queue.is_unconfirmed() {
-            let now = Instant::now();
-            if queue.probe_due(now).is_some_and(|due| due <= now) {
-                let (id, probe) = self.probe(&waiting.pair);
-                self.charge(queue.probe(id, probe, now));
-            }
-            attention = queue.probe_due(now).or_else(|| queue.silent_at());
-        }
-        portion.extend_from_slice(queue.portion());
-        attention
-    }
-
-    /// A question that any server answers (XEP-0199), if only with an error (RFC 6120 §8.2.3).
-    fn probe(&self, pair: &Pair) -> (String, Stanza<'static>) {
-        let id = random::token(ID_OCTETS);
-        let domain = |name| Jid::from(BareJid::from_kept(name));
-        let probe = Stanza::new(Kind::Iq(IqType::Get))
-            .id(id.clone())
-            .from(domain(&pair.local))
-            .to(domain(&pair.remote))
-            .payload(self.ways().probe.clone());
-        (id, probe)
-    }
-
-    /// Whether a stanza of `pair` that has come from the other server answers a probe; then it is dealt with.
-    pub(crate) fn heard(&self, pair: &Pair, stanza: &Stanza<'_>) -> bool {
-        let (Kind::Iq(IqType::Result | IqType::Error), Some(id)) = (stanza.kind, stanza.id.as_deref()) else {
-            return false;
-        };
-        let is_domain = |jid: &Option<Jid>, domain: &str| jid.as_ref().is_some_and(|jid| jid.as_str() == domain);
-        if !is_domain(&stanza.from, &pair.remote) || !is_domain(&stanza.to, &pair.local) {
-            return false;
-        }
-        let Some(waiting) = self.queues().get(pair).cloned() else { return false };
-        let Some(left) = waiting.lock().queue.answered(id) else { return false };
-        self.delivered(&waiting, &left);
-        waiting.news.notify_one();
-        true
-    }
-
     /// The other server of `pair` has connected to us.
     pub(crate) fn nudge(&self, pair: &Pair) {
         let Some(waiting) = self.queues().get(pair).cloned() else { return };
         waiting.lock().nudged = true;
-        waiting.news.notify_one();
+        waiting.ring();
     }
 
-    /// What a peer says on a stream that carries only our stanzas: nothing but its end matters.
-    fn listen(&self, link: &mut Link) -> Result<(), Broken> {
-        while let Some(event) = link.wire.read()? {
-            match event {
-                Event::Nonza(element) if element.is("error", STREAMS_NS) => {
-                    return Err(Broken::Refused(StreamError::from_element(&element)));
-                }
-                // T-S2S-1: neither answers that nobody waits for nor anything else has an effect.
-                Event::Nonza(_) => {}
-                Event::Close => return Err(Broken::Lost("the other server closed the stream".to_owned())),
-                Event::Open(_) | Event::Stanza(_) | Event::Rejected(_) => {
-                    return Err(Broken::Refused(StreamError::new(
-                        StreamCondition::NotAuthorized,
-                        "stanzas go the other way",
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a link from our side. A peer that ends the stream in its turn has handled all before (RFC 6120 §4.4).
-    async fn part(&self, link: Link, whole: bool, waiting: &Waiting) {
-        if !whole || !waiting.lock().queue.is_unconfirmed() {
-            return farewell(link, whole).await;
-        }
-        if timeout(FAREWELL, conclude(link.wire)).await == Ok(true) {
-            let left = waiting.lock().queue.confirm_all();
-            self.delivered(waiting, &left);
-        }
-    }
-
-    async fn answer_refused(&self, waiting: &Waiting) {
+    pub(crate) async fn answer_refused(&self, waiting: &Waiting) {
         let refused = std::mem::take(&mut waiting.lock().refused);
         let errors = refused.iter().filter_map(|(head, fault)| head.error(&error(*fault).stanza_error()));
         self.bounce(errors.collect()).await;
     }
 
     /// Answers what has left the queue with `failure`.
-    async fn answer(&self, waiting: &Waiting, left: Left, failure: &Failure) {
+    pub(crate) async fn answer(&self, waiting: &Waiting, left: Left, failure: &Failure) {
         let error = failure.stanza_error();
         self.bounce(left.heads.iter().filter_map(|head| head.error(&error)).collect()).await;
         self.delivered(waiting, &left);
     }
 
     /// What has left the queue is done with.
-    fn delivered(&self, waiting: &Waiting, left: &Left) {
+    pub(crate) fn delivered(&self, waiting: &Waiting, left: &Left) {
         self.discharge(left.freed);
         self.unmark(&waiting.pair.local, &left.marked);
     }
@@ -483,37 +325,13 @@ impl Federation {
 }
 
 /// Why a stanza was refused before anything was tried.
-fn error(fault: Fault) -> Failure {
+pub(crate) fn error(fault: Fault) -> Failure {
     let reason = match fault {
         Fault::Forbidden => "this server does not federate with that domain",
         Fault::TooLarge => "the other server does not take anything that large",
         _ => "too much is waiting for that domain",
     };
     Failure::new(fault, reason)
-}
-
-/// Ends a link from our side, politely unless a stanza was cut.
-async fn farewell(link: Link, whole: bool) {
-    let last = if whole { CLOSE } else { "" };
-    let _ = timeout(FAREWELL, link.wire.close(last)).await;
-}
-
-/// Ends the stream and waits for the peer to do so; whether it did.
-async fn conclude(mut wire: Wire) -> bool {
-    if wire.write(CLOSE).await.is_err() {
-        return false;
-    }
-    loop {
-        match wire.event().await {
-            Ok(Event::Close) => {
-                wire.close("").await;
-                return true;
-            }
-            Ok(Event::Nonza(element)) if element.is("error", STREAMS_NS) => return false,
-            Ok(_) => {}
-            Err(_) => return false,
-        }
-    }
 }
 
 fn stopping() -> Failure {

@@ -9,9 +9,13 @@
 //! use to the receiver. So the whole stanza is written again on the next link, and nothing is sent twice.
 //!
 //! **What storage keeps** ([`Kept`]) stays in the queue until the peer has confirmed it, and goes out again on the next
-//! link if this one breaks before. A peer handles the stanzas of a stream in order (RFC 6120 §10.1), so the answer to a
-//! probe that was sent behind them confirms them, whatever it says; one probe is under way at a time.
+//! link if this one breaks before. A peer that counts (XEP-0198) is asked to from the first such stanza on, and then
+//! everything stays until it is confirmed, so that a stream can be resumed without gap or repetition. Any other peer
+//! handles the stanzas of a stream in order (RFC 6120 §10.1), so the answer to a request that was sent behind them confirms
+//! them, whatever it says. Either question is a *probe* here, and one is under way at a time.
 
+mod counted;
+mod entry;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +24,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::counted::Counts;
+use self::entry::{Entry, Fate, Hold, push_with};
+pub(crate) use self::entry::{Kept, Left, head};
 use crate::clock::Timestamp;
-use crate::stanza::{Payload, Stanza};
+use crate::stanza::Stanza;
 
 /// So much is handed over at a time: the plain text of one TLS record (RFC 8446 §5.1).
 pub(crate) const PORTION: usize = 16 * 1024;
@@ -56,42 +63,24 @@ pub(crate) struct Queue {
     gone: u64,
     /// The largest stanza that goes through the current link.
     largest: Option<usize>,
+    mode: Mode,
+    /// Of the current link, or of one that may be resumed.
+    counts: Option<Counts>,
     probe: Option<Probe>,
     /// When the last probe of this link was made.
     probed: Option<Instant>,
 }
 
-/// A queued stanza: where it ends, and what is needed to answer it.
-#[derive(Debug)]
-struct Entry {
-    length: usize,
-    head: Stanza<'static>,
-    hold: Hold,
-}
-
-/// Until when an entry stays.
-#[derive(Debug)]
-enum Hold {
-    /// Until it is handed over.
-    Sent,
-    /// Until it is confirmed.
-    Confirmed(Kept),
-    /// Until it is handed over, and no longer than the link: it is a question of ours.
-    Probe,
-}
-
-/// A stanza that storage keeps until it is delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kept {
-    /// Its place in the log of the local domain.
-    pub(crate) position: u64,
-    /// When it came.
-    pub(crate) time: Timestamp,
-    pub(crate) since: Instant,
-    /// The log says that it is undelivered; otherwise it is only queued there.
-    pub(crate) marked: bool,
-    /// It says how late it is.
-    pub(crate) stamped: bool,
+/// How the current link confirms.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// By answering requests.
+    #[default]
+    Answers,
+    /// By counting, if it is asked to with these words, in front of what is to be confirmed.
+    Offered(&'static str),
+    /// By counting.
+    Counts,
 }
 
 /// The probe that is under way.
@@ -102,60 +91,6 @@ struct Probe {
     upto: u64,
     /// When it was handed over.
     asked: Option<Instant>,
-}
-
-/// What has left the queue.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Left {
-    /// To be answered, if it was not delivered.
-    pub(crate) heads: Vec<Stanza<'static>>,
-    /// What the log has as undelivered.
-    pub(crate) marked: Vec<u64>,
-    /// What the log has as queued.
-    pub(crate) unmarked: Vec<u64>,
-    /// What the queue was charged with for it.
-    pub(crate) freed: usize,
-}
-
-/// What becomes of an entry between two links.
-enum Fate {
-    Stays,
-    /// With this element behind its payload.
-    StaysWith(String),
-    Leaves,
-}
-
-impl Left {
-    fn take(&mut self, entry: Entry) {
-        self.freed += entry.length + OVERHEAD;
-        if let Some(kept) = entry.kept() {
-            self.positions(*kept);
-        }
-        if !matches!(entry.hold, Hold::Probe) {
-            self.heads.push(entry.head);
-        }
-    }
-
-    fn positions(&mut self, kept: Kept) {
-        let positions = if kept.marked { &mut self.marked } else { &mut self.unmarked };
-        positions.push(kept.position);
-    }
-
-    pub(crate) fn join(&mut self, other: Self) {
-        self.heads.extend(other.heads);
-        self.marked.extend(other.marked);
-        self.unmarked.extend(other.unmarked);
-        self.freed += other.freed;
-    }
-}
-
-impl Entry {
-    const fn kept(&self) -> Option<&Kept> {
-        match &self.hold {
-            Hold::Confirmed(kept) => Some(kept),
-            Hold::Sent | Hold::Probe => None,
-        }
-    }
 }
 
 impl Queue {
@@ -192,9 +127,28 @@ impl Queue {
             self.bytes.truncate(before);
             return Err(Box::new(stanza));
         }
+        let mut cost = length + OVERHEAD;
+        if let (Some(_), Mode::Offered(words)) = (kept, self.mode) {
+            self.bytes.insert_str(before, words);
+            self.entries.push_back(Entry::aside(words.len(), Hold::Opening));
+            self.mode = Mode::Counts;
+            cost += words.len() + OVERHEAD;
+        }
         let hold = kept.map_or(Hold::Sent, Hold::Confirmed);
-        self.entries.push_back(Entry { length, head: head(stanza), hold });
-        Ok(length + OVERHEAD)
+        self.entries.push_back(Entry { length, head: Some(head(stanza)), hold, number: 0 });
+        Ok(cost)
+    }
+
+    /// Adds what is no stanza at the end; gives its cost.
+    fn push_aside(&mut self, text: &str, hold: Hold) -> usize {
+        self.bytes.push_str(text);
+        self.entries.push_back(Entry::aside(text.len(), hold));
+        text.len() + OVERHEAD
+    }
+
+    /// Adds an answer to a question of the peer; gives its cost.
+    pub(crate) fn aside(&mut self, text: &str) -> usize {
+        self.push_aside(text, Hold::Aside)
     }
 
     /// The next bytes to hand over, at most a portion.
@@ -207,12 +161,18 @@ impl Queue {
     /// Gives the cost of what is gone.
     pub(crate) fn handed_over(&mut self, count: usize, now: Instant) -> usize {
         self.written += count;
-        while let Some(entry) = self.entries.get(self.sent).filter(|entry| entry.length <= self.written) {
+        while let Some(entry) = self.entries.get_mut(self.sent).filter(|entry| entry.length <= self.written) {
             self.written -= entry.length;
             self.sent_bytes += entry.length;
             self.sent += 1;
-            if let (Hold::Probe, Some(probe)) = (&entry.hold, &mut self.probe) {
-                probe.asked = Some(now);
+            match (&entry.hold, &mut self.counts, &mut self.probe) {
+                (Hold::Sent | Hold::Confirmed(_), Some(counts), _) => {
+                    counts.sent += 1;
+                    entry.number = counts.sent;
+                }
+                (Hold::Opening, counts, _) => *counts = Some(Counts::default()),
+                (Hold::Probe, _, Some(probe)) => probe.asked = Some(now),
+                _ => {}
             }
         }
         let mut left = Left::default();
@@ -223,7 +183,8 @@ impl Queue {
     /// The answer to a probe has come: all before it is delivered. `None` if this is not about the one that is under way.
     pub(crate) fn answered(&mut self, id: &str) -> Option<Left> {
         // Nobody knows its name who has not read it.
-        let probe = self.probe.take_if(|probe| probe.id == id && probe.asked.is_some())?;
+        let is_meant = |probe: &mut Probe| probe.id == id && probe.asked.is_some();
+        let probe = self.probe.take_if(|probe| self.mode != Mode::Counts && is_meant(probe))?;
         Some(self.confirm(probe.upto))
     }
 
@@ -244,7 +205,7 @@ impl Queue {
 
     /// What was sent, stands first and is not to be confirmed is gone.
     fn release(&mut self, left: &mut Left) {
-        while self.sent > 0 && self.entries.front().is_some_and(|entry| entry.kept().is_none()) {
+        while self.sent > 0 && self.entries.front().is_some_and(|entry| !entry.stays()) {
             self.pop(left);
         }
         self.compact();
@@ -288,14 +249,10 @@ impl Queue {
     }
 
     /// Puts a probe called `id` behind everything; gives its cost.
-    pub(crate) fn probe(&mut self, id: String, probe: Stanza<'static>, now: Instant) -> usize {
-        let before = self.bytes.len();
-        probe.write(&mut self.bytes);
-        let length = self.bytes.len() - before;
+    pub(crate) fn probe(&mut self, id: String, probe: &str, now: Instant) -> usize {
         self.probe = Some(Probe { id, upto: self.gone + self.entries.len() as u64, asked: None });
         self.probed = Some(now);
-        self.entries.push_back(Entry { length, head: head(probe), hold: Hold::Probe });
-        length + OVERHEAD
+        self.push_aside(probe, Hold::Probe)
     }
 
     /// When the peer has had long enough to answer the probe.
@@ -305,28 +262,36 @@ impl Queue {
 
     /// The link has broken: what was not confirmed or not handed over completely goes out anew. Gives what is gone all
     /// the same.
-    pub(crate) fn link_lost(&mut self) -> Left {
+    pub(crate) fn link_lost(&mut self, now: Instant) -> Left {
         let sent = std::mem::take(&mut self.sent);
         (self.sent_bytes, self.written) = (0, 0);
-        (self.largest, self.probe, self.probed) = (None, None, None);
+        (self.largest, self.mode, self.probe, self.probed) = (None, Mode::Answers, None, None);
+        if let Some(counts) = &mut self.counts {
+            counts.lost = Some(now);
+        }
         let mut delivered = 0;
         let left = self.sort(0, |place, entry| match entry.hold {
-            Hold::Sent if place < sent => {
+            Hold::Sent if place < sent && entry.number == 0 => {
                 delivered += 1;
-                Fate::Leaves
+                Fate::LeavesQuietly
             }
-            Hold::Probe => Fate::Leaves,
+            Hold::Probe | Hold::Opening | Hold::Aside => Fate::LeavesQuietly,
             Hold::Sent | Hold::Confirmed(_) => Fate::Stays,
         });
         self.gone += delivered;
         left
     }
 
-    /// A link begins on which nothing larger than `largest` goes. What is late gets the element that `stamp` makes of the
-    /// time at which it came. Gives what is too large.
-    pub(crate) fn begin(&mut self, largest: Option<usize>, now: Instant, stamp: impl Fn(Timestamp) -> String) -> Left {
+    /// A link begins on which nothing larger than `largest` goes, and which counts if it is asked to with the words
+    /// `offered`. What is late gets the element that `stamp` makes of the time at which it came. Gives what is too large.
+    pub(crate) fn begin(
+        &mut self,
+        (largest, offered): (Option<usize>, Option<&'static str>),
+        now: Instant,
+        stamp: impl Fn(Timestamp) -> String,
+    ) -> Left {
         self.largest = largest;
-        self.sort(0, |_, entry| {
+        let left = self.sort(0, |_, entry| {
             let mut tail = None;
             if let Hold::Confirmed(kept) = &mut entry.hold
                 && !kept.stamped
@@ -341,7 +306,16 @@ impl Queue {
                 Some(tail) => Fate::StaysWith(tail),
                 None => Fate::Stays,
             }
-        })
+        });
+        if let Some(words) = offered.filter(|_| self.counts.is_none()) {
+            self.mode = Mode::Offered(words);
+            if self.entries.iter().any(|entry| entry.kept().is_some()) {
+                self.bytes.insert_str(self.done, words);
+                self.entries.push_front(Entry::aside(words.len(), Hold::Opening));
+                self.mode = Mode::Counts;
+            }
+        }
+        left
     }
 
     /// No link can be had for now: what storage does not keep leaves.
@@ -382,7 +356,7 @@ impl Queue {
                 kept.marked = true;
                 Some(kept.position)
             }
-            Hold::Sent | Hold::Confirmed(_) | Hold::Probe => None,
+            _ => None,
         });
         late.collect()
     }
@@ -397,6 +371,11 @@ impl Queue {
             let (text, behind) = rest.split_at_checked(entry.length).unwrap_or((rest, ""));
             rest = behind;
             match judge(first + place, &mut entry) {
+                Fate::LeavesQuietly => {
+                    entry.head = None;
+                    left.take(entry);
+                    continue;
+                }
                 Fate::Leaves => {
                     left.take(entry);
                     continue;
@@ -413,22 +392,4 @@ impl Queue {
         self.compact();
         left
     }
-}
-
-/// Writes a stanza with one more element behind its payload.
-fn push_with(out: &mut String, stanza: &str, tail: &str) {
-    // A stanza without payload has nothing that could be late.
-    let end = stanza.rfind("</").filter(|_| stanza.ends_with('>') && !stanza.ends_with("/>"));
-    let (front, end) = end.and_then(|at| stanza.split_at_checked(at)).unwrap_or((stanza, ""));
-    out.push_str(front);
-    if !end.is_empty() {
-        out.push_str(tail);
-        out.push_str(end);
-    }
-}
-
-/// The stanza without its payload: enough to answer it with an error.
-pub(crate) fn head(mut stanza: Stanza<'static>) -> Stanza<'static> {
-    stanza.payload = Payload::EMPTY;
-    stanza
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::federation::counting::Streams;
 use crate::federation::delivery::Waiting;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::Rules;
@@ -36,6 +37,8 @@ pub struct Federation {
     queued: AtomicUsize,
     /// Entries of the logs of our domains that were not delivered when this server stopped and are not marked so yet.
     abandoned: Mutex<Vec<(Arc<str>, u64)>>,
+    /// Streams of others that they may resume.
+    streams: Mutex<Streams>,
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -65,6 +68,7 @@ impl Federation {
             queues: Mutex::default(),
             queued: AtomicUsize::new(0),
             abandoned: Mutex::default(),
+            streams: Mutex::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
@@ -150,6 +154,10 @@ impl Federation {
 
     pub(crate) fn abandoned(&self) -> MutexGuard<'_, Vec<(Arc<str>, u64)>> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the log of `local` keep what has not arrived.

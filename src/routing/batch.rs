@@ -85,6 +85,11 @@ impl Batch {
         }
     }
 
+    /// Writes something else together with what was routed.
+    pub fn note(&mut self, change: impl FnOnce(&mut Writes)) {
+        change(&mut self.writes);
+    }
+
     /// Wakes the task of a service once everything has been routed. A service whose task knows that it
     /// has something to do asks for it once, not for each stanza.
     pub fn wake(&mut self, task: Waker) {

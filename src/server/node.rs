@@ -302,6 +302,9 @@ impl Node {
         if let Err(error) = self.router.restore().await {
             tracing::error!(%error, "the sessions of the last run could not be read: nobody can come back to them");
         }
+        if let Err(error) = self.federation.restore().await {
+            tracing::error!(%error, "the streams of other servers could not be read: none of them can be resumed");
+        }
         if let Err(error) = self.router.send_left_behind().await {
             tracing::error!(%error, "messages to other servers could not be read: they wait for the next start");
         }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::stanza::{IqType, Kind, MessageType};
+use crate::hooks::TooHigh;
+use crate::jid::Jid;
+use crate::stanza::{IqType, Kind, MessageType, Payload, PresenceType};
 
 fn message(id: usize, size: usize) -> Stanza<'static> {
     let body = format!("<body>{}</body>", "x".repeat(size));
@@ -32,9 +34,8 @@ fn ids(stanzas: &[Stanza<'static>]) -> Vec<String> {
     stanzas.iter().map(|stanza| stanza.id.as_deref().unwrap().to_owned()).collect()
 }
 
-fn ask() -> Stanza<'static> {
-    Stanza::new(Kind::Iq(IqType::Get)).id("probe").payload(Payload::canonical("<ping xmlns='urn:xmpp:ping'/>"))
-}
+/// A probe.
+const ASK: &str = "<iq type='get' id='probe'><ping xmlns='urn:xmpp:ping'/></iq>";
 
 /// Hands everything over; gives it.
 fn drain(queue: &mut Queue) -> String {
@@ -82,17 +83,17 @@ fn a_stanza_that_was_cut_goes_out_whole_on_the_next_link() {
     let length = message(0, 10).to_xml().len();
     queue.handed_over(length + 5, Instant::now());
     assert_eq!(queue.len(), 2);
-    assert_eq!(queue.link_lost(), Left::default());
+    assert_eq!(queue.link_lost(Instant::now()), Left::default());
     assert_eq!(queue.portion(), text([1, 2]).as_bytes());
 }
 
 // Proves: XEP-0478 §3
 #[test]
 fn what_is_too_large_for_a_link_comes_back() {
-    let begin = |queue: &mut Queue, largest| queue.begin(largest, Instant::now(), |_| String::new());
+    let begin = |queue: &mut Queue, largest| queue.begin((largest, None), Instant::now(), |_| String::new());
     let mut queue = queue(&[10, 20_000, 30, 20_000]);
     queue.handed_over(message(0, 10).to_xml().len() + 5, Instant::now());
-    queue.link_lost();
+    queue.link_lost(Instant::now());
     let before = queue.cost();
     let left = begin(&mut queue, Some(10_000));
     assert_eq!(ids(&left.heads), ["1", "3"]);
@@ -102,7 +103,7 @@ fn what_is_too_large_for_a_link_comes_back() {
     assert_eq!(queue.portion(), (message(2, 30).to_xml() + &message(4, 40).to_xml()).as_bytes());
     assert_eq!(queue.cost(), before - left.freed + small);
     // Another link may take it.
-    queue.link_lost();
+    queue.link_lost(Instant::now());
     assert!(queue.push(message(6, 20_000), None).is_ok());
     assert_eq!(begin(&mut queue, None), Left::default());
 }
@@ -126,10 +127,10 @@ fn what_is_kept_stays_until_a_probe_behind_it_is_answered() {
     assert_eq!(drain(&mut queue), text(0..5));
     assert_eq!((queue.len(), queue.gone()), (5, 0));
     assert_eq!(queue.probe_due(now), Some(now));
-    queue.probe("probe".to_owned(), ask(), now);
+    queue.probe("probe".to_owned(), ASK, now);
     assert_eq!(queue.answered("probe"), None, "it has not left yet");
     queue.push(message(5, 10), kept(5)).unwrap();
-    assert_eq!(drain(&mut queue), ask().to_xml() + &text([5]));
+    assert_eq!(drain(&mut queue), ASK.to_owned() + &text([5]));
     assert_eq!(queue.probe_due(now), None, "one is under way");
     assert_eq!(queue.silent_at().map(|at| at > now), Some(true));
     assert_eq!(queue.settle(3), [0, 2]);
@@ -156,7 +157,7 @@ fn a_busy_link_is_probed_by_volume() {
         queue.handed_over(queue.portion().len().min(each), now);
         if queue.probe_due(now).is_some() {
             assert!(queue.sent_bytes >= MUCH, "there is more to write");
-            queue.probe(probes.to_string(), ask(), now);
+            queue.probe(probes.to_string(), ASK, now);
             probes += 1;
         }
     }
@@ -171,10 +172,10 @@ fn what_is_not_confirmed_goes_out_again_and_nothing_else() {
     let upto = text(0..4).len();
     queue.handed_over(upto + 5, Instant::now());
     assert_eq!(queue.len(), 6);
-    queue.probe("probe".to_owned(), ask(), Instant::now());
+    queue.probe("probe".to_owned(), ASK, Instant::now());
     let before = queue.cost();
-    let left = queue.link_lost();
-    assert_eq!(ids(&left.heads), ["1", "3"], "delivered as far as anybody will know");
+    let left = queue.link_lost(Instant::now());
+    assert_eq!(left.heads, [], "delivered as far as anybody will know");
     assert_eq!((queue.gone(), queue.cost()), (2, before - left.freed));
     assert_eq!(queue.answered("probe"), None);
     assert_eq!(drain(&mut queue), text([0, 2, 4, 5]));
@@ -186,16 +187,16 @@ fn what_is_late_says_so_once() {
     let mut queue = half_kept(3);
     let now = Instant::now();
     let stamp = |time: Timestamp| format!("<delay stamp='{time}'/>");
-    assert_eq!(queue.begin(None, now, stamp), Left::default());
+    assert_eq!(queue.begin((None, None), now, stamp), Left::default());
     assert_eq!(drain(&mut queue), text(0..3));
-    queue.link_lost();
+    queue.link_lost(Instant::now());
     for _ in 0..2 {
-        queue.begin(None, now + LATE, stamp);
+        queue.begin((None, None), now + LATE, stamp);
         let late = |id| message(id, 10).to_xml().replace("</message>", &(stamp(Timestamp::default()) + "</message>"));
         assert_eq!(drain(&mut queue), late(0) + &late(2));
-        queue.link_lost();
+        queue.link_lost(Instant::now());
     }
-    assert_eq!(ids(&queue.begin(Some(20), now, stamp).heads), ["0", "2"]);
+    assert_eq!(ids(&queue.begin((Some(20), None), now, stamp).heads), ["0", "2"]);
     let mut out = String::new();
     push_with(&mut out, "<message id='a/>'/>", "<x/>");
     assert_eq!(out, "<message id='a/>'/>");
@@ -219,4 +220,117 @@ fn only_what_is_kept_waits_and_not_for_ever() {
     assert_eq!(drain(&mut queue), text([5]));
     assert_eq!(queue.confirm_all().unmarked, [5]);
     assert_eq!((queue.cost(), queue.oldest()), (0, None));
+}
+
+/// What makes a peer count.
+const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
+
+/// A queue on a link that counts if it is asked to.
+fn offered(mut queue: Queue) -> Queue {
+    assert_eq!(queue.begin((None, Some(ENABLE)), Instant::now(), |_| String::new()), Left::default());
+    queue
+}
+
+fn named(queue: &mut Queue) {
+    queue.counted(Some(("stream".to_owned(), Duration::from_secs(60))));
+}
+
+// Proves: XEP-0198 §4
+#[test]
+fn a_peer_counts_from_the_first_that_is_kept_on() {
+    let mut queue = offered(queue(&[10, 10]));
+    assert_eq!(drain(&mut queue), text([0, 1]));
+    assert!(queue.is_empty() && !queue.is_counted(), "nobody was promised anything");
+    let cost = queue.push(message(2, 10), kept(2)).unwrap() + queue.push(message(3, 10), None).unwrap();
+    assert_eq!(queue.cost(), cost);
+    assert_eq!(drain(&mut queue), ENABLE.to_owned() + &text([2, 3]));
+    assert_eq!(queue.len(), 2, "both are counted");
+    queue.push(message(4, 10), None).unwrap();
+    queue.probe(String::new(), ASK, Instant::now());
+    assert_eq!(drain(&mut queue), text([4]) + ASK);
+    assert_eq!(queue.answered(""), None, "requests are not what confirms here");
+    assert_eq!(queue.acknowledged(0), Ok(Left { freed: 0, ..Left::default() }));
+    let left = queue.acknowledged(2).unwrap();
+    assert_eq!((left.unmarked, queue.len()), (vec![2], 2));
+    assert_eq!(queue.acknowledged(1), Ok(Left::default()), "it has said so before");
+    assert_eq!(queue.acknowledged(4), Err(TooHigh { handled: 4, sent: 3 }));
+    queue.acknowledged(3).unwrap();
+    assert!(queue.is_empty());
+    // What is there when a link begins is behind the words.
+    let mut queue = offered(half_kept(2));
+    assert_eq!(drain(&mut queue), ENABLE.to_owned() + &text([0, 1]));
+    let left = queue.uncounted();
+    assert_eq!((left.heads, queue.len()), (vec![], 2));
+    queue.probe("probe".to_owned(), ASK, Instant::now());
+    drain(&mut queue);
+    assert_eq!(queue.answered("probe").unwrap().unmarked, [0]);
+    assert!(queue.is_empty());
+}
+
+// Proves: XEP-0198 §5
+#[test]
+fn a_stream_that_is_resumed_goes_on_behind_what_was_handled() {
+    let mut queue = offered(half_kept(6));
+    named(&mut queue);
+    assert_eq!(queue.resumable(Instant::now()), None, "it is not lost");
+    queue.handed_over(ENABLE.len() + text(0..5).len() + 7, Instant::now());
+    queue.acknowledged(1).unwrap();
+    assert_eq!(queue.link_lost(Instant::now()), Left::default());
+    assert_eq!(queue.resumable(Instant::now()).as_deref(), Some("stream"));
+    assert_eq!(queue.resumable(Instant::now() + Duration::from_secs(61)), None);
+    assert_eq!(queue.resumed(6), Err(TooHigh { handled: 6, sent: 5 }));
+    let left = queue.resumed(3).unwrap();
+    assert_eq!((left.heads, left.unmarked), (vec![], vec![2]));
+    let mut queue = offered(queue);
+    assert_eq!(drain(&mut queue), text(3..6));
+    assert_eq!(queue.acknowledged(5).unwrap().unmarked, [4]);
+    // A peer that has forgotten a part of it gets nothing twice, and both go on from where it is.
+    queue.link_lost(Instant::now());
+    assert_eq!(queue.resumed(2), Ok(Left::default()));
+    assert_eq!(drain(&mut queue), text([5]));
+    queue.acknowledged(3).unwrap();
+    assert!(queue.is_empty());
+}
+
+// Proves: XEP-0198 §4
+#[test]
+fn of_a_stream_that_does_not_go_on_messages_go_out_again() {
+    let stanza = |kind, id: &str, to: &str| Stanza::new(kind).id(id.to_owned()).to(to.parse::<Jid>().ok());
+    let presence = Kind::Presence(PresenceType::Available);
+    let sent = [
+        stanza(Kind::Message(MessageType::Chat), "m1", "a@b"),
+        stanza(Kind::Iq(IqType::Get), "i", "a@b"),
+        stanza(Kind::Iq(IqType::Result), "r", "a@b"),
+        stanza(presence, "p1", "a@b"),
+        stanza(presence, "p2", "a@c"),
+        stanza(Kind::Presence(PresenceType::Subscribe), "s", "a@b"),
+        stanza(Kind::Message(MessageType::Chat), "m2", "a@b"),
+    ];
+    let mut queue = Queue::default();
+    for (position, stanza) in sent.into_iter().enumerate() {
+        queue.push(stanza, kept(1).filter(|_| position == 0)).unwrap();
+    }
+    let mut queue = offered(queue);
+    drain(&mut queue);
+    queue.push(stanza(Kind::Presence(PresenceType::Unavailable), "p3", "a@b"), None).unwrap();
+    queue.push(stanza(Kind::Iq(IqType::Set), "i2", "a@b"), None).unwrap();
+    queue.link_lost(Instant::now());
+    let left = queue.not_resumed(Some(1));
+    assert_eq!((ids(&left.heads), left.unmarked), (vec!["i".to_owned(), "r".to_owned()], vec![1]));
+    let rest = drain(&mut queue);
+    let order: Vec<_> = rest.split("id='").skip(1).map(|rest| rest.split_once('\'').unwrap().0).collect();
+    assert_eq!(order, ["p2", "s", "m2", "p3", "i2"]);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn what_a_lost_peer_has_not_confirmed_is_answered_if_it_cannot_be_reached() {
+    let mut queue = offered(half_kept(3));
+    named(&mut queue);
+    drain(&mut queue);
+    queue.link_lost(Instant::now());
+    assert_eq!(ids(&queue.leave_behind().heads), ["1"]);
+    // And the stream goes on all the same.
+    assert_eq!(queue.resumed(2).unwrap().unmarked, [0]);
+    assert_eq!(drain(&mut queue), text([2]));
 }

@@ -9,8 +9,8 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::{Clock, Timestamp};
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::{Federation, Inbound, Policy, Proofs, Settings, Start, Ways};
-use crate::hooks::StreamFeatures;
+use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Ways};
+use crate::hooks::{Acknowledgement, StreamFeatures};
 use crate::live::Live;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
@@ -21,7 +21,7 @@ use crate::net::{BoxFuture, Transport};
 use crate::routing::{Kept, Leaving, Pair, RemoteDelivery};
 use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Direction, Entry, Marks, Position, Storage, Writes};
+use crate::storage::{Direction, Entry, Marks, Position, Receipt, Storage, Writes};
 use crate::stream::{Event, Limits, StreamError};
 use crate::testing::{Net, served};
 use crate::xml::Element;
@@ -77,7 +77,16 @@ impl Inbound for Recorder {
         domain == self.domain
     }
 
-    fn arrived<'a>(&'a self, pair: &'a Pair, stanzas: Vec<Stanza<'a>>) -> BoxFuture<'a, Result<(), StreamError>> {
+    fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
+        None
+    }
+
+    fn arrived<'a>(
+        &'a self,
+        pair: &'a Pair,
+        stanzas: Vec<Stanza<'a>>,
+        _: Option<Note<'a>>,
+    ) -> BoxFuture<'a, Result<Receipt, StreamError>> {
         for stanza in stanzas {
             if let (Kind::Iq(IqType::Get), Some(federation)) = (stanza.kind, self.federation.get().and_then(Weak::upgrade)) {
                 // As any server that knows nothing of this request.
@@ -90,7 +99,7 @@ impl Inbound for Recorder {
             assert_eq!(stanza.to.as_ref().map(|to| to.domain()), Some(&*pair.local));
             let _ = self.arrived.send(stanza.into_owned());
         }
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(Receipt::NONE)))
     }
 
     fn bounced(&self, errors: Vec<Stanza<'static>>) -> BoxFuture<'_, ()> {
