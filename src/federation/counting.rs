@@ -77,13 +77,12 @@ pub(crate) struct Counting {
     unsettled: VecDeque<(u64, Receipt)>,
     /// The peer wants to know up to this count.
     asked: Option<u64>,
-    /// The latest messages, and when they came.
-    recent: VecDeque<(Instant, u64)>,
+    recent: Recent,
 }
 
 impl Counting {
     const fn new(name: Option<String>, count: u64) -> Self {
-        Self { name, count, durable: count, unsettled: VecDeque::new(), asked: None, recent: VecDeque::new() }
+        Self { name, count, durable: count, unsettled: VecDeque::new(), asked: None, recent: Recent::new() }
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -159,13 +158,33 @@ pub(crate) struct Stream {
 enum State {
     /// It has a connection, which gives it up when it is asked to.
     Open(mpsc::UnboundedSender<Claim>),
-    Lost {
-        counting: Counting,
-        until: Instant,
-    },
+    Lost { counting: Counting, until: Instant },
+    /// The peer has closed it, and may not know of our last answer.
+    Closed { recent: Recent, until: Instant },
 }
 
+/// Messages, and when they came.
+type Recent = VecDeque<(Instant, u64)>;
+
 pub(crate) type Streams = HashMap<String, Stream>;
+
+impl State {
+    /// Until when a stream without connection is remembered.
+    const fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Open(_) => None,
+            Self::Lost { until, .. } | Self::Closed { until, .. } => Some(*until),
+        }
+    }
+
+    fn recent(self) -> Recent {
+        match self {
+            Self::Open(_) => Recent::new(),
+            Self::Lost { counting, .. } => counting.recent,
+            Self::Closed { recent, .. } => recent,
+        }
+    }
+}
 
 /// The count of a stream that has a connection; when it goes, the stream waits to be resumed.
 pub(crate) struct Counted {
@@ -211,7 +230,9 @@ impl Counted {
     /// The peer has closed the stream: it does not go on.
     pub(crate) fn close(mut self) {
         if let Some(name) = self.counting.name.take() {
-            self.federation.streams().remove(&name);
+            let recent = std::mem::take(&mut self.counting.recent);
+            let state = State::Closed { recent, until: Instant::now() + REMEMBERED };
+            self.federation.streams().insert(name.clone(), Stream { pair: self.pair.clone(), state });
             self.federation.forget(&self.owner, [name]);
         }
     }
@@ -256,16 +277,13 @@ impl Federation {
         let owner = self.streams_owner();
         let now = Instant::now();
         let mut streams = self.streams();
-        let is_over = |stream: &Stream| matches!(stream.state, State::Lost { until, .. } if until <= now);
         // Who begins anew does not go on with what was before.
-        let is_done = |stream: &Stream| matches!(stream.state, State::Lost { .. }) && stream.pair == *pair;
+        let is_over = |stream: &Stream| stream.state.until().is_some_and(|until| until <= now || stream.pair == *pair);
         let (mut over, mut repeats) = (Vec::new(), HashSet::new());
-        for (name, stream) in streams.extract_if(|_, stream| is_over(stream) || is_done(stream)) {
+        for (name, stream) in streams.extract_if(|_, stream| is_over(stream)) {
             over.push(name);
-            if let State::Lost { counting, .. } = stream.state
-                && stream.pair == *pair
-            {
-                repeats.extend(counting.recent.into_iter().map(|(_, message)| message));
+            if stream.pair == *pair {
+                repeats.extend(stream.state.recent().into_iter().map(|(_, message)| message));
             }
         }
         let is_full = streams.len() >= MOST;
@@ -300,6 +318,7 @@ impl Federation {
             match &stream.state {
                 State::Open(claim) => (pair, claim.clone()),
                 State::Lost { until, .. } if *until <= now => return None,
+                State::Closed { .. } => return None,
                 State::Lost { .. } => {
                     let State::Lost { counting, .. } = streams.remove(name)?.state else { return None };
                     drop(streams);
