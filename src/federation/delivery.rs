@@ -160,6 +160,7 @@ impl Federation {
                 return self.abandon(&waiting).await;
             }
             if self.retire(&waiting) {
+                self.idle(pair);
                 return;
             }
             let (is_empty, gone) = waiting.queued();
@@ -169,13 +170,18 @@ impl Federation {
             }
             let opened = match fruitless.take_if(|(times, _)| *times > 1) {
                 Some((_, failure)) => Err(failure),
-                None => self.open(&waiting).await,
+                None => {
+                    self.connecting(pair);
+                    self.open(&waiting).await
+                }
             };
             match opened {
                 Ok(link) => {
+                    self.connected(pair);
                     let (ended, why) = self.drive(link, &waiting).await;
                     let left = waiting.lock().queue.link_lost(Instant::now());
                     self.delivered(&waiting, &left);
+                    self.disconnected(pair, &why);
                     tracing::debug!(local = %pair.local, remote = %pair.remote, reason = %why, "stream ended");
                     let times = fruitless.map_or(0, |(times, _)| times);
                     fruitless = (waiting.queued().1 == gone).then_some((times + 1, why));
@@ -190,6 +196,9 @@ impl Federation {
                     tracing::info!(local = %pair.local, remote = %pair.remote, %failure, "no stream to another server");
                     fruitless = None;
                     let pause = schedule.failed(below);
+                    let waits = failure.fault == Fault::Unreachable && waiting.lock().queue.is_kept();
+                    let next = waits.then(|| self.ways().clock.now().after(pause));
+                    self.unreachable(pair, &failure, next);
                     self.wait(&waiting, &failure, pause).await;
                 }
             }

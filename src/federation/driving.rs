@@ -23,6 +23,8 @@ use crate::xml::Element;
 
 /// How long a peer may take no byte while something waits for it.
 const STALLED: Duration = Duration::from_secs(60);
+/// Why a link ends that nobody needs.
+pub(crate) const IDLE: &str = "idle";
 /// How long the last words of a link may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a stream may be resumed of which the peer does not say it.
@@ -70,7 +72,7 @@ impl Federation {
                     None
                 }
                 () = &mut stalled => {
-                    let why = if portion.is_empty() { "idle" } else { "the other server takes nothing" };
+                    let why = if portion.is_empty() { IDLE } else { "the other server takes nothing" };
                     self.part(link, portion.is_empty(), waiting).await;
                     return (Ended::Over, Failure::unreachable(why));
                 }

@@ -19,6 +19,7 @@ mod delivery;
 mod dial;
 mod driving;
 mod failure;
+mod history;
 mod inbound;
 mod incoming;
 mod link;
@@ -35,6 +36,7 @@ mod wire;
 mod xep_0220_dialback;
 
 pub use counting::Note;
+pub use history::{Event, Peer, Standing};
 pub use inbound::Inbound;
 pub use policy::{Policy, Proofs};
 pub use reception::Reception;

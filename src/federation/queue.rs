@@ -309,7 +309,7 @@ impl Queue {
         });
         if let Some(words) = offered.filter(|_| self.counts.is_none()) {
             self.mode = Mode::Offered(words);
-            if self.entries.iter().any(|entry| entry.kept().is_some()) {
+            if self.is_kept() {
                 self.bytes.insert_str(self.done, words);
                 self.entries.push_front(Entry::aside(words.len(), Hold::Opening));
                 self.mode = Mode::Counts;
@@ -334,6 +334,11 @@ impl Queue {
         }
         self.compact();
         left
+    }
+
+    /// Whether storage keeps anything of it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.entries.iter().any(|entry| entry.kept().is_some())
     }
 
     /// Since when what stands first has waited, if storage keeps it.

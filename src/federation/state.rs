@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::federation::counting::Streams;
 use crate::federation::delivery::Waiting;
+use crate::federation::history::Histories;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::Rules;
 use crate::federation::link::Links;
@@ -37,6 +38,8 @@ pub struct Federation {
     queued: AtomicUsize,
     /// Entries of the logs of our domains that were not delivered when this server stopped and are not marked so yet.
     abandoned: Mutex<Vec<(Arc<str>, u64)>>,
+    /// What became of the attempts to reach other servers.
+    histories: Mutex<Histories>,
     /// Streams of others that they may resume.
     streams: Mutex<Streams>,
     call_backs: Semaphore,
@@ -68,6 +71,7 @@ impl Federation {
             queues: Mutex::default(),
             queued: AtomicUsize::new(0),
             abandoned: Mutex::default(),
+            histories: Mutex::default(),
             streams: Mutex::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
@@ -154,6 +158,10 @@ impl Federation {
 
     pub(crate) fn abandoned(&self) -> MutexGuard<'_, Vec<(Arc<str>, u64)>> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn histories(&self) -> MutexGuard<'_, Histories> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn streams(&self) -> MutexGuard<'_, Streams> {

@@ -29,6 +29,7 @@ use crate::xml::Element;
 
 use super::components::{self, SecretError};
 use super::made::Made;
+use super::peers;
 use super::reload::Reload;
 use super::settings::{self, Settings};
 use super::status;
@@ -187,7 +188,7 @@ impl Node {
         let ending = Arc::new(Ending::default());
         let accounts = accounts(&settings, (&parts.storage, &parts.clock), &router);
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
-        let operations = operations(&accounts, (&ending, &router), facts, parts.reload.as_ref());
+        let operations = operations(&accounts, (&ending, &router), (facts, &federation), parts.reload.as_ref());
         let operations = operations.map_err(StartError::Operation)?;
         let house = House {
             outbound: &outbound,
@@ -273,13 +274,14 @@ fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &
 fn operations(
     accounts: &Accounts,
     (ending, router): (&Arc<Ending>, &Arc<Router>),
-    facts: status::Facts,
+    (facts, federation): (status::Facts, &Arc<Federation>),
     reload: Option<&Arc<Reload>>,
 ) -> Result<Arc<Operations>, NameTaken> {
     let mut operations = Operations::default();
     accounts.register(&mut operations)?;
     ending.register(router, &mut operations)?;
     facts.register(&mut operations)?;
+    peers::register(federation, &mut operations)?;
     if let Some(reload) = reload {
         reload.register(&mut operations)?;
     }
