@@ -252,9 +252,11 @@ impl Drop for Counted {
 /// can say whether somebody says the same thing twice.
 fn fingerprint(stanza: &Stanza<'_>) -> Option<u64> {
     let (Kind::Message(_), Some(id)) = (stanza.kind, &stanza.id) else { return None };
-    let said = stanza.payload.as_str();
+    let mut said = stanza.payload.as_str();
     // A message that is sent once more may say how late it is, behind everything else.
-    let said = said.rfind("<delay ").filter(|_| said.ends_with("/>")).and_then(|at| said.get(..at)).unwrap_or(said);
+    while let Some((front, _)) = said.rsplit_once("<delay ").filter(|(_, last)| last.ends_with("/>") && !last.contains('<')) {
+        said = front;
+    }
     let mut hasher = DefaultHasher::new();
     (stanza.from.as_ref().map(Jid::as_str), stanza.to.as_ref().map(Jid::as_str), id, said).hash(&mut hasher);
     Some(hasher.finish())
@@ -374,7 +376,8 @@ mod tests {
         };
         let delay = "<delay xmlns='urn:xmpp:delay' from='here.example' stamp='2026-01-01T00:00:00.000Z'/>";
         let one = print("a@here.example/x", "1", "<body>hi</body>");
-        assert_eq!(one, print("a@here.example/x", "1", &format!("<body>hi</body>{delay}")));
+        assert_eq!(one, print("a@here.example/x", "1", &format!("<body>hi</body>{delay}{delay}")));
+        assert_ne!(one, print("a@here.example/x", "1", &format!("<body>hi</body>{delay}<x xmlns='y'/>")));
         for other in [
             print("a@here.example/y", "1", "<body>hi</body>"),
             print("a@here.example/x", "2", "<body>hi</body>"),

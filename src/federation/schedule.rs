@@ -32,11 +32,6 @@ impl Schedule {
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
-
-    /// How many attempts have failed in a row.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
 }
 
 #[cfg(test)]
@@ -53,7 +48,6 @@ mod tests {
             assert_eq!(seconds(&mut schedule, |_| 0), 225.0);
             assert_eq!(seconds(&mut schedule, |most| most), 375.0);
         }
-        assert_eq!(schedule.failures(), 209);
         schedule.succeeded();
         assert_eq!(seconds(&mut schedule, |_| 0), 1.5);
     }
