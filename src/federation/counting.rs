@@ -360,7 +360,7 @@ mod tests {
     /// Receipts that grow.
     fn receipts(count: usize) -> Vec<Receipt> {
         let storage = Storage::open_in_memory().unwrap();
-        let mut next = || {
+        let next = || {
             let mut writes = Writes::new();
             STREAMS.delete(&mut writes, &BareJid::parse("here.example").unwrap(), "x");
             storage.submit(writes)

@@ -271,9 +271,9 @@ fn a_peer_counts_from_the_first_that_is_kept_on() {
 #[test]
 fn a_stream_that_is_resumed_goes_on_behind_what_was_handled() {
     let mut queue = offered(half_kept(6));
+    queue.handed_over(ENABLE.len() + text(0..5).len() + 7, Instant::now());
     named(&mut queue);
     assert_eq!(queue.resumable(Instant::now()), None, "it is not lost");
-    queue.handed_over(ENABLE.len() + text(0..5).len() + 7, Instant::now());
     queue.acknowledged(1).unwrap();
     assert_eq!(queue.link_lost(Instant::now()), Left::default());
     assert_eq!(queue.resumable(Instant::now()).as_deref(), Some("stream"));
@@ -326,8 +326,8 @@ fn of_a_stream_that_does_not_go_on_messages_go_out_again() {
 #[test]
 fn what_a_lost_peer_has_not_confirmed_is_answered_if_it_cannot_be_reached() {
     let mut queue = offered(half_kept(3));
-    named(&mut queue);
     drain(&mut queue);
+    named(&mut queue);
     queue.link_lost(Instant::now());
     assert_eq!(ids(&queue.leave_behind().heads), ["1"]);
     // And the stream goes on all the same.

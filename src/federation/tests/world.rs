@@ -88,11 +88,12 @@ impl Inbound for Recorder {
         _: Option<Note<'a>>,
     ) -> BoxFuture<'a, Result<Receipt, StreamError>> {
         for stanza in stanzas {
-            if let (Kind::Iq(IqType::Get), Some(federation)) = (stanza.kind, self.federation.get().and_then(Weak::upgrade)) {
+            if stanza.kind == Kind::Iq(IqType::Get) {
+                self.asked.fetch_add(1, Ordering::Relaxed);
                 // As any server that knows nothing of this request.
                 let answer = stanza.error(&Condition::ServiceUnavailable.into()).unwrap();
-                federation.send(pair, vec![answer.into()]);
-                self.asked.fetch_add(1, Ordering::Relaxed);
+                let federation = self.federation.get().and_then(Weak::upgrade);
+                federation.iter().for_each(|federation| federation.send(pair, vec![answer.clone().into()]));
                 continue;
             }
             assert_eq!(stanza.from.as_ref().map(|from| from.domain()), Some(&*pair.remote));

@@ -32,19 +32,21 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     lost_in: &[Line],
-    mut line: watch::Receiver<Line>,
+    line: watch::Receiver<Line>,
 ) {
-    let mut buffer = vec![0; 4096];
+    let (mut buffer, mut news) = (vec![0; 4096], line.clone());
     loop {
-        tokio::select! {
+        let cut = async {
+            let _ = news.wait_for(|line| *line == Line::Cut).await;
+        };
+        let count = tokio::select! {
             biased;
-            _ = line.wait_for(|line| *line == Line::Cut) => return,
-            read = from.read(&mut buffer) => {
-                let Ok(count @ 1..) = read else { return };
-                if !lost_in.contains(&line.borrow()) && to.write_all(&buffer[..count]).await.is_err() {
-                    return;
-                }
-            }
+            () = cut => return,
+            read = from.read(&mut buffer) => read.unwrap_or(0),
+        };
+        let is_lost = lost_in.contains(&line.borrow());
+        if count == 0 || (!is_lost && to.write_all(&buffer[..count]).await.is_err()) {
+            return;
         }
     }
 }
