@@ -108,7 +108,8 @@ impl Stage {
     async fn start_far(&mut self, sender: &mut Client) {
         self.far.site.start();
         let mut user = self.far.log_in().await;
-        let hello = format!("<message to='{}' type='chat' id='hello'><body>hello</body></message>", self.near.account());
+        let hello =
+            format!("<message to='{}' type='chat' id='hello'><body>hello</body></message>", self.near.account());
         user.send(&hello).await;
         while let Some(element) = sender.next().await {
             if element.attribute("id") == Some("hello") {

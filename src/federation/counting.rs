@@ -158,9 +158,15 @@ pub(crate) struct Stream {
 enum State {
     /// It has a connection, which gives it up when it is asked to.
     Open(mpsc::UnboundedSender<Claim>),
-    Lost { counting: Counting, until: Instant },
+    Lost {
+        counting: Counting,
+        until: Instant,
+    },
     /// The peer has closed it, and may not know of our last answer.
-    Closed { recent: Recent, until: Instant },
+    Closed {
+        recent: Recent,
+        until: Instant,
+    },
 }
 
 /// Messages, and when they came.
@@ -254,7 +260,9 @@ fn fingerprint(stanza: &Stanza<'_>) -> Option<u64> {
     let (Kind::Message(_), Some(id)) = (stanza.kind, &stanza.id) else { return None };
     let mut said = stanza.payload.as_str();
     // A message that is sent once more may say how late it is, behind everything else.
-    while let Some((front, _)) = said.rsplit_once("<delay ").filter(|(_, last)| last.ends_with("/>") && !last.contains('<')) {
+    while let Some((front, _)) =
+        said.rsplit_once("<delay ").filter(|(_, last)| last.ends_with("/>") && !last.contains('<'))
+    {
         said = front;
     }
     let mut hasher = DefaultHasher::new();

@@ -118,8 +118,7 @@ impl Federation {
         let settings = self.settings();
         // What has been accepted once is not refused for want of room.
         let is_new = kept.is_none_or(|kept| kept.left_behind.is_none());
-        let is_full =
-            || state.queue.cost() >= settings.queue_bytes || self.queued() >= settings.queue_bytes_total;
+        let is_full = || state.queue.cost() >= settings.queue_bytes || self.queued() >= settings.queue_bytes_total;
         let (stanza, fault) = if !settings.policy.permits(&pair.remote) {
             (stanza, Fault::Forbidden)
         } else if is_new && is_full() {

@@ -215,7 +215,10 @@ fn only_what_is_kept_waits_and_not_for_ever() {
     assert!(queue.oldest().unwrap() < begin + LATE);
     assert_eq!(queue.settle(1), [0]);
     let left = queue.expire(begin + LATE / 2);
-    assert_eq!((ids(&left.heads), left.marked, left.unmarked), (["0", "2", "4"].map(str::to_owned).to_vec(), vec![0], vec![2, 4]));
+    assert_eq!(
+        (ids(&left.heads), left.marked, left.unmarked),
+        (["0", "2", "4"].map(str::to_owned).to_vec(), vec![0], vec![2, 4])
+    );
     assert_eq!(queue.oldest(), Some(begin + LATE));
     assert_eq!(drain(&mut queue), text([5]));
     assert_eq!(queue.confirm_all().unmarked, [5]);

@@ -202,7 +202,10 @@ async fn what_waits_too_long_comes_back_with_one_error() {
     for (id, after) in [("0", 1000), ("1", 1500)] {
         let (condition, text, bounced) = one.bounce().await;
         assert_eq!((condition, bounced.as_str()), (Condition::RemoteServerTimeout, id));
-        assert!(text.starts_with("not delivered within 1000 seconds: ") && text.contains("connection refused"), "{text}");
+        assert!(
+            text.starts_with("not delivered within 1000 seconds: ") && text.contains("connection refused"),
+            "{text}"
+        );
         assert_eq!(started.elapsed().as_secs(), after);
     }
     sleep(Duration::from_secs(10)).await;

@@ -11,6 +11,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::federation::wire::{Broken, Wire};
 use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Ways};
 use crate::hooks::{Acknowledgement, StreamFeatures};
+use crate::jid::BareJid;
 use crate::live::Live;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
@@ -19,7 +20,6 @@ use crate::net::tls::{
 };
 use crate::net::{BoxFuture, Transport};
 use crate::routing::{Kept, Leaving, Pair, RemoteDelivery};
-use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, MessageType, Payload, Stanza, StanzaError};
 use crate::storage::{Direction, Entry, Marks, Position, Receipt, Storage, Writes};
 use crate::stream::{Event, Limits, StreamError};
@@ -51,7 +51,16 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn new(domain: &'a str, address: &'a str) -> Self {
         let (proofs, expiry) = (Proofs::Certificate, Duration::from_secs(3600));
-        Self { domain, address, proofs, names: Some(&[]), start: Start::Starttls, queue_bytes: 1 << 20, expiry, answers: true }
+        Self {
+            domain,
+            address,
+            proofs,
+            names: Some(&[]),
+            start: Start::Starttls,
+            queue_bytes: 1 << 20,
+            expiry,
+            answers: true,
+        }
     }
 }
 
