@@ -125,6 +125,7 @@ impl Offline {
 }
 
 /// Says that `domain` had a stanza already at `time` (XEP-0203 §2).
+#[must_use]
 pub fn delay(domain: &str, time: Timestamp) -> Element {
     Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &time.to_string())
 }

@@ -272,10 +272,11 @@ async fn resume(link: &mut Link, words: &dyn Acknowledgement, name: &str, waitin
                 Event::Nonza(element) if element.is("error", STREAMS_NS) => {
                     return Err(Broken::Refused(StreamError::from_element(&element)));
                 }
-                Event::Nonza(element) => match words.hear(&element) {
-                    Some(heard @ (Heard::Resumed(_) | Heard::Failed(_))) => return Ok(heard),
-                    _ => {}
-                },
+                Event::Nonza(element) => {
+                    if let Some(heard @ (Heard::Resumed(_) | Heard::Failed(_))) = words.hear(&element) {
+                        return Ok(heard);
+                    }
+                }
                 _ => return Err(Broken::Lost("the other server does not say whether it goes on".to_owned())),
             }
         }
