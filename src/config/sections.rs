@@ -110,10 +110,14 @@ section! {
         /// How long the way to another server may take, from the DNS to the end of its authentication,
         /// before what waits for it is answered with an error.
         connect_timeout: Period = Period::seconds(30);
+        /// How long a message waits for a server that cannot be reached, if its sender was told that it is safe
+        /// (XEP-0198); then he gets an error. Anything else is answered at once, and so are messages to domains
+        /// that do not exist. `"0s"` means that nothing waits.
+        expiry: Period = Period::seconds(3600);
         /// How long a connection to another server may be idle before it is closed.
         idle_timeout: Period = Period::seconds(600);
-        /// How much may wait for one other domain; more is answered with an error.
-        queue_bytes: Size = Size::mib(1);
+        /// How much may wait for one other domain, or be on its way there; more is answered with an error.
+        queue_bytes: Size = Size::mib(8);
         /// How much may wait for all other domains together.
         queue_bytes_total: Size = Size::mib(64);
     }

@@ -26,6 +26,7 @@ mod xep_0390_capabilities;
 mod xep_0478_stream_limits;
 
 use crate::hooks::Extension;
+pub use xep_0160_offline::delay;
 pub use xep_0199_ping::NS as PING_NS;
 
 /// Everything that is built in, in the order of the `mod` lines.

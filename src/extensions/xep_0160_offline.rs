@@ -9,7 +9,7 @@ use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Settings, She
 use crate::jid::BareJid;
 use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Entry, Marks, Position, Storage, Stored};
+use crate::storage::{Direction, Entry, Marks, Position, Storage, Stored};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use crate::xml::Element;
 
@@ -54,10 +54,14 @@ struct Offline {
 impl Offline {
     fn queue(&self, passing: &mut Passing<'_, '_>) {
         // What is archived is in the log anyway, and worth it.
+        let is_kind = match passing.stanza.kind {
+            Kind::Message(MessageType::Normal | MessageType::Chat) => true,
+            // What another server is to have, whoever reads it there.
+            Kind::Message(MessageType::Groupchat | MessageType::Error) => passing.direction == Direction::Sent,
+            _ => false,
+        };
         let is_kept = passing.marks.contains(Marks::ARCHIVED)
-            || (passing.promised
-                && matches!(passing.stanza.kind, Kind::Message(MessageType::Normal | MessageType::Chat))
-                && is_worth_keeping(passing.stanza));
+            || (passing.promised && is_kind && is_worth_keeping(passing.stanza));
         if is_kept {
             passing.keep(&self.storage, Marks::QUEUED);
         }
@@ -120,6 +124,12 @@ impl Offline {
     }
 }
 
+/// Says that `domain` had a stanza already at `time` (XEP-0203 §2).
+#[must_use]
+pub fn delay(domain: &str, time: Timestamp) -> Element {
+    Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &time.to_string())
+}
+
 /// XEP-0160 §3: a message that carries nothing but a chat state is not kept.
 fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
     if stanza.payload.as_str().contains("<body") {
@@ -136,11 +146,8 @@ fn stamped(entry: &Entry, domain: &str, tail: &str) -> Option<Stanza<'static>> {
     let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
     let Some(Event::Stanza(stanza)) = step.event else { return None };
     let mut stanza = stanza.into_owned();
-    let delay = Element::new("delay", DELAY_NS)
-        .with("from", domain)
-        .with("stamp", &Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX)).to_string());
     let mut payload = stanza.payload.as_str().to_owned();
-    delay.write(&mut payload, CLIENT_NS);
+    delay(domain, Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX))).write(&mut payload, CLIENT_NS);
     payload.push_str(tail);
     stanza.payload = Payload::canonical(payload);
     Some(stanza)
@@ -149,7 +156,6 @@ fn stamped(entry: &Entry, domain: &str, tail: &str) -> Option<Stanza<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Direction;
 
     fn message(payload: &str) -> Stanza<'_> {
         Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))

@@ -149,6 +149,11 @@ impl Incoming {
         self.id = None;
     }
 
+    /// What the peer has proven, the latest last.
+    pub(crate) fn proven(&self) -> &[Pair] {
+        &self.proven
+    }
+
     /// Whether the peer has proven anything.
     pub(crate) fn is_authenticated(&self) -> bool {
         !self.proven.is_empty()

@@ -20,7 +20,7 @@ mod stage;
 mod stream_feature;
 mod visit;
 
-pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
+pub use acknowledgement::{Acknowledgement, Heard, Said, TooHigh, Wish};
 pub use attention::{Attention, ClientState, Urgency};
 pub use catalogue::{ArchiveSettings, Bound, Catalogue, RegistrationSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::jid::BareJid;
-use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
 
 use super::account::Account;
-use super::remote::{Pair, RemoteDelivery};
+use super::remote::{Leaving, Pair, RemoteDelivery};
 use super::ring::{Mark, Pushed, Ring};
 
 /// The effects of routing, applied together.
@@ -27,7 +26,7 @@ pub struct Batch {
     dirty: Vec<Arc<Ring>>,
     /// Tasks of services that have something to do.
     idle: Vec<Waker>,
-    links: Vec<(Pair, Vec<Stanza<'static>>)>,
+    links: Vec<(Pair, Vec<Leaving>)>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
     /// Whoever sends what is routed is told when it is in safe hands.
@@ -96,6 +95,11 @@ impl Batch {
         }
     }
 
+    /// Writes something else together with what was routed.
+    pub fn note(&mut self, change: impl FnOnce(&mut Writes)) {
+        change(&mut self.writes);
+    }
+
     /// Wakes the task of a service once everything has been routed. A service whose task knows that it
     /// has something to do asks for it once, not for each stanza.
     pub fn wake(&mut self, task: Waker) {
@@ -116,7 +120,7 @@ impl Batch {
     }
 
     /// Queues a stanza of the local domain `local` for another domain.
-    pub(super) fn send(&mut self, local: &Arc<str>, remote: &str, stanza: Stanza<'static>) {
+    pub(super) fn send(&mut self, local: &Arc<str>, remote: &str, stanza: Leaving) {
         let known = self.links.iter_mut().find(|(pair, _)| pair.local == *local && &*pair.remote == remote);
         match known {
             Some((_, stanzas)) => stanzas.push(stanza),
@@ -124,8 +128,13 @@ impl Batch {
         }
     }
 
-    /// Hands the changes so far to the storage writer, which takes them in this order.
+    /// Hands the changes so far to the storage writer, which takes them in this order, and before that what is for other
+    /// domains to whoever sends it there.
     pub(super) fn write(&mut self) {
+        // Before the entries of what leaves are with the writer: from then on somebody may ask what has become of it.
+        for (pair, stanzas) in self.links.drain(..) {
+            self.remote.send(&pair, stanzas);
+        }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);
     }
@@ -138,9 +147,6 @@ impl Batch {
             ring.wake();
         }
         self.idle.drain(..).for_each(Waker::wake);
-        for (pair, stanzas) in self.links.drain(..) {
-            self.remote.send(&pair, stanzas);
-        }
         self.receipt
     }
 

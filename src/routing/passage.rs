@@ -211,7 +211,7 @@ impl Router {
 }
 
 /// Does in the log what the stages want.
-fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
+pub(super) fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
     let Passing { account, direction, stanza, now, marks, place, .. } = passing;
     if marks == Marks::NONE {
         return;

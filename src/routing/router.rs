@@ -20,6 +20,7 @@ use super::blocking::unheard;
 use super::delivery::{Delivery, Target, no_such_user};
 use super::hosts::{Host, Place};
 use super::probes::unsubscribed;
+use super::remote::Leaving;
 use super::{Router, roster};
 
 /// Where a stanza comes from.
@@ -125,7 +126,8 @@ impl Router {
         if self.barring.bars(local, Some(to)) {
             return false;
         }
-        batch.send(local, to.domain(), stanza.borrow().into_owned());
+        let kept = self.outbox(local, stanza, batch);
+        batch.send(local, to.domain(), Leaving { stanza: stanza.borrow().into_owned(), kept });
         true
     }
 

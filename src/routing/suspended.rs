@@ -368,7 +368,7 @@ pub(super) fn heir(state: &State) -> Option<Arc<Ring>> {
 }
 
 /// A stanza that was kept as text.
-fn stanza(text: &str) -> Option<Stanza<'static>> {
+pub(super) fn stanza(text: &str) -> Option<Stanza<'static>> {
     let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
     match reader.next(text.as_bytes()).ok()?.event? {
         Event::Stanza(stanza) => Some(stanza.into_owned()),

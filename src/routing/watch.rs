@@ -1,5 +1,5 @@
-//! Messages whose senders are told that they are in safe hands, on their way through sessions: the log has them, and
-//! somebody has to notice which of them do not arrive.
+//! Messages whose senders are told that they are in safe hands, on their way through sessions or to other servers: the
+//! log has them, and somebody has to notice which of them do not arrive.
 //!
 //! An entry is marked as queued when it is written, which costs nothing. Those that have not arrived after a while become
 //! undelivered, which costs a row each and is rare; all others below a position are then done with, and storage learns
@@ -60,6 +60,7 @@ impl Router {
             }
         }
         self.watched.lock().extend(still);
+        self.remote.settle(upto);
         let mut handed = self.watched.handed.lock().unwrap_or_else(PoisonError::into_inner);
         if *handed < upto.number() {
             *handed = upto.number();

@@ -3,6 +3,7 @@
 mod components;
 mod made;
 mod node;
+mod peers;
 mod reload;
 mod retention;
 mod settings;
@@ -13,6 +14,7 @@ mod tls;
 pub use components::{SecretError, component_warnings};
 pub use made::Made;
 pub use node::{Node, Parts, StartError};
+pub use peers::PEERS;
 pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
 pub use tls::warnings;

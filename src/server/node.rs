@@ -29,6 +29,7 @@ use crate::xml::Element;
 
 use super::components::{self, SecretError};
 use super::made::Made;
+use super::peers;
 use super::reload::Reload;
 use super::settings::{self, Settings};
 use super::status;
@@ -164,6 +165,9 @@ impl Node {
                 stream_features: settings.catalogue.stream_features().clone(),
                 // Certificates are valid in real time, whatever time is simulated.
                 clock: Clock::system(),
+                storage: parts.storage.clone(),
+                probe: Element::new("ping", extensions::PING_NS),
+                delay: extensions::delay,
                 secret: random::octets().map_err(StartError::Random)?,
             },
         );
@@ -184,7 +188,7 @@ impl Node {
         let ending = Arc::new(Ending::default());
         let accounts = accounts(&settings, (&parts.storage, &parts.clock), &router);
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
-        let operations = operations(&accounts, (&ending, &router), facts, parts.reload.as_ref());
+        let operations = operations(&accounts, (&ending, &router), (facts, &federation), parts.reload.as_ref());
         let operations = operations.map_err(StartError::Operation)?;
         let house = House {
             outbound: &outbound,
@@ -270,13 +274,14 @@ fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &
 fn operations(
     accounts: &Accounts,
     (ending, router): (&Arc<Ending>, &Arc<Router>),
-    facts: status::Facts,
+    (facts, federation): (status::Facts, &Arc<Federation>),
     reload: Option<&Arc<Reload>>,
 ) -> Result<Arc<Operations>, NameTaken> {
     let mut operations = Operations::default();
     accounts.register(&mut operations)?;
     ending.register(router, &mut operations)?;
     facts.register(&mut operations)?;
+    peers::register(federation, &mut operations)?;
     if let Some(reload) = reload {
         reload.register(&mut operations)?;
     }
@@ -293,10 +298,17 @@ impl Node {
         }
     }
 
-    /// Has the sessions of the last run wait for their clients; to be called once, before anybody connects.
+    /// Has the sessions of the last run wait for their clients, and sends what it has left for other servers; to be called
+    /// once, before anybody connects.
     pub async fn restore(&self) {
         if let Err(error) = self.router.restore().await {
             tracing::error!(%error, "the sessions of the last run could not be read: nobody can come back to them");
+        }
+        if let Err(error) = self.federation.restore().await {
+            tracing::error!(%error, "the streams of other servers could not be read: none of them can be resumed");
+        }
+        if let Err(error) = self.router.send_left_behind().await {
+            tracing::error!(%error, "messages to other servers could not be read: they wait for the next start");
         }
     }
 

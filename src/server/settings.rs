@@ -153,6 +153,7 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
         policy: federation::Policy::of(federation),
         connect_timeout: federation.connect_timeout.duration(),
         idle_timeout: federation.idle_timeout.duration(),
+        expiry: federation.expiry.duration(),
         queue_bytes: federation.queue_bytes.bytes(),
         queue_bytes_total: federation.queue_bytes_total.bytes(),
         limits: Limits { element: config.limits.server_stanza.bytes(), ..Limits::SERVER },

@@ -1,5 +1,7 @@
 //! Accounts that come, are closed and go, on whole servers.
 
+mod resumption;
+
 use std::sync::Arc;
 use std::time::Duration;
 

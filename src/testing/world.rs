@@ -178,6 +178,7 @@ impl World {
         self.settle().await;
         site.node.components.stop().await;
         site.serving.shutdown().await;
+        site.node.router.settle(site.node.router.settled());
         site.node = self.node(&site.config, &site.storage, &site.identities)?;
         site.node.restore().await;
         site.serving = accept(&self.net, site.address, &site.node);
