@@ -22,8 +22,13 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     at.acknowledgement(StreamManagement);
-    // Other servers are not offered it.
-    at.stream_feature(|stream| (stream.peer == Peer::Client && stream.authenticated).then(|| Element::new("sm", NS)));
+    // Other servers are not offered it, and who binds a resource together with his login asks for it at once.
+    at.stream_feature(|stream| {
+        (stream.peer == Peer::Client && stream.authenticated && !stream.bound).then(|| Element::new("sm", NS))
+    });
+    // XEP-0198 §9: the session does both.
+    at.offer_at_login(Element::new("sm", NS));
+    at.offer_at_binding(NS);
 }
 
 struct StreamManagement;

@@ -47,7 +47,7 @@ pub use router::Origin;
 pub use service::Service;
 
 use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, Hooks, Strangers};
+use crate::hooks::{Acknowledgement, Hooks, InlineFeatures, Strangers};
 use crate::live::Live;
 use crate::storage::{Durable, Receipt, Storage};
 
@@ -176,6 +176,12 @@ impl Router {
     #[must_use]
     pub fn strangers(&self) -> Option<&Strangers> {
         self.hooks().map(Hooks::strangers)
+    }
+
+    /// What sessions may begin with.
+    #[must_use]
+    pub fn inline(&self) -> Option<&InlineFeatures> {
+        self.hooks().map(Hooks::inline)
     }
 
     /// How long a session may wait for its client to come back.
