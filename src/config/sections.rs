@@ -254,6 +254,9 @@ section! {
         unauthenticated_bytes_per_address: Size = Size::mib(64);
         /// How long a connection has to authenticate.
         authentication_deadline: Period = Period::seconds(30);
+        /// How long a client may stay away that logs in with a token in place of the password (XEP-0484). A token is
+        /// replaced when it is used, once a day. `"0s"` means that there are no tokens.
+        token_lifetime: Period = Period::seconds(21 * 24 * 3600);
         /// How many contacts an account may have.
         roster_items: usize = 5000;
         /// How many messages are kept for an account that is offline; further ones are answered with an

@@ -22,7 +22,11 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     at.acknowledgement(StreamManagement);
-    at.stream_feature(|stream| stream.authenticated.then(|| Element::new("sm", NS)));
+    // Who binds a resource together with his login asks for it at once.
+    at.stream_feature(|stream| (stream.authenticated && !stream.bound).then(|| Element::new("sm", NS)));
+    // XEP-0198 §9: the session does both.
+    at.offer_at_login(Element::new("sm", NS));
+    at.offer_at_binding(NS);
 }
 
 struct StreamManagement;

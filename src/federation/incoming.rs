@@ -265,6 +265,7 @@ impl Incoming {
             peer: Peer::Server,
             authenticated: self.layer == Layer::Authenticated,
             encrypted: self.layer != Layer::Plain,
+            bound: false,
         };
         features.with_extensions(&self.rules.stream_features, stream)
     }

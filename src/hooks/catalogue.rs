@@ -8,10 +8,12 @@ use std::time::Duration;
 use crate::accounts::admins::Admins;
 use crate::config::Contact;
 use crate::live::Live;
+use crate::xml::Element;
 
 use super::command::Command;
 use super::discovery::{About, Statements};
 use super::extension::{Entity, Extension};
+use super::inline_feature::InlineOffers;
 use super::stream_feature::{StreamFeature, StreamFeatures};
 
 /// What the operator has set for extensions.
@@ -74,6 +76,7 @@ pub struct Catalogue {
     domain: About,
     account: About,
     stream_features: StreamFeatures,
+    inline_offers: InlineOffers,
 }
 
 /// What each extension is asked for, and whether it is to be asked.
@@ -81,6 +84,8 @@ pub struct Catalogue {
 pub(super) struct Sources {
     pub(super) statements: Statements,
     pub(super) stream_features: Vec<(Switch, StreamFeature)>,
+    pub(super) at_login: Vec<(Switch, Element)>,
+    pub(super) at_binding: Vec<(Switch, &'static str)>,
 }
 
 /// Whether an extension is wanted at this moment: looked at for every stanza.
@@ -110,6 +115,7 @@ impl Catalogue {
             domain: About::default(),
             account: About::default(),
             stream_features: StreamFeatures::default(),
+            inline_offers: InlineOffers::default(),
         }
     }
 
@@ -143,6 +149,12 @@ impl Catalogue {
         &self.stream_features
     }
 
+    /// What clients may ask for together with their login, now and later.
+    #[must_use]
+    pub const fn inline_offers(&self) -> &InlineOffers {
+        &self.inline_offers
+    }
+
     /// Everything is installed.
     pub(super) fn complete(&self, sources: Sources) {
         self.sources.get_or_init(|| sources);
@@ -156,8 +168,8 @@ impl Catalogue {
             self.about(entity).replace(sources.statements.about(entity, &self.features(entity)));
         }
         // They may tell of it.
-        let wanted = sources.stream_features.iter().filter(|(switch, _)| switch.is_on());
-        self.stream_features.replace(wanted.map(|(_, feature)| feature));
+        self.stream_features.replace(wanted(&sources.stream_features));
+        self.inline_offers.replace(wanted(&sources.at_login), wanted(&sources.at_binding).copied());
     }
 
     pub(super) fn all(&self) -> &[(&'static Extension, Switch)] {
@@ -181,4 +193,8 @@ impl Catalogue {
         features.dedup();
         features
     }
+}
+
+fn wanted<T>(all: &[(Switch, T)]) -> impl Iterator<Item = &T> + Clone {
+    all.iter().filter(|(switch, _)| switch.is_on()).map(|(_, it)| it)
 }

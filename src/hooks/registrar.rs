@@ -17,6 +17,7 @@ use super::catalogue::{Catalogue, Settings, Sources, Switch};
 use super::discovery::Identity;
 use super::extension::Entity;
 use super::form::Form;
+use super::inline_feature::InlineFeatures;
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
@@ -37,6 +38,7 @@ pub struct Hooks {
     refusal: Option<StanzaError>,
     client_state: Option<ClientState>,
     strangers: Strangers,
+    inline: InlineFeatures,
 }
 
 /// Two extensions claim the same request.
@@ -162,6 +164,12 @@ impl Hooks {
         &self.strangers
     }
 
+    /// What sessions may begin with.
+    #[must_use]
+    pub const fn inline(&self) -> &InlineFeatures {
+        &self.inline
+    }
+
     /// Fetches what waits at `positions` of the account's log.
     pub async fn backlog(&self, account: &BareJid, positions: Vec<u64>) -> Vec<Delayed> {
         let mut all = Vec::new();
@@ -263,6 +271,36 @@ impl Registrar<'_> {
     /// not for each stream.
     pub fn stream_feature(&mut self, feature: impl Fn(StreamState) -> Option<Element> + Send + Sync + 'static) {
         self.sources.stream_features.push((self.switch.clone(), Box::new(feature)));
+    }
+
+    /// Tells clients that they may ask for something beside authentication (XEP-0388 §2.1).
+    pub fn offer_at_login(&mut self, feature: Element) {
+        self.sources.at_login.push((self.switch.clone(), feature));
+    }
+
+    /// Tells clients that a session may begin with something that is called `name` (XEP-0386 §3.1).
+    pub fn offer_at_binding(&mut self, name: &'static str) {
+        self.sources.at_binding.push((self.switch.clone(), name));
+    }
+
+    /// The same, and does it: `begin` gets the address of a session that has just been bound and the request, an element of
+    /// the namespace `name`; what it gives is told to the client.
+    pub fn inline_feature(
+        &mut self,
+        name: &'static str,
+        begin: impl Fn(&Jid, &Element) -> Option<Element> + Send + Sync + 'static,
+    ) {
+        self.offer_at_binding(name);
+        self.hooks.inline.begin.push((self.switch.clone(), name, Box::new(begin)));
+    }
+
+    /// Tells a client that binds a resource together with authentication what the archive of its account holds. What
+    /// waits for it and is archived is not sent to it then (XEP-0386 §3.2).
+    pub fn archive_at_binding<F>(&mut self, holds: impl Fn(BareJid) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Option<Element>> + Send + 'static,
+    {
+        self.hooks.inline.archive = Some((self.switch.clone(), Box::new(move |account| Box::pin(holds(account)))));
     }
 
     /// Says what kind of thing `entity` is.

@@ -51,7 +51,7 @@ pub use router::Origin;
 pub use service::Service;
 
 use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, ClientState, Hooks, Strangers};
+use crate::hooks::{Acknowledgement, ClientState, Hooks, InlineFeatures, Strangers};
 use crate::live::Live;
 use crate::storage::{Durable, Receipt, Storage};
 
@@ -186,6 +186,12 @@ impl Router {
     #[must_use]
     pub fn strangers(&self) -> Option<&Strangers> {
         self.hooks().map(Hooks::strangers)
+    }
+
+    /// What sessions may begin with.
+    #[must_use]
+    pub fn inline(&self) -> Option<&InlineFeatures> {
+        self.hooks().map(Hooks::inline)
     }
 
     /// How long a session may wait for its client to come back.

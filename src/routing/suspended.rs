@@ -215,10 +215,9 @@ impl Router {
         batch.finish();
     }
 
-    /// A new session takes the place of restored ones: of those with the same resource, or of all.
-    pub(super) async fn supersede(&self, account: &BareJid, resource: Option<&Jid>) {
-        let meant = |session: &Session| resource.is_none_or(|jid| session.jid == *jid);
-        while let Some(removed) = self.suspended.remove(account, meant) {
+    /// A new session takes the place of the restored ones that are meant.
+    pub(super) async fn supersede(&self, account: &BareJid, meant: impl Fn(&Jid) -> bool) {
+        while let Some(removed) = self.suspended.remove(account, |session| meant(&session.jid)) {
             Box::pin(self.lapse(account, removed)).await;
         }
     }

@@ -10,6 +10,7 @@ mod settings;
 mod sockets;
 pub mod status;
 mod tls;
+mod token_secret;
 
 pub use components::{SecretError, component_warnings};
 pub use made::Made;
@@ -18,6 +19,7 @@ pub use peers::PEERS;
 pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
 pub use tls::warnings;
+pub use token_secret::{TokenSecretError, token_secret};
 
 #[cfg(test)]
 mod tests;

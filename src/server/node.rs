@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::admins;
 use crate::accounts::credentials::{Decoy, Iterations};
-use crate::accounts::random;
+use crate::accounts::tokens::{SECRET, TokenKey};
+use crate::accounts::{directory, random};
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::Config;
@@ -46,6 +47,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// What a server is made of.
 pub struct Parts {
     pub storage: Storage,
+    /// From which the tokens of clients are derived.
+    pub token_secret: [u8; SECRET],
     pub clock: Clock,
     pub made: Made,
     /// For a server that can be told to read its configuration again.
@@ -199,15 +202,8 @@ impl Node {
         };
         router.connect(Hooks::install(&house).map_err(StartError::Install)?);
         federation.attach(&router);
-        let sessions = Arc::new(session::Context {
-            router: Arc::clone(&router),
-            storage: parts.storage.clone(),
-            tls: Arc::clone(&tls),
-            decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
-            settings: settings.sessions.clone(),
-            stream_features: settings.catalogue.stream_features().clone(),
-            comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
-        });
+        let sessions =
+            Arc::new(sessions(&settings, (&router, &tls), (&parts.storage, &parts.clock, &parts.token_secret))?);
         let node = Arc::new(Self {
             router,
             sessions,
@@ -256,6 +252,31 @@ impl Node {
             }
         }
     }
+}
+
+/// What every client session needs.
+fn sessions(
+    settings: &Settings,
+    (router, tls): (&Arc<Router>, &Arc<ServerTls>),
+    (storage, clock, token_secret): (&Storage, &Clock, &[u8; SECRET]),
+) -> Result<session::Context, StartError> {
+    let hashes = settings.domains.iter().map(|domain| {
+        let hashes = directory::hashes(storage, domain, clock.now());
+        hashes.map(|hashes| (domain.clone(), hashes))
+    });
+    Ok(session::Context {
+        router: Arc::clone(router),
+        storage: storage.clone(),
+        clock: clock.clone(),
+        tls: Arc::clone(tls),
+        decoy: Decoy::new(storage.secret(), Iterations::default()),
+        tokens: TokenKey::new(token_secret),
+        hashes: hashes.collect::<Result<_, _>>().map_err(StartError::Storage)?,
+        settings: settings.sessions.clone(),
+        stream_features: settings.catalogue.stream_features().clone(),
+        inline_offers: settings.catalogue.inline_offers().clone(),
+        comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+    })
 }
 
 fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &Arc<Router>) -> Accounts {

@@ -133,6 +133,7 @@ fn of_sessions(config: &Config) -> session::Settings {
         ),
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
+        token_lifetime: config.limits.token_lifetime.duration(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
-use crate::accounts::credentials::{Password, ScramHash};
+use crate::accounts::credentials::{Credentials, Iterations, Password, Salts, ScramHash};
 use crate::accounts::sasl::SASL_NS;
 use crate::accounts::sasl::scram_client::{ClientBinding, ScramClient};
 use crate::jid::Jid;
@@ -16,6 +16,8 @@ use crate::storage::{Stepper, Storage};
 use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
+
+mod sasl2;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.
 const SMALL: &str = "[limits]\nclient_stanza = \"10000B\"\nserver_stanza = \"10000B\"\nring_bytes = \"10000B\"\n";

@@ -83,17 +83,21 @@ impl Archive {
 
     /// XEP-0313 §4.3: the first and the last entry.
     pub(super) async fn metadata(self: Arc<Self>, call: Call<Metadata>) -> Answer {
-        let owner = own(&call)?;
+        self.held(&own(&call)?).await.map(Some)
+    }
+
+    /// The metadata of an archive.
+    pub(super) async fn held(&self, owner: &BareJid) -> Result<Element, StanzaError> {
         let mut answer = Element::new(Metadata::NAME, NS);
         for (name, end) in [("start", End::Oldest), ("end", End::Youngest)] {
-            let found = self.read(&owner, Range::default(), end, 1).await?;
+            let found = self.read(owner, Range::default(), end, 1).await?;
             for stored in found.entries {
                 let stamp = stamp(stored.entry.time);
-                let id = self.id(&owner, stored.position);
+                let id = self.id(owner, stored.position);
                 answer.push(Element::new(name, NS).with("id", &id).with("timestamp", &stamp));
             }
         }
-        Ok(Some(answer))
+        Ok(answer)
     }
 
     async fn find(&self, owner: &BareJid, query: &Query) -> Result<Found, StanzaError> {

@@ -55,6 +55,10 @@ fn install(at: &mut Registrar<'_>) {
     at.iq_set(Entity::Account, &it, Archive::page);
     at.iq_get(Entity::Account, &it, |_, call: Call<FormRequest>| ready(answer::form(&call)));
     at.iq_get(Entity::Account, &it, Archive::metadata);
+    at.archive_at_binding(move |account| {
+        let it = Arc::clone(&it);
+        async move { it.held(&account).await.ok() }
+    });
 }
 
 /// Keeps what is worth it; who gets to see it learns its id.
