@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::jid::BareJid;
+use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
 
 use super::account::Account;
