@@ -44,6 +44,14 @@ fn install(at: &mut Registrar<'_>) {
     let it = Arc::new(Carbons { outbound: Arc::clone(at.outbound), storage: at.storage.clone() });
     at.iq_set(Entity::Account, &it, |it, call: Call<Enable>| it.set(call.from, call.relation, Wanted::Yes));
     at.iq_set(Entity::Account, &it, |it, call: Call<Disable>| it.set(call.from, call.relation, Wanted::No));
+    // XEP-0386 §3.2: from the first stanza on. What storage has to know is there before the client is told of anything later.
+    let outbound = Arc::clone(at.outbound);
+    at.inline_feature(NS, move |session, request| {
+        if request.is("enable", NS) {
+            outbound.interest(session, Interest::Copies, Wanted::Yes);
+        }
+        None
+    });
     at.copy(duplicate);
     at.private(is_copy);
     let finder = Finder::new(NS);

@@ -136,7 +136,7 @@ async fn what_may_be_asked_for_is_told_inside_tls_and_only_there() {
     assert_eq!(names(inline), ["bind", "sm", "fast"]);
     assert_eq!(
         part(inline, "bind").unwrap().to_xml(""),
-        "<bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:xmpp:sm:3'/></inline></bind>"
+        "<bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:xmpp:sm:3'/><feature var='urn:xmpp:carbons:2'/></inline></bind>"
     );
     assert_eq!(mechanisms(part(inline, "fast").unwrap()), "HT-SHA-256-EXPR HT-SHA-256-ENDP HT-SHA-256-NONE");
     world.reconfigure(DOMAIN, &Options { config: "[limits]\ntoken_lifetime = \"0s\"\n".into() }).unwrap();
@@ -154,7 +154,7 @@ async fn the_stream_goes_on_and_the_older_way_to_bind_works_on_it() {
     assert_eq!(names(&success), ["authorization-identifier"]);
     assert_eq!(identifier(&success), "romeo@verona.example");
     let features = element(&mut raw).await;
-    assert_eq!(names(&features), ["bind", "ver", "sub", "session", "c", "sm", "c", "limits"]);
+    assert_eq!(names(&features), ["bind", "ver", "sub", "session", "c", "sm", "csi", "c", "limits"]);
     raw.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>x</resource></bind></iq>")
         .await;
     assert!(stanza(&mut raw).await.to_xml("").contains("romeo@verona.example/x"));
@@ -211,7 +211,7 @@ async fn a_resource_is_bound_and_its_session_counts_from_the_first_stanza_on() {
     assert_eq!(names(bound), ["metadata", "enabled"]);
     assert_eq!(bound.elements().last().unwrap().attribute("resume"), Some("true"));
     let features = element(&mut raw).await;
-    assert_eq!(names(&features), ["ver", "sub", "c", "c", "limits"]);
+    assert_eq!(names(&features), ["ver", "sub", "c", "csi", "c", "limits"]);
     raw.send("<presence/><r xmlns='urn:xmpp:sm:3'/>").await;
     assert_eq!(stanza(&mut raw).await.name(), "presence");
     let answers = [element(&mut raw).await, element(&mut raw).await];
