@@ -319,6 +319,8 @@ impl Credentials {
 pub struct Decoy {
     /// Shared: the prepared key is most of a kilobyte, and every login has a copy.
     key: Arc<hmac::Key>,
+    /// What every decoy seems to be recognised by. Of a key nobody ever learns more than that his proof does not fit it.
+    seeming: [u8; 32],
     iterations: Iterations,
 }
 
@@ -328,33 +330,35 @@ impl Decoy {
     #[must_use]
     pub fn new(secret: &[u8; 32], iterations: Iterations) -> Self {
         let own = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"decoys");
-        Self { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())), iterations }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, own.as_ref());
+        let seeming = octets(&key, b"key", "");
+        Self { key: Arc::new(key), seeming, iterations }
     }
 
     /// The credentials that the unknown account `user` seems to have; no password fits them.
     #[must_use]
     pub fn credentials(&self, user: &str) -> Credentials {
-        let salts = self.octets(b"salts", user);
-        let (sha1, sha256) = salts.as_ref().split_at(salts.as_ref().len() / 2);
-        // That a salt looks like any other is all that shows; of a key nobody ever learns more than
-        // that his proof does not fit it.
-        let key = self.octets(b"key", user);
+        // That a salt looks like any other is all that shows.
+        let salts = octets(&self.key, b"salts", user);
+        let (sha1, sha256) = salts.split_at(salts.len() / 2);
         let keys = |hash: ScramHash, salt: &[u8]| {
-            let key = key.as_ref().get(..hash.len()).unwrap_or_default();
+            let key = self.seeming.get(..hash.len()).unwrap_or_default();
             let (stored_key, server_key) = (key.to_vec(), key.to_vec());
             ScramKeys { salt: salt.to_vec(), iterations: self.iterations, stored_key, server_key }
         };
         Credentials { sha1: keys(ScramHash::Sha1, sha1), sha256: keys(ScramHash::Sha256, sha256) }
     }
+}
 
-    /// 32 octets that only we can foresee.
-    fn octets(&self, label: &[u8], user: &str) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(label);
-        context.update(&[0]);
-        context.update(user.as_bytes());
-        context.sign()
-    }
+/// 32 octets that only we can foresee.
+fn octets(key: &hmac::Key, label: &[u8], user: &str) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(label);
+    context.update(&[0]);
+    context.update(user.as_bytes());
+    let mut octets = [0; 32];
+    octets.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    octets
 }
 
 impl std::fmt::Debug for Decoy {

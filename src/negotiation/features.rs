@@ -13,6 +13,9 @@ pub const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 /// Namespace of what a peer may send on a stream (XEP-0478).
 pub const STREAM_LIMITS_NS: &str = "urn:xmpp:stream-limits:0";
 
+/// Room for the features of a stream that is being negotiated: they are written without being moved.
+const ROOM: usize = 768;
+
 const CHANNEL_BINDING_NS: &str = "urn:xmpp:sasl-cb:0";
 const ROSTER_VERSIONING_NS: &str = "urn:xmpp:features:rosterver";
 const PRE_APPROVAL_NS: &str = "urn:xmpp:features:pre-approval";
@@ -123,13 +126,15 @@ impl Features {
     }
 
     fn write(&mut self, parts: &[&str]) {
+        if self.0.is_empty() {
+            self.0.reserve(ROOM);
+        }
         parts.iter().for_each(|part| self.0.push_str(part));
     }
 
-    /// `<stream:features/>` with the prefix that every header declares.
-    #[must_use]
-    pub fn to_xml(&self) -> String {
-        ["<stream:features>", &self.0, "</stream:features>"].concat()
+    /// Appends `<stream:features/>` with the prefix that every header declares.
+    pub fn write_to(&self, out: &mut String) {
+        ["<stream:features>", &self.0, "</stream:features>"].iter().for_each(|part| out.push_str(part));
     }
 }
 
@@ -153,11 +158,17 @@ mod tests {
         Offer { confidentiality: Confidentiality::Tls, bindings, plain }
     }
 
+    fn xml(features: &Features) -> String {
+        let mut out = String::new();
+        features.write_to(&mut out);
+        out
+    }
+
     // Proves: RFC 6120 §5.3.1, §5.4.1, §6.3.4, §13.8.3
     #[test]
     fn outside_tls_there_is_only_starttls() {
         assert_eq!(
-            Offer::STARTTLS.features().to_xml(),
+            xml(&Offer::STARTTLS.features()),
             "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
              </stream:features>"
         );
@@ -169,7 +180,7 @@ mod tests {
     #[test]
     fn where_tls_is_waived_no_password_is_asked_for() {
         assert_eq!(
-            Offer::WITHOUT_TLS.features().to_xml(),
+            xml(&Offer::WITHOUT_TLS.features()),
             "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\
              <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256</mechanism>\
              <mechanism>SCRAM-SHA-1</mechanism></mechanisms></stream:features>"
@@ -184,7 +195,7 @@ mod tests {
     fn exactly_what_the_connection_can_do_is_offered() {
         let end_point = Bindings { exporter: None, end_point: Some(vec![1; 32]) };
         assert_eq!(
-            offer(end_point.clone(), PlainPolicy::Offered).features().to_xml(),
+            xml(&offer(end_point.clone(), PlainPolicy::Offered).features()),
             "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
              <mechanism>SCRAM-SHA-256-PLUS</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism>\
              <mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism>\
@@ -193,13 +204,11 @@ mod tests {
         );
         let both = Bindings { exporter: Some([2; 32]), ..end_point };
         assert!(
-            offer(both, PlainPolicy::Refused)
-                .features()
-                .to_xml()
+            xml(&offer(both, PlainPolicy::Refused).features())
                 .contains("<channel-binding type='tls-exporter'/><channel-binding type='tls-server-end-point'/>")
         );
         assert_eq!(
-            offer(Bindings::NONE, PlainPolicy::Refused).features().to_xml(),
+            xml(&offer(Bindings::NONE, PlainPolicy::Refused).features()),
             "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
              <mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism></mechanisms></stream:features>"
         );
@@ -210,7 +219,7 @@ mod tests {
     fn after_authentication_a_resource_is_to_be_bound() {
         let features = Features::authenticated().with(&Element::new("sm", "urn:xmpp:sm:3"));
         assert_eq!(
-            features.to_xml(),
+            xml(&features),
             "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>\
              <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
              <sm xmlns='urn:xmpp:sm:3'/></stream:features>"
