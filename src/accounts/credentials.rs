@@ -344,6 +344,8 @@ impl Credentials {
 pub struct Decoy {
     /// Shared: the prepared key is most of a kilobyte, and every login has a copy.
     key: Arc<hmac::Key>,
+    /// What every decoy seems to be recognised by. Of a key nobody ever learns more than that his proof does not fit it.
+    seeming: [u8; 32],
     iterations: Iterations,
 }
 
@@ -353,7 +355,9 @@ impl Decoy {
     #[must_use]
     pub fn new(secret: &[u8; 32], iterations: Iterations) -> Self {
         let own = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"decoys");
-        Self { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())), iterations }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, own.as_ref());
+        let seeming = octets(&key, b"key", "");
+        Self { key: Arc::new(key), seeming, iterations }
     }
 
     /// The keys that the unknown account `user` seems to have; no password fits them.
@@ -361,24 +365,24 @@ impl Decoy {
     pub fn keys(&self, hash: ScramHash, user: &str) -> ScramKeys {
         // These are what they were when there were two hash functions: a salt that changes betrays the decoy.
         let label: &[u8] = if hash == ScramHash::Sha512 { b"more salts" } else { b"salts" };
-        let salts = self.octets(label, user);
-        let (first, second) = salts.as_ref().split_at(salts.as_ref().len() / 2);
+        // That a salt looks like any other is all that shows.
+        let salts = octets(&self.key, label, user);
+        let (first, second) = salts.split_at(salts.len() / 2);
         let salt = if hash == ScramHash::Sha256 { second } else { first }.to_vec();
-        // That a salt looks like any other is all that shows; of a key nobody ever learns more than
-        // that his proof does not fit it.
-        let key = self.octets(b"key", user);
-        let key: Vec<u8> = key.as_ref().iter().copied().cycle().take(hash.len()).collect();
+        let key: Vec<u8> = self.seeming.iter().copied().cycle().take(hash.len()).collect();
         ScramKeys { salt, iterations: self.iterations, stored_key: key.clone(), server_key: key }
     }
+}
 
-    /// 32 octets that only we can foresee.
-    fn octets(&self, label: &[u8], user: &str) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(label);
-        context.update(&[0]);
-        context.update(user.as_bytes());
-        context.sign()
-    }
+/// 32 octets that only we can foresee.
+fn octets(key: &hmac::Key, label: &[u8], user: &str) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(label);
+    context.update(&[0]);
+    context.update(user.as_bytes());
+    let mut octets = [0; 32];
+    octets.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    octets
 }
 
 impl std::fmt::Debug for Decoy {

@@ -176,13 +176,14 @@ impl Incoming {
 
     /// The peer's header has come; `id` is fresh and unpredictable.
     pub(crate) fn opened(&mut self, header: &Header, id: String) -> Effect {
-        let answer = self.header(header, &id);
+        let mut answer = self.header(header, &id);
         self.id = Some(id);
         match self.judge(header) {
             Ok((local, remote)) => {
                 self.local = Some(local);
                 self.remote = remote;
-                Effect { write: answer + &self.features().to_xml(), next: Next::Read }
+                self.features().write_to(&mut answer);
+                Effect { write: answer, next: Next::Read }
             }
             Err(error) => close(answer, &error),
         }

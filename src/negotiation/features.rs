@@ -18,6 +18,9 @@ pub const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 /// Namespace of what a peer may send on a stream (XEP-0478).
 pub const STREAM_LIMITS_NS: &str = "urn:xmpp:stream-limits:0";
 
+/// Room for the features of a stream that is being negotiated: they are written without being moved.
+const ROOM: usize = 768;
+
 const CHANNEL_BINDING_NS: &str = "urn:xmpp:sasl-cb:0";
 const ROSTER_VERSIONING_NS: &str = "urn:xmpp:features:rosterver";
 const PRE_APPROVAL_NS: &str = "urn:xmpp:features:pre-approval";
@@ -189,13 +192,15 @@ impl Features {
     }
 
     fn write(&mut self, parts: &[&str]) {
+        if self.0.is_empty() {
+            self.0.reserve(ROOM);
+        }
         parts.iter().for_each(|part| self.0.push_str(part));
     }
 
-    /// `<stream:features/>` with the prefix that every header declares.
-    #[must_use]
-    pub fn to_xml(&self) -> String {
-        ["<stream:features>", &self.0, "</stream:features>"].concat()
+    /// Appends `<stream:features/>` with the prefix that every header declares.
+    pub fn write_to(&self, out: &mut String) {
+        ["<stream:features>", &self.0, "</stream:features>"].iter().for_each(|part| out.push_str(part));
     }
 }
 
@@ -220,7 +225,7 @@ mod tests {
     }
 
     fn features(offer: &Offer) -> String {
-        offer.features(&InlineOffers::default()).to_xml()
+        xml(&offer.features(&InlineOffers::default()))
     }
 
     /// The feature of SASL2 with these mechanisms.
@@ -229,6 +234,12 @@ mod tests {
             "<authentication xmlns='urn:xmpp:sasl:2'>{mechanisms}<inline><bind xmlns='urn:xmpp:bind:0'><inline></inline>\
              </bind>{fast}</inline></authentication>"
         )
+    }
+
+    fn xml(features: &Features) -> String {
+        let mut out = String::new();
+        features.write_to(&mut out);
+        out
     }
 
     // Proves: RFC 6120 §5.3.1, §5.4.1, §6.3.4, §13.8.3
@@ -329,13 +340,13 @@ mod tests {
     fn after_authentication_a_resource_is_to_be_bound() {
         let features = Features::authenticated().with(&Element::new("sm", "urn:xmpp:sm:3"));
         assert_eq!(
-            features.to_xml(),
+            xml(&features),
             "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>\
              <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
              <sm xmlns='urn:xmpp:sm:3'/></stream:features>"
         );
         assert_eq!(
-            Features::bound().to_xml(),
+            xml(&Features::bound()),
             "<stream:features><ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
              </stream:features>"
         );

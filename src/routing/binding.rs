@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::accounts::activity::LAST_LOGIN;
 use crate::accounts::directory::Standing;
 use crate::jid::{BareJid, Jid, JidError};
 use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
@@ -109,9 +108,7 @@ impl Router {
         if let Some(left) = left {
             self.replaced(&account, left, batch);
         }
-        if let Err(error) = LAST_LOGIN.put(&mut batch.writes, user, &self.clock.now()) {
-            tracing::error!(%error, "the time of a login could not be written");
-        }
+        self.logins.note(&account.jid, self.clock.now());
         Ok(Binding { jid, ring, account, id, router: Arc::clone(self), restored: None })
     }
 

@@ -17,6 +17,7 @@ mod delivery;
 mod departure;
 mod held;
 mod hosts;
+mod logins;
 mod notices;
 pub mod operations;
 mod outbound;
@@ -84,6 +85,7 @@ pub struct Router {
     hooks: OnceLock<Hooks>,
     bindings: std::sync::atomic::AtomicU64,
     watched: watch::Watched,
+    logins: logins::Logins,
     suspended: Arc<suspended::Suspended>,
     /// The server stops: sessions that may be resumed are kept for the next one.
     stopping: std::sync::atomic::AtomicBool,
@@ -115,6 +117,7 @@ impl Router {
             hooks: OnceLock::new(),
             bindings: std::sync::atomic::AtomicU64::new(1),
             watched: watch::Watched::default(),
+            logins: logins::Logins::default(),
             suspended,
             stopping: std::sync::atomic::AtomicBool::new(false),
             own: own.clone(),

@@ -37,8 +37,10 @@ impl Router {
     }
 
     /// Queued messages below `upto` that have not arrived become undelivered; the others there are done with. `upto` must
-    /// be a position below which everything was submitted, as [`Router::settled`] gives it.
+    /// be a position below which everything was submitted, as [`Router::settled`] gives it. Also writes down who has logged
+    /// in since the last time.
     pub fn settle(&self, upto: Position) {
+        self.write_logins();
         let rings = std::mem::take(&mut *self.watched.lock());
         let mut still = Vec::new();
         for (account, ring) in rings {

@@ -295,7 +295,7 @@ pub(super) fn say_features(context: &Context, dialogue: &mut Dialogue, features:
         encrypted: dialogue.wire.transport.is_encrypted(),
         bound: stage == Stage::Bound,
     };
-    dialogue.say(&features.with_extensions(&context.stream_features, stream).to_xml());
+    features.with_extensions(&context.stream_features, stream).write_to(dialogue.said());
 }
 
 /// Negotiates a stream and TLS.
@@ -305,7 +305,7 @@ async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before,
         return Ok(Before::Proved { domain, proved });
     }
     nothing_may_follow(dialogue)?;
-    dialogue.say(&proceed().to_xml(CLIENT_NS));
+    proceed().write(dialogue.said(), CLIENT_NS);
     let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
     dialogue.secure(acceptor).await?;
     Ok(Before::Domain(domain))
@@ -395,7 +395,7 @@ async fn log_in(
             Event::Stanza(stanza) if !login.is_exclusive() => {
                 let peer = dialogue.wire.transport.peer();
                 let answer = Box::pin(visits.answer(context, &domain, peer, &stanza)).await?;
-                dialogue.say(&answer.to_xml());
+                answer.write(dialogue.said());
                 continue;
             }
             event => not_a_stanza(event)?,
@@ -421,7 +421,7 @@ async fn carry_out(
     let mut effects = VecDeque::from(login.nonza(element));
     while let Some(effect) = effects.pop_front() {
         match effect {
-            Effect::Send(element) => dialogue.say(&element.to_xml(CLIENT_NS)),
+            Effect::Send(element) => element.write(dialogue.said(), CLIENT_NS),
             Effect::LookUp(account) => {
                 let found = look_up(context, &account).await;
                 let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
@@ -530,7 +530,7 @@ async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Resu
             }
         }
         match effect {
-            BindEffect::Refuse(answer) => dialogue.say(&answer.to_xml()),
+            BindEffect::Refuse(answer) => answer.write(dialogue.said()),
             BindEffect::Close(error) => return Err(error.into()),
             BindEffect::Bind(_) => {}
         }
@@ -572,7 +572,7 @@ async fn answer(dialogue: &mut Dialogue, request: &Stanza<'_>, binding: Binding,
     let mut answer = request.result().payload(bind::result(&binding.jid));
     answer.from = None;
     answer.to = None;
-    dialogue.say(&answer.to_xml());
+    answer.write(dialogue.said());
     // If this fails, the session that begins finds its transport gone and gives the resource back.
     let _ = dialogue.flush().await;
     binding

@@ -134,6 +134,11 @@ pub(super) trait Backend: Send {
 
     /// Moves what is committed to its final place. Nothing depends on its success.
     fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error>;
+
+    /// Gives back the memory that only saves time while there is much to do. Nothing depends on its success.
+    fn relax(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The state machine.
@@ -216,6 +221,9 @@ impl<B: Backend> Writer<B> {
     /// Uses an idle moment.
     pub(super) fn idle(&mut self) {
         self.checkpoint(Checkpoint::Passive);
+        if let Err(error) = self.backend.relax() {
+            tracing::warn!(%error, "memory of the database could not be given back");
+        }
     }
 
     /// Leaves everything in its final place.

@@ -29,6 +29,9 @@ use super::handle::SECRET;
 use super::writer::Bounds;
 use super::{Error, Position};
 
+/// Makes a connection give back what it has read and does not need at the moment.
+const RELAX: &str = "PRAGMA shrink_memory";
+
 /// An opened database.
 pub(super) struct Opened<L> {
     pub(super) backend: Sqlite,
@@ -54,8 +57,9 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     schema::requeue(&mut connection, first)?;
     let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
     let secret = schema::secret(&connection)?;
-    let backend = Sqlite::new(Arc::new(Mutex::new(connection)));
-    Ok(Opened { backend, readers: Readers::on_disk(file, readers), lock, first, bounds, secret })
+    let readers = Readers::on_disk(file, readers);
+    let backend = Sqlite::new(Arc::new(Mutex::new(connection)), readers.clone());
+    Ok(Opened { backend, readers, lock, first, bounds, secret })
 }
 
 /// A new database in memory. Readers share the connection of the writer.
@@ -67,7 +71,8 @@ pub(super) fn open_in_memory() -> Result<Opened<()>, Error> {
     let secret = schema::secret(&connection)?;
     let connection = Arc::new(Mutex::new(connection));
     let readers = Readers::in_memory(Arc::clone(&connection));
-    Ok(Opened { backend: Sqlite::new(connection), readers, lock: (), first, bounds, secret })
+    let backend = Sqlite::new(connection, readers.clone());
+    Ok(Opened { backend, readers, lock: (), first, bounds, secret })
 }
 
 impl From<rusqlite::Error> for Error {

@@ -1,5 +1,7 @@
 //! Reading rows, before they become typed values.
 
+use std::cell::RefCell;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -15,16 +17,41 @@ pub(super) const PAGE_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy)]
 pub(in super::super) struct Rows<'a> {
     pub(super) connection: &'a Connection,
+    owners: &'a Owners,
+}
+
+/// The row numbers of the owners that were asked for last at that moment: an account and its domain.
+#[derive(Default)]
+pub(super) struct Owners(RefCell<[Option<(BareJid, i64)>; 2]>);
+
+impl Owners {
+    fn find(&self, owner: &BareJid) -> Option<i64> {
+        let kept = self.0.borrow();
+        kept.iter().flatten().find(|(known, _)| known == owner).map(|(_, id)| *id)
+    }
+
+    fn keep(&self, owner: &BareJid, id: i64) {
+        let mut kept = self.0.borrow_mut();
+        kept.rotate_right(1);
+        kept[0] = Some((owner.clone(), id));
+    }
 }
 
 impl<'a> Rows<'a> {
-    pub(super) const fn new(connection: &'a Connection) -> Self {
-        Self { connection }
+    pub(super) const fn new(connection: &'a Connection, owners: &'a Owners) -> Self {
+        Self { connection, owners }
     }
 
     pub(super) fn owner(self, owner: &BareJid) -> Result<Option<i64>, Error> {
+        if let Some(id) = self.owners.find(owner) {
+            return Ok(Some(id));
+        }
         let mut statement = self.connection.prepare_cached("SELECT id FROM owners WHERE domain = ?1 AND local = ?2")?;
-        Ok(statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?)
+        let id = statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?;
+        if let Some(id) = id {
+            self.owners.keep(owner, id);
+        }
+        Ok(id)
     }
 
     pub(in super::super) fn cell(self, owner: &BareJid, name: &str) -> Result<Option<String>, Error> {
