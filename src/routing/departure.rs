@@ -30,6 +30,9 @@ impl Binding {
             // One hold of the lock: a message that comes now is stored behind those that were unsent.
             let mut state = self.account.lock();
             let left = leave(&mut state, self.id);
+            if router.is_stopping() {
+                self.note_requests(None, &mut batch);
+            }
             let remains = self.ring.shut();
             if let Some(lapsed) = remains.lapsed.clone() {
                 state.lapsed.get_or_insert_default().push(lapsed);

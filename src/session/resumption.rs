@@ -1,5 +1,6 @@
 //! A client that has authenticated asks for the session that it had before its connection was lost.
 
+use crate::crash;
 use crate::hooks::Acknowledgement;
 use crate::jid::BareJid;
 use crate::routing::{Binding, Handled, modulo};
@@ -50,8 +51,10 @@ pub(super) async fn resume(
         }
         binding.resume(previous.handled, &mut batch).await.map_err(|fault| words.too_high(fault))?;
     }
+    crash::at(crash::Point::Resume);
     dialogue.say(&words.resumed(&previous.name, modulo(handled.count)));
     dialogue.flush().await?;
+    crash::at(crash::Point::Resume);
     Ok(guard.binding.take().map(|binding| (binding, Box::new(Inbound::new(handled.count, Some(previous.name))))))
 }
 

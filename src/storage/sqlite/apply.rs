@@ -11,6 +11,7 @@ use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
 use super::checksum::{Covered, fingerprint};
 use super::{column, index};
+use crate::crash;
 use crate::jid::BareJid;
 
 /// How many owners' row numbers are kept in memory.
@@ -76,6 +77,7 @@ impl Backend for Sqlite {
         if let Some(upto) = index {
             index::extend(&transaction, upto)?;
         }
+        crash::at(crash::Point::Commit);
         transaction.commit()?;
         Ok(existing)
     }
@@ -86,6 +88,7 @@ impl Backend for Sqlite {
             Checkpoint::Whole => "PRAGMA wal_checkpoint(TRUNCATE)",
         };
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        crash::at(crash::Point::Checkpoint);
         connection.query_row(statement, [], |_| Ok(()))?;
         Ok(())
     }
