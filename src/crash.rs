@@ -49,14 +49,16 @@ pub use armed::{CARELESS, VARIABLE};
 
 #[cfg(any(test, feature = "testing"))]
 mod armed {
+    use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use super::Point;
 
-    /// The environment variable that says where: `NAME:PASSING:MICROSECONDS`, so long after so many passings. It is of the
-    /// whole process, and so is its end.
+    /// The environment variable that says where: `NAME:PASSING:MICROSECONDS`, so long after so many passings. They are
+    /// counted from when the file exists that is named behind another colon, if there is one. The variable is of the whole
+    /// process, and so is its end.
     pub const VARIABLE: &str = "COMITY_CRASH";
 
     /// Its value for a storage that promises what it has not kept.
@@ -67,7 +69,7 @@ mod armed {
     #[derive(Debug)]
     enum Mishap {
         Careless,
-        End { at: Point, passings: AtomicU64, delay: Duration },
+        End { at: Point, passings: AtomicU64, delay: Duration, file: Option<PathBuf> },
     }
 
     impl Point {
@@ -89,12 +91,13 @@ mod armed {
             if text == CARELESS {
                 return Some(Self::Careless);
             }
-            let mut parts = text.split(':');
+            let mut parts = text.splitn(4, ':');
             let name = parts.next()?;
             let at = Point::ALL.into_iter().find(|point| format!("{point:?}") == name)?;
             let mut number = || parts.next()?.parse().ok();
             let passings = AtomicU64::new(number()?);
-            Some(Self::End { at, passings, delay: Duration::from_micros(number()?) })
+            let delay = Duration::from_micros(number()?);
+            Some(Self::End { at, passings, delay, file: parts.next().map(PathBuf::from) })
         }
     }
 
@@ -107,8 +110,8 @@ mod armed {
     }
 
     pub(super) fn at(point: Point) {
-        let Some(Mishap::End { at, passings, delay }) = mishap() else { return };
-        if *at != point || passings.fetch_sub(1, Ordering::Relaxed) != 1 {
+        let Some(Mishap::End { at, passings, delay, file }) = mishap() else { return };
+        if *at != point || !file.as_ref().is_none_or(|file| file.exists()) || passings.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }
         let delay = *delay;
