@@ -120,7 +120,7 @@ impl Abroad {
     fn read(&mut self) {
         for (address, client) in &mut self.clients {
             while let Some(element) = client.received() {
-                self.got.entry(address).or_default().extend(Letter::read(&element));
+                self.got.entry(*address).or_default().extend(Letter::read(&element));
             }
         }
     }

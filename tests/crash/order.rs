@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use comity::jid::Jid;
 use comity::stanza::Kind;
@@ -136,7 +136,7 @@ async fn send(door: Door, to: Jid, count: u64, arrived: Arc<AtomicU64>) {
             next = upto;
         } else if safe == next {
             // The recipient has to catch up.
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         }
         // One answer for each request.
@@ -165,7 +165,9 @@ async fn receive(door: Door, ready: tokio::sync::oneshot::Sender<()>, count: u64
                 arrived.store(wanted, Ordering::Relaxed);
             }
             Ok(_) => {}
-            Err(Gone) => drop(session.come_back().await),
+            Err(Gone) => {
+                session.come_back().await;
+            }
         }
     }
 }

@@ -111,7 +111,7 @@ impl Direction<'_> {
         loop {
             let read = tokio::select! {
                 biased;
-                _ = self.stalls.wait_for(|stalled| *stalled) => return std::future::pending().await,
+                () = stalls(&mut self.stalls) => return std::future::pending().await,
                 read = from.read(&mut piece) => read.unwrap_or(0),
             };
             let (through, fault) = if read == 0 { (0, None) } else { self.line.pass(self.way, read) };
@@ -120,8 +120,12 @@ impl Direction<'_> {
             }
             match fault {
                 None => {}
-                Some(Fault::Cut) => drop(self.cut.send(()).await),
-                Some(Fault::Stall) => drop(self.stalled.send_replace(true)),
+                Some(Fault::Cut) => {
+                    let _ = self.cut.send(()).await;
+                }
+                Some(Fault::Stall) => {
+                    self.stalled.send_replace(true);
+                }
                 Some(Fault::HalfClose) => break,
             }
         }
@@ -129,6 +133,12 @@ impl Direction<'_> {
         // What comes still is thrown away, so that nobody waits for room.
         while from.read(&mut piece).await.is_ok_and(|read| read > 0) {}
     }
+}
+
+/// Waits until nothing goes through any more.
+async fn stalls(stalls: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the connection.
+    let _ = stalls.wait_for(|stalled| *stalled).await;
 }
 
 /// Decides what becomes of each connection.

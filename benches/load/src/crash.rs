@@ -11,6 +11,8 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
+use tokio::task::spawn_local;
+
 use crate::client::{Begin, Kit, Session};
 use crate::hang::Way;
 use crate::options::Options;
@@ -18,8 +20,6 @@ use crate::population::Population;
 use crate::report::{insert, machine, peers};
 use crate::servers::{Ending, Make, Server};
 use crate::tls::{self, Authority, Tickets};
-
-use tokio::task::spawn_local;
 
 /// Messages of one case, all of which are acknowledged before the signal.
 const MESSAGES: usize = 200;

@@ -54,7 +54,7 @@ async fn carry(mut near: TcpStream, server: SocketAddr, mut states: watch::Recei
     let mut silence = states.clone();
     tokio::select! {
         biased;
-        // Whoever waits here holds both sides open.
+        // Until then the near side stays open, whatever becomes of the other.
         _ = states.wait_for(|state| state.number != number) => {}
         _ = async {
             tokio::select! {
