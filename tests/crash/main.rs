@@ -1,6 +1,6 @@
 //! The server ends in the middle of everything, by a signal or at a named moment of its own work: what it has
 //! acknowledged is not lost, and clients come back to their sessions. `docs/reliability.md` has the figures of longer runs.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails where something is missing")]
+#![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod abroad;
 mod cast;
