@@ -111,7 +111,10 @@ mod armed {
 
     pub(super) fn at(point: Point) {
         let Some(Mishap::End { at, passings, delay, file }) = mishap() else { return };
-        if *at != point || !file.as_ref().is_none_or(|file| file.exists()) || passings.fetch_sub(1, Ordering::Relaxed) != 1 {
+        if *at != point
+            || !file.as_ref().is_none_or(|file| file.exists())
+            || passings.fetch_sub(1, Ordering::Relaxed) != 1
+        {
             return;
         }
         let delay = *delay;

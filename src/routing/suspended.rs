@@ -326,7 +326,8 @@ impl Binding {
 
     /// The server has ended before the client got an answer to these.
     fn apologise(&self, requests: Vec<Asked>, handled: u64, batch: &mut Batch) {
-        let error = StanzaError::new(Condition::RecipientUnavailable, "the server has ended before there was an answer");
+        let error =
+            StanzaError::new(Condition::RecipientUnavailable, "the server has ended before there was an answer");
         for Asked { id, to, .. } in requests {
             // From here on it is a request like any other, so that it is answered even if the server ends again.
             self.ring.asks(handled, &id, to.as_deref());

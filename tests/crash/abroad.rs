@@ -95,7 +95,9 @@ impl Abroad {
         loop {
             senders.iter_mut().for_each(Sender::read);
             self.read();
-            let here = |address: &str, name: &Name| self.got.get(address).is_some_and(|got| got.iter().any(|it| it.name == *name));
+            let here = |address: &str, name: &Name| {
+                self.got.get(address).is_some_and(|got| got.iter().any(|it| it.name == *name))
+            };
             last.retain(|(address, sender, name)| !here(address, name) && !senders[*sender].bounced.contains(name));
             if last.is_empty() {
                 break;

@@ -23,11 +23,7 @@ impl Name {
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '-');
         let mut next = || parts.next();
-        Some(Self {
-            cycle: next()?.parse().ok()?,
-            sender: next()?.parse().ok()?,
-            number: next()?.parse().ok()?,
-        })
+        Some(Self { cycle: next()?.parse().ok()?, sender: next()?.parse().ok()?, number: next()?.parse().ok()? })
     }
 }
 
