@@ -42,7 +42,7 @@ impl Binding {
             }
             if let Some(restored) = &self.restored {
                 // Its client did not get as far as to say what it has.
-                restored.release(&mut state);
+                restored.release(&mut state, &self.account.jid, &mut batch.writes);
             }
             for (_, mark) in &remains.marks {
                 if let Mark::Undelivered(position) = mark {

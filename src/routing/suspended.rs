@@ -62,6 +62,8 @@ pub(super) struct Session {
     interested: bool,
     /// Positions of messages that it was sent and has not confirmed, with their numbers.
     queue: BTreeMap<u64, u64>,
+    /// Those of them that others have got and nobody else waits for.
+    got: Vec<u64>,
     requests: Vec<Asked>,
     until: Instant,
 }
@@ -229,14 +231,14 @@ impl Router {
     pub(super) fn revive(self: &Arc<Self>, account: &Arc<Account>, name: &str) -> Option<Binding> {
         let request = self.acknowledgement()?.request();
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
-        let Removed { session, got, .. } = removed;
+        let Removed { mut session, got, .. } = removed;
+        // It may have got them, too: its client has not said yet.
+        session.got = got;
         let ring = Arc::new(Ring::new(self.limits.load().ring_bytes, self.clock.now()));
         let handled = Handled { count: session.handled, ..Handled::default() };
         ring.restore(request, session.resumption.clone(), handled);
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
-        let mut batch = self.batch();
         let mut state = account.lock();
-        arrived(&mut state, &account.jid, got, &mut batch.writes);
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         resource.interested = session.interested;
         state.resources.push(resource);
@@ -274,6 +276,7 @@ impl Session {
             presence: record.presence.as_deref().and_then(stanza),
             interested: record.interested,
             queue: BTreeMap::new(),
+            got: Vec::new(),
             requests: Vec::new(),
             until: now + time,
         })
@@ -282,7 +285,8 @@ impl Session {
 
 impl Session {
     /// The messages of its queue are on their way to nobody.
-    pub(super) fn release(&self, state: &mut State) {
+    pub(super) fn release(&self, state: &mut State, account: &BareJid, writes: &mut Writes) {
+        arrived(state, account, self.got.clone(), writes);
         let positions: Vec<u64> = self.queue.keys().copied().collect();
         release(state, &positions);
     }

@@ -31,7 +31,7 @@ impl Name {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) name: Name,
-    /// Its id in the recipient's archive, if there is one (XEP-0359).
+    /// Its id in the recipient's archive, if it is there (XEP-0359).
     pub(crate) stanza_id: Option<String>,
 }
 
@@ -88,7 +88,8 @@ pub(crate) fn judge(whose: &str, cycle: u32, safe: &[Name], got: &[Letter], repe
         if name.cycle != cycle {
             findings.push(Finding::Old { whose: whose(), name });
         } else if let Some(known) = first.get(&name) {
-            if **known != letter.stanza_id {
+            // It may have become too old for the archive meanwhile.
+            if (*known).as_ref().zip(letter.stanza_id.as_ref()).is_some_and(|(known, id)| known != id) {
                 findings.push(Finding::OtherId { whose: whose(), name });
             } else if repeats == Repeats::Never {
                 findings.push(Finding::Twice { whose: whose(), name });

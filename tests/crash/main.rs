@@ -142,7 +142,6 @@ struct Seen {
 /// A server and all who take part.
 struct Stage {
     site: Site,
-    archive: bool,
     running: bool,
     cycle: u32,
     abroad: Option<Abroad>,
@@ -172,7 +171,7 @@ impl Stage {
             let added = site.run(&["account", "add", &address, "--password-stdin"], &format!("{PASSWORD}\n"));
             assert!(added.status.success());
         }
-        Self { site, archive, running: false, cycle: 0, abroad }
+        Self { site, running: false, cycle: 0, abroad }
     }
 
     fn close(mut self) {
@@ -355,7 +354,6 @@ impl Stage {
             let jid = desk.reader.jid();
             let safe: Vec<_> = senders.iter().flat_map(|sender| sender.safe_letters(jid.bare_str())).collect();
             seen.findings.extend(judge(jid.as_str(), self.cycle, &safe, &desk.got, repeats));
-            assert!(!self.archive || desk.got.iter().all(|letter| letter.stanza_id.is_some()), "{jid}: no id");
         }
         for sender in senders {
             let whose = format!("sender {}", sender.number);
