@@ -196,7 +196,7 @@ async fn federate(fate: Option<Fate>) -> (Vec<String>, [u64; 2]) {
     let mut romeo = world.login(&romeo.parse().unwrap()).await.unwrap();
     let line = Arc::<Line>::default();
     line.decide(fate);
-    lead_astray(&world, &line).await;
+    lead_astray(&world, &line);
     juliet.send(&format!("<enable xmlns='{SM}'/>")).await;
     let (to, mut got) = (romeo.jid.clone().unwrap(), Vec::new());
     for round in 0..ROUNDS * 2 {
@@ -212,7 +212,7 @@ async fn federate(fate: Option<Fate>) -> (Vec<String>, [u64; 2]) {
 }
 
 /// Has the first connection to the other server go over `line`.
-async fn lead_astray(world: &World, line: &Arc<Line>) {
+fn lead_astray(world: &World, line: &Arc<Line>) {
     let (name, host) = (format!("_xmpp-server._tcp.{THERE}"), format!("proxy.{THERE}"));
     let proxy: SocketAddr = "192.0.2.200:5269".parse().unwrap();
     let there: SocketAddr = "192.0.2.2:5269".parse().unwrap();

@@ -291,7 +291,7 @@ impl Stage {
                 match plan.end {
                     // There is a checkpoint when nothing has come for a tenth of a second.
                     End::At(Moment { point: Point::Checkpoint, .. }) => {
-                        tokio::time::sleep(Duration::from_millis(130)).await
+                        tokio::time::sleep(Duration::from_millis(130)).await;
                     }
                     End::At(Moment { point: Point::Settle, .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
                     _ => {}
