@@ -45,8 +45,9 @@ bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what stra
 	@./target/release/comity-load $(if $(QUICK),--quick --json target/bench.json,--json docs/performance/measurements.json --document docs/performance.md)
 	@$(if $(QUICK),true,$(CARGO) bench --quiet)
 
-chaos: setup ## kills Comity 500 times under load, then all servers side by side: what they lose (CRASHES=n)
-	@CRASHES=$(or $(CRASHES),500) $(CARGO) test --quiet --test crash
+chaos: setup ## ends Comity 500 times under load, breaks its connections everywhere, then all servers side by side
+	@CRASHES=$(or $(CRASHES),500) CUTS=$(or $(CUTS),all) $(CARGO) test --quiet --test crash -- --nocapture
+	@ORDER=$(or $(ORDER),10000000) $(CARGO) test --quiet --release --test crash every_number -- --nocapture
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load crash --document docs/reliability.md

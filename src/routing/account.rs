@@ -9,7 +9,7 @@ use crate::accounts::directory::Standing;
 use crate::accounts::roster::Version;
 use crate::hooks::{Interests, Shelf};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, Kind, Stanza};
+use crate::stanza::{Condition, IqType, Kind, Stanza};
 
 use super::batch::Batch;
 use super::contacts::Contacts;
@@ -208,8 +208,14 @@ impl State {
     pub(super) fn offer(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Delivery {
         let decided = self.decide(stanza, to);
         let Delivery::To(reach) = decided else { return decided };
+        let written = match stanza.kind {
+            Kind::Iq(IqType::Result | IqType::Error) => {
+                self.reached(reach).any(|resource| batch.push_answer(&resource.ring, stanza))
+            }
+            _ => self.write(reach, (stanza, ""), None, batch),
+        };
         match stanza.kind {
-            _ if self.write(reach, (stanza, ""), None, batch) => decided,
+            _ if written => decided,
             // The sessions that were chosen are so slow that they are being ended.
             Kind::Message(_) => Delivery::Undelivered,
             Kind::Iq(_) => Delivery::Refuse(Condition::ServiceUnavailable),

@@ -70,6 +70,12 @@ impl Batch {
         self.pushed(ring, ring.push_stanza(stanza, write))
     }
 
+    /// The same for an IQ result or error.
+    pub(super) fn push_answer(&mut self, ring: &Arc<Ring>, answer: &Stanza<'_>) -> bool {
+        let id = answer.id.as_deref().unwrap_or_default();
+        self.pushed(ring, ring.push_answer(id, |out| answer.write(out)))
+    }
+
     /// The same for a stanza that is an entry in the log of `account`.
     pub(super) fn push_entry(
         &mut self,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::accounts::directory::Standing;
 use crate::jid::{BareJid, Jid, JidError};
-use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
+use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::stream::StreamCondition;
 
 use super::account::{Account, Resource};
@@ -155,6 +155,14 @@ impl Binding {
         arrived(&mut self.account.lock(), &self.account.jid, delivered, &mut batch.writes);
     }
 
+    /// Notes that the client has sent `stanza`, the one with the number `count`: if it is a request it will be answered
+    /// when the client comes back, even if the server ends before.
+    pub fn sends(&self, count: u64, stanza: &Stanza<'_>) {
+        if let (Kind::Iq(IqType::Get | IqType::Set), Some(id)) = (stanza.kind, &stanza.id) {
+            self.ring.asks(count, id, stanza.to.as_ref().map(Jid::as_str));
+        }
+    }
+
     /// Answers a stanza of the client with an error.
     pub fn refuse(&self, stanza: &Stanza<'_>, error: &StanzaError, batch: &mut Batch) {
         if let Some(mut answer) = stanza.error(error) {
@@ -162,6 +170,8 @@ impl Binding {
             // RFC 6120 §8.2.3: an IQ has an id, even if it answers one that had none.
             if matches!(answer.kind, Kind::Iq(_)) {
                 answer.id.get_or_insert_default();
+                batch.push_answer(&self.ring, &answer);
+                return;
             }
             batch.push(&self.ring, |out| answer.write(out));
         }

@@ -30,6 +30,9 @@ impl Binding {
             // One hold of the lock: a message that comes now is stored behind those that were unsent.
             let mut state = self.account.lock();
             let left = leave(&mut state, self.id);
+            if router.is_stopping() {
+                self.note_requests(None, &mut batch);
+            }
             let remains = self.ring.shut();
             if let Some(lapsed) = remains.lapsed.clone() {
                 state.lapsed.get_or_insert_default().push(lapsed);
@@ -39,7 +42,7 @@ impl Binding {
             }
             if let Some(restored) = &self.restored {
                 // Its client did not get as far as to say what it has.
-                restored.release(&mut state);
+                restored.release(&mut state, &self.account.jid, &mut batch.writes);
             }
             for (_, mark) in &remains.marks {
                 if let Mark::Undelivered(position) = mark {

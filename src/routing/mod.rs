@@ -36,6 +36,7 @@ mod router;
 mod service;
 mod subscriptions;
 mod suspended;
+mod unanswered;
 mod watch;
 
 use std::sync::{Arc, OnceLock};

@@ -38,7 +38,9 @@ impl Binding {
     /// # Errors
     /// It was never sent as many.
     pub async fn confirm(&self, count: u32, batch: &mut Batch) -> Result<(), TooHigh> {
-        self.ring.confirm(count)?;
+        if self.ring.confirm(count)? {
+            self.note_requests(None, batch);
+        }
         self.go_on(batch).await;
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
 
 use super::binding::Binding;
+use super::unanswered::{Asked, Requests};
 
 /// Stanzas that may wait to be confirmed, however short they are.
 const MOST: usize = 10_000;
@@ -89,6 +90,8 @@ pub(super) struct Retained {
     pub(super) resumption: Option<Resumption>,
     /// The server has started since: only the client knows how many stanzas it has handled.
     restored: bool,
+    /// Requests of the client that are open, if it may come back.
+    open: Option<Box<Requests>>,
     /// Goes out with what is taken next and is not kept.
     pub(super) aside: String,
     /// Why the connection is to end, although the session may survive it.
@@ -124,6 +127,7 @@ impl Retained {
             request,
             resumption,
             restored: false,
+            open: None,
             aside: String::new(),
             cut: None,
             away: None,
@@ -142,6 +146,38 @@ impl Retained {
     pub(super) fn queued(&self) -> Option<Queued> {
         let resumption = self.resumption.as_ref()?;
         Some(Queued { session: session_key(&resumption.name), number: self.confirmed + self.edges.len() as u64 })
+    }
+
+    /// The client's stanza with the number `count` is a request.
+    pub(super) fn asks(&mut self, count: u64, id: &str, to: Option<&str>) {
+        if self.resumption.is_some() {
+            self.open.get_or_insert_default().ask(count, id, to);
+        }
+    }
+
+    /// The youngest stanza in the queue answers the request `id`.
+    pub(super) fn answered(&mut self, id: &str) {
+        let number = self.confirmed + self.edges.len() as u64;
+        if let Some(requests) = &mut self.open {
+            requests.answered(id, number);
+        }
+    }
+
+    /// Whether storage takes a request for unanswered that the client has the answer to.
+    pub(super) fn is_stale(&self) -> bool {
+        self.open.as_ref().is_some_and(|requests| requests.is_stale())
+    }
+
+    /// What storage is to know of the client's requests from now on, if that changes, with the name of the session; see
+    /// [`Requests::note`].
+    pub(super) fn unanswered(&mut self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
+        let requests = self.open.as_mut()?;
+        let noted = requests.note(count);
+        if requests.is_over() {
+            // An idle session owns no buffer.
+            self.open = None;
+        }
+        self.resumption.as_ref().map(|resumption| resumption.name.clone()).zip(noted)
     }
 
     /// How stanzas are counted, if the client may come back.
@@ -242,6 +278,12 @@ impl Retained {
         if self.edges.is_empty() {
             // An idle session owns no buffer.
             self.edges = VecDeque::new();
+        }
+        if let Some(requests) = &mut self.open {
+            requests.confirmed(self.confirmed);
+            if requests.is_over() {
+                self.open = None;
+            }
         }
         Ok(())
     }

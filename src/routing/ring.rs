@@ -16,6 +16,7 @@ use crate::stream::{StreamCondition, StreamError};
 use super::binding::Binding;
 use super::held::{Held, Judge};
 use super::retained::{Handled, Lapsed, Resumable, Resumption, Retained, Retention};
+use super::unanswered::Asked;
 
 /// What a session's task finds in its ring.
 #[derive(Debug, PartialEq, Eq)]
@@ -179,6 +180,31 @@ impl Ring {
         let place = state.pushed;
         state.marks.push_back((place, mark));
         (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))
+    }
+
+    /// The same for a stanza that answers the request `id`.
+    pub(super) fn push_answer(&self, id: &str, write: impl FnOnce(&mut String)) -> Pushed {
+        let mut state = self.lock();
+        if !state.admit(self.limit) {
+            return Pushed::Refused;
+        }
+        let pushed = state.push(write);
+        if let Some(retained) = &mut state.retained {
+            retained.answered(id);
+        }
+        pushed
+    }
+
+    /// The client's stanza with the number `count` is a request.
+    pub(super) fn asks(&self, count: u64, id: &str, to: Option<&str>) {
+        if let Some(retained) = &mut self.lock().retained {
+            retained.asks(count, id, to);
+        }
+    }
+
+    /// What storage is to know of the client's requests, now that `count` of its stanzas are in safe hands.
+    pub(super) fn unanswered(&self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
+        self.lock().retained.as_mut()?.unanswered(count)
     }
 
     /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.
@@ -393,15 +419,17 @@ impl Ring {
         }
     }
 
-    /// The client has handled `count` of the stanzas that count, modulo 2^32.
-    pub(super) fn confirm(&self, count: u32) -> Result<(), TooHigh> {
+    /// The client has handled `count` of the stanzas that count, modulo 2^32. Says whether storage is to be told what
+    /// that means for its requests.
+    pub(super) fn confirm(&self, count: u32) -> Result<bool, TooHigh> {
         let mut state = self.lock();
-        let Some(retained) = &mut state.retained else { return Ok(()) };
+        let Some(retained) = &mut state.retained else { return Ok(false) };
         retained.confirm(count)?;
+        let stale = retained.is_stale();
         let room = std::mem::take(&mut state.room);
         drop(state);
         room.into_iter().for_each(Waker::wake);
-        Ok(())
+        Ok(stale)
     }
 
     /// How long the session waits for its client to come back, if it does.

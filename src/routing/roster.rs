@@ -44,7 +44,7 @@ impl Router {
                 return;
             }
         }
-        batch.push(&binding.ring, |out| answer.write(out));
+        batch.push_answer(&binding.ring, &answer);
     }
 
     async fn set(&self, binding: &Binding, query: &Element, batch: &mut Batch) -> Result<(), StanzaError> {

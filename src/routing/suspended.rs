@@ -3,7 +3,8 @@
 //! Storage knows of every session that may be resumed: whose it is, its presence, how many of its client's stanzas were in
 //! safe hands, and which number each message has that it was sent and has not confirmed. When the server starts, these
 //! sessions wait: without a ring, without presence, and with their messages kept from others. A client that comes back
-//! says what it has; the rest is sent to it again, and its presence is announced afresh.
+//! says what it has; the rest is sent to it again, its presence is announced afresh, and requests that it has no answer
+//! to are answered with an error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::hooks::{Interest, Interests};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Kind, PresenceType, Stanza};
+use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage::{Error, Map, View, Writes};
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 
@@ -27,6 +28,7 @@ use super::binding::Binding;
 use super::presence::audience;
 use super::retained::{Handled, Lapsed, Resumption, session_key};
 use super::ring::Ring;
+use super::unanswered::Asked;
 use super::watch::arrived;
 
 /// The sessions of a domain that may be resumed, by their names.
@@ -34,6 +36,9 @@ const SESSIONS: Map<Record> = Map::new("sessions");
 
 /// How many stanzas of their clients are in safe hands, by the same names.
 const HANDLED: Map<u64> = Map::new("sessions-handled");
+
+/// Which of those are requests that their clients may have no answer to, by the same names.
+const REQUESTS: Map<Vec<Asked>> = Map::new("sessions-requests");
 
 /// A session in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +66,9 @@ pub(super) struct Session {
     interests: Interests,
     /// Positions of messages that it was sent and has not confirmed, with their numbers.
     queue: BTreeMap<u64, u64>,
+    /// Those of them that others have got and nobody else waits for.
+    got: Vec<u64>,
+    requests: Vec<Asked>,
     until: Instant,
 }
 
@@ -226,14 +234,14 @@ impl Router {
     pub(super) fn revive(self: &Arc<Self>, account: &Arc<Account>, name: &str) -> Option<Binding> {
         let request = self.acknowledgement()?.request();
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
-        let Removed { session, got, .. } = removed;
+        let Removed { mut session, got, .. } = removed;
+        // It may have got them, too: its client has not said yet.
+        session.got = got;
         let ring = Arc::new(Ring::new(self.limits.load().ring_bytes, self.clock.now()));
         let handled = Handled { count: session.handled, ..Handled::default() };
         ring.restore(request, session.resumption.clone(), handled);
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
-        let mut batch = self.batch();
         let mut state = account.lock();
-        arrived(&mut state, &account.jid, got, &mut batch.writes);
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         (resource.interested, resource.interests) = (session.interested, session.interests);
         if session.interests.has(Interest::Copies) {
@@ -249,12 +257,14 @@ impl Router {
 /// The sessions of `domain` that storage knows of.
 fn kept(view: &View<'_>, domain: &BareJid, now: Instant) -> Result<Vec<Session>, Error> {
     let handled: HashMap<_, _> = view.items(&HANDLED, domain)?.into_iter().collect();
+    let mut requests: HashMap<_, _> = view.items(&REQUESTS, domain)?.into_iter().collect();
     let mut sessions = Vec::new();
     for (name, record) in view.items(&SESSIONS, domain)? {
         let handled = handled.get(&name).copied().unwrap_or_default();
         let Some(mut session) = Session::kept(name, record, handled, now) else { continue };
         let key = session_key(&session.resumption.name);
         let queued = view.queued(&session.jid.to_bare())?.into_iter().filter(|(_, queued)| queued.session == key);
+        session.requests = requests.remove(&session.resumption.name).unwrap_or_default();
         session.queue = queued.map(|(position, queued)| (position.number(), queued.number)).collect();
         sessions.push(session);
     }
@@ -273,6 +283,8 @@ impl Session {
             interested: record.interested,
             interests: record.interests,
             queue: BTreeMap::new(),
+            got: Vec::new(),
+            requests: Vec::new(),
             until: now + time,
         })
     }
@@ -280,7 +292,8 @@ impl Session {
 
 impl Session {
     /// The messages of its queue are on their way to nobody.
-    pub(super) fn release(&self, state: &mut State) {
+    pub(super) fn release(&self, state: &mut State, account: &BareJid, writes: &mut Writes) {
+        arrived(state, account, self.got.clone(), writes);
         let positions: Vec<u64> = self.queue.keys().copied().collect();
         release(state, &positions);
     }
@@ -299,12 +312,41 @@ impl Binding {
     pub fn handled(&self, name: &str, count: u64, batch: &mut Batch) {
         let domain = BareJid::from_kept(self.jid.domain());
         let _ = HANDLED.put(&mut batch.writes, &domain, name, &count);
+        self.note_requests(Some(count), batch);
+    }
+
+    /// Notes which requests of the client are open among those of its stanzas that are in safe hands: the first `count`,
+    /// or as many as storage knows already.
+    pub(super) fn note_requests(&self, count: Option<u64>, batch: &mut Batch) {
+        let Some((name, open)) = self.ring.unanswered(count) else { return };
+        let domain = BareJid::from_kept(self.jid.domain());
+        if open.is_empty() {
+            REQUESTS.delete(&mut batch.writes, &domain, &name);
+        } else {
+            let _ = REQUESTS.put(&mut batch.writes, &domain, &name, &open);
+        }
+    }
+
+    /// The server has ended before the client got an answer to these.
+    fn apologise(&self, requests: Vec<Asked>, handled: u64, batch: &mut Batch) {
+        let error =
+            StanzaError::new(Condition::RecipientUnavailable, "the server has ended before there was an answer");
+        for Asked { id, to, .. } in requests {
+            // From here on it is a request like any other, so that it is answered even if the server ends again.
+            self.ring.asks(handled, &id, to.as_deref());
+            let to = to.and_then(|to| to.parse().ok()).unwrap_or_else(|| Jid::from(self.account.jid.clone()));
+            let request = Stanza::new(Kind::Iq(IqType::Get)).id(id).from(self.jid.clone()).to(to);
+            if let Some(answer) = request.error(&error) {
+                batch.push_answer(&self.ring, &answer);
+            }
+        }
+        self.note_requests(Some(handled), batch);
     }
 
     /// The client of a restored session has handled `count` stanzas, modulo 2^32: what it has not got is sent to it, and
     /// its presence is announced afresh.
     pub(super) async fn renew(&self, session: Session, count: u32, batch: &mut Batch) {
-        let Session { presence, queue, .. } = session;
+        let Session { presence, queue, handled, mut requests, .. } = session;
         let known = |number: u64| {
             // The client has seen it if its number is not above the count, on a circle of 2^32 numbers.
             super::retained::modulo(number.wrapping_sub(u64::from(count)).wrapping_sub(1)) >= u32::MAX / 2
@@ -317,6 +359,8 @@ impl Binding {
             arrived(&mut state, &self.account.jid, has, &mut batch.writes);
             release(&mut state, &misses.iter().map(|(position, _)| *position).collect::<Vec<_>>());
         }
+        requests.retain(|asked| !asked.answer.is_some_and(known));
+        self.apologise(requests, handled, batch);
         match presence {
             // What waits comes first, as for every resource that becomes available.
             Some(presence) => router.broadcast_available(self, presence, batch).await,
@@ -350,6 +394,7 @@ pub(super) fn forget(jid: &Jid, name: &str, writes: &mut Writes) {
     let domain = BareJid::from_kept(jid.domain());
     SESSIONS.delete(writes, &domain, name);
     HANDLED.delete(writes, &domain, name);
+    REQUESTS.delete(writes, &domain, name);
 }
 
 /// Messages are on their way to nobody any more.

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::crash;
 use crate::jid::BareJid;
 use crate::storage::{Marks, Position, Writes};
 
@@ -66,6 +67,7 @@ impl Router {
         let mut handed = self.watched.handed.lock().unwrap_or_else(PoisonError::into_inner);
         if *handed < upto.number() {
             *handed = upto.number();
+            crash::at(crash::Point::Settle);
             let mut writes = Writes::new();
             writes.hand_over(upto);
             self.storage.submit(writes);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
+use crate::crash;
 use crate::hooks::operation::Nothing;
 use crate::routing::operations::ACCOUNT_TIDY;
 use crate::storage::{End, Error, Marks, Position, Range, View, Writes};
@@ -86,8 +87,11 @@ impl Node {
             for (owner, position) in &expired.entries {
                 writes.unmark(owner, *position, Marks::ARCHIVED);
             }
-            let durable = self.storage.durable(self.storage.submit(writes)).await;
-            durable.map_err(|lost| Error::Engine(lost.to_string()))?;
+            let submitted = self.storage.submit(writes);
+            if !expired.entries.is_empty() {
+                crash::at(crash::Point::Retention);
+            }
+            self.storage.durable(submitted).await.map_err(|lost| Error::Engine(lost.to_string()))?;
             let Some(more) = expired.more else { return Ok(()) };
             after = more;
         }

@@ -241,8 +241,9 @@ impl Taking<'_> {
                 {
                     Box::pin(self.answer_first()).await;
                 }
-                if self.inbound.is_some() {
+                if let Some(inbound) = self.inbound {
                     self.batch.promise();
+                    self.binding.sends(inbound.next(), &stanza);
                 }
                 self.router.route(Origin::Client(self.binding), stanza, self.batch).await?;
             }
@@ -262,6 +263,9 @@ impl Taking<'_> {
     fn reject(&mut self, rejected: &Rejected<'_>) -> Result<(), End> {
         if rejected.fault == Fault::From {
             return Err(StreamError::from(StreamCondition::InvalidFrom).into());
+        }
+        if let Some(inbound) = self.inbound {
+            self.binding.sends(inbound.next(), &rejected.stanza);
         }
         self.binding.refuse(&rejected.stanza, &rejected.error, self.batch);
         Ok(())

@@ -76,6 +76,11 @@ impl Inbound {
         }
     }
 
+    /// The number of the stanza that is routed next.
+    pub(super) const fn next(&self) -> u64 {
+        self.count + 1
+    }
+
     /// One more stanza was routed.
     pub(super) const fn counted(&mut self) {
         self.count += 1;

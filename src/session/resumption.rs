@@ -1,5 +1,6 @@
 //! A client that has authenticated asks for the session that it had before its connection was lost.
 
+use crate::crash;
 use crate::hooks::Acknowledgement;
 use crate::jid::{BareJid, Jid};
 use crate::routing::{Binding, Handled, modulo};
@@ -63,6 +64,7 @@ pub(super) async fn resume(
         }
         binding.resume(previous.handled, &mut batch).await.map_err(|fault| words.too_high(fault))?;
     }
+    crash::at(crash::Point::Resume);
     let answer = words.resumed(&previous.name, modulo(handled.count));
     Ok(Outcome::Resumed(Resumed { guard, name: previous.name, answer }))
 }
@@ -76,6 +78,7 @@ impl Resumed {
     /// Sends what was said, after which the session is its client's again.
     pub(super) async fn begin(mut self, dialogue: &mut Dialogue) -> Result<Option<Opened>, End> {
         dialogue.flush().await?;
+        crash::at(crash::Point::Resume);
         let inbound = Box::new(Inbound::new(self.guard.handled.count, Some(self.name)));
         Ok(self.guard.binding.take().map(|binding| Opened { binding, inbound: Some(inbound) }))
     }

@@ -8,9 +8,13 @@ use super::handle::Shared;
 use super::progress::End;
 use super::queue::Next;
 use super::writer::{Advance, Backend, Job, Writer};
+use crate::crash;
 
 /// How long nothing must have come before the writer uses the moment to tidy up.
 const IDLE: Duration = Duration::from_millis(100);
+
+/// How long a storage that promises what it has not kept does not keep it.
+const CARELESS: Duration = Duration::from_secs(3);
 
 /// Starts the thread of `writer`, which ends when the queue is closed or a commit fails. `held` is let go at the end.
 pub(super) fn spawn<B, H>(writer: Writer<B>, shared: Arc<Shared>, held: H) -> std::io::Result<()>
@@ -32,6 +36,9 @@ fn run<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> End {
     loop {
         match shared.queue.wait(writer.has_leftovers().then_some(IDLE)) {
             Next::Commit(jobs) => {
+                if crash::is_careless() {
+                    std::thread::sleep(CARELESS);
+                }
                 if let Err(lost) = step(&mut writer, jobs, shared) {
                     return End::Lost(lost);
                 }
@@ -51,6 +58,7 @@ pub(super) fn step<B: Backend>(writer: &mut Writer<B>, jobs: Vec<Job>, shared: &
     let settled = shared.positions.settled();
     let advance = Advance { next: shared.positions.next(), settled, latest: shared.queue.last() };
     let done = writer.step(jobs, advance)?;
+    crash::at(crash::Point::Committed);
     shared.progress.publish(done.durable);
     for (answer, verdict) in done.answers {
         // Whoever no longer listens need not know.

@@ -60,21 +60,36 @@ impl Site {
 
     /// Starts the server, whose log is the file `log`, and waits until it is ready.
     pub(crate) fn start(&mut self) {
+        assert!(self.start_with(&[]), "the server has ended: see the file log in {}", self.directory.display());
+    }
+
+    /// The same with further environment variables; says whether it became ready. Otherwise it has ended.
+    pub(crate) fn start_with(&mut self, environment: &[(&str, &str)]) -> bool {
         let log = File::create(self.directory.join("log")).unwrap();
-        let mut child = self.command(&["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut command = self.command(&["serve"]);
+        command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.server = Some(child);
-        assert_eq!(line, "ready\n");
+        line == "ready\n"
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.server.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap().success());
     }
 
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal("-TERM");
+        self.ended()
+    }
+
+    /// Waits for the end of the server.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         self.server.take().unwrap().wait().unwrap()
     }
 

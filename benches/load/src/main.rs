@@ -15,6 +15,7 @@ mod floor;
 mod group_commit;
 mod growth;
 mod growth_tables;
+mod hang;
 mod ledger;
 mod login;
 mod meter;

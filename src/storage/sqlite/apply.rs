@@ -12,6 +12,7 @@ use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
 use super::checksum::{Covered, fingerprint};
 use super::readers::Readers;
 use super::{RELAX, column, index};
+use crate::crash;
 use crate::jid::BareJid;
 
 /// How many owners' row numbers are kept in memory.
@@ -79,6 +80,7 @@ impl Backend for Sqlite {
         if let Some(upto) = index {
             index::extend(&transaction, upto)?;
         }
+        crash::at(crash::Point::Commit);
         transaction.commit()?;
         Ok(existing)
     }
@@ -89,6 +91,7 @@ impl Backend for Sqlite {
             Checkpoint::Whole => "PRAGMA wal_checkpoint(TRUNCATE)",
         };
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        crash::at(crash::Point::Checkpoint);
         connection.query_row(statement, [], |_| Ok(()))?;
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::super::handle::SECRET;
 use super::super::log::Positions;
 use super::super::{Error, Marks};
 use super::column;
+use crate::crash;
 
 /// Step n leads from version n to version n + 1. A step that was released never changes; a new version is a new step, a
 /// new sample in `tests/data/` and nothing else.
@@ -157,7 +158,9 @@ pub(super) fn requeue(connection: &mut Connection, next: u64) -> Result<(), Erro
     let note = format!("INSERT OR IGNORE INTO undelivered SELECT owner, position FROM log WHERE {found}");
     transaction.execute(&note, [queued])?;
     transaction.execute("UPDATE handed SET upto = ?1", [column(next)])?;
+    crash::at(crash::Point::Requeue);
     transaction.commit()?;
+    crash::at(crash::Point::Requeue);
     Ok(())
 }
 
