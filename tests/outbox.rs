@@ -193,6 +193,17 @@ async fn what_waits_for_a_server_that_stays_down_comes_back() {
     stage.near.site.start();
     let mut sender = stage.sender().await;
     stage.send(&mut sender, 2 * BURST, 1).await;
+    // The operator sees it.
+    let peer = loop {
+        let shown = stage.near.site.run(&["peers", "--json"], "");
+        let peers: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        if peers[0]["state"] == "unreachable" {
+            break peers[0].clone();
+        }
+    };
+    assert_eq!((&peer["remote"], &peer["stanzas"]), (&"mantua.example".into(), &stage.sent.into()));
+    assert!(peer["last_error"]["what"].as_str().unwrap().contains("refused"), "{peer}");
+    assert!(peer["next_attempt"].is_number() && peer["bytes"].as_u64().unwrap() > 0, "{peer}");
     while stage.bounced.len() < stage.sent {
         let element = sender.next().await.unwrap();
         stage.note_bounce(&element);
