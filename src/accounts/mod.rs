@@ -8,6 +8,7 @@ pub mod admins;
 pub mod contact;
 pub mod credentials;
 pub mod directory;
+pub mod preferences;
 pub mod random;
 pub mod removal;
 pub mod roster;

@@ -18,6 +18,8 @@ mod xep_0202_entity_time;
 mod xep_0313_archive;
 mod xep_0359_stanza_ids;
 mod xep_0390_capabilities;
+mod xep_0424_retraction;
+mod xep_0441_preferences;
 mod xep_0478_stream_limits;
 
 use crate::hooks::Extension;
@@ -42,5 +44,7 @@ pub const ALL: &[Extension] = &[
     xep_0313_archive::EXTENSION,
     xep_0359_stanza_ids::EXTENSION,
     xep_0390_capabilities::EXTENSION,
+    xep_0424_retraction::EXTENSION,
+    xep_0441_preferences::EXTENSION,
     xep_0478_stream_limits::EXTENSION,
 ];

@@ -26,6 +26,6 @@ pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Hosted, Outbound, Reply};
 pub use registrar::{Hooks, House, InstallError, Registrar};
-pub use stage::{Passing, Place, Shelf, Stages, Verdict};
+pub use stage::{Passing, Place, Retraction, Shelf, Stages, Verdict};
 pub use stream_feature::{Peer, StreamFeatures, StreamState};
 pub use visit::{Strangers, Visit};

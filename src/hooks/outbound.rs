@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::accounts::preferences::Preferences;
 use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
-use crate::stanza::Stanza;
+use crate::stanza::{Stanza, StanzaError};
 
 /// The end of a request that the server sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,14 @@ pub trait Outbound: Send + Sync {
 
     /// The available resources of a local account.
     fn resources(&self, account: &BareJid) -> Vec<Jid>;
+
+    /// What the owner of a local account wants archived from now on. It holds at once, and is durable once the future
+    /// ends; until then nobody may be told.
+    fn prefer(
+        &self,
+        account: &BareJid,
+        preferences: Preferences,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>>;
 
     /// The services of the local domain `domain` that are there at the moment.
     fn services(&self, domain: &str) -> Vec<Hosted>;

@@ -48,6 +48,8 @@ pub struct Passing<'a, 's> {
     pub tail: String,
     /// Its sender is told when it is in safe hands.
     pub promised: bool,
+    /// The owner of the account has nothing against its being archived.
+    pub archivable: bool,
 }
 
 impl<'a, 's> Passing<'a, 's> {
@@ -63,6 +65,7 @@ impl<'a, 's> Passing<'a, 's> {
             place: Place::None,
             tail: String::new(),
             promised: false,
+            archivable: true,
         }
     }
 
@@ -88,6 +91,16 @@ impl<'a, 's> Passing<'a, 's> {
     }
 }
 
+/// A message takes back an earlier one.
+pub struct Retraction {
+    /// The id of the earlier one: only a message that contains it is looked at.
+    pub of: String,
+    /// The canonical elements that take the place of what it said.
+    pub tombstone: String,
+    /// Whether a message in the log of this account is the one.
+    pub replaces: Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send>,
+}
+
 /// What a stage of the kind `Undelivered` decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -102,6 +115,7 @@ pub enum Verdict {
 type Arriving = Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>;
 type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
+type Retract = Box<dyn Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync>;
 type Private = Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync>;
 
 /// A stage of an extension that may be wanted or not.
@@ -129,6 +143,7 @@ pub struct Stages {
     pub(super) queued: Vec<Staged<Pass>>,
     pub(super) undelivered: Vec<Staged<Undelivered>>,
     pub(super) private: Vec<Private>,
+    pub(super) retraction: Vec<Retract>,
 }
 
 impl Stages {
@@ -159,10 +174,22 @@ impl Stages {
         verdicts.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
     }
 
+    /// What a message takes back, if it does; asked once the logs have kept it.
+    #[must_use]
+    pub fn retraction(&self, stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
+        self.retraction.iter().find_map(|stage| stage(stanza, now))
+    }
+
     /// Whether a message was meant for one session of the account and for nobody else.
     #[must_use]
     pub fn is_private(&self, account: &BareJid, stanza: &Stanza<'_>) -> bool {
         self.private.iter().any(|stage| stage(account, stanza))
+    }
+}
+
+impl fmt::Debug for Retraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retraction").field("of", &self.of).finish_non_exhaustive()
     }
 }
 

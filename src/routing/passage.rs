@@ -9,7 +9,7 @@ use crate::stanza::{Condition, Kind, Stanza};
 use crate::storage::{Direction, Entry, Marks, Position};
 
 use super::Router;
-use super::account::State;
+use super::account::{Account, State};
 use super::batch::Batch;
 use super::delivery::{Delivery, Reach};
 use super::departure::Known;
@@ -31,14 +31,15 @@ impl Router {
     }
 
     /// The local account `account` sends a stanza.
-    pub(super) fn sent(&self, account: &BareJid, stanza: &Stanza<'_>, batch: &mut Batch) {
+    pub(super) fn sent(&self, account: &Account, stanza: &Stanza<'_>, batch: &mut Batch) {
         let stages = self.stages().filter(|stages| stages.archives());
         let Some(stages) = stages.filter(|_| matches!(stanza.kind, Kind::Message(_))) else { return };
         // What somebody sends to himself is kept as what he receives.
-        if stanza.to.as_ref().is_none_or(|to| to.bare_str() == account.as_str()) {
+        if stanza.to.as_ref().is_none_or(|to| to.bare_str() == account.jid.as_str()) {
             return;
         }
-        let mut passing = Passing::new(account, Direction::Sent, stanza, self.clock.now());
+        let mut passing = Passing::new(&account.jid, Direction::Sent, stanza, self.clock.now());
+        passing.archivable = account.lock().archives(stanza.to.as_ref());
         stages.archive(&mut passing);
         keep(passing, batch);
     }
@@ -66,6 +67,7 @@ impl Router {
         };
         let mut passing = passing();
         passing.promised = batch.promised;
+        passing.archivable = state.archives(stanza.from.as_ref());
         stages.archive(&mut passing);
         if let Some(reach) = reach {
             stages.queued(&mut passing);

@@ -85,7 +85,7 @@ impl Router {
         if to.as_str() == binding.account.jid.as_str() && roster::is_request(&stanza) {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
-        self.sent(&binding.account.jid, &stanza, batch);
+        self.sent(&binding.account, &stanza, batch);
         self.deliver(stanza, batch).await;
     }
 
@@ -95,6 +95,12 @@ impl Router {
     pub(super) async fn deliver(&self, mut stanza: Stanza<'_>, batch: &mut Batch) {
         self.hosts.respell(&mut stanza.to);
         let mut back = self.deliver_once(&stanza, batch).await;
+        // Whatever a log has not kept takes nothing back.
+        if batch.text.is_some()
+            && let Some(retraction) = self.retraction(&stanza)
+        {
+            Box::pin(self.retract(&stanza, retraction, batch)).await;
+        }
         // An answer is never answered, so this ends after one more step.
         while let Some(answer) = back {
             batch.text = None;

@@ -1,5 +1,7 @@
 //! A batch of changes: applied together or not at all.
 
+use std::sync::Arc;
+
 use super::log::Open;
 use super::{Entry, Marks, Position, Queued, Slot};
 use crate::jid::BareJid;
@@ -28,6 +30,7 @@ pub(super) enum Change {
     Mark { position: Position, marks: Marks },
     Unmark { position: Position, marks: Marks },
     Queue { position: Position, queued: Queued },
+    Replace { position: Position, payload: Arc<str> },
     Remove { position: Position },
     DeleteOwner,
 }
@@ -81,6 +84,13 @@ impl Writes {
     /// Notes that an entry has this number in the queue of a session. It is forgotten when the entry has arrived.
     pub fn queue(&mut self, owner: &BareJid, position: Position, queued: Queued) {
         self.add(owner, Change::Queue { position, queued }, 0);
+    }
+
+    /// Puts another payload in the place of that of an entry; everything else of it stays, and so does one that is
+    /// damaged.
+    pub fn replace(&mut self, owner: &BareJid, position: Position, payload: Arc<str>) {
+        let bytes = payload.len();
+        self.add(owner, Change::Replace { position, payload }, bytes);
     }
 
     /// Deletes an entry, whatever its marks.

@@ -14,7 +14,8 @@ use crate::xml::{Element, escape_into};
 
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
-use super::query::{self, Before, FormRequest, Metadata, NS, Query, RSM_NS};
+use super::api::NS;
+use super::query::{self, Before, FormRequest, Metadata, Query, RSM_NS};
 
 /// XEP-0297.
 const FORWARD_NS: &str = "urn:xmpp:forward:0";
@@ -57,7 +58,7 @@ impl Archive {
 
     /// XEP-0313 §4.1: what is found goes to the session that asks, then comes the answer.
     pub(super) async fn page(self: Arc<Self>, call: Call<Query>) -> Answer {
-        let owner = own(&call)?;
+        let owner = self.owner(&call)?;
         let found = {
             // It is never closed.
             let _reading = self.reading.acquire().await;
@@ -85,7 +86,7 @@ impl Archive {
 
     /// XEP-0313 §4.3: the first and the last entry.
     pub(super) async fn metadata(self: Arc<Self>, call: Call<Metadata>) -> Answer {
-        let owner = own(&call)?;
+        let owner = self.owner(&call)?;
         let mut answer = Element::new(Metadata::NAME, NS);
         for (name, end) in [("start", End::Oldest), ("end", End::Youngest)] {
             let found = self.read(&owner, Range::default(), end, 1).await?;
@@ -96,6 +97,23 @@ impl Archive {
             }
         }
         Ok(Some(answer))
+    }
+
+    /// XEP-0313 §4.1.5: the fields of the form.
+    pub(super) fn form(&self, call: &Call<FormRequest>) -> Answer {
+        self.owner(call)?;
+        Ok(Some(Element::new(FormRequest::NAME, NS).with_child(query::form().to_element())))
+    }
+
+    /// Whose archive is asked: one's own and nobody else's.
+    fn owner<R>(&self, call: &Call<R>) -> Result<BareJid, StanzaError> {
+        if !self.settings.load().archives(call.to.domain()) {
+            return Err(Condition::ServiceUnavailable.into());
+        }
+        if call.relation == Relation::Owner {
+            return Ok(call.to.to_bare());
+        }
+        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
     }
 
     async fn find(&self, owner: &BareJid, query: &Query) -> Result<Found, StanzaError> {
@@ -122,7 +140,7 @@ impl Archive {
             let positions = self.known(owner, ids.iter().collect()).await?;
             return self.named(owner, positions, range).await;
         }
-        let most = self.settings.load().archive.map_or(PAGE, |archive| archive.page);
+        let most = self.settings.load().archive.as_ref().map_or(PAGE, |archive| archive.page);
         let limit = query.page.max.unwrap_or(PAGE).min(most);
         if limit == 0 {
             return self.count(owner, range).await;
@@ -256,20 +274,6 @@ impl Archive {
     }
 }
 
-/// XEP-0313 §4.1.5: the fields of the form.
-pub(super) fn form(call: &Call<FormRequest>) -> Answer {
-    own(call)?;
-    Ok(Some(Element::new(FormRequest::NAME, NS).with_child(query::form().to_element())))
-}
-
-/// Whose archive is asked: one's own and nobody else's.
-fn own<R>(call: &Call<R>) -> Result<BareJid, StanzaError> {
-    if call.relation == Relation::Owner {
-        Ok(call.to.to_bare())
-    } else {
-        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
-    }
-}
 
 /// As much of a page as there is room for, from the end that the client reads from; `None` if that is nothing.
 fn fitting(mut found: Found, query: &Query, room: usize) -> Option<Found> {

@@ -57,6 +57,10 @@ pub(super) async fn it_behaves_like_a_map_in_memory(storage: Storage) {
                     writes.remove(owner, position);
                     log.remove(&(who, position));
                 }
+                (7, Some(position)) if below(3) == 0 => {
+                    writes.replace(owner, position, key.as_str().into());
+                    log.entry((who, position)).and_modify(|entry| entry.payload = key.into());
+                }
                 _ => {
                     let entry = entry(&key, marks);
                     let position = writes.append(owner, storage.slot(), entry.clone());

@@ -10,6 +10,8 @@ use super::super::writer::{Backend, Checkpoint, Job};
 use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
 use super::checksum::{Covered, fingerprint};
+use super::archive::ENTRY;
+use super::rows::entry;
 use super::{column, index};
 use crate::jid::BareJid;
 
@@ -29,6 +31,19 @@ pub(in super::super) struct Sqlite {
 /// The row numbers of owners that exist.
 #[derive(Debug, Default)]
 struct Owners(HashMap<BareJid, i64, foldhash::fast::RandomState>);
+
+impl<'a> Covered<'a> {
+    fn of(position: Position, owner: i64, entry: &'a Entry) -> Self {
+        Self {
+            position: column(position.number()),
+            owner,
+            direction: direction(entry.direction),
+            time: column(entry.time),
+            peer: entry.peer.as_bytes(),
+            payload: entry.payload.as_bytes(),
+        }
+    }
+}
 
 impl Sqlite {
     pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
@@ -164,6 +179,7 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
         Change::Queue { position, queued } => connection
             .prepare_cached("INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3)")?
             .execute(params![position, queued.session, column(queued.number)])?,
+        Change::Replace { position, payload } => return replace(connection, owner, *position, payload),
         Change::Remove { position } => {
             connection
                 .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2")?
@@ -185,14 +201,7 @@ fn append(
     if entry.marks.is_empty() {
         return Ok(());
     }
-    let covered = Covered {
-        position: column(position.number()),
-        owner,
-        direction: direction(entry.direction),
-        time: column(entry.time),
-        peer: entry.peer.as_bytes(),
-        payload: entry.payload.as_bytes(),
-    };
+    let covered = Covered::of(position, owner, entry);
     insert.execute(params![
         covered.position,
         owner,
@@ -206,6 +215,19 @@ fn append(
     if entry.marks.contains(Marks::UNDELIVERED) {
         note_undelivered(connection, owner, position)?;
     }
+    Ok(())
+}
+
+/// The checksum goes with the payload.
+fn replace(connection: &Connection, owner: i64, position: Position, payload: &Arc<str>) -> Result<(), Error> {
+    let number = column(position.number());
+    let mut statement = connection.prepare_cached(ENTRY)?;
+    let mut rows = statement.query(params![position, owner])?;
+    let Some(found) = rows.next()?.map(|row| entry(row, number, owner)).transpose()?.flatten() else { return Ok(()) };
+    let replaced = Entry { payload: Arc::clone(payload), ..found };
+    connection
+        .prepare_cached("UPDATE log SET payload = ?2, checksum = ?3 WHERE position = ?1")?
+        .execute(params![position, &*replaced.payload, Covered::of(position, owner, &replaced).checksum()])?;
     Ok(())
 }
 

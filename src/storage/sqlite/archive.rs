@@ -13,7 +13,7 @@ use super::{column, index};
 use crate::jid::BareJid;
 
 /// What an entry is read from.
-const ENTRY: &str =
+pub(super) const ENTRY: &str =
     "SELECT position, direction, time, marks, checksum, peer, payload FROM log WHERE position = ?1 AND owner = ?2";
 
 /// A page that is being filled.
