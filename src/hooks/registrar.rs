@@ -20,7 +20,7 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Shelf, Staged, Stages, Verdict};
+use super::stage::{Passing, Retraction, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 

@@ -245,7 +245,8 @@ async fn filled(storage: &Storage, owners: &[BareJid; 2]) -> Vec<Known> {
         for number in 0..500 {
             let (who, peer) = (number % 2, peers[number / 2 % 3]);
             let marks = if number % 10 == 3 { Marks::UNDELIVERED } else { Marks::ARCHIVED };
-            let time = group * 500 + number as u64;
+            // Now and then the clock goes back.
+            let time = (group * 500 + number as u64).saturating_sub(if group % 4 == 2 { 700 } else { 0 });
             let entry = Entry { peer: peer.into(), time, ..entry("x", marks) };
             let position = writes.append(&owners[who], storage.slot(), entry);
             if marks == Marks::ARCHIVED {
@@ -288,6 +289,12 @@ async fn the_archive_is_read_from_both_ends(storage: Storage) {
         Range { since: Some(3000), until: Some(5000), ..Range::default() },
         Range { peer: peer("juliet@capulet.lit"), ..Range::default() },
         Range { peer: peer("juliet@capulet.lit/hall"), since: Some(1000), ..Range::default() },
+        Range { since: Some(1600), until: Some(1700), ..Range::default() },
+        Range { since: Some(9000), ..Range::default() },
+        Range { until: Some(400), ..Range::default() },
+        Range { peer: peer("nurse@capulet.lit"), after: Some(middle), until: Some(4000), ..Range::default() },
+        Range { peer: peer("nurse@capulet.lit"), before: Some(middle), since: Some(500), ..Range::default() },
+        Range { peer: peer("paris@verona.lit"), before: Some(middle), ..Range::default() },
         Range { peer: peer("tybalt@capulet.lit"), ..Range::default() },
     ];
     for (who, range) in (0..2).flat_map(|who| ranges.iter().map(move |range| (who, range))) {
@@ -324,19 +331,35 @@ async fn what_is_too_old_is_found_in_order(storage: Storage) {
     create(&storage, &benvolio).await;
     let at = |time, marks| Entry { time, ..entry("x", marks) };
     let first = append(&storage, &romeo, at(1, Marks::ARCHIVED)).await;
-    let second = append(&storage, &benvolio, at(2, Marks::UNDELIVERED)).await;
+    append(&storage, &benvolio, at(2, Marks::UNDELIVERED)).await;
     let third = append(&storage, &benvolio, at(3, Marks::ARCHIVED | Marks::UNDELIVERED)).await;
-    append(&storage, &romeo, at(4, Marks::ARCHIVED)).await;
-    let expired = async |after, before, limit| {
-        let found = storage.read(move |view| view.expired(after, before, limit)).await.unwrap();
+    let fourth = append(&storage, &romeo, at(4, Marks::ARCHIVED)).await;
+    let elsewhere = jid("romeo@mantua.lit");
+    create(&storage, &elsewhere).await;
+    append(&storage, &elsewhere, at(1, Marks::ARCHIVED)).await;
+    let expired = async |from: Option<&BareJid>, before, limit| {
+        let from = from.cloned();
+        let found = storage.read(move |view| view.expired("verona.lit", from.as_ref(), before, limit)).await.unwrap();
         (found.entries, found.more)
     };
-    let start = Position::new(0);
-    let both = vec![(romeo, first), (benvolio, third)];
-    assert_eq!(expired(start, 4, 9).await, (both.clone(), Some(third)));
-    assert_eq!(expired(start, 4, 2).await, (both[..1].to_vec(), Some(second)));
-    assert_eq!(expired(second, 4, 9).await, (both[1..].to_vec(), Some(third)));
-    assert_eq!(expired(start, 1, 9).await, (vec![], None));
+    // Nothing is indexed yet.
+    let both = vec![(romeo.clone(), first), (benvolio.clone(), third)];
+    assert_eq!(expired(None, 4, 9).await, (both, None));
+    assert_eq!(expired(None, 1, 9).await, (vec![], None));
+    // Now everything is.
+    for _ in 0..5000 {
+        drop(storage.slot());
+    }
+    let youngest = append(&storage, &romeo, at(3, Marks::ARCHIVED)).await;
+    apply(&storage, |writes| writes.mark(&romeo, youngest, Marks::UNDELIVERED)).await;
+    apply(&storage, |writes| writes.mark(&romeo, youngest, Marks::UNDELIVERED)).await;
+    let all = [(benvolio, third), (romeo.clone(), first), (romeo.clone(), fourth), (romeo.clone(), youngest)];
+    assert_eq!(expired(None, 5, 9).await, (all.to_vec(), None), "by account, the oldest first");
+    assert_eq!(expired(None, 5, 2).await, (all[..2].to_vec(), Some(romeo.clone())));
+    assert_eq!(expired(None, 5, 1).await, (all[..1].to_vec(), Some(romeo.clone())));
+    assert_eq!(expired(Some(&romeo), 5, 9).await, (all[1..].to_vec(), None));
+    // An account ends at the first that is not too old, so that none is missing in the middle.
+    assert_eq!(expired(None, 4, 9).await, (all[..2].to_vec(), None));
 }
 
 async fn a_page_is_bounded_in_bytes(storage: Storage) {

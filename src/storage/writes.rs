@@ -32,6 +32,7 @@ pub(super) enum Change {
     Queue { position: Position, queued: Queued },
     Replace { position: Position, payload: Arc<str> },
     Remove { position: Position },
+    Trim,
     DeleteOwner,
 }
 
@@ -96,6 +97,11 @@ impl Writes {
     /// Deletes an entry, whatever its marks.
     pub fn remove(&mut self, owner: &BareJid, position: Position) {
         self.add(owner, Change::Remove { position }, 0);
+    }
+
+    /// Forgets what is known of the oldest entries of `owner` that are gone; for whoever has deleted many.
+    pub fn trim(&mut self, owner: &BareJid) {
+        self.add(owner, Change::Trim, 0);
     }
 
     /// Deletes `owner` with everything it has.

@@ -12,13 +12,13 @@ use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
 use super::checksum::{Covered, fingerprint};
 use super::archive::ENTRY;
 use super::rows::entry;
-use super::{column, index};
+use super::{column, groups, index};
 use crate::jid::BareJid;
 
 /// How many owners' row numbers are kept in memory.
 const OWNERS: usize = 1 << 16;
 /// How many prepared statements a connection keeps; more than there are.
-const STATEMENTS: usize = 32;
+pub(super) const STATEMENTS: usize = 64;
 
 /// The writing connection.
 #[derive(Debug)]
@@ -187,6 +187,7 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
             forget_archived(connection, owner, *position)?;
             forget_undelivered(connection, owner, *position)?
         }
+        Change::Trim => return groups::trim(connection, owner),
         Change::DeleteOwner => return delete(connection, owner),
     };
     Ok(())
@@ -265,15 +266,12 @@ fn unmark(connection: &Connection, owner: i64, position: Position, marks: Marks)
 }
 
 /// An entry may be archived later than its neighbours are indexed.
-fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
-    let peer: String = connection
-        .prepare_cached("SELECT peer FROM log WHERE position = ?1")?
-        .query_row([position], |row| row.get(0))?;
-    let mut statement = connection.prepare_cached(
-        "INSERT OR IGNORE INTO archived SELECT log.owner, position, time, ?3 FROM log, indexed
-             WHERE position = ?1 AND log.owner = ?2 AND position < indexed.upto",
-    )?;
-    Ok(statement.execute(params![position, owner, fingerprint(bare(&peer))])?)
+fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<(), Error> {
+    let query = "SELECT time, peer FROM log, indexed WHERE position = ?1 AND owner = ?2 AND position < indexed.upto";
+    let mut statement = connection.prepare_cached(query)?;
+    let found = statement.query_row(params![position, owner], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)));
+    let Some((time, peer)) = found.optional()? else { return Ok(()) };
+    index::insert(connection, owner, position, (time, &peer))
 }
 
 fn forget_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
@@ -315,6 +313,7 @@ fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
         "DELETE FROM log WHERE position IN (SELECT position FROM undelivered WHERE owner = ?1)",
         "DELETE FROM log WHERE position >= (SELECT min(indexed.upto, handed.upto) FROM indexed, handed) AND owner = ?1",
         "DELETE FROM archived WHERE owner = ?1",
+        "DELETE FROM exchanged WHERE owner = ?1",
         "DELETE FROM undelivered WHERE owner = ?1",
         "DELETE FROM owners WHERE id = ?1",
     ] {
