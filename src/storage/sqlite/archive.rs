@@ -17,10 +17,10 @@ pub(super) const ENTRY: &str =
     "SELECT position, direction, time, marks, checksum, peer, payload FROM log WHERE position = ?1 AND owner = ?2";
 
 /// Owners that are looked at in one go.
-const OWNERS: usize = 1000;
+const OWNERS: i64 = 1000;
 
 /// Entries that are taken in one go from the end of the log, which is short.
-const AT_END: usize = 10_000;
+const AT_END: i64 = 10_000;
 
 /// A page that is being filled.
 struct Filling<'a, 's> {
