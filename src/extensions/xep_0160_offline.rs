@@ -75,10 +75,8 @@ impl Offline {
         }
         match Worth::of(passing.stanza) {
             Worth::Keeping => {}
-            Worth::Telling => {
-                let text = "nobody is there to read it, and it is not to be stored";
-                return Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable, text));
-            }
+            // In the words in which it comes back from an account that is not there (RFC 6120 §13.11).
+            Worth::Telling => return Verdict::Refuse(Condition::ServiceUnavailable.into()),
             Worth::Nothing => return Verdict::Taken,
         }
         if shelf.undelivered.len() >= self.settings.load().offline_messages {

@@ -462,3 +462,41 @@ async fn a_domain_may_have_no_archive_where_another_has() {
     world.reconfigure(DOMAIN, &two_domains("", "enabled = false")).unwrap();
     ask(&world, &mut juliet, false).await;
 }
+
+// Proves: XEP-0059 §2.4, XEP-0313 §3.2, §4.1.3, §4.3.2
+#[tokio::test(start_paused = true)]
+async fn the_id_of_a_message_that_is_gone_is_unknown() {
+    let mut world = World::new();
+    let node = world.server_with(DOMAIN, &Options { config: "[archive]\nretention = \"1d\"\n".into() }).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        romeo.send("<message to='juliet@verona.example/balcony' type='chat'><body>hi</body></message>").await;
+        let message = juliet.next().await.unwrap();
+        let id = message.child("stanza-id", "urn:xmpp:sid:0").and_then(|it| it.attribute("id")).unwrap();
+        ids.push(id.to_owned());
+        world.clock.advance(Duration::from_secs(20 * 3600));
+    }
+    let page = |end: &str, id: &str| format!("<set xmlns='http://jabber.org/protocol/rsm'><{end}>{id}</{end}></set>");
+    let field = |var: &str, id: &str| {
+        format!("<x xmlns='jabber:x:data' type='submit'><field var='{var}'><value>{id}</value></field></x>")
+    };
+    let questions = |id: &str| {
+        let fields = ["before-id", "after-id", "ids"].map(|var| field(var, id));
+        ["before", "after"].map(|end| page(end, id)).into_iter().chain(fields).collect::<Vec<_>>()
+    };
+    for gone in [false, true] {
+        if gone {
+            node.tidy_archives().await.unwrap();
+        }
+        for (id, expected) in [(&ids[0], !gone), (&ids[1], true)] {
+            for question in questions(id) {
+                juliet.send(&format!("<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'>{question}</query></iq>")).await;
+                let answer = received(&world, &mut juliet).await;
+                assert_eq!(answer.contains("<fin "), expected, "{question}: {answer}");
+                assert_eq!(answer.contains("item-not-found"), !expected, "{question}: {answer}");
+            }
+        }
+    }
+}
