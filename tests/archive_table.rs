@@ -20,8 +20,9 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let text = std::fs::read_to_string(tree::root().join("docs/archive.md")).expect("docs/archive.md");
-    let rows = text.lines().filter(|line| line.contains("`<message"));
+    let documents = tree::files(&tree::root().join("docs"), "archive.md");
+    let document = documents.iter().find(|file| file.path == "archive.md").expect("docs/archive.md");
+    let rows = document.text.lines().filter(|line| line.contains("`<message"));
     rows.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [what, message, archived, waits] = cells[..] else { panic!("four columns: {line}") };

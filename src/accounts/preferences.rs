@@ -62,7 +62,6 @@ mod usually {
 
     use super::Usually;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(usually: &Usually, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(usually.as_str())
     }

@@ -197,7 +197,7 @@ impl Rows<'_> {
         let Bounds { after, before, since, until } = bounds;
         let mut rows = statement.query(params![owner, after, before, since, until, Marks::ARCHIVED.bits()])?;
         while let Some(row) = rows.next()? {
-            let is_meant = peer.is_none_or(|peer| row.get_ref(1).is_ok_and(|it| it.as_str().map(bare) == Ok(peer)));
+            let is_meant = peer.is_none_or(|peer| row.get_ref(1).is_ok_and(|it| it.as_str().is_ok_and(|it| bare(it) == peer)));
             if is_meant && each(row.get(0)?)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
