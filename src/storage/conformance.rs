@@ -10,8 +10,10 @@ use super::{
 };
 use crate::jid::BareJid;
 
+mod long;
 mod model;
 
+use self::long::what_was_exchanged_with_somebody_is_found;
 use self::model::it_behaves_like_a_map_in_memory;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -572,6 +574,7 @@ suite! {
         receipts_grow_and_the_latest_covers_all,
         nothing_is_acknowledged_after_close,
         it_behaves_like_a_map_in_memory,
+        what_was_exchanged_with_somebody_is_found,
     ]
     in
     sqlite_on_disk: Disk, tokio::test;
