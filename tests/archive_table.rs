@@ -64,7 +64,8 @@ async fn come(world: &World, client: &mut Client) -> (BTreeSet<usize>, BTreeSet<
 }
 
 async fn archived(world: &World, client: &mut Client) -> BTreeSet<usize> {
-    let query = "<query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>250</max></set></query>";
+    let query =
+        "<query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>250</max></set></query>";
     client.send(&format!("<iq type='set' id='archive'>{query}</iq>")).await;
     come(world, client).await.0
 }

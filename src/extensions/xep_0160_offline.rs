@@ -120,8 +120,7 @@ impl Offline {
     /// An entry as its account receives it.
     fn stamped(&self, stored: &Stored, account: &BareJid) -> Option<Stanza<'static>> {
         let mut tail = String::new();
-        let is_shown =
-            stored.entry.marks.contains(Marks::ARCHIVED) && self.settings.load().archives(account.domain());
+        let is_shown = stored.entry.marks.contains(Marks::ARCHIVED) && self.settings.load().archives(account.domain());
         if let Some(ids) = self.ids.as_ref().filter(|_| is_shown) {
             ids.write_element(&mut tail, account, stored.position);
         }
@@ -209,7 +208,8 @@ mod tests {
     #[test]
     fn chat_states_alone_are_not_kept() {
         let worth = |payload: &str| Worth::of(&message(payload));
-        let (state, no_store) = ("<composing xmlns='http://jabber.org/protocol/chatstates'/>", "<no-store xmlns='urn:xmpp:hints'/>");
+        let (state, no_store) =
+            ("<composing xmlns='http://jabber.org/protocol/chatstates'/>", "<no-store xmlns='urn:xmpp:hints'/>");
         for payload in ["<body>hi</body>", "<x xmlns='jabber:x:oob'/>", "<subject>hi</subject>"] {
             assert_eq!(worth(&format!("{payload}{state}")), Worth::Keeping, "{payload}");
             assert_eq!(worth(&format!("{no_store}{payload}{state}")), Worth::Telling, "{payload}");

@@ -135,6 +135,10 @@ mod tests {
         assert!(!taken_back(juliet, &message(other, "r", RETRACT), &message(one, "a", &said)));
         assert!(!taken_back(juliet, &message(other, "r", &retract), &message(one, "a", "<body>hi</body>")));
         // What one has said oneself, from whatever client.
-        assert!(taken_back("romeo@montague.example", &message("romeo@montague.example/x", "r", &retract), &message(ROMEO, "a", &said)));
+        assert!(taken_back(
+            "romeo@montague.example",
+            &message("romeo@montague.example/x", "r", &retract),
+            &message(ROMEO, "a", &said)
+        ));
     }
 }

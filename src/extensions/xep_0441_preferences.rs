@@ -102,9 +102,10 @@ impl Request for Wish {
     const NS: &'static str = NS;
 
     fn parse(element: &Element) -> Result<Self, StanzaError> {
-        let usually = element.attribute("default").and_then(Usually::parse).ok_or_else(|| {
-            StanzaError::new(Condition::BadRequest, "the default is one of always, never and roster")
-        })?;
+        let usually = element
+            .attribute("default")
+            .and_then(Usually::parse)
+            .ok_or_else(|| StanzaError::new(Condition::BadRequest, "the default is one of always, never and roster"))?;
         let list = |name| {
             let jids = element.child(name, NS).into_iter().flat_map(Element::elements).filter(|it| it.is("jid", NS));
             jids.map(|jid| address(&jid.text())).collect::<Result<BTreeSet<_>, _>>()
@@ -113,7 +114,10 @@ impl Request for Wish {
         // Whoever is on both is on the second.
         always.retain(|jid| !never.contains(jid));
         if always.len() + never.len() > MOST {
-            return Err(StanzaError::new(Condition::PolicyViolation, format!("the lists have at most {MOST} addresses")));
+            return Err(StanzaError::new(
+                Condition::PolicyViolation,
+                format!("the lists have at most {MOST} addresses"),
+            ));
         }
         Ok(Self(Preferences { usually, always, never }))
     }

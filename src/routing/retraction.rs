@@ -68,12 +68,7 @@ impl Router {
     }
 }
 
-fn find(
-    view: &View<'_>,
-    owner: &BareJid,
-    peer: &BareJid,
-    retraction: &Retraction,
-) -> Result<Option<Found>, Error> {
+fn find(view: &View<'_>, owner: &BareJid, peer: &BareJid, retraction: &Retraction) -> Result<Option<Found>, Error> {
     let mut name = String::new();
     escape_into(&mut name, &retraction.of);
     let finder = Finder::new(&name);

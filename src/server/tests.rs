@@ -492,7 +492,9 @@ async fn the_id_of_a_message_that_is_gone_is_unknown() {
         }
         for (id, expected) in [(&ids[0], !gone), (&ids[1], true)] {
             for question in questions(id) {
-                juliet.send(&format!("<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'>{question}</query></iq>")).await;
+                juliet
+                    .send(&format!("<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'>{question}</query></iq>"))
+                    .await;
                 let answer = received(&world, &mut juliet).await;
                 assert_eq!(answer.contains("<fin "), expected, "{question}: {answer}");
                 assert_eq!(answer.contains("item-not-found"), !expected, "{question}: {answer}");

@@ -1,6 +1,6 @@
 //! What a page of a long archive costs a server: the first page, one in the middle, the last, and those of one contact.
 //!
-//! Comity's archives are filled by a tool of its own (`benches/fill_archive.rs`), those of the others by sending, with
+//! Comity's archives are filled by a tool of its own (`benches/load/fill_archive.rs`), those of the others by sending, with
 //! as many messages as they can be filled with in reasonable time. Everything else is the same for all: one client asks,
 //! one page after the other.
 
@@ -162,8 +162,7 @@ impl Case {
         let with = |jid: &str| query(&field("with", jid), "<max>10</max><before/>");
         let same = |query: String| vec![query; sessions.len()];
         let (first, last) = (query("", "<max>50</max>"), query("", "<max>50</max><before/>"));
-        let rare = (self.make == Make::Comity && self.accounts == 1)
-            .then(|| same(with("rare@elsewhere.example")));
+        let rare = (self.make == Make::Comity && self.accounts == 1).then(|| same(with("rare@elsewhere.example")));
         let all = [
             Some(same(first)),
             Some(same(by_time)),
@@ -237,7 +236,9 @@ fn tables(seen: &[(Case, Costs)]) -> String {
         machine(),
         peers()
     );
-    KINDS.iter().for_each(|kind| drop(write!(out, " {kind} |")));
+    for kind in KINDS {
+        let _ = write!(out, " {kind} |");
+    }
     out.push_str("\n|---|---|---|---|---|---|---|---|---|\n");
     for (case, costs) in seen {
         let _ = writeln!(out, "{}", row(case, costs));
@@ -248,10 +249,8 @@ fn tables(seen: &[(Case, Costs)]) -> String {
 fn row(case: &Case, costs: &Costs) -> String {
     let mut row = format!("| {} | {} | {} |", case.make.name(), case.accounts, case.messages);
     for cost in costs {
-        match cost {
-            Some(cost) => drop(write!(row, " {} |", cost.as_micros())),
-            None => row.push_str(" |"),
-        }
+        let cost = cost.map_or_else(String::new, |cost| cost.as_micros().to_string());
+        let _ = write!(row, " {cost} |");
     }
     row
 }

@@ -292,7 +292,6 @@ impl Archive {
     }
 }
 
-
 /// As much of a page as there is room for, from the end that the client reads from; `None` if that is nothing.
 fn fitting(mut found: Found, query: &Query, room: usize) -> Option<Found> {
     let size = |stored: &Stored| stored.entry.payload.len() + AROUND;

@@ -48,7 +48,8 @@ fn install(at: &mut Registrar<'_>) {
     let settings = at.settings.clone();
     at.archive(move |passing| {
         // Most messages are worth it, and most domains have an archive.
-        if passing.archivable && kept::is_archived(passing.stanza) && settings.load().archives(passing.account.domain()) {
+        if passing.archivable && kept::is_archived(passing.stanza) && settings.load().archives(passing.account.domain())
+        {
             archive(passing, &storage, &shown);
         }
     });

@@ -20,7 +20,8 @@ pub(super) async fn what_was_exchanged_with_somebody_is_found(storage: Storage) 
     for first in (0..ENTRIES).step_by(500) {
         let mut writes = Writes::new();
         for number in first..first + 500 {
-            let peer = below(1 + below(40));
+            let most = below(40);
+            let peer = below(1 + most);
             let marks = if below(10) == 0 { Marks::UNDELIVERED } else { Marks::ARCHIVED };
             let entry = Entry { peer: name(peer).into(), time: number as u64, ..entry("x", marks) };
             let position = writes.append(&romeo, storage.slot(), entry);
@@ -78,7 +79,9 @@ async fn look(
             1 => Range { peer: wanted.clone(), after, ..Range::default() },
             2 => Range { peer: wanted.clone(), before, ..Range::default() },
             3 => Range { peer: wanted.clone(), after, before, ..Range::default() },
-            4 => Range { peer: wanted.clone(), since: Some(first as u64), until: Some(last as u64), ..Range::default() },
+            4 => {
+                Range { peer: wanted.clone(), since: Some(first as u64), until: Some(last as u64), ..Range::default() }
+            }
             _ => Range { since: Some(first as u64), until: Some(last as u64), ..Range::default() },
         };
         let is_in = |(at, (position, with, archived)): &(usize, &(Position, usize, bool))| {

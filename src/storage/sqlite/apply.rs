@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::super::log::bare;
 use super::super::writer::{Backend, Checkpoint, Job};
 use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
-use super::checksum::{Covered, fingerprint};
 use super::archive::ENTRY;
+use super::checksum::Covered;
 use super::rows::entry;
 use super::{column, groups, index};
 use crate::jid::BareJid;
@@ -226,9 +225,11 @@ fn replace(connection: &Connection, owner: i64, position: Position, payload: &Ar
     let mut rows = statement.query(params![position, owner])?;
     let Some(found) = rows.next()?.map(|row| entry(row, number, owner)).transpose()?.flatten() else { return Ok(()) };
     let replaced = Entry { payload: Arc::clone(payload), ..found };
-    connection
-        .prepare_cached("UPDATE log SET payload = ?2, checksum = ?3 WHERE position = ?1")?
-        .execute(params![position, &*replaced.payload, Covered::of(position, owner, &replaced).checksum()])?;
+    connection.prepare_cached("UPDATE log SET payload = ?2, checksum = ?3 WHERE position = ?1")?.execute(params![
+        position,
+        &*replaced.payload,
+        Covered::of(position, owner, &replaced).checksum()
+    ])?;
     Ok(())
 }
 

@@ -7,9 +7,9 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 use super::super::log::bare;
 use super::super::{End, Entry, Error, Expired, Marks, Page, Position, Range, Stored};
 use super::checksum::fingerprint;
-use super::rows::{PAGE_BYTES, Rows, entry};
-use super::index::{self, Bounds};
 use super::column;
+use super::index::{self, Bounds};
+use super::rows::{PAGE_BYTES, Rows, entry};
 use crate::jid::BareJid;
 
 /// What an entry is read from.
@@ -197,7 +197,8 @@ impl Rows<'_> {
         let Bounds { after, before, since, until } = bounds;
         let mut rows = statement.query(params![owner, after, before, since, until, Marks::ARCHIVED.bits()])?;
         while let Some(row) = rows.next()? {
-            let is_meant = peer.is_none_or(|peer| row.get_ref(1).is_ok_and(|it| it.as_str().is_ok_and(|it| bare(it) == peer)));
+            let is_meant =
+                peer.is_none_or(|peer| row.get_ref(1).is_ok_and(|it| it.as_str().is_ok_and(|it| bare(it) == peer)));
             if is_meant && each(row.get(0)?)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -49,9 +49,8 @@ pub(super) fn complete(connection: &mut Connection) -> Result<(), Error> {
 /// Brings the index up to the position `upto`, below which the log is complete.
 pub(super) fn extend(connection: &Connection, upto: u64) -> Result<(), Error> {
     let from = self::upto(connection)?;
-    let mut statement = connection.prepare_cached(
-        "SELECT owner, position, time, peer, marks FROM log WHERE position >= ?1 AND position < ?2",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT owner, position, time, peer, marks FROM log WHERE position >= ?1 AND position < ?2")?;
     let mut rows = statement.query(params![column(from), column(upto)])?;
     let mut archived: Vec<(i64, i64, i64, i64)> = Vec::new();
     let mut span: Option<(i64, i64)> = None;
@@ -79,7 +78,12 @@ pub(super) fn extend(connection: &Connection, upto: u64) -> Result<(), Error> {
 }
 
 /// Takes in an entry that is archived later than its neighbours were indexed.
-pub(super) fn insert(connection: &Connection, owner: i64, position: Position, (time, peer): (i64, &str)) -> Result<(), Error> {
+pub(super) fn insert(
+    connection: &Connection,
+    owner: i64,
+    position: Position,
+    (time, peer): (i64, &str),
+) -> Result<(), Error> {
     let mut statement = connection.prepare_cached("INSERT OR IGNORE INTO archived VALUES (?1, ?2, ?3, ?4)")?;
     if statement.execute(params![owner, position, time, fingerprint(bare(peer))])? > 0 {
         groups::reopen(connection, owner, column(position.number()))?;

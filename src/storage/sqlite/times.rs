@@ -4,8 +4,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::Error;
-use super::index::{self, Bounds};
 use super::column;
+use super::index::{self, Bounds};
 
 /// Notes when the entries came from the position `first` on.
 pub(super) fn note(connection: &Connection, first: i64, (earliest, latest): (i64, i64)) -> Result<(), Error> {
@@ -14,9 +14,11 @@ pub(super) fn note(connection: &Connection, first: i64, (earliest, latest): (i64
         .query_row([], |row| row.get(0))
         .optional()?;
     connection.prepare_cached("UPDATE times SET earliest = ?1 WHERE earliest > ?1")?.execute([earliest])?;
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO times VALUES (?1, ?2, ?3)")?
-        .execute(params![first, earliest, before.map_or(latest, |before| before.max(latest))])?;
+    connection.prepare_cached("INSERT OR REPLACE INTO times VALUES (?1, ?2, ?3)")?.execute(params![
+        first,
+        earliest,
+        before.map_or(latest, |before| before.max(latest))
+    ])?;
     Ok(())
 }
 

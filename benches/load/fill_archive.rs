@@ -62,5 +62,11 @@ fn entry(owner: &BareJid, number: u64, own: u64) -> Entry {
     };
     let payload =
         format!("<message type='chat' id='message-{number}' from='{from}' to='{to}'><body>{BODY}</body></message>");
-    Entry { direction, peer: peer.as_str().into(), time: BEGIN + number * 1000, marks: Marks::ARCHIVED, payload: payload.into() }
+    Entry {
+        direction,
+        peer: peer.as_str().into(),
+        time: BEGIN + number * 1000,
+        marks: Marks::ARCHIVED,
+        payload: payload.into(),
+    }
 }
