@@ -91,6 +91,8 @@ impl<'a, 's> Passing<'a, 's> {
     }
 }
 
+type Replaces = dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send;
+
 /// A message takes back an earlier one.
 pub struct Retraction {
     /// The id of the earlier one: only a message that contains it is looked at.
@@ -98,7 +100,7 @@ pub struct Retraction {
     /// The canonical elements that take the place of what it said.
     pub tombstone: String,
     /// Whether a message in the log of this account is the one.
-    pub replaces: Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send>,
+    pub replaces: Box<Replaces>,
 }
 
 /// What a stage of the kind `Undelivered` decides.

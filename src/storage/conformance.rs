@@ -327,41 +327,53 @@ async fn the_archive_is_read_from_both_ends(storage: Storage) {
     assert_eq!(everything(&storage, &owners[0]).await, []);
 }
 
+async fn expired(
+    storage: &Storage,
+    from: Option<&BareJid>,
+    before: u64,
+    limit: usize,
+) -> (Vec<(BareJid, Position)>, Option<BareJid>) {
+    let from = from.cloned();
+    let found = storage.read(move |view| view.expired("verona.lit", from.as_ref(), before, limit)).await.unwrap();
+    (found.entries, found.more)
+}
+
 async fn what_is_too_old_is_found_in_order(storage: Storage) {
-    let (romeo, benvolio) = (jid("romeo@verona.lit"), jid("benvolio@verona.lit"));
-    create(&storage, &romeo).await;
-    create(&storage, &benvolio).await;
+    let (romeo, benvolio, elsewhere) = (jid("romeo@verona.lit"), jid("benvolio@verona.lit"), jid("romeo@mantua.lit"));
+    for owner in [&romeo, &benvolio, &elsewhere] {
+        create(&storage, owner).await;
+    }
     let at = |time, marks| Entry { time, ..entry("x", marks) };
     let first = append(&storage, &romeo, at(1, Marks::ARCHIVED)).await;
     append(&storage, &benvolio, at(2, Marks::UNDELIVERED)).await;
     let third = append(&storage, &benvolio, at(3, Marks::ARCHIVED | Marks::UNDELIVERED)).await;
     let fourth = append(&storage, &romeo, at(4, Marks::ARCHIVED)).await;
-    let elsewhere = jid("romeo@mantua.lit");
-    create(&storage, &elsewhere).await;
     append(&storage, &elsewhere, at(1, Marks::ARCHIVED)).await;
-    let expired = async |from: Option<&BareJid>, before, limit| {
-        let from = from.cloned();
-        let found = storage.read(move |view| view.expired("verona.lit", from.as_ref(), before, limit)).await.unwrap();
-        (found.entries, found.more)
-    };
     // Nothing is indexed yet.
     let both = vec![(romeo.clone(), first), (benvolio.clone(), third)];
-    assert_eq!(expired(None, 4, 9).await, (both, None));
-    assert_eq!(expired(None, 1, 9).await, (vec![], None));
+    assert_eq!(expired(&storage, None, 4, 9).await, (both, None));
+    assert_eq!(expired(&storage, None, 1, 9).await, (vec![], None));
     // Now everything is.
     for _ in 0..5000 {
         drop(storage.slot());
     }
     let youngest = append(&storage, &romeo, at(3, Marks::ARCHIVED)).await;
-    apply(&storage, |writes| writes.mark(&romeo, youngest, Marks::UNDELIVERED)).await;
-    apply(&storage, |writes| writes.mark(&romeo, youngest, Marks::UNDELIVERED)).await;
+    for _ in 0..2 {
+        apply(&storage, |writes| writes.mark(&romeo, youngest, Marks::UNDELIVERED)).await;
+    }
     let all = [(benvolio, third), (romeo.clone(), first), (romeo.clone(), fourth), (romeo.clone(), youngest)];
-    assert_eq!(expired(None, 5, 9).await, (all.to_vec(), None), "by account, the oldest first");
-    assert_eq!(expired(None, 5, 2).await, (all[..2].to_vec(), Some(romeo.clone())));
-    assert_eq!(expired(None, 5, 1).await, (all[..1].to_vec(), Some(romeo.clone())));
-    assert_eq!(expired(Some(&romeo), 5, 9).await, (all[1..].to_vec(), None));
-    // An account ends at the first that is not too old, so that none is missing in the middle.
-    assert_eq!(expired(None, 4, 9).await, (all[..2].to_vec(), None));
+    let more = || Some(romeo.clone());
+    for (from, before, limit, expected, more) in [
+        // By account, the oldest first.
+        (None, 5, 9, &all[..], None),
+        (None, 5, 2, &all[..2], more()),
+        (None, 5, 1, &all[..1], more()),
+        (more(), 5, 9, &all[1..], None),
+        // An account ends at the first that is not too old, so that none is missing in the middle.
+        (None, 4, 9, &all[..2], None),
+    ] {
+        assert_eq!(expired(&storage, from.as_ref(), before, limit).await, (expected.to_vec(), more));
+    }
 }
 
 async fn a_page_is_bounded_in_bytes(storage: Storage) {

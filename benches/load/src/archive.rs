@@ -49,7 +49,7 @@ const KINDS: [&str; 6] = ["first", "middle, by time", "middle, by id", "last", "
 
 /// Measures every case, and writes them down.
 pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
-    let (short, long, sent) = if options.quick { (1_000, 10_000, 500) } else { (100_000, 10_000_000, 10_000) };
+    let (short, long, sent) = if options.quick { (20_000, 100_000, 500) } else { (100_000, 10_000_000, 10_000) };
     let mut cases = Vec::new();
     for make in options.servers.iter().copied().filter(|make| *make != Make::Floor) {
         let sizes: &[(usize, usize)] =
@@ -155,7 +155,8 @@ impl Case {
         let mut ids = Vec::new();
         for session in &mut *sessions {
             let page = session.query(&by_time).await?;
-            let id = page.rsplit_once("<last>").and_then(|(_, rest)| Some(rest.split_once('<')?.0.to_owned()));
+            let first = page.rsplit_once("<first").and_then(|(_, rest)| rest.split_once('>'));
+            let id = first.and_then(|(_, rest)| Some(rest.split_once('<')?.0.to_owned()));
             ids.push(id.ok_or_else(|| io::Error::other(format!("no page: {page}")))?);
         }
         let by_id = |id: &String| query("", &format!("<max>50</max><after>{id}</after>"));

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::super::log::bare;
 use super::super::{End, Error, Marks, Position};
 use super::checksum::fingerprint;
-use super::{column, groups, times};
+use super::times::{self, Spans};
+use super::{column, groups};
 
 /// Entries that are indexed together when much is to be made up for.
 const PORTION: i64 = 1 << 16;
@@ -49,17 +50,17 @@ pub(super) fn complete(connection: &mut Connection) -> Result<(), Error> {
 /// Brings the index up to the position `upto`, below which the log is complete.
 pub(super) fn extend(connection: &Connection, upto: u64) -> Result<(), Error> {
     let from = self::upto(connection)?;
-    let mut statement = connection
-        .prepare_cached("SELECT owner, position, time, peer, marks FROM log WHERE position >= ?1 AND position < ?2")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT owner, position, time, peer, marks FROM log WHERE position >= ?1 AND position < ?2 ORDER BY position",
+    )?;
     let mut rows = statement.query(params![column(from), column(upto)])?;
-    let mut archived: Vec<(i64, i64, i64, i64)> = Vec::new();
-    let mut span: Option<(i64, i64)> = None;
+    let (mut archived, mut spans) = (Vec::<(i64, i64, i64, i64)>::new(), Spans::default());
     while let Some(row) = rows.next()? {
-        let time: i64 = row.get(2)?;
-        span = Some(span.map_or((time, time), |(earliest, latest)| (earliest.min(time), latest.max(time))));
+        let (position, time): (i64, i64) = (row.get(1)?, row.get(2)?);
+        spans.add(position, time);
         if Marks::from_bits(row.get(4)?).contains(Marks::ARCHIVED) {
             let peer = row.get_ref(3)?.as_str().map_or(0, |peer| fingerprint(bare(peer)));
-            archived.push((row.get(0)?, row.get(1)?, time, peer));
+            archived.push((row.get(0)?, position, time, peer));
         }
     }
     archived.sort_unstable();
@@ -70,9 +71,7 @@ pub(super) fn extend(connection: &Connection, upto: u64) -> Result<(), Error> {
     for (owner, position, ..) in archived {
         groups::close_at(connection, owner, position)?;
     }
-    if let Some(span) = span {
-        times::note(connection, column(from), span)?;
-    }
+    spans.note(connection)?;
     connection.prepare_cached("UPDATE indexed SET upto = ?1")?.execute([column(upto)])?;
     Ok(())
 }

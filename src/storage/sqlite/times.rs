@@ -7,19 +7,49 @@ use super::super::Error;
 use super::column;
 use super::index::{self, Bounds};
 
-/// Notes when the entries came from the position `first` on.
-pub(super) fn note(connection: &Connection, first: i64, (earliest, latest): (i64, i64)) -> Result<(), Error> {
-    let before: Option<i64> = connection
-        .prepare_cached("SELECT latest FROM times ORDER BY first DESC LIMIT 1")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    connection.prepare_cached("UPDATE times SET earliest = ?1 WHERE earliest > ?1")?.execute([earliest])?;
-    connection.prepare_cached("INSERT OR REPLACE INTO times VALUES (?1, ?2, ?3)")?.execute(params![
-        first,
-        earliest,
-        before.map_or(latest, |before| before.max(latest))
-    ])?;
-    Ok(())
+/// Entries of one portion.
+const PORTION: usize = 1024;
+
+/// When the entries of some portions came.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    /// First position, earliest and latest time.
+    all: Vec<(i64, i64, i64)>,
+    /// How many entries the last one has.
+    entries: usize,
+}
+
+impl Spans {
+    /// Adds an entry behind all others.
+    pub(super) fn add(&mut self, position: i64, time: i64) {
+        match self.all.last_mut().filter(|_| self.entries < PORTION) {
+            Some((_, earliest, latest)) => {
+                (*earliest, *latest) = ((*earliest).min(time), (*latest).max(time));
+                self.entries += 1;
+            }
+            None => {
+                self.all.push((position, time, time));
+                self.entries = 1;
+            }
+        }
+    }
+
+    /// Notes them; they lie behind all that were noted before.
+    pub(super) fn note(self, connection: &Connection) -> Result<(), Error> {
+        let mut before: Option<i64> = connection
+            .prepare_cached("SELECT latest FROM times ORDER BY first DESC LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        let mut lower = connection.prepare_cached("UPDATE times SET earliest = ?1 WHERE earliest > ?1")?;
+        let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO times VALUES (?1, ?2, ?3)")?;
+        for (first, earliest, latest) in self.all {
+            lower.execute([earliest])?;
+            let upto = before.map_or(latest, |before| before.max(latest));
+            insert.execute(params![first, earliest, upto])?;
+            before = Some(upto);
+        }
+        Ok(())
+    }
 }
 
 /// Leaves out positions at which there is nothing of the wanted time.
