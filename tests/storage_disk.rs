@@ -228,6 +228,13 @@ async fn a_damaged_entry_is_found_and_left_out() {
     assert_eq!(page.damaged, positions[1..4]);
     let payloads: Vec<_> = page.entries.iter().map(|stored| &*stored.entry.payload).collect();
     assert_eq!(payloads, ["<message><body>first</body></message>", "<message><body>fifth</body></message>"]);
+    // Whoever replaces what it says does not heal it.
+    let mut writes = Writes::new();
+    positions.iter().for_each(|position| writes.replace(&romeo, *position, "<message/>".into()));
+    storage.durable(storage.submit(writes)).await.unwrap();
+    let page = storage.undelivered(&romeo, None, 10).await.unwrap();
+    assert_eq!(page.damaged, positions[1..4]);
+    assert!(page.entries.iter().all(|stored| &*stored.entry.payload == "<message/>"));
     storage.close().await.unwrap();
 }
 

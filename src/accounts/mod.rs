@@ -9,6 +9,7 @@ pub mod blocklist;
 pub mod contact;
 pub mod credentials;
 pub mod directory;
+pub mod preferences;
 pub mod random;
 pub mod removal;
 pub mod roster;

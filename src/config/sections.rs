@@ -49,6 +49,12 @@ section! {
         certificate: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/fullchain.pem\"";
         /// The private key of that certificate, in PEM.
         key: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/privkey.pem\"";
+        /// Whether messages of this domain's accounts are archived, in place of `archive.enabled`.
+        archive_enabled: Option<bool> = None, like "true";
+        /// How long its archived messages are kept, in place of `archive.retention`.
+        archive_retention: Option<Period> = None, like "\"90d\"";
+        /// How many archived messages its accounts may have, in place of `archive.messages_per_account`.
+        archive_messages_per_account: Option<usize> = None, like "100000";
     }
 }
 
@@ -165,7 +171,8 @@ section! {
 }
 
 section! {
-    /// The archive: every account's messages, for its clients to read again (XEP-0313).
+    /// The archive: every account's messages, for its clients to read again (XEP-0313). A domain in `[[domains]]` may
+    /// have other values.
     Archive, "archive", Once {
         /// Whether messages are archived. Without, they are kept only until they are delivered.
         enabled: bool = true;

@@ -16,9 +16,9 @@ use crate::stanza::{CLIENT_NS, Child, Condition, Kind, MessageType, Payload, Sta
 use crate::storage::{Direction, Storage};
 use crate::xml::Element;
 
-use self::api::MUC_USER_NS;
-use super::xep_0160_offline::api::CHAT_STATES_NS;
-use super::xep_0313_archive::api::{CONFERENCE_NS, FORWARD_NS, HINTS_NS, MARKERS_NS, RECEIPTS_NS};
+use super::xep_0160_offline::api::{CHAT_STATES_NS, HINTS_NS};
+use super::xep_0313_archive::api::{CONFERENCE_NS, FORWARD_NS, MARKERS_NS, RECEIPTS_NS};
+use super::xep_0424_retraction::api::MUC_USER_NS;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0280", version: "1.0.1" },
@@ -30,12 +30,6 @@ pub(super) const EXTENSION: Extension = Extension {
 };
 
 const NS: &str = "urn:xmpp:carbons:2";
-
-/// For extensions that look at stanzas.
-pub(super) mod api {
-    /// XEP-0045: what a room says to one of its occupants, and the mark of messages between two of them.
-    pub(in crate::extensions) const MUC_USER_NS: &str = "http://jabber.org/protocol/muc#user";
-}
 
 /// Octets of a copy beside the message itself, about.
 const AROUND: usize = 400;

@@ -1,6 +1,6 @@
 //! What is built in, and which of it the operator wants at this moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -59,10 +59,27 @@ pub struct Bound {
 }
 
 /// How messages are archived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveSettings {
     /// The most messages of one page.
     pub page: usize,
+    /// Domains whose accounts have no archive all the same.
+    pub except: BTreeSet<String>,
+}
+
+impl Settings {
+    /// Whether accounts of `domain` have an archive.
+    #[must_use]
+    pub fn archives(&self, domain: &str) -> bool {
+        self.archive.as_ref().is_some_and(|archive| !archive.except.contains(domain))
+    }
+
+    /// What of them is true for accounts of `domain`.
+    fn at(&self, domain: &str) -> Self {
+        let mut own = self.clone();
+        own.archive = own.archive.filter(|_| self.archives(domain));
+        own
+    }
 }
 
 /// Every extension, and whether it is wanted; what is not wanted is neither asked nor advertised.
@@ -74,7 +91,8 @@ pub struct Catalogue {
     /// What extensions have to say whenever the settings change.
     sources: Arc<OnceLock<Sources>>,
     domain: About,
-    account: About,
+    /// By their domain.
+    accounts: Arc<BTreeMap<String, About>>,
     stream_features: StreamFeatures,
     inline_offers: InlineOffers,
 }
@@ -108,12 +126,14 @@ impl Catalogue {
     pub fn new(extensions: &'static [Extension], settings: Settings) -> Self {
         let switch = |extension: &Extension| Switch(Arc::new(AtomicBool::new((extension.wanted)(&settings))));
         let extensions = extensions.iter().map(|extension| (extension, switch(extension))).collect();
+        let accounts = settings.domains.iter().map(|domain| (domain.clone(), About::default())).collect();
+        let accounts = Arc::new(accounts);
         Self {
             extensions,
             settings: Live::new(settings),
             sources: Arc::default(),
             domain: About::default(),
-            account: About::default(),
+            accounts,
             stream_features: StreamFeatures::default(),
             inline_offers: InlineOffers::default(),
         }
@@ -134,13 +154,16 @@ impl Catalogue {
         self.publish();
     }
 
-    /// What `entity` says about itself, now and later.
+    /// What a domain says about itself, now and later: all of them say the same.
     #[must_use]
-    pub const fn about(&self, entity: Entity) -> &About {
-        match entity {
-            Entity::Domain => &self.domain,
-            Entity::Account => &self.account,
-        }
+    pub const fn about_domains(&self) -> &About {
+        &self.domain
+    }
+
+    /// What an account of `domain` says about itself, now and later.
+    #[must_use]
+    pub fn about_accounts(&self, domain: &str) -> Option<&About> {
+        self.accounts.get(domain)
     }
 
     /// What the extensions offer on streams, now and later.
@@ -164,8 +187,11 @@ impl Catalogue {
     /// Has what extensions say be what the settings make of it.
     fn publish(&self) {
         let Some(sources) = self.sources.get() else { return };
-        for entity in [Entity::Domain, Entity::Account] {
-            self.about(entity).replace(sources.statements.about(entity, &self.features(entity)));
+        self.domain.replace(sources.statements.about(Entity::Domain, &features(Entity::Domain, self.wanted())));
+        for (domain, about) in &*self.accounts {
+            let own = self.settings.load().at(domain);
+            let wanted = self.extensions.iter().map(|(extension, _)| *extension).filter(|it| (it.wanted)(&own));
+            about.replace(sources.statements.about(Entity::Account, &features(Entity::Account, wanted)));
         }
         // They may tell of it.
         self.stream_features.replace(wanted(&sources.stream_features));
@@ -184,15 +210,15 @@ impl Catalogue {
     pub fn commands(&self) -> impl Iterator<Item = &'static Command> + use<'_> {
         self.wanted().flat_map(|extension| extension.commands)
     }
+}
 
-    /// The features that `entity` has by what is wanted, sorted.
-    fn features(&self, entity: Entity) -> Vec<&'static str> {
-        let declared = self.wanted().flat_map(|extension| extension.advertises);
-        let mut features: Vec<_> = declared.filter(|(who, _)| *who == entity).map(|(_, feature)| *feature).collect();
-        features.sort_unstable();
-        features.dedup();
-        features
-    }
+/// The features that `entity` has by these extensions, sorted.
+fn features(entity: Entity, wanted: impl Iterator<Item = &'static Extension>) -> Vec<&'static str> {
+    let declared = wanted.flat_map(|extension| extension.advertises);
+    let mut features: Vec<_> = declared.filter(|(who, _)| *who == entity).map(|(_, feature)| *feature).collect();
+    features.sort_unstable();
+    features.dedup();
+    features
 }
 
 fn wanted<T>(all: &[(Switch, T)]) -> impl Iterator<Item = &T> + Clone {

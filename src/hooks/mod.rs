@@ -32,6 +32,6 @@ pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use outbound::{Hosted, Outbound, Reply, Unblocked};
 pub use registrar::{Hooks, House, InstallError, Registrar};
-pub use stage::{Duplicate, Original, Passing, Place, Readers, Shelf, Stages, Verdict};
+pub use stage::{Duplicate, Original, Passing, Place, Readers, Retraction, Shelf, Stages, Verdict};
 pub use stream_feature::{Peer, StreamFeatures, StreamState};
 pub use visit::{Strangers, Visit};

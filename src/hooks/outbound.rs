@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::accounts::preferences::Preferences;
 use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Stanza, StanzaError};
@@ -66,6 +67,14 @@ pub trait Outbound: Send + Sync {
 
     /// The opposite.
     fn unblock(&self, account: &BareJid, whom: Unblocked, push: &Element) -> Receipt;
+
+    /// What the owner of a local account wants archived from now on. It holds at once, and is durable once the future
+    /// ends; until then nobody may be told.
+    fn prefer(
+        &self,
+        account: &BareJid,
+        preferences: Preferences,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>>;
 
     /// The services of the local domain `domain` that are there at the moment.
     fn services(&self, domain: &str) -> Vec<Hosted>;

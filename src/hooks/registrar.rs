@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{Stanza, StanzaError};
@@ -22,7 +22,7 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Duplicate, Original, Passing, Shelf, Staged, Stages, Verdict};
+use super::stage::{Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 
@@ -257,6 +257,11 @@ impl Registrar<'_> {
     /// the extension is not wanted any more, because what it wrote is still there.
     pub fn private(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync + 'static) {
         self.hooks.stages.private.push(Box::new(stage));
+    }
+
+    /// Reads what a message takes back; asked always, too: what waits for its recipient need not be archived.
+    pub fn retraction(&mut self, stage: impl Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync + 'static) {
+        self.hooks.stages.retraction.push(Box::new(stage));
     }
 
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.

@@ -50,6 +50,8 @@ pub struct Passing<'a, 's> {
     pub promised: bool,
     /// It is one that the account sends, and other sessions of the account may be shown it.
     pub shown: bool,
+    /// The owner of the account has nothing against its being archived.
+    pub archivable: bool,
 }
 
 impl<'a, 's> Passing<'a, 's> {
@@ -66,6 +68,7 @@ impl<'a, 's> Passing<'a, 's> {
             tail: String::new(),
             promised: false,
             shown: false,
+            archivable: true,
         }
     }
 
@@ -122,6 +125,18 @@ pub enum Readers {
     Present,
 }
 
+type Replaces = dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send;
+
+/// A message takes back an earlier one.
+pub struct Retraction {
+    /// The id of the earlier one: only a message that contains it is looked at.
+    pub of: String,
+    /// The canonical elements that take the place of what it said.
+    pub tombstone: String,
+    /// Whether a message in the log of this account is the one.
+    pub replaces: Box<Replaces>,
+}
+
 /// What a stage of the kind `Undelivered` decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -137,6 +152,7 @@ type Arriving = Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>;
 type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
 type Copy = Box<dyn Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync>;
+type Retract = Box<dyn Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync>;
 type Private = Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync>;
 
 /// A stage of an extension that may be wanted or not.
@@ -165,6 +181,7 @@ pub struct Stages {
     pub(super) copy: Vec<Staged<Copy>>,
     pub(super) undelivered: Vec<Staged<Undelivered>>,
     pub(super) private: Vec<Private>,
+    pub(super) retraction: Vec<Retract>,
 }
 
 impl Stages {
@@ -202,10 +219,22 @@ impl Stages {
         verdicts.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
     }
 
+    /// What a message takes back, if it does; asked once the logs have kept it.
+    #[must_use]
+    pub fn retraction(&self, stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
+        self.retraction.iter().find_map(|stage| stage(stanza, now))
+    }
+
     /// Whether a message was meant for one session of the account and for nobody else.
     #[must_use]
     pub fn is_private(&self, account: &BareJid, stanza: &Stanza<'_>) -> bool {
         self.private.iter().any(|stage| stage(account, stanza))
+    }
+}
+
+impl fmt::Debug for Retraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retraction").field("of", &self.of).finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accounts::blocklist::Blocklist;
 use crate::accounts::directory::Standing;
+use crate::accounts::preferences::Preferences;
 use crate::accounts::roster::Version;
 use crate::hooks::{Interests, Shelf};
 use crate::jid::{BareJid, Jid};
@@ -45,6 +46,8 @@ pub(super) struct State {
     pub(super) roster_version: Version,
     pub(super) resources: Vec<Resource>,
     pub(super) shelf: Shelf,
+    /// What its owner wants archived, if he has said so.
+    pub(super) preferences: Option<Box<Preferences>>,
     /// Undelivered positions that some session's ring holds, or that are being read for one.
     pub(super) in_flight: BTreeSet<u64>,
     /// The last sessions whose clients might have come back and did not.
@@ -236,6 +239,12 @@ impl State {
         for resource in told {
             resource.directed.remove(from);
         }
+    }
+
+    /// Whether the owner wants messages archived that are exchanged with `peer`.
+    pub(super) fn archives(&self, peer: Option<&Jid>) -> bool {
+        let (Some(preferences), Some(peer)) = (&self.preferences, peer) else { return true };
+        preferences.want(peer, |jid| self.contacts.shows(jid))
     }
 
     /// The contacts that receive this account's presence.

@@ -9,6 +9,7 @@ use crate::accounts::blocklist::{BLOCKED, Blocklist};
 use crate::accounts::contact::Contact;
 use crate::accounts::credentials::Credentials;
 use crate::accounts::directory::{self, Standing};
+use crate::accounts::preferences::PREFERENCES;
 use crate::accounts::removal;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
@@ -188,6 +189,7 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
         roster_version: view.cell(&ROSTER_VERSION, jid)?.unwrap_or_default(),
         resources: Vec::new(),
         shelf: Shelf { undelivered: undelivered(view, jid)? },
+        preferences: view.cell(&PREFERENCES, jid)?.map(Box::new),
         in_flight: BTreeSet::new(),
         lapsed: None,
         copied: None,

@@ -30,6 +30,7 @@ mod removal;
 mod requests;
 mod resumption;
 mod retained;
+mod retraction;
 mod ring;
 mod roster;
 mod router;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::accounts::preferences::{PREFERENCES, Preferences};
 use crate::clock::Timestamp;
 use crate::hooks::{Hosted, Interest, Outbound, Reply, Unblocked, Wanted};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{CLIENT_NS, Stanza, StanzaError};
-use crate::storage::Receipt;
+use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
+use crate::storage::{Receipt, Writes};
 use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
 
@@ -106,6 +107,20 @@ impl Outbound for Router {
         self.unblock_some(&account, whom, push)
     }
 
+    fn prefer(
+        &self,
+        account: &BareJid,
+        preferences: Preferences,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>> {
+        let (router, account) = (self.own.upgrade(), account.clone());
+        Box::pin(async move {
+            let router = router.ok_or(Condition::InternalServerError)?;
+            let found = router.load(&account, &mut router.batch()).await?;
+            let receipt = router.note_preferences(&*found.ok_or(Condition::ItemNotFound)?, preferences)?;
+            router.storage.durable(receipt).await.map_err(|_| Condition::InternalServerError.into())
+        })
+    }
+
     fn services(&self, domain: &str) -> Vec<Hosted> {
         self.hosts.services().filter_map(|service| service.listed(domain)).collect()
     }
@@ -152,6 +167,21 @@ impl Router {
             address
         });
         spelled.collect()
+    }
+
+    /// Storage gets what is said in the order in which it holds.
+    fn note_preferences(&self, account: &Account, preferences: Preferences) -> Result<Receipt, StanzaError> {
+        let mut state = account.lock();
+        if state.gone {
+            return Err(Condition::ItemNotFound.into());
+        }
+        let mut writes = Writes::new();
+        PREFERENCES.put(&mut writes, &account.jid, &preferences).map_err(|error| {
+            tracing::error!(%error, "what an account wants archived could not be written");
+            Condition::InternalServerError
+        })?;
+        state.preferences = (preferences != Preferences::default()).then(|| Box::new(preferences));
+        Ok(self.storage.submit(writes))
     }
 
     fn ring_of(&self, session: &Jid) -> Option<Arc<Ring>> {

@@ -42,6 +42,7 @@ impl Router {
         }
         let mut passing = Passing::new(&account.jid, Direction::Sent, stanza, self.clock.now());
         passing.shown = shown;
+        passing.archivable = account.lock().archives(stanza.to.as_ref());
         stages.archive(&mut passing);
         if shown {
             self.copy_sent(account, &passing.original(), batch);
@@ -76,6 +77,7 @@ impl Router {
         let (copies, back) = if let Some(stages) = stages {
             let mut passing = passing();
             passing.promised = batch.promised;
+            passing.archivable = state.archives(stanza.from.as_ref());
             stages.archive(&mut passing);
             let copies = self.copies(state, &passing.original(), reach);
             (copies, self.pass_on(stages, passing, reach, state, batch))

@@ -100,6 +100,12 @@ impl Router {
     pub(super) async fn deliver(&self, mut stanza: Stanza<'_>, batch: &mut Batch) {
         self.hosts.respell(&mut stanza.to);
         let mut back = self.deliver_once(&stanza, batch).await;
+        // Whatever a log has not kept takes nothing back.
+        if batch.text.is_some()
+            && let Some(retraction) = self.retraction(&stanza)
+        {
+            Box::pin(self.retract(&stanza, retraction, batch)).await;
+        }
         // An answer is never answered, so this ends after one more step.
         while let Some(answer) = back {
             batch.text = None;

@@ -311,7 +311,9 @@ impl World {
 fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
     // Who does not ask for the archive need not read its ids in every message.
     let archive = if options.config.contains("[archive]") { "" } else { "[archive]\nenabled = false\n" };
-    let text = format!("domain = \"{domain}\"\n{}\n{archive}", options.config);
+    // One domain, unless the test names several.
+    let name = if options.config.contains("[[domains]]") { "" } else { &format!("domain = \"{domain}\"\n") };
+    let text = format!("{name}{}\n{archive}", options.config);
     let mut config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| error.to_string())?;
     if !options.config.contains("_per_second") {
         // Whoever does not ask for a pace may send as much as he likes.

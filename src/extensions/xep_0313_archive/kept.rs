@@ -2,7 +2,9 @@
 
 use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Stanza};
 
-use super::api::{CONFERENCE_NS, HINTS_NS, MARKERS_NS, RECEIPTS_NS};
+use super::super::xep_0160_offline::api::HINTS_NS;
+use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
+use super::api::{CONFERENCE_NS, MARKERS_NS, RECEIPTS_NS};
 
 /// One of these is enough: an element, or any element of the namespace if it has no name.
 const KEPT: &[(&str, &str)] = &[
@@ -21,7 +23,7 @@ const KEPT: &[(&str, &str)] = &[
     // Changes of other messages: reactions (XEP-0444), retractions (XEP-0424), corrections (XEP-0308), and what is
     // fastened to them (XEP-0422).
     ("reactions", "urn:xmpp:reactions:0"),
-    ("retract", "urn:xmpp:message-retract:1"),
+    ("retract", RETRACTION_NS),
     ("retract", "urn:xmpp:message-retract:0"),
     ("replace", "urn:xmpp:message-correct:0"),
     ("apply-to", "urn:xmpp:fasten:0"),

@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::super::log::bare;
 use super::super::writer::{Backend, Checkpoint, Job};
 use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
-use super::checksum::{Covered, fingerprint};
+use super::archive::ENTRY;
+use super::checksum::Covered;
 use super::readers::Readers;
-use super::{RELAX, column, index};
+use super::rows::entry;
+use super::{RELAX, column, groups, index};
 use crate::crash;
 use crate::jid::BareJid;
 
 /// How many owners' row numbers are kept in memory.
 const OWNERS: usize = 1 << 16;
 /// How many prepared statements a connection keeps; more than there are.
-const STATEMENTS: usize = 32;
+pub(super) const STATEMENTS: usize = 64;
 
 /// The writing connection.
 #[derive(Debug)]
@@ -33,6 +34,19 @@ pub(in super::super) struct Sqlite {
 /// The row numbers of owners that exist.
 #[derive(Debug, Default)]
 struct Owners(HashMap<BareJid, i64, foldhash::fast::RandomState>);
+
+impl<'a> Covered<'a> {
+    fn of(position: Position, owner: i64, entry: &'a Entry) -> Self {
+        Self {
+            position: column(position.number()),
+            owner,
+            direction: direction(entry.direction),
+            time: column(entry.time),
+            peer: entry.peer.as_bytes(),
+            payload: entry.payload.as_bytes(),
+        }
+    }
+}
 
 impl Sqlite {
     pub(super) fn new(connection: Arc<Mutex<Connection>>, readers: Readers) -> Self {
@@ -178,6 +192,7 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
         Change::Queue { position, queued } => connection
             .prepare_cached("INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3)")?
             .execute(params![position, queued.session, column(queued.number)])?,
+        Change::Replace { position, payload } => return replace(connection, owner, *position, payload),
         Change::Remove { position } => {
             connection
                 .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2")?
@@ -185,6 +200,7 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
             forget_archived(connection, owner, *position)?;
             forget_undelivered(connection, owner, *position)?
         }
+        Change::Trim => return groups::trim(connection, owner),
         Change::DeleteOwner => return delete(connection, owner),
     };
     Ok(())
@@ -199,14 +215,7 @@ fn append(
     if entry.marks.is_empty() {
         return Ok(());
     }
-    let covered = Covered {
-        position: column(position.number()),
-        owner,
-        direction: direction(entry.direction),
-        time: column(entry.time),
-        peer: entry.peer.as_bytes(),
-        payload: entry.payload.as_bytes(),
-    };
+    let covered = Covered::of(position, owner, entry);
     insert.execute(params![
         covered.position,
         owner,
@@ -220,6 +229,21 @@ fn append(
     if entry.marks.contains(Marks::UNDELIVERED) {
         note_undelivered(connection, owner, position)?;
     }
+    Ok(())
+}
+
+/// The checksum goes with the payload.
+fn replace(connection: &Connection, owner: i64, position: Position, payload: &Arc<str>) -> Result<(), Error> {
+    let number = column(position.number());
+    let mut statement = connection.prepare_cached(ENTRY)?;
+    let mut rows = statement.query(params![position, owner])?;
+    let Some(found) = rows.next()?.map(|row| entry(row, number, owner)).transpose()?.flatten() else { return Ok(()) };
+    let replaced = Entry { payload: Arc::clone(payload), ..found };
+    connection.prepare_cached("UPDATE log SET payload = ?2, checksum = ?3 WHERE position = ?1")?.execute(params![
+        position,
+        &*replaced.payload,
+        Covered::of(position, owner, &replaced).checksum()
+    ])?;
     Ok(())
 }
 
@@ -257,15 +281,12 @@ fn unmark(connection: &Connection, owner: i64, position: Position, marks: Marks)
 }
 
 /// An entry may be archived later than its neighbours are indexed.
-fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
-    let peer: String = connection
-        .prepare_cached("SELECT peer FROM log WHERE position = ?1")?
-        .query_row([position], |row| row.get(0))?;
-    let mut statement = connection.prepare_cached(
-        "INSERT OR IGNORE INTO archived SELECT log.owner, position, time, ?3 FROM log, indexed
-             WHERE position = ?1 AND log.owner = ?2 AND position < indexed.upto",
-    )?;
-    Ok(statement.execute(params![position, owner, fingerprint(bare(&peer))])?)
+fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<(), Error> {
+    let query = "SELECT time, peer FROM log, indexed WHERE position = ?1 AND owner = ?2 AND position < indexed.upto";
+    let mut statement = connection.prepare_cached(query)?;
+    let found = statement.query_row(params![position, owner], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)));
+    let Some((time, peer)) = found.optional()? else { return Ok(()) };
+    index::insert(connection, owner, position, (time, &peer))
 }
 
 fn forget_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
@@ -307,6 +328,7 @@ fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
         "DELETE FROM log WHERE position IN (SELECT position FROM undelivered WHERE owner = ?1)",
         "DELETE FROM log WHERE position >= (SELECT min(indexed.upto, handed.upto) FROM indexed, handed) AND owner = ?1",
         "DELETE FROM archived WHERE owner = ?1",
+        "DELETE FROM exchanged WHERE owner = ?1",
         "DELETE FROM undelivered WHERE owner = ?1",
         "DELETE FROM owners WHERE id = ?1",
     ] {

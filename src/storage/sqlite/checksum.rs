@@ -40,6 +40,12 @@ pub(super) fn fingerprint(text: &str) -> i64 {
     Covered { position: 0, owner: 0, direction: 0, time: 0, peer: text.as_bytes(), payload: &[] }.checksum()
 }
 
+/// A number that looks like chance. Stored values depend on it: it must never change.
+pub(super) const fn mixed(owner: i64, position: i64) -> u64 {
+    let state = mix(mix(0, owner.to_le_bytes()), position.to_le_bytes());
+    (state ^ (state >> 32)).wrapping_mul(FACTOR) >> 32
+}
+
 const fn mix(state: u64, word: [u8; 8]) -> u64 {
     (state ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR).rotate_left(29)
 }

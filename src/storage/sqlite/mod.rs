@@ -9,10 +9,12 @@ mod apply;
 mod archive;
 mod checksum;
 mod directory;
+mod groups;
 mod index;
 mod readers;
 mod rows;
 mod schema;
+mod times;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -53,6 +55,7 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     schema::check_application(&connection, &file)?;
     schema::configure(&connection)?;
     schema::migrate(&mut connection)?;
+    index::complete(&mut connection)?;
     let (first, reserved) = schema::reserve(&mut connection)?;
     schema::requeue(&mut connection, first)?;
     let bounds = Bounds { reserved, indexed: index::upto(&connection)? };

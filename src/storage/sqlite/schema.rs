@@ -82,6 +82,29 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (position, session)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- In which groups of archived entries of an owner there is something of a peer; of a group its first and last
+    -- position.
+    CREATE TABLE exchanged (
+        owner INTEGER NOT NULL,
+        peer INTEGER NOT NULL,
+        upto INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        PRIMARY KEY (owner, peer, upto)
+    ) STRICT, WITHOUT ROWID;
+    -- Of each indexed portion of the log its first position, the earliest time from there on, and the latest time up to
+    -- its end.
+    CREATE TABLE times (
+        first INTEGER PRIMARY KEY,
+        earliest INTEGER NOT NULL,
+        latest INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX times_earliest ON times (earliest, first);
+    CREATE INDEX times_latest ON times (latest, first);
+    -- What was indexed before is indexed again.
+    DELETE FROM archived;
+    UPDATE indexed SET upto = 1;
+",
 ];
 
 /// The version of the schema that this program writes.
