@@ -161,6 +161,11 @@ impl Desk {
         desk
     }
 
+    /// Whether it has got this message.
+    pub(crate) fn has(&self, name: Name) -> bool {
+        self.got.iter().any(|letter| letter.name == name)
+    }
+
     /// Takes in what has come.
     pub(crate) async fn read(&mut self) {
         let (Some(client), true) = (&mut self.client, self.connected) else { return };

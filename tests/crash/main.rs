@@ -218,7 +218,11 @@ impl Stage {
             self.site.signal("-KILL");
             self.site.ended();
         }
-        self.judged((&senders, &desks), repeats, Seen { findings, acknowledged: 0, resumed: 0, requests: 0, again })
+        self.judged(
+            (&senders, &desks),
+            (plan.end, repeats),
+            Seen { findings, acknowledged: 0, resumed: 0, requests: 0, again },
+        )
     }
 
     /// Starts the server, unless it runs and this cycle asks for nothing special.
@@ -339,7 +343,7 @@ impl Stage {
         Ok(())
     }
 
-    fn judged(&self, (senders, desks): (&[Sender], &[Desk]), repeats: Repeats, mut seen: Seen) -> Seen {
+    fn judged(&self, (senders, desks): (&[Sender], &[Desk]), (end, repeats): (End, Repeats), mut seen: Seen) -> Seen {
         let mut session = |found: bool, whose: &str| match found {
             true => seen.resumed += 1,
             false => seen.findings.push(Finding::NoSession { whose: whose.to_owned() }),
@@ -352,7 +356,11 @@ impl Stage {
         }
         for desk in desks {
             let jid = desk.reader.jid();
-            let safe: Vec<_> = senders.iter().flat_map(|sender| sender.safe_letters(jid.bare_str())).collect();
+            let mut safe: Vec<_> = senders.iter().flat_map(|sender| sender.safe_letters(jid.bare_str())).collect();
+            if end == End::Stopped {
+                // Of two sessions one ends before the other, and what comes in between is for that one.
+                safe.retain(|name| !desks.iter().any(|other| is_sibling(desk, other) && other.has(*name)));
+            }
             seen.findings.extend(judge(jid.as_str(), self.cycle, &safe, &desk.got, repeats));
         }
         for sender in senders {
@@ -363,6 +371,11 @@ impl Stage {
         }
         seen
     }
+}
+
+/// Another device of the same account.
+fn is_sibling(desk: &Desk, other: &Desk) -> bool {
+    desk.reader != other.reader && desk.reader.account() == other.reader.account()
 }
 
 /// Loses its connection, and is back two rounds later.
