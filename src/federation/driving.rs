@@ -225,15 +225,18 @@ impl Federation {
     /// Ends a link from our side. A peer that ends the stream in its turn has handled all before (RFC 6120 §4.4), and if it
     /// counts it has said so.
     async fn part(&self, link: Link, whole: bool, waiting: &Waiting) {
+        let mut ended = whole;
         if whole && waiting.lock().queue.is_unconfirmed() {
-            if timeout(FAREWELL, self.conclude(link, waiting)).await == Ok(true) && !waiting.lock().queue.is_counted() {
+            ended = timeout(FAREWELL, self.conclude(link, waiting)).await == Ok(true);
+            if ended && !waiting.lock().queue.is_counted() {
                 let left = waiting.lock().queue.confirm_all();
                 self.delivered(waiting, &left);
             }
         } else {
             farewell(link, whole).await;
         }
-        if whole {
+        // A peer that has not said so may not know that the stream is over, and can go on with it.
+        if ended {
             waiting.lock().queue.closed();
         }
     }
