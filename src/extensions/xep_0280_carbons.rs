@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use memchr::memmem::Finder;
+use memchr::memchr_iter;
 
 use crate::hooks::{
     Answer, Call, Duplicate, Entity, Extension, Interest, Original, Outbound, Readers, Registrar, Relation, Request,
@@ -46,9 +46,8 @@ fn install(at: &mut Registrar<'_>) {
     at.iq_set(Entity::Account, &it, |it, call: Call<Disable>| it.set(call.from, call.relation, Wanted::No));
     at.copy(duplicate);
     at.private(is_copy);
-    let finder = Finder::new(NS);
-    at.arriving(move |stanza| {
-        if finder.find(stanza.payload.as_str().as_bytes()).is_some() {
+    at.arriving(|stanza| {
+        if mentions_copies(stanza.payload.as_str().as_bytes()) {
             strip(stanza);
         }
     });
@@ -165,6 +164,12 @@ fn is_copy(account: &BareJid, stanza: &Stanza<'_>) -> bool {
 
 fn is_wrapper(name: &str, ns: &str) -> bool {
     ns == NS && matches!(name, SENT | RECEIVED)
+}
+
+/// Whether the namespace of copies may stand somewhere in `payload`. Every message is asked, and few have a colon outside
+/// of the names of namespaces.
+fn mentions_copies(payload: &[u8]) -> bool {
+    memchr_iter(b':', payload).any(|at| payload.get(..at).is_some_and(|before| before.ends_with(b"carbons")))
 }
 
 /// XEP-0280 §11: takes out what somebody has written to look like a copy.
@@ -316,6 +321,16 @@ mod tests {
         };
         wrapped(Direction::Received, "received", "<x xmlns='x'/>", "<x xmlns='x'/>");
         wrapped(Direction::Sent, "sent", "", "");
+    }
+
+    #[test]
+    fn the_namespace_is_seen_wherever_it_stands() {
+        for payload in [format!("<a xmlns='{NS}'/>"), format!("<a>:</a><b xmlns=\"{NS}\"/>"), NS.to_owned()] {
+            assert!(mentions_copies(payload.as_bytes()), "{payload}");
+        }
+        for payload in ["", ":", "carbon:s", "<body>urn:xmpp:carbon</body>"] {
+            assert!(!mentions_copies(payload.as_bytes()), "{payload}");
+        }
     }
 
     // Proves: XEP-0280 §11
