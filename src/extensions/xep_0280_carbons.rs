@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use memchr::memchr_iter;
+use memchr::memmem::Finder;
 
 use crate::hooks::{
     Answer, Call, Duplicate, Entity, Extension, Interest, Original, Outbound, Readers, Registrar, Relation, Request,
@@ -46,8 +47,9 @@ fn install(at: &mut Registrar<'_>) {
     at.iq_set(Entity::Account, &it, |it, call: Call<Disable>| it.set(call.from, call.relation, Wanted::No));
     at.copy(duplicate);
     at.private(is_copy);
-    at.arriving(|stanza| {
-        if mentions_copies(stanza.payload.as_str().as_bytes()) {
+    let finder = Finder::new(NS);
+    at.arriving(move |stanza| {
+        if mentions_copies(&finder, stanza.payload.as_str().as_bytes()) {
             strip(stanza);
         }
     });
@@ -166,9 +168,15 @@ fn is_wrapper(name: &str, ns: &str) -> bool {
     ns == NS && matches!(name, SENT | RECEIVED)
 }
 
-/// Whether the namespace of copies may stand somewhere in `payload`. Every message is asked, and few have a colon outside
-/// of the names of namespaces.
-fn mentions_copies(payload: &[u8]) -> bool {
+/// From how many octets on a payload is long.
+const LONG: usize = 1024;
+
+/// Whether the namespace of copies may stand somewhere in `payload`. Every message is asked; in a long one, which is
+/// likely to be encrypted, colons are so rare that looking at them costs least.
+fn mentions_copies(finder: &Finder<'_>, payload: &[u8]) -> bool {
+    if payload.len() < LONG {
+        return finder.find(payload).is_some();
+    }
     memchr_iter(b':', payload).any(|at| payload.get(..at).is_some_and(|before| before.ends_with(b"carbons")))
 }
 
@@ -325,11 +333,16 @@ mod tests {
 
     #[test]
     fn the_namespace_is_seen_wherever_it_stands() {
-        for payload in [format!("<a xmlns='{NS}'/>"), format!("<a>:</a><b xmlns=\"{NS}\"/>"), NS.to_owned()] {
-            assert!(mentions_copies(payload.as_bytes()), "{payload}");
-        }
-        for payload in ["", ":", "carbon:s", "<body>urn:xmpp:carbon</body>"] {
-            assert!(!mentions_copies(payload.as_bytes()), "{payload}");
+        let finder = Finder::new(NS);
+        for long in ["", &"x".repeat(LONG)] {
+            for payload in [format!("<a xmlns='{NS}'/>"), format!("<a>:</a><b xmlns=\"{NS}\"/>"), NS.to_owned()] {
+                for payload in [format!("{long}{payload}"), format!("{payload}{long}")] {
+                    assert!(mentions_copies(&finder, payload.as_bytes()), "{payload}");
+                }
+            }
+            for payload in ["", ":", "carbon:s", "<body>urn:xmpp:carbon</body>"] {
+                assert!(!mentions_copies(&finder, format!("{long}{payload}").as_bytes()), "{payload}");
+            }
         }
     }
 
