@@ -24,8 +24,14 @@ const ID_OCTETS: usize = 8;
 
 impl Account {
     /// Whether the account has nothing to do with `who`. Most block nobody, and need no lock to say so.
+    #[inline]
     pub(super) fn blocks(&self, who: &Jid) -> bool {
-        self.blocking.load(Ordering::Relaxed) && self.lock().blocked.blocks(who)
+        self.blocking.load(Ordering::Relaxed) && self.has_blocked(who)
+    }
+
+    #[cold]
+    fn has_blocked(&self, who: &Jid) -> bool {
+        self.lock().blocked.blocks(who)
     }
 
     /// The list has changed; its lock is held.

@@ -69,11 +69,19 @@ impl Router {
     /// An account whose sessions may want copies sends a message.
     pub(super) fn copy_sent(&self, account: &Account, original: &Original<'_, '_>, batch: &mut Batch) {
         let mut state = account.lock();
-        if !state.resources.iter().any(|it| it.interests.has(Interest::Copies)) {
+        if !state.wants_copies() {
             account.forget_copies();
         } else if let Some(copies) = self.copies(&state, original, None) {
             copies.write(&mut state, original, batch);
         }
+    }
+}
+
+impl State {
+    /// Whether there is a session that wants copies.
+    #[inline]
+    pub(super) fn wants_copies(&self) -> bool {
+        self.resources.iter().any(|it| it.interests.has(Interest::Copies))
     }
 }
 

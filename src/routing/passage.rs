@@ -72,6 +72,7 @@ impl Router {
                 return None;
             }
         };
+        let copying = state.wants_copies();
         let passing = || Passing::new(account, Direction::Received, stanza, self.clock.now());
         let stages = self.stages().filter(|stages| batch.promised || stages.archives());
         let (copies, back) = if let Some(stages) = stages {
@@ -79,11 +80,11 @@ impl Router {
             passing.promised = batch.promised;
             passing.archivable = state.archives(stanza.from.as_ref());
             stages.archive(&mut passing);
-            let copies = self.copies(state, &passing.original(), reach);
+            let copies = if copying { self.copies(state, &passing.original(), reach) } else { None };
             (copies, self.pass_on(stages, passing, reach, state, batch))
         } else {
             // Nobody asks for the time of most messages, or for anything else about them.
-            let copies = self.copies(state, &original, reach);
+            let copies = if copying { self.copies(state, &original, reach) } else { None };
             let written = reach.is_some_and(|reach| state.write(reach, (stanza, ""), None, batch));
             (copies, if written { None } else { self.shelve(passing(), None, state, batch) })
         };
