@@ -47,3 +47,21 @@ impl Router {
         self.storage.submit(writes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_are_written_together() {
+        let mut world = World::new();
+        let node = world.server("verona.example").unwrap();
+        let juliet = BareJid::parse("juliet@verona.example").unwrap();
+        let last = || LAST_LOGIN.get(&node.storage, &juliet);
+        let _balcony = world.login(&juliet.with_resource("balcony").unwrap()).await.unwrap();
+        assert_eq!(last().await.unwrap(), None, "nobody who comes next has to wait for it");
+        node.router.settle(node.router.settled());
+        assert_eq!(last().await.unwrap(), Some(node.clock.now()));
+    }
+}
