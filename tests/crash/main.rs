@@ -150,9 +150,10 @@ struct Stage {
 impl Stage {
     async fn new(name: &str, archive: bool) -> Self {
         let site = Site::new(name);
-        let abroad = if ABROAD { Some(Abroad::new(&format!("{name}-abroad"), &site).await) } else { None };
+        let listener = site::free();
+        let abroad = if ABROAD { Some(Abroad::new(&format!("{name}-abroad"), &site, listener).await) } else { None };
         let (s2s, dns) = match &abroad {
-            Some(abroad) => (format!("\"{}\"", site::free()), format!("[dns]\nservers = [\"{}\"]\n", abroad.dns)),
+            Some(abroad) => (format!("\"{listener}\""), format!("[dns]\nservers = [\"{}\"]\n", abroad.dns)),
             None => ("[]".to_owned(), String::new()),
         };
         let config = format!(
