@@ -1,10 +1,11 @@
 //! Recipients at other servers: one that answers, one that refuses, one that hangs, one that cannot be reached.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use comity::testing::Client;
 
-use crate::cast::{PASSWORD, Sender};
+use crate::cast::{DOMAIN, PASSWORD, Sender};
 use crate::ledger::{Finding, Letter, Name};
 use crate::proxy::{Fate, Fault, Proxy, Way};
 use crate::site::{Site, free};
@@ -33,12 +34,12 @@ pub(crate) struct Abroad {
     proxies: Vec<Proxy>,
     clients: BTreeMap<&'static str, Client>,
     got: BTreeMap<&'static str, Vec<Letter>>,
-    pub(crate) dns: std::net::SocketAddr,
+    pub(crate) dns: SocketAddr,
 }
 
 impl Abroad {
-    /// The other server, which trusts the same authority as `near`.
-    pub(crate) async fn new(name: &str, near: &Site) -> Self {
+    /// The other server, which trusts the same authority as `near`, whose listener for servers is `s2s`.
+    pub(crate) async fn new(name: &str, near: &Site, s2s: SocketAddr) -> Self {
         let mut site = Site::new(name);
         site.ca = std::sync::Arc::clone(&near.ca);
         let listener = free();
@@ -46,7 +47,8 @@ impl Abroad {
         for _ in DOMAINS {
             proxies.push(Proxy::new(listener, || None).await);
         }
-        let ways: Vec<_> = DOMAINS.iter().zip(&proxies).map(|(domain, proxy)| (*domain, proxy.address)).collect();
+        let ways = DOMAINS.iter().zip(&proxies).map(|(domain, proxy)| (*domain, proxy.address));
+        let ways: Vec<_> = ways.chain([(DOMAIN, s2s)]).collect();
         let dns = zone::serve(&ways).await;
         let issued = site.ca.issue(&DOMAINS).unwrap();
         let write = |file: &str, text: &str| std::fs::write(site.directory.join(file), text).unwrap();
@@ -56,7 +58,8 @@ impl Abroad {
         let domains: String = DOMAINS.iter().map(|domain| format!("[[domains]]\nname = \"{domain}\"\n")).collect();
         let config = format!(
             "data_dir = \"data\"\n[listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{listener}\"\ns2s_tls = []\n\
-             [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n{domains}",
+             [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n\
+             [dns]\nservers = [\"{dns}\"]\n{domains}",
             site.c2s
         );
         write("comity.toml", &config);

@@ -227,7 +227,8 @@ async fn listen(reading: &mut Session, word: &str) -> io::Result<String> {
 /// Which messages are in `text`.
 fn note(text: &str, arrived: &mut BTreeSet<usize>) {
     for quote in ['\'', '"'] {
-        let ids = text.split(&format!(" id={quote}n")).skip(1);
+        let mark = format!(" id={quote}n");
+        let ids = text.split(&mark).skip(1);
         arrived.extend(ids.filter_map(|rest| rest.split_once('.')?.0.parse::<usize>().ok()));
     }
 }
