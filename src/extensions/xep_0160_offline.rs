@@ -41,7 +41,7 @@ fn install(at: &mut Registrar<'_>) {
     let (storage, settings) = (at.storage.clone(), at.settings.clone());
     let it = Arc::new(Offline { storage, settings, ids: Ids::new(at.storage.secret()) });
     let domains = Arc::clone(&at.settings.load().domains);
-    at.arriving(move |stanza| discard(stanza, &domains));
+    at.arriving(DELAY_NS, move |stanza| discard(stanza, &domains));
     let keeper = Arc::clone(&it);
     at.queued(move |passing| keeper.queue(passing));
     let keeper = Arc::clone(&it);
@@ -170,11 +170,6 @@ impl Worth {
 
 /// XEP-0203 §5: takes out what claims to be this server's note of a delay.
 fn discard(stanza: &mut Stanza<'_>, domains: &[String]) {
-    if !matches!(stanza.kind, Kind::Message(_))
-        || memchr::memmem::find(stanza.payload.as_str().as_bytes(), DELAY_NS.as_bytes()).is_none()
-    {
-        return;
-    }
     let is_ours = |from: &str| domains.iter().any(|domain| domain == from);
     let is_forged = |element: &Element| {
         let from = element.attribute("from").and_then(|from| Jid::parse(from).ok());

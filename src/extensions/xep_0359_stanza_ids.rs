@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::hooks::{Entity, Extension, Registrar, Spec};
 use crate::jid::Jid;
-use crate::stanza::{CLIENT_NS, Kind, Payload, Stanza};
+use crate::stanza::{CLIENT_NS, Payload, Stanza};
 use crate::xml::Element;
 
 use self::api::NS;
@@ -24,16 +24,11 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     let domains = Arc::clone(&at.settings.load().domains);
-    at.arriving(move |stanza| strip(stanza, &domains));
+    at.arriving(NS, move |stanza| strip(stanza, &domains));
 }
 
 /// XEP-0359 §3: takes out the ids that only this server may give.
 fn strip(stanza: &mut Stanza<'_>, domains: &[String]) {
-    if !matches!(stanza.kind, Kind::Message(_))
-        || memchr::memmem::find(stanza.payload.as_str().as_bytes(), NS.as_bytes()).is_none()
-    {
-        return;
-    }
     let is_ours = |by: &str| Jid::parse(by).map_or(true, |by| domains.iter().any(|domain| domain == by.domain()));
     let is_forged = |element: &Element| element.is("stanza-id", NS) && element.attribute("by").is_none_or(is_ours);
     let elements = stanza.payload.elements();
@@ -169,7 +164,7 @@ pub(super) mod api {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::MessageType;
+    use crate::stanza::{Kind, MessageType};
 
     // Proves: XEP-0359 §3
     #[test]

@@ -22,7 +22,7 @@ use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
+use super::stage::{Arriving, Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 
@@ -228,9 +228,9 @@ impl Registrar<'_> {
         self.hooks.strangers.add((R::NAME, R::NS), Box::new(open), handler);
     }
 
-    /// Looks at messages that come from outside.
-    pub fn arriving(&mut self, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
-        self.hooks.stages.arriving.push(Staged::new(self.switch, Box::new(stage)));
+    /// Looks at messages that come from outside with something of `namespace`.
+    pub fn arriving(&mut self, namespace: &'static str, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
+        self.hooks.stages.arriving.push(Staged::new(self.switch, Arriving::new(namespace, stage)));
     }
 
     /// Decides which messages an account's log keeps.

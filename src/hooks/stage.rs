@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use memchr::memmem::Finder;
+
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::stanza::{Payload, Stanza, StanzaError};
@@ -148,7 +150,6 @@ pub enum Verdict {
     Refuse(StanzaError),
 }
 
-type Arriving = Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>;
 type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
 type Copy = Box<dyn Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync>;
@@ -172,6 +173,23 @@ fn wanted<S>(stages: &[Staged<S>]) -> impl Iterator<Item = &S> {
     stages.iter().filter(|staged| staged.switch.is_on()).map(|staged| &staged.stage)
 }
 
+/// A stage that looks at messages with something of a certain namespace, which a canonical payload has as it is.
+pub(super) struct Arriving {
+    namespace: Finder<'static>,
+    stage: Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>,
+}
+
+impl Arriving {
+    pub(super) fn new(namespace: &'static str, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) -> Self {
+        // Every message is searched, so this is prepared once.
+        Self { namespace: Finder::new(namespace), stage: Box::new(stage) }
+    }
+
+    fn concerns(&self, payload: &str) -> bool {
+        self.namespace.find(payload.as_bytes()).is_some()
+    }
+}
+
 /// Everything that looks at stanzas on their way.
 #[derive(Default)]
 pub struct Stages {
@@ -187,7 +205,11 @@ pub struct Stages {
 impl Stages {
     /// Validate: looks at a message that comes from outside, before anybody else does.
     pub fn arriving(&self, stanza: &mut Stanza<'_>) {
-        wanted(&self.arriving).for_each(|stage| stage(stanza));
+        for arriving in wanted(&self.arriving) {
+            if arriving.concerns(stanza.payload.as_str()) {
+                (arriving.stage)(stanza);
+            }
+        }
     }
 
     /// Whether [`Stages::archive`] does anything.
@@ -241,5 +263,27 @@ impl fmt::Debug for Retraction {
 impl fmt::Debug for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stages").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_asked_about_its_namespace_wherever_it_stands() {
+        let arriving = Arriving::new("urn:xmpp:a:0", |_| {});
+        let long = "x".repeat(2000);
+        for (payload, concerns) in [
+            ("", false),
+            ("<body>urn:xmpp:</body>", false),
+            ("<x xmlns='urn:xmpp:a'/>", false),
+            ("<x xmlns='urn:xmpp:a:0'/>", true),
+            ("<x/><y xmlns=\"urn:xmpp:a:0\"/>", true),
+        ] {
+            for payload in [payload.to_owned(), format!("{long}{payload}"), format!("{payload}{long}")] {
+                assert_eq!(arriving.concerns(&payload), concerns, "{payload}");
+            }
+        }
     }
 }

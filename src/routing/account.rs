@@ -16,8 +16,9 @@ use super::batch::Batch;
 use super::contacts::Contacts;
 use super::copies::Recent;
 use super::delivery::{Delivery, Reach, Recipient, Target, decide};
+use super::marks::Mark;
 use super::retained::{Handled, Lapsed};
-use super::ring::{Mark, Ring};
+use super::ring::Ring;
 
 /// The account entry: shared by every session of the account and by every task that routes to it.
 #[derive(Debug)]

@@ -11,7 +11,8 @@ use super::Router;
 use super::account::{Account, State};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::ring::{Mark, Ring};
+use super::marks::Mark;
+use super::ring::Ring;
 use super::watch::arrived;
 
 /// What happens when a session has as much to read as it may have.

@@ -9,8 +9,9 @@ use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
 
 use super::account::Account;
+use super::marks::Mark;
 use super::remote::{Leaving, Pair, RemoteDelivery};
-use super::ring::{Mark, Pushed, Ring};
+use super::ring::{Pushed, Ring};
 
 /// The effects of routing, applied together.
 ///
@@ -139,8 +140,10 @@ impl Batch {
     /// domains to whoever sends it there.
     pub(super) fn write(&mut self) {
         // Before the entries of what leaves are with the writer: from then on somebody may ask what has become of it.
-        for (pair, stanzas) in self.links.drain(..) {
-            self.remote.send(&pair, stanzas);
+        if !self.links.is_empty() {
+            for (pair, stanzas) in self.links.drain(..) {
+                self.remote.send(&pair, stanzas);
+            }
         }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);

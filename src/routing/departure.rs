@@ -15,9 +15,9 @@ use super::backlog::Patience;
 use super::batch::Batch;
 use super::binding::Binding;
 use super::hosts::Host;
+use super::marks::{Mark, Queued, Remains};
 use super::presence::leave;
 use super::retained::session_key;
-use super::ring::{Mark, Queued, Remains};
 use super::suspended::{forget, heir};
 
 impl Binding {

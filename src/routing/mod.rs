@@ -18,6 +18,7 @@ mod departure;
 mod held;
 mod hosts;
 mod logins;
+mod marks;
 mod notices;
 pub mod operations;
 mod outbound;

@@ -14,7 +14,7 @@ use super::batch::Batch;
 use super::blocking::unheard;
 use super::delivery::{Delivery, Reach};
 use super::departure::Known;
-use super::ring::{Mark, Queued};
+use super::marks::{Mark, Queued};
 use super::router::Back;
 
 impl Router {

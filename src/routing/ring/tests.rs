@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::marks::Queued;
 use super::*;
 
 fn ring(limit: usize) -> Ring {
