@@ -39,7 +39,7 @@ pub(super) struct Remains {
     /// The place up to which the transport took the bytes, or the client confirmed them.
     pub(super) written: u64,
     /// Places behind marked stanzas, with their marks, that did not come out of
-    /// [`Ring::delivered`].
+    /// [`super::ring::Ring::delivered`].
     pub(super) marks: VecDeque<(u64, Mark)>,
     /// The client might have come back for it and has not.
     pub(super) lapsed: Option<Lapsed>,
