@@ -207,7 +207,18 @@ const LINES: &[Line] = &[
             ],
         )],
     ),
-    line("Mobile", "Third party push notifications", Advanced, &[not_yet("XEP-0357")]),
+    line(
+        "Mobile",
+        "Third party push notifications",
+        Advanced,
+        &[by(
+            "XEP-0357",
+            &[
+                "tests/scenarios/push.xmpp::a service is told that something has come while the client is away, and nothing of what it is",
+                "tests/scenarios/push.xmpp::a service of another domain",
+            ],
+        )],
+    ),
     line("A/V calling", "STUN and TURN server discovery", Server, &[not_yet("XEP-0215")]),
 ];
 

@@ -17,7 +17,7 @@ use literals::{Literals, is_test, namespaces_in};
 use tree::File;
 
 /// Namespaces in which the server writes nothing, and why they are in the sources all the same.
-const NOT_WRITTEN: [(&str, &str); 26] = [
+const NOT_WRITTEN: [(&str, &str); 28] = [
     ("http://jabber.org/network/serverinfo", "the FORM_TYPE of a form"),
     ("http://jabber.org/protocol/admin", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/admin#", "the nodes of commands"),
@@ -30,6 +30,7 @@ const NOT_WRITTEN: [(&str, &str); 26] = [
         "says what is copied, what may wait and what is from an occupant of a room",
     ),
     ("http://jabber.org/protocol/pubsub#event", "says what may wait for a client that nobody looks at"),
+    ("http://jabber.org/protocol/pubsub#publish-options", "the FORM_TYPE of a form"),
     ("jabber:x:conference", "says what is archived and copied"),
     ("jabber:x:encrypted", "says what is archived"),
     ("urn:ietf:params:xml:ns:xmpp-framing", "is read; streams over WebSocket are not served yet"),
@@ -47,6 +48,7 @@ const NOT_WRITTEN: [(&str, &str); 26] = [
     ("urn:xmpp:message-retract:1#tombstone", "the name of a feature"),
     ("urn:xmpp:omemo:2", "says what is archived"),
     ("urn:xmpp:openpgp:0", "says what is archived"),
+    ("urn:xmpp:push:summary", "the FORM_TYPE of a form"),
     ("urn:xmpp:reactions:0", "says what is archived"),
     ("urn:xmpp:receipts", "says what is archived and copied"),
     ("urn:xmpp:reporting:1", "is read with requests to block somebody"),

@@ -10,6 +10,7 @@ pub mod contact;
 pub mod credentials;
 pub mod directory;
 pub mod preferences;
+pub mod push;
 pub mod random;
 pub mod removal;
 pub mod roster;

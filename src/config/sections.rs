@@ -19,6 +19,7 @@ pub const SECTIONS: &[Section] = &[
     Contact::SECTION,
     Component::SECTION,
     Archive::SECTION,
+    Push::SECTION,
     Registration::SECTION,
     Limits::SECTION,
     Log::SECTION,
@@ -37,7 +38,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, archive: Archive, registration: Registration, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, archive: Archive, push: Push, registration: Registration, limits: Limits, log: Log }
 }
 
 section! {
@@ -181,6 +182,19 @@ section! {
         /// How many archived messages an account may have; the oldest go first. That is looked at once an hour, so
         /// there may be more for a while. `0` means any number.
         messages_per_account: usize = 0;
+    }
+}
+
+section! {
+    /// Notifications: clients on phones have a service of their maker's told that something has come while they are not
+    /// connected (XEP-0357). Such a service learns when messages come, and nothing else by default.
+    Push, "push", Once {
+        /// Whether clients may ask for that.
+        enabled: bool = true;
+        /// Whether the services are told who has sent the last message.
+        include_sender: bool = false;
+        /// Whether they are told the beginning of its text.
+        include_body: bool = false;
     }
 }
 

@@ -20,6 +20,7 @@ mod xep_0202_entity_time;
 mod xep_0280_carbons;
 mod xep_0313_archive;
 mod xep_0352_client_state;
+mod xep_0357_push;
 mod xep_0359_stanza_ids;
 mod xep_0377_reports;
 mod xep_0390_capabilities;
@@ -52,6 +53,7 @@ pub const ALL: &[Extension] = &[
     xep_0280_carbons::EXTENSION,
     xep_0313_archive::EXTENSION,
     xep_0352_client_state::EXTENSION,
+    xep_0357_push::EXTENSION,
     xep_0359_stanza_ids::EXTENSION,
     xep_0377_reports::EXTENSION,
     xep_0390_capabilities::EXTENSION,

@@ -29,6 +29,23 @@ pub(super) const EXTENSION: Extension = Extension {
 
 const NS: &str = "urn:xmpp:carbons:2";
 
+/// For extensions that look at what clients get.
+pub(super) mod api {
+    use crate::stanza::{CLIENT_NS, Stanza};
+    use crate::xml::Element;
+
+    use super::{FORWARD_NS, NS, RECEIVED};
+
+    /// What the account has got, if this is a copy of it that the server has made.
+    pub(in crate::extensions) fn received(copy: &Stanza<'_>) -> Option<Element> {
+        if !copy.from.as_ref().is_some_and(crate::jid::Jid::is_bare) {
+            return None;
+        }
+        let received = copy.payload.first().filter(|it| it.is(RECEIVED, NS))?;
+        received.child("forwarded", FORWARD_NS)?.child("message", CLIENT_NS).cloned()
+    }
+}
+
 /// Octets of a copy beside the message itself, about.
 const AROUND: usize = 400;
 

@@ -1,6 +1,8 @@
 //! XEP-0352 Client State Indication, version 1.0.0: what may wait for a client that nobody looks at.
 //! `docs/client-state.md` is the same for people.
 
+use std::sync::Arc;
+
 use crate::hooks::{Attention, ClientState, Extension, Peer, Registrar, Spec, Urgency};
 use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
 use crate::xml::Element;
@@ -29,6 +31,14 @@ fn install(at: &mut Registrar<'_>) {
         is_user.then(|| Element::new("csi", NS))
     });
     at.client_state(ClientState { read, urgency });
+    // XEP-0386 §3.2: a session may begin with nobody looking at its client.
+    let outbound = Arc::clone(at.outbound);
+    at.inline_feature(NS, move |session, request| {
+        if let Some(attention) = read(request) {
+            outbound.attend(session, attention);
+        }
+        None
+    });
 }
 
 /// XEP-0352 §4.2.

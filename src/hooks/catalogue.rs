@@ -29,6 +29,8 @@ pub struct Settings {
     pub offline_messages: usize,
     /// Whether messages are archived, and how.
     pub archive: Option<ArchiveSettings>,
+    /// Whether clients that are not there are told by services of theirs, and what.
+    pub push: Option<PushSettings>,
     pub registration: RegistrationSettings,
     /// What is taken from a client that has authenticated.
     pub clients: Bound,
@@ -47,6 +49,15 @@ pub struct RegistrationSettings {
     pub reserved: BTreeSet<String>,
     /// Whether an account may be changed and given up.
     pub self_service: bool,
+}
+
+/// What services of others are told of a message, beside that there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushSettings {
+    /// Whose it is.
+    pub sender: bool,
+    /// How it begins.
+    pub body: bool,
 }
 
 /// What a peer may send on a stream.

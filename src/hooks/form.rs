@@ -18,8 +18,8 @@ const VALIDATE_NS: &str = "http://jabber.org/protocol/xdata-validate";
 const FORM_TYPE: &str = "FORM_TYPE";
 
 spelled! {
-    /// What a form that the server writes is for (XEP-0004 §3.1): to be filled in, or facts.
-    pub FormType { Form = "form", Result = "result" }
+    /// What a form that the server writes is for (XEP-0004 §3.1): to be filled in, facts, or what it has filled in itself.
+    pub FormType { Form = "form", Result = "result", Submit = "submit" }
 }
 
 spelled! {

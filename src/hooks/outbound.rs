@@ -4,12 +4,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::accounts::preferences::Preferences;
+use crate::accounts::push::Registrations;
 use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Stanza, StanzaError};
 use crate::storage::Receipt;
 use crate::xml::Element;
 
+use super::attention::Attention;
 use super::interest::{Interest, Wanted};
 
 /// The end of a request that the server sent.
@@ -56,6 +58,9 @@ pub trait Outbound: Send + Sync {
     /// Notes what a session wants or does not want any more. The receipt covers it, if storage has to know.
     fn interest(&self, session: &Jid, interest: Interest, wanted: Wanted) -> Receipt;
 
+    /// The client of a session that has just begun says whether anybody looks at it.
+    fn attend(&self, session: &Jid, attention: Attention);
+
     /// Whom a local account blocks that somebody is connected to, sorted.
     fn blocked(&self, account: &BareJid) -> Vec<String>;
 
@@ -74,6 +79,14 @@ pub trait Outbound: Send + Sync {
         &self,
         account: &BareJid,
         preferences: Preferences,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>>;
+
+    /// Changes who is told what the clients of a local account do not see. It holds at once, and is durable once the
+    /// future ends.
+    fn change_push(
+        &self,
+        account: &BareJid,
+        change: Box<dyn FnOnce(&mut Registrations) + Send>,
     ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>>;
 
     /// The services of the local domain `domain` that are there at the moment.

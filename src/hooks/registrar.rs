@@ -20,6 +20,7 @@ use super::form::Form;
 use super::inline_feature::InlineFeatures;
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
+use super::notice::{Notice, Notifier};
 use super::operation::Operations;
 use super::outbound::Outbound;
 use super::stage::{Arriving, Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
@@ -262,6 +263,15 @@ impl Registrar<'_> {
     /// Reads what a message takes back; asked always, too: what waits for its recipient need not be archived.
     pub fn retraction(&mut self, stage: impl Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync + 'static) {
         self.hooks.stages.retraction.push(Box::new(stage));
+    }
+
+    /// Tells clients that are not there to see it of a message, if it is worth it. Neither may wait for anything.
+    pub fn notifier(
+        &mut self,
+        is_worth: fn(&Stanza<'_>) -> bool,
+        tell: impl Fn(&Notice<'_, '_>) + Send + Sync + 'static,
+    ) {
+        self.hooks.stages.notifier = Some(Staged::new(self.switch, Notifier { is_worth, tell: Box::new(tell) }));
     }
 
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.

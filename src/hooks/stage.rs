@@ -13,6 +13,7 @@ use crate::stanza::{Payload, Stanza, StanzaError};
 use crate::storage::{Direction, Marks, Position, Slot, Storage};
 
 use super::catalogue::Switch;
+use super::notice::{Notice, Notifier};
 
 /// What of an account's log is held in memory.
 #[derive(Debug, Default)]
@@ -200,6 +201,7 @@ pub struct Stages {
     pub(super) undelivered: Vec<Staged<Undelivered>>,
     pub(super) private: Vec<Private>,
     pub(super) retraction: Vec<Retract>,
+    pub(super) notifier: Option<Staged<Notifier>>,
 }
 
 impl Stages {
@@ -245,6 +247,17 @@ impl Stages {
     #[must_use]
     pub fn retraction(&self, stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
         self.retraction.iter().find_map(|stage| stage(stanza, now))
+    }
+
+    /// Whether clients that are not there are told of a message.
+    #[must_use]
+    pub fn is_told(&self, stanza: &Stanza<'_>) -> bool {
+        wanted(self.notifier.as_slice()).any(|notifier| (notifier.is_worth)(stanza))
+    }
+
+    /// Tells them; waits for nothing.
+    pub fn tell(&self, notice: &Notice<'_, '_>) {
+        wanted(self.notifier.as_slice()).for_each(|notifier| (notifier.tell)(notice));
     }
 
     /// Whether a message was meant for one session of the account and for nobody else.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::accounts::blocklist::Blocklist;
 use crate::accounts::directory::Standing;
 use crate::accounts::preferences::Preferences;
+use crate::accounts::push::Registrations;
 use crate::accounts::roster::Version;
 use crate::hooks::{Interests, Shelf};
 use crate::jid::{BareJid, Jid};
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub(super) shelf: Shelf,
     /// What its owner wants archived, if he has said so.
     pub(super) preferences: Option<Box<Preferences>>,
+    /// Who tells its clients what they do not see, if they want that.
+    pub(super) push: Option<Box<Registrations>>,
     /// Undelivered positions that some session's ring holds, or that are being read for one.
     pub(super) in_flight: BTreeSet<u64>,
     /// The last sessions whose clients might have come back and did not.

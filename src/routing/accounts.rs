@@ -10,6 +10,7 @@ use crate::accounts::contact::Contact;
 use crate::accounts::credentials::Credentials;
 use crate::accounts::directory::{self, Standing};
 use crate::accounts::preferences::PREFERENCES;
+use crate::accounts::push::REGISTRATIONS;
 use crate::accounts::removal;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
@@ -190,6 +191,7 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
         resources: Vec::new(),
         shelf: Shelf { undelivered: undelivered(view, jid)? },
         preferences: view.cell(&PREFERENCES, jid)?.map(Box::new),
+        push: view.cell(&REGISTRATIONS, jid)?.map(Box::new),
         in_flight: BTreeSet::new(),
         lapsed: None,
         copied: None,

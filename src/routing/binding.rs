@@ -13,7 +13,7 @@ use super::account::{Account, Resource};
 use super::batch::Batch;
 use super::presence::{Audience, leave};
 use super::retained::Retention;
-use super::ring::Ring;
+use super::ring::{Ring, Talks};
 use super::suspended::Session;
 use super::watch::arrived;
 use super::{Limits, Router};
@@ -132,9 +132,9 @@ impl Binding {
     /// Notes that the client has sent something: without stream management that is the sign that it
     /// got what was written to it before; with it, the client says so itself. Called once for
     /// everything that has come at once; returns how many milliseconds after the last time that was.
-    pub fn heard(&self, batch: &mut Batch) -> u64 {
+    pub fn heard(&self, talks: Talks, batch: &mut Batch) -> u64 {
         let elapsed = self.heard_nothing();
-        self.delivered(batch);
+        self.delivered(talks, batch);
         elapsed
     }
 
@@ -145,8 +145,8 @@ impl Binding {
     }
 
     /// Messages of the log that have arrived wait no longer.
-    pub(super) fn delivered(&self, batch: &mut Batch) {
-        let delivered = self.ring.delivered();
+    pub(super) fn delivered(&self, talks: Talks, batch: &mut Batch) {
+        let delivered = self.ring.delivered(talks);
         if delivered.is_empty() {
             return;
         }

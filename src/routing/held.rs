@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::hooks::Urgency;
+use crate::hooks::{Attention, ClientState, Urgency};
 use crate::jid::Jid;
 use crate::stanza::{Kind, Stanza};
 
@@ -13,6 +13,14 @@ const MOST_BYTES: usize = 32 * 1024;
 
 /// Judges how urgent a stanza is.
 pub(super) type Judge = fn(&Stanza<'_>) -> Urgency;
+
+/// Who judges for a client that says this; nothing waits where nobody does.
+pub(super) fn judge(attention: Attention, words: &ClientState) -> Option<Judge> {
+    match attention {
+        Attention::Active => None,
+        Attention::Inactive => Some(words.urgency),
+    }
+}
 
 /// The stanzas that wait, in their order.
 #[derive(Debug)]

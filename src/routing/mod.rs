@@ -26,6 +26,7 @@ mod outbox;
 mod passage;
 mod presence;
 mod probes;
+mod push;
 mod remote;
 mod removal;
 mod requests;
@@ -50,7 +51,7 @@ pub use batch::Batch;
 pub use binding::{BindError, Binding};
 pub use remote::{Kept, Leaving, Pair, RemoteDelivery};
 pub use retained::{Handled, Resumption, Retention, modulo};
-pub use ring::{Pushed, Ring, Taken};
+pub use ring::{Pushed, Ring, Taken, Talks};
 pub use router::Origin;
 pub use service::Service;
 

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::accounts::preferences::{PREFERENCES, Preferences};
+use crate::accounts::push::Registrations;
 use crate::clock::Timestamp;
-use crate::hooks::{Hosted, Interest, Outbound, Reply, Unblocked, Wanted};
+use crate::hooks::{Attention, Hosted, Interest, Outbound, Reply, Unblocked, Wanted};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
 use crate::storage::{Receipt, Writes};
@@ -16,6 +17,7 @@ use crate::xml::Element;
 
 use super::Router;
 use super::account::{Account, Available};
+use super::held::judge;
 use super::ring::Ring;
 
 /// Octets of randomness in the id of a request: an answer cannot be guessed.
@@ -87,6 +89,12 @@ impl Outbound for Router {
         batch.finish()
     }
 
+    fn attend(&self, session: &Jid, attention: Attention) {
+        if let Some((ring, words)) = self.ring_of(session).zip(self.client_state()) {
+            ring.attend(judge(attention, &words));
+        }
+    }
+
     fn blocked(&self, account: &BareJid) -> Vec<String> {
         let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
         let state = account.lock();
@@ -117,6 +125,20 @@ impl Outbound for Router {
             let router = router.ok_or(Condition::InternalServerError)?;
             let found = router.load(&account, &mut router.batch()).await?;
             let receipt = router.note_preferences(&*found.ok_or(Condition::ItemNotFound)?, preferences)?;
+            router.storage.durable(receipt).await.map_err(|_| Condition::InternalServerError.into())
+        })
+    }
+
+    fn change_push(
+        &self,
+        account: &BareJid,
+        change: Box<dyn FnOnce(&mut Registrations) + Send>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>> {
+        let (router, account) = (self.own.upgrade(), account.clone());
+        Box::pin(async move {
+            let router = router.ok_or(Condition::InternalServerError)?;
+            let found = router.load(&account, &mut router.batch()).await?;
+            let receipt = router.note_push(&*found.ok_or(Condition::ItemNotFound)?, change)?;
             router.storage.durable(receipt).await.map_err(|_| Condition::InternalServerError.into())
         })
     }

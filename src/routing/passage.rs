@@ -15,6 +15,7 @@ use super::blocking::unheard;
 use super::delivery::{Delivery, Reach};
 use super::departure::Known;
 use super::marks::{Mark, Queued};
+use super::push::Come;
 use super::router::Back;
 
 impl Router {
@@ -73,6 +74,7 @@ impl Router {
             }
         };
         let copying = state.wants_copies();
+        let mut is_kept = reach.is_none();
         let passing = || Passing::new(account, Direction::Received, stanza, self.clock.now());
         let stages = self.stages().filter(|stages| batch.promised || stages.archives());
         let (copies, back) = if let Some(stages) = stages {
@@ -80,6 +82,7 @@ impl Router {
             passing.promised = batch.promised;
             passing.archivable = state.archives(stanza.from.as_ref());
             stages.archive(&mut passing);
+            is_kept |= passing.marks.contains(Marks::ARCHIVED);
             let copies = if copying { self.copies(state, &passing.original(), reach) } else { None };
             (copies, self.pass_on(stages, passing, reach, state, batch))
         } else {
@@ -89,8 +92,13 @@ impl Router {
             (copies, if written { None } else { self.shelve(passing(), None, state, batch) })
         };
         // What was refused has not come.
-        if let Some(copies) = copies.filter(|_| back.is_none()) {
-            copies.write(state, &original, batch);
+        if back.is_none() {
+            if let Some(copies) = &copies {
+                copies.write(state, &original, batch);
+            }
+            if state.push.is_some() {
+                self.tell_absent(account, state, stanza, Come { reach, is_copied: copies.is_some(), is_kept });
+            }
         }
         back
     }
@@ -162,13 +170,17 @@ impl Router {
             return self.shelve(passing, known.number, state, batch);
         }
         // Whatever resource it was sent to: the account is to get it.
-        match state.decide(stanza, &Jid::from(account.clone())) {
-            Delivery::To(reach) if self.hand_over(state, reach, (&passing, queued), batch) => return None,
-            Delivery::To(_) | Delivery::Undelivered => {}
+        let (reach, back) = match state.decide(stanza, &Jid::from(account.clone())) {
+            Delivery::To(reach) if self.hand_over(state, reach, (&passing, queued), batch) => (Some(reach), None),
+            Delivery::To(_) | Delivery::Undelivered => (None, self.shelve(passing, None, state, batch)),
             Delivery::Refuse(condition) => return stanza.error(&condition.into()),
             Delivery::OnBehalf | Delivery::Ignore => return None,
+        };
+        if back.is_none() && state.push.is_some() {
+            let is_kept = reach.is_none() || queued.is_some_and(|queued| queued.archived);
+            self.tell_absent(account, state, stanza, Come { reach, is_copied: false, is_kept });
         }
-        self.shelve(passing, None, state, batch)
+        back
     }
 
     /// Whether an account with nobody to read it would drop the message without a word. Then one that

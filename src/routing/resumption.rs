@@ -12,7 +12,9 @@ use crate::jid::BareJid;
 use super::Router;
 use super::batch::Batch;
 use super::binding::Binding;
+use super::held::judge;
 use super::retained::Handled;
+use super::ring::Talks;
 
 impl Router {
     /// Takes over the session of `user` that is called `name`, once its old connection has come to
@@ -47,15 +49,13 @@ impl Binding {
 
     /// The client says whether anybody looks at it.
     pub fn attend(&self, attention: Attention, words: &ClientState) {
-        self.ring.attend(match attention {
-            Attention::Active => None,
-            Attention::Inactive => Some(words.urgency),
-        });
+        self.ring.attend(judge(attention, words));
     }
 
     /// The connection is lost and the session waits; `handled` is what has come over it.
     pub fn leave(&self, handled: Handled) {
         self.ring.leave(handled);
+        self.tell_of_unconfirmed();
     }
 
     /// Waits for another connection to claim the session; `None` if the session is to end before.
@@ -79,7 +79,7 @@ impl Binding {
 
     /// What was confirmed is delivered, and there may be room for more.
     async fn go_on(&self, batch: &mut Batch) {
-        self.delivered(batch);
+        self.delivered(Talks::No, batch);
         // It stays there until it has been announced: whoever waits for this may be cut off.
         let arriving = self.account.lock().resource_mut(self.id).and_then(|resource| resource.arriving.clone());
         if let Some(arriving) = arriving {

@@ -325,6 +325,11 @@ impl Retained {
         Ok(())
     }
 
+    /// What was taken and is not confirmed.
+    pub(super) fn unconfirmed(&self) -> &str {
+        self.text.get(self.gone..).unwrap_or_default()
+    }
+
     /// All that is not confirmed, taken or not.
     pub(super) fn all(mut self, waiting: &str) -> String {
         let mut all = self.text.split_off(self.gone);

@@ -43,6 +43,13 @@ pub enum Pushed {
     Refused,
 }
 
+/// Whether a client sends stanzas at this moment: then the radio of its phone is on anyway (XEP-0286 §4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Talks {
+    Yes,
+    No,
+}
+
 /// A bounded queue of bytes behind its own short lock.
 #[derive(Debug)]
 pub struct Ring {
@@ -284,9 +291,12 @@ impl Ring {
 
     /// Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client has
     /// confirmed them, or the transport has taken them where stanzas are not counted. Returns the
-    /// positions of the undelivered ones.
-    pub(super) fn delivered(&self) -> Vec<u64> {
+    /// positions of the undelivered ones. What has waited goes out while the client talks.
+    pub(super) fn delivered(&self, talks: Talks) -> Vec<u64> {
         let mut state = self.lock();
+        if talks == Talks::Yes {
+            state.release();
+        }
         let upto = state.done();
         let done = state.marks.iter().take_while(|(place, _)| *place <= upto).count();
         let arrived = state.marks.drain(..done).filter_map(|(_, mark)| match mark {
@@ -402,6 +412,19 @@ impl Ring {
             (retained.away, retained.cut) = (Some(handled), None);
             retained.aside.clear();
         }
+    }
+
+    /// Whether nobody sees what is written: there is no connection, or nobody looks at the client.
+    pub(super) fn is_unattended(&self) -> bool {
+        let state = self.lock();
+        state.held.is_some() || state.retained.as_ref().is_some_and(|retained| retained.away.is_some())
+    }
+
+    /// What the client has not confirmed.
+    pub(super) fn unconfirmed(&self) -> String {
+        let state = self.lock();
+        let taken = state.retained.as_ref().map(|retained| retained.unconfirmed()).unwrap_or_default();
+        [taken, &state.bytes].concat()
     }
 
     /// What came from the client before its connection was lost, as long as it is away.

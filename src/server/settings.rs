@@ -10,7 +10,7 @@ use crate::accounts::admins::Admins;
 use crate::config::{Archive, Config, Domain};
 use crate::extensions;
 use crate::federation;
-use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, RegistrationSettings};
+use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings};
 use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
@@ -110,10 +110,16 @@ fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>)
         contact: config.contact.clone(),
         archive: archive(config),
         offline_messages: config.limits.offline_messages,
+        push: push(config),
         registration: of_registration(config),
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
         servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
     }
+}
+
+fn push(config: &Config) -> Option<PushSettings> {
+    let push = &config.push;
+    push.enabled.then_some(PushSettings { sender: push.include_sender, body: push.include_body })
 }
 
 fn of_registration(config: &Config) -> RegistrationSettings {

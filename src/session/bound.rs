@@ -6,7 +6,7 @@ use std::task::{Context as Waking, Poll, ready};
 use std::time::Duration;
 
 use crate::hooks::{Acknowledgement, Said, Wish};
-use crate::routing::{Batch, Binding, Origin, Router, modulo};
+use crate::routing::{Batch, Binding, Origin, Router, Talks, modulo};
 use crate::stanza::{Condition, Kind};
 use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
@@ -211,7 +211,8 @@ impl Taking<'_> {
                 language.complete(stanza);
             }
             if !heard {
-                self.intake.elapsed = self.binding.heard(self.batch);
+                let talks = if matches!(event, Event::Stanza(_)) { Talks::Yes } else { Talks::No };
+                self.intake.elapsed = self.binding.heard(talks, self.batch);
                 heard = true;
             }
             if let Err(end) = self.take(event).await {

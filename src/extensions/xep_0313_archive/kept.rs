@@ -4,17 +4,20 @@ use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Stanza};
 
 use super::super::xep_0160_offline::api::HINTS_NS;
 use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
-use super::api::{CONFERENCE_NS, MARKERS_NS, RECEIPTS_NS};
+use super::api::{CALLS_NS, CONFERENCE_NS, GROUP_CALLS_NS, MARKERS_NS, RECEIPTS_NS};
 
-/// One of these is enough: an element, or any element of the namespace if it has no name.
-const KEPT: &[(&str, &str)] = &[
-    ("body", CLIENT_NS),
-    // Encrypted: OMEMO (XEP-0384) in both versions, OpenPGP (XEP-0373, XEP-0027), and whatever names itself (XEP-0380).
+/// What is encrypted: OMEMO (XEP-0384) in both versions, OpenPGP (XEP-0373, XEP-0027), and whatever names itself (XEP-0380).
+const ENCRYPTED: &[(&str, &str)] = &[
     ("encrypted", "eu.siacs.conversations.axolotl"),
     ("encrypted", "urn:xmpp:omemo:2"),
     ("openpgp", "urn:xmpp:openpgp:0"),
     ("x", "jabber:x:encrypted"),
     ("encryption", "urn:xmpp:eme:0"),
+];
+
+/// One of those or of these is enough: an element, or any element of the namespace if it has no name.
+const KEPT: &[(&str, &str)] = &[
+    ("body", CLIENT_NS),
     // Receipts (XEP-0184) and markers (XEP-0333), not the wish for them.
     ("received", RECEIPTS_NS),
     ("received", MARKERS_NS),
@@ -28,8 +31,8 @@ const KEPT: &[(&str, &str)] = &[
     ("replace", "urn:xmpp:message-correct:0"),
     ("apply-to", "urn:xmpp:fasten:0"),
     // Invitations to calls (XEP-0353, XEP-0482) and to rooms (XEP-0249).
-    ("", "urn:xmpp:jingle-message:0"),
-    ("", "urn:xmpp:call-invites:0"),
+    ("", CALLS_NS),
+    ("", GROUP_CALLS_NS),
     ("x", CONFERENCE_NS),
     // The sender wants it (XEP-0334).
     ("store", HINTS_NS),
@@ -51,7 +54,12 @@ pub(super) fn is_archived(stanza: &Stanza<'_>) -> bool {
 }
 
 fn is_kept(child: Child<'_>) -> bool {
-    KEPT.iter().any(|(name, ns)| child.ns == *ns && (name.is_empty() || child.name == *name))
+    is_encrypted(child) || KEPT.iter().any(|(name, ns)| child.ns == *ns && (name.is_empty() || child.name == *name))
+}
+
+/// Whether something is text that only the recipient can read.
+pub(super) fn is_encrypted(child: Child<'_>) -> bool {
+    ENCRYPTED.contains(&(child.name, child.ns))
 }
 
 #[cfg(test)]
@@ -65,7 +73,7 @@ mod tests {
 
     #[test]
     fn each_row_of_the_table_is_enough() {
-        for (name, ns) in KEPT {
+        for (name, ns) in KEPT.iter().chain(ENCRYPTED) {
             let name = if name.is_empty() { "invite" } else { name };
             let payload = format!("<thread>1</thread><{name} xmlns='{ns}'/>");
             assert!(kept(MessageType::Chat, &payload) && kept(MessageType::Normal, &payload), "{payload}");

@@ -35,6 +35,13 @@ pub(super) const EXTENSION: Extension = Extension {
 
 /// For extensions that look at messages or forward them.
 pub(super) mod api {
+    use crate::stanza::Child;
+
+    /// Whether something is text that only the recipient can read.
+    pub(in crate::extensions) fn is_encrypted(child: Child<'_>) -> bool {
+        super::kept::is_encrypted(child)
+    }
+
     pub(in crate::extensions) const NS: &str = "urn:xmpp:mam:2";
     /// XEP-0297.
     pub(in crate::extensions) const FORWARD_NS: &str = "urn:xmpp:forward:0";
@@ -42,6 +49,10 @@ pub(super) mod api {
     pub(in crate::extensions) const RECEIPTS_NS: &str = "urn:xmpp:receipts";
     /// XEP-0333.
     pub(in crate::extensions) const MARKERS_NS: &str = "urn:xmpp:chat-markers:0";
+    /// XEP-0353.
+    pub(in crate::extensions) const CALLS_NS: &str = "urn:xmpp:jingle-message:0";
+    /// XEP-0482.
+    pub(in crate::extensions) const GROUP_CALLS_NS: &str = "urn:xmpp:call-invites:0";
     /// XEP-0249.
     pub(in crate::extensions) const CONFERENCE_NS: &str = "jabber:x:conference";
 }

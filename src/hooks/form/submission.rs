@@ -33,6 +33,19 @@ impl Submission {
         Ok(Self(fields))
     }
 
+    /// What the form is about, if it says so (XEP-0068 §3).
+    #[must_use]
+    pub fn about(&self) -> Option<&str> {
+        self.text(FORM_TYPE)
+    }
+
+    /// The fields with their values, but for the one that says what it is about.
+    #[must_use]
+    pub fn into_fields(mut self) -> BTreeMap<String, Vec<String>> {
+        self.0.remove(FORM_TYPE);
+        self.0
+    }
+
     /// All values of a field; none if it was not filled in.
     #[must_use]
     pub fn all(&self, var: &str) -> &[String] {

@@ -67,10 +67,10 @@ fn marks_come_out_once_written() {
     ring.push_entry(Mark::Undelivered(7), |out| out.push_str("<a/>"));
     ring.push_entry(Mark::Undelivered(8), |out| out.push_str("<b/>"));
     ring.written(4);
-    assert_eq!(ring.delivered(), [7]);
+    assert_eq!(ring.delivered(Talks::No), [7]);
     ring.written(4);
-    assert_eq!(ring.delivered(), [8]);
-    assert!(ring.delivered().is_empty());
+    assert_eq!(ring.delivered(Talks::No), [8]);
+    assert!(ring.delivered(Talks::No).is_empty());
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn queued_marks_go_once_written_or_become_undelivered() {
         ring.push_entry(queued(position), |out| out.push_str(text));
     }
     ring.written(4);
-    assert!(ring.delivered().is_empty(), "nothing waits in the log");
+    assert!(ring.delivered(Talks::No).is_empty(), "nothing waits in the log");
     assert!(!ring.needs_watch());
     assert_eq!(ring.settle(9), Settled { late: vec![5], watched: true });
     assert!(!ring.needs_watch());
     ring.written(8);
-    assert_eq!(ring.delivered(), [5]);
+    assert_eq!(ring.delivered(Talks::No), [5]);
     assert_eq!(ring.settle(9), Settled { late: vec![], watched: false });
     assert!(ring.needs_watch());
 }
@@ -182,12 +182,12 @@ fn what_came_before_counting_needs_no_confirmation() {
     ring.retain(Retention { opening: "<go/>".to_owned(), request: REQUEST, resumption: None });
     ring.push_entry(Mark::Undelivered(3), |out| out.push_str("<c/>"));
     ring.written(4);
-    assert_eq!(ring.delivered(), [1]);
+    assert_eq!(ring.delivered(Talks::No), [1]);
     assert_eq!(take(&ring).as_deref(), Some("<b/><go/><c/><r/>"));
     ring.written(4);
-    assert_eq!(ring.delivered(), [2]);
+    assert_eq!(ring.delivered(Talks::No), [2]);
     ring.written("<go/><c/><r/>".len());
-    assert!(ring.delivered().is_empty());
+    assert!(ring.delivered(Talks::No).is_empty());
     let remains = ring.shut();
     assert_eq!((remains.text.as_str(), remains.written), ("<c/>", remains.start));
 }
@@ -211,11 +211,11 @@ fn marks_come_out_once_confirmed() {
     ring.push_entry(Mark::Undelivered(8), |out| out.push_str("<b/>"));
     take(&ring);
     ring.written(100);
-    assert!(ring.delivered().is_empty());
+    assert!(ring.delivered(Talks::No).is_empty());
     ring.confirm(0).unwrap();
-    assert_eq!(ring.delivered(), [7]);
+    assert_eq!(ring.delivered(Talks::No), [7]);
     ring.confirm(1).unwrap();
-    assert_eq!(ring.delivered(), [8]);
+    assert_eq!(ring.delivered(Talks::No), [8]);
 }
 
 #[test]

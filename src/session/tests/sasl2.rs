@@ -136,7 +136,8 @@ async fn what_may_be_asked_for_is_told_inside_tls_and_only_there() {
     assert_eq!(names(inline), ["bind", "sm", "fast"]);
     assert_eq!(
         part(inline, "bind").unwrap().to_xml(""),
-        "<bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:xmpp:sm:3'/><feature var='urn:xmpp:carbons:2'/></inline></bind>"
+        "<bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:xmpp:sm:3'/><feature var='urn:xmpp:carbons:2'/>\
+         <feature var='urn:xmpp:csi:0'/></inline></bind>"
     );
     assert_eq!(mechanisms(part(inline, "fast").unwrap()), "HT-SHA-256-EXPR HT-SHA-256-ENDP HT-SHA-256-NONE");
     world.reconfigure(DOMAIN, &Options { config: "[limits]\ntoken_lifetime = \"0s\"\n".into() }).unwrap();
