@@ -116,7 +116,7 @@ impl Router {
         binding.remember(batch);
         self.tell(&audience, &presence, batch);
         for stanza in &arrival.told {
-            batch.push(&binding.ring, |out| stanza.write(out));
+            batch.push_stanza(&binding.ring, stanza, |out| stanza.write(out));
         }
         for contact in &arrival.probes {
             self.probe(binding, contact, batch).await;

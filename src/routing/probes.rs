@@ -44,7 +44,7 @@ impl Router {
         };
         let to = binding.account.jid.as_str();
         for presence in presences {
-            batch.push(&binding.ring, |out| presence.write_to(out, Some(to)));
+            batch.push_stanza(&binding.ring, &presence, |out| presence.write_to(out, Some(to)));
         }
     }
 

@@ -100,13 +100,14 @@ impl Router {
 impl Binding {
     /// The connection is lost: what the client has not confirmed it may not have seen.
     pub(super) fn tell_of_unconfirmed(&self) {
-        let state = self.account.lock();
         let is_own = |it: &Registration| self.jid.resource() == Some(&it.resource);
-        if !state.push.as_ref().is_some_and(|registrations| registrations.iter().any(is_own)) {
-            return;
-        }
-        for (_, stanza) in read_back(&self.ring.unconfirmed(), ContentNamespace::Client) {
-            self.router.tell_of(&self.account.jid, &state, &stanza, is_own);
-        }
+        let is_wanted = self.account.lock().push.as_ref().is_some_and(|push| push.iter().any(is_own));
+        let Some(stages) = self.router.stages().filter(|_| is_wanted) else { return };
+        // It may be much, so nobody waits for the account meanwhile.
+        let text = self.ring.unconfirmed();
+        let stanzas = read_back(&text, ContentNamespace::Client).map(|(_, stanza)| stanza);
+        let missed: Vec<_> = stanzas.filter(|stanza| stages.is_told(stanza)).collect();
+        let state = self.account.lock();
+        missed.iter().for_each(|stanza| self.router.tell_of(&self.account.jid, &state, stanza, is_own));
     }
 }

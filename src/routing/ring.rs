@@ -294,7 +294,7 @@ impl Ring {
     /// positions of the undelivered ones. What has waited goes out while the client talks.
     pub(super) fn delivered(&self, talks: Talks) -> Vec<u64> {
         let mut state = self.lock();
-        if talks == Talks::Yes {
+        if talks == Talks::Yes && state.held.is_some() {
             state.release();
         }
         let upto = state.done();

@@ -6,7 +6,7 @@ use super::super::xep_0160_offline::api::HINTS_NS;
 use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
 use super::api::{CALLS_NS, CONFERENCE_NS, GROUP_CALLS_NS, MARKERS_NS, RECEIPTS_NS};
 
-/// What is encrypted: OMEMO (XEP-0384) in both versions, OpenPGP (XEP-0373, XEP-0027), and whatever names itself (XEP-0380).
+/// What is encrypted: in both versions of XEP-0384, by XEP-0373 or XEP-0027, or by whatever names itself (XEP-0380).
 const ENCRYPTED: &[(&str, &str)] = &[
     ("encrypted", "eu.siacs.conversations.axolotl"),
     ("encrypted", "urn:xmpp:omemo:2"),
