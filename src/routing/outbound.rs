@@ -62,10 +62,10 @@ impl Outbound for Router {
     }
 
     fn silent_since(&self, before: Timestamp) -> Vec<Jid> {
-        let mut silent = Vec::new();
+        let (mut silent, now) = (Vec::new(), self.clock.now());
         for account in self.accounts.all() {
             let state = account.lock();
-            let quiet = state.resources.iter().filter(|it| it.ring.last_heard() < before && it.ring.away().is_none());
+            let quiet = state.resources.iter().filter(|it| it.ring.is_silent(before, now) && it.ring.away().is_none());
             silent.extend(quiet.map(|it| it.jid.clone()));
         }
         // The same each time, so that what a test finds is found again.
@@ -75,7 +75,7 @@ impl Outbound for Router {
 
     fn end_silent(&self, session: &Jid, before: Timestamp) {
         // Meanwhile the client may have spoken, or come back and taken the same resource.
-        if let Some(ring) = self.ring_of(session).filter(|ring| ring.last_heard() < before) {
+        if let Some(ring) = self.ring_of(session).filter(|ring| ring.is_silent(before, self.clock.now())) {
             ring.cut(StreamError::new(StreamCondition::ConnectionTimeout, "no answer to a ping"));
         }
     }

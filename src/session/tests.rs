@@ -269,6 +269,23 @@ async fn white_space_says_that_a_client_is_there() {
     assert!(romeo.received().is_none());
 }
 
+// Proves: RFC 6120 §4.6.1
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_hide_who_is_silent() {
+    use crate::clock::Timestamp;
+    use crate::hooks::Outbound;
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let orchard = jid("romeo@verona.example/orchard");
+    let mut romeo = world.login(&orchard).await.unwrap();
+    world.clock.set(Timestamp::from_unix_ms(world.clock.now().unix_ms() - 3_600_000));
+    let before = Timestamp::from_unix_ms(world.clock.now().unix_ms() - 300_000);
+    assert_eq!(node.router.silent_since(before), [orchard]);
+    romeo.send(" ").await;
+    world.settle().await;
+    assert_eq!(node.router.silent_since(before), []);
+}
+
 // Proves: RFC 6120 §4.9.3.4
 #[tokio::test(start_paused = true)]
 async fn who_does_not_get_on_is_told_so() {
