@@ -216,10 +216,6 @@ impl Net {
         self.news.notify_one();
     }
 
-    pub(crate) fn is_whole(&self) -> bool {
-        self.lock().split.is_empty()
-    }
-
     /// The connections that are open, in the order of their beginning.
     pub(crate) fn open(&self) -> Vec<u64> {
         let state = self.lock();

@@ -15,7 +15,7 @@ use comity::jid::BareJid;
 use comity::net::tls::development::DevelopmentCa;
 use comity::net::tls::{Identities, Identity, Trust};
 use comity::net::{BoxFuture, DnsError, Network, Resolver, Srv, Transport};
-use comity::routing::{CONTACTS, Router};
+use comity::routing::CONTACTS;
 use comity::server::{Made, Node, Parts};
 use comity::session::Security;
 use comity::storage::{Left, Stepper, Storage, Writes};
@@ -58,7 +58,7 @@ pub(crate) struct Site {
     life: Option<Life>,
     starts: u64,
     /// Servers that have ended.
-    former: Vec<Weak<Router>>,
+    former: Vec<Weak<Node>>,
 }
 
 struct Life {
@@ -205,7 +205,7 @@ impl Site {
         self.around.net.kill(self.number);
         life.tasks.shutdown().await;
         life.writing.shutdown().await;
-        self.former.push(Arc::downgrade(&life.node.router));
+        self.former.push(Arc::downgrade(&life.node));
     }
 
     /// The disk does nothing for so many milliseconds.
@@ -224,7 +224,7 @@ impl Site {
 
     /// How many of the servers that have ended still lie about in memory.
     pub(crate) fn ghosts(&self) -> usize {
-        self.former.iter().filter(|router| router.strong_count() > 0).count()
+        self.former.iter().filter(|node| node.strong_count() > 0).count()
     }
 }
 
