@@ -153,6 +153,7 @@ impl Federation {
         let mut opening = pin!(self.links().deliver(pair));
         loop {
             tokio::select! {
+                biased;
                 opened = &mut opening => return opened,
                 () = waiting.news.notified() => self.answer_refused(waiting).await,
                 () = self.closing() => return Err(stopping()),
@@ -166,6 +167,7 @@ impl Federation {
         loop {
             self.give_up(waiting, failure).await;
             tokio::select! {
+                biased;
                 () = sleep_until(until) => return,
                 () = waiting.news.notified() => self.answer_refused(waiting).await,
                 () = self.closing() => return self.give_up(waiting, &stopping()).await,
@@ -188,6 +190,25 @@ impl Federation {
                 stalled.as_mut().reset(Instant::now() + patience);
             }
             let broken = tokio::select! {
+                // Rare things first, so that a peer which never stops cannot hide them; what waits goes out before the end.
+                biased;
+                () = &mut stalled => {
+                    let why = if portion.is_empty() { "idle" } else { "the other server takes nothing" };
+                    farewell(link, portion.is_empty()).await;
+                    return (Ended::Over, Failure::unreachable(why));
+                }
+                () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
+                    farewell(link, true).await;
+                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
+                }
+                () = waiting.news.notified() => {
+                    self.answer_refused(waiting).await;
+                    None
+                }
+                () = self.closing(), if portion.is_empty() => {
+                    farewell(link, true).await;
+                    return (Ended::Closing, Failure::unreachable("this server stops"));
+                }
                 turn = link.wire.turn(&portion) => match turn {
                     Ok(Turn::HandedOver(count)) => {
                         let freed = waiting.lock().queue.handed_over(count);
@@ -198,23 +219,6 @@ impl Federation {
                     Ok(Turn::Arrived) => self.listen(&mut link).err(),
                     Err(broken) => Some(broken),
                 },
-                () = waiting.news.notified() => {
-                    self.answer_refused(waiting).await;
-                    None
-                }
-                () = &mut stalled => {
-                    let why = if portion.is_empty() { "idle" } else { "the other server takes nothing" };
-                    farewell(link, portion.is_empty()).await;
-                    return (Ended::Over, Failure::unreachable(why));
-                }
-                () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
-                    farewell(link, true).await;
-                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
-                }
-                () = self.closing(), if portion.is_empty() => {
-                    farewell(link, true).await;
-                    return (Ended::Closing, Failure::unreachable("this server stops"));
-                }
             };
             if let Some(broken) = broken {
                 let failure = match broken {

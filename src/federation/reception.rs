@@ -98,6 +98,7 @@ impl Federation {
             _open: self.until_closing(),
         };
         let end = tokio::select! {
+            biased;
             end = reception.authenticate(start) => end,
             () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
             () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
@@ -124,16 +125,8 @@ impl Reception {
         let mut closing = pin!(federation.closing());
         let end = loop {
             tokio::select! {
-                step = self.step() => {
-                    if let Err(end) = step {
-                        break end;
-                    }
-                    heard = Instant::now();
-                    if until != self.rules.valid_until() {
-                        until = self.rules.valid_until();
-                        expiry.set(self.expiry());
-                    }
-                }
+                // Rare things first, so that a peer which never stops cannot hide them.
+                biased;
                 () = &mut idle => {
                     let next = heard + patience();
                     if next <= Instant::now() {
@@ -149,6 +142,16 @@ impl Reception {
                 () = &mut closing => {
                     let last = self.rules.refuse(&StreamCondition::SystemShutdown.into(), &random::token(ID_OCTETS)).write;
                     break self.farewell(last, "this server stops").await;
+                }
+                step = self.step() => {
+                    if let Err(end) = step {
+                        break end;
+                    }
+                    heard = Instant::now();
+                    if until != self.rules.valid_until() {
+                        until = self.rules.valid_until();
+                        expiry.set(self.expiry());
+                    }
                 }
             }
         };
@@ -193,6 +196,7 @@ impl Reception {
     /// One wake-up: a verdict, or whatever has arrived.
     async fn step(&mut self) -> Result<(), End> {
         tokio::select! {
+            biased;
             Some(verified) = self.verifying.join_next() => {
                 // A task that died has no verdict; its pair stays unproven.
                 let Ok((pair, verdict)) = verified else { return Ok(()) };

@@ -26,6 +26,13 @@ pub(crate) struct Message {
     pub(crate) got: Vec<Reception>,
 }
 
+impl Message {
+    /// What is sent again to another domain is behind what was lost of the first time.
+    const fn is_again(&self) -> bool {
+        !self.local && self.copies > 1
+    }
+}
+
 /// A message has come to a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reception {
@@ -185,7 +192,7 @@ impl Ledger {
             for reception in &message.got {
                 // With several devices, what one did not take comes late to the other.
                 let alone = self.devices[message.to] == 1;
-                if seen.insert(reception.device) && (alone || !reception.delayed) {
+                if seen.insert(reception.device) && (alone || !reception.delayed) && !message.is_again() {
                     let session = if alone { 0 } else { reception.session };
                     let row = rows.entry((message.from, reception.device, &*message.address, session)).or_default();
                     row.push((reception.turn, number));
@@ -226,7 +233,8 @@ impl Ledger {
             let mut last: BTreeMap<usize, usize> = BTreeMap::new();
             let mut seen = BTreeSet::new();
             for number in archive.iter().filter(|number| seen.insert(**number)) {
-                let Some(message) = self.messages.get(*number).filter(|it| it.to == *account) else { continue };
+                let of_it = |message: &&Message| message.to == *account && !message.is_again();
+                let Some(message) = self.messages.get(*number).filter(of_it) else { continue };
                 if last.insert(message.from, *number).is_some_and(|before| before > *number) {
                     problems.push(format!("m{number} is out of order in the archive of account {account}"));
                 }

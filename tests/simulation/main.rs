@@ -125,6 +125,8 @@ fn a_story_is_the_same_each_time() {
         if fingerprint(&one.trace) != fingerprint(&other.trace) {
             let pairs = one.trace.lines().zip(other.trace.lines());
             let (line, (here, there)) = pairs.enumerate().find(|(_, (here, there))| here != there).unwrap_or_default();
+            let path = keep(seed + 1_000_000, &other);
+            println!("{}", path.display());
             let path = keep(seed, &one);
             panic!("seed {seed}: two stories, from line {} of {}:\n{here}\n{there}", line + 1, path.display());
         }

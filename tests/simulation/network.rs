@@ -147,9 +147,8 @@ impl Net {
         let mut state = self.lock();
         state.free = at + 1;
         let Some((_, place, _)) = state.due.pop_first() else { return };
-        if let Some(event) = state.arrive(place, at) {
-            self.trace.note(format_args!("line {} {event}", place.line));
-        }
+        let event = state.arrive(place, at);
+        self.trace.note(format_args!("line {}, side {}: {event}", place.line, place.side));
     }
 
     /// A server is there for others.
@@ -309,14 +308,14 @@ impl State {
         self.due.insert((at, place, self.sequence));
     }
 
-    /// The next parcel of this end arrives; gives what is worth a line in the trace.
-    fn arrive(&mut self, place: Place, now: u64) -> Option<&'static str> {
-        let line = self.lines.get_mut(&place.line)?;
+    /// The next parcel of this end arrives; says what that was.
+    fn arrive(&mut self, place: Place, now: u64) -> &'static str {
+        let Some(line) = self.lines.get_mut(&place.line) else { return "nobody is there" };
         if line.silent || self.split.contains(&pair(line.ends[0], line.ends[1])) {
             self.held.push((place, now));
-            return None;
+            return "a parcel is held up";
         }
-        let parcel = line.flows[place.side].parcels.pop_front()?;
+        let Some(parcel) = line.flows[place.side].parcels.pop_front() else { return "nothing" };
         let event = line.arrive(place.side, parcel);
         if line.gone == [true; 2] && line.flows.iter().all(|flow| flow.parcels.is_empty()) {
             self.lines.remove(&place.line);
@@ -326,23 +325,23 @@ impl State {
 }
 
 impl Line {
-    fn arrive(&mut self, side: usize, parcel: Parcel) -> Option<&'static str> {
+    fn arrive(&mut self, side: usize, parcel: Parcel) -> &'static str {
         let to = 1 - side;
         match parcel {
             Parcel::Reset => {
                 self.reset();
-                Some("is reset")
+                "is reset"
             }
             Parcel::End => {
                 self.flows[side].end();
-                Some("is closed")
+                "is closed"
             }
             Parcel::Bytes(bytes) => {
                 self.flows[side].travelling -= bytes.len();
                 if self.gone[to] {
                     // Nobody is there to read it, and that is told.
                     self.reset();
-                    return Some("is read by nobody");
+                    return "is read by nobody";
                 }
                 let fate = self.flows[side].fated();
                 match fate {
@@ -350,21 +349,21 @@ impl Line {
                         // Half a parcel is of no use to TLS, however long it is.
                         self.flows[side].take_in(bytes.get(..bytes.len() / 2).unwrap_or_default());
                         self.reset();
-                        Some("is cut")
+                        "is cut"
                     }
                     Some(Fate::HalfClosed) => {
                         self.flows[side].leaking = true;
                         self.flows[side].end();
-                        Some("is half closed")
+                        "is half closed"
                     }
                     Some(Fate::Silent) => {
                         self.silent = true;
-                        Some("is silent")
+                        "is silent"
                     }
-                    None if self.flows[side].leaking => None,
+                    None if self.flows[side].leaking => "a parcel is lost",
                     None => {
                         self.flows[side].take_in(&bytes);
-                        None
+                        "a parcel"
                     }
                 }
             }

@@ -282,7 +282,7 @@ impl Disk {
             if around.lying {
                 stepper.pretend();
             }
-            if now >= self.stalled.load(Ordering::Relaxed) && (!around.lying || chance.percent(5)) {
+            if now >= self.stalled.load(Ordering::Relaxed) && (!around.lying || chance.percent(1)) {
                 stepper.step();
             }
         }

@@ -27,24 +27,28 @@ const DEVICES: [usize; 2] = [2, 1];
 /// What does not depend on the seed, and is the same for all stories: keys take long to make.
 pub(crate) struct Props {
     ca: Arc<DevelopmentCa>,
-    tls: Arc<rustls::ClientConfig>,
     keys: Credentials,
 }
 
 impl Props {
     pub(crate) fn new() -> Self {
         let ca = DevelopmentCa::generate().expect("an authority");
+        let password = Password::prepare(PASSWORD).expect("a password");
+        let iterations = Iterations::new(Iterations::MIN).expect("iterations");
+        let keys = Credentials::derive(&password, &Salts { sha1: [1; 16], sha256: [2; 16] }, iterations);
+        Self { ca: Arc::new(ca), keys }
+    }
+
+    /// What clients trust. It is made for each story: it remembers the tickets of servers.
+    fn tls(&self) -> Arc<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(ca.certificate().clone()).expect("a root certificate");
+        roots.add(self.ca.certificate().clone()).expect("a root certificate");
         let tls = rustls::ClientConfig::builder_with_provider(comity::net::tls::provider())
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let password = Password::prepare(PASSWORD).expect("a password");
-        let iterations = Iterations::new(Iterations::MIN).expect("iterations");
-        let keys = Credentials::derive(&password, &Salts { sha1: [1; 16], sha256: [2; 16] }, iterations);
-        Self { ca: Arc::new(ca), tls: Arc::new(tls), keys }
+        Arc::new(tls)
     }
 }
 
@@ -111,7 +115,7 @@ impl Story {
             chance,
             trace: trace.clone(),
             net: Arc::clone(&net),
-            tls: Arc::clone(&props.tls),
+            tls: props.tls(),
             sites: Vec::new(),
             accounts: Vec::new(),
             devices: Vec::new(),
