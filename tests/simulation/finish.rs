@@ -7,11 +7,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::device::State;
+use crate::ledger::FORGOTTEN;
 use crate::story::Story;
-
-/// In milliseconds, how long sessions may stay that nobody has: those that wait for their client (five minutes), and
-/// those whose client does not answer (five minutes until it is asked, a minute or two until that shows).
-const FORGOTTEN: u64 = 900_000;
 
 /// A page of an archive.
 const PAGE: usize = 50;

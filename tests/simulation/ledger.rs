@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// memory only, a crash loses what waits in them.
 pub(crate) const REMOTE_IS_DURABLE: bool = false;
 
+/// In milliseconds, how long sessions may stay that nobody has: those that wait for their client (five minutes), and
+/// those whose client does not answer (five minutes until it is asked, a minute or two until that shows).
+pub(crate) const FORGOTTEN: u64 = 900_000;
+
 /// A numbered message.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
@@ -134,11 +138,12 @@ impl Ledger {
         if !message.acknowledged || is_safe {
             return;
         }
+        // Its server may hold on to such a session until it misses an answer.
         let lost_unseen = |session: &&Session| {
             session.account == message.to
                 && !session.counted
                 && !session.clean
-                && session.ended.is_none_or(|ended| ended >= message.at)
+                && session.ended.is_none_or(|ended| ended + FORGOTTEN >= message.at)
         };
         if !message.local && !REMOTE_IS_DURABLE {
             figures.remote_lost += 1;
@@ -175,7 +180,9 @@ impl Ledger {
                 let before = self.sessions.get(&first.session);
                 let confirmed = before.is_some_and(|it| it.clean && it.closed.is_some_and(|at| first.at < at));
                 let unsure = first.session != second.session && !confirmed;
-                unexplained += usize::from(!ended && !unsure && !forked);
+                // What was sent again comes again in each session.
+                let again = message.copies > 1 && first.stanza_id != second.stanza_id;
+                unexplained += usize::from(!ended && !unsure && !forked && !again);
             }
             if unexplained >= message.copies {
                 problems.push(format!("m{number} has come twice: {message:?}"));
@@ -185,18 +192,16 @@ impl Ledger {
 
     /// From one device to one account: in the order in which it was sent.
     fn judge_order(&self, problems: &mut Vec<String>) {
-        // What a device got first, by the device that sent it: its turn, and the number.
+        // What came to nobody before, by who sent it and who got it: its turn, and the number.
         let mut rows: BTreeMap<(usize, usize, &str, u64), Vec<(u64, usize)>> = BTreeMap::new();
         for (number, message) in self.messages.iter().enumerate() {
-            let mut seen = BTreeSet::new();
-            for reception in &message.got {
-                // With several devices, what one did not take comes late to the other.
-                let alone = self.devices[message.to] == 1;
-                if seen.insert(reception.device) && (alone || !reception.delayed) && !message.is_again() {
-                    let session = if alone { 0 } else { reception.session };
-                    let row = rows.entry((message.from, reception.device, &*message.address, session)).or_default();
-                    row.push((reception.turn, number));
-                }
+            let Some(first) = message.got.first().filter(|_| !message.is_again()) else { continue };
+            // With several devices, what one did not take comes late to the other.
+            let alone = self.devices[message.to] == 1;
+            if alone || !first.delayed {
+                let session = if alone { 0 } else { first.session };
+                let row = rows.entry((message.from, first.device, &*message.address, session)).or_default();
+                row.push((first.turn, number));
             }
         }
         for ((from, to, ..), mut row) in rows {

@@ -338,6 +338,9 @@ impl Line {
             }
             Parcel::Bytes(bytes) => {
                 self.flows[side].travelling -= bytes.len();
+                if self.flows[side].broken {
+                    return "a parcel is lost";
+                }
                 if self.gone[to] {
                     // Nobody is there to read it, and that is told.
                     self.reset();
