@@ -138,20 +138,24 @@ impl Ledger {
         if !message.acknowledged || is_safe {
             return;
         }
-        // Its server may hold on to such a session until it misses an answer.
-        let lost_unseen = |session: &&Session| {
-            session.account == message.to
-                && !session.counted
-                && !session.clean
-                && session.ended.is_none_or(|ended| ended + FORGOTTEN >= message.at)
-        };
         if !message.local && !REMOTE_IS_DURABLE {
             figures.remote_lost += 1;
-        } else if archive.is_none() && self.sessions.values().any(|session| lost_unseen(&session)) {
+        } else if archive.is_none() && self.is_unseen(message) {
             figures.uncounted += 1;
         } else {
             problems.push(format!("m{number} was acknowledged and is lost: {message:?}"));
         }
+    }
+
+    /// Whether it may have been written to a client that counts nothing and was not there any more. Its server may hold on
+    /// to such a session until it misses an answer.
+    fn is_unseen(&self, message: &Message) -> bool {
+        self.sessions.values().any(|session| {
+            session.account == message.to
+                && !session.counted
+                && !session.clean
+                && session.ended.is_none_or(|ended| ended + FORGOTTEN >= message.at)
+        })
     }
 
     /// Decision 0010: what comes twice comes with the same id, and only where nobody could know better.
@@ -193,15 +197,14 @@ impl Ledger {
     /// From one device to one account: in the order in which it was sent.
     fn judge_order(&self, problems: &mut Vec<String>) {
         // What came to nobody before, by who sent it and who got it: its turn, and the number.
-        let mut rows: BTreeMap<(usize, usize, &str, u64), Vec<(u64, usize)>> = BTreeMap::new();
+        let mut rows: BTreeMap<(usize, usize, &str), Vec<(u64, usize)>> = BTreeMap::new();
         for (number, message) in self.messages.iter().enumerate() {
             let Some(first) = message.got.first().filter(|_| !message.is_again()) else { continue };
-            // With several devices, what one did not take comes late to the other.
+            // With several devices, what one did not take comes late to the other. What was written to a client that counts
+            // nothing comes late if the server has ended before it was sure of that.
             let alone = self.devices[message.to] == 1;
-            if alone || !first.delayed {
-                let session = if alone { 0 } else { first.session };
-                let row = rows.entry((message.from, first.device, &*message.address, session)).or_default();
-                row.push((first.turn, number));
+            if alone && !(first.delayed && self.is_unseen(message)) {
+                rows.entry((message.from, first.device, &*message.address)).or_default().push((first.turn, number));
             }
         }
         for ((from, to, ..), mut row) in rows {

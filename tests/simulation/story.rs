@@ -509,6 +509,8 @@ impl Story {
             }
         }
         self.down.clear();
+        // Whoever confirms nothing gets nothing more in the end.
+        self.devices.iter_mut().for_each(|device| device.habits.confirms = 100);
         for number in std::mem::take(&mut self.stalled).into_keys() {
             if let State::Here(client) = &mut self.devices[number].state {
                 client.read_on();

@@ -65,6 +65,9 @@ pub(crate) fn words(element: &Element) -> String {
     }
     for child in element.elements() {
         text.push_str(&format!(" <{}>", child.name()));
+        for reason in child.elements().filter(|_| child.name() == "error") {
+            text.push_str(&format!(" {} {}", reason.name(), reason.text()));
+        }
     }
     text
 }
