@@ -613,3 +613,27 @@ async fn only_what_is_durable_is_acknowledged() {
     let expected = [("resumed".to_owned(), Some(4))];
     assert_eq!(counts(&mut romeo).first(), expected.first());
 }
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_of_a_message_are_archived_together() {
+    use crate::jid::BareJid;
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let mut world = World::new();
+    let options = Options { config: "[archive]\nenabled = true\n".to_owned() };
+    world.server_on("verona.example", &options, storage).unwrap();
+    let both = async {
+        // She has an account, and nobody has asked for it yet.
+        world.account(&jid("juliet@verona.example")).await.unwrap();
+        world.login(&jid("romeo@verona.example/orchard")).await.unwrap()
+    };
+    let mut romeo = writing(&mut stepper, both).await;
+    stepper.step();
+    romeo.send("<message to='juliet@verona.example' type='chat'><body>hi</body></message>").await;
+    world.settle().await;
+    stepper.step();
+    let (storage, _stepper) = Storage::reopen_stepped(stepper.crash()).unwrap();
+    for owner in ["romeo@verona.example", "juliet@verona.example"] {
+        let page = storage.page(&BareJid::parse(owner).unwrap(), None, 10).await.unwrap();
+        assert_eq!(page.entries.len(), 1, "{owner}");
+    }
+}
