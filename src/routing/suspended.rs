@@ -252,6 +252,8 @@ fn kept(view: &View<'_>, domain: &BareJid, now: Instant) -> Result<Vec<Session>,
         session.queue = queued.map(|(position, queued)| (position.number(), queued.number)).collect();
         sessions.push(session);
     }
+    // Their names are random; those of one account end in the same order each time.
+    sessions.sort_by(|one, other| one.jid.cmp(&other.jid));
     Ok(sessions)
 }
 

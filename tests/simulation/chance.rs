@@ -1,6 +1,6 @@
 //! Whatever is left to chance, drawn from the seed.
 
-/// A stream of numbers (SplitMix64).
+/// A stream of numbers (`SplitMix64`).
 #[derive(Debug, Clone)]
 pub(crate) struct Chance(u64);
 

@@ -82,7 +82,8 @@ impl Story {
             "presence" => self.see(number, element).await,
             "iq" => self.answer(number, element).await,
             "r" => {
-                if self.chance.percent(self.devices[number].habits.confirms) {
+                let confirms = self.chance.percent(self.devices[number].habits.confirms);
+                if confirms {
                     self.devices[number].confirm().await;
                 }
             }

@@ -64,6 +64,9 @@ pub(crate) struct Session {
     pub(crate) ended: Option<u64>,
 }
 
+/// When a message came, as a number of messages before it, and its own number.
+type Turn = (u64, usize);
+
 /// What an archive says of one message: its number and who has sent it.
 pub(crate) type Archived = Vec<usize>;
 
@@ -197,7 +200,7 @@ impl Ledger {
     /// From one device to one account: in the order in which it was sent.
     fn judge_order(&self, problems: &mut Vec<String>) {
         // What came to nobody before, by who sent it and who got it: its turn, and the number.
-        let mut rows: BTreeMap<(usize, usize, &str), Vec<(u64, usize)>> = BTreeMap::new();
+        let mut rows: BTreeMap<(usize, usize, &str), Vec<Turn>> = BTreeMap::new();
         for (number, message) in self.messages.iter().enumerate() {
             let Some(first) = message.got.first().filter(|_| !message.is_again()) else { continue };
             // With several devices, what one did not take comes late to the other. What was written to a client that counts

@@ -130,11 +130,11 @@ impl Story {
         };
         story.people()?;
         let friends = story.friends();
-        for number in 0..NAMES.len() {
+        for (number, name) in NAMES.iter().enumerate() {
             let around =
                 Surroundings { seed, trace: trace.clone(), net: Arc::clone(&net), ca: Arc::clone(&props.ca), lying };
             let mut site = Site::new(number, around, &more)?;
-            let is_own = |account: &&BareJid| account.domain() == NAMES[number];
+            let is_own = |account: &&BareJid| account.domain() == *name;
             let own: Vec<BareJid> = story.accounts.iter().filter(is_own).cloned().collect();
             let known: Vec<_> = friends.iter().filter(|(owner, _)| is_own(&owner)).cloned().collect();
             site.furnish(&own, &props.keys, &known).await?;
