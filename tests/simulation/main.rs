@@ -5,7 +5,7 @@
 //! `target/simulation` and says how to play it again. `docs/reliability.md` has the figures of longer runs,
 //! `docs/decisions/0014-everything-from-one-seed.md` says how a story comes to be the same each time.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
+#![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 mod chance;
 mod device;
