@@ -124,6 +124,7 @@ impl Federation {
             _open: self.until_closing(),
         };
         let end = tokio::select! {
+            biased;
             end = reception.authenticate(start) => end,
             () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
             () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
@@ -150,21 +151,8 @@ impl Reception {
         let mut closing = pin!(federation.closing());
         let end = loop {
             tokio::select! {
-                woken = self.woken() => {
-                    // What has begun is finished, whatever else happens.
-                    let done = match woken {
-                        Ok(woken) => self.handle(woken).await,
-                        Err(end) => Err(end),
-                    };
-                    if let Err(end) = done {
-                        break end;
-                    }
-                    heard = Instant::now();
-                    if until != self.rules.valid_until() {
-                        until = self.rules.valid_until();
-                        expiry.set(self.expiry());
-                    }
-                }
+                // Rare things first, so that a peer which never stops cannot hide them.
+                biased;
                 () = &mut idle => {
                     let next = heard + patience();
                     if next <= Instant::now() {
@@ -180,6 +168,21 @@ impl Reception {
                 () = &mut closing => {
                     let last = self.rules.refuse(&StreamCondition::SystemShutdown.into(), &random::token(ID_OCTETS)).write;
                     break self.farewell(last, "this server stops").await;
+                }
+                woken = self.woken() => {
+                    // What has begun is finished, whatever else happens.
+                    let done = match woken {
+                        Ok(woken) => self.handle(woken).await,
+                        Err(end) => Err(end),
+                    };
+                    if let Err(end) = done {
+                        break end;
+                    }
+                    heard = Instant::now();
+                    if until != self.rules.valid_until() {
+                        until = self.rules.valid_until();
+                        expiry.set(self.expiry());
+                    }
                 }
             }
         };
@@ -236,11 +239,12 @@ impl Reception {
             }
         };
         tokio::select! {
+            biased;
             // A task that died has no verdict; its pair stays unproven.
             Some(verified) = self.verifying.join_next() => Ok(Woken::Verified(verified.ok())),
-            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
-            is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
             Some(claim) = claimed => Ok(Woken::Claimed(claim)),
+            is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
+            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
         }
     }
 
