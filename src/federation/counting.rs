@@ -324,7 +324,12 @@ impl Federation {
     }
 
     /// From now on another stream counts; whoever says so has the turn.
-    fn start_counting(self: &Arc<Self>, pair: &Pair, arrivals: &Arc<Arrivals>, change: impl FnOnce(&mut State)) -> Counted {
+    fn start_counting(
+        self: &Arc<Self>,
+        pair: &Pair,
+        arrivals: &Arc<Arrivals>,
+        change: impl FnOnce(&mut State),
+    ) -> Counted {
         let (latest, superseded) = oneshot::channel();
         let mut state = arrivals.lock();
         change(&mut state);

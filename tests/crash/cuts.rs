@@ -159,7 +159,7 @@ fn places(fault: Fault, bytes: u64, some: u64) -> impl Iterator<Item = u64> {
     let step = match fault {
         _ if !all => (bytes / some).max(1),
         Fault::Cut => 1,
-        Fault::Stall | Fault::HalfClose => 7,
+        Fault::Stall | Fault::HalfClose | Fault::Late => 7,
     };
     (0..bytes).step_by(usize::try_from(step).unwrap())
 }
@@ -235,7 +235,7 @@ async fn a_link_between_servers_breaks_anywhere() {
     let (outcome, passed) = federate(None).await;
     assert_eq!(outcome, [all.clone(), Vec::new()]);
     let mut tried = 0;
-    for fault in [Fault::Cut, Fault::HalfClose, Fault::Stall] {
+    for fault in [Fault::Cut, Fault::HalfClose, Fault::Stall, Fault::Late] {
         for way in [Way::Up, Way::Down] {
             for after in places(fault, passed[way as usize], SOME[1]) {
                 let fate = Fate { fault, after, way };
