@@ -130,7 +130,7 @@ async fn what_is_written_in_the_middle_of_a_batch_is_counted_there() {
         batch.routed();
     }
     batch.finish();
-    // Those for juliet are written before the nurse's account is read, and the nurse's each by itself; what is taken back is
-    // looked for when the message that says so is written, and changed before the next account is read.
-    assert_eq!(*written.0.lock().unwrap(), [2, 3, 4, 5, 5, 6, 7]);
+    // Those for juliet are written before the nurse's account is read, and those that wait for somebody each by itself. What
+    // is taken back is looked for when the message that says so is written.
+    assert_eq!(*written.0.lock().unwrap(), [2, 3, 4, 5, 6, 7]);
 }
