@@ -74,17 +74,20 @@ async fn a_stream_that_was_closed_or_is_old_is_not_resumed() {
             counted.close();
         } else {
             drop(counted);
-            assert!(server.federation.take_over(&[other.clone()], &name).await.is_none(), "not with another proof");
+            assert!(
+                server.federation.take_over(std::slice::from_ref(&other), &name).await.is_none(),
+                "not with another proof"
+            );
             let resumed = server.federation.take_over(&[other.clone(), of.clone()], &name).await.unwrap();
             assert_eq!(resumed.counting.count(), 7);
             // Its connection, too, has an end.
             sleep(time).await;
             drop(resumed);
             sleep(time - Duration::from_secs(1)).await;
-            drop(server.federation.take_over(&[of.clone()], &name).await.unwrap());
+            drop(server.federation.take_over(std::slice::from_ref(&of), &name).await.unwrap());
             sleep(time).await;
         }
-        assert!(server.federation.take_over(&[of.clone()], &name).await.is_none());
+        assert!(server.federation.take_over(std::slice::from_ref(&of), &name).await.is_none());
     }
     assert!(server.federation.count(&of, Wish::Count).await.1.is_none());
 }
