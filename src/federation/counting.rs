@@ -6,7 +6,7 @@
 //! front of everything else: the first messages of a stream are dropped as long as they are among those that `recent`
 //! remembers.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -209,8 +209,8 @@ pub(crate) struct Counted {
     number: u64,
     /// Fails when another one has begun.
     superseded: oneshot::Receiver<()>,
-    /// What may come once more, until something else has come.
-    repeats: HashSet<u64>,
+    /// What may come once more, and how often, until something else has come.
+    repeats: HashMap<u64, usize>,
     /// What has come since something was routed last.
     stanzas: Vec<(u64, Option<u64>)>,
     pair: Pair,
@@ -224,11 +224,12 @@ impl Counted {
     pub(crate) fn is_repeated(&mut self, pair: &Pair, stanza: &Stanza<'_>, more: u64) -> bool {
         let print = if *pair == self.pair { fingerprint(stanza) } else { None };
         if let Some(message) = print.filter(|_| !self.repeats.is_empty()) {
-            if self.repeats.remove(&message) {
+            if let Some(left) = self.repeats.get_mut(&message).filter(|left| **left > 0) {
+                *left -= 1;
                 return true;
             }
             // What is sent once more comes first.
-            self.repeats = HashSet::new();
+            self.repeats = HashMap::new();
         }
         self.stanzas.push((self.counting.count + more, print));
         false

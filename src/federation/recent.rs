@@ -5,7 +5,7 @@
 //! number until that cannot be any more, here and in storage, where a row has what one batch or a few have brought and is
 //! written with what they caused (decision 0017). It must never know of streams.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -100,11 +100,14 @@ impl Recent {
         self.close(now);
     }
 
-    /// A stream begins: all is as if it had just come. Gives all.
-    pub(super) fn begin(&mut self, now: Instant) -> HashSet<u64> {
+    /// A stream begins: all is as if it had just come. Gives all, and how often: whoever says something twice under one id
+    /// says it twice when it is sent once more, too.
+    pub(super) fn begin(&mut self, now: Instant) -> HashMap<u64, usize> {
         self.full.iter_mut().for_each(|portion| portion.since = now);
         let full = self.full.iter().flat_map(|portion| &portion.prints);
-        full.chain(&self.prints).copied().collect()
+        let mut all = HashMap::with_capacity(self.count);
+        full.chain(&self.prints).for_each(|print| *all.entry(*print).or_default() += 1);
+        all
     }
 }
 
@@ -164,7 +167,7 @@ mod tests {
             recent.add(batch * 64..(batch + 1) * 64, begin);
         }
         assert_eq!((recent.count(), recent.take_gone()), (MOST, vec![0]));
-        assert!(!recent.begin(begin).contains(&63));
+        assert!(!recent.begin(begin).contains_key(&63));
         recent.add(0..1, begin + AGE + Duration::from_secs(1));
         assert_eq!(
             (recent.count(), recent.row().1),
@@ -190,8 +193,8 @@ mod tests {
     fn what_is_restored_is_remembered_and_its_rows_stay() {
         let (mut recent, now) = (Recent::default(), Instant::now());
         recent.restore(6, vec![1, 2], now);
-        recent.restore(9, vec![3], now);
-        assert_eq!(recent.begin(now), [1, 2, 3].into());
+        recent.restore(9, vec![3, 2], now);
+        assert_eq!(recent.begin(now), [(1, 1), (2, 2), (3, 1)].into());
         assert_eq!(recent.row(), (10, &[][..]));
         recent.add([4].into_iter(), now);
         assert_eq!(recent.row(), (10, &[4][..]));
