@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::accounts::random;
 use crate::clock::Timestamp;
 use crate::federation::Federation;
-use crate::federation::recent::{Recent, fingerprint};
+use crate::federation::recent::{Coming, Recent, Repeats, fingerprint};
 use crate::hooks::Wish;
 use crate::jid::BareJid;
 use crate::routing::{Pair, Progress};
@@ -94,6 +94,29 @@ impl State {
         let is_late = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= RESUMABLE);
         self.name.as_deref() == Some(name) && !is_late
     }
+
+    /// Says in storage how far the stream has come, and what is remembered.
+    fn write(&mut self, pair: &Pair, owner: &BareJid, time: Timestamp, writes: &mut Writes) {
+        self.forget_gone(pair, owner, writes);
+        let (number, messages) = self.recent.row();
+        let row = Row {
+            local: pair.local.to_string(),
+            remote: pair.remote.to_string(),
+            number,
+            written: time.unix_ms(),
+            stream: self.name.clone(),
+            count: self.count,
+            messages: messages.to_vec(),
+        };
+        // A row is always written as JSON.
+        let _ = ARRIVALS.put(writes, owner, &key(pair, number), &row);
+    }
+
+    fn forget_gone(&mut self, pair: &Pair, owner: &BareJid, writes: &mut Writes) {
+        for number in self.recent.take_gone() {
+            ARRIVALS.delete(writes, owner, &key(pair, number));
+        }
+    }
 }
 
 /// How far a stream will have come when a batch is done; written with what its stanzas cause, so that both are known after a
@@ -118,24 +141,9 @@ impl Progress for Note {
             state.count = *count;
         }
         self.noted += more.len();
-        if writes.is_empty() {
-            return;
+        if !writes.is_empty() {
+            state.write(&self.pair, &self.owner, self.time, writes);
         }
-        for gone in state.recent.take_gone() {
-            ARRIVALS.delete(writes, &self.owner, &key(&self.pair, gone));
-        }
-        let (number, messages) = state.recent.row();
-        let row = Row {
-            local: self.pair.local.to_string(),
-            remote: self.pair.remote.to_string(),
-            number,
-            written: self.time.unix_ms(),
-            stream: state.name.clone(),
-            count: state.count,
-            messages: messages.to_vec(),
-        };
-        // A row is always written as JSON.
-        let _ = ARRIVALS.put(writes, &self.owner, &key(&self.pair, number), &row);
     }
 }
 
@@ -209,8 +217,9 @@ pub(crate) struct Counted {
     number: u64,
     /// Fails when another one has begun.
     superseded: oneshot::Receiver<()>,
-    /// What may come once more, and how often, until something else has come.
-    repeats: HashMap<u64, usize>,
+    repeats: Repeats,
+    /// Something was dropped that is not counted in storage.
+    has_dropped: bool,
     /// What has come since something was routed last.
     stanzas: Vec<(u64, Option<u64>)>,
     pair: Pair,
@@ -223,15 +232,16 @@ impl Counted {
     /// `more`th since the last ones were.
     pub(crate) fn is_repeated(&mut self, pair: &Pair, stanza: &Stanza<'_>, more: u64) -> bool {
         let print = if *pair == self.pair { fingerprint(stanza) } else { None };
-        if let Some(message) = print.filter(|_| !self.repeats.is_empty()) {
-            if let Some(left) = self.repeats.get_mut(&message).filter(|left| **left > 0) {
-                *left -= 1;
+        let now = Instant::now();
+        match print.map(|print| self.repeats.take(print, now)) {
+            Some(Coming::Again) => {
+                self.has_dropped = true;
                 return true;
             }
-            // What is sent once more comes first.
-            self.repeats = HashMap::new();
+            Some(Coming::NewFirst) => self.arrivals.lock().recent.confirmed(now),
+            Some(Coming::New) | None => {}
         }
-        self.stanzas.push((self.counting.count + more, print));
+        self.stanzas.push((self.counting.count + more, print.map(|print| print.number)));
         false
     }
 
@@ -261,12 +271,20 @@ impl Counted {
     }
 
     /// `more` stanzas have been handled, and are in safe hands once `receipt` is durable.
-    pub(crate) fn handled(&mut self, more: u64, receipt: Receipt) {
-        self.counting.handled(more, receipt);
+    pub(crate) fn handled(&mut self, more: u64, mut receipt: Receipt) {
         let mut state = self.arrivals.lock();
         if self.is_latest(&state) {
-            state.count = self.counting.count;
+            state.count = self.counting.count + more;
+            // Nobody would know it on a stream that is resumed after a crash.
+            if std::mem::take(&mut self.has_dropped) {
+                let ways = self.federation.ways();
+                let mut writes = Writes::new();
+                state.write(&self.pair, &self.owner, ways.clock.now(), &mut writes);
+                receipt = receipt.max(ways.storage.submit(writes));
+            }
         }
+        drop(state);
+        self.counting.handled(more, receipt);
     }
 
     /// Resolves when another stream takes the place of this one; not to be asked again after that.
@@ -279,6 +297,10 @@ impl Counted {
         let mut state = self.arrivals.lock();
         if self.is_latest(&state) {
             state.name = None;
+            state.recent.end(Instant::now());
+            let mut writes = Writes::new();
+            state.forget_gone(&self.pair, &self.owner, &mut writes);
+            self.federation.ways().storage.submit(writes);
         }
     }
 }
@@ -306,7 +328,10 @@ impl Federation {
         let name = Some(random::token(NAME_OCTETS)).filter(|name| wish != Wish::Count && !name.is_empty());
         let arrivals = Arc::clone(self.arrivals().entry(pair.clone()).or_default());
         let _turn = arrivals.turn.lock().await;
-        let counted = self.start_counting(pair, &arrivals, |state| (state.name, state.count) = (name.clone(), 0));
+        let counted = self.start_counting(pair, &arrivals, |state| {
+            (state.name, state.count) = (name.clone(), 0);
+            state.recent.begin(Instant::now())
+        });
         (counted, name.map(|name| (name, RESUMABLE)))
     }
 
@@ -321,7 +346,7 @@ impl Federation {
         };
         let _turn = arrivals.turn.lock().await;
         // Meanwhile the peer may have begun anew.
-        is_meant(&arrivals).then(|| self.start_counting(pair, &arrivals, |_| {}))
+        is_meant(&arrivals).then(|| self.start_counting(pair, &arrivals, |_| Repeats::default()))
     }
 
     /// From now on another stream counts; whoever says so has the turn.
@@ -329,17 +354,17 @@ impl Federation {
         self: &Arc<Self>,
         pair: &Pair,
         arrivals: &Arc<Arrivals>,
-        change: impl FnOnce(&mut State),
+        prepare: impl FnOnce(&mut State) -> Repeats,
     ) -> Counted {
         let (latest, superseded) = oneshot::channel();
         let mut state = arrivals.lock();
-        change(&mut state);
+        let repeats = prepare(&mut state);
         state.streams += 1;
         (state.latest, state.lost) = (Some(latest), None);
         let mut counting = Counting::default();
         // What has been handled, and what is remembered, need not be durable yet.
         counting.handled(state.count, self.ways().storage.latest());
-        let (number, repeats) = (state.streams, state.recent.begin(Instant::now()));
+        let number = state.streams;
         drop(state);
         Counted {
             counting,
@@ -347,6 +372,7 @@ impl Federation {
             number,
             superseded,
             repeats,
+            has_dropped: false,
             stanzas: Vec::new(),
             pair: pair.clone(),
             owner: self.arrivals_owner(),

@@ -19,7 +19,7 @@ use crate::federation::Federation;
 use crate::federation::driving::Ended;
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::link::{Link, below};
-use crate::federation::queue::{Kept, Left, Queue, head};
+use crate::federation::queue::{Kept, LATE, Left, Queue, head};
 use crate::federation::schedule::Schedule;
 use crate::routing::{Leaving, Pair, RemoteDelivery};
 use crate::stanza::Stanza;
@@ -128,7 +128,8 @@ impl Federation {
             let hold = kept.map(|kept| Kept {
                 position: kept.position.number(),
                 time: kept.time,
-                since: kept.left_behind.and_then(|age| now.checked_sub(age)).unwrap_or(now),
+                // The peer may have it; that it is late, whatever the clock says, tells the peer that it is not said again.
+                since: kept.left_behind.and_then(|age| now.checked_sub(age.max(LATE))).unwrap_or(now),
                 marked: !is_new,
                 stamped: false,
             });

@@ -44,7 +44,7 @@ const SPACING: Duration = Duration::from_secs(1);
 /// How long a peer may take to answer a probe.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What has waited for so long says so (XEP-0203).
-const LATE: Duration = Duration::from_secs(5);
+pub(crate) const LATE: Duration = Duration::from_secs(5);
 
 /// One domain pair's queue.
 #[derive(Debug, Default)]

@@ -17,6 +17,8 @@ use crate::stanza::{Kind, Stanza};
 /// How long a message is remembered while there is a stream: twice as long as a peer waits for an answer. Without a stream
 /// time stands still, because then nothing can be sent again either.
 const AGE: Duration = Duration::from_secs(120);
+/// A message that is sent once more after this time says how late it is (XEP-0203). Otherwise somebody says the same again.
+const FRESH: Duration = Duration::from_secs(600);
 /// So many messages at most, and what came last.
 const MOST: usize = 65_536;
 /// A row that has so many is not written again.
@@ -27,9 +29,10 @@ const ROW: usize = 16;
 pub(super) struct Recent {
     /// The oldest first.
     full: VecDeque<Portion>,
-    /// What comes joins these, in the row with this number.
+    /// What comes joins these, in the row with this number; when the last came.
     prints: Vec<u64>,
     number: u64,
+    came: Option<Instant>,
     /// How many messages there are.
     count: usize,
     /// Rows that are not needed any more, and that storage may have.
@@ -40,9 +43,35 @@ pub(super) struct Recent {
 #[derive(Debug)]
 struct Portion {
     number: u64,
-    /// When the next one began.
+    /// When the last came, and the same on a clock that stands still without a stream.
+    came: Instant,
     since: Instant,
     prints: Vec<u64>,
+}
+
+/// What may come once more, how often, and when it has come.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    left: HashMap<u64, (usize, Instant)>,
+    /// Some of it has.
+    some: bool,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coming {
+    Again,
+    New,
+    /// It is, and nothing has come once more before it.
+    NewFirst,
+}
+
+/// A message as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Print {
+    pub(super) number: u64,
+    /// It says how late it is.
+    is_late: bool,
 }
 
 impl Recent {
@@ -62,19 +91,25 @@ impl Recent {
         }
         let before = self.prints.len();
         self.prints.extend(prints);
+        self.came = Some(now);
         self.count += self.prints.len() - before;
-        while self.count > MOST
-            || self.full.front().is_some_and(|first| now.saturating_duration_since(first.since) > AGE)
-        {
+        self.forget_old(now);
+    }
+
+    fn close(&mut self, now: Instant) {
+        let came = self.came.take().unwrap_or(now);
+        let prints = std::mem::take(&mut self.prints);
+        self.full.push_back(Portion { number: self.number, came, since: came, prints });
+        self.number += 1;
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let is_old = |first: &Portion| now.saturating_duration_since(first.since) > AGE;
+        while self.count > MOST || self.full.front().is_some_and(is_old) {
             let Some(first) = self.full.pop_front() else { break };
             self.count -= first.prints.len();
             self.gone.push(first.number);
         }
-    }
-
-    fn close(&mut self, now: Instant) {
-        self.full.push_back(Portion { number: self.number, since: now, prints: std::mem::take(&mut self.prints) });
-        self.number += 1;
     }
 
     /// The row that changes now, and what it has.
@@ -100,20 +135,63 @@ impl Recent {
         self.close(now);
     }
 
-    /// A stream begins: all is as if it had just come. Gives all, and how often: whoever says something twice under one id
-    /// says it twice when it is sent once more, too.
-    pub(super) fn begin(&mut self, now: Instant) -> HashMap<u64, usize> {
-        self.full.iter_mut().for_each(|portion| portion.since = now);
-        let full = self.full.iter().flat_map(|portion| &portion.prints);
-        let mut all = HashMap::with_capacity(self.count);
-        full.chain(&self.prints).for_each(|print| *all.entry(*print).or_default() += 1);
-        all
+    /// A stream begins. Gives what may come on it once more.
+    pub(super) fn begin(&mut self, now: Instant) -> Repeats {
+        if !self.prints.is_empty() {
+            self.close(now);
+        }
+        let mut all: HashMap<u64, (usize, Instant)> = HashMap::with_capacity(self.count);
+        for portion in &mut self.full {
+            portion.since = now;
+            for print in &portion.prints {
+                let (times, came) = all.entry(*print).or_insert((0, portion.came));
+                (*times, *came) = (*times + 1, portion.came);
+            }
+        }
+        Repeats { left: all, some: false }
+    }
+
+    /// What is new has come first on a stream: the peer was sure of everything else, or will be if it lives a little longer.
+    pub(super) fn confirmed(&mut self, now: Instant) {
+        let is_old = |first: &mut Portion| now.saturating_duration_since(first.came) > AGE;
+        while let Some(first) = self.full.pop_front_if(is_old) {
+            self.count -= first.prints.len();
+            self.gone.push(first.number);
+        }
+    }
+
+    /// A stream has gone on up to now, and has ended in order.
+    pub(super) fn end(&mut self, now: Instant) {
+        if !self.prints.is_empty() {
+            self.close(now);
+        }
+        self.forget_old(now);
+    }
+}
+
+impl Repeats {
+    /// Whether a message has come before. It may come as often as it has come: whoever says something twice under one id says
+    /// it twice when it is sent once more, too. The first message that is new ends it.
+    pub(super) fn take(&mut self, print: Print, now: Instant) -> Coming {
+        if self.left.is_empty() {
+            return Coming::New;
+        }
+        let is_meant = |came: Instant| print.is_late || now.saturating_duration_since(came) <= FRESH;
+        if let Some((times, came)) = self.left.get_mut(&print.number)
+            && *times > 0
+            && is_meant(*came)
+        {
+            *times -= 1;
+            self.some = true;
+            return Coming::Again;
+        }
+        if std::mem::take(self).some { Coming::New } else { Coming::NewFirst }
     }
 }
 
 /// What tells a message from others of its pair: its sender, its id, and what it says. `None` without an id: then nobody
 /// can say whether somebody says the same thing twice.
-pub(super) fn fingerprint(stanza: &Stanza<'_>) -> Option<u64> {
+pub(super) fn fingerprint(stanza: &Stanza<'_>) -> Option<Print> {
     let (Kind::Message(_), Some(id)) = (stanza.kind, stanza.id.as_deref()) else { return None };
     let mut said = stanza.payload.as_str();
     // A message that is sent once more may say how late it is, behind everything else.
@@ -130,13 +208,16 @@ pub(super) fn fingerprint(stanza: &Stanza<'_>) -> Option<u64> {
         // No text has it (XML 1.0 §2.2).
         context.update(&[0]);
     }
-    Some(u64::from_be_bytes(*context.finish().as_ref().first_chunk()?))
+    let number = u64::from_be_bytes(*context.finish().as_ref().first_chunk()?);
+    Some(Print { number, is_late: said.len() < stanza.payload.as_str().len() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stanza::{IqType, MessageType, Payload};
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_message_is_told_by_who_says_what_under_which_id() {
@@ -146,15 +227,20 @@ mod tests {
         };
         let delay = "<delay xmlns='urn:xmpp:delay' from='here.example' stamp='2026-01-01T00:00:00.000Z'/>";
         let one = print("a@here.example/x", "1", "<body>hi</body>");
-        assert_eq!(one, 16_461_607_741_356_058_957, "it is kept, so it must never change");
-        assert_eq!(one, print("a@here.example/x", "1", &format!("<body>hi</body>{delay}{delay}")));
-        assert_ne!(one, print("a@here.example/x", "1", &format!("<body>hi</body>{delay}<x xmlns='y'/>")));
+        assert_eq!(
+            one,
+            Print { number: 16_461_607_741_356_058_957, is_late: false },
+            "it is kept, so it never changes"
+        );
+        let late = print("a@here.example/x", "1", &format!("<body>hi</body>{delay}{delay}"));
+        assert_eq!(late, Print { is_late: true, ..one });
         for other in [
+            print("a@here.example/x", "1", &format!("<body>hi</body>{delay}<x xmlns='y'/>")),
             print("a@here.example/y", "1", "<body>hi</body>"),
             print("a@here.example/x", "2", "<body>hi</body>"),
             print("a@here.example/x", "1", "<body>ho</body>"),
         ] {
-            assert_ne!(one, other);
+            assert_ne!(one.number, other.number);
         }
         assert_eq!(fingerprint(&Stanza::new(Kind::Message(MessageType::Chat))), None);
         assert_eq!(fingerprint(&Stanza::new(Kind::Iq(IqType::Get)).id("1")), None);
@@ -167,26 +253,47 @@ mod tests {
             recent.add(batch * 64..(batch + 1) * 64, begin);
         }
         assert_eq!((recent.count(), recent.take_gone()), (MOST, vec![0]));
-        assert!(!recent.begin(begin).contains_key(&63));
-        recent.add(0..1, begin + AGE + Duration::from_secs(1));
-        assert_eq!(
-            (recent.count(), recent.row().1),
-            (65, &[0][..]),
-            "as long as others joined the last row it was young"
-        );
+        recent.add(0..1, begin + AGE);
+        assert_eq!((recent.count(), recent.take_gone()), (MOST + 1 - 64, vec![1]));
+        recent.add(1..2, begin + AGE + SECOND);
+        assert_eq!((recent.count(), recent.row().1), (2, &[0, 1][..]));
     }
 
     #[test]
     fn time_stands_still_without_a_stream() {
         let (mut recent, begin) = (Recent::default(), Instant::now());
         recent.add(0..ROW as u64, begin);
-        recent.add(100..101, begin);
         let later = begin + Duration::from_secs(100_000);
-        assert_eq!(recent.begin(later).len(), ROW + 1);
+        assert_eq!(recent.begin(later).left.len(), ROW);
         recent.add(101..102, later + AGE);
-        assert_eq!((recent.count(), recent.row()), (ROW + 2, (1, &[100, 101][..])));
-        recent.add(102..103, later + AGE + Duration::from_secs(1));
-        assert_eq!((recent.count(), recent.take_gone()), (3, vec![0]));
+        assert_eq!((recent.count(), recent.row()), (ROW + 1, (1, &[101][..])));
+        recent.add(102..103, later + AGE + SECOND);
+        assert_eq!((recent.count(), recent.take_gone()), (2, vec![0]));
+        // A stream that is closed after it has been idle has nothing that the peer does not know of.
+        recent.end(later + 2 * AGE + SECOND);
+        assert_eq!(recent.count(), 2);
+        recent.end(later + 2 * AGE + 2 * SECOND);
+        assert_eq!((recent.count(), recent.take_gone(), recent.row()), (0, vec![1], (2, &[][..])));
+    }
+
+    #[test]
+    fn what_comes_once_more_comes_first_and_as_often_as_before_and_soon_or_stamped() {
+        let (mut recent, now) = (Recent::default(), Instant::now());
+        recent.add([1, 2, 2, 3].into_iter(), now);
+        let print = |number| Print { number, is_late: false };
+        let mut repeats = recent.begin(now);
+        let taken = [2, 2, 1, 2, 3].map(|number| repeats.take(print(number), now + FRESH));
+        assert_eq!(taken, [Coming::Again, Coming::Again, Coming::Again, Coming::New, Coming::New]);
+        let mut repeats = recent.begin(now);
+        let late = |number| Print { number, is_late: true };
+        assert_eq!(repeats.take(late(1), now + 2 * FRESH), Coming::Again);
+        assert_eq!(repeats.take(print(2), now + FRESH + SECOND), Coming::New, "somebody says it again");
+        assert_eq!(repeats.take(late(3), now), Coming::New);
+        assert_eq!(recent.begin(now).take(print(4), now), Coming::NewFirst);
+        recent.confirmed(now + AGE);
+        assert_eq!(recent.count(), 4);
+        recent.confirmed(now + AGE + SECOND);
+        assert_eq!((recent.count(), recent.take_gone()), (0, vec![0]));
     }
 
     #[test]
@@ -194,7 +301,7 @@ mod tests {
         let (mut recent, now) = (Recent::default(), Instant::now());
         recent.restore(6, vec![1, 2], now);
         recent.restore(9, vec![3, 2], now);
-        assert_eq!(recent.begin(now), [(1, 1), (2, 2), (3, 1)].into());
+        assert_eq!(recent.begin(now).left, [(1, (1, now)), (2, (2, now)), (3, (1, now))].into());
         assert_eq!(recent.row(), (10, &[][..]));
         recent.add([4].into_iter(), now);
         assert_eq!(recent.row(), (10, &[4][..]));

@@ -8,6 +8,7 @@ use crate::federation::Federation;
 use crate::federation::counting::Counted;
 use crate::hooks::Wish;
 use crate::routing::{Pair, Progress};
+use crate::stanza::Payload;
 use crate::storage::{Receipt, Writes};
 
 use super::here;
@@ -23,6 +24,8 @@ fn from_there() -> Pair {
 fn take(counted: &mut Counted, of: &Pair, ids: std::ops::Range<usize>) -> Vec<usize> {
     let (from, to) = (format!("a@{}/x", of.remote), format!("b@{}", of.local));
     let mut stanza = message(&from, &to, 0);
+    // However late it is, it says so.
+    stanza.payload = Payload::canonical("<body>hi</body><delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>");
     let (count, mut new) = (ids.len() as u64, Vec::new());
     for (id, more) in ids.zip(1..) {
         stanza.id = Some(id.to_string().into());
