@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod admins;
+pub mod attempts;
 pub mod blocklist;
 pub mod contact;
 pub mod credentials;

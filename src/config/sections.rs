@@ -261,6 +261,12 @@ section! {
         unauthenticated_bytes_per_address: Size = Size::mib(64);
         /// How long a connection has to authenticate.
         authentication_deadline: Period = Period::seconds(30);
+        /// How many attempts to log in with a password may fail within an hour from one address. Of IPv6, a /56
+        /// network counts as one address. Beyond it even a right password is refused, except where the account has been
+        /// logged in to from this address before, or by this client. `0` is any number.
+        failed_logins_per_address: usize = 50;
+        /// The same for those at one account, from wherever. Clients that are connected notice nothing of it.
+        failed_logins_per_account: usize = 100;
         /// How long a client may stay away that logs in with a token in place of the password (XEP-0484). A token is
         /// replaced when it is used, once a day. `"0s"` means that there are no tokens.
         token_lifetime: Period = Period::seconds(21 * 24 * 3600);

@@ -5,7 +5,8 @@
 //! in which they are to be carried out. It never reads storage, never derives a key from a password, and treats an
 //! unknown user exactly as a wrong password.
 
-use crate::accounts::credentials::{Credentials, Decoy, Password, ScramHash, ScramKeys, Verdict};
+use crate::accounts::attempts::{Attempt, Judgement};
+use crate::accounts::credentials::{Decoy, ScramHash, ScramKeys, Verdict};
 use crate::accounts::sasl::channel_binding::BindingType;
 use crate::accounts::sasl::downgrade::Shown;
 use crate::accounts::sasl::hashed_token::Presented;
@@ -24,108 +25,15 @@ use super::sasl_profile::{Profile, Request, success};
 use super::wishes::Wishes;
 use super::xep_0388_sasl2 as sasl2;
 
+mod effect;
+
+pub use effect::{Effect, Entry, Found, FoundToken, Standing, UsedToken, Verification};
+
 /// How many attempts may fail on one stream (RFC 6120 §6.4.5 asks for two to five retries).
 pub const ATTEMPTS: u8 = 3;
 
-/// What the caller has to do, in this order.
-#[derive(Debug)]
-pub enum Effect {
-    /// Write this element.
-    Send(Element),
-    /// Look the account up and call [`Login::looked_up`]; read nothing from the stream until then.
-    LookUp(BareJid),
-    /// Call [`Verification::run`] where it disturbs nobody, then [`Login::verified`]; read nothing until then.
-    Verify(Verification),
-    /// Look up the tokens of this client and call [`Login::token_found`]; read nothing from the stream until then.
-    LookUpToken(BareJid, AgentId),
-    /// The client is `user`; it will restart the stream.
-    Success { user: BareJid },
-    /// The client has authenticated by SASL2: do what it wanted, then write [`Entry::success`].
-    Enter(Box<Entry>),
-    /// An attempt has failed; the answer has been sent. For the log and for limits by address.
-    Failure { condition: SaslCondition, left: u8 },
-    /// Write the error and close the stream.
-    Close(StreamError),
-}
-
-/// Whether an account may log in at all; told only to who has proved to be its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    Active,
-    /// RFC 6120 §6.5.2.
-    Disabled,
-    /// RFC 6120 §6.5.3.
-    PasswordExpired,
-}
-
-/// The answer to [`Effect::LookUp`].
-#[derive(Debug, Clone)]
-pub enum Found {
-    Account(Box<Credentials>, Standing),
-    /// There is no such account.
-    Unknown,
-    /// The store does not answer (RFC 6120 §6.5.11).
-    Unavailable,
-}
-
-/// The answer to [`Effect::LookUpToken`].
-#[derive(Debug, Clone)]
-pub enum FoundToken {
-    Client(Slots, Standing),
-    /// This client has no tokens, or there is no such account.
-    Unknown,
-    /// The store does not answer.
-    Unavailable,
-}
-
-/// A client that has authenticated by SASL2.
-#[derive(Debug)]
-pub struct Entry {
-    pub user: BareJid,
-    pub wishes: Wishes,
-    /// With which token.
-    pub used: Option<UsedToken>,
-    /// What the mechanism has to say at the end.
-    last: Option<Vec<u8>>,
-}
-
-/// The token with which a client has authenticated.
-#[derive(Debug)]
-pub struct UsedToken {
-    pub mechanism: Mechanism,
-    /// What is left.
-    pub slots: Slots,
-    /// It has to be kept.
-    pub changed: bool,
-    /// The token is old enough to be replaced.
-    pub due: bool,
-}
-
-impl Entry {
-    /// `<success/>` for the client, which is at `jid` now; `results` is XML: what came of its wishes.
-    #[must_use]
-    pub fn success(&self, jid: &str, results: &str) -> String {
-        sasl2::success(self.last.as_deref(), jid, results)
-    }
-}
-
-/// A password to be compared with keys: milliseconds of work.
-#[derive(Debug)]
-pub struct Verification {
-    stored: ScramKeys,
-    password: Password,
-}
-
 /// The hash function by which passwords are compared.
 const COMPARED: ScramHash = ScramHash::Sha256;
-
-impl Verification {
-    /// Compares; to be run off the worker threads.
-    #[must_use]
-    pub fn run(&self) -> Verdict {
-        self.stored.verify(COMPARED, &self.password)
-    }
-}
 
 /// A client stream until its user is known.
 #[derive(Debug)]
@@ -156,10 +64,21 @@ enum State {
     Token(Mechanism, Box<Presented>, AgentId),
     /// The `<response/>` to a challenge.
     Challenged(Box<Challenged>, BareJid, Standing),
-    /// The outcome of a comparison.
-    Verifying(BareJid, Standing),
+    /// The judgement on it.
+    Judged(Box<Proved>),
     /// Nothing: the user is known, or the stream is being closed.
     Done,
+}
+
+/// What a client has gone through, and what is left to be said about it.
+#[derive(Debug)]
+struct Proved {
+    user: BareJid,
+    standing: Standing,
+    /// What the mechanism has to say at the end.
+    last: Option<Vec<u8>>,
+    /// What it has to say if the proof is wrong.
+    wrong: SaslError,
 }
 
 impl Login {
@@ -198,7 +117,7 @@ impl Login {
         let state = std::mem::replace(&mut self.state, State::Done);
         let handshake = match state {
             State::Initial(_) | State::Challenged(..) => Some(std::mem::replace(&mut self.profile, profile)),
-            State::Idle | State::Scram(_) | State::Plain(_) | State::Token(..) | State::Verifying(..) | State::Done => {
+            State::Idle | State::Scram(_) | State::Plain(_) | State::Token(..) | State::Judged(_) | State::Done => {
                 self.profile = profile;
                 None
             }
@@ -207,7 +126,7 @@ impl Login {
         match (state, request) {
             (State::Done, _) => self.close(StreamCondition::PolicyViolation, "authentication is over"),
             // The caller reads nothing while it owes us an answer; if it does, the answer would be ambiguous.
-            (State::Scram(_) | State::Plain(_) | State::Token(..) | State::Verifying(..), _) => {
+            (State::Scram(_) | State::Plain(_) | State::Token(..) | State::Judged(_), _) => {
                 self.close(StreamCondition::PolicyViolation, "one request at a time")
             }
             // XEP-0388 §2.4: whoever has begun with SASL2 sends nothing but answers until it is over.
@@ -234,7 +153,10 @@ impl Login {
             (State::Initial(mechanism), Ok(Request::Response(message))) if fits => self.message(mechanism, &message),
             (State::Challenged(challenged, user, standing), Ok(Request::Response(message))) if fits => {
                 match challenged.finish(&message) {
-                    Ok(last) => self.succeed(user, standing, Some(last.into_bytes()), None),
+                    Ok(last) => self.judge(Verdict::Right, Proved::new(user, standing, Some(last.into_bytes()))),
+                    Err(wrong) if wrong.condition == SaslCondition::NotAuthorized => {
+                        self.judge(Verdict::Wrong, Proved { wrong, ..Proved::new(user, standing, None) })
+                    }
                     Err(error) => self.fail(error),
                 }
             }
@@ -261,8 +183,10 @@ impl Login {
                 let Some((keys, standing)) = self.keys(found, &account, COMPARED) else {
                     return self.fail(SaslCondition::TemporaryAuthFailure.into());
                 };
-                self.state = State::Verifying(account, standing);
-                vec![Effect::Verify(Verification { stored: keys, password })]
+                let agent = self.wishes.agent.clone();
+                let verification = Verification { account: account.clone(), agent, stored: keys, password };
+                self.state = State::Judged(Box::new(Proved::new(account, standing, None)));
+                vec![Effect::Verify(verification)]
             }
             state => {
                 self.state = state;
@@ -295,18 +219,30 @@ impl Login {
         }
     }
 
-    /// The outcome of [`Effect::Verify`]. Ignored if nothing was asked.
-    pub fn verified(&mut self, verdict: Verdict) -> Vec<Effect> {
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Verifying(user, standing) => match verdict {
-                Verdict::Right => self.succeed(user, standing, None, None),
-                Verdict::Wrong => self.fail(SaslCondition::NotAuthorized.into()),
-            },
-            state => {
+    /// The answer to [`Effect::Judge`]. Ignored if nothing was asked.
+    pub fn judged(&mut self, judgement: Judgement) -> Vec<Effect> {
+        match (std::mem::replace(&mut self.state, State::Done), judgement) {
+            (State::Judged(proved), Judgement::Admitted) => {
+                let Proved { user, standing, last, .. } = *proved;
+                self.succeed(user, standing, last, None)
+            }
+            (State::Judged(proved), Judgement::Wrong) => self.fail(proved.wrong),
+            (State::Judged(_), Judgement::TooMany) => {
+                let text = "too many attempts have failed, try again later";
+                self.fail(SaslError::new(SaslCondition::TemporaryAuthFailure, text))
+            }
+            (state, _) => {
                 self.state = state;
                 Vec::new()
             }
         }
+    }
+
+    /// Has somebody judge what has come of an attempt.
+    fn judge(&mut self, verdict: Verdict, proved: Proved) -> Vec<Effect> {
+        let attempt = Attempt { account: proved.user.clone(), agent: self.wishes.agent.clone(), verdict };
+        self.state = State::Judged(Box::new(proved));
+        vec![Effect::Judge(attempt)]
     }
 
     /// RFC 6120 §6.4.2: a new handshake replaces the one that is going on, which counts as an attempt.
@@ -456,6 +392,12 @@ impl Login {
     fn close(&mut self, condition: StreamCondition, text: &str) -> Vec<Effect> {
         self.state = State::Done;
         vec![Effect::Close(StreamError::new(condition, text))]
+    }
+}
+
+impl Proved {
+    fn new(user: BareJid, standing: Standing, last: Option<Vec<u8>>) -> Self {
+        Self { user, standing, last, wrong: SaslCondition::NotAuthorized.into() }
     }
 }
 

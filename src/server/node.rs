@@ -1,11 +1,13 @@
 //! A server without its sockets: everything between the bytes of a connection and the storage.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::accounts::admins;
+use crate::accounts::attempts::Attempts;
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::tokens::{SECRET, TokenKey};
 use crate::accounts::{directory, random};
@@ -276,6 +278,7 @@ fn sessions(
         stream_features: settings.catalogue.stream_features().clone(),
         inline_offers: settings.catalogue.inline_offers().clone(),
         comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        attempts: Attempts::new(RandomState::new()),
     })
 }
 

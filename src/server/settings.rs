@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::accounts::admins::Admins;
+use crate::accounts::attempts;
 use crate::config::{Archive, Config, Domain};
 use crate::extensions;
 use crate::federation;
@@ -147,6 +148,10 @@ fn of_sessions(config: &Config) -> session::Settings {
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
         token_lifetime: config.limits.token_lifetime.duration(),
+        failures: attempts::Bounds {
+            address: config.limits.failed_logins_per_address,
+            account: config.limits.failed_logins_per_account,
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, Str
 use crate::xml::Element;
 
 use super::detached::detach;
-use super::handshake::{Context, Settings};
+use super::context::{Context, Settings};
 use super::inbound::{Inbound, agreed};
 use super::outgoing::Outgoing;
 use super::pace::{Ahead, Intake};

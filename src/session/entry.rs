@@ -13,8 +13,9 @@ use crate::routing::Retention;
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
 
+use super::context::Context;
 use super::dialogue::Dialogue;
-use super::handshake::{Context, Opened, Stage, internal, say_features};
+use super::handshake::{Opened, Stage, internal, say_features};
 use super::inbound::{Inbound, agreed};
 use super::resumption::{Outcome, Previous, resume};
 use super::wire::End;

@@ -8,7 +8,8 @@ use crate::stanza::Condition;
 
 use super::detached::detach;
 use super::dialogue::Dialogue;
-use super::handshake::{Context, Opened};
+use super::context::Context;
+use super::handshake::Opened;
 use super::inbound::Inbound;
 use super::wire::End;
 

@@ -17,6 +17,7 @@ use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, Stre
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
+mod attempts;
 mod sasl2;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.

@@ -56,7 +56,8 @@ fn every_scram_mechanism_logs_in() {
             assert_eq!(told(&effects), ["look up juliet@example.org"]);
             let challenge = asked(&login.looked_up(found(), &nonce()));
             let (last, expected) = client.respond(&challenge).unwrap();
-            let entry = entered(login.nonza(&answer(last.as_bytes())));
+            let effects = login.nonza(&answer(last.as_bytes()));
+            let entry = entered(settled(&mut login, effects));
             assert_eq!((entry.user.as_str(), entry.wishes.others.len()), ("juliet@example.org", 1));
             let success = Element::parse(&entry.success("juliet@example.org/x", "<z xmlns='y'/>"), "").unwrap();
             let names: Vec<_> = success.elements().map(Element::name).collect();
@@ -76,7 +77,7 @@ fn plain_logs_in_and_says_nothing_at_the_end() {
     let effects = login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), ""));
     assert_eq!(told(&effects), ["look up juliet@example.org"]);
     assert_eq!(told(&login.looked_up(found(), &nonce())), ["verify"]);
-    let entry = entered(login.verified(Verdict::Right));
+    let entry = entered(login.judged(Judgement::Admitted));
     assert_eq!(
         entry.success(entry.user.as_str(), ""),
         "<success xmlns='urn:xmpp:sasl:2'><authorization-identifier>juliet@example.org</authorization-identifier></success>"
@@ -97,7 +98,7 @@ fn failures_are_told_in_the_same_syntax_and_the_stream_goes_on() {
     let mut login = machine(offer());
     login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), ""));
     login.looked_up(found(), &nonce());
-    let effects = login.verified(Verdict::Wrong);
+    let effects = login.judged(Judgement::Wrong);
     assert_eq!(told(&effects), failed("not-authorized", 2));
     let expected = |condition: &str| {
         format!("<failure xmlns='urn:xmpp:sasl:2'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>")
@@ -117,7 +118,7 @@ fn failures_are_told_in_the_same_syntax_and_the_stream_goes_on() {
         let mut login = machine(offer());
         login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), ""));
         login.looked_up(found, &nonce());
-        xml(&login.verified(Verdict::Wrong))
+        xml(&login.judged(Judgement::Wrong))
     };
     assert_eq!(unknown(Found::Unknown), unknown(found()));
     let effects = machine(offer()).nonza(&authenticate("SCRAM-SHA-512", Some(b"n,,n=juliet,r=abc"), ""));
@@ -267,7 +268,7 @@ fn a_token_is_given_for_a_mechanism_that_is_offered() {
         let more = format!("<request-token xmlns='urn:xmpp:fast:0' mechanism='{mechanism}'/>");
         login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), &more));
         login.looked_up(found(), &nonce());
-        entered(login.verified(Verdict::Right)).wishes.new_token
+        entered(login.judged(Judgement::Admitted)).wishes.new_token
     };
     assert_eq!(wanted(offer(), "HT-SHA-256-EXPR"), Some(Mechanism::HashedToken(Some(BindingType::TlsExporter))));
     assert_eq!(wanted(offer(), "HT-SHA-512-NONE"), None);
