@@ -90,6 +90,11 @@ section! {
         /// Files with certificates in PEM that are trusted when other servers prove their domain, in
         /// addition to those that this machine trusts.
         trust_anchors: Vec<PathBuf> = Vec::new();
+        /// Files with certificates in PEM of authorities that vouch for clients: a client may show a certificate from
+        /// one of them that names its address, and log in with it in place of a password (XEP-0178). Whoever has the
+        /// key of such an authority can log in as anybody. When the list is empty, clients are not asked for
+        /// certificates.
+        client_trust_anchors: Vec<PathBuf> = Vec::new();
     }
 }
 

@@ -4,6 +4,7 @@ use crate::accounts::credentials::ScramHash;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::{Mechanism, SASL_NS, Variant};
 use crate::hooks::{InlineOffers, StreamFeatures, StreamState};
+use crate::jid::BareJid;
 use crate::net::TlsVersion;
 use crate::xml::Element;
 
@@ -62,22 +63,29 @@ pub struct Offer {
     /// Those for which everybody has keys.
     pub hashes: &'static [ScramHash],
     pub tokens: TokenPolicy,
+    /// The accounts that the client's certificate names, as far as they would be here.
+    pub certified: Vec<BareJid>,
 }
 
 impl Offer {
     /// The offer on a connection without TLS: STARTTLS.
-    pub const STARTTLS: Self = Self {
-        confidentiality: Confidentiality::None,
-        bindings: Bindings::NONE,
-        version: None,
-        plain: PlainPolicy::Refused,
-        hashes: ScramHash::OLD,
-        tokens: TokenPolicy::None,
-    };
+    pub const STARTTLS: Self = Self::outside_tls(Confidentiality::None);
 
     /// The offer on a connection without TLS that may go on without: STARTTLS, and mechanisms that
     /// show the password to nobody.
-    pub const WITHOUT_TLS: Self = Self { confidentiality: Confidentiality::Waived, ..Self::STARTTLS };
+    pub const WITHOUT_TLS: Self = Self::outside_tls(Confidentiality::Waived);
+
+    const fn outside_tls(confidentiality: Confidentiality) -> Self {
+        Self {
+            confidentiality,
+            bindings: Bindings::NONE,
+            version: None,
+            plain: PlainPolicy::Refused,
+            hashes: ScramHash::OLD,
+            tokens: TokenPolicy::None,
+            certified: Vec::new(),
+        }
+    }
 
     /// The mechanisms, strongest first; none outside TLS, unless that is waived.
     pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
@@ -85,8 +93,10 @@ impl Offer {
         Mechanism::ALL.iter().copied().filter(move |mechanism| {
             self.confidentiality != Confidentiality::None
                 && match mechanism {
+                    // RFC 6120 §6.3.4: to nobody who could not use it.
+                    Mechanism::External => secured && !self.certified.is_empty(),
                     // Tokens are offered in a place of their own.
-                    Mechanism::External | Mechanism::HashedToken(_) => false,
+                    Mechanism::HashedToken(_) => false,
                     Mechanism::Scram(hash, _) if !self.hashes.contains(hash) => false,
                     Mechanism::Scram(_, Variant::Plus) => secured && !self.bindings.is_empty(),
                     Mechanism::Scram(_, Variant::Bare) => true,
@@ -311,6 +321,16 @@ mod tests {
             names(ScramHash::ALL),
             "SCRAM-SHA-512-PLUS SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1"
         );
+    }
+
+    // Proves: RFC 6120 §6.3.4
+    #[test]
+    fn who_has_shown_a_certificate_is_offered_to_use_it_first() {
+        let certified = vec![BareJid::parse("juliet@example.org").unwrap()];
+        let offer = Offer { certified, ..offer(Bindings::NONE, PlainPolicy::Refused) };
+        let names = |offer: &Offer| offer.mechanisms().map(Mechanism::as_str).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&offer), "EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1");
+        assert!(!names(&Offer { confidentiality: Confidentiality::Waived, ..offer }).contains("EXTERNAL"));
     }
 
     // Proves: XEP-0484 §3.1

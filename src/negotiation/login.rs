@@ -9,6 +9,7 @@ use crate::accounts::attempts::{Attempt, Judgement};
 use crate::accounts::credentials::{Decoy, ScramHash, ScramKeys, Verdict};
 use crate::accounts::sasl::channel_binding::BindingType;
 use crate::accounts::sasl::downgrade::Shown;
+use crate::accounts::sasl::external::authorize_client;
 use crate::accounts::sasl::hashed_token::Presented;
 use crate::accounts::sasl::plain::Plain;
 use crate::accounts::sasl::scram::{Challenged, ClientFirst, Nonce};
@@ -62,6 +63,8 @@ enum State {
     Scram(Box<ClientFirst>),
     Plain(Box<Plain>),
     Token(Mechanism, Box<Presented>, AgentId),
+    /// The same, of somebody whose certificate has proved who he is.
+    Certified(BareJid),
     /// The `<response/>` to a challenge.
     Challenged(Box<Challenged>, BareJid, Standing),
     /// The judgement on it.
@@ -117,7 +120,13 @@ impl Login {
         let state = std::mem::replace(&mut self.state, State::Done);
         let handshake = match state {
             State::Initial(_) | State::Challenged(..) => Some(std::mem::replace(&mut self.profile, profile)),
-            State::Idle | State::Scram(_) | State::Plain(_) | State::Token(..) | State::Judged(_) | State::Done => {
+            State::Idle
+            | State::Scram(_)
+            | State::Plain(_)
+            | State::Token(..)
+            | State::Certified(_)
+            | State::Judged(_)
+            | State::Done => {
                 self.profile = profile;
                 None
             }
@@ -126,7 +135,7 @@ impl Login {
         match (state, request) {
             (State::Done, _) => self.close(StreamCondition::PolicyViolation, "authentication is over"),
             // The caller reads nothing while it owes us an answer; if it does, the answer would be ambiguous.
-            (State::Scram(_) | State::Plain(_) | State::Token(..) | State::Judged(_), _) => {
+            (State::Scram(_) | State::Plain(_) | State::Token(..) | State::Certified(_) | State::Judged(_), _) => {
                 self.close(StreamCondition::PolicyViolation, "one request at a time")
             }
             // XEP-0388 §2.4: whoever has begun with SASL2 sends nothing but answers until it is over.
@@ -188,6 +197,11 @@ impl Login {
                 self.state = State::Judged(Box::new(Proved::new(account, standing, None)));
                 vec![Effect::Verify(verification)]
             }
+            State::Certified(account) => match found {
+                Found::Account(_, standing) => self.succeed(account, standing, None, None),
+                Found::Unknown => self.fail(SaslCondition::NotAuthorized.into()),
+                Found::Unavailable => self.fail(SaslCondition::TemporaryAuthFailure.into()),
+            },
             state => {
                 self.state = state;
                 Vec::new()
@@ -301,8 +315,8 @@ impl Login {
                 let presented = Presented::parse(binding, bindings, domain, message)?;
                 Ok((presented.account.clone(), State::Token(mechanism, Box::new(presented), agent)))
             }),
-            // Never offered to clients, so `choose` lets nobody get here.
-            Mechanism::External => Err(SaslCondition::InvalidMechanism.into()),
+            Mechanism::External => authorize_client(message, &self.offer.certified, self.from.as_ref())
+                .map(|account| (account.clone(), State::Certified(account))),
         };
         match read {
             // XEP-0388 §2.3: there is no new stream whose header could tell the truth.

@@ -136,7 +136,7 @@ impl Node {
     /// # Errors
     /// The cryptographic library does not accept the certificates; nothing has changed.
     pub fn adopt(&self, config: &Config, made: Made) -> Result<(), StartError> {
-        let tls = ServerTls::new(Arc::clone(&made.identities)).map_err(StartError::Tls)?;
+        let tls = ServerTls::asking_clients(Arc::clone(&made.identities), made.client_trust).map_err(StartError::Tls)?;
         let client_tls = ClientTls::new(made.identities).map_err(StartError::Tls)?;
         // From here on nothing can fail.
         self.tls.replace(tls);
@@ -155,8 +155,9 @@ impl Node {
     pub fn new(config: &Config, parts: Parts) -> Result<Arc<Self>, StartError> {
         let settings = Settings::of(config);
         let domains = Arc::clone(&settings.domains);
-        let Made { identities, trust, resolver } = parts.made;
-        let tls = Arc::new(ServerTls::new(Arc::clone(&identities)).map_err(StartError::Tls)?);
+        let Made { identities, trust, client_trust, resolver } = parts.made;
+        let tls = ServerTls::asking_clients(Arc::clone(&identities), client_trust).map_err(StartError::Tls)?;
+        let tls = Arc::new(tls);
         let client_tls = Arc::new(ClientTls::new(identities).map_err(StartError::Tls)?);
         let (trust, resolver) = (Live::new(trust), Live::new(resolver));
         let federation = Federation::new(

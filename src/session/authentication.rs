@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::accounts::directory;
 use crate::accounts::random;
@@ -9,9 +10,11 @@ use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
 use crate::accounts::tokens::{self, AgentId, Holder};
+use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::features::{Confidentiality, Offer, PlainPolicy, TokenPolicy};
 use crate::negotiation::login::{Effect, Found, FoundToken, Login, Standing};
+use crate::net::tls::vouched;
 use crate::stanza::CLIENT_NS;
 use crate::stream::Event;
 use crate::telemetry::authentication_failure;
@@ -45,6 +48,7 @@ pub(super) async fn log_in(
         version: dialogue.wire.transport.tls().map(|tls| tls.version),
         plain: PlainPolicy::Offered,
         hashes: context.hashes(&domain),
+        certified: certified(context, dialogue, &domain),
         tokens: if context.settings.load().token_lifetime.is_zero() { TokenPolicy::None } else { TokenPolicy::Issued },
     };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone()).from(from);
@@ -67,6 +71,35 @@ pub(super) async fn log_in(
             return Ok((domain, proved));
         }
     }
+}
+
+/// The accounts at `domain` that the client's certificate names, if it has shown one and a trusted authority vouches for it
+/// (RFC 6120 §13.7.2.2). Whether they exist is not looked at before the client asks to be one of them.
+fn certified(context: &Context, dialogue: &Dialogue, domain: &BareJid) -> Vec<BareJid> {
+    let chain = dialogue.wire.transport.peer_certificates();
+    if chain.is_empty() {
+        return Vec::new();
+    }
+    match vouched(&chain, real_time(), &context.tls.clients()) {
+        Ok(vouched) => {
+            let mut accounts: Vec<BareJid> =
+                vouched.addresses.iter().filter_map(|address| BareJid::parse(address).ok()).collect();
+            accounts.retain(|account| account.domain() == domain.domain() && account.local().is_some());
+            accounts.sort_unstable();
+            accounts.dedup();
+            accounts
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the certificate of a client proves nothing");
+            Vec::new()
+        }
+    }
+}
+
+/// Certificates are valid in real time, whatever time is simulated.
+fn real_time() -> SystemTime {
+    let now = u64::try_from(Clock::system().now().unix_ms()).unwrap_or_default();
+    UNIX_EPOCH.checked_add(Duration::from_millis(now)).unwrap_or(UNIX_EPOCH)
 }
 
 /// Gives the login machine an element and does what it asks for; tells who it is once that is known.

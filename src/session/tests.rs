@@ -18,6 +18,7 @@ use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
 mod attempts;
+mod certificates;
 mod sasl2;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.

@@ -387,4 +387,41 @@ fn who_has_lost_his_keys_for_a_hash_is_as_good_as_unknown() {
     assert_eq!(outcome(found()), ["success", "user juliet@example.org"]);
 }
 
+// Proves: XEP-0178 §2
+// Proves: RFC 6120 §6.3.4, §13.7.2.2.1
+#[test]
+fn a_certificate_logs_in() {
+    let jid = |text: &str| BareJid::parse(text).unwrap();
+    let offer = |names: &[&str]| Offer { certified: names.iter().map(|name| jid(name)).collect(), ..offer() };
+    let (one, two) = (["juliet@example.org"], ["juliet@example.org", "julia@example.org"]);
+    let mut login = machine(offer(&one));
+    assert_eq!(told(&login.nonza(&auth("EXTERNAL", Some(b"")))), ["look up juliet@example.org"]);
+    let effects = login.looked_up(found(), &nonce());
+    assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
+    let Some(Effect::Send(success)) = effects.first() else { panic!() };
+    assert_eq!(success.to_xml(""), "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    // Without an initial response it is asked for.
+    let mut login = machine(offer(&one));
+    assert_eq!(told(&login.nonza(&auth("EXTERNAL", None))), ["challenge"]);
+    assert_eq!(told(&login.nonza(&response(b""))), ["look up juliet@example.org"]);
+    assert_eq!(told(&login.looked_up(Found::Unknown, &nonce())), failed("not-authorized", 2));
+    let ask = |names: &[&str], message: &[u8]| told(&machine(offer(names)).nonza(&auth("EXTERNAL", Some(message))));
+    assert_eq!(ask(&two, b"julia@example.org"), ["look up julia@example.org"]);
+    assert_eq!(ask(&two, b""), failed("invalid-authzid", 2));
+    assert_eq!(ask(&one, b"romeo@example.org"), failed("invalid-authzid", 2));
+    let mut login = machine(offer(&two)).from(Some(jid("julia@example.org")));
+    assert_eq!(told(&login.nonza(&auth("EXTERNAL", Some(b"")))), ["look up julia@example.org"]);
+    for (found, condition) in [
+        (Found::Account(Box::new(credentials()), Standing::Disabled), "account-disabled"),
+        (Found::Unavailable, "temporary-auth-failure"),
+    ] {
+        let mut login = machine(offer(&one));
+        login.nonza(&auth("EXTERNAL", Some(b"")));
+        assert_eq!(told(&login.nonza(&abort())), ["close policy-violation"], "one request at a time");
+        let mut login = machine(offer(&one));
+        login.nonza(&auth("EXTERNAL", Some(b"")));
+        assert_eq!(told(&login.looked_up(found, &nonce())), failed(condition, 2));
+    }
+}
+
 mod sasl2;

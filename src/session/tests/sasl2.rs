@@ -10,7 +10,7 @@ use crate::testing::served;
 
 pub(super) const DOMAIN: &str = "verona.example";
 pub(super) const PHONE: &str = "d4565fa7-4d72-4749-b3d3-740edbf87770";
-const SASL2: &str = "urn:xmpp:sasl:2";
+pub(super) const SASL2: &str = "urn:xmpp:sasl:2";
 pub(super) const FAST: &str = "<fast xmlns='urn:xmpp:fast:0'/>";
 pub(super) const WANTS_TOKEN: &str = "<request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/>";
 const COUNTED: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
@@ -24,7 +24,7 @@ pub(super) async fn world(config: &str) -> World {
 }
 
 /// A connection with TLS from its first byte, on which nothing has been said.
-async fn secured(world: &mut World) -> Raw {
+pub(super) async fn secured(world: &mut World) -> Raw {
     let node = world.server(DOMAIN).unwrap();
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(async move { node.serve_client(served(theirs), Security::Direct).await });
@@ -85,7 +85,7 @@ fn part<'a>(success: &'a Element, name: &str) -> Option<&'a Element> {
     success.elements().find(|child| child.name() == name)
 }
 
-fn identifier(success: &Element) -> String {
+pub(super) fn identifier(success: &Element) -> String {
     part(success, "authorization-identifier").unwrap().text()
 }
 
