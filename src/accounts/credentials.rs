@@ -227,12 +227,17 @@ impl ScramKeys {
     /// The keys of a password.
     #[must_use]
     pub fn derive(hash: ScramHash, password: &Password, salt: &[u8], iterations: Iterations) -> Self {
-        let salted = hash.salted(password, salt, iterations.count());
+        Self::of_salted(hash, &hash.salted(password, salt, iterations.count()), salt, iterations)
+    }
+
+    /// The keys of a password of which this is the `SaltedPassword` (RFC 5802 §3).
+    #[must_use]
+    pub fn of_salted(hash: ScramHash, salted: &[u8], salt: &[u8], iterations: Iterations) -> Self {
         Self {
             salt: salt.to_vec(),
             iterations,
-            stored_key: hash.digest(&hash.hmac(&salted, b"Client Key")),
-            server_key: hash.hmac(&salted, b"Server Key"),
+            stored_key: hash.digest(&hash.hmac(salted, b"Client Key")),
+            server_key: hash.hmac(salted, b"Server Key"),
         }
     }
 
@@ -319,6 +324,21 @@ impl Credentials {
             sha256: ScramKeys::derive(ScramHash::Sha256, password, &salts.sha256, iterations),
             sha512: Some(ScramKeys::derive(ScramHash::Sha512, password, &salts.sha512, iterations)),
         }
+    }
+
+    /// Whether there are keys for a hash function.
+    #[must_use]
+    pub const fn has(&self, hash: ScramHash) -> bool {
+        match hash {
+            ScramHash::Sha1 | ScramHash::Sha256 => true,
+            ScramHash::Sha512 => self.sha512.is_some(),
+        }
+    }
+
+    /// By what keys are known that were made of this password, and of no other one.
+    #[must_use]
+    pub fn mark(&self) -> Vec<u8> {
+        ScramHash::Sha256.digest(&self.sha256.stored_key)
     }
 
     /// The keys for one hash function, if there are any.

@@ -11,6 +11,7 @@ use crate::xml::Element;
 use super::bind::BIND_NS;
 use super::xep_0386_bind2::BIND2_NS;
 use super::xep_0388_sasl2::SASL2_NS;
+use super::xep_0480_upgrade::{self as upgrade, UPGRADE_NS};
 use super::xep_0484_fast::FAST_NS;
 
 /// Namespace of STARTTLS (RFC 6120 §5.2).
@@ -115,6 +116,12 @@ impl Offer {
         })
     }
 
+    /// The hash functions that somebody has no keys for, which a client may make (XEP-0480).
+    pub fn upgrades(&self) -> impl Iterator<Item = ScramHash> {
+        let secured = self.confidentiality == Confidentiality::Tls;
+        ScramHash::ALL.iter().copied().filter(move |hash| secured && !self.hashes.contains(hash))
+    }
+
     /// The features of the stream; `inline` is what may be asked for together with authentication.
     #[must_use]
     pub fn features(&self, inline: &InlineOffers) -> Features {
@@ -143,7 +150,7 @@ impl Offer {
 }
 
 impl Offer {
-    /// XEP-0388 §2.1, XEP-0386 §3.1, XEP-0484 §3.1.
+    /// XEP-0388 §2.1, XEP-0386 §3.1, XEP-0484 §3.1, XEP-0480 §2.1.
     fn write_sasl2(&self, features: &mut Features, inline: &InlineOffers) {
         features.write(&["<authentication xmlns='", SASL2_NS, "'>"]);
         features.write_all(self.mechanisms());
@@ -156,7 +163,11 @@ impl Offer {
             features.write_all(self.with_token());
             features.write(&["</fast>"]);
         }
-        features.write(&["</inline></authentication>"]);
+        features.write(&["</inline>"]);
+        for hash in self.upgrades() {
+            features.write(&["<upgrade xmlns='", UPGRADE_NS, "'>", upgrade::task(hash), "</upgrade>"]);
+        }
+        features.write(&["</authentication>"]);
     }
 }
 
@@ -195,6 +206,12 @@ impl Features {
     pub fn with_extensions(mut self, offered: &StreamFeatures, stream: StreamState) -> Self {
         offered.write(stream, &mut self.0);
         self
+    }
+
+    /// As XML, one after the other.
+    #[must_use]
+    pub fn xml(&self) -> &str {
+        &self.0
     }
 
     fn write_all(&mut self, mechanisms: impl Iterator<Item = Mechanism>) {
@@ -242,7 +259,7 @@ mod tests {
     fn sasl2(mechanisms: &str, fast: &str) -> String {
         format!(
             "<authentication xmlns='urn:xmpp:sasl:2'>{mechanisms}<inline><bind xmlns='urn:xmpp:bind:0'><inline></inline>\
-             </bind>{fast}</inline></authentication>"
+             </bind>{fast}</inline><upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade></authentication>"
         )
     }
 

@@ -25,10 +25,13 @@ use super::features::{Confidentiality, Features, Offer};
 use super::sasl_profile::{Profile, Request, success};
 use super::wishes::Wishes;
 use super::xep_0388_sasl2 as sasl2;
+use super::xep_0509_pipelining::{self as pipelining, ConfigVersion};
 
 mod effect;
+mod task;
 
-pub use effect::{Effect, Entry, Found, FoundToken, Standing, UsedToken, Verification};
+pub use effect::{Effect, Entry, Found, FoundToken, NewKeys, Standing, UsedToken, Verification};
+use task::{Lacking, Task};
 
 /// How many attempts may fail on one stream (RFC 6120 §6.4.5 asks for two to five retries).
 pub const ATTEMPTS: u8 = 3;
@@ -49,6 +52,12 @@ pub struct Login {
     profile: Profile,
     /// What its client wants beside authentication.
     wishes: Wishes,
+    /// What it can make that its account has not.
+    lacking: Option<Lacking>,
+    /// What it was offered, if it is told that as one text.
+    version: Option<ConfigVersion>,
+    /// How often it believed that it was offered something else.
+    mismatches: u8,
     state: State,
 }
 
@@ -65,6 +74,8 @@ enum State {
     Token(Mechanism, Box<Presented>, AgentId),
     /// The same, of somebody whose certificate has proved who he is.
     Certified(BareJid),
+    /// What belongs to a task, or the answer to a question about it.
+    Task(Box<Task>),
     /// The `<response/>` to a challenge.
     Challenged(Box<Challenged>, BareJid, Standing),
     /// The judgement on it.
@@ -89,7 +100,19 @@ impl Login {
     #[must_use]
     pub fn new(domain: BareJid, offer: Offer, decoy: Decoy) -> Self {
         let (profile, wishes) = (Profile::Rfc6120, Wishes::default());
-        Self { domain, from: None, offer, decoy, failures: 0, profile, wishes, state: State::Idle }
+        Self {
+            domain,
+            from: None,
+            offer,
+            decoy,
+            failures: 0,
+            profile,
+            wishes,
+            lacking: None,
+            version: None,
+            mismatches: 0,
+            state: State::Idle,
+        }
     }
 
     /// The client has said at the beginning of the stream that it is `from`. By SASL2 it cannot become anybody else; by the
@@ -97,6 +120,18 @@ impl Login {
     #[must_use]
     pub fn from(self, from: Option<BareJid>) -> Self {
         Self { from, ..self }
+    }
+
+    /// The client was told that what it is offered is called `version` (XEP-0509).
+    #[must_use]
+    pub fn called(self, version: ConfigVersion) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// Whether the client can make keys that its account may lack: those that were made later have to be looked up, too.
+    #[must_use]
+    pub fn can_upgrade(&self) -> bool {
+        !self.wishes.upgrades.is_empty()
     }
 
     /// What the stream offers; `inline` is what may be asked for together with authentication.
@@ -108,18 +143,23 @@ impl Login {
     /// Whether the client may send nothing but an answer or an abort (XEP-0388 §2.4).
     #[must_use]
     pub const fn is_exclusive(&self) -> bool {
-        matches!((self.profile, &self.state), (Profile::Sasl2, State::Initial(_) | State::Challenged(..)))
+        matches!((self.profile, &self.state), (Profile::Sasl2, State::Initial(_) | State::Challenged(..) | State::Task(_)))
     }
 
     /// The client sends an element that is no stanza.
     pub fn nonza(&mut self, element: &Element) -> Vec<Effect> {
+        if let Some(effects) = self.go_on(element) {
+            return effects;
+        }
         let older = Request::parse(element).map(|request| (Profile::Rfc6120, request));
         let Some((profile, request)) = older.or_else(|| Some((Profile::Sasl2, sasl2::parse(element)?))) else {
             return self.close(StreamCondition::UnsupportedStanzaType, "authenticate first");
         };
         let state = std::mem::replace(&mut self.state, State::Done);
         let handshake = match state {
-            State::Initial(_) | State::Challenged(..) => Some(std::mem::replace(&mut self.profile, profile)),
+            State::Initial(_) | State::Challenged(..) | State::Task(_) => {
+                Some(std::mem::replace(&mut self.profile, profile))
+            }
             State::Idle
             | State::Scram(_)
             | State::Plain(_)
@@ -154,6 +194,12 @@ impl Login {
                         Err(error) => return self.fail(error),
                     },
                 };
+                self.lacking = None;
+                if let (Some(told), Some(version)) = (&self.wishes.version, &self.version)
+                    && !version.is(told)
+                {
+                    return self.mismatched();
+                }
                 match state {
                     State::Idle => self.start(&mechanism, initial),
                     _ => self.restart(&mechanism, initial),
@@ -169,7 +215,7 @@ impl Login {
                     Err(error) => self.fail(error),
                 }
             }
-            (State::Idle | State::Initial(_) | State::Challenged(..), Ok(Request::Response(_))) => {
+            (State::Idle | State::Initial(_) | State::Challenged(..) | State::Task(_), Ok(Request::Response(_))) => {
                 self.fail(SaslError::malformed("there is no handshake"))
             }
         }
@@ -357,8 +403,13 @@ impl Login {
     }
 
     /// The keys to go on with; those of a decoy are made in any case, so that both ways take equally long.
-    fn keys(&self, found: Found, account: &BareJid, hash: ScramHash) -> Option<(ScramKeys, Standing)> {
+    fn keys(&mut self, found: Found, account: &BareJid, hash: ScramHash) -> Option<(ScramKeys, Standing)> {
         let decoy = self.decoy.keys(hash, account.as_str());
+        if let Found::Account(credentials, _) = &found
+            && self.can_upgrade()
+        {
+            self.note_lacking(credentials);
+        }
         match found {
             // What somebody has no keys for is not offered: if he has lost them since, nobody fits.
             Found::Account(credentials, standing) => Some((credentials.into_keys(hash).unwrap_or(decoy), standing)),
@@ -381,14 +432,29 @@ impl Login {
                 self.state = State::Done;
                 vec![Effect::Send(success(last.as_deref())), Effect::Success { user }]
             }
-            (Standing::Active, Profile::Sasl2) => {
-                self.state = State::Done;
-                let mut wishes = std::mem::take(&mut self.wishes);
-                wishes.new_token =
-                    wishes.new_token.filter(|wanted| self.offer.with_token().any(|offered| offered == *wanted));
-                vec![Effect::Enter(Box::new(Entry { user, wishes, used, last }))]
-            }
+            (Standing::Active, Profile::Sasl2) => match self.next_task() {
+                Some(hash) => self.assign(user, hash, last.as_deref()),
+                None => self.enter(user, last, used),
+            },
         }
+    }
+
+    fn enter(&mut self, user: BareJid, last: Option<Vec<u8>>, used: Option<UsedToken>) -> Vec<Effect> {
+        self.state = State::Done;
+        let mut wishes = std::mem::take(&mut self.wishes);
+        wishes.new_token = wishes.new_token.filter(|wanted| self.offer.with_token().any(|offered| offered == *wanted));
+        vec![Effect::Enter(Box::new(Entry { user, wishes, used, last }))]
+    }
+
+    /// XEP-0509 §2.2: the client meant another offer, so that this was no attempt; it has seen meanwhile what is offered.
+    fn mismatched(&mut self) -> Vec<Effect> {
+        self.mismatches = self.mismatches.saturating_add(1);
+        if self.mismatches >= ATTEMPTS {
+            return self.close(StreamCondition::PolicyViolation, "read what is offered before you ask for it");
+        }
+        self.state = State::Idle;
+        let failure = sasl2::failure(SaslCondition::Aborted.into()).with_child(pipelining::mismatch());
+        vec![Effect::Send(failure)]
     }
 
     fn fail(&mut self, error: SaslError) -> Vec<Effect> {

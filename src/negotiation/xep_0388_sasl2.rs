@@ -76,6 +76,23 @@ pub fn failure(error: SaslError) -> Element {
     }
 }
 
+/// `<continue/>` (XEP-0388 §2.6.3): the mechanism is through with `message`, and the client has `task` to do.
+#[must_use]
+pub fn go_on(message: Option<&[u8]>, task: &str) -> Element {
+    let mut go_on = Element::new("continue", SASL2_NS);
+    if let Some(message) = message {
+        go_on.push(Element::new("additional-data", SASL2_NS).with_text(&STANDARD.encode(message)));
+    }
+    let task = Element::new("task", SASL2_NS).with_text(task);
+    go_on.with_child(Element::new("tasks", SASL2_NS).with_child(task))
+}
+
+/// `<task-data/>`.
+#[must_use]
+pub fn task_data(child: Element) -> Element {
+    Element::new("task-data", SASL2_NS).with_child(child)
+}
+
 /// `<success/>` (XEP-0388 §2.6.1) for the client at `jid`; `results` is XML: what came of what it wanted.
 #[must_use]
 pub fn success(message: Option<&[u8]>, jid: &str, results: &str) -> String {
@@ -166,6 +183,12 @@ mod tests {
         assert_eq!(
             failure(SaslError::new(SaslCondition::Aborted, "why")).to_xml(""),
             "<failure xmlns='urn:xmpp:sasl:2'><aborted xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/><text>why</text></failure>"
+        );
+        assert_eq!(
+            go_on(Some(b"v=msVHs/BzIOHDqXeVH7EmmDu9id8="), "UPGR-SCRAM-SHA-256").to_xml(""),
+            "<continue xmlns='urn:xmpp:sasl:2'>\
+             <additional-data>dj1tc1ZIcy9CeklPSERxWGVWSDdFbW1EdTlpZDg9</additional-data>\
+             <tasks><task>UPGR-SCRAM-SHA-256</task></tasks></continue>"
         );
         assert_eq!(challenge(b"").to_xml(""), "<challenge xmlns='urn:xmpp:sasl:2'/>");
         assert_eq!(challenge(b"x").to_xml(""), "<challenge xmlns='urn:xmpp:sasl:2'>eA==</challenge>");

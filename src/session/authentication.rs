@@ -13,7 +13,8 @@ use crate::accounts::tokens::{self, AgentId, Holder};
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::features::{Confidentiality, Offer, PlainPolicy, TokenPolicy};
-use crate::negotiation::login::{Effect, Found, FoundToken, Login, Standing};
+use crate::negotiation::login::{Effect, Found, FoundToken, Login, NewKeys, Standing};
+use crate::negotiation::xep_0509_pipelining::ConfigVersion;
 use crate::net::tls::vouched;
 use crate::stanza::CLIENT_NS;
 use crate::stream::Event;
@@ -23,7 +24,7 @@ use crate::xml::Element;
 use super::context::Context;
 use super::dialogue::Dialogue;
 use super::handshake::{
-    Proved, Stage, internal, invalid_from, not_a_stanza, nothing_may_follow, read_header, say_features, too_early,
+    Proved, Stage, extended, internal, invalid_from, not_a_stanza, nothing_may_follow, read_header, too_early,
 };
 use super::visits::Visits;
 use super::wire::End;
@@ -51,8 +52,11 @@ pub(super) async fn log_in(
         certified: certified(context, dialogue, &domain),
         tokens: if context.settings.load().token_lifetime.is_zero() { TokenPolicy::None } else { TokenPolicy::Issued },
     };
-    let mut login = Login::new(domain.clone(), offer, context.decoy.clone()).from(from);
-    say_features(context, dialogue, login.features(&context.inline_offers), Stage::Stranger);
+    let login = Login::new(domain.clone(), offer, context.decoy.clone()).from(from);
+    let features = extended(context, dialogue, login.features(&context.inline_offers), Stage::Stranger);
+    let version = ConfigVersion::of(&features);
+    features.with(&version.feature()).write_to(dialogue.said());
+    let mut login = login.called(version);
     let mut visits = Visits::default();
     loop {
         let element = match dialogue.event().await? {
@@ -116,7 +120,7 @@ pub(super) async fn carry_out(
         match effect {
             Effect::Send(element) => element.write(dialogue.said(), CLIENT_NS),
             Effect::LookUp(account) => {
-                let found = look_up(context, &account).await;
+                let found = look_up(context, account, login.can_upgrade()).await;
                 let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
                 effects.extend(login.looked_up(found, &nonce));
             }
@@ -136,6 +140,15 @@ pub(super) async fn carry_out(
                 let found = look_up_token(context, account, agent).await;
                 effects.extend(login.token_found(found, &context.tokens, context.clock.now()));
             }
+            Effect::Salt => effects.extend(login.salted(random::octets().map_err(|_| internal())?)),
+            Effect::Keep(new) => {
+                let NewKeys { account, hash, keys, of } = *new;
+                let kept = directory::add_keys(&context.storage, &account, (hash, &keys), &of).await;
+                if let Err(error) = &kept {
+                    tracing::error!(%error, "keys that a client has made could not be kept");
+                }
+                effects.extend(login.kept(&kept));
+            }
             Effect::Success { user } => {
                 nothing_may_follow(dialogue)?;
                 return Ok(Some(Proved::User(user)));
@@ -153,8 +166,13 @@ pub(super) async fn carry_out(
     Ok(None)
 }
 
-async fn look_up(context: &Context, account: &BareJid) -> Found {
-    match context.router.credentials(account).await {
+async fn look_up(context: &Context, account: BareJid, with_later_keys: bool) -> Found {
+    let found = if with_later_keys {
+        context.storage.glance(move |view| directory::complete_credentials(view, &account)).await
+    } else {
+        context.router.credentials(&account).await
+    };
+    match found {
         Ok(Some((credentials, directory::Standing::Active))) => Found::Account(Box::new(credentials), Standing::Active),
         Ok(Some((credentials, directory::Standing::Disabled))) => {
             Found::Account(Box::new(credentials), Standing::Disabled)

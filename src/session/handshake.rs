@@ -232,13 +232,18 @@ pub(super) enum Stage {
 
 /// Says what the negotiation and the extensions offer.
 pub(super) fn say_features(context: &Context, dialogue: &mut Dialogue, features: Features, stage: Stage) {
+    extended(context, dialogue, features, stage).write_to(dialogue.said());
+}
+
+/// What the negotiation offers, and the extensions besides.
+pub(super) fn extended(context: &Context, dialogue: &Dialogue, features: Features, stage: Stage) -> Features {
     let stream = StreamState {
         peer: Peer::Client,
         authenticated: stage != Stage::Stranger,
         encrypted: dialogue.wire.transport.is_encrypted(),
         bound: stage == Stage::Bound,
     };
-    features.with_extensions(&context.stream_features, stream).write_to(dialogue.said());
+    features.with_extensions(&context.stream_features, stream)
 }
 
 /// Negotiates a stream and TLS.

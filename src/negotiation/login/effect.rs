@@ -1,7 +1,7 @@
 //! What the login machine asks for, and what it is answered.
 
 use crate::accounts::attempts::Attempt;
-use crate::accounts::credentials::{Credentials, Password, ScramKeys};
+use crate::accounts::credentials::{Credentials, Password, ScramHash, ScramKeys};
 use crate::accounts::sasl::{Mechanism, SaslCondition};
 use crate::accounts::tokens::{AgentId, Slots};
 use crate::jid::BareJid;
@@ -27,6 +27,10 @@ pub enum Effect {
     /// Look up the tokens of this client and call [`Login::token_found`](super::Login::token_found); read nothing from
     /// the stream until then.
     LookUpToken(BareJid, AgentId),
+    /// Call [`Login::salted`](super::Login::salted) with random octets.
+    Salt,
+    /// Keep the keys, unless the password is another one by now, and call [`Login::kept`](super::Login::kept).
+    Keep(Box<NewKeys>),
     /// The client is `user`; it will restart the stream.
     Success { user: BareJid },
     /// The client has authenticated by SASL2: do what it wanted, then write [`Entry::success`].
@@ -96,6 +100,16 @@ impl Entry {
     pub fn success(&self, jid: &str, results: &str) -> String {
         sasl2::success(self.last.as_deref(), jid, results)
     }
+}
+
+/// Keys that a client has made (XEP-0480).
+#[derive(Debug, Clone)]
+pub struct NewKeys {
+    pub account: BareJid,
+    pub hash: ScramHash,
+    pub keys: ScramKeys,
+    /// The mark of the keys with which the client has proved to be the owner.
+    pub of: Vec<u8>,
 }
 
 /// A password to be compared with keys: milliseconds of work.
