@@ -62,6 +62,8 @@ fn told(effects: &[Effect]) -> Vec<String> {
             Effect::LookUpToken(account, agent) => format!("look up {account} {}", agent.as_str()),
             Effect::Verify(_) => "verify".to_owned(),
             Effect::Judge(attempt) => format!("judge {:?}", attempt.verdict),
+            Effect::Salt => "salt".to_owned(),
+            Effect::Keep(new) => format!("keep {:?}", new.hash),
             Effect::Success { user } => format!("user {user}"),
             Effect::Enter(entry) => format!("enter {}", entry.user),
             Effect::Failure { condition, left } => format!("{} {left}", condition.as_str()),
@@ -425,3 +427,4 @@ fn a_certificate_logs_in() {
 }
 
 mod sasl2;
+mod transcripts;

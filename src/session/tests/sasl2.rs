@@ -81,7 +81,7 @@ async fn failure(world: &mut World, said: &str) -> String {
     answer.elements().next().unwrap().name().to_owned()
 }
 
-fn part<'a>(success: &'a Element, name: &str) -> Option<&'a Element> {
+pub(super) fn part<'a>(success: &'a Element, name: &str) -> Option<&'a Element> {
     success.elements().find(|child| child.name() == name)
 }
 

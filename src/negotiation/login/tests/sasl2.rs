@@ -297,3 +297,127 @@ fn a_challenge_tells_what_was_offered() {
     let hashed = STANDARD.encode(ScramHash::Sha1.digest("SCRAM-SHA-1\u{1e}SCRAM-SHA-256".as_bytes()));
     assert!(challenge.ends_with(&format!(",i=4096,h={hashed}")), "{challenge}");
 }
+
+const UPGRADE: &str = "<upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>";
+
+fn element(xml: &str) -> Element {
+    Element::parse(xml, SASL2_NS).unwrap()
+}
+
+fn lacking() -> Found {
+    Found::Account(Box::new(Credentials { sha512: None, ..credentials() }), Standing::Active)
+}
+
+/// The effects after a right password and a wish for keys.
+fn with_upgrade(login: &mut Login, found: Found) -> Vec<Effect> {
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), UPGRADE));
+    login.looked_up(found, &nonce());
+    login.judged(Judgement::Admitted)
+}
+
+fn next() -> Element {
+    element("<next task='UPGR-SCRAM-SHA-512'/>")
+}
+
+fn hash() -> Element {
+    let hash = STANDARD.encode([1; 64]);
+    element(&format!("<task-data><hash xmlns='urn:xmpp:scram-upgrade:0'>{hash}</hash></task-data>"))
+}
+
+// Proves: XEP-0388 §2.4, §2.6.3, §4.8, XEP-0480 §2.2, §3
+#[test]
+fn a_task_is_done_step_by_step_or_the_login_fails() {
+    let mut login = machine(offer());
+    assert_eq!(told(&with_upgrade(&mut login, lacking())), ["continue tasks"]);
+    assert!(login.is_exclusive());
+    assert_eq!(told(&login.nonza(&next())), ["salt"]);
+    assert_eq!(told(&login.salted([1; 16])), ["task-data salt"]);
+    assert_eq!(told(&login.nonza(&hash())), ["keep Sha512"]);
+    assert_eq!(told(&login.kept::<()>(&Ok(()))), ["enter juliet@example.org"]);
+    assert_eq!(told(&login.nonza(&next())), ["close unsupported-stanza-type"]);
+
+    let at = |steps: usize| {
+        let mut login = machine(offer());
+        with_upgrade(&mut login, lacking());
+        if steps > 0 {
+            login.nonza(&next());
+            login.salted([1; 16]);
+        }
+        login
+    };
+    for steps in [0, 1] {
+        assert_eq!(told(&at(steps).nonza(&abort())), failed("aborted", 2));
+        assert_eq!(told(&at(steps).nonza(&answer(b"x"))), failed("malformed-request", 2));
+        assert_eq!(told(&at(steps).nonza(&authenticate("PLAIN", None, ""))), ["close policy-violation"]);
+        assert_eq!(told(&at(steps).nonza(&auth("PLAIN", None))), ["close policy-violation"]);
+        assert!(at(steps).kept::<()>(&Ok(())).is_empty(), "nothing was asked");
+    }
+    assert_eq!(told(&at(0).nonza(&hash())), ["close unsupported-stanza-type"]);
+    assert_eq!(told(&at(1).nonza(&next())), ["close unsupported-stanza-type"]);
+    assert!(at(0).salted([1; 16]).is_empty() && at(1).salted([1; 16]).is_empty());
+    assert_eq!(told(&at(0).nonza(&element("<next task='TOTP'/>"))), failed("malformed-request", 2));
+    assert_eq!(told(&at(1).nonza(&element("<task-data/>"))), failed("malformed-request", 2));
+    let mut login = at(1);
+    login.nonza(&hash());
+    assert_eq!(told(&login.kept(&Err(()))), failed("temporary-auth-failure", 2));
+}
+
+// Proves: XEP-0480 §2.2
+#[test]
+fn only_what_is_missing_is_made_and_only_by_who_knows_the_password() {
+    let entered = ["enter juliet@example.org"];
+    assert_eq!(told(&with_upgrade(&mut machine(offer()), found())), entered, "it has all keys");
+    let all = Offer { hashes: ScramHash::ALL, ..offer() };
+    assert_eq!(told(&with_upgrade(&mut machine(all), lacking())), entered, "this was not offered");
+    let mut login = machine(offer());
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), UPGRADE));
+    login.looked_up(lacking(), &nonce());
+    assert_eq!(told(&login.judged(Judgement::Wrong)), failed("not-authorized", 2));
+    // A token is not the password: whoever has stolen one must not make another password of it.
+    let mechanism = Mechanism::HashedToken(None);
+    let (slots, token) = issued(mechanism);
+    let mut login = machine(offer());
+    let right = message("juliet", &token, b"");
+    login.nonza(&authenticate(mechanism.as_str(), Some(&right), &[UPGRADE, "<fast xmlns='urn:xmpp:fast:0'/>"].concat()));
+    let effects = login.token_found(FoundToken::Client(slots, Standing::Active), &key(), at(1));
+    assert_eq!(told(&effects), entered);
+    let certified = vec!["juliet@example.org".parse().unwrap()];
+    let mut login = machine(Offer { certified, ..offer() });
+    login.nonza(&authenticate("EXTERNAL", Some(b""), UPGRADE));
+    assert_eq!(told(&login.looked_up(lacking(), &nonce())), entered);
+    // Nothing is left over from an attempt that has failed.
+    let mut login = machine(offer());
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), UPGRADE));
+    login.looked_up(lacking(), &nonce());
+    login.judged(Judgement::Wrong);
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), ""));
+    login.looked_up(lacking(), &nonce());
+    assert_eq!(told(&login.judged(Judgement::Admitted)), entered);
+}
+
+// Proves: XEP-0509 §2.2
+#[test]
+fn who_believes_in_another_offer_has_not_tried_and_may_not_do_so_for_ever() {
+    let version = || ConfigVersion::of(&Features::default());
+    let told_version = version().feature().to_xml("");
+    let other = told_version.replace("value='", "value='x");
+    let mut login = machine(offer()).called(version());
+    for _ in 1..ATTEMPTS {
+        let effects = login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), &other));
+        assert_eq!(told(&effects), ["failure aborted"], "no attempt, and nothing in the log");
+    }
+    // All attempts are left.
+    for left in [2, 1] {
+        assert_eq!(told(&login.nonza(&auth("X", None))), failed("invalid-mechanism", left));
+    }
+    let effects = login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), &told_version));
+    assert_eq!(told(&effects), ["look up juliet@example.org"]);
+    let mut login = machine(offer()).called(version());
+    for _ in 1..ATTEMPTS {
+        login.nonza(&authenticate("PLAIN", None, &other));
+    }
+    assert_eq!(told(&login.nonza(&authenticate("PLAIN", None, &other))), ["close policy-violation"]);
+    // Who says nothing about it is not asked.
+    let effects = machine(offer()).called(version()).nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), ""));
+    assert_eq!(told(&effects), ["look up juliet@example.org"]);
+}
