@@ -8,7 +8,7 @@ use crate::storage::{Cell, CreateError, Error, Lost, Map, Storage, View, Writes}
 
 use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
 use super::random::{self, Exhausted};
-use super::{removal, tokens};
+use super::{clients, removal, tokens};
 
 /// The SCRAM keys of an account; its password is kept nowhere.
 const CREDENTIALS: Cell<Credentials> = Cell::new("credentials");
@@ -136,6 +136,7 @@ pub async fn set_credentials(
     CREDENTIALS.put(&mut writes, jid, credentials)?;
     LATER_KEYS.delete(&mut writes, jid);
     tokens::revoke(&mut writes, jid);
+    clients::forget(&mut writes, jid);
     Ok(storage.durable(storage.submit(writes)).await?)
 }
 

@@ -34,7 +34,7 @@ const RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);
 pub const SECRET: usize = 32;
 
 /// An installation of a client, as it calls itself (XEP-0388 §2.3). Nobody but the server learns it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AgentId(String);
 
 impl AgentId {
@@ -260,6 +260,26 @@ fn surplus(mut others: Vec<(String, Slots)>, now: Timestamp) -> Vec<String> {
     let most = over.max(others.len().saturating_sub(CLIENTS - 1));
     others.truncate(most);
     others.into_iter().map(|(agent, _)| agent).collect()
+}
+
+/// The clients of an account that have a token which is good at this time, and since when they have one.
+///
+/// # Errors
+/// What storage says.
+pub(super) fn alive(view: &View<'_>, account: &BareJid, now: Timestamp) -> Result<Vec<(String, Timestamp)>, Error> {
+    let slots = view.items(&TOKENS, account)?.into_iter();
+    Ok(slots
+        .filter(|(_, slots)| slots.end().is_some_and(|end| end > now))
+        .map(|(agent, slots)| {
+            let issued = slots.current.iter().chain(&slots.new).map(|token| token.issued).min();
+            (agent, issued.unwrap_or_default())
+        })
+        .collect())
+}
+
+/// A client has no token any more.
+pub(super) fn revoke_one(writes: &mut Writes, holder: Holder<'_>) {
+    TOKENS.delete(writes, holder.account, holder.agent.as_str());
 }
 
 /// Nobody has a token for the account any more.

@@ -275,6 +275,10 @@ section! {
         /// How long a client may stay away that logs in with a token in place of the password (XEP-0484). A token is
         /// replaced when it is used, once a day. `"0s"` means that there are no tokens.
         token_lifetime: Period = Period::seconds(21 * 24 * 3600);
+        /// For how long it is remembered which clients have logged in to an account, what they call themselves and when
+        /// they were here, for its owner to see (XEP-0494). `"0s"` means not at all; those that are connected or have a
+        /// token are listed all the same.
+        client_retention: Period = Period::seconds(90 * 24 * 3600);
         /// How many contacts an account may have.
         roster_items: usize = 5000;
         /// How many messages are kept for an account that is offline; further ones are answered with an

@@ -6,6 +6,7 @@
 //! unknown user exactly as a wrong password.
 
 use crate::accounts::attempts::{Attempt, Judgement};
+use crate::accounts::clients::Means;
 use crate::accounts::credentials::{Decoy, ScramHash, ScramKeys, Verdict};
 use crate::accounts::sasl::channel_binding::BindingType;
 use crate::accounts::sasl::downgrade::Shown;
@@ -56,6 +57,8 @@ pub struct Login {
     lacking: Option<Lacking>,
     /// What it was offered, if it is told that as one text.
     version: Option<ConfigVersion>,
+    /// It has shown a certificate in place of a password.
+    certified: bool,
     /// How often it believed that it was offered something else.
     mismatches: u8,
     state: State,
@@ -110,6 +113,7 @@ impl Login {
             wishes,
             lacking: None,
             version: None,
+            certified: false,
             mismatches: 0,
             state: State::Idle,
         }
@@ -244,7 +248,10 @@ impl Login {
                 vec![Effect::Verify(verification)]
             }
             State::Certified(account) => match found {
-                Found::Account(_, standing) => self.succeed(account, standing, None, None),
+                Found::Account(_, standing) => {
+                    self.certified = true;
+                    self.succeed(account, standing, None, None)
+                }
                 Found::Unknown => self.fail(SaslCondition::NotAuthorized.into()),
                 Found::Unavailable => self.fail(SaslCondition::TemporaryAuthFailure.into()),
             },
@@ -443,7 +450,12 @@ impl Login {
         self.state = State::Done;
         let mut wishes = std::mem::take(&mut self.wishes);
         wishes.new_token = wishes.new_token.filter(|wanted| self.offer.with_token().any(|offered| offered == *wanted));
-        vec![Effect::Enter(Box::new(Entry { user, wishes, used, last }))]
+        let means = match used {
+            Some(_) => Means::Token,
+            None if self.certified => Means::Certificate,
+            None => Means::Password,
+        };
+        vec![Effect::Enter(Box::new(Entry { user, wishes, means, used, last }))]
     }
 
     /// XEP-0509 §2.2: the client meant another offer, so that this was no attempt; it has seen meanwhile what is offered.

@@ -1,5 +1,6 @@
 //! What a client wants beside authentication, in the one request that it makes (XEP-0388 §2.3).
 
+use crate::accounts::clients::Names;
 use crate::accounts::credentials::ScramHash;
 use crate::accounts::sasl::{Mechanism, SaslError};
 use crate::accounts::tokens::AgentId;
@@ -16,6 +17,8 @@ use super::xep_0509_pipelining::{self as pipelining, IAP_NS};
 pub struct Wishes {
     /// Which installation of which client it is.
     pub agent: Option<AgentId>,
+    /// What it calls itself.
+    pub names: Names,
     /// A resource, too.
     pub bind: Option<bind2::Wish>,
     /// It uses a token.
@@ -40,7 +43,7 @@ impl Wishes {
         for child in authenticate.elements() {
             match (child.name(), child.ns()) {
                 ("initial-response", SASL2_NS) => {}
-                ("user-agent", SASL2_NS) => wishes.agent = sasl2::agent(child)?,
+                ("user-agent", SASL2_NS) => (wishes.agent, wishes.names) = (sasl2::agent(child)?, sasl2::names(child)),
                 ("bind", BIND2_NS) => wishes.bind = Some(bind2::Wish::of(child)),
                 ("fast", FAST_NS) => wishes.token = Some(Use::of(child)?),
                 ("request-token", FAST_NS) => wishes.new_token = fast::requested(child),
@@ -77,6 +80,7 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(wishes.agent.unwrap().as_str(), "d4565fa7-4d72-4749-b3d3-740edbf87770");
+        assert_eq!((wishes.names.software.as_deref(), wishes.names.device), (Some("X"), None));
         assert_eq!(wishes.others.iter().map(Element::name).collect::<Vec<_>>(), ["resume"]);
         let bind = wishes.bind.unwrap();
         assert_eq!((bind.tag.as_deref(), bind.features.len()), (Some("X"), 1));

@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::accounts::clients::Names;
 use crate::accounts::sasl::{SASL_NS, SaslCondition, SaslError};
 use crate::accounts::tokens::AgentId;
 use crate::xml::{Element, escape_into};
@@ -57,6 +58,13 @@ fn message(element: &Element) -> Result<Vec<u8>, SaslError> {
 pub fn agent(element: &Element) -> Result<Option<AgentId>, SaslError> {
     let parse = |id| AgentId::parse(id).ok_or_else(|| SaslError::malformed("the id of the user agent is no UUID"));
     element.attribute("id").map(parse).transpose()
+}
+
+/// What the client calls itself (XEP-0388 §2.3).
+#[must_use]
+pub fn names(agent: &Element) -> Names {
+    let name = |name| agent.child(name, SASL2_NS).and_then(|child| Names::kept(&child.text()));
+    Names { software: name("software"), device: name("device") }
 }
 
 /// `<challenge/>`.

@@ -111,6 +111,7 @@ fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>)
         contact: config.contact.clone(),
         archive: archive(config),
         offline_messages: config.limits.offline_messages,
+        client_retention: config.limits.client_retention.duration(),
         registration: of_registration(config),
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
         servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
@@ -148,6 +149,7 @@ fn of_sessions(config: &Config) -> session::Settings {
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
         token_lifetime: config.limits.token_lifetime.duration(),
+        client_retention: config.limits.client_retention.duration(),
         failures: attempts::Bounds {
             address: config.limits.failed_logins_per_address,
             account: config.limits.failed_logins_per_account,

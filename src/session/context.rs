@@ -68,6 +68,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// How long a token is good for (XEP-0484); none are given if that is no time at all.
     pub token_lifetime: Duration,
+    /// For how long clients are remembered (XEP-0494).
+    pub client_retention: Duration,
     /// How many attempts may fail.
     pub failures: Bounds,
 }

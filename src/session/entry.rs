@@ -1,6 +1,7 @@
 //! What a client asks for together with its authentication (XEP-0388): a token for the next time, the session that it had
 //! before, or a new one.
 
+use crate::accounts::clients;
 use crate::accounts::random;
 use crate::accounts::tokens::{self, Holder, Slots};
 use crate::hooks::{Acknowledgement, Said};
@@ -23,6 +24,7 @@ use super::wire::End;
 /// Does what the client wants, and says that it has authenticated; `None` if it has no session then.
 pub(super) async fn enter(context: &Context, dialogue: &mut Dialogue, entry: &Entry) -> Result<Option<Opened>, End> {
     let token = token(context, entry).await?;
+    note(context, entry).await?;
     let mut results = String::new();
     // XEP-0386 §3.2: if this succeeds, nothing is bound.
     match previous(context, entry).await? {
@@ -49,6 +51,25 @@ pub(super) async fn enter(context: &Context, dialogue: &mut Dialogue, entry: &En
     // If this fails, the session that begins finds its transport gone and gives the resource back.
     let _ = dialogue.flush().await;
     Ok(Some(opened))
+}
+
+/// Notes that this client has access, for its owner to see (XEP-0494).
+async fn note(context: &Context, entry: &Entry) -> Result<(), End> {
+    let Some(agent) = &entry.wishes.agent else { return Ok(()) };
+    let retention = context.settings.load().client_retention;
+    if retention.is_zero() {
+        return Ok(());
+    }
+    let holder = Holder { account: &entry.user, agent };
+    let noted = clients::note(
+        &context.storage,
+        holder,
+        (&entry.wishes.names, entry.means),
+        (context.clock.now(), retention),
+    );
+    noted.await.map_err(|error| unkept(&error))?;
+    context.router.note_client(&entry.user, agent);
+    Ok(())
 }
 
 /// The session that the client had before, if it asks for one.
@@ -78,6 +99,9 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     let mut batch = router.batch();
     let bound = router.bind_in_place(&entry.user, &wish.resource(&generated), (its, counting), &mut batch).await;
     let binding = bound.map_err(|refused| no_session(&refused.0))?;
+    if let Some(agent) = &entry.wishes.agent {
+        binding.belongs_to(agent);
+    }
     binding.remember(&mut batch);
     let mut results = String::new();
     if let Some(inline) = router.inline() {
@@ -160,6 +184,6 @@ async fn known(context: &Context, holder: Holder<'_>) -> Result<Slots, End> {
 }
 
 fn unkept(error: &crate::storage::Error) -> End {
-    tracing::error!(%error, "tokens could not be read or kept");
+    tracing::error!(%error, "what is known of a client could not be read or kept");
     internal()
 }

@@ -155,10 +155,17 @@ async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Before) -
             start_stream_as(context, dialogue, &domain, &user).await?;
             bind(context, dialogue, user).await
         }
-        Proved::Entry(entry) => match Box::pin(enter(context, dialogue, &entry)).await? {
-            Some(opened) => Ok(opened),
-            None => bind(context, dialogue, entry.user).await,
-        },
+        Proved::Entry(entry) => {
+            let agent = entry.wishes.agent.clone();
+            let opened = match Box::pin(enter(context, dialogue, &entry)).await? {
+                Some(opened) => opened,
+                None => bind(context, dialogue, entry.user).await?,
+            };
+            if let Some(agent) = &agent {
+                opened.binding.belongs_to(agent);
+            }
+            Ok(opened)
+        }
     }
 }
 

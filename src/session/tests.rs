@@ -17,6 +17,7 @@ use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, Stre
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
+mod access;
 mod attempts;
 mod certificates;
 mod sasl2;

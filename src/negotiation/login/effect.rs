@@ -1,6 +1,7 @@
 //! What the login machine asks for, and what it is answered.
 
 use crate::accounts::attempts::Attempt;
+use crate::accounts::clients::Means;
 use crate::accounts::credentials::{Credentials, Password, ScramHash, ScramKeys};
 use crate::accounts::sasl::{Mechanism, SaslCondition};
 use crate::accounts::tokens::{AgentId, Slots};
@@ -76,6 +77,8 @@ pub enum FoundToken {
 pub struct Entry {
     pub user: BareJid,
     pub wishes: Wishes,
+    /// How the client has proved to be the user.
+    pub means: Means,
     /// With which token.
     pub used: Option<UsedToken>,
     /// What the mechanism has to say at the end.

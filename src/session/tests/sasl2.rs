@@ -13,7 +13,7 @@ pub(super) const PHONE: &str = "d4565fa7-4d72-4749-b3d3-740edbf87770";
 pub(super) const SASL2: &str = "urn:xmpp:sasl:2";
 pub(super) const FAST: &str = "<fast xmlns='urn:xmpp:fast:0'/>";
 pub(super) const WANTS_TOKEN: &str = "<request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/>";
-const COUNTED: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
+pub(super) const COUNTED: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
 
 /// A server with the archive or without, and romeo's account.
 pub(super) async fn world(config: &str) -> World {
@@ -75,7 +75,7 @@ pub(super) async fn enter(world: &mut World, said: &str) -> (Raw, Element) {
 }
 
 /// The condition of a failure.
-async fn failure(world: &mut World, said: &str) -> String {
+pub(super) async fn failure(world: &mut World, said: &str) -> String {
     let (_raw, answer) = log_in(world, said).await;
     assert!(answer.is("failure", SASL2), "{}", answer.to_xml(""));
     answer.elements().next().unwrap().name().to_owned()
@@ -106,7 +106,7 @@ pub(super) async fn element(raw: &mut Raw) -> Element {
     tokio::time::timeout(Duration::from_secs(60), raw.element()).await.expect("something comes").unwrap()
 }
 
-async fn stanza(raw: &mut Raw) -> Element {
+pub(super) async fn stanza(raw: &mut Raw) -> Element {
     let event = tokio::time::timeout(Duration::from_secs(60), raw.event()).await.expect("something comes");
     match event.unwrap() {
         Some(Event::Stanza(stanza)) => Element::parse(&stanza.to_xml(), CLIENT_NS).unwrap(),
