@@ -18,3 +18,4 @@ pub mod roster;
 pub mod sasl;
 pub mod subscription;
 pub mod tokens;
+pub mod traces;

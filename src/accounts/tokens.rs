@@ -11,6 +11,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
@@ -80,11 +81,11 @@ impl TokenKey {
     }
 
     /// The token as its holder knows it.
-    fn token(&self, holder: Holder<'_>, token: &Token) -> String {
+    fn token(&self, holder: Holder<'_>, token: &Token) -> Zeroizing<String> {
         let expires = token.expires.unix_ms().to_string();
         let parts: [&str; 6] =
             ["token", holder.account.as_str(), holder.agent.as_str(), &token.mechanism, &token.nonce, &expires];
-        URL_SAFE_NO_PAD.encode(self.derive(&parts.map(str::as_bytes)))
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(self.derive(&parts.map(str::as_bytes))))
     }
 
     /// None of the parts holds a NUL.
@@ -138,7 +139,7 @@ pub struct Slots {
 /// What a client gets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
-    pub token: String,
+    pub token: Zeroizing<String>,
     pub expires: Timestamp,
 }
 
@@ -323,8 +324,8 @@ mod tests {
         let holder = Holder { account: &account, agent: &agent };
         let issued = slots.issue(&key(), holder, NONE, (at(day), LIFETIME), nonce);
         assert_eq!(issued.expires, at(day + 21));
-        assert!(!format!("{issued:?} {slots:?}").contains(&issued.token));
-        issued.token
+        assert!(!format!("{issued:?} {slots:?}").contains(issued.token.as_str()));
+        issued.token.to_string()
     }
 
     fn accept(slots: &Slots, token: &str, day: u32) -> Result<Accepted, SaslCondition> {

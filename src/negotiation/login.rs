@@ -5,6 +5,8 @@
 //! in which they are to be carried out. It never reads storage, never derives a key from a password, and treats an
 //! unknown user exactly as a wrong password.
 
+use zeroize::Zeroizing;
+
 use crate::accounts::attempts::{Attempt, Judgement};
 use crate::accounts::clients::Means;
 use crate::accounts::credentials::{Decoy, ScramHash, ScramKeys, Verdict};
@@ -313,7 +315,7 @@ impl Login {
     }
 
     /// RFC 6120 §6.4.2: a new handshake replaces the one that is going on, which counts as an attempt.
-    fn restart(&mut self, mechanism: &str, initial: Option<Vec<u8>>) -> Vec<Effect> {
+    fn restart(&mut self, mechanism: &str, initial: Option<Zeroizing<Vec<u8>>>) -> Vec<Effect> {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= ATTEMPTS {
             return self.close(StreamCondition::PolicyViolation, "too many attempts to authenticate");
@@ -321,7 +323,7 @@ impl Login {
         self.start(mechanism, initial)
     }
 
-    fn start(&mut self, name: &str, initial: Option<Vec<u8>>) -> Vec<Effect> {
+    fn start(&mut self, name: &str, initial: Option<Zeroizing<Vec<u8>>>) -> Vec<Effect> {
         match (self.choose(name), initial) {
             (Err(error), _) => self.fail(error),
             (Ok(mechanism), Some(message)) => self.message(mechanism, &message),

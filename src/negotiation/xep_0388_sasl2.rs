@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use crate::accounts::clients::Names;
 use crate::accounts::sasl::{SASL_NS, SaslCondition, SaslError};
@@ -44,11 +45,12 @@ fn authenticate(element: &Element) -> Result<Request, SaslError> {
 }
 
 /// XEP-0388 §2.2: an empty element is an empty message.
-fn message(element: &Element) -> Result<Vec<u8>, SaslError> {
+fn message(element: &Element) -> Result<Zeroizing<Vec<u8>>, SaslError> {
     if element.elements().next().is_some() {
         return Err(SaslError::malformed("there are elements where a message belongs"));
     }
-    STANDARD.decode(element.text().trim_ascii()).map_err(|_| SaslCondition::IncorrectEncoding.into())
+    let text = Zeroizing::new(element.text());
+    STANDARD.decode(text.trim_ascii()).map(Zeroizing::new).map_err(|_| SaslCondition::IncorrectEncoding.into())
 }
 
 /// Which installation of which client it is, if `<user-agent/>` says so (XEP-0388 §2.3).
@@ -104,7 +106,8 @@ pub fn task_data(child: Element) -> Element {
 /// `<success/>` (XEP-0388 §2.6.1) for the client at `jid`; `results` is XML: what came of what it wanted.
 #[must_use]
 pub fn success(message: Option<&[u8]>, jid: &str, results: &str) -> String {
-    let mut out = String::new();
+    // There may be a token in it, and what is moved stays behind.
+    let mut out = String::with_capacity(512 + results.len() + 6 * jid.len());
     push(&mut out, &["<success xmlns='", SASL2_NS, "'>"]);
     if let Some(message) = message {
         push(&mut out, &["<additional-data>", STANDARD.encode(message).as_str(), "</additional-data>"]);
@@ -132,7 +135,8 @@ mod tests {
     fn requests_are_read_strictly() {
         use SaslCondition::{IncorrectEncoding, InvalidMechanism, MalformedRequest};
         let auth = |initial: Option<&[u8]>| {
-            Some(Ok(Request::Auth { mechanism: "PLAIN".to_owned(), initial: initial.map(<[u8]>::to_vec) }))
+            let initial = initial.map(|message| message.to_vec().into());
+            Some(Ok(Request::Auth { mechanism: "PLAIN".to_owned(), initial }))
         };
         for (xml, outcome) in [
             ("<authenticate mechanism='PLAIN'/>", auth(None)),
@@ -162,8 +166,8 @@ mod tests {
                 Some(Err(MalformedRequest)),
             ),
             ("<authenticate/>", Some(Err(InvalidMechanism))),
-            ("<response>AAAA</response>", Some(Ok(Request::Response(vec![0; 3])))),
-            ("<response/>", Some(Ok(Request::Response(Vec::new())))),
+            ("<response>AAAA</response>", Some(Ok(Request::Response(vec![0; 3].into())))),
+            ("<response/>", Some(Ok(Request::Response(Vec::new().into())))),
             ("<response>AAA</response>", Some(Err(IncorrectEncoding))),
             ("<abort><text>enough</text></abort>", Some(Ok(Request::Abort))),
             ("<next task='X'/>", None),

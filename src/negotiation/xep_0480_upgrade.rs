@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use crate::accounts::credentials::{Iterations, ScramHash};
 use crate::accounts::sasl::SaslError;
@@ -40,12 +41,13 @@ pub fn salt(salt: &[u8], iterations: Iterations) -> Element {
 ///
 /// # Errors
 /// `malformed-request`.
-pub fn salted_password(task_data: &Element, hash: ScramHash) -> Result<Vec<u8>, SaslError> {
+pub fn salted_password(task_data: &Element, hash: ScramHash) -> Result<Zeroizing<Vec<u8>>, SaslError> {
     let malformed = || SaslError::malformed("the task is answered with one salted password, as long as its hash");
     let mut elements = task_data.elements();
     let (Some(found), None) = (elements.next(), elements.next()) else { return Err(malformed()) };
-    let salted = found.is("hash", SCRAM_UPGRADE_NS).then(|| STANDARD.decode(found.text().trim_ascii()).ok()).flatten();
-    salted.filter(|salted| salted.len() == hash.len()).ok_or_else(malformed)
+    let text = Zeroizing::new(found.text());
+    let salted = found.is("hash", SCRAM_UPGRADE_NS).then(|| STANDARD.decode(text.trim_ascii()).ok()).flatten();
+    salted.map(Zeroizing::new).filter(|salted| salted.len() == hash.len()).ok_or_else(malformed)
 }
 
 #[cfg(test)]

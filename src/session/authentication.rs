@@ -10,6 +10,7 @@ use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
 use crate::accounts::tokens::{self, AgentId, Holder};
+use crate::accounts::traces::wipe_stack;
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::features::{Confidentiality, Offer, PlainPolicy, TokenPolicy};
@@ -71,7 +72,11 @@ pub(super) async fn log_in(
         if !login.is_exclusive() && too_early(context, dialogue, &element) {
             continue;
         }
-        if let Some(proved) = carry_out(context, dialogue, &mut login, &element).await? {
+        let proved = carry_out(context, dialogue, &mut login, &element).await;
+        // What it was made of is not needed any more.
+        element.wipe();
+        wipe_stack();
+        if let Some(proved) = proved? {
             return Ok((domain, proved));
         }
     }

@@ -1,5 +1,7 @@
 //! A stream before a resource is bound: question and answer (RFC 6120 §4 to §7).
 
+use zeroize::Zeroizing;
+
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
@@ -7,7 +9,7 @@ use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use super::wire::{End, Wire};
 
 /// Room for the usual answer: nothing grows, and nothing is moved, while it is written.
-const ANSWER: usize = 1024;
+const ANSWER: usize = 2048;
 
 /// A wire on which nothing happens unless the peer asks for it.
 ///
@@ -43,7 +45,8 @@ impl Dialogue {
         if self.said.is_empty() {
             return Ok(());
         }
-        let said = std::mem::take(&mut self.said);
+        // There may be a token in it.
+        let said = Zeroizing::new(std::mem::take(&mut self.said));
         Ok(self.wire.transport.write_all(said.as_bytes()).await?)
     }
 

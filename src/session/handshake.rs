@@ -4,6 +4,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::random;
+use crate::accounts::traces::wipe_stack;
 use crate::hooks::{Acknowledgement, Peer, Said, StreamState};
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::bind::{self, BindEffect};
@@ -164,6 +165,8 @@ async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Before) -
             if let Some(agent) = &agent {
                 opened.binding.belongs_to(agent);
             }
+            // A token may have been made.
+            wipe_stack();
             Ok(opened)
         }
     }

@@ -5,6 +5,7 @@ use crate::accounts::clients::Means;
 use crate::accounts::credentials::{Credentials, Password, ScramHash, ScramKeys};
 use crate::accounts::sasl::{Mechanism, SaslCondition};
 use crate::accounts::tokens::{AgentId, Slots};
+use crate::accounts::traces::wipe_stack;
 use crate::jid::BareJid;
 use crate::negotiation::wishes::Wishes;
 use crate::negotiation::xep_0388_sasl2 as sasl2;
@@ -128,7 +129,10 @@ impl Verification {
     /// Compares; to be run off the worker threads.
     #[must_use]
     pub fn run(self) -> Attempt {
-        let verdict = self.stored.verify(COMPARED, &self.password);
-        Attempt { account: self.account, agent: self.agent, verdict }
+        let Self { account, agent, stored, password } = self;
+        let verdict = stored.verify(COMPARED, &password);
+        drop(password);
+        wipe_stack();
+        Attempt { account, agent, verdict }
     }
 }

@@ -178,7 +178,7 @@ fn issued(mechanism: Mechanism) -> (Slots, String) {
     let mut slots = Slots::default();
     let holder = Holder { account: &account, agent: &agent };
     let issued = slots.issue(&key(), holder, mechanism, (at(0), DAY * 21), [1; 16]);
-    (slots, issued.token)
+    (slots, issued.token.to_string())
 }
 
 fn with_token(login: &mut Login, mechanism: Mechanism, message: &[u8], found: FoundToken) -> Vec<Effect> {
