@@ -42,7 +42,8 @@ async fn raw(site: &Site) -> Raw {
 
 /// Logs in by SASL2 and gives the answer.
 async fn enter(site: &Site, number: usize, token: Option<&str>, password: &str, more: &str) -> (Client, Element) {
-    let agent = format!("<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf8{number:04}'/><bind xmlns='urn:xmpp:bind:0'/>");
+    let agent =
+        format!("<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf8{number:04}'/><bind xmlns='urn:xmpp:bind:0'/>");
     let wishes = [agent.as_str(), more].concat();
     let client = raw(site).await.enter(site.client_tls(), &jid(number), (token, password), &wishes).await;
     let mut client = client.unwrap();

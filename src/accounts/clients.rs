@@ -155,11 +155,7 @@ pub fn seen(writes: &mut Writes, account: &BareJid, agent: &str, at: Timestamp) 
 ///
 /// # Errors
 /// What storage says.
-pub fn known(
-    view: &View<'_>,
-    account: &BareJid,
-    (now, retention): (Timestamp, Duration),
-) -> Result<Vec<Known>, Error> {
+pub fn known(view: &View<'_>, account: &BareJid, (now, retention): (Timestamp, Duration)) -> Result<Vec<Known>, Error> {
     let mut tokens: BTreeMap<String, Timestamp> = tokens::alive(view, account, now)?.into_iter().collect();
     let seen: BTreeMap<_, _> = view.items(&SEEN, account)?.into_iter().collect();
     let last = |agent: &str, first: Timestamp| seen.get(agent).map_or(first, |at| first.max(*at));
@@ -224,6 +220,7 @@ mod tests {
     async fn what_is_known_of_clients_is_what_they_say_and_not_for_ever() {
         let storage = Storage::open_in_memory().unwrap();
         let account: BareJid = "juliet@example.org".parse().unwrap();
+        storage.create(&account, Writes::new()).await.unwrap();
         let names = Names { software: Names::kept(" Phone\u{7} app\n"), device: Names::kept(&"x".repeat(500)) };
         assert_eq!((names.software.as_deref(), names.device.as_ref().map(String::len)), (Some("Phone app"), Some(100)));
         assert_eq!(Names::kept(" \u{7}"), None);

@@ -10,9 +10,7 @@ use std::time::Duration;
 use crate::accounts::clients::{self, Known};
 use crate::accounts::tokens::Holder;
 use crate::clock::{Clock, Timestamp};
-use crate::hooks::{
-    Answer, Call, Entity, Extension, Outbound, Registrar, Relation, Request, Seated, Settings, Spec,
-};
+use crate::hooks::{Answer, Call, Entity, Extension, Outbound, Registrar, Relation, Request, Seated, Settings, Spec};
 use crate::jid::BareJid;
 use crate::live::Live;
 use crate::stanza::{Condition, StanzaError};
@@ -96,9 +94,10 @@ impl Access {
         match known {
             // Who has not said which client he is has presented the password.
             Some(Known { client, .. }) if !client.password && !client.certificate => Ok(None),
-            Some(Known { client, .. }) if !client.password => {
-                Err(StanzaError::new(Condition::ServiceUnavailable, "this client has a certificate, which is still good"))
-            }
+            Some(Known { client, .. }) if !client.password => Err(StanzaError::new(
+                Condition::ServiceUnavailable,
+                "this client has a certificate, which is still good",
+            )),
             _ => Err(StanzaError::from(Condition::ServiceUnavailable)
                 .with_detail(Element::new("password-reset-required", NS))),
         }

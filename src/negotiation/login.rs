@@ -149,7 +149,10 @@ impl Login {
     /// Whether the client may send nothing but an answer or an abort (XEP-0388 §2.4).
     #[must_use]
     pub const fn is_exclusive(&self) -> bool {
-        matches!((self.profile, &self.state), (Profile::Sasl2, State::Initial(_) | State::Challenged(..) | State::Task(_)))
+        matches!(
+            (self.profile, &self.state),
+            (Profile::Sasl2, State::Initial(_) | State::Challenged(..) | State::Task(_))
+        )
     }
 
     /// The client sends an element that is no stanza.

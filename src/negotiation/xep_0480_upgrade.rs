@@ -52,8 +52,8 @@ pub fn salted_password(task_data: &Element, hash: ScramHash) -> Result<Zeroizing
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::xep_0388_sasl2::{SASL2_NS, task_data};
+    use super::*;
 
     // Proves: XEP-0480 §2.1, §3
     #[test]

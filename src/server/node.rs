@@ -136,7 +136,8 @@ impl Node {
     /// # Errors
     /// The cryptographic library does not accept the certificates; nothing has changed.
     pub fn adopt(&self, config: &Config, made: Made) -> Result<(), StartError> {
-        let tls = ServerTls::asking_clients(Arc::clone(&made.identities), made.client_trust).map_err(StartError::Tls)?;
+        let tls =
+            ServerTls::asking_clients(Arc::clone(&made.identities), made.client_trust).map_err(StartError::Tls)?;
         let client_tls = ClientTls::new(made.identities).map_err(StartError::Tls)?;
         // From here on nothing can fail.
         self.tls.replace(tls);

@@ -140,7 +140,9 @@ pub(super) async fn carry_out(
                 let attempt = attempt.await.map_err(|_| internal())?;
                 effects.extend(login.judged(context.judge(dialogue.wire.transport.peer(), &attempt)));
             }
-            Effect::Judge(attempt) => effects.extend(login.judged(context.judge(dialogue.wire.transport.peer(), &attempt))),
+            Effect::Judge(attempt) => {
+                effects.extend(login.judged(context.judge(dialogue.wire.transport.peer(), &attempt)))
+            }
             Effect::LookUpToken(account, agent) => {
                 let found = look_up_token(context, account, agent).await;
                 effects.extend(login.token_found(found, &context.tokens, context.clock.now()));

@@ -62,12 +62,8 @@ async fn note(context: &Context, entry: &Entry) -> Result<(), End> {
         return Ok(());
     }
     let holder = Holder { account: &entry.user, agent };
-    let noted = clients::note(
-        &context.storage,
-        holder,
-        (&entry.wishes.names, entry.means),
-        (context.clock.now(), retention),
-    );
+    let noted =
+        clients::note(&context.storage, holder, (&entry.wishes.names, entry.means), (context.clock.now(), retention));
     noted.await.map_err(|error| unkept(&error))?;
     context.router.note_client(&entry.user, agent);
     Ok(())

@@ -14,9 +14,7 @@ use crate::net::Transport;
 use crate::net::tls::Incoming;
 use crate::routing::{Batch, Binding};
 use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
-use crate::stream::{
-    ContentNamespace, Event, Fault, Header, HeaderFields, StreamCondition, StreamError, write_header,
-};
+use crate::stream::{ContentNamespace, Event, Fault, Header, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::xml::Element;
 
 use super::authentication::{carry_out, log_in};

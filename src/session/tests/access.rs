@@ -1,8 +1,8 @@
 //! People see which clients have access to their account, and take it from them (XEP-0494).
 
 use super::sasl2::{
-    COUNTED, DOMAIN, FAST, PHONE, WANTS_TOKEN, bind, element, enter, failure, part, password, stanza, token_of, with_token,
-    world,
+    COUNTED, DOMAIN, FAST, PHONE, WANTS_TOKEN, bind, element, enter, failure, part, password, stanza, token_of,
+    with_token, world,
 };
 use super::*;
 use crate::hooks::operation::Role;
@@ -56,7 +56,8 @@ async fn a_client_whose_access_is_revoked_is_out_within_a_second() {
     stanza(&mut tablet).await;
 
     let listed = list(&world, &mut desk).await;
-    let auth: Vec<_> = listed.iter().map(|(_, connected, auth, called)| (*connected, auth.as_str(), called.as_str())).collect();
+    let auth: Vec<_> =
+        listed.iter().map(|(_, connected, auth, called)| (*connected, auth.as_str(), called.as_str())).collect();
     assert_eq!(auth, [(true, "password", "Test"), (true, "password fast", "Test"), (true, "password", "")]);
     let (tablet_id, phone_id, desk_id) = (&listed[0].0, &listed[1].0, &listed[2].0);
 

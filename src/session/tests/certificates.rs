@@ -9,7 +9,8 @@ use crate::net::tls::mint::{Authority, Minted, Name, Wish};
 /// A server that trusts an authority to vouch for clients, that authority, and romeo's account.
 async fn world() -> (World, Authority) {
     let authority = Authority::root("clients");
-    let file = std::env::temp_dir().join(format!("comity-clients-{}-{:p}.pem", std::process::id(), &raw const authority));
+    let file =
+        std::env::temp_dir().join(format!("comity-clients-{}-{:p}.pem", std::process::id(), &raw const authority));
     let pem = BASE64_STANDARD.encode(&authority.certificate);
     std::fs::write(&file, format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n")).unwrap();
     let mut world = World::new();

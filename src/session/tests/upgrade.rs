@@ -1,6 +1,8 @@
 //! Keys that clients make later (XEP-0480), and logins before the features are seen (XEP-0509), on whole servers.
 
-use super::sasl2::{DOMAIN, PHONE, SASL2, bind, element, enter, identifier, names, open, part, password, secured, world};
+use super::sasl2::{
+    DOMAIN, PHONE, SASL2, bind, element, enter, identifier, names, open, part, password, secured, world,
+};
 use super::*;
 use crate::accounts::directory;
 

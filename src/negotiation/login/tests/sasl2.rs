@@ -378,7 +378,11 @@ fn only_what_is_missing_is_made_and_only_by_who_knows_the_password() {
     let (slots, token) = issued(mechanism);
     let mut login = machine(offer());
     let right = message("juliet", &token, b"");
-    login.nonza(&authenticate(mechanism.as_str(), Some(&right), &[UPGRADE, "<fast xmlns='urn:xmpp:fast:0'/>"].concat()));
+    login.nonza(&authenticate(
+        mechanism.as_str(),
+        Some(&right),
+        &[UPGRADE, "<fast xmlns='urn:xmpp:fast:0'/>"].concat(),
+    ));
     let effects = login.token_found(FoundToken::Client(slots, Standing::Active), &key(), at(1));
     assert_eq!(told(&effects), entered);
     let certified = vec!["juliet@example.org".parse().unwrap()];

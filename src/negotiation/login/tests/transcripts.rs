@@ -73,7 +73,8 @@ fn every_login_is_on_the_wire_what_another_implementation_says() {
     let all = transcripts();
     for (title, lines) in &all {
         let hashes = if title.starts_with("UPGR") { ScramHash::OLD } else { ScramHash::ALL };
-        let certified = if title.starts_with("EXTERNAL") { vec!["juliet@example.org".parse().unwrap()] } else { vec![] };
+        let certified =
+            if title.starts_with("EXTERNAL") { vec!["juliet@example.org".parse().unwrap()] } else { vec![] };
         let version = ConfigVersion::of(&Features::default());
         let mut login = machine(Offer { hashes, certified, ..offer() }).called(version);
         let (mut said, mut kept) = (Vec::new(), Vec::new());
