@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::{Instant, sleep_until};
+
 use crate::accounts::directory;
 use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
@@ -17,8 +19,9 @@ use crate::negotiation::features::{Confidentiality, Offer, PlainPolicy, TokenPol
 use crate::negotiation::login::{Effect, Found, FoundToken, Login, NewKeys, Standing};
 use crate::negotiation::xep_0509_pipelining::ConfigVersion;
 use crate::net::tls::vouched;
+use crate::routing::Ring;
 use crate::stanza::CLIENT_NS;
-use crate::stream::Event;
+use crate::stream::{Event, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
 use crate::xml::Element;
 
@@ -29,6 +32,8 @@ use super::handshake::{
 };
 use super::visits::Visits;
 use super::wire::End;
+
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Opens the stream inside TLS, of the same domain as the one before, and authenticates its client.
 pub(super) async fn log_in(
@@ -84,13 +89,14 @@ pub(super) async fn log_in(
 
 /// The accounts at `domain` that the client's certificate names, if it has shown one and a trusted authority vouches for it
 /// (RFC 6120 §13.7.2.2). Whether they exist is not looked at before the client asks to be one of them.
-fn certified(context: &Context, dialogue: &Dialogue, domain: &BareJid) -> Vec<BareJid> {
+fn certified(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Vec<BareJid> {
     let chain = dialogue.wire.transport.peer_certificates();
     if chain.is_empty() {
         return Vec::new();
     }
     match vouched(&chain, real_time(), &context.tls.clients()) {
         Ok(vouched) => {
+            dialogue.certificate_ends = Some(vouched.until);
             let mut accounts: Vec<BareJid> =
                 vouched.addresses.iter().filter_map(|address| BareJid::parse(address).ok()).collect();
             accounts.retain(|account| account.domain() == domain.domain() && account.local().is_some());
@@ -103,6 +109,22 @@ fn certified(context: &Context, dialogue: &Dialogue, domain: &BareJid) -> Vec<Ba
             Vec::new()
         }
     }
+}
+
+/// RFC 6120 §13.7.2.3: a stream does not last longer than the certificate that its client has shown. A session that the
+/// client may come back to waits for it.
+pub(super) fn end_with_certificate(end: SystemTime, ring: &Arc<Ring>) {
+    let end = Instant::now() + end.duration_since(real_time()).unwrap_or_default();
+    let ring = Arc::downgrade(ring);
+    tokio::spawn(async move {
+        while Instant::now() < end {
+            // No timer reaches further than two years.
+            sleep_until(end.min(Instant::now() + A_DAY)).await;
+        }
+        if let Some(ring) = ring.upgrade() {
+            ring.cut(StreamError::new(StreamCondition::Reset, "the certificate of the client has ended"));
+        }
+    });
 }
 
 /// Certificates are valid in real time, whatever time is simulated.

@@ -1,5 +1,7 @@
 //! A stream before a resource is bound: question and answer (RFC 6120 §4 to §7).
 
+use std::time::SystemTime;
+
 use zeroize::Zeroizing;
 
 use crate::net::Transport;
@@ -19,13 +21,15 @@ pub(super) struct Dialogue {
     pub(super) wire: Wire,
     /// What was said and has not gone out.
     said: String,
+    /// When the certificate ends that the client has shown, if it proves anything.
+    pub(super) certificate_ends: Option<SystemTime>,
 }
 
 impl Dialogue {
     pub(super) const fn new(transport: Transport) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::UNAUTHENTICATED);
         let wire = Wire { transport, reader, input: Vec::new(), opened: false };
-        Self { wire, said: String::new() }
+        Self { wire, said: String::new(), certificate_ends: None }
     }
 
     /// What is said next is appended here.

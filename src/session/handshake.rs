@@ -17,7 +17,7 @@ use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
 use crate::stream::{ContentNamespace, Event, Fault, Header, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::xml::Element;
 
-use super::authentication::{carry_out, log_in};
+use super::authentication::{carry_out, end_with_certificate, log_in};
 use super::bound::Bound;
 use super::context::Context;
 use super::dialogue::Dialogue;
@@ -105,7 +105,12 @@ impl Secured {
     pub async fn log_in(mut self, context: &Context) -> Option<Box<Bound>> {
         Box::pin(async move {
             match in_time(self.deadline, negotiate(context, &mut self.dialogue, self.before)).await {
-                Ok(Opened { binding, inbound }) => Some(Bound::new(self.dialogue.wire, binding, inbound)),
+                Ok(Opened { binding, inbound }) => {
+                    if let Some(end) = self.dialogue.certificate_ends {
+                        end_with_certificate(end, &binding.ring);
+                    }
+                    Some(Bound::new(self.dialogue.wire, binding, inbound))
+                }
                 Err(end) => {
                     refuse(context, self.dialogue, end).await;
                     None

@@ -4,6 +4,7 @@ use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
 
 use super::sasl2::{DOMAIN, PHONE, SASL2, authenticate, bind, element, identifier, names, open, secured};
 use super::*;
+use crate::clock::Clock;
 use crate::net::tls::mint::{Authority, Minted, Name, Wish};
 
 /// A server that trusts an authority to vouch for clients, that authority, and romeo's account.
@@ -102,6 +103,23 @@ async fn a_certificate_is_good_for_nobody_else() {
         raw.send(&authenticate("EXTERNAL", message.as_bytes(), PHONE, "")).await;
         assert_eq!(names(&element(&mut raw).await)[0], condition);
     }
+}
+
+// Proves: RFC 6120 §13.7.2.3
+#[tokio::test(start_paused = true)]
+async fn a_stream_does_not_last_longer_than_the_certificate() {
+    let (mut world, authority) = world().await;
+    let soon = Clock::system().now().after(Duration::from_secs(2 * 86_400)).to_string();
+    let mut date = soon.split(['-', 'T']).map(|part| part.parse::<i32>().unwrap_or_default());
+    let (year, month, day) = (date.next().unwrap(), date.next().unwrap(), date.next().unwrap());
+    let end = Some((year, u8::try_from(month).unwrap(), u8::try_from(day).unwrap()));
+    let minted = authority.mint(&Wish { usages: vec![ClientAuth], end, ..Wish::names(&[ROMEO]) });
+    let (mut raw, _) = with(&mut world, minted).await;
+    raw.send(&authenticate("EXTERNAL", b"", PHONE, &bind(""))).await;
+    assert!(element(&mut raw).await.is("success", SASL2));
+    assert_eq!(element(&mut raw).await.name(), "features");
+    let last = tokio::time::timeout(Duration::from_secs(3 * 86_400), raw.element()).await.unwrap().unwrap();
+    assert_eq!(StreamError::from_element(&last).condition, StreamCondition::Reset);
 }
 
 #[tokio::test(start_paused = true)]
