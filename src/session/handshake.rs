@@ -109,6 +109,8 @@ impl Secured {
                     if let Some(end) = self.dialogue.certificate_ends {
                         end_with_certificate(end, &binding.ring);
                     }
+                    // The session has a buffer only while there is something in it.
+                    self.dialogue.wire.input.shrink_to_fit();
                     Some(Bound::new(self.dialogue.wire, binding, inbound))
                 }
                 Err(end) => {
