@@ -163,7 +163,7 @@ pub(super) async fn carry_out(
                 effects.extend(login.judged(context.judge(dialogue.wire.transport.peer(), &attempt)));
             }
             Effect::Judge(attempt) => {
-                effects.extend(login.judged(context.judge(dialogue.wire.transport.peer(), &attempt)))
+                effects.extend(login.judged(context.judge(dialogue.wire.transport.peer(), &attempt)));
             }
             Effect::LookUpToken(account, agent) => {
                 let found = look_up_token(context, account, agent).await;
