@@ -32,7 +32,9 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
     ("XEP-0388", "1.0.4", "sasl-2"),
     ("XEP-0440", "1.0.0", "channel-binding-types"),
     ("XEP-0474", "0.5.0", "sasl-downgrade-protection"),
+    ("XEP-0480", "0.2.0", "sasl-upgrade-tasks"),
     ("XEP-0484", "0.2.0", "fast-authentication-tokens"),
+    ("XEP-0509", "0.2.0", "authentication-pipelining"),
     ("XEP-0515", "0.1.0", "tls-downgrade-protection"),
 ];
 
@@ -46,9 +48,11 @@ const PARTIAL: &[(&str, &str)] = &[
         "Hints about storage count for the archive and for offline messages, those about copies for message carbons.",
     ),
     ("XEP-0377", "Reports reach the log and the administrators; none is passed on."),
-    ("XEP-0388", "For clients; there are no tasks."),
+    ("XEP-0388", "For clients; the tasks are those of XEP-0480."),
     ("XEP-0390", "The capabilities of the server; those of others are of no use to it yet."),
+    ("XEP-0480", "For SCRAM-SHA-512, while some account of the domain has no keys for it."),
     ("XEP-0484", "Early data of TLS is not taken."),
+    ("XEP-0509", "For clients; other servers are offered no SASL2."),
 ];
 
 /// The core.

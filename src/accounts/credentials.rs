@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// The longest password, in bytes.
 pub const MAX_PASSWORD: usize = 1024;
@@ -71,13 +72,13 @@ impl ScramHash {
 
     /// `Hi(password, salt, iterations)` of RFC 5802 §2.2: slow on purpose.
     #[must_use]
-    pub fn salted(self, password: &Password, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+    pub fn salted(self, password: &Password, salt: &[u8], iterations: NonZeroU32) -> Zeroizing<Vec<u8>> {
         let algorithm = match self {
             Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
             Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
             Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
         };
-        let mut out = vec![0; self.len()];
+        let mut out = Zeroizing::new(vec![0; self.len()]);
         pbkdf2::derive(algorithm, iterations, salt, password.0.as_bytes(), &mut out);
         out
     }
@@ -106,7 +107,7 @@ impl std::error::Error for PasswordError {}
 
 /// A prepared password on its way to becoming keys, or to being compared with them.
 #[derive(Clone)]
-pub struct Password(String);
+pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// Prepares a password (RFC 4013 §2).
@@ -117,12 +118,14 @@ impl Password {
         if text.len() > MAX_PASSWORD {
             return Err(PasswordError::TooLong);
         }
-        let mapped: String = text
-            .chars()
-            .map(|character| if is_foreign_space(character) { ' ' } else { character })
-            .filter(|character| !is_mapped_to_nothing(*character))
-            .collect();
-        let prepared = ComposingNormalizerBorrowed::new_nfkc().normalize(&mapped).into_owned();
+        // As long as it can become: nothing of it is left where it was before.
+        let mut mapped = Zeroizing::new(String::with_capacity(text.len()));
+        mapped.extend(
+            text.chars()
+                .map(|character| if is_foreign_space(character) { ' ' } else { character })
+                .filter(|character| !is_mapped_to_nothing(*character)),
+        );
+        let prepared = Zeroizing::new(ComposingNormalizerBorrowed::new_nfkc().normalize(&mapped).into_owned());
         if prepared.is_empty() {
             return Err(PasswordError::Empty);
         }
@@ -227,12 +230,17 @@ impl ScramKeys {
     /// The keys of a password.
     #[must_use]
     pub fn derive(hash: ScramHash, password: &Password, salt: &[u8], iterations: Iterations) -> Self {
-        let salted = hash.salted(password, salt, iterations.count());
+        Self::of_salted(hash, &hash.salted(password, salt, iterations.count()), salt, iterations)
+    }
+
+    /// The keys of a password of which this is the `SaltedPassword` (RFC 5802 §3).
+    #[must_use]
+    pub fn of_salted(hash: ScramHash, salted: &[u8], salt: &[u8], iterations: Iterations) -> Self {
         Self {
             salt: salt.to_vec(),
             iterations,
-            stored_key: hash.digest(&hash.hmac(&salted, b"Client Key")),
-            server_key: hash.hmac(&salted, b"Server Key"),
+            stored_key: hash.digest(&Zeroizing::new(hash.hmac(salted, b"Client Key"))),
+            server_key: hash.hmac(salted, b"Server Key"),
         }
     }
 
@@ -319,6 +327,21 @@ impl Credentials {
             sha256: ScramKeys::derive(ScramHash::Sha256, password, &salts.sha256, iterations),
             sha512: Some(ScramKeys::derive(ScramHash::Sha512, password, &salts.sha512, iterations)),
         }
+    }
+
+    /// Whether there are keys for a hash function.
+    #[must_use]
+    pub const fn has(&self, hash: ScramHash) -> bool {
+        match hash {
+            ScramHash::Sha1 | ScramHash::Sha256 => true,
+            ScramHash::Sha512 => self.sha512.is_some(),
+        }
+    }
+
+    /// By what keys are known that were made of this password, and of no other one.
+    #[must_use]
+    pub fn mark(&self) -> Vec<u8> {
+        ScramHash::Sha256.digest(&self.sha256.stored_key)
     }
 
     /// The keys for one hash function, if there are any.
@@ -483,7 +506,7 @@ mod tests {
             ("u\u{308}", "\u{fc}"),
             ("\u{1f511}", "\u{1f511}"),
         ] {
-            assert_eq!(password(text).0, prepared, "{text:?}");
+            assert_eq!(password(text).0.as_str(), prepared, "{text:?}");
         }
         for (text, error) in [
             ("", PasswordError::Empty),

@@ -6,15 +6,29 @@ use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::storage::{Cell, CreateError, Error, Lost, Map, Storage, View, Writes};
 
-use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash};
+use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
 use super::random::{self, Exhausted};
-use super::{removal, tokens};
+use super::{clients, removal, tokens};
 
 /// The SCRAM keys of an account; its password is kept nowhere.
 const CREDENTIALS: Cell<Credentials> = Cell::new("credentials");
 
+/// As long as what is kept of an account, and the keys of nobody.
+const NOBODYS: &str = concat!(
+    r#"{"sha1":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","iterations":10000,"stored_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAA=","#,
+    r#""server_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAA="},"sha256":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","iterations":10000,"#,
+    r#""stored_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","#,
+    r#""server_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},"sha512":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","#,
+    r#""iterations":10000,"stored_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==","#,
+    r#""server_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="}}"#,
+);
+
 /// What is known of an account beside its keys.
 const ACCOUNT: Cell<Account> = Cell::new("account");
+
+/// Keys for a hash function that were made after the others of the same password, by a client (XEP-0480). Whoever changes
+/// the password at the same moment need not know of them.
+const LATER_KEYS: Cell<LaterKeys> = Cell::new("later-keys");
 
 /// Accounts that may not log in, and since when: kept by their domain, by localpart, so that they are found without
 /// a look at all the others.
@@ -27,6 +41,13 @@ const ALL_KEYS: Cell<Timestamp> = Cell::new("all-keys");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub created: Timestamp,
+}
+
+/// Keys, and the mark of those that they belong to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct LaterKeys {
+    of: String,
+    sha512: ScramKeys,
 }
 
 /// Whether the owner of an account may log in.
@@ -113,37 +134,90 @@ pub async fn set_credentials(
     }
     let mut writes = Writes::new();
     CREDENTIALS.put(&mut writes, jid, credentials)?;
+    LATER_KEYS.delete(&mut writes, jid);
     tokens::revoke(&mut writes, jid);
+    clients::forget(&mut writes, jid);
     Ok(storage.durable(storage.submit(writes)).await?)
 }
 
 /// The hash functions for which every account of `domain` has keys: only these may be offered, because an offer that
 /// depends on the account would tell which accounts there are (decision 0016). Keys of new passwords are complete, so what is
-/// found once stays so. Blocks for as long as it takes: for a program that is starting.
+/// found once stays so; those that clients have made later join the others then. Blocks for as long as it takes: for a
+/// program that is starting.
 ///
 /// # Errors
 /// What storage says.
 pub fn hashes(storage: &Storage, domain: &str, now: Timestamp) -> Result<&'static [ScramHash], Error> {
     let owner = BareJid::from_kept(domain);
-    let (known, complete) = storage.read_blocking(|view| {
+    let found = storage.read_blocking(|view| {
         let known = view.cell(&ALL_KEYS, &owner)?.is_some();
-        Ok((known, known || all_keys(view, domain)?))
+        if known { Ok(Some(Vec::new())) } else { all_keys(view, domain) }
     })?;
-    if complete && !known {
-        let mut writes = Writes::new();
-        ALL_KEYS.put(&mut writes, &owner, &now)?;
-        storage.submit(writes);
+    let Some(completed) = found else { return Ok(ScramHash::OLD) };
+    let mut writes = Writes::new();
+    for (account, credentials) in completed {
+        CREDENTIALS.put(&mut writes, &account, &credentials)?;
+        LATER_KEYS.delete(&mut writes, &account);
     }
-    Ok(if complete { ScramHash::ALL } else { ScramHash::OLD })
+    ALL_KEYS.put(&mut writes, &owner, &now)?;
+    storage.submit(writes);
+    Ok(ScramHash::ALL)
 }
 
-fn all_keys(view: &View<'_>, domain: &str) -> Result<bool, Error> {
+/// The accounts whose keys are complete with those that were made later; `None` if there is one that has not all.
+fn all_keys(view: &View<'_>, domain: &str) -> Result<Option<Vec<(BareJid, Credentials)>>, Error> {
+    let mut completed = Vec::new();
     for owner in view.owners(domain)? {
-        if view.cell(&CREDENTIALS, &owner)?.is_some_and(|credentials| credentials.sha512.is_none()) {
-            return Ok(false);
+        let Some(credentials) = view.cell(&CREDENTIALS, &owner)? else { continue };
+        if credentials.sha512.is_some() {
+            continue;
+        }
+        match with_later_keys(view, &owner, credentials)? {
+            credentials if credentials.sha512.is_some() => completed.push((owner, credentials)),
+            _ => return Ok(None),
         }
     }
-    Ok(true)
+    Ok(Some(completed))
+}
+
+fn with_later_keys(view: &View<'_>, jid: &BareJid, mut credentials: Credentials) -> Result<Credentials, Error> {
+    let later = view.cell(&LATER_KEYS, jid)?;
+    let later = later.filter(|later| later.of == random::hexadecimal(&credentials.mark()));
+    credentials.sha512 = credentials.sha512.or(later.map(|later| later.sha512));
+    Ok(credentials)
+}
+
+/// The same as [`credentials`], with keys that were made later.
+///
+/// # Errors
+/// What storage says.
+pub fn complete_credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
+    match credentials(view, jid)? {
+        Some((credentials, standing)) => Ok(Some((with_later_keys(view, jid, credentials)?, standing))),
+        None => {
+            view.cell(&LATER_KEYS, jid)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Keeps keys that a client has made for `hash`; `of` is the mark of those of the same password. It is so once this returns.
+///
+/// # Errors
+/// What storage says.
+pub async fn add_keys(
+    storage: &Storage,
+    jid: &BareJid,
+    (hash, keys): (ScramHash, &ScramKeys),
+    of: &[u8],
+) -> Result<(), DirectoryError> {
+    if hash != ScramHash::Sha512 {
+        // Everybody has the others.
+        return Ok(());
+    }
+    let mut writes = Writes::new();
+    LATER_KEYS.put(&mut writes, jid, &LaterKeys { of: random::hexadecimal(of), sha512: keys.clone() })?;
+    Ok(storage.durable(storage.submit(writes)).await?)
 }
 
 /// Lets the owner of an account log in, or not; it is so once this returns.
@@ -186,7 +260,12 @@ pub async fn exists(storage: &Storage, jid: &BareJid) -> Result<bool, Error> {
 /// # Errors
 /// What storage says.
 pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
-    let (credentials, standing) = (view.cell(&CREDENTIALS, jid)?, standing(view, jid)?);
+    let credentials = view.cell(&CREDENTIALS, jid)?;
+    if credentials.is_none() {
+        // What can be read there is decoded here, so that both ways take equally long.
+        std::hint::black_box(serde_json::from_str::<Credentials>(std::hint::black_box(NOBODYS)).is_ok());
+    }
+    let standing = standing(view, jid)?;
     let pending = removal::is_pending(view, jid)?;
     Ok(credentials.filter(|_| !pending).map(|credentials| (credentials, standing)))
 }
@@ -272,5 +351,31 @@ mod tests {
         assert_eq!(found("c.example"), ScramHash::ALL, "new accounts will have them");
         set_credentials(&storage, &account("old@a.example"), &keys).await.unwrap();
         assert_eq!((found("a.example"), found("b.example")), (ScramHash::ALL, ScramHash::OLD));
+        // A client makes what is missing, and the password changes meanwhile or not.
+        let sha512 = keys.sha512.clone().unwrap();
+        let of_b = account("old@b.example");
+        add_keys(&storage, &of_b, (ScramHash::Sha512, &sha512), b"another password").await.unwrap();
+        assert_eq!(found("b.example"), ScramHash::OLD);
+        let of = of_b.clone();
+        let complete = || {
+            let of = of.clone();
+            storage.read(move |view| complete_credentials(view, &of))
+        };
+        assert!(complete().await.unwrap().unwrap().0.sha512.is_none());
+        add_keys(&storage, &of_b, (ScramHash::Sha512, &sha512), &old.mark()).await.unwrap();
+        assert!(complete().await.unwrap().unwrap().0.sha512.is_some());
+        assert_eq!(found("b.example"), ScramHash::ALL);
+        storage.durable(storage.latest()).await.unwrap();
+        let kept = storage.read(move |view| credentials(view, &of_b)).await.unwrap().unwrap().0;
+        assert_eq!(kept.sha512.unwrap().stored_key, sha512.stored_key);
+    }
+
+    #[test]
+    fn what_is_decoded_for_nobody_is_as_much_as_for_anybody() {
+        let password = Password::prepare("pencil").unwrap();
+        let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
+        let kept = serde_json::to_string(&Credentials::derive(&password, &salts, Iterations::default())).unwrap();
+        let nobodys: Credentials = serde_json::from_str(NOBODYS).unwrap();
+        assert_eq!((NOBODYS.len(), serde_json::to_string(&nobodys).unwrap().as_str()), (kept.len(), NOBODYS));
     }
 }

@@ -1,11 +1,13 @@
 //! People: their accounts, credentials, rosters and subscriptions, and the server side of SASL.
 //!
 //! Everything here is a rule without I/O, clock or randomness; what is stored is read and written by the caller,
-//! `directory`, `removal`, `admins` and `tokens` excepted. Knows nothing of streams and sessions.
+//! `directory`, `removal`, `admins`, `tokens` and `clients` excepted. Knows nothing of streams and sessions.
 
 pub mod activity;
 pub mod admins;
+pub mod attempts;
 pub mod blocklist;
+pub mod clients;
 pub mod contact;
 pub mod credentials;
 pub mod directory;
@@ -17,3 +19,4 @@ pub mod roster;
 pub mod sasl;
 pub mod subscription;
 pub mod tokens;
+pub mod traces;

@@ -11,6 +11,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
@@ -34,7 +35,7 @@ const RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);
 pub const SECRET: usize = 32;
 
 /// An installation of a client, as it calls itself (XEP-0388 §2.3). Nobody but the server learns it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AgentId(String);
 
 impl AgentId {
@@ -80,11 +81,11 @@ impl TokenKey {
     }
 
     /// The token as its holder knows it.
-    fn token(&self, holder: Holder<'_>, token: &Token) -> String {
+    fn token(&self, holder: Holder<'_>, token: &Token) -> Zeroizing<String> {
         let expires = token.expires.unix_ms().to_string();
         let parts: [&str; 6] =
             ["token", holder.account.as_str(), holder.agent.as_str(), &token.mechanism, &token.nonce, &expires];
-        URL_SAFE_NO_PAD.encode(self.derive(&parts.map(str::as_bytes)))
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(self.derive(&parts.map(str::as_bytes))))
     }
 
     /// None of the parts holds a NUL.
@@ -138,7 +139,7 @@ pub struct Slots {
 /// What a client gets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
-    pub token: String,
+    pub token: Zeroizing<String>,
     pub expires: Timestamp,
 }
 
@@ -262,6 +263,26 @@ fn surplus(mut others: Vec<(String, Slots)>, now: Timestamp) -> Vec<String> {
     others.into_iter().map(|(agent, _)| agent).collect()
 }
 
+/// The clients of an account that have a token which is good at this time, and since when they have one.
+///
+/// # Errors
+/// What storage says.
+pub(super) fn alive(view: &View<'_>, account: &BareJid, now: Timestamp) -> Result<Vec<(String, Timestamp)>, Error> {
+    let slots = view.items(&TOKENS, account)?.into_iter();
+    Ok(slots
+        .filter(|(_, slots)| slots.end().is_some_and(|end| end > now))
+        .map(|(agent, slots)| {
+            let issued = slots.current.iter().chain(&slots.new).map(|token| token.issued).min();
+            (agent, issued.unwrap_or_default())
+        })
+        .collect())
+}
+
+/// A client has no token any more.
+pub(super) fn revoke_one(writes: &mut Writes, holder: Holder<'_>) {
+    TOKENS.delete(writes, holder.account, holder.agent.as_str());
+}
+
 /// Nobody has a token for the account any more.
 pub(super) fn revoke(writes: &mut Writes, account: &BareJid) {
     TOKENS.clear(writes, account);
@@ -303,8 +324,8 @@ mod tests {
         let holder = Holder { account: &account, agent: &agent };
         let issued = slots.issue(&key(), holder, NONE, (at(day), LIFETIME), nonce);
         assert_eq!(issued.expires, at(day + 21));
-        assert!(!format!("{issued:?} {slots:?}").contains(&issued.token));
-        issued.token
+        assert!(!format!("{issued:?} {slots:?}").contains(issued.token.as_str()));
+        issued.token.to_string()
     }
 
     fn accept(slots: &Slots, token: &str, day: u32) -> Result<Accepted, SaslCondition> {

@@ -91,6 +91,11 @@ section! {
         /// Files with certificates in PEM that are trusted when other servers prove their domain, in
         /// addition to those that this machine trusts.
         trust_anchors: Vec<PathBuf> = Vec::new();
+        /// Files with certificates in PEM of authorities that vouch for clients: a client may show a certificate from
+        /// one of them that names its address, and log in with it in place of a password (XEP-0178). Whoever has the
+        /// key of such an authority can log in as anybody. When the list is empty, clients are not asked for
+        /// certificates.
+        client_trust_anchors: Vec<PathBuf> = Vec::new();
     }
 }
 
@@ -275,9 +280,19 @@ section! {
         unauthenticated_bytes_per_address: Size = Size::mib(64);
         /// How long a connection has to authenticate.
         authentication_deadline: Period = Period::seconds(30);
+        /// How many attempts to log in with a password may fail within an hour from one address. Of IPv6, a /56
+        /// network counts as one address. Beyond it even a right password is refused, except where the account has been
+        /// logged in to from this address before, or by this client. `0` is any number.
+        failed_logins_per_address: usize = 50;
+        /// The same for those at one account, from wherever. Clients that are connected notice nothing of it.
+        failed_logins_per_account: usize = 100;
         /// How long a client may stay away that logs in with a token in place of the password (XEP-0484). A token is
         /// replaced when it is used, once a day. `"0s"` means that there are no tokens.
         token_lifetime: Period = Period::seconds(21 * 24 * 3600);
+        /// For how long it is remembered which clients have logged in to an account, what they call themselves and when
+        /// they were here, for its owner to see (XEP-0494). `"0s"` means not at all; those that are connected or have a
+        /// token are listed all the same.
+        client_retention: Period = Period::seconds(90 * 24 * 3600);
         /// How many contacts an account may have.
         roster_items: usize = 5000;
         /// How many messages are kept for an account that is offline; further ones are answered with an

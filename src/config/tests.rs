@@ -371,7 +371,7 @@ fn explains_what_is_asked_for() {
     assert_eq!(keys("dns.servers"), Ok(vec!["dns.servers".to_owned()]));
     assert_eq!(keys("domains.name"), Ok(vec!["domains[1].name".to_owned(), "domains[2].name".to_owned()]));
     assert_eq!(keys("domains[2].name"), Ok(vec!["domains[2].name".to_owned()]));
-    assert_eq!(keys("tls").map(|keys| keys.len()), Ok(3));
+    assert_eq!(keys("tls").map(|keys| keys.len()), Ok(4));
     assert_eq!(keys("dns.server"), Err(Some("dns.servers".to_owned())));
     assert_eq!(keys("c2s_tls"), Err(Some("listen.c2s_tls".to_owned())));
     assert_eq!(keys("banana"), Err(None));

@@ -27,6 +27,7 @@ mod xep_0390_capabilities;
 mod xep_0424_retraction;
 mod xep_0441_preferences;
 mod xep_0478_stream_limits;
+mod xep_0494_client_access;
 
 use crate::hooks::Extension;
 pub use xep_0160_offline::delay;
@@ -60,4 +61,5 @@ pub const ALL: &[Extension] = &[
     xep_0424_retraction::EXTENSION,
     xep_0441_preferences::EXTENSION,
     xep_0478_stream_limits::EXTENSION,
+    xep_0494_client_access::EXTENSION,
 ];

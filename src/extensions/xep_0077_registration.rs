@@ -2,7 +2,7 @@
 //! what they do with them: another password, the end.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::hooks::operation::{Nothing, OperationError, Operations};
 use crate::hooks::{Answer, Call, Entity, Extension, Peer, Registrar, Relation, Request, Settings, Spec, Verb, Visit};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
+use crate::net::household;
 use crate::routing::operations::{
     ACCOUNT_ADD, ACCOUNT_CLOSE, ACCOUNT_PASSWORD, ACCOUNT_TIDY, AccountName, AccountPassword, NewAccount, Secret,
 };
@@ -192,7 +193,7 @@ impl Attempts {
         if made.len() >= MOST_ADDRESSES {
             made.retain(|_, (since, _)| now.since(*since) < WINDOW);
         }
-        let network = network(peer);
+        let network = household(peer);
         if made.len() >= MOST_ADDRESSES && !made.contains_key(&network) {
             return false;
         }
@@ -202,14 +203,6 @@ impl Attempts {
         }
         *count += 1;
         *count <= most
-    }
-}
-
-/// Of IPv6 a customer has a /56 network.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !(u128::MAX >> 56)).into(),
-        address => address,
     }
 }
 
@@ -277,15 +270,5 @@ mod tests {
         assert!(!attempts.note(here, at(2), 2));
         assert!(attempts.note([192, 0, 2, 2].into(), at(2), 2), "somebody else");
         assert!(attempts.note(here, at(3600), 2), "an hour later");
-    }
-
-    #[test]
-    fn a_customer_is_one_address() {
-        let one: IpAddr = "2001:db8:0:aa01::1".parse().unwrap();
-        let other: IpAddr = "2001:db8:0:aaff:1::2".parse().unwrap();
-        let stranger: IpAddr = "2001:db8:0:ab00::1".parse().unwrap();
-        assert_eq!(network(one), network(other));
-        assert_ne!(network(one), network(stranger));
-        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), IpAddr::from([192, 0, 2, 1]));
     }
 }

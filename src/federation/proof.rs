@@ -13,13 +13,14 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
 use crate::net::tls::Trust;
 use crate::net::tls::names::{Presented, Service, a_labels, presented};
+use crate::net::tls::path::{end_of, is_name_constrained};
 
 /// How many of the names found are shown when none fits.
 const SHOWN: usize = 8;
@@ -116,7 +117,6 @@ fn path_and_name(
     let path = verify(usage).map_err(|error| reason(&error, &parsed))?;
     let found = presented(&parsed);
     let constrained = is_name_constrained(&path);
-    // webpki applies constraints on domains to DNS-IDs only: below such an authority nothing else counts.
     let counts = |name: &&Presented| !constrained || matches!(name, Presented::Dns(_));
     let name = found.iter().filter(counts).find(|name| name.stands_for(&reference, Service::Server)).cloned();
     match name {
@@ -128,28 +128,6 @@ fn path_and_name(
 /// Whether the extended key usage names the purpose of TLS clients and not that of servers.
 fn is_only_for_clients(certificate: &X509Certificate<'_>) -> bool {
     matches!(certificate.extended_key_usage(), Ok(Some(usage)) if usage.value.client_auth && !usage.value.server_auth)
-}
-
-fn is_name_constrained(path: &VerifiedPath<'_>) -> bool {
-    path.anchor().name_constraints.is_some()
-        || path.intermediate_certificates().any(|certificate| {
-            let der = certificate.der();
-            match X509Certificate::from_der(&der) {
-                Ok((_, parsed)) => !matches!(parsed.name_constraints(), Ok(None)),
-                Err(_) => true,
-            }
-        })
-}
-
-fn end_of(path: &VerifiedPath<'_>, leaf: &X509Certificate<'_>) -> SystemTime {
-    let mut until = leaf.validity().not_after.timestamp();
-    for certificate in path.intermediate_certificates() {
-        if let Ok((_, parsed)) = X509Certificate::from_der(&certificate.der()) {
-            until = until.min(parsed.validity().not_after.timestamp());
-        }
-    }
-    // The path is valid now, so no end lies before 1970.
-    UNIX_EPOCH.checked_add(Duration::from_secs(until.unsigned_abs())).unwrap_or(UNIX_EPOCH)
 }
 
 fn reason(error: &webpki::Error, leaf: &X509Certificate<'_>) -> Reason {

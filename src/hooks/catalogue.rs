@@ -27,6 +27,8 @@ pub struct Settings {
     pub contact: Contact,
     /// Messages that wait for one account at most.
     pub offline_messages: usize,
+    /// For how long clients are remembered that are not connected.
+    pub client_retention: Duration,
     /// Whether messages are archived, and how.
     pub archive: Option<ArchiveSettings>,
     /// Whether clients that are not there are told by services of theirs, and what.

@@ -32,7 +32,7 @@ pub use interest::{Interest, Interests, Wanted};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
 pub use notice::Notice;
-pub use outbound::{Hosted, Outbound, Reply, Unblocked};
+pub use outbound::{Hosted, Outbound, Reply, Seated, Unblocked};
 pub use registrar::{Hooks, House, InstallError, Registrar};
 pub use stage::{Duplicate, Original, Passing, Place, Readers, Retraction, Shelf, Stages, Verdict};
 pub use stream_feature::{Peer, StreamFeatures, StreamState};

@@ -31,6 +31,16 @@ pub struct Hosted {
     pub name: Option<String>,
 }
 
+/// A session of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seated {
+    pub jid: Jid,
+    /// That of its client, or its own: by this its owner ends it.
+    pub number: u64,
+    /// When its client was last heard of, if that was since the server has started.
+    pub last: Option<Timestamp>,
+}
+
 /// Who is not blocked any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unblocked {
@@ -54,6 +64,12 @@ pub trait Outbound: Send + Sync {
 
     /// The available resources of a local account.
     fn resources(&self, account: &BareJid) -> Vec<Jid>;
+
+    /// All sessions of a local account, those that wait for their clients among them.
+    fn seats(&self, account: &BareJid) -> Vec<Seated>;
+
+    /// Ends the sessions of a local account that have this number.
+    fn unseat(&self, account: &BareJid, number: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// Notes what a session wants or does not want any more. The receipt covers it, if storage has to know.
     fn interest(&self, session: &Jid, interest: Interest, wanted: Wanted) -> Receipt;

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::net::household;
+
 /// One in so many strangers may be leaving while the next comes in.
 const LEAVING: usize = 16;
 
@@ -94,7 +96,7 @@ impl Admission {
     /// Admits a connection from `peer`. If there is no room, a stranger is asked to leave, and it is
     /// waited for; `None` if there is none, and the connection is to be dropped.
     pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<(Place, Leave)> {
-        let network = network(peer);
+        let network = household(peer);
         loop {
             // Made before the look, so that no departure after it is missed.
             let departed = self.departed.notified();
@@ -250,17 +252,6 @@ impl Drop for Place {
         state.open -= 1;
         drop(state);
         self.admission.departed.notify_waiters();
-    }
-}
-
-/// What counts as one network: nobody has many IPv4 addresses, and a /56 is one household.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(std::net::Ipv6Addr::new(a, b, c, d & 0xff00, 0, 0, 0, 0))
-        }
     }
 }
 
@@ -441,13 +432,5 @@ mod tests {
         admission.relieve();
         assert!(stranger.is_asked_to_leave());
         assert_eq!(admission.counts(), (1, 2));
-    }
-
-    #[test]
-    fn an_ipv6_household_is_one_network() {
-        let one = network("2001:db8:1:2ff::1".parse().unwrap());
-        assert_eq!(one, network("2001:db8:1:201:ffff::2".parse().unwrap()));
-        assert_ne!(one, network("2001:db8:1:301::1".parse().unwrap()));
-        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), address(1));
     }
 }

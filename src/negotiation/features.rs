@@ -4,12 +4,14 @@ use crate::accounts::credentials::ScramHash;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::{Mechanism, SASL_NS, Variant};
 use crate::hooks::{InlineOffers, StreamFeatures, StreamState};
+use crate::jid::BareJid;
 use crate::net::TlsVersion;
 use crate::xml::Element;
 
 use super::bind::BIND_NS;
 use super::xep_0386_bind2::BIND2_NS;
 use super::xep_0388_sasl2::SASL2_NS;
+use super::xep_0480_upgrade::{self as upgrade, UPGRADE_NS};
 use super::xep_0484_fast::FAST_NS;
 
 /// Namespace of STARTTLS (RFC 6120 §5.2).
@@ -62,22 +64,29 @@ pub struct Offer {
     /// Those for which everybody has keys.
     pub hashes: &'static [ScramHash],
     pub tokens: TokenPolicy,
+    /// The accounts that the client's certificate names, as far as they would be here.
+    pub certified: Vec<BareJid>,
 }
 
 impl Offer {
     /// The offer on a connection without TLS: STARTTLS.
-    pub const STARTTLS: Self = Self {
-        confidentiality: Confidentiality::None,
-        bindings: Bindings::NONE,
-        version: None,
-        plain: PlainPolicy::Refused,
-        hashes: ScramHash::OLD,
-        tokens: TokenPolicy::None,
-    };
+    pub const STARTTLS: Self = Self::outside_tls(Confidentiality::None);
 
     /// The offer on a connection without TLS that may go on without: STARTTLS, and mechanisms that
     /// show the password to nobody.
-    pub const WITHOUT_TLS: Self = Self { confidentiality: Confidentiality::Waived, ..Self::STARTTLS };
+    pub const WITHOUT_TLS: Self = Self::outside_tls(Confidentiality::Waived);
+
+    const fn outside_tls(confidentiality: Confidentiality) -> Self {
+        Self {
+            confidentiality,
+            bindings: Bindings::NONE,
+            version: None,
+            plain: PlainPolicy::Refused,
+            hashes: ScramHash::OLD,
+            tokens: TokenPolicy::None,
+            certified: Vec::new(),
+        }
+    }
 
     /// The mechanisms, strongest first; none outside TLS, unless that is waived.
     pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
@@ -85,8 +94,10 @@ impl Offer {
         Mechanism::ALL.iter().copied().filter(move |mechanism| {
             self.confidentiality != Confidentiality::None
                 && match mechanism {
+                    // RFC 6120 §6.3.4: to nobody who could not use it.
+                    Mechanism::External => secured && !self.certified.is_empty(),
                     // Tokens are offered in a place of their own.
-                    Mechanism::External | Mechanism::HashedToken(_) => false,
+                    Mechanism::HashedToken(_) => false,
                     Mechanism::Scram(hash, _) if !self.hashes.contains(hash) => false,
                     Mechanism::Scram(_, Variant::Plus) => secured && !self.bindings.is_empty(),
                     Mechanism::Scram(_, Variant::Bare) => true,
@@ -103,6 +114,12 @@ impl Offer {
             Mechanism::HashedToken(Some(kind)) => offered && self.bindings.data(*kind).is_some(),
             Mechanism::External | Mechanism::Scram(..) | Mechanism::Plain => false,
         })
+    }
+
+    /// The hash functions that somebody has no keys for, which a client may make (XEP-0480).
+    pub fn upgrades(&self) -> impl Iterator<Item = ScramHash> {
+        let secured = self.confidentiality == Confidentiality::Tls;
+        ScramHash::ALL.iter().copied().filter(move |hash| secured && !self.hashes.contains(hash))
     }
 
     /// The features of the stream; `inline` is what may be asked for together with authentication.
@@ -133,7 +150,7 @@ impl Offer {
 }
 
 impl Offer {
-    /// XEP-0388 §2.1, XEP-0386 §3.1, XEP-0484 §3.1.
+    /// XEP-0388 §2.1, XEP-0386 §3.1, XEP-0484 §3.1, XEP-0480 §2.1.
     fn write_sasl2(&self, features: &mut Features, inline: &InlineOffers) {
         features.write(&["<authentication xmlns='", SASL2_NS, "'>"]);
         features.write_all(self.mechanisms());
@@ -146,7 +163,11 @@ impl Offer {
             features.write_all(self.with_token());
             features.write(&["</fast>"]);
         }
-        features.write(&["</inline></authentication>"]);
+        features.write(&["</inline>"]);
+        for hash in self.upgrades() {
+            features.write(&["<upgrade xmlns='", UPGRADE_NS, "'>", upgrade::task(hash), "</upgrade>"]);
+        }
+        features.write(&["</authentication>"]);
     }
 }
 
@@ -185,6 +206,12 @@ impl Features {
     pub fn with_extensions(mut self, offered: &StreamFeatures, stream: StreamState) -> Self {
         offered.write(stream, &mut self.0);
         self
+    }
+
+    /// As XML, one after the other.
+    #[must_use]
+    pub fn xml(&self) -> &str {
+        &self.0
     }
 
     fn write_all(&mut self, mechanisms: impl Iterator<Item = Mechanism>) {
@@ -232,7 +259,7 @@ mod tests {
     fn sasl2(mechanisms: &str, fast: &str) -> String {
         format!(
             "<authentication xmlns='urn:xmpp:sasl:2'>{mechanisms}<inline><bind xmlns='urn:xmpp:bind:0'><inline></inline>\
-             </bind>{fast}</inline></authentication>"
+             </bind>{fast}</inline><upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade></authentication>"
         )
     }
 
@@ -311,6 +338,16 @@ mod tests {
             names(ScramHash::ALL),
             "SCRAM-SHA-512-PLUS SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1"
         );
+    }
+
+    // Proves: RFC 6120 §6.3.4
+    #[test]
+    fn who_has_shown_a_certificate_is_offered_to_use_it_first() {
+        let certified = vec![BareJid::parse("juliet@example.org").unwrap()];
+        let offer = Offer { certified, ..offer(Bindings::NONE, PlainPolicy::Refused) };
+        let names = |offer: &Offer| offer.mechanisms().map(Mechanism::as_str).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&offer), "EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1");
+        assert!(!names(&Offer { confidentiality: Confidentiality::Waived, ..offer }).contains("EXTERNAL"));
     }
 
     // Proves: XEP-0484 §3.1

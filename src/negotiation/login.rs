@@ -5,9 +5,14 @@
 //! in which they are to be carried out. It never reads storage, never derives a key from a password, and treats an
 //! unknown user exactly as a wrong password.
 
-use crate::accounts::credentials::{Credentials, Decoy, Password, ScramHash, ScramKeys, Verdict};
+use zeroize::Zeroizing;
+
+use crate::accounts::attempts::{Attempt, Judgement};
+use crate::accounts::clients::Means;
+use crate::accounts::credentials::{Decoy, ScramHash, ScramKeys, Verdict};
 use crate::accounts::sasl::channel_binding::BindingType;
 use crate::accounts::sasl::downgrade::Shown;
+use crate::accounts::sasl::external::authorize_client;
 use crate::accounts::sasl::hashed_token::Presented;
 use crate::accounts::sasl::plain::Plain;
 use crate::accounts::sasl::scram::{Challenged, ClientFirst, Nonce};
@@ -23,109 +28,19 @@ use super::features::{Confidentiality, Features, Offer};
 use super::sasl_profile::{Profile, Request, success};
 use super::wishes::Wishes;
 use super::xep_0388_sasl2 as sasl2;
+use super::xep_0509_pipelining::{self as pipelining, ConfigVersion};
+
+mod effect;
+mod task;
+
+pub use effect::{Effect, Entry, Found, FoundToken, NewKeys, Standing, UsedToken, Verification};
+use task::{Lacking, Task};
 
 /// How many attempts may fail on one stream (RFC 6120 §6.4.5 asks for two to five retries).
 pub const ATTEMPTS: u8 = 3;
 
-/// What the caller has to do, in this order.
-#[derive(Debug)]
-pub enum Effect {
-    /// Write this element.
-    Send(Element),
-    /// Look the account up and call [`Login::looked_up`]; read nothing from the stream until then.
-    LookUp(BareJid),
-    /// Call [`Verification::run`] where it disturbs nobody, then [`Login::verified`]; read nothing until then.
-    Verify(Verification),
-    /// Look up the tokens of this client and call [`Login::token_found`]; read nothing from the stream until then.
-    LookUpToken(BareJid, AgentId),
-    /// The client is `user`; it will restart the stream.
-    Success { user: BareJid },
-    /// The client has authenticated by SASL2: do what it wanted, then write [`Entry::success`].
-    Enter(Box<Entry>),
-    /// An attempt has failed; the answer has been sent. For the log and for limits by address.
-    Failure { condition: SaslCondition, left: u8 },
-    /// Write the error and close the stream.
-    Close(StreamError),
-}
-
-/// Whether an account may log in at all; told only to who has proved to be its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    Active,
-    /// RFC 6120 §6.5.2.
-    Disabled,
-    /// RFC 6120 §6.5.3.
-    PasswordExpired,
-}
-
-/// The answer to [`Effect::LookUp`].
-#[derive(Debug, Clone)]
-pub enum Found {
-    Account(Box<Credentials>, Standing),
-    /// There is no such account.
-    Unknown,
-    /// The store does not answer (RFC 6120 §6.5.11).
-    Unavailable,
-}
-
-/// The answer to [`Effect::LookUpToken`].
-#[derive(Debug, Clone)]
-pub enum FoundToken {
-    Client(Slots, Standing),
-    /// This client has no tokens, or there is no such account.
-    Unknown,
-    /// The store does not answer.
-    Unavailable,
-}
-
-/// A client that has authenticated by SASL2.
-#[derive(Debug)]
-pub struct Entry {
-    pub user: BareJid,
-    pub wishes: Wishes,
-    /// With which token.
-    pub used: Option<UsedToken>,
-    /// What the mechanism has to say at the end.
-    last: Option<Vec<u8>>,
-}
-
-/// The token with which a client has authenticated.
-#[derive(Debug)]
-pub struct UsedToken {
-    pub mechanism: Mechanism,
-    /// What is left.
-    pub slots: Slots,
-    /// It has to be kept.
-    pub changed: bool,
-    /// The token is old enough to be replaced.
-    pub due: bool,
-}
-
-impl Entry {
-    /// `<success/>` for the client, which is at `jid` now; `results` is XML: what came of its wishes.
-    #[must_use]
-    pub fn success(&self, jid: &str, results: &str) -> String {
-        sasl2::success(self.last.as_deref(), jid, results)
-    }
-}
-
-/// A password to be compared with keys: milliseconds of work.
-#[derive(Debug)]
-pub struct Verification {
-    stored: ScramKeys,
-    password: Password,
-}
-
 /// The hash function by which passwords are compared.
 const COMPARED: ScramHash = ScramHash::Sha256;
-
-impl Verification {
-    /// Compares; to be run off the worker threads.
-    #[must_use]
-    pub fn run(&self) -> Verdict {
-        self.stored.verify(COMPARED, &self.password)
-    }
-}
 
 /// A client stream until its user is known.
 #[derive(Debug)]
@@ -140,6 +55,14 @@ pub struct Login {
     profile: Profile,
     /// What its client wants beside authentication.
     wishes: Wishes,
+    /// What it can make that its account has not.
+    lacking: Option<Lacking>,
+    /// What it was offered, if it is told that as one text.
+    version: Option<ConfigVersion>,
+    /// It has shown a certificate in place of a password.
+    certified: bool,
+    /// How often it believed that it was offered something else.
+    mismatches: u8,
     state: State,
 }
 
@@ -154,12 +77,27 @@ enum State {
     Scram(Box<ClientFirst>),
     Plain(Box<Plain>),
     Token(Mechanism, Box<Presented>, AgentId),
+    /// The same, of somebody whose certificate has proved who he is.
+    Certified(BareJid),
+    /// What belongs to a task, or the answer to a question about it.
+    Task(Box<Task>),
     /// The `<response/>` to a challenge.
     Challenged(Box<Challenged>, BareJid, Standing),
-    /// The outcome of a comparison.
-    Verifying(BareJid, Standing),
+    /// The judgement on it.
+    Judged(Box<Proved>),
     /// Nothing: the user is known, or the stream is being closed.
     Done,
+}
+
+/// What a client has gone through, and what is left to be said about it.
+#[derive(Debug)]
+struct Proved {
+    user: BareJid,
+    standing: Standing,
+    /// What the mechanism has to say at the end.
+    last: Option<Vec<u8>>,
+    /// What it has to say if the proof is wrong.
+    wrong: SaslError,
 }
 
 impl Login {
@@ -167,7 +105,20 @@ impl Login {
     #[must_use]
     pub fn new(domain: BareJid, offer: Offer, decoy: Decoy) -> Self {
         let (profile, wishes) = (Profile::Rfc6120, Wishes::default());
-        Self { domain, from: None, offer, decoy, failures: 0, profile, wishes, state: State::Idle }
+        Self {
+            domain,
+            from: None,
+            offer,
+            decoy,
+            failures: 0,
+            profile,
+            wishes,
+            lacking: None,
+            version: None,
+            certified: false,
+            mismatches: 0,
+            state: State::Idle,
+        }
     }
 
     /// The client has said at the beginning of the stream that it is `from`. By SASL2 it cannot become anybody else; by the
@@ -175,6 +126,18 @@ impl Login {
     #[must_use]
     pub fn from(self, from: Option<BareJid>) -> Self {
         Self { from, ..self }
+    }
+
+    /// The client was told that what it is offered is called `version` (XEP-0509).
+    #[must_use]
+    pub fn called(self, version: ConfigVersion) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// Whether the client can make keys that its account may lack: those that were made later have to be looked up, too.
+    #[must_use]
+    pub fn can_upgrade(&self) -> bool {
+        !self.wishes.upgrades.is_empty()
     }
 
     /// What the stream offers; `inline` is what may be asked for together with authentication.
@@ -186,19 +149,33 @@ impl Login {
     /// Whether the client may send nothing but an answer or an abort (XEP-0388 §2.4).
     #[must_use]
     pub const fn is_exclusive(&self) -> bool {
-        matches!((self.profile, &self.state), (Profile::Sasl2, State::Initial(_) | State::Challenged(..)))
+        matches!(
+            (self.profile, &self.state),
+            (Profile::Sasl2, State::Initial(_) | State::Challenged(..) | State::Task(_))
+        )
     }
 
     /// The client sends an element that is no stanza.
     pub fn nonza(&mut self, element: &Element) -> Vec<Effect> {
+        if let Some(effects) = self.go_on(element) {
+            return effects;
+        }
         let older = Request::parse(element).map(|request| (Profile::Rfc6120, request));
         let Some((profile, request)) = older.or_else(|| Some((Profile::Sasl2, sasl2::parse(element)?))) else {
             return self.close(StreamCondition::UnsupportedStanzaType, "authenticate first");
         };
         let state = std::mem::replace(&mut self.state, State::Done);
         let handshake = match state {
-            State::Initial(_) | State::Challenged(..) => Some(std::mem::replace(&mut self.profile, profile)),
-            State::Idle | State::Scram(_) | State::Plain(_) | State::Token(..) | State::Verifying(..) | State::Done => {
+            State::Initial(_) | State::Challenged(..) | State::Task(_) => {
+                Some(std::mem::replace(&mut self.profile, profile))
+            }
+            State::Idle
+            | State::Scram(_)
+            | State::Plain(_)
+            | State::Token(..)
+            | State::Certified(_)
+            | State::Judged(_)
+            | State::Done => {
                 self.profile = profile;
                 None
             }
@@ -207,7 +184,7 @@ impl Login {
         match (state, request) {
             (State::Done, _) => self.close(StreamCondition::PolicyViolation, "authentication is over"),
             // The caller reads nothing while it owes us an answer; if it does, the answer would be ambiguous.
-            (State::Scram(_) | State::Plain(_) | State::Token(..) | State::Verifying(..), _) => {
+            (State::Scram(_) | State::Plain(_) | State::Token(..) | State::Certified(_) | State::Judged(_), _) => {
                 self.close(StreamCondition::PolicyViolation, "one request at a time")
             }
             // XEP-0388 §2.4: whoever has begun with SASL2 sends nothing but answers until it is over.
@@ -226,6 +203,12 @@ impl Login {
                         Err(error) => return self.fail(error),
                     },
                 };
+                self.lacking = None;
+                if let (Some(told), Some(version)) = (&self.wishes.version, &self.version)
+                    && !version.is(told)
+                {
+                    return self.mismatched();
+                }
                 match state {
                     State::Idle => self.start(&mechanism, initial),
                     _ => self.restart(&mechanism, initial),
@@ -234,11 +217,14 @@ impl Login {
             (State::Initial(mechanism), Ok(Request::Response(message))) if fits => self.message(mechanism, &message),
             (State::Challenged(challenged, user, standing), Ok(Request::Response(message))) if fits => {
                 match challenged.finish(&message) {
-                    Ok(last) => self.succeed(user, standing, Some(last.into_bytes()), None),
+                    Ok(last) => self.judge(Verdict::Right, Proved::new(user, standing, Some(last.into_bytes()))),
+                    Err(wrong) if wrong.condition == SaslCondition::NotAuthorized => {
+                        self.judge(Verdict::Wrong, Proved { wrong, ..Proved::new(user, standing, None) })
+                    }
                     Err(error) => self.fail(error),
                 }
             }
-            (State::Idle | State::Initial(_) | State::Challenged(..), Ok(Request::Response(_))) => {
+            (State::Idle | State::Initial(_) | State::Challenged(..) | State::Task(_), Ok(Request::Response(_))) => {
                 self.fail(SaslError::malformed("there is no handshake"))
             }
         }
@@ -261,9 +247,19 @@ impl Login {
                 let Some((keys, standing)) = self.keys(found, &account, COMPARED) else {
                     return self.fail(SaslCondition::TemporaryAuthFailure.into());
                 };
-                self.state = State::Verifying(account, standing);
-                vec![Effect::Verify(Verification { stored: keys, password })]
+                let agent = self.wishes.agent.clone();
+                let verification = Verification { account: account.clone(), agent, stored: keys, password };
+                self.state = State::Judged(Box::new(Proved::new(account, standing, None)));
+                vec![Effect::Verify(verification)]
             }
+            State::Certified(account) => match found {
+                Found::Account(_, standing) => {
+                    self.certified = true;
+                    self.succeed(account, standing, None, None)
+                }
+                Found::Unknown => self.fail(SaslCondition::NotAuthorized.into()),
+                Found::Unavailable => self.fail(SaslCondition::TemporaryAuthFailure.into()),
+            },
             state => {
                 self.state = state;
                 Vec::new()
@@ -295,22 +291,34 @@ impl Login {
         }
     }
 
-    /// The outcome of [`Effect::Verify`]. Ignored if nothing was asked.
-    pub fn verified(&mut self, verdict: Verdict) -> Vec<Effect> {
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Verifying(user, standing) => match verdict {
-                Verdict::Right => self.succeed(user, standing, None, None),
-                Verdict::Wrong => self.fail(SaslCondition::NotAuthorized.into()),
-            },
-            state => {
+    /// The answer to [`Effect::Judge`]. Ignored if nothing was asked.
+    pub fn judged(&mut self, judgement: Judgement) -> Vec<Effect> {
+        match (std::mem::replace(&mut self.state, State::Done), judgement) {
+            (State::Judged(proved), Judgement::Admitted) => {
+                let Proved { user, standing, last, .. } = *proved;
+                self.succeed(user, standing, last, None)
+            }
+            (State::Judged(proved), Judgement::Wrong) => self.fail(proved.wrong),
+            (State::Judged(_), Judgement::TooMany) => {
+                let text = "too many attempts have failed, try again later";
+                self.fail(SaslError::new(SaslCondition::TemporaryAuthFailure, text))
+            }
+            (state, _) => {
                 self.state = state;
                 Vec::new()
             }
         }
     }
 
+    /// Has somebody judge what has come of an attempt.
+    fn judge(&mut self, verdict: Verdict, proved: Proved) -> Vec<Effect> {
+        let attempt = Attempt { account: proved.user.clone(), agent: self.wishes.agent.clone(), verdict };
+        self.state = State::Judged(Box::new(proved));
+        vec![Effect::Judge(attempt)]
+    }
+
     /// RFC 6120 §6.4.2: a new handshake replaces the one that is going on, which counts as an attempt.
-    fn restart(&mut self, mechanism: &str, initial: Option<Vec<u8>>) -> Vec<Effect> {
+    fn restart(&mut self, mechanism: &str, initial: Option<Zeroizing<Vec<u8>>>) -> Vec<Effect> {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= ATTEMPTS {
             return self.close(StreamCondition::PolicyViolation, "too many attempts to authenticate");
@@ -318,7 +326,7 @@ impl Login {
         self.start(mechanism, initial)
     }
 
-    fn start(&mut self, name: &str, initial: Option<Vec<u8>>) -> Vec<Effect> {
+    fn start(&mut self, name: &str, initial: Option<Zeroizing<Vec<u8>>>) -> Vec<Effect> {
         match (self.choose(name), initial) {
             (Err(error), _) => self.fail(error),
             (Ok(mechanism), Some(message)) => self.message(mechanism, &message),
@@ -365,8 +373,8 @@ impl Login {
                 let presented = Presented::parse(binding, bindings, domain, message)?;
                 Ok((presented.account.clone(), State::Token(mechanism, Box::new(presented), agent)))
             }),
-            // Never offered to clients, so `choose` lets nobody get here.
-            Mechanism::External => Err(SaslCondition::InvalidMechanism.into()),
+            Mechanism::External => authorize_client(message, &self.offer.certified, self.from.as_ref())
+                .map(|account| (account.clone(), State::Certified(account))),
         };
         match read {
             // XEP-0388 §2.3: there is no new stream whose header could tell the truth.
@@ -407,8 +415,13 @@ impl Login {
     }
 
     /// The keys to go on with; those of a decoy are made in any case, so that both ways take equally long.
-    fn keys(&self, found: Found, account: &BareJid, hash: ScramHash) -> Option<(ScramKeys, Standing)> {
+    fn keys(&mut self, found: Found, account: &BareJid, hash: ScramHash) -> Option<(ScramKeys, Standing)> {
         let decoy = self.decoy.keys(hash, account.as_str());
+        if let Found::Account(credentials, _) = &found
+            && self.can_upgrade()
+        {
+            self.note_lacking(credentials);
+        }
         match found {
             // What somebody has no keys for is not offered: if he has lost them since, nobody fits.
             Found::Account(credentials, standing) => Some((credentials.into_keys(hash).unwrap_or(decoy), standing)),
@@ -431,14 +444,34 @@ impl Login {
                 self.state = State::Done;
                 vec![Effect::Send(success(last.as_deref())), Effect::Success { user }]
             }
-            (Standing::Active, Profile::Sasl2) => {
-                self.state = State::Done;
-                let mut wishes = std::mem::take(&mut self.wishes);
-                wishes.new_token =
-                    wishes.new_token.filter(|wanted| self.offer.with_token().any(|offered| offered == *wanted));
-                vec![Effect::Enter(Box::new(Entry { user, wishes, used, last }))]
-            }
+            (Standing::Active, Profile::Sasl2) => match self.next_task() {
+                Some(hash) => self.assign(user, hash, last.as_deref()),
+                None => self.enter(user, last, used),
+            },
         }
+    }
+
+    fn enter(&mut self, user: BareJid, last: Option<Vec<u8>>, used: Option<UsedToken>) -> Vec<Effect> {
+        self.state = State::Done;
+        let mut wishes = std::mem::take(&mut self.wishes);
+        wishes.new_token = wishes.new_token.filter(|wanted| self.offer.with_token().any(|offered| offered == *wanted));
+        let means = match used {
+            Some(_) => Means::Token,
+            None if self.certified => Means::Certificate,
+            None => Means::Password,
+        };
+        vec![Effect::Enter(Box::new(Entry { user, wishes, means, used, last }))]
+    }
+
+    /// XEP-0509 §2.2: the client meant another offer, so that this was no attempt; it has seen meanwhile what is offered.
+    fn mismatched(&mut self) -> Vec<Effect> {
+        self.mismatches = self.mismatches.saturating_add(1);
+        if self.mismatches >= ATTEMPTS {
+            return self.close(StreamCondition::PolicyViolation, "read what is offered before you ask for it");
+        }
+        self.state = State::Idle;
+        let failure = sasl2::failure(SaslCondition::Aborted.into()).with_child(pipelining::mismatch());
+        vec![Effect::Send(failure)]
     }
 
     fn fail(&mut self, error: SaslError) -> Vec<Effect> {
@@ -456,6 +489,12 @@ impl Login {
     fn close(&mut self, condition: StreamCondition, text: &str) -> Vec<Effect> {
         self.state = State::Done;
         vec![Effect::Close(StreamError::new(condition, text))]
+    }
+}
+
+impl Proved {
+    fn new(user: BareJid, standing: Standing, last: Option<Vec<u8>>) -> Self {
+        Self { user, standing, last, wrong: SaslCondition::NotAuthorized.into() }
     }
 }
 

@@ -11,4 +11,6 @@ pub mod sasl_profile;
 pub mod wishes;
 pub mod xep_0386_bind2;
 pub mod xep_0388_sasl2;
+pub mod xep_0480_upgrade;
 pub mod xep_0484_fast;
+pub mod xep_0509_pipelining;

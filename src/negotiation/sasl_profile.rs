@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use crate::accounts::sasl::{SASL_NS, SaslCondition, SaslError};
 use crate::xml::Element;
@@ -43,9 +44,9 @@ pub enum Request {
     /// `<auth/>`; `None` is a handshake without initial response.
     Auth {
         mechanism: String,
-        initial: Option<Vec<u8>>,
+        initial: Option<Zeroizing<Vec<u8>>>,
     },
-    Response(Vec<u8>),
+    Response(Zeroizing<Vec<u8>>),
     Abort,
 }
 
@@ -62,7 +63,7 @@ impl Request {
         }
         match element.name() {
             "auth" => Some(Self::auth(element)),
-            "response" => Some(data(element).map(|data| Self::Response(data.unwrap_or_default()))),
+            "response" => Some(data(element).map(|data| Self::Response(data.unwrap_or_default().into()))),
             "abort" => Some(Ok(Self::Abort)),
             _ => None,
         }
@@ -72,7 +73,7 @@ impl Request {
         let mechanism = element
             .attribute("mechanism")
             .ok_or_else(|| SaslError::new(SaslCondition::InvalidMechanism, "no mechanism is named"))?;
-        Ok(Self::Auth { mechanism: mechanism.to_owned(), initial: data(element)? })
+        Ok(Self::Auth { mechanism: mechanism.to_owned(), initial: data(element)?.map(Zeroizing::new) })
     }
 }
 
@@ -95,7 +96,7 @@ pub fn data(element: &Element) -> Result<Option<Vec<u8>>, SaslError> {
     if element.elements().next().is_some() {
         return Err(SaslError::malformed("there are elements where a message belongs"));
     }
-    match element.text().as_str() {
+    match Zeroizing::new(element.text()).as_str() {
         "" => Ok(None),
         // RFC 6120 §6.4.2: present, but empty.
         "=" => Ok(Some(Vec::new())),
@@ -151,7 +152,8 @@ mod tests {
     }
 
     fn with_data(mechanism: &str, initial: Option<&[u8]>) -> Option<Result<Request, SaslCondition>> {
-        Some(Ok(Request::Auth { mechanism: mechanism.to_owned(), initial: initial.map(<[u8]>::to_vec) }))
+        let initial = initial.map(|message| message.to_vec().into());
+        Some(Ok(Request::Auth { mechanism: mechanism.to_owned(), initial }))
     }
 
     // Proves: RFC 6120 §6.3.5, §6.4.2, §13.9.1
@@ -173,9 +175,9 @@ mod tests {
             ("<auth mechanism='PLAIN'>==</auth>", Some(Err(IncorrectEncoding))),
             ("<auth mechanism='PLAIN'>=AAA</auth>", Some(Err(IncorrectEncoding))),
             ("<auth mechanism='PLAIN'><x/></auth>", Some(Err(MalformedRequest))),
-            ("<response/>", Some(Ok(Request::Response(Vec::new())))),
-            ("<response>=</response>", Some(Ok(Request::Response(Vec::new())))),
-            ("<response>AAAA</response>", Some(Ok(Request::Response(vec![0; 3])))),
+            ("<response/>", Some(Ok(Request::Response(Vec::new().into())))),
+            ("<response>=</response>", Some(Ok(Request::Response(Vec::new().into())))),
+            ("<response>AAAA</response>", Some(Ok(Request::Response(vec![0; 3].into())))),
             ("<response>ä</response>", Some(Err(IncorrectEncoding))),
             ("<response><auth/></response>", Some(Err(MalformedRequest))),
             ("<abort/>", Some(Ok(Request::Abort))),

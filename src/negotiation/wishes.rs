@@ -1,24 +1,34 @@
 //! What a client wants beside authentication, in the one request that it makes (XEP-0388 §2.3).
 
+use crate::accounts::clients::Names;
+use crate::accounts::credentials::ScramHash;
 use crate::accounts::sasl::{Mechanism, SaslError};
 use crate::accounts::tokens::AgentId;
 use crate::xml::Element;
 
 use super::xep_0386_bind2::{self as bind2, BIND2_NS};
 use super::xep_0388_sasl2::{self as sasl2, SASL2_NS};
+use super::xep_0480_upgrade::{self as upgrade, UPGRADE_NS};
 use super::xep_0484_fast::{self as fast, FAST_NS, Use};
+use super::xep_0509_pipelining::{self as pipelining, IAP_NS};
 
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wishes {
     /// Which installation of which client it is.
     pub agent: Option<AgentId>,
+    /// What it calls itself.
+    pub names: Names,
     /// A resource, too.
     pub bind: Option<bind2::Wish>,
     /// It uses a token.
     pub token: Option<Use>,
     /// It wants a token that is to be used with this mechanism.
     pub new_token: Option<Mechanism>,
+    /// What it believes to have been offered (XEP-0509).
+    pub version: Option<String>,
+    /// The hash functions for which it can make keys (XEP-0480).
+    pub upgrades: Vec<ScramHash>,
     /// What extensions may know.
     pub others: Vec<Element>,
 }
@@ -33,10 +43,12 @@ impl Wishes {
         for child in authenticate.elements() {
             match (child.name(), child.ns()) {
                 ("initial-response", SASL2_NS) => {}
-                ("user-agent", SASL2_NS) => wishes.agent = sasl2::agent(child)?,
+                ("user-agent", SASL2_NS) => (wishes.agent, wishes.names) = (sasl2::agent(child)?, sasl2::names(child)),
                 ("bind", BIND2_NS) => wishes.bind = Some(bind2::Wish::of(child)),
                 ("fast", FAST_NS) => wishes.token = Some(Use::of(child)?),
                 ("request-token", FAST_NS) => wishes.new_token = fast::requested(child),
+                ("config-version", IAP_NS) => wishes.version = Some(pipelining::value(child)),
+                ("upgrade", UPGRADE_NS) => wishes.upgrades.extend(upgrade::hash_of(&child.text())),
                 _ => wishes.others.push(child.clone()),
             }
         }
@@ -61,15 +73,20 @@ mod tests {
              <resume xmlns='urn:xmpp:sm:3' previd='a' h='1'/>\
              <bind xmlns='urn:xmpp:bind:0'><tag>X</tag><enable xmlns='urn:xmpp:sm:3'/></bind>\
              <request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/>\
-             <fast xmlns='urn:xmpp:fast:0' count='3' invalidate='1'/></authenticate>",
+             <fast xmlns='urn:xmpp:fast:0' count='3' invalidate='1'/>\
+             <config-version xmlns='urn:xmpp:iap:0' scheme='opaque' value='abc'/>\
+             <upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>\
+             <upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-BLOOP</upgrade></authenticate>",
         ))
         .unwrap();
         assert_eq!(wishes.agent.unwrap().as_str(), "d4565fa7-4d72-4749-b3d3-740edbf87770");
+        assert_eq!((wishes.names.software.as_deref(), wishes.names.device), (Some("X"), None));
         assert_eq!(wishes.others.iter().map(Element::name).collect::<Vec<_>>(), ["resume"]);
         let bind = wishes.bind.unwrap();
         assert_eq!((bind.tag.as_deref(), bind.features.len()), (Some("X"), 1));
         assert_eq!(wishes.new_token, Some(Mechanism::HashedToken(None)));
         assert_eq!(wishes.token, Some(Use { invalidate: true }));
+        assert_eq!((wishes.version.as_deref(), wishes.upgrades.as_slice()), (Some("abc"), &[ScramHash::Sha512][..]));
         assert_eq!(
             Wishes::of(&element("<authenticate mechanism='X'><user-agent/></authenticate>")),
             Ok(Wishes::default())

@@ -3,7 +3,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
+use crate::accounts::clients::Names;
 use crate::accounts::sasl::{SASL_NS, SaslCondition, SaslError};
 use crate::accounts::tokens::AgentId;
 use crate::xml::{Element, escape_into};
@@ -43,11 +45,12 @@ fn authenticate(element: &Element) -> Result<Request, SaslError> {
 }
 
 /// XEP-0388 §2.2: an empty element is an empty message.
-fn message(element: &Element) -> Result<Vec<u8>, SaslError> {
+fn message(element: &Element) -> Result<Zeroizing<Vec<u8>>, SaslError> {
     if element.elements().next().is_some() {
         return Err(SaslError::malformed("there are elements where a message belongs"));
     }
-    STANDARD.decode(element.text().trim_ascii()).map_err(|_| SaslCondition::IncorrectEncoding.into())
+    let text = Zeroizing::new(element.text());
+    STANDARD.decode(text.trim_ascii()).map(Zeroizing::new).map_err(|_| SaslCondition::IncorrectEncoding.into())
 }
 
 /// Which installation of which client it is, if `<user-agent/>` says so (XEP-0388 §2.3).
@@ -57,6 +60,13 @@ fn message(element: &Element) -> Result<Vec<u8>, SaslError> {
 pub fn agent(element: &Element) -> Result<Option<AgentId>, SaslError> {
     let parse = |id| AgentId::parse(id).ok_or_else(|| SaslError::malformed("the id of the user agent is no UUID"));
     element.attribute("id").map(parse).transpose()
+}
+
+/// What the client calls itself (XEP-0388 §2.3).
+#[must_use]
+pub fn names(agent: &Element) -> Names {
+    let name = |name| agent.child(name, SASL2_NS).and_then(|child| Names::kept(&child.text()));
+    Names { software: name("software"), device: name("device") }
 }
 
 /// `<challenge/>`.
@@ -76,10 +86,28 @@ pub fn failure(error: SaslError) -> Element {
     }
 }
 
+/// `<continue/>` (XEP-0388 §2.6.3): the mechanism is through with `message`, and the client has `task` to do.
+#[must_use]
+pub fn go_on(message: Option<&[u8]>, task: &str) -> Element {
+    let mut go_on = Element::new("continue", SASL2_NS);
+    if let Some(message) = message {
+        go_on.push(Element::new("additional-data", SASL2_NS).with_text(&STANDARD.encode(message)));
+    }
+    let task = Element::new("task", SASL2_NS).with_text(task);
+    go_on.with_child(Element::new("tasks", SASL2_NS).with_child(task))
+}
+
+/// `<task-data/>`.
+#[must_use]
+pub fn task_data(child: Element) -> Element {
+    Element::new("task-data", SASL2_NS).with_child(child)
+}
+
 /// `<success/>` (XEP-0388 §2.6.1) for the client at `jid`; `results` is XML: what came of what it wanted.
 #[must_use]
 pub fn success(message: Option<&[u8]>, jid: &str, results: &str) -> String {
-    let mut out = String::new();
+    // There may be a token in it, and what is moved stays behind.
+    let mut out = String::with_capacity(512 + results.len() + 6 * jid.len());
     push(&mut out, &["<success xmlns='", SASL2_NS, "'>"]);
     if let Some(message) = message {
         push(&mut out, &["<additional-data>", STANDARD.encode(message).as_str(), "</additional-data>"]);
@@ -107,7 +135,8 @@ mod tests {
     fn requests_are_read_strictly() {
         use SaslCondition::{IncorrectEncoding, InvalidMechanism, MalformedRequest};
         let auth = |initial: Option<&[u8]>| {
-            Some(Ok(Request::Auth { mechanism: "PLAIN".to_owned(), initial: initial.map(<[u8]>::to_vec) }))
+            let initial = initial.map(|message| message.to_vec().into());
+            Some(Ok(Request::Auth { mechanism: "PLAIN".to_owned(), initial }))
         };
         for (xml, outcome) in [
             ("<authenticate mechanism='PLAIN'/>", auth(None)),
@@ -137,8 +166,8 @@ mod tests {
                 Some(Err(MalformedRequest)),
             ),
             ("<authenticate/>", Some(Err(InvalidMechanism))),
-            ("<response>AAAA</response>", Some(Ok(Request::Response(vec![0; 3])))),
-            ("<response/>", Some(Ok(Request::Response(Vec::new())))),
+            ("<response>AAAA</response>", Some(Ok(Request::Response(vec![0; 3].into())))),
+            ("<response/>", Some(Ok(Request::Response(Vec::new().into())))),
             ("<response>AAA</response>", Some(Err(IncorrectEncoding))),
             ("<abort><text>enough</text></abort>", Some(Ok(Request::Abort))),
             ("<next task='X'/>", None),
@@ -166,6 +195,12 @@ mod tests {
         assert_eq!(
             failure(SaslError::new(SaslCondition::Aborted, "why")).to_xml(""),
             "<failure xmlns='urn:xmpp:sasl:2'><aborted xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/><text>why</text></failure>"
+        );
+        assert_eq!(
+            go_on(Some(b"v=msVHs/BzIOHDqXeVH7EmmDu9id8="), "UPGR-SCRAM-SHA-256").to_xml(""),
+            "<continue xmlns='urn:xmpp:sasl:2'>\
+             <additional-data>dj1tc1ZIcy9CeklPSERxWGVWSDdFbW1EdTlpZDg9</additional-data>\
+             <tasks><task>UPGR-SCRAM-SHA-256</task></tasks></continue>"
         );
         assert_eq!(challenge(b"").to_xml(""), "<challenge xmlns='urn:xmpp:sasl:2'/>");
         assert_eq!(challenge(b"x").to_xml(""), "<challenge xmlns='urn:xmpp:sasl:2'>eA==</challenge>");

@@ -3,6 +3,8 @@
 //!
 //! Early data of TLS is not taken, so there is nothing that could be replayed, and `count` says nothing.
 
+use zeroize::Zeroizing;
+
 use crate::accounts::sasl::{Mechanism, SaslError};
 use crate::accounts::tokens::Issued;
 use crate::xml::Element;
@@ -39,10 +41,13 @@ pub fn requested(request: &Element) -> Option<Mechanism> {
     mechanism.filter(|mechanism| matches!(mechanism, Mechanism::HashedToken(_)))
 }
 
-/// `<token/>`.
+/// `<token/>`, as XML. Nothing of the token is left elsewhere.
 #[must_use]
-pub fn token(issued: &Issued) -> Element {
-    Element::new("token", FAST_NS).with("expiry", &issued.expires.to_string()).with("token", &issued.token)
+pub fn token(issued: &Issued) -> Zeroizing<String> {
+    let expiry = issued.expires.to_string();
+    let parts = ["<token xmlns='", FAST_NS, "' expiry='", expiry.as_str(), "' token='", issued.token.as_str(), "'/>"];
+    // Neither needs an escape.
+    Zeroizing::new(parts.concat())
 }
 
 #[cfg(test)]
@@ -60,9 +65,9 @@ mod tests {
         for other in ["PLAIN", "HT-SHA-512-NONE", "HT-SHA-256-UNIQ", ""] {
             assert_eq!(read(&format!("<request-token mechanism='{other}'/>")), None);
         }
-        let issued = Issued { token: "abc".to_owned(), expires: Timestamp::from_unix_ms(1_584_023_775_000) };
+        let issued = Issued { token: "abc".to_owned().into(), expires: Timestamp::from_unix_ms(1_584_023_775_000) };
         assert_eq!(
-            token(&issued).to_xml(""),
+            token(&issued).as_str(),
             "<token xmlns='urn:xmpp:fast:0' expiry='2020-03-12T14:36:15.000Z' token='abc'/>"
         );
     }

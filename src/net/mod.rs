@@ -3,11 +3,13 @@
 //! Floor 0. It must never know what is said over a stream: no stanzas, no accounts, no policy.
 
 pub mod dns;
+mod household;
 pub mod network;
 pub mod tls;
 pub mod transport;
 
 pub use dns::{DnsError, Hickory, Resolver, Srv};
+pub use household::household;
 pub use network::{Network, System};
 pub use transport::{TlsFacts, TlsVersion, Transport};
 

@@ -151,8 +151,7 @@ impl Transport {
         Ok(Self { stream, failed: None, peer, tap })
     }
 
-    /// Negotiates TLS as the side that was connected to by a client, whose certificate is not asked
-    /// for. The stream keeps no buffer while it is idle, and has no exporter in TLS 1.2.
+    /// Negotiates TLS as the side that was connected to by a client. The stream keeps no buffer while it is idle, and has no exporter in TLS 1.2.
     ///
     /// # Errors
     /// Those of [`Transport::accept_tls`].

@@ -95,6 +95,8 @@ pub(super) struct Resource {
     pub(super) interests: Interests,
     /// Who was sent directed presence (RFC 6121 §4.6).
     pub(super) directed: BTreeSet<Jid>,
+    /// The number of its client (XEP-0494), if it has said which one it is; otherwise zero.
+    pub(super) client: u64,
     /// Its presence, while it catches up and must confirm before it gets more.
     pub(super) arriving: Option<Box<Available>>,
 }
@@ -117,6 +119,7 @@ impl Resource {
             interested: false,
             interests: Interests::default(),
             directed: BTreeSet::new(),
+            client: 0,
             arriving: None,
         }
     }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::accounts::activity::LAST_LOGIN;
+use crate::accounts::clients;
+use crate::accounts::tokens::AgentId;
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::storage::Writes;
@@ -16,14 +18,18 @@ use super::Router;
 /// Rows that are written together at most: others want to write, too.
 const PORTION: usize = 256;
 
-/// Logins that storage does not know of, by account.
+/// Logins that storage does not know of: by account, and by client where it has said which one it is.
 #[derive(Debug, Default)]
-pub(super) struct Logins(Mutex<HashMap<BareJid, Timestamp>>);
+pub(super) struct Logins(Mutex<HashMap<BareJid, Timestamp>>, Mutex<HashMap<(BareJid, AgentId), Timestamp>>);
 
 impl Logins {
     /// Notes a login.
     pub(super) fn note(&self, account: &BareJid, at: Timestamp) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), at);
+    }
+
+    fn take_clients(&self) -> HashMap<(BareJid, AgentId), Timestamp> {
+        std::mem::take(&mut *self.1.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn take(&self) -> HashMap<BareJid, Timestamp> {
@@ -32,12 +38,27 @@ impl Logins {
 }
 
 impl Router {
+    /// Notes that a client has logged in that has said which one it is.
+    pub fn note_client(&self, account: &BareJid, agent: &AgentId) {
+        let mut noted = self.logins.1.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.insert((account.clone(), agent.clone()), self.clock.now());
+    }
+
     /// Hands the logins that were noted to the storage writer.
     pub fn write_logins(&self) {
         let (mut writes, mut rows) = (Writes::new(), 0);
         for (account, at) in self.logins.take() {
             if let Err(error) = LAST_LOGIN.put(&mut writes, &account, &at) {
                 tracing::error!(%error, "the time of a login could not be written");
+            }
+            rows += 1;
+            if rows % PORTION == 0 {
+                self.storage.submit(std::mem::take(&mut writes));
+            }
+        }
+        for ((account, agent), at) in self.logins.take_clients() {
+            if let Err(error) = clients::seen(&mut writes, &account, agent.as_str(), at) {
+                tracing::error!(%error, "the time of a client's login could not be written");
             }
             rows += 1;
             if rows % PORTION == 0 {

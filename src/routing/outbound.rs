@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::accounts::preferences::{PREFERENCES, Preferences};
 use crate::accounts::push::Registrations;
 use crate::clock::Timestamp;
-use crate::hooks::{Attention, Hosted, Interest, Outbound, Reply, Unblocked, Wanted};
+use crate::hooks::{Attention, Hosted, Interest, Outbound, Reply, Seated, Unblocked, Wanted};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
 use crate::storage::{Receipt, Writes};
@@ -70,6 +70,19 @@ impl Outbound for Router {
         let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
         let state = account.lock();
         state.resources.iter().filter(|it| it.available.is_some()).map(|it| it.jid.clone()).collect()
+    }
+
+    fn seats(&self, account: &BareJid) -> Vec<Seated> {
+        self.seats_of(account)
+    }
+
+    fn unseat(&self, account: &BareJid, number: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (router, account) = (self.own.upgrade(), account.clone());
+        Box::pin(async move {
+            if let Some(router) = router {
+                router.end_seats(&account, number).await;
+            }
+        })
     }
 
     fn interest(&self, session: &Jid, interest: Interest, wanted: Wanted) -> Receipt {

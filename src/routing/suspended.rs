@@ -14,11 +14,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::hooks::{Interest, Interests};
+use crate::accounts::clients::number;
+use crate::accounts::tokens::AgentId;
+use crate::hooks::{Interest, Interests, Seated};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage::{Error, Map, View, Writes};
-use crate::stream::{ContentNamespace, read_back};
+use crate::stream::{ContentNamespace, StreamCondition, StreamError, read_back};
 
 use super::Router;
 use super::account::{Account, Resource, State};
@@ -53,6 +55,9 @@ struct Record {
     interested: bool,
     #[serde(default)]
     interests: Interests,
+    /// The number of its client.
+    #[serde(default)]
+    client: u64,
 }
 
 /// A session that waits since the server has started.
@@ -64,6 +69,7 @@ pub(super) struct Session {
     presence: Option<Stanza<'static>>,
     interested: bool,
     interests: Interests,
+    client: u64,
     /// Positions of messages that it was sent and has not confirmed, with their numbers.
     queue: BTreeMap<u64, u64>,
     /// Those of them that others have got and nobody else waits for.
@@ -122,6 +128,13 @@ impl Suspended {
             });
         }
         positions
+    }
+
+    /// The sessions of `account`, with the numbers of their clients.
+    fn of(&self, account: &BareJid) -> Vec<(Jid, u64)> {
+        let all = self.lock();
+        let sessions = all.get(account).map(|waiting| waiting.sessions.as_slice()).unwrap_or_default();
+        sessions.iter().map(|session| (session.jid.clone(), session.client)).collect()
     }
 
     /// Takes the first session of `account` out that is meant.
@@ -230,6 +243,35 @@ impl Router {
         }
     }
 
+    /// The sessions of an account, each with the number by which its owner ends it (XEP-0494): that of its client, or its
+    /// own.
+    pub(super) fn seats_of(&self, account: &BareJid) -> Vec<Seated> {
+        let numbered = |jid: &Jid, client: u64| if client == 0 { number(jid.as_str()) } else { client };
+        let mut all: Vec<Seated> = Vec::new();
+        if let Some(account) = self.accounts.cached(account.as_str()) {
+            let state = account.lock();
+            all.extend(state.resources.iter().map(|resource| Seated {
+                number: numbered(&resource.jid, resource.client),
+                jid: resource.jid.clone(),
+                last: Some(resource.ring.last_heard()),
+            }));
+        }
+        let waiting = self.suspended.of(account).into_iter();
+        all.extend(waiting.map(|(jid, client)| Seated { number: numbered(&jid, client), jid, last: None }));
+        all
+    }
+
+    /// Ends the sessions of an account that have this number.
+    pub(super) async fn end_seats(&self, account: &BareJid, number: u64) {
+        let error = StreamError::new(StreamCondition::NotAuthorized, "the access of this client was revoked");
+        let meant: Vec<Jid> =
+            self.seats_of(account).into_iter().filter(|seated| seated.number == number).map(|it| it.jid).collect();
+        for jid in &meant {
+            self.end_sessions(jid, &error);
+        }
+        self.supersede(account, |jid| meant.contains(jid)).await;
+    }
+
     /// Gives a restored session back to its client.
     pub(super) fn revive(self: &Arc<Self>, account: &Arc<Account>, name: &str) -> Option<Binding> {
         let request = self.acknowledgement()?.request();
@@ -244,6 +286,7 @@ impl Router {
         let mut state = account.lock();
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         (resource.interested, resource.interests) = (session.interested, session.interests);
+        resource.client = session.client;
         if session.interests.has(Interest::Copies) {
             account.note_copies();
         }
@@ -284,6 +327,7 @@ impl Session {
             presence: record.presence.as_deref().and_then(stanza),
             interested: record.interested,
             interests: record.interests,
+            client: record.client,
             queue: BTreeMap::new(),
             got: Vec::new(),
             requests: Vec::new(),
@@ -302,6 +346,13 @@ impl Session {
 }
 
 impl Binding {
+    /// The session is that of this client.
+    pub fn belongs_to(&self, agent: &AgentId) {
+        if let Some(resource) = self.account.lock().resource_mut(self.id) {
+            resource.client = number(agent.as_str());
+        }
+    }
+
     /// Notes in storage that the session may be resumed, and what is needed for that.
     pub fn remember(&self, batch: &mut Batch) {
         let state = self.account.lock();
@@ -384,6 +435,7 @@ impl Resource {
             presence: self.available.as_ref().map(|available| available.presence.to_xml()),
             interested: self.interested,
             interests: self.interests,
+            client: self.client,
         };
         let domain = BareJid::from_kept(self.jid.domain());
         // A record is always written as JSON.

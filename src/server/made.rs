@@ -15,6 +15,8 @@ pub struct Made {
     /// The certificates to show.
     pub identities: Arc<Identities>,
     pub trust: Trust,
+    /// Who vouches for clients.
+    pub client_trust: Trust,
     pub resolver: Arc<dyn Resolver>,
 }
 
@@ -28,9 +30,18 @@ impl Made {
         let usage = |error: tls::CertificateError| OperationError::Usage(error.to_string());
         let identities = Arc::new(tls::identities(config, development).map_err(usage)?);
         let trust = tls::trust(config).map_err(usage)?;
+        let client_trust = Self::client_trust(config)?;
         let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
         let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
         let resolver = resolver.map_err(|error| OperationError::Failed(format!("dns: {error}")))?;
-        Ok(Self { identities, trust, resolver: Arc::new(resolver) })
+        Ok(Self { identities, trust, client_trust, resolver: Arc::new(resolver) })
+    }
+
+    /// Who vouches for clients according to `config`.
+    ///
+    /// # Errors
+    /// `Usage` for a file that cannot be read.
+    pub fn client_trust(config: &Config) -> Result<Trust, OperationError> {
+        tls::client_trust(config).map_err(|error| OperationError::Usage(error.to_string()))
     }
 }

@@ -1,11 +1,13 @@
 //! A server without its sockets: everything between the bytes of a connection and the storage.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::accounts::admins;
+use crate::accounts::attempts::Attempts;
 use crate::accounts::credentials::{Decoy, Iterations};
 use crate::accounts::tokens::{SECRET, TokenKey};
 use crate::accounts::{directory, random};
@@ -134,7 +136,8 @@ impl Node {
     /// # Errors
     /// The cryptographic library does not accept the certificates; nothing has changed.
     pub fn adopt(&self, config: &Config, made: Made) -> Result<(), StartError> {
-        let tls = ServerTls::new(Arc::clone(&made.identities)).map_err(StartError::Tls)?;
+        let tls =
+            ServerTls::asking_clients(Arc::clone(&made.identities), made.client_trust).map_err(StartError::Tls)?;
         let client_tls = ClientTls::new(made.identities).map_err(StartError::Tls)?;
         // From here on nothing can fail.
         self.tls.replace(tls);
@@ -153,8 +156,9 @@ impl Node {
     pub fn new(config: &Config, parts: Parts) -> Result<Arc<Self>, StartError> {
         let settings = Settings::of(config);
         let domains = Arc::clone(&settings.domains);
-        let Made { identities, trust, resolver } = parts.made;
-        let tls = Arc::new(ServerTls::new(Arc::clone(&identities)).map_err(StartError::Tls)?);
+        let Made { identities, trust, client_trust, resolver } = parts.made;
+        let tls = ServerTls::asking_clients(Arc::clone(&identities), client_trust).map_err(StartError::Tls)?;
+        let tls = Arc::new(tls);
         let client_tls = Arc::new(ClientTls::new(identities).map_err(StartError::Tls)?);
         let (trust, resolver) = (Live::new(trust), Live::new(resolver));
         let federation = Federation::new(
@@ -276,6 +280,7 @@ fn sessions(
         stream_features: settings.catalogue.stream_features().clone(),
         inline_offers: settings.catalogue.inline_offers().clone(),
         comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        attempts: Attempts::new(RandomState::new()),
     })
 }
 

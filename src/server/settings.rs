@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::accounts::admins::Admins;
+use crate::accounts::attempts;
 use crate::config::{Archive, Config, Domain};
 use crate::extensions;
 use crate::federation;
@@ -111,6 +112,7 @@ fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>)
         archive: archive(config),
         offline_messages: config.limits.offline_messages,
         push: push(config),
+        client_retention: config.limits.client_retention.duration(),
         registration: of_registration(config),
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
         servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
@@ -153,6 +155,11 @@ fn of_sessions(config: &Config) -> session::Settings {
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
         token_lifetime: config.limits.token_lifetime.duration(),
+        client_retention: config.limits.client_retention.duration(),
+        failures: attempts::Bounds {
+            address: config.limits.failed_logins_per_address,
+            account: config.limits.failed_logins_per_account,
+        },
     }
 }
 

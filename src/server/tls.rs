@@ -20,6 +20,7 @@ pub(super) enum CertificateError {
     Development(IssueError),
     Made(Problem),
     Trust {
+        key: &'static str,
         path: PathBuf,
         error: LoadError,
     },
@@ -40,7 +41,7 @@ impl std::fmt::Display for CertificateError {
             ),
             Self::Development(error) => write!(f, "a development certificate could not be made: {error}"),
             Self::Made(problem) => write!(f, "the development certificate cannot be used: {problem}"),
-            Self::Trust { path, error } => write!(f, "tls.trust_anchors: {}: {error}", path.display()),
+            Self::Trust { key, path, error } => write!(f, "tls.{key}: {}: {error}", path.display()),
         }
     }
 }
@@ -84,9 +85,20 @@ pub(super) fn identities(config: &Config, development: Option<Arc<Identity>>) ->
 /// # Errors
 /// A file that cannot be read.
 pub(super) fn trust(config: &Config) -> Result<Trust, CertificateError> {
-    let mut trust = Trust::system();
-    for path in &config.tls.trust_anchors {
-        trust.add_pem_file(path).map_err(|error| CertificateError::Trust { path: path.clone(), error })?;
+    add_all(Trust::system(), "trust_anchors", &config.tls.trust_anchors)
+}
+
+/// Who is trusted to say which client somebody is: only who is named for that.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn client_trust(config: &Config) -> Result<Trust, CertificateError> {
+    add_all(Trust::nobody(), "client_trust_anchors", &config.tls.client_trust_anchors)
+}
+
+fn add_all(mut trust: Trust, key: &'static str, files: &[PathBuf]) -> Result<Trust, CertificateError> {
+    for path in files {
+        trust.add_pem_file(path).map_err(|error| CertificateError::Trust { key, path: path.clone(), error })?;
     }
     Ok(trust)
 }

@@ -11,8 +11,8 @@ use crate::stanza::{Condition, Kind};
 use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
 
+use super::context::{Context, Settings};
 use super::detached::detach;
-use super::handshake::{Context, Settings};
 use super::inbound::{Inbound, agreed};
 use super::outgoing::Outgoing;
 use super::pace::{Ahead, Intake};

@@ -1,5 +1,9 @@
 //! A stream before a resource is bound: question and answer (RFC 6120 §4 to §7).
 
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
@@ -7,7 +11,7 @@ use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 use super::wire::{End, Wire};
 
 /// Room for the usual answer: nothing grows, and nothing is moved, while it is written.
-const ANSWER: usize = 1024;
+const ANSWER: usize = 2048;
 
 /// A wire on which nothing happens unless the peer asks for it.
 ///
@@ -17,13 +21,15 @@ pub(super) struct Dialogue {
     pub(super) wire: Wire,
     /// What was said and has not gone out.
     said: String,
+    /// When the certificate ends that the client has shown, if it proves anything.
+    pub(super) certificate_ends: Option<SystemTime>,
 }
 
 impl Dialogue {
     pub(super) const fn new(transport: Transport) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::UNAUTHENTICATED);
         let wire = Wire { transport, reader, input: Vec::new(), opened: false };
-        Self { wire, said: String::new() }
+        Self { wire, said: String::new(), certificate_ends: None }
     }
 
     /// What is said next is appended here.
@@ -43,7 +49,8 @@ impl Dialogue {
         if self.said.is_empty() {
             return Ok(());
         }
-        let said = std::mem::take(&mut self.said);
+        // There may be a token in it.
+        let said = Zeroizing::new(std::mem::take(&mut self.said));
         Ok(self.wire.transport.write_all(said.as_bytes()).await?)
     }
 

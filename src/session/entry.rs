@@ -1,6 +1,9 @@
 //! What a client asks for together with its authentication (XEP-0388): a token for the next time, the session that it had
 //! before, or a new one.
 
+use zeroize::Zeroizing;
+
+use crate::accounts::clients;
 use crate::accounts::random;
 use crate::accounts::tokens::{self, Holder, Slots};
 use crate::hooks::{Acknowledgement, Said};
@@ -13,8 +16,9 @@ use crate::routing::Retention;
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
 
+use super::context::Context;
 use super::dialogue::Dialogue;
-use super::handshake::{Context, Opened, Stage, internal, say_features};
+use super::handshake::{Opened, Stage, internal, say_features};
 use super::inbound::{Inbound, agreed};
 use super::resumption::{Outcome, Previous, resume};
 use super::wire::End;
@@ -22,13 +26,14 @@ use super::wire::End;
 /// Does what the client wants, and says that it has authenticated; `None` if it has no session then.
 pub(super) async fn enter(context: &Context, dialogue: &mut Dialogue, entry: &Entry) -> Result<Option<Opened>, End> {
     let token = token(context, entry).await?;
+    note(context, entry).await?;
     let mut results = String::new();
     // XEP-0386 §3.2: if this succeeds, nothing is bound.
     match previous(context, entry).await? {
         Some(Outcome::Resumed(resumed)) => {
             let jid = resumed.jid().map_or_else(|| entry.user.as_str(), |jid| jid.as_str());
-            let success = entry.success(jid, &[resumed.answer.as_str(), &token].concat());
-            dialogue.say(&success);
+            let results = Zeroizing::new([resumed.answer.as_str(), token.as_str()].concat());
+            dialogue.say(&Zeroizing::new(entry.success(jid, &results)));
             // XEP-0198 §9.2: no features follow.
             return resumed.begin(dialogue).await;
         }
@@ -36,18 +41,32 @@ pub(super) async fn enter(context: &Context, dialogue: &mut Dialogue, entry: &En
         None => {}
     }
     let Some(wish) = &entry.wishes.bind else {
-        results.push_str(&token);
-        dialogue.say(&entry.success(entry.user.as_str(), &results));
+        let results = Zeroizing::new([results.as_str(), token.as_str()].concat());
+        dialogue.say(&Zeroizing::new(entry.success(entry.user.as_str(), &results)));
         return Ok(None);
     };
     let (opened, bound) = begin(context, entry, wish).await?;
-    results.push_str(&bind2::bound(&bound));
-    results.push_str(&token);
-    dialogue.say(&entry.success(opened.binding.jid.as_str(), &results));
+    let results = Zeroizing::new([results.as_str(), bind2::bound(&bound).as_str(), token.as_str()].concat());
+    dialogue.say(&Zeroizing::new(entry.success(opened.binding.jid.as_str(), &results)));
     say_features(context, dialogue, Features::bound(), Stage::Bound);
     // If this fails, the session that begins finds its transport gone and gives the resource back.
     let _ = dialogue.flush().await;
     Ok(Some(opened))
+}
+
+/// Notes that this client has access, for its owner to see (XEP-0494).
+async fn note(context: &Context, entry: &Entry) -> Result<(), End> {
+    let Some(agent) = &entry.wishes.agent else { return Ok(()) };
+    let retention = context.settings.load().client_retention;
+    if retention.is_zero() {
+        return Ok(());
+    }
+    let holder = Holder { account: &entry.user, agent };
+    let noted =
+        clients::note(&context.storage, holder, (&entry.wishes.names, entry.means), (context.clock.now(), retention));
+    noted.await.map_err(|error| unkept(&error))?;
+    context.router.note_client(&entry.user, agent);
+    Ok(())
 }
 
 /// The session that the client had before, if it asks for one.
@@ -77,6 +96,9 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     let mut batch = router.batch();
     let bound = router.bind_in_place(&entry.user, &wish.resource(&generated), (its, counting), &mut batch).await;
     let binding = bound.map_err(|refused| no_session(&refused.0))?;
+    if let Some(agent) = &entry.wishes.agent {
+        binding.belongs_to(agent);
+    }
     binding.remember(&mut batch);
     let mut results = String::new();
     if let Some(inline) = router.inline() {
@@ -122,8 +144,8 @@ fn no_session(error: &StanzaError) -> End {
 
 /// Keeps what has become of the token with which the client has authenticated, and gives it another one where that is wanted
 /// or due (XEP-0484 §3.3, §3.5, §3.6).
-async fn token(context: &Context, entry: &Entry) -> Result<String, End> {
-    let Some(agent) = &entry.wishes.agent else { return Ok(String::new()) };
+async fn token(context: &Context, entry: &Entry) -> Result<Zeroizing<String>, End> {
+    let Some(agent) = &entry.wishes.agent else { return Ok(Zeroizing::default()) };
     let holder = Holder { account: &entry.user, agent };
     let used = entry.used.as_ref();
     let is_last = used.is_some() && entry.wishes.token.is_some_and(|token| token.invalidate);
@@ -132,16 +154,16 @@ async fn token(context: &Context, entry: &Entry) -> Result<String, End> {
     let (mut slots, mut changed) = match used {
         Some(_) if is_last => (Slots::default(), true),
         Some(used) => (used.slots.clone(), used.changed),
-        None if wanted.is_none() => return Ok(String::new()),
+        None if wanted.is_none() => return Ok(Zeroizing::default()),
         None => (known(context, holder).await?, false),
     };
     let now = context.clock.now();
-    let mut told = String::new();
+    let mut told = Zeroizing::default();
     if let Some(mechanism) = wanted {
         let nonce = random::octets().map_err(|_| internal())?;
         let lifetime = context.settings.load().token_lifetime;
         let issued = slots.issue(&context.tokens, holder, mechanism, (now, lifetime), nonce);
-        fast::token(&issued).write(&mut told, "");
+        told = fast::token(&issued);
         changed = true;
     }
     if changed {
@@ -159,6 +181,6 @@ async fn known(context: &Context, holder: Holder<'_>) -> Result<Slots, End> {
 }
 
 fn unkept(error: &crate::storage::Error) -> End {
-    tracing::error!(%error, "tokens could not be read or kept");
+    tracing::error!(%error, "what is known of a client could not be read or kept");
     internal()
 }

@@ -1,88 +1,30 @@
 //! From the first byte of a connection to a bound resource (RFC 6120 §4 to §7): the machines of
 //! `negotiation` decide, this module moves values.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::accounts::credentials::{Decoy, ScramHash};
-use crate::accounts::directory;
 use crate::accounts::random;
-use crate::accounts::sasl::Mechanism;
-use crate::accounts::sasl::channel_binding::Bindings;
-use crate::accounts::sasl::scram::Nonce;
-use crate::accounts::tokens::{self, AgentId, Holder, TokenKey};
-use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, InlineOffers, Peer, Said, StreamFeatures, StreamState};
+use crate::accounts::traces::wipe_stack;
+use crate::hooks::{Acknowledgement, Peer, Said, StreamState};
 use crate::jid::{BareJid, Jid};
-use crate::live::Live;
 use crate::negotiation::bind::{self, BindEffect};
-use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, TokenPolicy, proceed};
-use crate::negotiation::login::{Effect, Entry, Found, FoundToken, Login, Standing};
+use crate::negotiation::features::{Features, Offer, TLS_NS, proceed};
+use crate::negotiation::login::{Entry, Login};
 use crate::net::Transport;
-use crate::net::tls::{Incoming, ServerTls};
-use crate::routing::{Batch, Binding, Router};
+use crate::net::tls::Incoming;
+use crate::routing::{Batch, Binding};
 use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
-use crate::storage::Storage;
-use crate::stream::{
-    ContentNamespace, Event, Fault, Header, HeaderFields, Limits, StreamCondition, StreamError, write_header,
-};
-use crate::telemetry::authentication_failure;
+use crate::stream::{ContentNamespace, Event, Fault, Header, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::xml::Element;
 
+use super::authentication::{carry_out, end_with_certificate, log_in};
 use super::bound::Bound;
+use super::context::Context;
 use super::dialogue::Dialogue;
 use super::entry::enter;
 use super::inbound::Inbound;
-use super::pace::Pace;
 use super::resumption::{Outcome, Previous, resume};
-use super::visits::Visits;
 use super::wire::End;
-
-/// What every client session needs.
-pub struct Context {
-    pub router: Arc<Router>,
-    pub storage: Storage,
-    pub clock: Clock,
-    pub tls: Arc<ServerTls>,
-    /// Answers for accounts that do not exist.
-    pub decoy: Decoy,
-    /// What tokens are derived with.
-    pub tokens: TokenKey,
-    /// For which hash functions every account of a domain has keys.
-    pub hashes: Arc<[(String, &'static [ScramHash])]>,
-    pub settings: Live<Settings>,
-    /// What extensions offer.
-    pub stream_features: StreamFeatures,
-    pub inline_offers: InlineOffers,
-    /// How many passwords are compared at once: each takes milliseconds of one processor.
-    pub comparisons: Arc<Semaphore>,
-}
-
-impl Context {
-    fn hashes(&self, domain: &BareJid) -> &'static [ScramHash] {
-        let known = self.hashes.iter().find(|(known, _)| known == domain.as_str());
-        known.map_or(ScramHash::OLD, |(_, hashes)| hashes)
-    }
-}
-
-/// What the operator has set for client sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// What a client may send once it has authenticated.
-    pub limits: Limits,
-    /// How fast it may send.
-    pub pace: Pace,
-    /// Whether it may authenticate without TLS: for tests on one machine.
-    pub without_tls: bool,
-    /// How long a connection has to authenticate.
-    pub deadline: Duration,
-    /// How long a token is good for (XEP-0484); none are given if that is no time at all.
-    pub token_lifetime: Duration,
-}
 
 /// How TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +59,7 @@ enum Before {
 }
 
 /// Who a client has proved to be.
-enum Proved {
+pub(super) enum Proved {
     /// It opens a new stream (RFC 6120 §6.4.6).
     User(BareJid),
     /// It goes on with this one (XEP-0388 §2.6.1).
@@ -163,7 +105,14 @@ impl Secured {
     pub async fn log_in(mut self, context: &Context) -> Option<Box<Bound>> {
         Box::pin(async move {
             match in_time(self.deadline, negotiate(context, &mut self.dialogue, self.before)).await {
-                Ok(Opened { binding, inbound }) => Some(Bound::new(self.dialogue.wire, binding, inbound)),
+                Ok(Opened { binding, inbound }) => {
+                    if let Some(end) = self.dialogue.certificate_ends {
+                        end_with_certificate(end, &binding.ring);
+                    }
+                    // The session has a buffer only while there is something in it.
+                    self.dialogue.wire.input.shrink_to_fit();
+                    Some(Bound::new(self.dialogue.wire, binding, inbound))
+                }
                 Err(end) => {
                     refuse(context, self.dialogue, end).await;
                     None
@@ -212,10 +161,19 @@ async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Before) -
             start_stream_as(context, dialogue, &domain, &user).await?;
             bind(context, dialogue, user).await
         }
-        Proved::Entry(entry) => match Box::pin(enter(context, dialogue, &entry)).await? {
-            Some(opened) => Ok(opened),
-            None => bind(context, dialogue, entry.user).await,
-        },
+        Proved::Entry(entry) => {
+            let agent = entry.wishes.agent.clone();
+            let opened = match Box::pin(enter(context, dialogue, &entry)).await? {
+                Some(opened) => opened,
+                None => bind(context, dialogue, entry.user).await?,
+            };
+            if let Some(agent) = &agent {
+                opened.binding.belongs_to(agent);
+            }
+            // A token may have been made.
+            wipe_stack();
+            Ok(opened)
+        }
     }
 }
 
@@ -239,7 +197,7 @@ async fn start_stream_as(
     }
 }
 
-async fn read_header(
+pub(super) async fn read_header(
     context: &Context,
     dialogue: &mut Dialogue,
     before: Option<&BareJid>,
@@ -289,13 +247,18 @@ pub(super) enum Stage {
 
 /// Says what the negotiation and the extensions offer.
 pub(super) fn say_features(context: &Context, dialogue: &mut Dialogue, features: Features, stage: Stage) {
+    extended(context, dialogue, features, stage).write_to(dialogue.said());
+}
+
+/// What the negotiation offers, and the extensions besides.
+pub(super) fn extended(context: &Context, dialogue: &Dialogue, features: Features, stage: Stage) -> Features {
     let stream = StreamState {
         peer: Peer::Client,
         authenticated: stage != Stage::Stranger,
         encrypted: dialogue.wire.transport.is_encrypted(),
         bound: stage == Stage::Bound,
     };
-    features.with_extensions(&context.stream_features, stream).write_to(dialogue.said());
+    features.with_extensions(&context.stream_features, stream)
 }
 
 /// Negotiates a stream and TLS.
@@ -333,7 +296,7 @@ async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &Bar
 }
 
 /// XEP-0198 §3: stream management is refused before the client has authenticated, and the login goes on.
-fn too_early(context: &Context, dialogue: &mut Dialogue, element: &Element) -> bool {
+pub(super) fn too_early(context: &Context, dialogue: &mut Dialogue, element: &Element) -> bool {
     let words = context.router.acknowledgement().filter(|words| words.read(element).is_some());
     if let Some(words) = words {
         dialogue.say(&words.failed(Condition::UnexpectedRequest, None));
@@ -343,7 +306,7 @@ fn too_early(context: &Context, dialogue: &mut Dialogue, element: &Element) -> b
 
 /// RFC 6120 §5.3.3, §6.4.6: what comes before the answer was seen was sent by somebody else, or by
 /// somebody who does not wait. White space says nothing, and some clients end their lines.
-fn nothing_may_follow(dialogue: &mut Dialogue) -> Result<(), End> {
+pub(super) fn nothing_may_follow(dialogue: &mut Dialogue) -> Result<(), End> {
     if dialogue.wire.input.trim_ascii().is_empty() {
         dialogue.wire.input.clear();
         return Ok(());
@@ -356,132 +319,12 @@ async fn nonza(dialogue: &mut Dialogue) -> Result<Element, End> {
     not_a_stanza(dialogue.event().await?)
 }
 
-fn not_a_stanza(event: Event<'_>) -> Result<Element, End> {
+pub(super) fn not_a_stanza(event: Event<'_>) -> Result<Element, End> {
     match event {
         Event::Nonza(element) => Ok(element),
         Event::Stanza(_) | Event::Rejected(_) => Err(StreamError::from(StreamCondition::NotAuthorized).into()),
         Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
         Event::Close => Err(End::Closed),
-    }
-}
-
-/// Opens the stream inside TLS, of the same domain as the one before, and authenticates its client.
-async fn log_in(
-    context: &Context,
-    dialogue: &mut Dialogue,
-    before: Option<&BareJid>,
-) -> Result<(BareJid, Proved), End> {
-    let (header, domain) = read_header(context, dialogue, before).await?;
-    let from = header.from.and_then(|from| from.parse::<Jid>().ok()).map(|from| from.to_bare());
-    if from.as_ref().is_some_and(|from| from.domain() != domain.domain()) {
-        // XEP-0388 §2.1: nobody from elsewhere can prove here who he is.
-        return Err(invalid_from());
-    }
-    let end_point = dialogue.wire.transport.server_end_point().map(<[u8]>::to_vec);
-    let bindings = Bindings { exporter: dialogue.wire.transport.exporter(), end_point };
-    let offer = Offer {
-        confidentiality: Confidentiality::Tls,
-        bindings,
-        version: dialogue.wire.transport.tls().map(|tls| tls.version),
-        plain: PlainPolicy::Offered,
-        hashes: context.hashes(&domain),
-        tokens: if context.settings.load().token_lifetime.is_zero() { TokenPolicy::None } else { TokenPolicy::Issued },
-    };
-    let mut login = Login::new(domain.clone(), offer, context.decoy.clone()).from(from);
-    say_features(context, dialogue, login.features(&context.inline_offers), Stage::Stranger);
-    let mut visits = Visits::default();
-    loop {
-        let element = match dialogue.event().await? {
-            Event::Stanza(stanza) if !login.is_exclusive() => {
-                let peer = dialogue.wire.transport.peer();
-                let answer = Box::pin(visits.answer(context, &domain, peer, &stanza)).await?;
-                answer.write(dialogue.said());
-                continue;
-            }
-            event => not_a_stanza(event)?,
-        };
-        if !login.is_exclusive() && too_early(context, dialogue, &element) {
-            continue;
-        }
-        if let Some(proved) = carry_out(context, dialogue, &mut login, &element).await? {
-            return Ok((domain, proved));
-        }
-    }
-}
-
-/// Gives the login machine an element and does what it asks for; tells who it is once that is known.
-async fn carry_out(
-    context: &Context,
-    dialogue: &mut Dialogue,
-    login: &mut Login,
-    element: &Element,
-) -> Result<Option<Proved>, End> {
-    // What is logged is never what a stranger wrote.
-    let mechanism = element.attribute("mechanism").and_then(Mechanism::parse).map_or("-", Mechanism::as_str);
-    let mut effects = VecDeque::from(login.nonza(element));
-    while let Some(effect) = effects.pop_front() {
-        match effect {
-            Effect::Send(element) => element.write(dialogue.said(), CLIENT_NS),
-            Effect::LookUp(account) => {
-                let found = look_up(context, &account).await;
-                let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
-                effects.extend(login.looked_up(found, &nonce));
-            }
-            Effect::Verify(verification) => {
-                // Hashing goes on a thread that serves nobody else, and strangers get only a few.
-                let turn = Arc::clone(&context.comparisons).acquire_owned().await.map_err(|_| internal())?;
-                let verdict = tokio::task::spawn_blocking(move || {
-                    // It goes on when the stranger has been cut off, and so does its turn.
-                    let _turn = turn;
-                    verification.run()
-                });
-                effects.extend(login.verified(verdict.await.map_err(|_| internal())?));
-            }
-            Effect::LookUpToken(account, agent) => {
-                let found = look_up_token(context, account, agent).await;
-                effects.extend(login.token_found(found, &context.tokens, context.clock.now()));
-            }
-            Effect::Success { user } => {
-                nothing_may_follow(dialogue)?;
-                return Ok(Some(Proved::User(user)));
-            }
-            Effect::Enter(entry) => {
-                nothing_may_follow(dialogue)?;
-                return Ok(Some(Proved::Entry(entry)));
-            }
-            Effect::Failure { condition, .. } => {
-                authentication_failure(dialogue.wire.transport.peer(), mechanism, condition.as_str());
-            }
-            Effect::Close(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
-}
-
-async fn look_up(context: &Context, account: &BareJid) -> Found {
-    match context.router.credentials(account).await {
-        Ok(Some((credentials, directory::Standing::Active))) => Found::Account(Box::new(credentials), Standing::Active),
-        Ok(Some((credentials, directory::Standing::Disabled))) => {
-            Found::Account(Box::new(credentials), Standing::Disabled)
-        }
-        Ok(None) => Found::Unknown,
-        Err(error) => {
-            tracing::error!(%error, "credentials could not be read");
-            Found::Unavailable
-        }
-    }
-}
-
-async fn look_up_token(context: &Context, account: BareJid, agent: AgentId) -> FoundToken {
-    let found = context.storage.glance(move |view| tokens::found(view, Holder { account: &account, agent: &agent }));
-    match found.await {
-        Ok(Some((slots, directory::Standing::Active))) => FoundToken::Client(slots, Standing::Active),
-        Ok(Some((slots, directory::Standing::Disabled))) => FoundToken::Client(slots, Standing::Disabled),
-        Ok(None) => FoundToken::Unknown,
-        Err(error) => {
-            tracing::error!(%error, "tokens could not be read");
-            FoundToken::Unavailable
-        }
     }
 }
 
@@ -578,7 +421,7 @@ async fn answer(dialogue: &mut Dialogue, request: &Stanza<'_>, binding: Binding,
     binding
 }
 
-fn invalid_from() -> End {
+pub(super) fn invalid_from() -> End {
     StreamError::from(StreamCondition::InvalidFrom).into()
 }
 

@@ -3,7 +3,9 @@
 //! Each phase is a type of its own that owns only what is valid then. Knows nothing of other
 //! servers and of extensions.
 
+mod authentication;
 mod bound;
+mod context;
 mod detached;
 mod dialogue;
 mod entry;
@@ -16,7 +18,8 @@ mod visits;
 mod wire;
 
 pub use bound::Bound;
-pub use handshake::{Context, Secured, Security, Settings, open, secure};
+pub use context::{Context, Settings};
+pub use handshake::{Secured, Security, open, secure};
 pub use pace::Pace;
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use crate::jid::{BareJid, Jid};
 use crate::routing::{Binding, Handled, modulo};
 use crate::stanza::Condition;
 
+use super::context::Context;
 use super::detached::detach;
 use super::dialogue::Dialogue;
-use super::handshake::{Context, Opened};
+use super::handshake::Opened;
 use super::inbound::Inbound;
 use super::wire::End;
 

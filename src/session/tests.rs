@@ -17,7 +17,11 @@ use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, Stre
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
+mod access;
+mod attempts;
+mod certificates;
 mod sasl2;
+mod upgrade;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.
 const SMALL: &str = "[limits]\nclient_stanza = \"10000B\"\nserver_stanza = \"10000B\"\nring_bytes = \"10000B\"\n";

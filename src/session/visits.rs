@@ -7,7 +7,8 @@ use crate::jid::{BareJid, Jid};
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::stream::{StreamCondition, StreamError};
 
-use super::handshake::{Context, internal};
+use super::context::Context;
+use super::handshake::internal;
 use super::wire::End;
 
 /// The requests of one stream whose client has not authenticated.

@@ -5,6 +5,8 @@ use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
+use zeroize::Zeroize;
+
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
 use crate::routing::Taken;
@@ -15,6 +17,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// So many bytes are enough to see how the end tag of a stream ends, white space behind it included.
 const END: usize = 64;
+
+/// Room for what is said at once in a handshake.
+const USUAL: usize = 2048;
 
 /// How often unread input is thrown away at the end, 16 KiB each time.
 const ROUNDS: usize = 16;
@@ -75,12 +80,16 @@ impl Wire {
         loop {
             let step = self.reader.next(&self.input)?;
             let (consumed, event) = (step.consumed, step.event.map(Event::into_owned));
+            // There may have been a password in it.
+            self.input.get_mut(..consumed).unwrap_or_default().zeroize();
             self.input.drain(..consumed);
             if let Some(event) = event {
                 return Ok(event);
             }
-            // A stranger who sent much and now says nothing holds no more than he has to.
-            self.input.shrink_to(self.input.len().next_power_of_two());
+            // A stranger who sent much and now says nothing holds no more than he has to. What a login is made of fits
+            // without being moved, so that nothing of it is left elsewhere.
+            self.input.shrink_to(self.input.len().next_power_of_two().max(USUAL));
+            self.input.reserve(USUAL.saturating_sub(self.input.len()));
             if self.transport.drain(&mut self.input).await? == 0 {
                 return Err(End::Lost);
             }

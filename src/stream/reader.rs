@@ -1,5 +1,7 @@
 //! The reader of one direction of a stream.
 
+use zeroize::Zeroizing;
+
 use crate::xml::Element;
 
 use super::characters::skip_space;
@@ -243,7 +245,9 @@ impl Reader {
         let element = if self.scan.canonical {
             Element::parse(text, inherited)
         } else {
-            Element::parse(&Rewrite::new(around, Vec::new()).run(text)?, inherited)
+            // A password may be in it.
+            let rewritten = Rewrite::new(around, Vec::with_capacity(2 * text.len())).run(text)?;
+            Element::parse(&Zeroizing::new(rewritten), inherited)
         };
         let element =
             element.map_err(|_| StreamError::new(StreamCondition::BadFormat, "an element that cannot be read"))?;

@@ -15,4 +15,4 @@ pub use network::Net;
 pub use pattern::mismatch;
 pub use transcript::run;
 pub use world::{Options, PASSWORD, World};
-pub use written::{Document, Side, documents, served};
+pub use written::{Document, Side, documents, served, served_from};

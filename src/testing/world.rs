@@ -139,7 +139,7 @@ impl World {
             storage: storage.clone(),
             token_secret: [7; 32],
             clock: self.clock.clone(),
-            made: self.made(identities)?,
+            made: self.made(config, identities)?,
             reload: None,
             network: Arc::clone(&self.net) as _,
             connections: 1000,
@@ -147,11 +147,12 @@ impl World {
         Node::new(config, parts).map_err(|error| error.to_string())
     }
 
-    fn made(&self, identities: &Arc<Identities>) -> Result<Made, String> {
+    fn made(&self, config: &Config, identities: &Arc<Identities>) -> Result<Made, String> {
         let mut trust = Trust::nobody();
         trust.add(self.ca.certificate()).map_err(|error| error.to_string())?;
         let (identities, resolver) = (Arc::clone(identities), Arc::clone(&self.net) as _);
-        Ok(Made { identities, trust, resolver })
+        let client_trust = Made::client_trust(config).map_err(|error| error.to_string())?;
+        Ok(Made { identities, trust, client_trust, resolver })
     }
 
     /// Has the server of `domain` work with other further lines of `comity.toml` from now on.
@@ -161,7 +162,7 @@ impl World {
     pub fn reconfigure(&mut self, domain: &str, options: &Options) -> Result<(), String> {
         let config = configuration(domain, options)?;
         let site = self.sites.get(domain).ok_or("there is no such server")?;
-        site.node.adopt(&config, self.made(&site.identities)?).map_err(|error| error.to_string())?;
+        site.node.adopt(&config, self.made(&config, &site.identities)?).map_err(|error| error.to_string())?;
         if let Some(site) = self.sites.get_mut(domain) {
             site.config = config;
         }

@@ -42,6 +42,12 @@ pub fn served(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Trans
     tapped(Transport::plain(io, None), Side::Receiving)
 }
 
+/// The same where somebody at `peer` has opened it.
+#[must_use]
+pub fn served_from(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: SocketAddr) -> Transport {
+    tapped(Transport::plain(io, Some(peer)), Side::Receiving)
+}
+
 /// The server's end of a connection that it has opened itself to `peer`.
 pub(super) fn dialled(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: SocketAddr) -> Transport {
     tapped(Transport::plain(io, Some(peer)), Side::Initiating)

@@ -3,6 +3,7 @@
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace, PrefixDeclaration, ResolveResult};
 use quick_xml::reader::NsReader;
+use zeroize::Zeroize;
 
 use super::escape::{escape_into, escape_text_into};
 
@@ -138,6 +139,21 @@ impl Element {
                 Node::Element(_) => None,
             })
             .collect()
+    }
+
+    /// Overwrites its text and its attributes, as far as anything in them may be secret.
+    pub fn wipe(mut self) {
+        self.wipe_in_place();
+    }
+
+    fn wipe_in_place(&mut self) {
+        self.attributes.iter_mut().for_each(|(_, value)| value.zeroize());
+        for node in &mut self.children {
+            match node {
+                Node::Element(element) => element.wipe_in_place(),
+                Node::Text(text) => text.zeroize(),
+            }
+        }
     }
 
     /// Appends this element as XML where the default namespace in force is `inherited`.

@@ -369,7 +369,12 @@ fn server(world: &World, more: &str) -> Arc<Node> {
         storage: Storage::open_in_memory().expect("storage"),
         token_secret: [7; 32],
         clock: world.clock.clone(),
-        made: Made { identities: Arc::new(Identities::new(identity)), trust, resolver: Arc::clone(&world.net) as _ },
+        made: Made {
+            identities: Arc::new(Identities::new(identity)),
+            trust,
+            client_trust: Trust::nobody(),
+            resolver: Arc::clone(&world.net) as _,
+        },
         reload: None,
         network: Arc::clone(&world.net) as _,
         connections: 1000,

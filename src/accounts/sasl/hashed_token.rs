@@ -2,6 +2,7 @@
 //! (draft-schmaus-kitten-sasl-ht-09, the one that XEP-0484 refers to).
 
 use aws_lc_rs::{constant_time, hmac};
+use zeroize::Zeroizing;
 
 use crate::jid::BareJid;
 
@@ -19,7 +20,8 @@ const MAX_MESSAGE: usize = 4096;
 #[derive(Clone)]
 pub struct Presented {
     pub account: BareJid,
-    hash: [u8; HASH],
+    /// Without channel binding it is the same each time: as good as the token.
+    hash: Zeroizing<[u8; HASH]>,
     /// The data of the channel binding; nothing where the mechanism has none.
     binding: Vec<u8>,
 }
@@ -54,13 +56,13 @@ impl Presented {
                 bindings.data(kind).ok_or(refused)?.to_vec()
             }
         };
-        Ok(Self { account: identity::account(user, domain)?, hash, binding })
+        Ok(Self { account: identity::account(user, domain)?, hash: Zeroizing::new(hash), binding })
     }
 
     /// Whether it was made with `token`.
     #[must_use]
     pub fn fits(&self, token: &str) -> bool {
-        constant_time::verify_slices_are_equal(self.hashed(token, b"Initiator").as_ref(), &self.hash).is_ok()
+        constant_time::verify_slices_are_equal(self.hashed(token, b"Initiator").as_ref(), self.hash.as_slice()).is_ok()
     }
 
     /// The answer to whoever has made it with `token`.

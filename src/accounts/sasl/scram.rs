@@ -6,6 +6,7 @@
 use aws_lc_rs::constant_time;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use crate::accounts::credentials::{ScramHash, ScramKeys};
 use crate::jid::BareJid;
@@ -153,7 +154,8 @@ impl Challenged {
         let bound = decode(value(attributes.next(), "c=")?)?;
         let nonce = value(attributes.next(), "r=")?;
         extensions(attributes)?;
-        let proof = decode(proof)?;
+        // With the keys at rest, the proof is as good as the password.
+        let proof = Zeroizing::new(decode(proof)?);
         if proof.len() != self.hash.len() {
             return Err(SaslError::malformed("the proof has the wrong size"));
         }
@@ -165,7 +167,8 @@ impl Challenged {
         }
         let transcript = format!("{},{without_proof}", self.transcript);
         let signature = self.hash.hmac(&self.stored_key, transcript.as_bytes());
-        let client_key: Vec<u8> = proof.iter().zip(&signature).map(|(proof, mask)| proof ^ mask).collect();
+        let client_key: Zeroizing<Vec<u8>> =
+            Zeroizing::new(proof.iter().zip(&signature).map(|(proof, mask)| proof ^ mask).collect());
         if constant_time::verify_slices_are_equal(&self.hash.digest(&client_key), &self.stored_key).is_err() {
             return Err(SaslCondition::NotAuthorized.into());
         }

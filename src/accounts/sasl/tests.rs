@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::channel_binding::{BindingType, Bindings};
 use super::downgrade::Shown;
-use super::external::authorize;
+use super::external::{authorize, authorize_client};
 use super::plain::Plain;
 use super::scram::{Challenged, ClientFirst, Nonce};
 use super::scram_client::{ClientBinding, ScramClient, ServerMisbehaved};
@@ -428,6 +428,42 @@ fn external_names_only_what_the_certificate_proves() {
     }
 }
 
+// Proves: XEP-0178 §2, RFC 6120 §6.3.8, §13.7.2.2.1
+#[test]
+fn external_makes_a_client_nobody_whom_its_certificate_does_not_name() {
+    use SaslCondition::{InvalidAuthzid, MalformedRequest};
+    let jid = |text: &str| BareJid::parse(text).unwrap();
+    let (one, two) = (vec![jid("juliet@a.example")], vec![jid("juliet@a.example"), jid("julia@a.example")]);
+    for (message, certified, from, outcome) in [
+        ("", &one, None, Ok("juliet@a.example")),
+        ("juliet@a.example", &one, None, Ok("juliet@a.example")),
+        ("Juliet@A.example", &one, None, Ok("juliet@a.example")),
+        // Who the stream is from is no proof, and no obstacle either: the header of the next stream will tell.
+        ("", &one, Some("romeo@a.example"), Ok("juliet@a.example")),
+        ("romeo@a.example", &one, Some("romeo@a.example"), Err(InvalidAuthzid)),
+        ("juliet@a.example/balcony", &one, None, Err(InvalidAuthzid)),
+        ("juliet", &one, None, Err(InvalidAuthzid)),
+        ("a.example", &one, None, Err(InvalidAuthzid)),
+        ("@", &one, None, Err(InvalidAuthzid)),
+        ("", &two, None, Err(InvalidAuthzid)),
+        ("", &two, Some("romeo@a.example"), Err(InvalidAuthzid)),
+        ("", &two, Some("julia@a.example"), Ok("julia@a.example")),
+        ("julia@a.example", &two, None, Ok("julia@a.example")),
+        ("romeo@a.example", &two, None, Err(InvalidAuthzid)),
+        ("", &Vec::new(), None, Err(InvalidAuthzid)),
+        ("juliet@a.example", &Vec::new(), None, Err(InvalidAuthzid)),
+    ] {
+        let from = from.map(jid);
+        let found = authorize_client(message.as_bytes(), certified, from.as_ref());
+        let found = found.map(|account| account.to_string()).map_err(|error| error.condition);
+        assert_eq!(found, outcome.map(str::to_owned), "{message:?} {certified:?} {from:?}");
+    }
+    for message in [&b"\xff"[..], &[b'a'; 4097]] {
+        let found = authorize_client(message, &one, None).map_err(|error| error.condition);
+        assert_eq!(found, Err(MalformedRequest));
+    }
+}
+
 #[test]
 fn mechanisms_and_conditions_are_spelt_in_one_table() {
     for mechanism in Mechanism::ALL {
@@ -458,6 +494,7 @@ proptest::proptest! {
         }
         let _ = Plain::parse(&message, DOMAIN);
         let _ = authorize(&message, None, |_| true);
+        let _ = authorize_client(&message, &[BareJid::parse("a@b").unwrap()], None);
         proptest::prop_assert!(cheaply_challenged().finish(&message).is_err());
     }
 

@@ -9,9 +9,12 @@ use crate::net::tls::names::Service;
 use crate::net::tls::{DateWarning, Identity, Trust};
 
 pub(super) fn check(config: &Config, domain: &Domain, clock: &Clock, findings: &mut Findings<'_>) {
-    for anchors in &config.tls.trust_anchors {
-        if let Err(error) = Trust::default().add_pem_file(anchors) {
-            findings.add(About::Certificate, Verdict::Wrong, format!("tls.trust_anchors: {error}"));
+    let tls = &config.tls;
+    for (key, files) in [("trust_anchors", &tls.trust_anchors), ("client_trust_anchors", &tls.client_trust_anchors)] {
+        for anchors in files {
+            if let Err(error) = Trust::default().add_pem_file(anchors) {
+                findings.add(About::Certificate, Verdict::Wrong, format!("tls.{key}: {error}"));
+            }
         }
     }
     let Some((certificate, key)) = config.certificate_of(domain) else {

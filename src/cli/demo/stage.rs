@@ -169,6 +169,7 @@ impl House {
             made: Made {
                 identities: Arc::new(Identities::new(identity)),
                 trust: ground.trust.clone(),
+                client_trust: Trust::nobody(),
                 resolver: Arc::new(Hickory::with_servers(&[ground.dns]).map_err(failed)?),
             },
             reload: None,

@@ -1,7 +1,7 @@
 //! Whole logins, every message in every state, and every failure condition of RFC 6120 §6.5.
 
 use super::*;
-use crate::accounts::credentials::{Iterations, Salts, ScramHash};
+use crate::accounts::credentials::{Credentials, Iterations, Password, Salts, ScramHash};
 use crate::accounts::sasl::channel_binding::{BindingType, Bindings};
 use crate::accounts::sasl::scram_client::{ClientBinding, Expected, ScramClient};
 use crate::accounts::sasl::{SASL_NS, Variant};
@@ -61,6 +61,9 @@ fn told(effects: &[Effect]) -> Vec<String> {
             Effect::LookUp(account) => format!("look up {account}"),
             Effect::LookUpToken(account, agent) => format!("look up {account} {}", agent.as_str()),
             Effect::Verify(_) => "verify".to_owned(),
+            Effect::Judge(attempt) => format!("judge {:?}", attempt.verdict),
+            Effect::Salt => "salt".to_owned(),
+            Effect::Keep(new) => format!("keep {:?}", new.hash),
             Effect::Success { user } => format!("user {user}"),
             Effect::Enter(entry) => format!("enter {}", entry.user),
             Effect::Failure { condition, left } => format!("{} {left}", condition.as_str()),
@@ -88,6 +91,22 @@ fn client(hash: ScramHash, password: &str, binding: ClientBinding) -> ScramClien
     ScramClient::new(hash, "juliet", Password::prepare(password).unwrap(), binding, "abc")
 }
 
+/// What becomes of an attempt where nobody has failed before.
+fn natural(attempt: &Attempt) -> Judgement {
+    match attempt.verdict {
+        Verdict::Right => Judgement::Admitted,
+        Verdict::Wrong => Judgement::Wrong,
+    }
+}
+
+/// The effects, of which the first may be a question.
+fn settled(login: &mut Login, effects: Vec<Effect>) -> Vec<Effect> {
+    match effects.as_slice() {
+        [Effect::Judge(attempt)] => login.judged(natural(attempt)),
+        _ => effects,
+    }
+}
+
 /// Runs a SCRAM client as far as its last message.
 fn exchange(login: &mut Login, mechanism: Mechanism, client: &ScramClient, found: Found) -> (Vec<Effect>, Expected) {
     let effects = login.nonza(&auth(mechanism.as_str(), Some(client.first().as_bytes())));
@@ -95,7 +114,8 @@ fn exchange(login: &mut Login, mechanism: Mechanism, client: &ScramClient, found
     let challenge = login.looked_up(found, &nonce());
     assert_eq!(told(&challenge), ["challenge"]);
     let (message, expected) = client.respond(&sent(&challenge)).unwrap();
-    (login.nonza(&response(message.as_bytes())), expected)
+    let effects = login.nonza(&response(message.as_bytes()));
+    (settled(login, effects), expected)
 }
 
 // Proves: RFC 6120 §6.2, §6.3.10, §6.4, §6.4.3, §13.8.1
@@ -123,7 +143,9 @@ fn plain(login: &mut Login, message: &str, found: Found) -> Vec<Effect> {
     assert_eq!(told(&effects), ["look up juliet@example.org"]);
     let effects = login.looked_up(found, &nonce());
     let [Effect::Verify(verification)] = effects.as_slice() else { panic!("{effects:?}") };
-    login.verified(verification.run())
+    let attempt = verification.clone().run();
+    assert_eq!(attempt.account.as_str(), "juliet@example.org");
+    login.judged(natural(&attempt))
 }
 
 // Proves: RFC 6120 §6.3.5, §13.8.3
@@ -143,7 +165,7 @@ fn the_first_message_may_come_as_a_response() {
     assert_eq!((told(&effects), sent(&effects)), (vec!["challenge".to_owned()], Vec::new()));
     assert_eq!(told(&login.nonza(&response(b"\0juliet\0pencil"))), ["look up juliet@example.org"]);
     assert_eq!(told(&login.looked_up(found(), &nonce())), ["verify"]);
-    assert_eq!(told(&login.verified(Verdict::Right)), ["success", "user juliet@example.org"]);
+    assert_eq!(told(&login.judged(Judgement::Admitted)), ["success", "user juliet@example.org"]);
     // Present, but empty: the handshake has begun with a message that is none.
     let effects = machine(offer()).nonza(&auth(SHA1.as_str(), Some(b"")));
     assert_eq!(told(&effects), failed("malformed-request", 2));
@@ -205,7 +227,7 @@ fn in_state(name: &str) -> Login {
         "done" => {
             login.nonza(&auth("PLAIN", Some(b"\0juliet\0pencil")));
             login.looked_up(found(), &nonce());
-            login.verified(Verdict::Right)
+            login.judged(Judgement::Admitted)
         }
         _ => return login,
     };
@@ -231,7 +253,7 @@ fn every_message_in_every_state() {
         assert_eq!(told(&in_state(state).nonza(&response(b"x"))), on_response, "{state}");
         assert_eq!(told(&in_state(state).nonza(&abort())), on_abort, "{state}");
         assert_eq!(told(&in_state(state).looked_up(found(), &nonce())), on_found, "{state}");
-        assert_eq!(told(&in_state(state).verified(Verdict::Wrong)), on_verdict, "{state}");
+        assert_eq!(told(&in_state(state).judged(Judgement::Wrong)), on_verdict, "{state}");
         for other in [
             Element::new("starttls", "urn:ietf:params:xml:ns:xmpp-tls"),
             Element::new("auth", "urn:xmpp:other"),
@@ -251,7 +273,7 @@ fn an_answer_that_comes_too_late_changes_nothing() {
     let mut login = in_state("looking up for PLAIN");
     assert_eq!(told(&login.nonza(&abort())), ["close policy-violation"]);
     assert!(login.looked_up(found(), &nonce()).is_empty());
-    assert!(login.verified(Verdict::Right).is_empty());
+    assert!(login.judged(Judgement::Admitted).is_empty());
 }
 
 // Proves: RFC 6120 §6.4.5, §6.5
@@ -367,4 +389,42 @@ fn who_has_lost_his_keys_for_a_hash_is_as_good_as_unknown() {
     assert_eq!(outcome(found()), ["success", "user juliet@example.org"]);
 }
 
+// Proves: XEP-0178 §2
+// Proves: RFC 6120 §6.3.4, §13.7.2.2.1
+#[test]
+fn a_certificate_logs_in() {
+    let jid = |text: &str| BareJid::parse(text).unwrap();
+    let offer = |names: &[&str]| Offer { certified: names.iter().map(|name| jid(name)).collect(), ..offer() };
+    let (one, two) = (["juliet@example.org"], ["juliet@example.org", "julia@example.org"]);
+    let mut login = machine(offer(&one));
+    assert_eq!(told(&login.nonza(&auth("EXTERNAL", Some(b"")))), ["look up juliet@example.org"]);
+    let effects = login.looked_up(found(), &nonce());
+    assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
+    let Some(Effect::Send(success)) = effects.first() else { panic!() };
+    assert_eq!(success.to_xml(""), "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    // Without an initial response it is asked for.
+    let mut login = machine(offer(&one));
+    assert_eq!(told(&login.nonza(&auth("EXTERNAL", None))), ["challenge"]);
+    assert_eq!(told(&login.nonza(&response(b""))), ["look up juliet@example.org"]);
+    assert_eq!(told(&login.looked_up(Found::Unknown, &nonce())), failed("not-authorized", 2));
+    let ask = |names: &[&str], message: &[u8]| told(&machine(offer(names)).nonza(&auth("EXTERNAL", Some(message))));
+    assert_eq!(ask(&two, b"julia@example.org"), ["look up julia@example.org"]);
+    assert_eq!(ask(&two, b""), failed("invalid-authzid", 2));
+    assert_eq!(ask(&one, b"romeo@example.org"), failed("invalid-authzid", 2));
+    let mut login = machine(offer(&two)).from(Some(jid("julia@example.org")));
+    assert_eq!(told(&login.nonza(&auth("EXTERNAL", Some(b"")))), ["look up julia@example.org"]);
+    for (found, condition) in [
+        (Found::Account(Box::new(credentials()), Standing::Disabled), "account-disabled"),
+        (Found::Unavailable, "temporary-auth-failure"),
+    ] {
+        let mut login = machine(offer(&one));
+        login.nonza(&auth("EXTERNAL", Some(b"")));
+        assert_eq!(told(&login.nonza(&abort())), ["close policy-violation"], "one request at a time");
+        let mut login = machine(offer(&one));
+        login.nonza(&auth("EXTERNAL", Some(b"")));
+        assert_eq!(told(&login.looked_up(found, &nonce())), failed(condition, 2));
+    }
+}
+
 mod sasl2;
+mod transcripts;

@@ -25,6 +25,8 @@ pub(crate) struct Wish {
     pub(crate) names: Vec<Name>,
     pub(crate) common_name: Option<&'static str>,
     pub(crate) years: (i32, i32),
+    /// The day on which it ends, instead of the second of the years.
+    pub(crate) end: Option<(i32, u8, u8)>,
     pub(crate) authority: bool,
     pub(crate) usages: Vec<ExtendedKeyUsagePurpose>,
     pub(crate) algorithm: &'static rcgen::SignatureAlgorithm,
@@ -36,6 +38,7 @@ impl Wish {
             names: names.to_vec(),
             common_name: Some("somebody"),
             years: (2020, 2040),
+            end: None,
             authority: false,
             usages: Vec::new(),
             algorithm: &PKCS_ECDSA_P256_SHA256,
@@ -49,7 +52,8 @@ impl Wish {
             params.distinguished_name.push(DnType::CommonName, name);
         }
         params.not_before = date_time_ymd(self.years.0, 1, 1);
-        params.not_after = date_time_ymd(self.years.1, 1, 1);
+        let (year, month, day) = self.end.unwrap_or((self.years.1, 1, 1));
+        params.not_after = date_time_ymd(year, month, day);
         if self.authority {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }

@@ -2,13 +2,16 @@
 //!
 //! TLS 1.2 (with the extended master secret, RFC 7627) and 1.3 with the defaults of rustls, which
 //! are those of RFC 9325. The handshake accepts any certificate of another server and only checks
-//! that the peer holds its key; whom it proves is judged afterwards, in `federation::proof`.
+//! that the peer holds its key; whom it proves is judged afterwards, in `federation::proof`. Clients are asked for a
+//! certificate only where authorities are trusted to vouch for them, and whatever they show is judged afterwards, too.
 //! It must never know streams, domains that are served, or policy.
 
+mod addresses;
 mod client;
 pub mod development;
 mod identity;
 pub mod names;
+pub mod path;
 mod server;
 mod trust;
 mod verifier;
@@ -18,6 +21,7 @@ pub(crate) mod mint;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::{Vouched, vouched};
 pub use client::{ClientCertificate, ClientTls, Outgoing, is_unwelcome, server_name};
 pub use identity::{DateWarning, Identities, Identity, LoadError, Problem, end_point_hash};
 pub use server::{Acceptor, Incoming, ServerTls};

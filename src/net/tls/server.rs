@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 
 use super::identity::{Identities, Identity};
 use super::provider;
+use super::trust::Trust;
 use super::verifier::AnyCertificate;
 use crate::net::Transport;
 
@@ -36,6 +37,8 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct Current {
     identities: Arc<Identities>,
+    /// Who vouches for clients.
+    clients: Arc<Trust>,
     /// Where the name in the stream header is not known yet.
     unnamed: Configs,
     /// Where it is: in the order of the identities.
@@ -72,7 +75,22 @@ impl ServerTls {
     /// # Errors
     /// The cryptographic library failed.
     pub fn new(identities: Arc<Identities>) -> Result<Self, rustls::Error> {
-        Ok(Self { current: ArcSwap::from_pointee(Current::new(identities)?) })
+        Self::asking_clients(identities, Trust::nobody())
+    }
+
+    /// The same, where clients may show a certificate for which one of the authorities in `clients` vouches. If there
+    /// are none, no client is asked for one.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn asking_clients(identities: Arc<Identities>, clients: Trust) -> Result<Self, rustls::Error> {
+        Ok(Self { current: ArcSwap::from_pointee(Current::new(identities, clients)?) })
+    }
+
+    /// The authorities that vouch for clients.
+    #[must_use]
+    pub fn clients(&self) -> Arc<Trust> {
+        Arc::clone(&self.current.load().clients)
     }
 
     /// Shows what `other` shows from now on. Open streams stay as they are; tickets lose their value.
@@ -154,16 +172,16 @@ impl ResolvesServerCert for Choice {
 }
 
 impl Current {
-    fn new(identities: Arc<Identities>) -> Result<Self, rustls::Error> {
-        let configs = |named| Configs::new(&Choice { identities: Arc::clone(&identities), named });
+    fn new(identities: Arc<Identities>, clients: Trust) -> Result<Self, rustls::Error> {
+        let configs = |named| Configs::new(&Choice { identities: Arc::clone(&identities), named }, &clients);
         let named = (0..identities.all().len()).map(|at| configs(Some(at))).collect::<Result<_, _>>()?;
-        Ok(Self { unnamed: configs(None)?, named, identities })
+        Ok(Self { unnamed: configs(None)?, named, identities, clients: Arc::new(clients) })
     }
 }
 
 impl Configs {
-    fn new(choice: &Choice) -> Result<Self, rustls::Error> {
-        let client = client_config(choice)?;
+    fn new(choice: &Choice, clients: &Trust) -> Result<Self, rustls::Error> {
+        let client = client_config(choice, clients)?;
         let server = server_config(choice)?;
         // A peer that offers protocols, and not this one, is refused; one that offers none is welcome.
         let direct = |config: &ServerConfig, protocol: &[u8]| {
@@ -187,12 +205,18 @@ const fn strict(config: &mut ServerConfig) {
     config.ignore_client_order = true;
 }
 
-/// For clients: no certificate is asked for; sessions are resumed by tickets that we need not store.
-fn client_config(choice: &Choice) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(choice.clone()));
+/// For clients: no certificate is asked for unless somebody vouches for them; sessions are resumed by tickets that we
+/// need not store.
+fn client_config(choice: &Choice, clients: &Trust) -> Result<ServerConfig, rustls::Error> {
+    let provider = provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = if clients.anchors().is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        builder.with_client_cert_verifier(Arc::new(AnyCertificate::new(algorithms).naming(clients)))
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(choice.clone()));
     strict(&mut config);
     // One key per certificate: a resumed session must never stand for another certificate than
     // the one that `tls-server-end-point` is computed from.

@@ -1,27 +1,37 @@
-//! The check of another server's certificate during the handshake: does the peer hold its key?
+//! The check of a peer's certificate during the handshake: does the peer hold its key?
 //!
-//! Nothing else is asked here, neither chain nor names nor dates, so that a peer with an odd
-//! certificate still reaches dialback (XEP-0178, RFC 6120 §13.14). The key is taken from the
+//! Nothing else is asked here, neither chain nor names nor dates, so that a server with an odd
+//! certificate still reaches dialback (XEP-0178, RFC 6120 §13.14), and a client its password. The key is taken from the
 //! certificate without judging the rest of it.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::RawPublicKeyEntity;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::Trust;
+
 /// Accepts every certificate whose key signed the handshake.
 #[derive(Debug)]
 pub(super) struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,
+    /// The authorities that the peer is told of, so that it knows which of its certificates is meant.
+    authorities: Vec<DistinguishedName>,
 }
 
 impl AnyCertificate {
     pub(super) const fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
-        Self { algorithms }
+        Self { algorithms, authorities: Vec::new() }
+    }
+
+    /// The same, and the peer is told of these authorities.
+    pub(super) fn naming(self, trust: &Trust) -> Self {
+        let subject = |anchor: &TrustAnchor<'_>| DistinguishedName::in_sequence(&anchor.subject);
+        Self { authorities: trust.anchors().iter().map(subject).collect(), ..self }
     }
 
     fn verify_tls12(
@@ -98,9 +108,9 @@ impl ClientCertVerifier for AnyCertificate {
         false
     }
 
-    /// Empty: a list would make some peers hold back a certificate that is good.
+    /// Empty for servers: a list would make some of them hold back a certificate that is good.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        &self.authorities
     }
 
     fn verify_client_cert(

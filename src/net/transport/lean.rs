@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{CommonState, ProtocolVersion, ServerConfig, SupportedCipherSuite};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use zeroize::Zeroize;
 
 use super::Io;
 use super::allowance::Allowance;
@@ -228,8 +229,13 @@ impl Lean {
         self.allowance.spend(read);
         let (before, unsent, shaking) = (content.len(), self.machine.out.len(), self.state().is_handshaking());
         let result = if self.partial.is_empty() {
+            let secret = self.is_of_a_stranger();
             let (done, result) = self.machine.advance(piece.filled_mut(), content, |_, _| Ok(()));
             self.partial = piece.filled().get(done..).unwrap_or_default().to_vec();
+            if secret {
+                // What strangers say, decrypted in place: there may be a password in it.
+                piece.filled_mut().zeroize();
+            }
             result
         } else {
             self.partial.extend_from_slice(piece.filled());
@@ -266,15 +272,25 @@ impl Lean {
         self.partial = Vec::new();
     }
 
+    /// Whether the peer has not authenticated: what it says may hold a password.
+    fn is_of_a_stranger(&self) -> bool {
+        self.shaken.is_some() || self.state().is_handshaking()
+    }
+
     /// Goes on with the kept bytes, of which only the unfinished record is kept further.
     fn advance_partial<R>(
         &mut self,
         content: &mut Vec<u8>,
         then: impl FnOnce(&mut machine::Sealer<'_>, &mut Vec<u8>) -> io::Result<R>,
     ) -> io::Result<Standing<R>> {
+        let secret = self.is_of_a_stranger();
         let (done, result) = self.machine.advance(&mut self.partial, content, then);
         if done > 0 {
-            self.partial = self.partial.get(done..).unwrap_or_default().to_vec();
+            let rest = self.partial.get(done..).unwrap_or_default().to_vec();
+            if secret {
+                self.partial.zeroize();
+            }
+            self.partial = rest;
         }
         result
     }

@@ -181,7 +181,8 @@ async fn the_next_stream_asks_other_dns_servers_and_trusts_other_authorities() {
         [(trust.clone(), &nothing, false), (Trust::nobody(), &dns, false), (trust, &dns, true)]
     {
         let identities = verona.tls.identities();
-        verona.adopt(&config, Made { identities, trust, resolver: Arc::clone(resolver) }).unwrap();
+        let (client_trust, resolver) = (Trust::nobody(), Arc::clone(resolver));
+        verona.adopt(&config, Made { identities, trust, client_trust, resolver }).unwrap();
         juliet.send("<message to='romeo@mantua.example/orchard' type='chat'><body>love</body></message>").await;
         if arrives {
             assert_eq!(romeo.next().await.unwrap().attribute("type"), Some("chat"));

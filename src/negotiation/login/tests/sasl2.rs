@@ -56,7 +56,8 @@ fn every_scram_mechanism_logs_in() {
             assert_eq!(told(&effects), ["look up juliet@example.org"]);
             let challenge = asked(&login.looked_up(found(), &nonce()));
             let (last, expected) = client.respond(&challenge).unwrap();
-            let entry = entered(login.nonza(&answer(last.as_bytes())));
+            let effects = login.nonza(&answer(last.as_bytes()));
+            let entry = entered(settled(&mut login, effects));
             assert_eq!((entry.user.as_str(), entry.wishes.others.len()), ("juliet@example.org", 1));
             let success = Element::parse(&entry.success("juliet@example.org/x", "<z xmlns='y'/>"), "").unwrap();
             let names: Vec<_> = success.elements().map(Element::name).collect();
@@ -76,7 +77,7 @@ fn plain_logs_in_and_says_nothing_at_the_end() {
     let effects = login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), ""));
     assert_eq!(told(&effects), ["look up juliet@example.org"]);
     assert_eq!(told(&login.looked_up(found(), &nonce())), ["verify"]);
-    let entry = entered(login.verified(Verdict::Right));
+    let entry = entered(login.judged(Judgement::Admitted));
     assert_eq!(
         entry.success(entry.user.as_str(), ""),
         "<success xmlns='urn:xmpp:sasl:2'><authorization-identifier>juliet@example.org</authorization-identifier></success>"
@@ -97,7 +98,7 @@ fn failures_are_told_in_the_same_syntax_and_the_stream_goes_on() {
     let mut login = machine(offer());
     login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), ""));
     login.looked_up(found(), &nonce());
-    let effects = login.verified(Verdict::Wrong);
+    let effects = login.judged(Judgement::Wrong);
     assert_eq!(told(&effects), failed("not-authorized", 2));
     let expected = |condition: &str| {
         format!("<failure xmlns='urn:xmpp:sasl:2'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>")
@@ -117,7 +118,7 @@ fn failures_are_told_in_the_same_syntax_and_the_stream_goes_on() {
         let mut login = machine(offer());
         login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), ""));
         login.looked_up(found, &nonce());
-        xml(&login.verified(Verdict::Wrong))
+        xml(&login.judged(Judgement::Wrong))
     };
     assert_eq!(unknown(Found::Unknown), unknown(found()));
     let effects = machine(offer()).nonza(&authenticate("SCRAM-SHA-512", Some(b"n,,n=juliet,r=abc"), ""));
@@ -177,7 +178,7 @@ fn issued(mechanism: Mechanism) -> (Slots, String) {
     let mut slots = Slots::default();
     let holder = Holder { account: &account, agent: &agent };
     let issued = slots.issue(&key(), holder, mechanism, (at(0), DAY * 21), [1; 16]);
-    (slots, issued.token)
+    (slots, issued.token.to_string())
 }
 
 fn with_token(login: &mut Login, mechanism: Mechanism, message: &[u8], found: FoundToken) -> Vec<Effect> {
@@ -267,7 +268,7 @@ fn a_token_is_given_for_a_mechanism_that_is_offered() {
         let more = format!("<request-token xmlns='urn:xmpp:fast:0' mechanism='{mechanism}'/>");
         login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), &more));
         login.looked_up(found(), &nonce());
-        entered(login.verified(Verdict::Right)).wishes.new_token
+        entered(login.judged(Judgement::Admitted)).wishes.new_token
     };
     assert_eq!(wanted(offer(), "HT-SHA-256-EXPR"), Some(Mechanism::HashedToken(Some(BindingType::TlsExporter))));
     assert_eq!(wanted(offer(), "HT-SHA-512-NONE"), None);
@@ -295,4 +296,132 @@ fn a_challenge_tells_what_was_offered() {
     let challenge = String::from_utf8(STANDARD.decode(challenge.text()).unwrap()).unwrap();
     let hashed = STANDARD.encode(ScramHash::Sha1.digest("SCRAM-SHA-1\u{1e}SCRAM-SHA-256".as_bytes()));
     assert!(challenge.ends_with(&format!(",i=4096,h={hashed}")), "{challenge}");
+}
+
+const UPGRADE: &str = "<upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>";
+
+fn element(xml: &str) -> Element {
+    Element::parse(xml, SASL2_NS).unwrap()
+}
+
+fn lacking() -> Found {
+    Found::Account(Box::new(Credentials { sha512: None, ..credentials() }), Standing::Active)
+}
+
+/// The effects after a right password and a wish for keys.
+fn with_upgrade(login: &mut Login, found: Found) -> Vec<Effect> {
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), UPGRADE));
+    login.looked_up(found, &nonce());
+    login.judged(Judgement::Admitted)
+}
+
+fn next() -> Element {
+    element("<next task='UPGR-SCRAM-SHA-512'/>")
+}
+
+fn hash() -> Element {
+    let hash = STANDARD.encode([1; 64]);
+    element(&format!("<task-data><hash xmlns='urn:xmpp:scram-upgrade:0'>{hash}</hash></task-data>"))
+}
+
+// Proves: XEP-0388 §2.4, §2.6.3, §4.8, XEP-0480 §2.2, §3
+#[test]
+fn a_task_is_done_step_by_step_or_the_login_fails() {
+    let mut login = machine(offer());
+    assert_eq!(told(&with_upgrade(&mut login, lacking())), ["continue tasks"]);
+    assert!(login.is_exclusive());
+    assert_eq!(told(&login.nonza(&next())), ["salt"]);
+    assert_eq!(told(&login.salted([1; 16])), ["task-data salt"]);
+    assert_eq!(told(&login.nonza(&hash())), ["keep Sha512"]);
+    assert_eq!(told(&login.kept::<()>(&Ok(()))), ["enter juliet@example.org"]);
+    assert_eq!(told(&login.nonza(&next())), ["close unsupported-stanza-type"]);
+
+    let at = |steps: usize| {
+        let mut login = machine(offer());
+        with_upgrade(&mut login, lacking());
+        if steps > 0 {
+            login.nonza(&next());
+            login.salted([1; 16]);
+        }
+        login
+    };
+    for steps in [0, 1] {
+        assert_eq!(told(&at(steps).nonza(&abort())), failed("aborted", 2));
+        assert_eq!(told(&at(steps).nonza(&answer(b"x"))), failed("malformed-request", 2));
+        assert_eq!(told(&at(steps).nonza(&authenticate("PLAIN", None, ""))), ["close policy-violation"]);
+        assert_eq!(told(&at(steps).nonza(&auth("PLAIN", None))), ["close policy-violation"]);
+        assert!(at(steps).kept::<()>(&Ok(())).is_empty(), "nothing was asked");
+    }
+    assert_eq!(told(&at(0).nonza(&hash())), ["close unsupported-stanza-type"]);
+    assert_eq!(told(&at(1).nonza(&next())), ["close unsupported-stanza-type"]);
+    assert!(at(0).salted([1; 16]).is_empty() && at(1).salted([1; 16]).is_empty());
+    assert_eq!(told(&at(0).nonza(&element("<next task='TOTP'/>"))), failed("malformed-request", 2));
+    assert_eq!(told(&at(1).nonza(&element("<task-data/>"))), failed("malformed-request", 2));
+    let mut login = at(1);
+    login.nonza(&hash());
+    assert_eq!(told(&login.kept(&Err(()))), failed("temporary-auth-failure", 2));
+}
+
+// Proves: XEP-0480 §2.2
+#[test]
+fn only_what_is_missing_is_made_and_only_by_who_knows_the_password() {
+    let entered = ["enter juliet@example.org"];
+    assert_eq!(told(&with_upgrade(&mut machine(offer()), found())), entered, "it has all keys");
+    let all = Offer { hashes: ScramHash::ALL, ..offer() };
+    assert_eq!(told(&with_upgrade(&mut machine(all), lacking())), entered, "this was not offered");
+    let mut login = machine(offer());
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), UPGRADE));
+    login.looked_up(lacking(), &nonce());
+    assert_eq!(told(&login.judged(Judgement::Wrong)), failed("not-authorized", 2));
+    // A token is not the password: whoever has stolen one must not make another password of it.
+    let mechanism = Mechanism::HashedToken(None);
+    let (slots, token) = issued(mechanism);
+    let mut login = machine(offer());
+    let right = message("juliet", &token, b"");
+    login.nonza(&authenticate(
+        mechanism.as_str(),
+        Some(&right),
+        &[UPGRADE, "<fast xmlns='urn:xmpp:fast:0'/>"].concat(),
+    ));
+    let effects = login.token_found(FoundToken::Client(slots, Standing::Active), &key(), at(1));
+    assert_eq!(told(&effects), entered);
+    let certified = vec!["juliet@example.org".parse().unwrap()];
+    let mut login = machine(Offer { certified, ..offer() });
+    login.nonza(&authenticate("EXTERNAL", Some(b""), UPGRADE));
+    assert_eq!(told(&login.looked_up(lacking(), &nonce())), entered);
+    // Nothing is left over from an attempt that has failed.
+    let mut login = machine(offer());
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0wrong"), UPGRADE));
+    login.looked_up(lacking(), &nonce());
+    login.judged(Judgement::Wrong);
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), ""));
+    login.looked_up(lacking(), &nonce());
+    assert_eq!(told(&login.judged(Judgement::Admitted)), entered);
+}
+
+// Proves: XEP-0509 §2.2
+#[test]
+fn who_believes_in_another_offer_has_not_tried_and_may_not_do_so_for_ever() {
+    let version = || ConfigVersion::of(&Features::default());
+    let told_version = version().feature().to_xml("");
+    let other = told_version.replace("value='", "value='x");
+    let mut login = machine(offer()).called(version());
+    for _ in 1..ATTEMPTS {
+        let effects = login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), &other));
+        assert_eq!(told(&effects), ["failure aborted"], "no attempt, and nothing in the log");
+    }
+    // All attempts are left.
+    for left in [2, 1] {
+        assert_eq!(told(&login.nonza(&auth("X", None))), failed("invalid-mechanism", left));
+    }
+    let effects = login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), &told_version));
+    assert_eq!(told(&effects), ["look up juliet@example.org"]);
+    let mut login = machine(offer()).called(version());
+    for _ in 1..ATTEMPTS {
+        login.nonza(&authenticate("PLAIN", None, &other));
+    }
+    assert_eq!(told(&login.nonza(&authenticate("PLAIN", None, &other))), ["close policy-violation"]);
+    // Who says nothing about it is not asked.
+    let effects = machine(offer()).called(version()).nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), ""));
+    assert_eq!(told(&effects), ["look up juliet@example.org"]);
 }
