@@ -141,7 +141,8 @@ impl Site {
         let gate = Arc::new(Gate { net: Arc::clone(&around.net), number: self.number, alive: AtomicBool::new(true) });
         let mut trust = Trust::nobody();
         trust.add(around.ca.certificate()).map_err(|error| error.to_string())?;
-        let made = Made { identities: Arc::clone(&self.identities), trust, resolver: Arc::clone(&gate) as _ };
+        let (identities, client_trust) = (Arc::clone(&self.identities), Trust::nobody());
+        let made = Made { identities, trust, client_trust, resolver: Arc::clone(&gate) as _ };
         let parts = Parts {
             storage,
             clock: self.clock.clone(),
