@@ -176,11 +176,10 @@ impl Repeats {
         if self.left.is_empty() {
             return Coming::New;
         }
-        let is_meant = |came: Instant| print.is_late || now.saturating_duration_since(came) <= FRESH;
-        if let Some((times, came)) = self.left.get_mut(&print.number)
-            && *times > 0
-            && is_meant(*came)
-        {
+        if let Some((times, came)) = self.left.get_mut(&print.number).filter(|(times, _)| *times > 0) {
+            if !print.is_late && now.saturating_duration_since(*came) > FRESH {
+                return Coming::New;
+            }
             *times -= 1;
             self.some = true;
             return Coming::Again;
@@ -288,7 +287,10 @@ mod tests {
         let late = |number| Print { number, is_late: true };
         assert_eq!(repeats.take(late(1), now + 2 * FRESH), Coming::Again);
         assert_eq!(repeats.take(print(2), now + FRESH + SECOND), Coming::New, "somebody says it again");
-        assert_eq!(repeats.take(late(3), now), Coming::New);
+        assert_eq!(
+            [late(3), print(4), late(2)].map(|it| repeats.take(it, now)),
+            [Coming::Again, Coming::New, Coming::New]
+        );
         assert_eq!(recent.begin(now).take(print(4), now), Coming::NewFirst);
         recent.confirmed(now + AGE);
         assert_eq!(recent.count(), 4);
