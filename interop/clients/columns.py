@@ -180,6 +180,7 @@ async def block(scene: Scene) -> str:
     await pest.message(program.account.bare, "after the block")
     await pest.expect(stanzas.error(program.account.bare))
     await converse(program, friend, "evening")
+    await program.look_into(pest.bare)
     if "after the block" in await program.picture():
         raise CaseFailed("it shows a message from somebody that it has blocked")
     return "yes"

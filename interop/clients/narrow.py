@@ -47,7 +47,10 @@ class Narrow:
             writer.write(PROCEED)
             await writer.drain()
             await writer.start_tls(self._tls)
+            # Some clients end their request for TLS with a new line.
+            await reader.readuntil(b"<")
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", PORT)
+            far_writer.write(b"<")
             await asyncio.gather(pump(reader, far_writer), self._back(far_reader, writer))
         except (OSError, asyncio.IncompleteReadError):
             pass

@@ -11,7 +11,7 @@ from harness.network import Namespace
 from harness.process import Process
 
 # What a program may take to start, to draw itself or to try again after its connection was cut, on a busy machine.
-PATIENCE = 90.0
+PATIENCE = float(__import__("os").environ.get("P","90"))
 # A picture cannot tell when it changes, so it is looked at this often.
 GLANCE = 0.2
 # How a client asks to be authenticated by RFC 6120 and by XEP-0388; logs may show the XML escaped or in pieces.
@@ -66,6 +66,7 @@ class Program:
     def __init__(self, place: Place, account: Account):
         self.place = place
         self.account = account
+        #: How often it has been started.
         self.starts = 0
 
     @classmethod
@@ -169,6 +170,7 @@ class Player(Program):
         except HarnessBroken as error:
             raise CaseFailed(str(error)) from None
         self.earlier += self.process.text
+        self.process = None
 
     async def kill(self) -> None:
         if self.process:

@@ -27,6 +27,10 @@ use super::xep_0388_sasl2 as sasl2;
 /// How many attempts may fail on one stream (RFC 6120 §6.4.5 asks for two to five retries).
 pub const ATTEMPTS: u8 = 3;
 
+/// How often a client may want a channel binding that does not fit, without that being an attempt: once by each mechanism
+/// of SCRAM.
+const MISFITS: u8 = 6;
+
 /// What the caller has to do, in this order.
 #[derive(Debug)]
 pub enum Effect {
@@ -136,6 +140,7 @@ pub struct Login {
     offer: Offer,
     decoy: Decoy,
     failures: u8,
+    misfits: u8,
     /// The syntax of the last request.
     profile: Profile,
     /// What its client wants beside authentication.
@@ -167,7 +172,7 @@ impl Login {
     #[must_use]
     pub fn new(domain: BareJid, offer: Offer, decoy: Decoy) -> Self {
         let (profile, wishes) = (Profile::Rfc6120, Wishes::default());
-        Self { domain, from: None, offer, decoy, failures: 0, profile, wishes, state: State::Idle }
+        Self { domain, from: None, offer, decoy, failures: 0, misfits: 0, profile, wishes, state: State::Idle }
     }
 
     /// The client has said at the beginning of the stream that it is `from`. By SASL2 it cannot become anybody else; by the
@@ -442,6 +447,13 @@ impl Login {
     }
 
     fn fail(&mut self, error: SaslError) -> Vec<Effect> {
+        // Older clients know no channel binding but `tls-unique`, and try every mechanism that they know with it before
+        // they do without. None of this guesses at a password.
+        if error.is_misfit && self.misfits < MISFITS {
+            self.misfits = self.misfits.saturating_add(1);
+            self.state = State::Idle;
+            return vec![Effect::Send(self.profile.failure(error))];
+        }
         self.failures = self.failures.saturating_add(1);
         let left = ATTEMPTS.saturating_sub(self.failures);
         self.state = State::Idle;
