@@ -144,7 +144,7 @@ def main() -> int:
     if options.json:
         options.json.write_text(report.as_json(cells, faults) + "\n")
     if options.record:
-        report.record(cells)
+        report.record(cells, logs)
     for key in news:
         print(f"passes, but is not in required.toml: {key}")
     for fault in faults:

@@ -6,8 +6,8 @@ from harness.process import Process, run
 
 from clients.program import PATIENCE, Place
 
-#: What it takes; the fonts and icons are for the photographs.
-PACKAGES = ("xvfb", "xdotool", "imagemagick", "fonts-dejavu-core", "adwaita-icon-theme")
+#: What it takes; without the icons Gajim does not start.
+PACKAGES = ("xvfb", "xdotool", "imagemagick", "fonts-dejavu-core", "adwaita-icon-theme", "librsvg2-common")
 SIZE = "1000x640"
 COLORS = 64
 # There is no graphics card, and nobody listens to the screen being read.
@@ -46,6 +46,10 @@ class Desktop:
         width, height = SIZE.split("x")
         await self.do("windowmove", found, "0", "0", "windowsize", found, width, height, "windowfocus", found)
         return found
+
+    async def click(self, x: int, y: int) -> None:
+        """Presses the mouse button at this place."""
+        await self.do("mousemove", str(x), str(y), "sleep", "0.5", "click", "1")
 
     async def type(self, text: str) -> None:
         """Types a line and presses Enter."""

@@ -3,16 +3,19 @@
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 from harness import install
 from harness.process import Process
 
 from clients import desktop, session_bus
 from clients.desktop import Desktop
-from clients.program import PATIENCE, Account, Place, Program, on_gnutls
+from clients.program import PATIENCE, Account, Place, Program
 from clients.session_bus import SessionBus
 
 BUS = ("im.dino.Dino", "/im/dino/Dino", "org.gtk.Actions.Activate")
+# Where its buttons are: the menu of a conversation, and in the window that it opens the last switch and the cross.
+DETAILS, BLOCK, CLOSE = (858, 28), (539, 413), (657, 28)
 # It spells out the namespace of every name.
 NAMESPACE = re.compile(r"\{[^{}]*\}:")
 SHOWN = """
@@ -28,8 +31,12 @@ class Dino(Program):
     name = "dino"
     title = "Dino"
     packages = ("dino-im", *desktop.PACKAGES, *session_bus.PACKAGES)
-    cannot = {"one-round-trip": "it does not know SASL2"}
-    without_tls13 = staticmethod(on_gnutls)
+    cannot = {
+        "tls-1.2": "with TLS 1.2 its library leaves out the extended master secret (RFC 7627), and Comity lets nobody in without",
+        "scram-sha-512": "of SCRAM it knows SHA-1 only",
+        "scram-sha-256": "of SCRAM it knows SHA-1 only",
+        "one-round-trip": "it does not know SASL2",
+    }
 
     def __init__(self, place: Place, account: Account):
         super().__init__(place, account)
@@ -83,21 +90,26 @@ class Dino(Program):
         await self.look_into(to)
         await self._desktop.type(body)
 
+    async def block(self, jid: str) -> None:
+        await self.look_into(jid)
+        await self._desktop.click(*DETAILS)
+        await self._desktop.do("search", "--sync", "--onlyvisible", "--name", "Contact Details")
+        await self._desktop.click(*BLOCK)
+        await self.has_on_wire("<block\\s")
+        await self._desktop.click(*CLOSE)
+        await self._desktop.window("Dino")
+
     async def picture(self) -> str:
         if not self._database.exists():
             return ""
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as database:
             return "\n".join(body or "" for (body,) in database.execute(SHOWN))
 
-    async def photograph(self, file) -> None:
-        """Takes the picture of the table."""
-        await self._desktop.photograph(file)
-
     def wire(self) -> str:
         return NAMESPACE.sub("", self._earlier + (self._process.text if self._process else ""))
 
     @property
-    def _database(self):
+    def _database(self) -> Path:
         return self.place.home / ".local" / "share" / "dino" / "dino.db"
 
     @property

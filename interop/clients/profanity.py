@@ -7,7 +7,7 @@ from harness.terminal import Terminal
 from clients.program import PATIENCE, Program, on_openssl
 
 # What a user of it would set who wants archives, and who does not want to wait half a minute.
-SETTINGS = ("/mam on", "/reconnect 2")
+SETTINGS = ("/mam on", "/reconnect 2", "/save")
 
 
 class Profanity(Program):
@@ -16,7 +16,10 @@ class Profanity(Program):
     name = "profanity"
     title = "profanity"
     packages = ("profanity", "tmux")
-    cannot = {"one-round-trip": "it does not know SASL2"}
+    cannot = {
+        "archive": "it asks the domain whether there is an archive, and not the account, which is what has it (XEP-0313)",
+        "one-round-trip": "it does not know SASL2",
+    }
     without_tls13 = staticmethod(on_openssl)
     _terminal: Terminal | None = None
 

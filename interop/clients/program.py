@@ -11,7 +11,7 @@ from harness.network import Namespace
 from harness.process import Process
 
 # What a program may take to start, to draw itself or to try again after its connection was cut, on a busy machine.
-PATIENCE = float(__import__("os").environ.get("P","90"))
+PATIENCE = 90.0
 # A picture cannot tell when it changes, so it is looked at this often.
 GLANCE = 0.2
 # How a client asks to be authenticated by RFC 6120 and by XEP-0388; logs may show the XML escaped or in pieces.

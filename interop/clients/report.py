@@ -1,6 +1,7 @@
 """What became of the matrix: the comparison with required.toml, JSON for programs, and the table of docs/interop.md."""
 
 import json
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ REQUIRED = Path(__file__).with_name("required.toml")
 RECORD = ROOT / "docs" / "interop" / "clients.json"
 DOCUMENT = ROOT / "docs" / "interop.md"
 BEGIN, END = "<!-- clients: begin -->\n", "<!-- clients: end -->\n"
+# Which column the pictures show: there is most to be seen.
+PICTURED = "carbons"
 # How much of a failure the list of cells shows; JSON has all of it.
 DETAIL = 400
 
@@ -66,14 +69,16 @@ def as_json(cells: list[Cell], faults: list[str]) -> str:
     return json.dumps({"cells": rows, "faults": faults}, indent=1)
 
 
-def record(cells: list[Cell]) -> None:
-    """Puts the cells into the record, and rewrites the table."""
+def record(cells: list[Cell], logs: Path) -> None:
+    """Puts the cells into the record, and rewrites the table; keeps a picture of each client that has a window."""
     whole = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for cell in cells:
         entry = whole.setdefault(cell.client, {"cells": {}})
         entry |= {"title": CLIENTS[cell.client].title, "version": CLIENTS[cell.client].version()}
         entry["cells"][cell.column] = {"result": cell.result, "detail": cell.detail}
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
+        picture = logs / f"{cell.client}-{cell.column}" / "last-picture.png"
+        if cell.column == PICTURED and cell.result == "pass" and picture.exists():
+            shutil.copyfile(picture, RECORD.with_name(f"{cell.client}.png"))
     RECORD.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
