@@ -69,11 +69,9 @@ class Gajim(Program):
         await self._bus.stop()
         await self._desktop.stop()
 
-    async def look_into(self, jid: str) -> None:
-        await self._activate("open-chat", f"[<['{ACCOUNT}', '{jid}']>]")
-
     async def say(self, to: str, body: str) -> None:
-        await self.look_into(to)
+        # Before the first message has come it would open a window for new conversations.
+        await self._activate("open-chat", f"[<['{ACCOUNT}', '{to}']>]")
         await self._desktop.type(body)
 
     async def block(self, jid: str) -> None:
