@@ -58,7 +58,7 @@ class Desktop:
 
     async def photograph(self, file: Path) -> None:
         """Takes a picture of the screen, in few colours, so that it stays small."""
-        command = ["import", "-window", "root", "-colors", str(COLORS), "-depth", "8", "-strip", f"png8:{file}"]
+        command = ["import", "-window", "root", "+dither", "-colors", str(COLORS), "-depth", "8", "-strip", f"png8:{file}"]
         await run(self._place.namespace.command(command), PATIENCE, env=self.environment)
 
     async def stop(self) -> None:

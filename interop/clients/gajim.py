@@ -17,6 +17,8 @@ from clients.session_bus import SessionBus
 USER = "games"
 APPLICATION = ("org.gajim.Gajim", "/org/gajim/Gajim", "org.gtk.Actions.Activate")
 ACCOUNT = "ours"
+# Where messages are typed.
+INPUT = (690, 616)
 SETTINGS = {"use_keyring": False}
 
 
@@ -72,6 +74,7 @@ class Gajim(Program):
     async def say(self, to: str, body: str) -> None:
         # Before the first message has come it would open a window for new conversations.
         await self._activate("open-chat", f"[<['{ACCOUNT}', '{to}']>]")
+        await self._desktop.click(*INPUT)
         await self._desktop.type(body)
 
     async def block(self, jid: str) -> None:
