@@ -36,7 +36,8 @@ class Finch(Program):
 
     name = "finch"
     title = "finch"
-    packages = ("finch", "tmux", *session_bus.PACKAGES)
+    # Without the modules it knows SCRAM-SHA-1 only.
+    packages = ("finch", "libsasl2-modules", "tmux", *session_bus.PACKAGES)
     cannot = {
         "tls-1.2": "its TLS library, NSS, cannot be limited from outside",
         "resume": "it acknowledges by stream management, but does not resume",
