@@ -30,6 +30,7 @@ interop: setup ## Prosody, ejabberd, real clients, public test suites (needs roo
 	@echo "Building the server."
 	@$(CARGO) build --quiet --bin comity
 	@COMITY=$(CURDIR)/target/debug/comity interop/run --json target/interop.json
+	@COMITY=$(CURDIR)/target/debug/comity interop/clients/run --json target/clients.json
 	@COMITY=$(CURDIR)/target/debug/comity interop/suites/run --json target/suites.json $(if $(SUITE_JAR),--jar $(SUITE_JAR))
 
 tls: setup ## testssl.sh and sslscan against every listener; fails on a finding of medium or above (RECORD=1: into docs/tls.md)

@@ -1,9 +1,5 @@
 """Real clients on the near side: log in with verification of the certificate, and talk across the domains."""
 
-import asyncio
-import os
-from pathlib import Path
-
 from cases.case import Case, Directions
 from cases.federation import ORDINARY
 from harness import stanzas
@@ -11,9 +7,7 @@ from harness.clients import PATIENCE, Client
 from harness.failure import CaseFailed, HarnessBroken
 from harness.process import Process, run
 from harness.stage import Side, Stage
-
-# A terminal cannot tell when its picture changes, so it is looked at this often.
-GLANCE = 0.1
+from harness.terminal import Terminal
 
 
 async def slixmpp(_stage: Stage, near: Side, far: Side) -> None:
@@ -60,7 +54,7 @@ async def go_sendxmpp(stage: Stage, near: Side, far: Side) -> None:
 async def profanity(stage: Stage, near: Side, far: Side) -> None:
     """profanity in a terminal: connect, give the password, write, read."""
     alice, bob = await near.account("alice"), await far.online("bob")
-    terminal = Terminal(near, stage.directory / "profanity")
+    terminal = Terminal(near.namespace, stage.directory / "profanity")
     await terminal.open("profanity")
     try:
         await terminal.shows("Profanity")
@@ -75,56 +69,12 @@ async def profanity(stage: Stage, near: Side, far: Side) -> None:
         await terminal.close()
 
 
-async def talk(terminal: "Terminal", alice: Client, bob: Client) -> None:
+async def talk(terminal: Terminal, alice: Client, bob: Client) -> None:
     """A message out of the terminal and one into it."""
     await terminal.type(f"/msg {bob.bare} from profanity")
     await bob.expect(stanzas.message(alice.bare, "from profanity"))
     await bob.message(alice.bare, "to profanity")
     await terminal.shows("to profanity")
-
-
-class Terminal:
-    """A tmux session of its own inside a namespace, with an own socket and home directory."""
-
-    def __init__(self, side: Side, home: Path):
-        self._side = side
-        self._home = home
-        self._tmux = ["env", "-u", "TMUX", f"HOME={home}", "TERM=xterm-256color", "LANG=C.UTF-8", "tmux", "-f",
-                      os.devnull, "-S", str(home / "tmux")]
-
-    async def open(self, program: str) -> None:
-        """Starts the program in a new terminal."""
-        self._home.mkdir()
-        await self._run("new-session", "-d", "-x", "160", "-y", "50", program)
-
-    async def type(self, text: str) -> None:
-        """Types a line and presses Enter."""
-        await self._run("send-keys", "-l", text)
-        await self._run("send-keys", "Enter")
-
-    async def picture(self) -> str:
-        """What the terminal shows."""
-        return await self._run("capture-pane", "-p")
-
-    async def shows(self, text: str) -> None:
-        """Waits until the terminal shows a text."""
-
-        async def look() -> None:
-            while text not in await self.picture():
-                await asyncio.sleep(GLANCE)
-
-        try:
-            await asyncio.wait_for(look(), PATIENCE)
-        except asyncio.TimeoutError:
-            lines = [line.strip() for line in (await self.picture()).splitlines() if line.strip()]
-            raise CaseFailed(f"the terminal does not show {text!r}; it shows: {' | '.join(lines[-8:])}") from None
-
-    async def close(self) -> None:
-        """Ends the terminal and the program in it."""
-        await self._run("kill-server")
-
-    async def _run(self, *arguments: str) -> str:
-        return await run(self._side.namespace.command([*self._tmux, *arguments]), PATIENCE)
 
 
 CASES = [

@@ -51,10 +51,20 @@ def installed(package: str) -> bool:
 
 def version(kind: str) -> str:
     """The version of the package of a server; nothing for one that is no package."""
-    if not PEERS[kind]:
-        return ""
-    done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", PEERS[kind][0]], capture_output=True, text=True)
+    return release(PEERS[kind][0]) if PEERS[kind] else ""
+
+
+def release(package: str) -> str:
+    """The version of an installed package of Debian."""
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True)
     return done.stdout
+
+
+def run(command: list[str], folder: Path | None = None) -> None:
+    """Runs a command that gets or builds something."""
+    done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise HarnessBroken(f"`{' '.join(command)}` failed: {done.stdout[-800:]}")
 
 
 @contextlib.contextmanager

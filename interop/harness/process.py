@@ -22,12 +22,15 @@ class Process:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, name: str, command: list[str], log: Path, env: dict[str, str] | None = None) -> "Process":
-        """Starts `command` in a process group of its own, so that stopping it also stops what it started."""
+    async def start(
+        cls, name: str, command: list[str], log: Path, env: dict[str, str] | None = None, obeys: bool = False
+    ) -> "Process":
+        """Starts `command` in a process group of its own, so that stopping it also stops what it started; one that
+        `obeys` can be sent lines."""
         log.parent.mkdir(parents=True, exist_ok=True)
         child = await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if obeys else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **(env or {})},
@@ -52,10 +55,9 @@ class Process:
             self._ended = True
             self._news.notify_all()
 
-    async def line(self, pattern: str, within: float) -> str:
-        """Waits for a line of output that matches; the end of the process is a failure at once."""
+    async def line(self, pattern: str, within: float, seen: int = 0) -> str:
+        """Waits for a line of output, after the first `seen`, that matches; the end of the process is a failure at once."""
         wanted = re.compile(pattern)
-        seen = 0
 
         async def search() -> str:
             nonlocal seen
@@ -85,6 +87,21 @@ class Process:
     def said(self, pattern: str) -> bool:
         """Whether such a line was printed so far."""
         return any(re.search(pattern, line) for line in self._lines)
+
+    def send(self, line: str) -> None:
+        """Sends a line to a process that obeys."""
+        self._child.stdin.write(f"{line}\n".encode())
+
+    async def order(self, line: str, within: float) -> None:
+        """Sends a line and waits until the process has said the same, beyond what it said before."""
+        said = len(self._lines)
+        self.send(line)
+        await self.line(f"^{re.escape(line)}$", within, said)
+
+    @property
+    def text(self) -> str:
+        """All that was printed so far."""
+        return "".join(self._lines)
 
     def tail(self) -> str:
         """The last lines of output, for a message about a failure."""

@@ -39,6 +39,10 @@ use task::{Lacking, Task};
 /// How many attempts may fail on one stream (RFC 6120 §6.4.5 asks for two to five retries).
 pub const ATTEMPTS: u8 = 3;
 
+/// How often a client may want a channel binding that does not fit, without that being an attempt: once by each mechanism
+/// of SCRAM.
+const MISFITS: u8 = 6;
+
 /// The hash function by which passwords are compared.
 const COMPARED: ScramHash = ScramHash::Sha256;
 
@@ -51,6 +55,7 @@ pub struct Login {
     offer: Offer,
     decoy: Decoy,
     failures: u8,
+    misfits: u8,
     /// The syntax of the last request.
     profile: Profile,
     /// What its client wants beside authentication.
@@ -111,6 +116,7 @@ impl Login {
             offer,
             decoy,
             failures: 0,
+            misfits: 0,
             profile,
             wishes,
             lacking: None,
@@ -475,6 +481,13 @@ impl Login {
     }
 
     fn fail(&mut self, error: SaslError) -> Vec<Effect> {
+        // Older clients know no channel binding but `tls-unique`, and try every mechanism that they know with it before
+        // they do without. None of this guesses at a password.
+        if error.is_misfit && self.misfits < MISFITS {
+            self.misfits = self.misfits.saturating_add(1);
+            self.state = State::Idle;
+            return vec![Effect::Send(self.profile.failure(error))];
+        }
         self.failures = self.failures.saturating_add(1);
         let left = ATTEMPTS.saturating_sub(self.failures);
         self.state = State::Idle;

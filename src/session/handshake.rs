@@ -277,7 +277,8 @@ async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before,
 /// RFC 6120 §5.4: nothing but TLS is on offer here, unless it is waived; then the client may have
 /// authenticated instead.
 async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<Option<Proved>, End> {
-    let offer = if context.settings.load().without_tls { Offer::WITHOUT_TLS } else { Offer::STARTTLS };
+    let waived = Offer { hashes: context.hashes(domain), ..Offer::WITHOUT_TLS };
+    let offer = if context.settings.load().without_tls { waived } else { Offer::STARTTLS };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
     say_features(context, dialogue, login.features(&context.inline_offers), Stage::Stranger);
     loop {

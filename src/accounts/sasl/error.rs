@@ -22,12 +22,20 @@ pub struct SaslError {
     pub condition: SaslCondition,
     /// In English, without trailing stop; depends on what the peer sent only, never on an account.
     pub text: Option<&'static str>,
+    /// Whether the peer was refused before it could show that it knows a secret, for what its software can do.
+    pub is_misfit: bool,
 }
 
 impl SaslError {
     #[must_use]
     pub const fn new(condition: SaslCondition, text: &'static str) -> Self {
-        Self { condition, text: Some(text) }
+        Self { condition, text: Some(text), is_misfit: false }
+    }
+
+    /// The channel binding that the peer wants, or believes to be missing, does not fit (RFC 5802 §6).
+    #[must_use]
+    pub const fn misfit(text: &'static str) -> Self {
+        Self { is_misfit: true, ..Self::new(SaslCondition::NotAuthorized, text) }
     }
 
     /// The message does not follow the syntax of its mechanism.
@@ -56,7 +64,7 @@ impl SaslError {
 
 impl From<SaslCondition> for SaslError {
     fn from(condition: SaslCondition) -> Self {
-        Self { condition, text: None }
+        Self { condition, text: None, is_misfit: false }
     }
 }
 

@@ -185,7 +185,7 @@ impl std::fmt::Debug for Challenged {
 
 /// The channel binding data that a GS2 flag asks for (RFC 5802 §6).
 fn choose<'b>(flag: &str, variant: Variant, bindings: &'b Bindings) -> Result<Option<&'b [u8]>, SaslError> {
-    let refused = |text| Err(SaslError::new(SaslCondition::NotAuthorized, text));
+    let refused = |text| Err(SaslError::misfit(text));
     match (flag, variant) {
         ("n", Variant::Bare) => Ok(None),
         // The client believes that no -PLUS was offered: somebody has taken it off the list.

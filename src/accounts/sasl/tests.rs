@@ -471,7 +471,7 @@ fn mechanisms_and_conditions_are_spelt_in_one_table() {
     }
     assert_eq!(Mechanism::parse("scram-sha-1"), None);
     for condition in SaslCondition::ALL {
-        let error = SaslError { condition: *condition, text: Some("why") };
+        let error = SaslError::new(*condition, "why");
         assert_eq!(SaslError::condition_of(&error.to_element()), *condition);
     }
     let unknown = Element::new("failure", SASL_NS).with_child(Element::new("who-knows", SASL_NS));

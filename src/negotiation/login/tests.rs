@@ -307,7 +307,7 @@ fn every_condition_has_its_place() {
     expect(machine(without(Bindings::NONE)).nonza(&auth("SCRAM-SHA-1-PLUS", message)), "invalid-mechanism");
     expect(machine(offer()).nonza(&auth("PLAIN", Some(b"juliet"))), "malformed-request");
     expect(machine(without(bindings())).nonza(&auth("PLAIN", good)), "mechanism-too-weak");
-    expect(machine(offer()).nonza(&auth("SCRAM-SHA-1", Some(b"y,,n=juliet,r=abc"))), "not-authorized");
+    expect(plain(&mut machine(offer()), "\0juliet\0wrong", found()), "not-authorized");
     for state in ["looking up for SCRAM", "looking up for PLAIN"] {
         expect(in_state(state).looked_up(Found::Unavailable, &nonce()), "temporary-auth-failure");
     }
@@ -329,6 +329,26 @@ fn three_failures_end_the_stream() {
     plain(&mut login, "\0juliet\0wrong", found());
     plain(&mut login, "\0juliet\0wrong", found());
     assert_eq!(told(&plain(&mut login, "\0juliet\0pencil", found())), ["success", "user juliet@example.org"]);
+}
+
+// Proves: RFC 5802 §6, RFC 6120 §6.4.5
+#[test]
+fn an_old_channel_binding_is_no_attempt() {
+    let plus = |login: &mut Login| told(&login.nonza(&auth("SCRAM-SHA-1-PLUS", Some(b"p=tls-unique,,n=juliet,r=abc"))));
+    let bare = |login: &mut Login| told(&login.nonza(&auth("SCRAM-SHA-1", Some(b"y,,n=juliet,r=abc"))));
+    let mut login = machine(offer());
+    for round in 0..6 {
+        let refused = if round < 3 { plus(&mut login) } else { bare(&mut login) };
+        assert_eq!(refused, ["failure not-authorized"]);
+    }
+    assert_eq!(told(&plain(&mut login, "\0juliet\0wrong", found())), failed("not-authorized", 2));
+    assert_eq!(told(&plain(&mut login, "\0juliet\0pencil", found())), ["success", "user juliet@example.org"]);
+
+    let mut login = machine(offer());
+    (0..6).for_each(|_| drop(plus(&mut login)));
+    for left in [2, 1, 0] {
+        assert_eq!(plus(&mut login), failed("not-authorized", left));
+    }
 }
 
 // Proves: RFC 6120 §6.4.2

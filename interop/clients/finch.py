@@ -1,0 +1,129 @@
+"""finch in a terminal, with libpurple inside: an old stack, whose messages and blocks are told to it by its D-Bus."""
+
+from xml.sax.saxutils import escape
+
+from harness import install
+from harness.failure import HarnessBroken
+from harness.terminal import Terminal
+
+from clients import session_bus
+from clients.program import Account, Place, Program
+from clients.session_bus import SessionBus
+
+ACCOUNTS = """<?xml version='1.0' encoding='UTF-8' ?>
+<account version='1.0'>
+ <account>
+  <protocol>prpl-jabber</protocol>
+  <name>{jid}/finch</name>
+  <password>{password}</password>
+  <settings>
+   <setting name='connection_security' type='string'>require_tls</setting>
+  </settings>
+  <settings ui='gnt-purple'>
+   <setting name='auto-login' type='bool'>1</setting>
+  </settings>
+ </account>
+</account>
+"""
+BUS = ("im.pidgin.purple.PurpleService", "/im/pidgin/purple/PurpleObject")
+INTERFACE = "im.pidgin.purple.PurpleInterface"
+# The list of contacts, and the log that comes with `-d`.
+OTHER_WINDOWS = 2
+
+
+class Finch(Program):
+    """Debian's."""
+
+    name = "finch"
+    title = "finch"
+    # Without the modules it knows SCRAM-SHA-1 only.
+    packages = ("finch", "libsasl2-modules", "tmux", *session_bus.PACKAGES)
+    cannot = {
+        "tls-1.2": "its TLS library, NSS, cannot be limited from outside",
+        "resume": "it acknowledges by stream management, but does not resume",
+        "carbons": "it does not know carbons",
+        "archive": "it does not read archives",
+        "one-round-trip": "it does not know SASL2",
+    }
+    _terminal: Terminal | None = None
+    _bus: SessionBus | None = None
+
+    def __init__(self, place: Place, account: Account):
+        super().__init__(place, account)
+        self._partners: list[str] = []
+
+    @classmethod
+    def version(cls) -> str:
+        return install.release("finch")
+
+    async def start(self) -> None:
+        settings = self.place.home / ".purple"
+        if not settings.exists():
+            settings.mkdir(parents=True)
+            accounts = ACCOUNTS.format(jid=escape(self.account.bare), password=escape(self.account.password))
+            (settings / "accounts.xml").write_text(accounts)
+        self._bus = self._bus or SessionBus(self.place)
+        await self._bus.start()
+        self._terminal = Terminal(
+            self.place.namespace, self.place.home, {**self.place.environment, **self._bus.environment}
+        )
+        self._partners.clear()
+        log = self.place.home / "finch.log"
+        said = len(self.wire())
+        await self._terminal.open("sh", "-c", f"exec finch -d 2>>{log}")
+        await self.has_on_wire("<presence", said)
+
+    async def stop(self) -> None:
+        await self._terminal.press("M-q")
+        await self.eventually(lambda seen: seen == "", self._remains, "end")
+
+    async def _remains(self) -> str:
+        try:
+            return await self._terminal.picture()
+        except HarnessBroken:
+            return ""
+
+    async def kill(self) -> None:
+        if self._terminal:
+            (self.place.logs / "last-picture.txt").write_text(await self._remains())
+            (self.place.logs / "finch.log").write_text(self.wire())
+            try:
+                await self._terminal.close()
+            except HarnessBroken:
+                pass
+        if self._bus:
+            await self._bus.stop()
+
+    async def look_into(self, jid: str) -> None:
+        await self._conversation(jid)
+        if jid not in self._partners:
+            self._partners.append(jid)
+        await self._terminal.press(f"M-{OTHER_WINDOWS + 1 + self._partners.index(jid)}")
+
+    async def say(self, to: str, body: str) -> None:
+        part = await self._number("PurpleConversationGetImData", await self._conversation(to))
+        await self._call("PurpleConvImSend", part, body)
+
+    async def block(self, jid: str) -> None:
+        connection = await self._number("PurpleAccountGetConnection", await self._account())
+        await self._call("ServAddDeny", connection, jid)
+
+    async def picture(self) -> str:
+        return await self._terminal.picture()
+
+    def wire(self) -> str:
+        log = self.place.home / "finch.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    async def _conversation(self, jid: str) -> str:
+        """The conversation of two with somebody, made if it is not there."""
+        return await self._number("PurpleConversationNew", "1", await self._account(), jid)
+
+    async def _account(self) -> str:
+        return await self._number("PurpleAccountsFindConnected", f"{self.account.bare}/finch", "prpl-jabber")
+
+    async def _call(self, method: str, *arguments: str) -> str:
+        return await self._bus.call(*BUS, f"{INTERFACE}.{method}", *arguments)
+
+    async def _number(self, method: str, *arguments: str) -> str:
+        return await self._bus.number(*BUS, f"{INTERFACE}.{method}", *arguments)
