@@ -33,6 +33,7 @@ pub mod stanza;
 pub mod clock;
 pub mod config;
 pub mod crash;
+pub mod fnv;
 pub mod jid;
 pub mod live;
 pub mod net;

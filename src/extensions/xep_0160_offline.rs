@@ -10,7 +10,7 @@ use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
 use crate::storage::{Direction, Entry, Marks, Position, Storage, Stored};
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::stream::{ContentNamespace, read_back};
 use crate::xml::Element;
 
 use self::api::{CHAT_STATES_NS, DELAY_NS, HINTS_NS};
@@ -186,9 +186,7 @@ fn discard(stanza: &mut Stanza<'_>, domains: &[String]) {
 
 /// The stanza of a log entry with the time at which it came (XEP-0203 §2), and with `tail`.
 fn stamped(entry: &Entry, domain: &str, tail: &str) -> Option<Stanza<'static>> {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
-    let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
-    let Some(Event::Stanza(stanza)) = step.event else { return None };
+    let (_, stanza) = read_back(&entry.payload, ContentNamespace::Client).next()?;
     let mut stanza = stanza.into_owned();
     let mut payload = stanza.payload.as_str().to_owned();
     delay(domain, Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX))).write(&mut payload, CLIENT_NS);

@@ -49,6 +49,7 @@ pub(super) mod api {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+    use crate::fnv;
     use crate::jid::BareJid;
     use crate::storage::Position;
     use crate::xml::escape_into;
@@ -114,12 +115,9 @@ pub(super) mod api {
         }
     }
 
-    /// Tells the owners of two logs apart (FNV-1a). Ids depend on it: it must never change.
+    /// Tells the owners of two logs apart. Ids depend on it: it must never change.
     fn check(owner: &BareJid) -> u64 {
-        owner
-            .as_str()
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |state, octet| (state ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3))
+        fnv::hash(owner.as_str().bytes())
     }
 
     #[cfg(test)]

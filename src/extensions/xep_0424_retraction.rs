@@ -1,6 +1,8 @@
 //! XEP-0424 Message Retraction, version 0.4.2: what somebody takes back goes out of the logs of both sides, and out of
 //! what waits for the recipient. A tombstone stays in the archive, and the retraction with it.
 
+use memchr::memmem::Finder;
+
 use crate::clock::Timestamp;
 use crate::hooks::{Entity, Extension, Registrar, Retraction, Spec};
 use crate::jid::{BareJid, Jid};
@@ -32,7 +34,12 @@ pub(super) mod api {
 }
 
 fn install(at: &mut Registrar<'_>) {
-    at.retraction(read);
+    // Every message that is archived is searched, so this is prepared once.
+    let namespace = Finder::new(NS);
+    at.retraction(move |stanza, now| {
+        namespace.find(stanza.payload.as_str().as_bytes())?;
+        read(stanza, now)
+    });
 }
 
 /// What `stanza` takes back; nothing if it has no id that a tombstone could name (XEP-0424 §4).
@@ -40,7 +47,6 @@ fn read(stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
     if !matches!(stanza.kind, Kind::Message(MessageType::Normal | MessageType::Chat)) {
         return None;
     }
-    memchr::memmem::find(stanza.payload.as_str().as_bytes(), NS.as_bytes())?;
     let id = stanza.id.as_deref()?;
     let elements = stanza.payload.elements();
     let of = elements.iter().find(|element| element.is("retract", NS))?.attribute("id")?.to_owned();

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::fnv;
 use crate::hooks::{Interest, Original, Readers};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, MessageType, Stanza};
@@ -122,11 +123,10 @@ fn peer<'a>(original: &Original<'a, '_>) -> Option<&'a Jid> {
     }
 }
 
-/// Stands for a message and for the error that answers it: both have the same id, and the same peer (FNV-1a).
+/// Stands for a message and for the error that answers it: both have the same id, and the same peer.
 fn key(original: &Original<'_, '_>) -> Option<u64> {
     let (id, peer) = (original.stanza.id.as_deref()?, peer(original)?);
-    let octets = id.bytes().chain([0]).chain(peer.bare_str().bytes());
-    Some(octets.fold(0xcbf2_9ce4_8422_2325, |state, octet| (state ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)))
+    Some(fnv::hash(id.bytes().chain([0]).chain(peer.bare_str().bytes())))
 }
 
 #[cfg(test)]

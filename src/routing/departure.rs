@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza};
 use crate::storage;
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::stream::{ContentNamespace, read_back};
 
 use super::Router;
 use super::account::{Account, State};
@@ -132,18 +132,10 @@ pub(super) struct Known {
 
 /// Reads back the stanzas that have not arrived; those that are marked as undelivered wait in the log.
 fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
     let mut marks = remains.marks.iter().peekable();
     let mut counted = 0;
-    let mut done = 0;
-    while let Some(rest) = remains.text.as_bytes().get(done..).filter(|rest| !rest.is_empty()) {
-        let Ok(step) = reader.next(rest) else { return };
-        if step.consumed == 0 {
-            return;
-        }
-        done += step.consumed;
-        let place = remains.start + done as u64;
-        let Some(Event::Stanza(stanza)) = step.event else { continue };
+    for (end, stanza) in read_back(&remains.text, ContentNamespace::Client) {
+        let place = remains.start + end as u64;
         let resumable = remains.resumable.as_ref().filter(|resumable| place > resumable.first);
         let number = resumable.map(|resumable| {
             counted += 1;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::fnv;
 use crate::hooks::TooHigh;
 use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
@@ -104,10 +105,7 @@ pub(super) struct Retained {
 
 /// Stands for the name of a session in the log's queues. They are kept: it must never change.
 pub(super) fn session_key(name: &str) -> i64 {
-    let key = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |state, octet| (state ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3));
-    key.cast_signed()
+    fnv::hash(name.bytes()).cast_signed()
 }
 
 impl Retained {

@@ -7,7 +7,7 @@ use crate::hooks::Retraction;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Payload, Stanza};
 use crate::storage::{End, Entry, Error, Marks, Position, Range, View};
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::stream::{ContentNamespace, read_back};
 use crate::xml::escape_into;
 
 use super::Router;
@@ -104,9 +104,5 @@ fn find(view: &View<'_>, owner: &BareJid, peer: &BareJid, retraction: &Retractio
 }
 
 fn read(payload: &str) -> Option<Stanza<'_>> {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
-    match reader.next(payload.as_bytes()).ok()?.event? {
-        Event::Stanza(stanza) => Some(stanza),
-        _ => None,
-    }
+    read_back(payload, ContentNamespace::Client).next().map(|(_, stanza)| stanza)
 }

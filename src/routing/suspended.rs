@@ -18,7 +18,7 @@ use crate::hooks::{Interest, Interests};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage::{Error, Map, View, Writes};
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::stream::{ContentNamespace, read_back};
 
 use super::Router;
 use super::account::{Account, Resource, State};
@@ -415,9 +415,5 @@ pub(super) fn heir(state: &State) -> Option<Arc<Ring>> {
 
 /// A stanza that was kept as text.
 pub(super) fn stanza(text: &str) -> Option<Stanza<'static>> {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
-    match reader.next(text.as_bytes()).ok()?.event? {
-        Event::Stanza(stanza) => Some(stanza.into_owned()),
-        _ => None,
-    }
+    read_back(text, ContentNamespace::Client).next().map(|(_, stanza)| stanza.into_owned())
 }

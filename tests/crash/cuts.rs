@@ -240,10 +240,19 @@ async fn a_link_between_servers_breaks_anywhere() {
             for after in places(fault, passed[way as usize], SOME[1]) {
                 let fate = Fate { fault, after, way };
                 let ([got, back], _) = federate(Some(fate)).await;
-                assert!(got.is_sorted(), "{fate:?}: {got:?}");
-                // Each has arrived or come back, once. A connection that breaks in the handshake looks as if the other
-                // server did not want our certificate.
-                let mut accounted = [got, back.clone()].concat();
+                let mut accounted: Vec<String> = Vec::new();
+                for id in got {
+                    // A server whose stream has not ended yet may not recognise what comes again on another one
+                    // (decision 0011).
+                    assert!(fault == Fault::Stall || !accounted.contains(&id), "{fate:?}: {id} came twice");
+                    if !accounted.contains(&id) {
+                        accounted.push(id);
+                    }
+                }
+                assert!(accounted.is_sorted(), "{fate:?}: {accounted:?}");
+                // Each has arrived or come back. A connection that breaks in the handshake looks as if the other server
+                // did not want our certificate.
+                accounted.extend(back.iter().cloned());
                 accounted.sort();
                 assert_eq!(accounted, all, "{fate:?}: {back:?}");
                 tried += 1;
