@@ -302,7 +302,7 @@ async fn resume(link: &mut Link, words: &dyn Acknowledgement, name: &str, waitin
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
-            Broken::Lost(why) => Self::unreachable(why),
+            Broken::Lost(why) | Broken::Unwelcome(why) => Self::unreachable(why),
             Broken::Refused(error) => refused(&error),
         }
     }

@@ -219,6 +219,7 @@ impl Router {
         }
         keep(passing, batch);
         // Whoever reads the shelf may look for its entries in storage at once.
+        batch.kept();
         batch.write();
         None
     }

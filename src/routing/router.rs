@@ -110,6 +110,7 @@ impl Router {
         if batch.text.is_some()
             && let Some(retraction) = self.retraction(&stanza)
         {
+            batch.kept();
             Box::pin(self.retract(&stanza, retraction, batch)).await;
         }
         // An answer is never answered, so this ends after one more step.
