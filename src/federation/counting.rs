@@ -224,7 +224,7 @@ impl Counted {
     pub(crate) fn is_repeated(&mut self, pair: &Pair, stanza: &Stanza<'_>, more: u64) -> bool {
         let print = if *pair == self.pair { fingerprint(stanza) } else { None };
         if let Some(message) = print.filter(|_| !self.repeats.is_empty()) {
-            if self.repeats.remove(&message) {
+            if self.repeats.contains(&message) {
                 return true;
             }
             // What is sent once more comes first.

@@ -17,6 +17,9 @@ use crate::stanza::{Kind, Stanza};
 /// How long a message is remembered while there is a stream: twice as long as a peer waits for an answer. Without a stream
 /// time stands still, because then nothing can be sent again either.
 const AGE: Duration = Duration::from_secs(120);
+/// A longer silence counts as one of this length: whatever comes behind it is late, and what was said meanwhile did not
+/// reach the peer.
+const SILENCE: Duration = Duration::from_secs(60);
 /// So many messages at most, and what came last.
 const MOST: usize = 65_536;
 /// A row that has so many is not written again.
@@ -30,6 +33,8 @@ pub(super) struct Recent {
     /// What comes joins these, in the row with this number.
     prints: Vec<u64>,
     number: u64,
+    /// When messages came last.
+    latest: Option<Instant>,
     /// How many messages there are.
     count: usize,
     /// Rows that are not needed any more, and that storage may have.
@@ -56,6 +61,10 @@ impl Recent {
         let mut prints = prints.peekable();
         if prints.peek().is_none() {
             return;
+        }
+        let silence = self.latest.replace(now).map_or(Duration::ZERO, |latest| now.saturating_duration_since(latest));
+        if let Some(more) = silence.checked_sub(SILENCE) {
+            self.full.iter_mut().for_each(|portion| portion.since += more);
         }
         if self.prints.len() >= ROW {
             self.close(now);
@@ -102,6 +111,7 @@ impl Recent {
 
     /// A stream begins: all is as if it had just come. Gives all.
     pub(super) fn begin(&mut self, now: Instant) -> HashSet<u64> {
+        self.latest = Some(now);
         self.full.iter_mut().for_each(|portion| portion.since = now);
         let full = self.full.iter().flat_map(|portion| &portion.prints);
         full.chain(&self.prints).copied().collect()
@@ -165,10 +175,12 @@ mod tests {
         }
         assert_eq!((recent.count(), recent.take_gone()), (MOST, vec![0]));
         assert!(!recent.begin(begin).contains(&63));
-        recent.add(0..1, begin + AGE + Duration::from_secs(1));
+        for (number, seconds) in [50, 100, AGE.as_secs() + 1].into_iter().enumerate() {
+            recent.add([number as u64].into_iter(), begin + Duration::from_secs(seconds));
+        }
         assert_eq!(
             (recent.count(), recent.row().1),
-            (65, &[0][..]),
+            (67, &[0, 1, 2][..]),
             "as long as others joined the last row it was young"
         );
     }
@@ -180,10 +192,20 @@ mod tests {
         recent.add(100..101, begin);
         let later = begin + Duration::from_secs(100_000);
         assert_eq!(recent.begin(later).len(), ROW + 1);
-        recent.add(101..102, later + AGE);
-        assert_eq!((recent.count(), recent.row()), (ROW + 2, (1, &[100, 101][..])));
-        recent.add(102..103, later + AGE + Duration::from_secs(1));
-        assert_eq!((recent.count(), recent.take_gone()), (3, vec![0]));
+        recent.add(101..102, later + AGE / 2);
+        recent.add(102..103, later + AGE);
+        assert_eq!((recent.count(), recent.row()), (ROW + 3, (1, &[100, 101, 102][..])));
+        recent.add(103..104, later + AGE + Duration::from_secs(1));
+        assert_eq!((recent.count(), recent.take_gone()), (4, vec![0]));
+    }
+
+    #[test]
+    fn what_was_held_up_on_the_way_does_not_make_the_rest_old() {
+        let (mut recent, begin) = (Recent::default(), Instant::now());
+        recent.add(0..ROW as u64, begin);
+        recent.add(100..101, begin);
+        recent.add(101..102, begin + 100 * AGE);
+        assert_eq!((recent.count(), recent.take_gone()), (ROW + 2, vec![]));
     }
 
     #[test]
