@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check archives chaos interop tls bench budget fuzz generate setup
+.PHONY: help run check archives chaos simulation interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -51,10 +51,13 @@ archives: setup ## pages of archives of ten million messages, beside those of th
 	@$(CARGO) build --quiet --release -p comity --bin comity --example fill_archive -p comity-load --bin comity-load
 	@./target/release/comity-load archive $(if $(QUICK),--quick,--document docs/archive.md)
 
+simulation: setup ## three servers in simulated time, 1,000 stories (SEEDS=n: so many; SEED=n: one, with its trace)
+	@$(if $(SEED),SEED=$(SEED),SEEDS=$(or $(SEEDS),1000)) $(CARGO) test --quiet --test simulation $(if $(SEED),nothing) -- --nocapture
+
 chaos: setup ## ends Comity 500 times under load, breaks its connections everywhere, then all servers side by side
 	@CRASHES=$(or $(CRASHES),500) CUTS=$(or $(CUTS),all) $(CARGO) test --quiet --test crash -- --nocapture
 	@ORDER=$(or $(ORDER),10000000) $(CARGO) test --quiet --release --test crash every_number -- --nocapture
-	@SEEDS=$(or $(SEEDS),1000) $(CARGO) test --quiet --test simulation
+	@$(MAKE) --no-print-directory simulation
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load crash --document docs/reliability.md

@@ -27,6 +27,9 @@ use crate::storage::Position;
 
 /// How long a failure counts for what comes after it and does not wait.
 const REMEMBERED: Duration = Duration::from_secs(5);
+/// How long a message that was sent waits to be confirmed although no link can be had and storage does not keep it: when the
+/// stream goes on, the peer says whether it has come.
+const UNSURE: Duration = Duration::from_secs(300);
 /// Refused stanzas that wait for their answer at most; beyond it they are dropped.
 const REFUSED: usize = 4096;
 
@@ -153,7 +156,7 @@ impl Federation {
         let pair = &waiting.pair;
         // Links in a row that took nothing, and how the last one ended.
         let mut fruitless: Option<(u8, Failure)> = None;
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::new(pair);
         loop {
             self.answer_refused(&waiting).await;
             if self.is_closing() {
@@ -195,7 +198,7 @@ impl Federation {
                 Err(failure) => {
                     tracing::info!(local = %pair.local, remote = %pair.remote, %failure, "no stream to another server");
                     fruitless = None;
-                    let pause = schedule.failed(below);
+                    let pause = schedule.failed();
                     let waits = failure.fault == Fault::Unreachable && waiting.lock().queue.is_kept();
                     let next = waits.then(|| self.ways().clock.now().after(pause));
                     self.unreachable(pair, &failure, next);
@@ -229,8 +232,11 @@ impl Federation {
             }
             self.give_up(waiting, failure).await;
             let expiry = self.settings().expiry;
-            let oldest = waiting.lock().queue.oldest();
-            let until = begin + oldest.map_or(REMEMBERED, |_| pause);
+            let (is_empty, oldest) = {
+                let state = waiting.lock();
+                (state.queue.is_empty(), state.queue.oldest())
+            };
+            let until = begin + if is_empty { REMEMBERED } else { pause };
             let expires = oldest.and_then(|oldest| oldest.checked_add(expiry));
             let next = expires.map_or(until, |at| until.min(at));
             tokio::select! {
@@ -259,9 +265,10 @@ impl Federation {
             let left = waiting.lock().queue.take_all();
             return self.answer(waiting, left, failure).await;
         }
-        let left = waiting.lock().queue.leave_behind();
-        self.answer(waiting, left, failure).await;
         let expiry = self.settings().expiry;
+        let unsure = Instant::now().checked_sub(expiry.min(UNSURE));
+        let left = waiting.lock().queue.leave_behind(unsure);
+        self.answer(waiting, left, failure).await;
         let Some(before) = Instant::now().checked_sub(expiry) else { return };
         let left = waiting.lock().queue.expire(before);
         if !left.heads.is_empty() {
@@ -282,14 +289,12 @@ impl Federation {
 
     pub(crate) async fn answer_refused(&self, waiting: &Waiting) {
         let refused = std::mem::take(&mut waiting.lock().refused);
-        let errors = refused.iter().filter_map(|(head, fault)| head.error(&error(*fault).stanza_error()));
-        self.bounce(errors.collect()).await;
+        self.bounce(refused.iter().filter_map(|(head, fault)| returned(head, &error(*fault))).collect()).await;
     }
 
     /// Answers what has left the queue with `failure`.
     pub(crate) async fn answer(&self, waiting: &Waiting, left: Left, failure: &Failure) {
-        let error = failure.stanza_error();
-        self.bounce(left.heads.iter().filter_map(|head| head.error(&error)).collect()).await;
+        self.bounce(left.heads.iter().filter_map(|head| returned(head, failure)).collect()).await;
         self.delivered(waiting, &left);
     }
 
@@ -312,7 +317,7 @@ impl Federation {
             let mut state = waiting.lock();
             state.retired = true;
             queues.remove(&waiting.pair);
-            let left = state.queue.leave_behind();
+            let left = state.queue.leave_behind(None);
             let kept = state.queue.take_all();
             let local = &waiting.pair.local;
             self.abandoned().extend(kept.unmarked.iter().map(|position| (Arc::clone(local), *position)));
@@ -333,6 +338,13 @@ impl Federation {
         }
         state.retired
     }
+}
+
+/// The error for a stanza that is not sent.
+fn returned(head: &Stanza<'_>, failure: &Failure) -> Option<Stanza<'static>> {
+    let Stanza { from, to, id, .. } = head;
+    tracing::debug!(?from, ?to, id = id.as_deref(), %failure, "a stanza is not sent");
+    head.error(&failure.stanza_error())
 }
 
 /// Why a stanza was refused before anything was tried.

@@ -66,6 +66,8 @@ pub(crate) struct Queue {
     mode: Mode,
     /// Of the current link, or of one that may be resumed.
     counts: Option<Counts>,
+    /// Messages go out again that the peer may have: if it counts it can tell.
+    again: bool,
     probe: Option<Probe>,
     /// When the last probe of this link was made.
     probed: Option<Instant>,
@@ -309,7 +311,7 @@ impl Queue {
         });
         if let Some(words) = offered.filter(|_| self.counts.is_none()) {
             self.mode = Mode::Offered(words);
-            if self.is_kept() {
+            if self.is_kept() || std::mem::take(&mut self.again) {
                 self.bytes.insert_str(self.done, words);
                 self.entries.push_front(Entry::aside(words.len(), Hold::Opening));
                 self.mode = Mode::Counts;
@@ -318,22 +320,23 @@ impl Queue {
         left
     }
 
-    /// No link can be had for now: what storage does not keep leaves.
-    pub(crate) fn leave_behind(&mut self) -> Left {
-        let Some(first) = self.entries.iter().position(|entry| entry.kept().is_none()) else { return Left::default() };
-        self.sort(first, |_, entry| if entry.kept().is_some() { Fate::Stays } else { Fate::Leaves })
+    /// No link can be had for now: what storage does not keep leaves, but for messages that the peer may have already, if
+    /// the link before has broken after `since`.
+    pub(crate) fn leave_behind(&mut self, since: Option<Instant>) -> Left {
+        let lost = self.counts.as_ref().and_then(|counts| counts.lost);
+        let is_fresh = lost.zip(since).is_some_and(|(lost, since)| lost > since);
+        let stays = |entry: &Entry| entry.kept().is_some() || (is_fresh && entry.is_unsure());
+        let Some(first) = self.entries.iter().position(|entry| !stays(entry)) else { return Left::default() };
+        self.sort(first, |_, entry| if stays(entry) { Fate::Stays } else { Fate::Leaves })
     }
 
-    /// What stands first and has waited since `before` or longer leaves; only when no link can be had.
+    /// What storage keeps and has waited since `before` or longer leaves; only when no link can be had.
     pub(crate) fn expire(&mut self, before: Instant) -> Left {
-        let mut left = Left::default();
-        let is_old = |entry: &mut Entry| entry.kept().is_some_and(|kept| kept.since <= before);
-        while let Some(entry) = self.entries.pop_front_if(is_old) {
-            self.done += entry.length;
-            left.take(entry);
+        let is_old = |entry: &Entry| entry.kept().is_some_and(|kept| kept.since <= before);
+        if self.oldest().is_none_or(|oldest| oldest > before) {
+            return Left::default();
         }
-        self.compact();
-        left
+        self.sort(0, |_, entry| if is_old(entry) { Fate::Leaves } else { Fate::Stays })
     }
 
     /// Whether storage keeps anything of it.
@@ -341,9 +344,9 @@ impl Queue {
         self.entries.iter().any(|entry| entry.kept().is_some())
     }
 
-    /// Since when what stands first has waited, if storage keeps it.
+    /// Since when the first of those has waited that storage keeps.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        Some(self.entries.front()?.kept()?.since)
+        Some(self.entries.iter().find_map(Entry::kept)?.since)
     }
 
     /// Everything leaves.

@@ -19,6 +19,9 @@ use crate::stanza::{Kind, Stanza};
 const AGE: Duration = Duration::from_secs(120);
 /// A message that is sent once more after this time says how late it is (XEP-0203). Otherwise somebody says the same again.
 const FRESH: Duration = Duration::from_secs(600);
+/// A longer silence counts as one of this length: whatever comes behind it is late, and what was said meanwhile did not
+/// reach the peer.
+const SILENCE: Duration = Duration::from_secs(60);
 /// So many messages at most, and what came last.
 const MOST: usize = 65_536;
 /// A row that has so many is not written again.
@@ -33,6 +36,8 @@ pub(super) struct Recent {
     prints: Vec<u64>,
     number: u64,
     came: Option<Instant>,
+    /// When messages came last, or a stream began.
+    latest: Option<Instant>,
     /// How many messages there are.
     count: usize,
     /// Rows that are not needed any more, and that storage may have.
@@ -89,6 +94,10 @@ impl Recent {
         if self.prints.len() >= ROW {
             self.close(now);
         }
+        let silence = self.latest.replace(now).map_or(Duration::ZERO, |latest| now.saturating_duration_since(latest));
+        if let Some(more) = silence.checked_sub(SILENCE) {
+            self.full.iter_mut().for_each(|portion| portion.since += more);
+        }
         let before = self.prints.len();
         self.prints.extend(prints);
         self.came = Some(now);
@@ -140,6 +149,7 @@ impl Recent {
         if !self.prints.is_empty() {
             self.close(now);
         }
+        self.latest = Some(now);
         let mut all: HashMap<u64, (usize, Instant)> = HashMap::with_capacity(self.count);
         for portion in &mut self.full {
             portion.since = now;
@@ -252,10 +262,11 @@ mod tests {
             recent.add(batch * 64..(batch + 1) * 64, begin);
         }
         assert_eq!((recent.count(), recent.take_gone()), (MOST, vec![0]));
-        recent.add(0..1, begin + AGE);
+        recent.add(0..1, begin + SILENCE);
         assert_eq!((recent.count(), recent.take_gone()), (MOST + 1 - 64, vec![1]));
-        recent.add(1..2, begin + AGE + SECOND);
-        assert_eq!((recent.count(), recent.row().1), (2, &[0, 1][..]));
+        recent.add(1..2, begin + AGE);
+        recent.add(2..3, begin + AGE + SECOND);
+        assert_eq!((recent.count(), recent.row().1), (3, &[0, 1, 2][..]));
     }
 
     #[test]
@@ -264,15 +275,24 @@ mod tests {
         recent.add(0..ROW as u64, begin);
         let later = begin + Duration::from_secs(100_000);
         assert_eq!(recent.begin(later).left.len(), ROW);
-        recent.add(101..102, later + AGE);
-        assert_eq!((recent.count(), recent.row()), (ROW + 1, (1, &[101][..])));
-        recent.add(102..103, later + AGE + SECOND);
-        assert_eq!((recent.count(), recent.take_gone()), (2, vec![0]));
+        recent.add(101..102, later + SILENCE);
+        recent.add(102..103, later + AGE);
+        assert_eq!((recent.count(), recent.row()), (ROW + 2, (1, &[101, 102][..])));
+        recent.add(103..104, later + AGE + SECOND);
+        assert_eq!((recent.count(), recent.take_gone()), (3, vec![0]));
         // A stream that is closed after it has been idle has nothing that the peer does not know of.
         recent.end(later + 2 * AGE + SECOND);
-        assert_eq!(recent.count(), 2);
+        assert_eq!(recent.count(), 3);
         recent.end(later + 2 * AGE + 2 * SECOND);
         assert_eq!((recent.count(), recent.take_gone(), recent.row()), (0, vec![1], (2, &[][..])));
+    }
+
+    #[test]
+    fn what_was_held_up_on_the_way_does_not_make_the_rest_old() {
+        let (mut recent, begin) = (Recent::default(), Instant::now());
+        recent.add(0..ROW as u64, begin);
+        recent.add(101..102, begin + 100 * AGE);
+        assert_eq!((recent.count(), recent.take_gone()), (ROW + 1, vec![]));
     }
 
     #[test]

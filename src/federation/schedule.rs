@@ -1,8 +1,12 @@
 //! When a domain that could not be reached is tried again: soon at first, then less and less often.
 //!
-//! Pure: whoever asks brings the randomness, which keeps many servers from coming back at the same moment.
+//! Pure, without chance: pauses differ from pair to pair of domains and from attempt to attempt, which keeps many servers
+//! from coming back at the same moment.
 
 use std::time::Duration;
+
+use crate::fnv;
+use crate::routing::Pair;
 
 /// The first pause; most servers that restart are back by then.
 const FIRST: Duration = Duration::from_secs(2);
@@ -12,20 +16,27 @@ const LONGEST: Duration = Duration::from_secs(300);
 const SPREAD: u32 = 4;
 
 /// How many attempts have failed in a row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Schedule {
+    /// Stands for the pair.
+    number: u64,
     failures: u32,
 }
 
 impl Schedule {
-    /// One more attempt has failed; how long to wait for the next. `below` gives a random number from 0 to its argument
-    /// inclusive.
-    pub(crate) fn failed(&mut self, below: impl FnOnce(u32) -> u32) -> Duration {
+    pub(crate) fn new(Pair { local, remote }: &Pair) -> Self {
+        Self { number: fnv::hash(local.bytes().chain([0]).chain(remote.bytes())), failures: 0 }
+    }
+
+    /// One more attempt has failed; how long to wait for the next.
+    pub(crate) fn failed(&mut self) -> Duration {
         let pause = FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        let spread = u32::try_from((pause / SPREAD).as_millis()).unwrap_or(u32::MAX);
-        let later = below(spread.saturating_mul(2));
-        pause + Duration::from_millis(later.into()) - Duration::from_millis(spread.into())
+        let spread = pause / SPREAD;
+        let place = fnv::hash(self.number.to_le_bytes().into_iter().chain(self.failures.to_le_bytes()));
+        // 32 bits are fine enough for milliseconds.
+        let place = u32::try_from(place >> 32).unwrap_or_default();
+        pause - spread + (2 * spread).mul_f64(f64::from(place) / f64::from(u32::MAX))
     }
 
     /// The domain has been reached.
@@ -38,17 +49,29 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    fn pair(number: u32) -> Pair {
+        Pair { local: "here.example".into(), remote: format!("{number}.example").into() }
+    }
+
     #[test]
     fn pauses_grow_up_to_a_bound_and_begin_anew() {
-        let seconds = |schedule: &mut Schedule, below: fn(u32) -> u32| schedule.failed(below).as_secs_f64();
-        let mut schedule = Schedule::default();
-        let middle: Vec<f64> = (0..9).map(|_| seconds(&mut schedule, |most| most / 2)).collect();
-        assert_eq!(middle, [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0]);
-        for _ in 0..100 {
-            assert_eq!(seconds(&mut schedule, |_| 0), 225.0);
-            assert_eq!(seconds(&mut schedule, |most| most), 375.0);
+        let mut schedule = Schedule::new(&pair(0));
+        let first = schedule.failed();
+        for middle in [4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0].into_iter().chain([300.0; 100]) {
+            let pause = schedule.failed().as_secs_f64();
+            assert!((middle * 0.75..=middle * 1.25).contains(&pause), "{pause} instead of {middle}");
         }
         schedule.succeeded();
-        assert_eq!(seconds(&mut schedule, |_| 0), 1.5);
+        assert_eq!(schedule.failed(), first);
+    }
+
+    #[test]
+    fn pauses_are_spread_over_pairs() {
+        let mut places = [0; 10];
+        for number in 0..1000 {
+            let pause = Schedule::new(&pair(number)).failed().as_millis();
+            places[usize::try_from((pause - 1500) / 101).unwrap()] += 1;
+        }
+        assert!(places.iter().all(|count| (60..140).contains(count)), "{places:?}");
     }
 }

@@ -33,7 +33,7 @@ impl Router {
     }
 
     /// The local account that a message is for, if it has to be read before the entries of both sides can be written
-    /// together: whoever reads an account writes what is in the batch so far.
+    /// together ([`Router::hold`]).
     pub(super) fn unread(&self, stanza: &Stanza<'_>) -> Option<BareJid> {
         let to = stanza.to.as_ref().filter(|_| matches!(stanza.kind, Kind::Message(_)))?;
         self.stages().filter(|stages| stages.archives())?;

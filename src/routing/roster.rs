@@ -92,6 +92,7 @@ impl Router {
 
     /// RFC 6121 §2.5.2: the item goes, and so do the subscriptions.
     async fn remove(&self, account: &Arc<Account>, jid: &BareJid, batch: &mut Batch) -> Result<(), StanzaError> {
+        let _held = self.hold(jid, batch).await;
         let removal = {
             let mut state = account.lock();
             let Some(contact) = state.contacts.get(jid).filter(|contact| contact.item.is_some()) else {

@@ -91,8 +91,7 @@ impl Router {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
         if let Some(recipient) = self.unread(&stanza) {
-            // If that fails, it is said when the message is delivered. Nobody forgets the account as long as it is held.
-            let _held = Box::pin(self.load(&recipient, batch)).await;
+            let _held = Box::pin(self.hold(&recipient, batch)).await;
             self.sent(&binding.account, &stanza, batch);
             return self.deliver(stanza, batch).await;
         }
@@ -271,6 +270,16 @@ impl Router {
     /// What storage says.
     pub async fn credentials(&self, account: &BareJid) -> Result<Option<(Credentials, Standing)>, storage::Error> {
         self.accounts.credentials(account).await
+    }
+
+    /// Has the account `other` in memory, if it is one of this server, so that what concerns both sides is written
+    /// together: whoever reads an account writes what is in the batch so far. Nobody forgets it as long as it is held. If
+    /// it cannot be read, that is said where it is needed.
+    pub(super) async fn hold(&self, other: &BareJid, batch: &mut Batch) -> Option<Arc<Account>> {
+        if other.local().is_none() || !self.has_accounts(other.domain()) {
+            return None;
+        }
+        self.load(other, batch).await.ok().flatten()
     }
 
     /// The entry of a local account, from memory or from storage; `None` if there is no account.

@@ -38,6 +38,7 @@ impl Router {
         // RFC 6121 §3.1.2: from bare JID to bare JID.
         stanza.from = Some(account.jid.clone().into());
         stanza.to = Some(contact.clone().into());
+        let _held = self.hold(&contact, batch).await;
         let (transition, presences) = {
             let mut state = account.lock();
             let before = state.contacts.state(contact.as_str());

@@ -99,6 +99,8 @@ pub(crate) struct Device {
     pub(crate) previous: Option<Client>,
     pub(crate) talk: Talk,
     pub(crate) line: u64,
+    /// Since when.
+    pub(crate) connected: u64,
     /// Whom the client has seen become available.
     pub(crate) view: BTreeSet<String>,
     /// Numbers of messages, with their texts, that are to be sent again in the next session.
@@ -123,6 +125,7 @@ impl Device {
             previous: None,
             talk: Talk::default(),
             line: 0,
+            connected: 0,
             view: BTreeSet::new(),
             again: Vec::new(),
             roster: None,

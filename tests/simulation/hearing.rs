@@ -21,6 +21,7 @@ impl Story {
                     self.trace.note(format_args!("device {number} is connected, line {line}"));
                     let device = &mut self.devices[number];
                     (device.state, device.line) = (State::Here(client), line);
+                    device.connected = self.trace.now();
                     if came.previous.is_some() {
                         (device.talk.asking, device.talk.since) = (true, self.trace.now());
                     } else {
@@ -153,7 +154,8 @@ impl Story {
         }
         let Some(message) = number_of(element) else { return };
         if element.attribute("type") == Some("error") {
-            self.ledger.messages[message].bounced = true;
+            let now = self.trace.now();
+            self.ledger.messages[message].bounced.get_or_insert(now);
             return;
         }
         let known = &self.ledger.messages[message];
@@ -172,6 +174,7 @@ impl Story {
             device: number,
             session: self.devices[number].talk.number,
             at: self.trace.now(),
+            connected: self.devices[number].connected,
             turn: self.receptions,
             stanza_id: id.and_then(|id| id.attribute("id")).map(str::to_owned),
             delayed: element.elements().any(|child| child.name() == "delay"),

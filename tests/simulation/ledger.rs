@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whether what was acknowledged for another domain has to arrive there. As long as the queues between servers are in
-/// memory only, a crash loses what waits in them.
-pub(crate) const REMOTE_IS_DURABLE: bool = false;
-
 /// In milliseconds, how long sessions may stay that nobody has: those that wait for their client (five minutes), and
 /// those whose client does not answer (five minutes until it is asked, a minute or two until that shows).
 pub(crate) const FORGOTTEN: u64 = 900_000;
+
+/// How servers say that they have waited for too long.
+const EXPIRED: &str = "not delivered within";
 
 /// A numbered message.
 #[derive(Debug, Clone)]
@@ -26,7 +25,12 @@ pub(crate) struct Message {
     /// How often its sender has sent it.
     pub(crate) copies: usize,
     pub(crate) acknowledged: bool,
-    pub(crate) bounced: bool,
+    /// When an error came to a device of its sender.
+    pub(crate) bounced: Option<u64>,
+    /// When its server gave it up and made such an error. Nobody may have been there to hear it (RFC 6121 §8.5.3.2.1).
+    pub(crate) returned: Option<u64>,
+    /// That was because it had waited for long.
+    pub(crate) expired: bool,
     pub(crate) got: Vec<Reception>,
 }
 
@@ -44,11 +48,45 @@ pub(crate) struct Reception {
     /// In which session.
     pub(crate) session: u64,
     pub(crate) at: u64,
+    /// Since when the device had had the connection on which it came.
+    pub(crate) connected: u64,
     /// How many had come to anybody before.
     pub(crate) turn: u64,
     pub(crate) stanza_id: Option<String>,
     /// It has waited somewhere.
     pub(crate) delayed: bool,
+}
+
+/// A server has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) at: u64,
+    /// What it did from then on may be forgotten: its disk did not have all of it any more. `None` if it ended in order.
+    pub(crate) since: Option<u64>,
+    /// When nothing was left of it.
+    pub(crate) over: u64,
+}
+
+impl End {
+    /// Whether the server may have forgotten what it did at this time.
+    fn forgets(&self, time: u64) -> bool {
+        self.since.is_some_and(|since| (since..=self.at).contains(&time))
+    }
+
+    /// The same for what a client has got, which was under way for a while.
+    fn forgets_giving(&self, it: &Reception) -> bool {
+        self.since.is_some_and(|since| since <= it.at && it.connected <= self.at)
+    }
+
+    /// Whether a server was ending in order at this time.
+    const fn is_stopping(&self, time: u64) -> bool {
+        self.since.is_none() && self.at <= time && time <= self.over
+    }
+
+    /// Whether a server that has crashed seemed to do something at this time.
+    const fn is_haunted(&self, time: u64) -> bool {
+        self.since.is_some() && self.at <= time && time <= self.over
+    }
 }
 
 /// A session of a client, over all its connections.
@@ -74,8 +112,8 @@ pub(crate) type Archived = Vec<usize>;
 pub(crate) struct Ledger {
     pub(crate) messages: Vec<Message>,
     pub(crate) sessions: BTreeMap<u64, Session>,
-    /// By server: when it has ended, in whatever way.
-    pub(crate) ends: BTreeMap<usize, Vec<u64>>,
+    /// By server: when and how it has ended.
+    pub(crate) ends: BTreeMap<usize, Vec<End>>,
     /// Of each account, whose server keeps one, at the end.
     pub(crate) archives: BTreeMap<usize, Archived>,
     /// Which server an account has.
@@ -92,8 +130,8 @@ pub(crate) struct Figures {
     pub(crate) acknowledged: usize,
     pub(crate) twice: usize,
     pub(crate) bounced: usize,
-    /// Acknowledged to the sender, for another domain, and gone.
-    pub(crate) remote_lost: usize,
+    /// Acknowledged, given up, and nobody was there to hear the error.
+    pub(crate) unheard: usize,
     /// Written to a client that counts nothing and whose connection was lost, without an archive.
     pub(crate) uncounted: usize,
 }
@@ -104,7 +142,7 @@ impl Figures {
         self.acknowledged += other.acknowledged;
         self.twice += other.twice;
         self.bounced += other.bounced;
-        self.remote_lost += other.remote_lost;
+        self.unheard += other.unheard;
         self.uncounted += other.uncounted;
     }
 }
@@ -121,7 +159,7 @@ impl Ledger {
         for (number, message) in self.messages.iter().enumerate() {
             figures.sent += 1;
             figures.acknowledged += usize::from(message.acknowledged);
-            figures.bounced += usize::from(message.bounced);
+            figures.bounced += usize::from(message.bounced.is_some());
             self.judge_arrival(number, message, &mut figures, &mut problems);
             self.judge_copies(number, message, &mut figures, &mut problems);
         }
@@ -133,21 +171,46 @@ impl Ledger {
 
     fn judge_arrival(&self, number: usize, message: &Message, figures: &mut Figures, problems: &mut Vec<String>) {
         let archive = self.archives.get(&message.to);
-        let is_safe =
-            !message.got.is_empty() || message.bounced || archive.is_some_and(|archive| archive.contains(&number));
-        if message.bounced && !message.got.is_empty() && message.copies == 1 && (message.local || REMOTE_IS_DURABLE) {
-            problems.push(format!("m{number} was refused and has arrived: {message:?}"));
+        let is_here = !message.got.is_empty() || archive.is_some_and(|archive| archive.contains(&number));
+        let refused = message.returned.or(message.bounced);
+        if let Some(refused) = refused.filter(|_| is_here && message.copies == 1) {
+            let (from, to) = (self.ends_of(self.homes[self.owner(message.from)]), self.ends_of(self.homes[message.to]));
+            // Whoever has forgotten that he refused it takes it once more, and who stops cannot wait for the other server's
+            // word on what nobody was promised.
+            let forgets = from.iter().chain(to).any(|end| end.forgets(refused));
+            let stops = !message.acknowledged && from.iter().any(|end| end.is_stopping(refused));
+            // After an hour, or what a wrong clock takes for one, nobody waits any longer for that word.
+            if !forgets && !stops && !message.expired {
+                problems.push(format!("m{number} was refused and has arrived: {message:?}"));
+            }
         }
-        if !message.acknowledged || is_safe {
+        if message.acknowledged && message.returned.is_some() && !message.expired && message.copies == 1 {
+            problems.push(format!("m{number} was acknowledged and given up at once: {message:?}"));
+        }
+        if !message.acknowledged || is_here || message.bounced.is_some() {
             return;
         }
-        if !message.local && !REMOTE_IS_DURABLE {
-            figures.remote_lost += 1;
+        if message.returned.is_some() {
+            figures.unheard += 1;
         } else if archive.is_none() && self.is_unseen(message) {
             figures.uncounted += 1;
         } else {
             problems.push(format!("m{number} was acknowledged and is lost: {message:?}"));
         }
+    }
+
+    /// The server of a message's sender has given it up.
+    pub(crate) fn returned(&mut self, number: usize, at: u64, why: &str) {
+        let Some(message) = self.messages.get(number) else { return };
+        let home = self.homes[self.owner(message.from)];
+        if !self.ends_of(home).iter().any(|end| end.is_haunted(at)) {
+            self.messages[number].returned.get_or_insert(at);
+            self.messages[number].expired |= why.starts_with(EXPIRED);
+        }
+    }
+
+    fn ends_of(&self, server: usize) -> &[End] {
+        self.ends.get(&server).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether it may have been written to a client that counts nothing and was not there any more. Its server may hold on
@@ -164,11 +227,13 @@ impl Ledger {
     /// Decision 0010: what comes twice comes with the same id, and only where nobody could know better.
     fn judge_copies(&self, number: usize, message: &Message, figures: &mut Figures, problems: &mut Vec<String>) {
         let ids: BTreeSet<Option<&String>> = message.got.iter().map(|it| it.stanza_id.as_ref()).collect();
-        if message.copies == 1 && ids.len() > 1 {
+        let ends = self.ends_of(self.homes[message.to]);
+        // What another server has sent, and a crash made forget before anybody was told, is sent again.
+        let forgotten = |it: &Reception| !message.local && ends.iter().any(|end| end.forgets_giving(it));
+        let forgotten = message.got.iter().filter(|it| forgotten(it)).count();
+        if ids.len() > message.copies + forgotten {
             problems.push(format!("m{number} has come with different ids: {message:?}"));
         }
-        let home = self.homes[message.to];
-        let ends = self.ends.get(&home).map(Vec::as_slice).unwrap_or_default();
         let mut by_device: BTreeMap<usize, Vec<&Reception>> = BTreeMap::new();
         for reception in &message.got {
             by_device.entry(reception.device).or_default().push(reception);
@@ -183,7 +248,7 @@ impl Ledger {
             });
             let mut unexplained = 0;
             for (first, second) in receptions.iter().zip(receptions.iter().skip(1)) {
-                let ended = ends.iter().any(|end| (message.at..=second.at).contains(end));
+                let ended = ends.iter().any(|end| (message.at..=second.at).contains(&end.at));
                 let before = self.sessions.get(&first.session);
                 let confirmed = before.is_some_and(|it| it.clean && it.closed.is_some_and(|at| first.at < at));
                 let unsure = first.session != second.session && !confirmed;
@@ -206,7 +271,10 @@ impl Ledger {
             // With several devices, what one did not take comes late to the other. What was written to a client that counts
             // nothing comes late if the server has ended before it was sure of that.
             let alone = self.devices[message.to] == 1;
-            if alone && !(first.delayed && self.is_unseen(message)) {
+            // What was for a resource that was not there has waited for any, and what is for it goes straight to it when it
+            // is back.
+            let misses = message.address.contains('/') || self.is_unseen(message);
+            if alone && !(first.delayed && misses) {
                 rows.entry((message.from, first.device, &*message.address)).or_default().push((first.turn, number));
             }
         }
@@ -226,14 +294,13 @@ impl Ledger {
             let (Some(sender), Some(recipient)) = (sender, self.archives.get(&message.to)) else { continue };
             let times = |archive: &Archived| archive.iter().filter(|it| **it == number).count();
             let (sent, received) = (times(sender), times(recipient));
+            // One job of the writer has both sides; what is for another server leaves before it is written.
             let right = if message.local {
-                // One job of the writer has both.
-                (message.bounced || sent == received) && sent <= message.copies && (!message.acknowledged || sent > 0)
-            } else if REMOTE_IS_DURABLE {
-                sent >= usize::from(received > 0) && (!message.acknowledged || message.bounced || received > 0)
+                message.bounced.is_some() || sent == received
             } else {
-                true
+                !message.acknowledged || message.bounced.or(message.returned).is_some() || received > 0
             };
+            let right = right && (!message.acknowledged || sent > 0) && sent.max(received) <= message.copies;
             if !right {
                 problems.push(format!(
                     "m{number} is {sent} times in the sender's archive, {received} times in the other (server {home}): {message:?}"

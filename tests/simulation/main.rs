@@ -16,6 +16,7 @@ mod network;
 mod site;
 mod story;
 mod trace;
+mod witness;
 
 use std::cell::Cell;
 use std::path::PathBuf;

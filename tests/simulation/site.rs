@@ -173,12 +173,17 @@ impl Site {
         Ok(())
     }
 
-    /// Ends as a machine does that loses its power: what is not written is gone.
-    pub(crate) async fn crash(&mut self) {
-        let Some(mut life) = self.life.take() else { return };
+    /// Ends as a machine does that loses its power: what is not written is gone. Says since when that may be.
+    pub(crate) async fn crash(&mut self) -> u64 {
+        let now = self.around.trace.now();
+        let Some(mut life) = self.life.take() else { return now };
         self.around.trace.note(format_args!("server {} crashes", self.number));
-        self.left = life.disk.lock().take().map(Stepper::crash);
+        let stepper = life.disk.lock().take();
+        let busy = stepper.as_ref().is_some_and(Stepper::has_work);
+        let since = if busy { life.disk.clean.load(Ordering::Relaxed) } else { now };
+        self.left = stepper.map(Stepper::crash);
         self.bury(&mut life).await;
+        since
     }
 
     /// Ends in order, as `server::Server::stop` does it.
@@ -207,6 +212,8 @@ impl Site {
         self.around.net.kill(self.number);
         life.tasks.shutdown().await;
         life.writing.shutdown().await;
+        // What waits for other servers would do so for long, and nothing of it can have an effect any more.
+        life.node.federation.stop().await;
         self.former.push(Arc::downgrade(&life.node));
     }
 
@@ -260,6 +267,8 @@ struct Disk {
     /// Until when it does nothing.
     stalled: AtomicU64,
     calm: AtomicBool,
+    /// When it had everything the last time somebody looked.
+    clean: AtomicU64,
 }
 
 impl Disk {
@@ -270,6 +279,9 @@ impl Disk {
     async fn write(self: Arc<Self>, around: Surroundings, hand: Hand, mut chance: Chance) {
         loop {
             let busy = self.lock().as_ref().is_some_and(Stepper::has_work);
+            if !busy {
+                self.clean.store(around.trace.now(), Ordering::Relaxed);
+            }
             let pause = match (busy, self.calm.load(Ordering::Relaxed)) {
                 (true, _) => chance.between(2, 15),
                 (false, false) => 20,
@@ -286,6 +298,7 @@ impl Disk {
             }
             if now >= self.stalled.load(Ordering::Relaxed) && (!around.lying || chance.percent(1)) {
                 stepper.step();
+                self.clean.store(now, Ordering::Relaxed);
             }
         }
     }

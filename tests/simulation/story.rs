@@ -13,10 +13,11 @@ use tokio::time::sleep;
 
 use crate::chance::Chance;
 use crate::device::{Device, Habits, SM, State};
-use crate::ledger::{Figures, Ledger, Message, Session};
+use crate::ledger::{End, Figures, Ledger, Message, Session};
 use crate::network::{Fate, Net, Party};
 use crate::site::{NAMES, Site, Surroundings};
 use crate::trace::Trace;
+use crate::witness::Witness;
 
 /// How many things happen.
 const EVENTS: usize = 350;
@@ -85,12 +86,15 @@ pub(crate) struct Story {
 /// Plays the story of a seed.
 pub(crate) async fn play(seed: u64, lying: bool, props: &Props) -> Outcome {
     let trace = Trace::new();
+    let witness = Witness::new(trace.clone());
+    let _listening = tracing::subscriber::set_default(witness.clone());
     match Story::new(seed, lying, props, trace.clone()).await {
         Ok((mut story, carrying)) => {
             story.unfold().await;
             story.finish().await;
             let problems = story.leave(carrying).await;
             let Story { mut ledger, .. } = story;
+            witness.returned().into_iter().for_each(|(number, at, why)| ledger.returned(number, at, &why));
             let figures = ledger.judge();
             ledger.problems.extend(problems);
             Outcome { problems: ledger.problems, figures, trace: trace.text() }
@@ -336,7 +340,9 @@ impl Story {
                 at: self.trace.now(),
                 copies: 1,
                 acknowledged: false,
-                bounced: false,
+                bounced: None,
+                returned: None,
+                expired: false,
                 got: Vec::new(),
             });
             self.devices[number].say(text, Some(message)).await;
@@ -473,12 +479,14 @@ impl Story {
         if !self.sites[server].is_up() {
             return;
         }
-        self.ledger.ends.entry(server).or_default().push(self.trace.now());
-        if self.chance.percent(70) {
-            self.sites[server].crash().await;
+        let at = self.trace.now();
+        let since = if self.chance.percent(70) {
+            Some(self.sites[server].crash().await)
         } else {
             self.sites[server].stop().await;
-        }
+            None
+        };
+        self.ledger.ends.entry(server).or_default().push(End { at, since, over: self.trace.now() });
         self.down.insert(server, self.trace.now() + [50, 500, 4000, 20_000][self.chance.place(4)]);
     }
 

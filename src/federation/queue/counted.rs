@@ -119,15 +119,18 @@ impl Queue {
         let mut later = HashSet::new();
         let mut stale: Vec<bool> = self.entries.iter().rev().map(|entry| entry.is_stale(&mut later)).collect();
         stale.reverse();
+        let mut again = false;
         let left = self.sort(0, |place, entry| match entry.head.as_ref().map(|head| head.kind) {
             _ if entry.number == 0 || entry.number <= upto => Fate::Stays,
             Some(Kind::Iq(_)) => Fate::Leaves,
             Some(Kind::Presence(_)) if stale.get(place) == Some(&true) => Fate::LeavesQuietly,
             _ => {
+                again |= entry.is_unsure();
                 entry.number = 0;
                 Fate::Stays
             }
         });
+        self.again |= again;
         let mut all = self.leave_delivered(upto);
         all.join(left);
         all

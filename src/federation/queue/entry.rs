@@ -115,6 +115,11 @@ impl Entry {
         is_state && !later.insert((text(&head.from), text(&head.to)))
     }
 
+    /// Whether it is a message that was sent to a peer which counts, and is not confirmed.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.number > 0 && self.head.as_ref().is_some_and(|head| matches!(head.kind, Kind::Message(_)))
+    }
+
     /// Whether it stays although it was handed over.
     pub(super) const fn stays(&self) -> bool {
         self.number > 0 || self.kept().is_some()

@@ -206,12 +206,12 @@ fn what_is_late_says_so_once() {
 fn only_what_is_kept_waits_and_not_for_ever() {
     let mut queue = half_kept(5);
     let begin = Instant::now();
-    let left = queue.leave_behind();
+    let left = queue.leave_behind(None);
     assert_eq!((ids(&left.heads), left.unmarked), (vec!["1".to_owned(), "3".to_owned()], vec![]));
     queue.push(message(5, 10), kept(5).map(|kept| Kept { since: begin + LATE, ..kept })).unwrap();
     queue.push(message(6, 10), None).unwrap();
-    assert_eq!(ids(&queue.leave_behind().heads), ["6"]);
-    assert_eq!(queue.leave_behind(), Left::default());
+    assert_eq!(ids(&queue.leave_behind(None).heads), ["6"]);
+    assert_eq!(queue.leave_behind(None), Left::default());
     assert!(queue.oldest().unwrap() < begin + LATE);
     assert_eq!(queue.settle(1), [0]);
     let left = queue.expire(begin + LATE / 2);
@@ -327,13 +327,29 @@ fn of_a_stream_that_does_not_go_on_messages_go_out_again() {
 }
 
 #[test]
-fn what_a_lost_peer_has_not_confirmed_is_answered_if_it_cannot_be_reached() {
-    let mut queue = offered(half_kept(3));
+fn what_goes_out_again_is_counted_although_nobody_was_promised_it() {
+    let mut queue = offered(half_kept(2));
     drain(&mut queue);
-    named(&mut queue);
+    queue.acknowledged(1).unwrap();
     queue.link_lost(Instant::now());
-    assert_eq!(ids(&queue.leave_behind().heads), ["1"]);
-    // And the stream goes on all the same.
-    assert_eq!(queue.resumed(2).unwrap().unmarked, [0]);
-    assert_eq!(drain(&mut queue), text([2]));
+    assert_eq!(queue.not_resumed(None), Left::default());
+    let mut queue = offered(queue);
+    assert_eq!(drain(&mut queue), ENABLE.to_owned() + &text([1]));
+}
+
+#[test]
+fn what_a_lost_peer_may_have_waits_a_while_for_its_word() {
+    let lost = Instant::now();
+    let (before, after) = (lost.checked_sub(Duration::from_secs(1)), lost.checked_add(Duration::from_secs(1)));
+    for (since, left) in [(before, vec!["3"]), (after, vec!["1", "3"]), (None, vec!["1", "3"])] {
+        let mut queue = offered(half_kept(3));
+        drain(&mut queue);
+        named(&mut queue);
+        queue.push(message(3, 10), None).unwrap();
+        queue.link_lost(lost);
+        assert_eq!(ids(&queue.leave_behind(since).heads), left);
+        // And the stream goes on all the same.
+        assert_eq!(queue.resumed(2).unwrap().unmarked, [0]);
+        assert_eq!(drain(&mut queue), text([2]));
+    }
 }

@@ -126,6 +126,7 @@ pub(super) async fn answerable(wait: &mut Option<Wait>) -> bool {
         }
     };
     tokio::select! {
+        biased;
         durable = &mut wait.durable => match durable {
             Ok(()) => true,
             // Storage has failed, and with it the server: nothing is promised any more.

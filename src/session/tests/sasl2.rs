@@ -6,6 +6,7 @@ use crate::accounts::sasl::hashed_token::tests::message;
 use crate::hooks::operation::Role;
 use crate::session::Security;
 use crate::stanza::CLIENT_NS;
+use crate::storage::Storage;
 use crate::testing::served;
 
 pub(super) const DOMAIN: &str = "verona.example";
