@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::federation::Federation;
 use crate::federation::driving::Ended;
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::link::{Link, below};
+use crate::federation::link::Link;
 use crate::federation::queue::{Kept, LATE, Left, Queue, head};
 use crate::federation::schedule::Schedule;
 use crate::routing::{Leaving, Pair, RemoteDelivery};

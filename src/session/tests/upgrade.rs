@@ -5,6 +5,7 @@ use super::sasl2::{
 };
 use super::*;
 use crate::accounts::directory;
+use crate::storage::Storage;
 
 const UPGRADE: &str = "<upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>";
 
