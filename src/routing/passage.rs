@@ -159,7 +159,14 @@ impl Router {
         }
         if self.is_stopping() {
             // Its session is kept for the next start, and so is what it was sent.
-            return self.shelve(passing, known.number, state, batch);
+            let (Some(number), Some(position)) = (known.number, passing.position()) else {
+                return self.shelve(passing, known.number, state, batch);
+            };
+            passing.marks = Marks::UNDELIVERED;
+            state.shelf.undelivered.insert(position.number());
+            batch.writes.queue(account, position, number);
+            keep(passing, batch);
+            return None;
         }
         // Whatever resource it was sent to: the account is to get it.
         match state.decide(stanza, &Jid::from(account.clone())) {

@@ -233,6 +233,11 @@ impl Router {
     /// Gives a restored session back to its client.
     pub(super) fn revive(self: &Arc<Self>, account: &Arc<Account>, name: &str) -> Option<Binding> {
         let request = self.acknowledgement()?.request();
+        let mut state = account.lock();
+        if self.is_stopping() {
+            // It waits on.
+            return None;
+        }
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
         let Removed { mut session, got, .. } = removed;
         // It may have got them, too: its client has not said yet.
@@ -241,7 +246,6 @@ impl Router {
         let handled = Handled { count: session.handled, ..Handled::default() };
         ring.restore(request, session.resumption.clone(), handled);
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
-        let mut state = account.lock();
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         (resource.interested, resource.interests) = (session.interested, session.interests);
         if session.interests.has(Interest::Copies) {
@@ -249,8 +253,7 @@ impl Router {
         }
         state.resources.push(resource);
         drop(state);
-        let (jid, account, router) = (session.jid.clone(), Arc::clone(account), Arc::clone(self));
-        Some(Binding { jid, ring, account, id, router, restored: Some(Box::new(session)) })
+        Some(Binding::new(self, Arc::clone(account), (session.jid.clone(), id, ring), Some(Box::new(session))))
     }
 }
 
@@ -315,16 +318,8 @@ impl Binding {
         self.note_requests(Some(count), batch);
     }
 
-    /// Notes which requests of the client are open among those of its stanzas that are in safe hands: the first `count`,
-    /// or as many as storage knows already.
     pub(super) fn note_requests(&self, count: Option<u64>, batch: &mut Batch) {
-        let Some((name, open)) = self.ring.unanswered(count) else { return };
-        let domain = BareJid::from_kept(self.jid.domain());
-        if open.is_empty() {
-            REQUESTS.delete(&mut batch.writes, &domain, &name);
-        } else {
-            let _ = REQUESTS.put(&mut batch.writes, &domain, &name, &open);
-        }
+        note_requests(&self.jid, &self.ring, count, batch);
     }
 
     /// The server has ended before the client got an answer to these.
@@ -386,6 +381,18 @@ impl Resource {
         let domain = BareJid::from_kept(self.jid.domain());
         // A record is always written as JSON.
         let _ = SESSIONS.put(&mut batch.writes, &domain, &resumption.name, &record);
+    }
+}
+
+/// Notes which requests of a client are open among those of its stanzas that are in safe hands: the first `count`, or as
+/// many as storage knows already.
+pub(super) fn note_requests(jid: &Jid, ring: &Ring, count: Option<u64>, batch: &mut Batch) {
+    let Some((name, open)) = ring.unanswered(count) else { return };
+    let domain = BareJid::from_kept(jid.domain());
+    if open.is_empty() {
+        REQUESTS.delete(&mut batch.writes, &domain, &name);
+    } else {
+        let _ = REQUESTS.put(&mut batch.writes, &domain, &name, &open);
     }
 }
 
