@@ -165,8 +165,18 @@ impl Binding {
             return;
         }
         batch.hold(&self.account);
-        let delivered = self.router.suspended.take(&self.account.jid, delivered);
-        arrived(&mut self.account.lock(), &self.account.jid, delivered, &mut batch.writes);
+        let mut delivered = self.router.suspended.take(&self.account.jid, delivered);
+        let mut state = self.account.lock();
+        let held = state.held_by_others(self.id);
+        delivered.retain(|position| {
+            let is_held = held.contains(position);
+            if is_held {
+                // Another session is to have it still, and nobody else.
+                state.shelf.undelivered.remove(position);
+            }
+            !is_held
+        });
+        arrived(&mut state, &self.account.jid, delivered, &mut batch.writes);
     }
 
     /// Notes that the client has sent `stanza`, the one with the number `count`: if it is a request it will be answered

@@ -3,6 +3,7 @@
 //!
 //! Nothing here waits, so that a session which panics or is cancelled leaves as one that ends well.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::jid::Jid;
@@ -19,7 +20,8 @@ use super::marks::{Mark, Queued, Remains};
 use super::presence::leave;
 use super::retained::session_key;
 use super::ring::Ring;
-use super::suspended::{Session, forget, heir, note_requests};
+use super::suspended::{Session, forget, heir, note_requests, release};
+use super::watch::arrived;
 
 /// A session that ends.
 pub(super) struct Departing<'a> {
@@ -56,12 +58,17 @@ impl Router {
             if let Some(restored) = restored.filter(|_| !is_kept) {
                 restored.release(&mut state, &account.jid, &mut batch.writes);
             }
-            for (_, mark) in &remains.marks {
-                if let Mark::Undelivered(position) = mark {
-                    state.in_flight.remove(position);
-                }
+            let mut others = state.held_by_others(id);
+            others.append(&mut self.suspended.positions(&account.jid));
+            let late = remains.marks.iter().filter_map(|(_, mark)| mark.undelivered());
+            let (free, got): (Vec<u64>, Vec<u64>) =
+                late.filter(|it| !others.contains(it)).partition(|it| state.shelf.undelivered.contains(it));
+            if remains.resumable.is_none() {
+                // Another session has got these.
+                arrived(&mut state, &account.jid, got, &mut batch.writes);
             }
-            let answers = self.redeliver(account, &mut state, &remains, &mut batch);
+            release(&mut state, &free);
+            let answers = self.redeliver(account, &mut state, (&remains, &others), &mut batch);
             let heir = if self.is_stopping() { None } else { heir(&state) };
             (left, answers, heir)
         };
@@ -90,17 +97,21 @@ impl Router {
         }
     }
 
-    /// Finds another way for the stanzas that have not arrived, and returns the errors
-    /// for those that have none.
+    /// Finds another way for the stanzas that have not arrived and are not entries of the log that `others` hold; returns the
+    /// errors for those that have none.
     fn redeliver(
         &self,
         account: &Arc<Account>,
         state: &mut State,
-        remains: &Remains,
+        (remains, others): (&Remains, &BTreeSet<u64>),
         batch: &mut Batch,
     ) -> Vec<Stanza<'static>> {
         let mut answers = Vec::new();
         unsent(remains, |stanza, known| {
+            if !self.is_stopping() && known.queued.is_some_and(|queued| others.contains(&queued.position)) {
+                // It goes another way with somebody else.
+                return;
+            }
             let answer = match stanza.kind {
                 // Nobody is left who could read it.
                 Kind::Message(_) if state.gone => stanza.error(&Condition::ServiceUnavailable.into()),

@@ -16,6 +16,7 @@ use super::delivery::{Delivery, Reach};
 use super::departure::Known;
 use super::marks::{Mark, Queued};
 use super::router::Back;
+use super::suspended::Meant;
 
 impl Router {
     pub(super) fn stages(&self) -> Option<&Stages> {
@@ -60,9 +61,12 @@ impl Router {
         batch: &mut Batch,
     ) -> Back {
         let original = Original { account, direction: Direction::Received, stanza, tail: "" };
+        let awaited = !self.suspended.is_empty()
+            && Meant::by(stanza, to, state).is_some_and(|meant| self.suspended.awaits(account, meant));
         let reach = match state.decide(stanza, to) {
             Delivery::To(reach) => Some(reach),
             Delivery::Undelivered => None,
+            Delivery::Refuse(_) | Delivery::Ignore if awaited => None,
             Delivery::Refuse(condition) => return stanza.error(&condition.into()),
             Delivery::OnBehalf => return None,
             Delivery::Ignore => {
@@ -74,10 +78,10 @@ impl Router {
         };
         let copying = state.wants_copies();
         let passing = || Passing::new(account, Direction::Received, stanza, self.clock.now());
-        let stages = self.stages().filter(|stages| batch.promised || stages.archives());
+        let stages = self.stages().filter(|stages| batch.promised || awaited || stages.archives());
         let (copies, back) = if let Some(stages) = stages {
             let mut passing = passing();
-            passing.promised = batch.promised;
+            (passing.promised, passing.awaited) = (batch.promised, awaited);
             passing.archivable = state.archives(stanza.from.as_ref());
             stages.archive(&mut passing);
             let copies = if copying { self.copies(state, &passing.original(), reach) } else { None };
@@ -106,6 +110,9 @@ impl Router {
     ) -> Back {
         if let Some(reach) = reach {
             stages.queued(&mut passing);
+            if passing.awaited && stages.undelivered(&mut passing, &mut state.shelf) == Verdict::Taken {
+                self.keep_waiting(&passing, state, batch);
+            }
             let position = passing.position().filter(|_| passing.marks.contains(Marks::QUEUED));
             let archived = passing.marks.contains(Marks::ARCHIVED);
             let queued = position.map(|position| Queued { position: position.number(), archived });
@@ -115,6 +122,19 @@ impl Router {
             }
         }
         self.shelve(passing, None, state, batch)
+    }
+
+    /// Sessions that wait for their clients since the server has started get an undelivered message when they are back, and
+    /// nobody else before.
+    fn keep_waiting(&self, passing: &Passing<'_, '_>, state: &mut State, batch: &mut Batch) {
+        let Passing { account, stanza, .. } = *passing;
+        let position = passing.position().filter(|_| passing.marks.contains(Marks::UNDELIVERED));
+        let meant = stanza.to.as_ref().and_then(|to| Meant::by(stanza, to, state));
+        let (Some(position), Some(meant)) = (position, meant) else { return };
+        for queued in self.suspended.keep(account, position.number(), meant) {
+            state.in_flight.insert(position.number());
+            batch.writes.queue(account, position, queued);
+        }
     }
 
     /// Writes a message to the resources that are meant; if the log keeps it as queued, until it has arrived.
@@ -212,6 +232,9 @@ impl Router {
         }
         if let (Some(number), Some(position)) = (number, passing.position()) {
             batch.writes.queue(passing.account, position, number);
+        }
+        if passing.awaited {
+            self.keep_waiting(&passing, state, batch);
         }
         keep(passing, batch);
         // Whoever reads the shelf may look for its entries in storage at once.

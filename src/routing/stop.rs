@@ -52,7 +52,11 @@ impl Router {
         for account in self.in_order() {
             let gone: Vec<(Jid, Vec<Jid>)> = {
                 let state = account.lock();
-                state.resources.iter().map(|resource| (resource.jid.clone(), self.elsewhere(&state, resource))).collect()
+                state
+                    .resources
+                    .iter()
+                    .map(|resource| (resource.jid.clone(), self.elsewhere(&state, resource)))
+                    .collect()
             };
             let mut batch = self.batch();
             for (jid, watchers) in gone {

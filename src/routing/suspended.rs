@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::hooks::{Interest, Interests};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
-use crate::storage::{Error, Map, View, Writes};
+use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
+use crate::storage::{Error, Map, Queued, View, Writes};
 use crate::stream::{ContentNamespace, read_back};
 
 use super::Router;
@@ -25,7 +25,7 @@ use super::account::{Account, Resource, State};
 use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::presence::audience;
+use super::presence::{audience, priority};
 use super::retained::{Handled, Lapsed, Resumption, session_key};
 use super::ring::Ring;
 use super::unanswered::Asked;
@@ -39,6 +39,9 @@ const HANDLED: Map<u64> = Map::new("sessions-handled");
 
 /// Which of those are requests that their clients may have no answer to, by the same names.
 const REQUESTS: Map<Vec<Asked>> = Map::new("sessions-requests");
+
+/// No client has got as many stanzas, and none is taken for seen that is numbered so far behind the last one.
+const UNSEEN: u64 = 1 << 30;
 
 /// A session in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +67,9 @@ pub(super) struct Session {
     presence: Option<Stanza<'static>>,
     interested: bool,
     interests: Interests,
-    /// Positions of messages that it was sent and has not confirmed, with their numbers.
+    /// The priority of that.
+    priority: Option<i8>,
+    /// Positions of messages that it was sent and has not confirmed, with their numbers, and of those that have come since.
     queue: BTreeMap<u64, u64>,
     /// Those of them that others have got and nobody else waits for.
     got: Vec<u64>,
@@ -93,7 +98,7 @@ impl Suspended {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
@@ -124,6 +129,20 @@ impl Suspended {
         positions
     }
 
+    /// Whether a message is for a session of `account` that waits.
+    pub(super) fn awaits(&self, account: &BareJid, meant: Meant<'_>) -> bool {
+        !self.is_empty() && self.lock().get(account).is_some_and(|waiting| meant.of(&waiting.sessions).next().is_some())
+    }
+
+    /// Those that a message is for get its entry at `position` when they are back; gives its places in their queues.
+    pub(super) fn keep(&self, account: &BareJid, position: u64, meant: Meant<'_>) -> Vec<Queued> {
+        let mut all = self.lock();
+        let Some(waiting) = all.get_mut(account) else { return Vec::new() };
+        let places: Vec<usize> = meant.of(&waiting.sessions).collect();
+        let sessions = places.into_iter().filter_map(|place| waiting.sessions.get_mut(place));
+        sessions.filter_map(|session| session.enqueue(position)).collect()
+    }
+
     /// Takes the first session of `account` out that is meant.
     fn remove(&self, account: &BareJid, meant: impl Fn(&Session) -> bool) -> Option<Removed> {
         if self.is_empty() {
@@ -151,6 +170,35 @@ impl Suspended {
         let due = all.iter().filter(|(_, waiting)| ends(waiting).is_some_and(|until| until <= now));
         let next = all.values().filter_map(ends).filter(|until| *until > now).min();
         (due.map(|(account, _)| account.clone()).collect(), next)
+    }
+}
+
+/// Which of the sessions that wait a message is for, as if they were there (RFC 6121 §8.5).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meant<'a> {
+    kind: MessageType,
+    to: &'a Jid,
+    /// The highest priority of those that are there.
+    highest: Option<i8>,
+}
+
+impl<'a> Meant<'a> {
+    /// `None` if the stanza is no message.
+    pub(super) fn by(stanza: &Stanza<'_>, to: &'a Jid, state: &State) -> Option<Self> {
+        let Kind::Message(kind) = stanza.kind else { return None };
+        Some(Self { kind, to, highest: state.resources.iter().filter_map(Resource::priority).max() })
+    }
+
+    /// The places of those among `sessions` that are meant.
+    fn of(self, sessions: &[Session]) -> impl Iterator<Item = usize> {
+        let Self { kind, to, highest } = self;
+        let most = sessions.iter().filter_map(|session| session.priority).chain(highest).max();
+        let most = most.filter(|most| *most >= 0 && matches!(kind, MessageType::Normal | MessageType::Chat));
+        let is_meant = move |session: &Session| match to.is_bare() {
+            true => most.is_some() && session.priority == most,
+            false => session.jid == *to,
+        };
+        sessions.iter().enumerate().filter(move |(_, session)| is_meant(session)).map(|(place, _)| place)
     }
 }
 
@@ -278,11 +326,13 @@ impl Session {
     /// As it is in storage; `None` if that makes no sense (any more).
     fn kept(name: String, record: Record, handled: u64, now: Instant) -> Option<Self> {
         let time = Duration::from_secs(record.seconds);
+        let presence = record.presence.as_deref().and_then(stanza);
         Some(Self {
             jid: record.jid.parse().ok()?,
             resumption: Resumption { name, time },
             handled,
-            presence: record.presence.as_deref().and_then(stanza),
+            priority: presence.as_ref().and_then(|presence| priority(presence).ok()),
+            presence,
             interested: record.interested,
             interests: record.interests,
             queue: BTreeMap::new(),
@@ -294,6 +344,18 @@ impl Session {
 }
 
 impl Session {
+    /// A message has come for it; gives its place in the queue if it is not there yet.
+    fn enqueue(&mut self, position: u64) -> Option<Queued> {
+        if self.queue.contains_key(&position) {
+            return None;
+        }
+        // Nobody but the client knows how many stanzas it has got: the number has to be above that, whatever it is.
+        let last = self.queue.values().max().copied().unwrap_or_default();
+        let number = if last < UNSEEN { last + UNSEEN } else { last + 1 };
+        self.queue.insert(position, number);
+        Some(Queued { session: session_key(&self.resumption.name), number })
+    }
+
     /// The messages of its queue are on their way to nobody.
     pub(super) fn release(&self, state: &mut State, account: &BareJid, writes: &mut Writes) {
         arrived(state, account, self.got.clone(), writes);
@@ -405,7 +467,7 @@ pub(super) fn forget(jid: &Jid, name: &str, writes: &mut Writes) {
 }
 
 /// Messages are on their way to nobody any more.
-fn release(state: &mut State, positions: &[u64]) {
+pub(super) fn release(state: &mut State, positions: &[u64]) {
     for position in positions {
         state.in_flight.remove(position);
     }
