@@ -131,15 +131,15 @@ impl Suspended {
 
     /// Whether a message is for a session of `account` that waits.
     pub(super) fn awaits(&self, account: &BareJid, meant: Meant<'_>) -> bool {
-        !self.is_empty() && self.lock().get(account).is_some_and(|waiting| meant.of(&waiting.sessions).next().is_some())
+        self.lock().get(account).is_some_and(|waiting| waiting.sessions.iter().any(meant.among(&waiting.sessions)))
     }
 
     /// Those that a message is for get its entry at `position` when they are back; gives its places in their queues.
     pub(super) fn keep(&self, account: &BareJid, position: u64, meant: Meant<'_>) -> Vec<Queued> {
         let mut all = self.lock();
         let Some(waiting) = all.get_mut(account) else { return Vec::new() };
-        let places: Vec<usize> = meant.of(&waiting.sessions).collect();
-        let sessions = places.into_iter().filter_map(|place| waiting.sessions.get_mut(place));
+        let is_meant = meant.among(&waiting.sessions);
+        let sessions = waiting.sessions.iter_mut().filter(|session| is_meant(session));
         sessions.filter_map(|session| session.enqueue(position)).collect()
     }
 
@@ -189,16 +189,12 @@ impl<'a> Meant<'a> {
         Some(Self { kind, to, highest: state.resources.iter().filter_map(Resource::priority).max() })
     }
 
-    /// The places of those among `sessions` that are meant.
-    fn of(self, sessions: &[Session]) -> impl Iterator<Item = usize> {
+    /// Tells which of `sessions` are meant.
+    fn among(self, sessions: &[Session]) -> impl Fn(&Session) -> bool + use<'a> {
         let Self { kind, to, highest } = self;
         let most = sessions.iter().filter_map(|session| session.priority).chain(highest).max();
         let most = most.filter(|most| *most >= 0 && matches!(kind, MessageType::Normal | MessageType::Chat));
-        let is_meant = move |session: &Session| match to.is_bare() {
-            true => most.is_some() && session.priority == most,
-            false => session.jid == *to,
-        };
-        sessions.iter().enumerate().filter(move |(_, session)| is_meant(session)).map(|(place, _)| place)
+        move |session| if to.is_bare() { most.is_some() && session.priority == most } else { session.jid == *to }
     }
 }
 
