@@ -96,3 +96,6 @@ impl Router {
         accounts
     }
 }
+
+#[cfg(test)]
+mod tests;
