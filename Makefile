@@ -53,6 +53,7 @@ archives: setup ## pages of archives of ten million messages, beside those of th
 chaos: setup ## ends Comity 500 times under load, breaks its connections everywhere, then all servers side by side
 	@CRASHES=$(or $(CRASHES),500) CUTS=$(or $(CUTS),all) $(CARGO) test --quiet --test crash -- --nocapture
 	@ORDER=$(or $(ORDER),10000000) $(CARGO) test --quiet --release --test crash every_number -- --nocapture
+	@SEEDS=$(or $(SEEDS),1000) $(CARGO) test --quiet --test simulation
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load crash --document docs/reliability.md

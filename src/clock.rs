@@ -51,6 +51,13 @@ impl Clock {
         }
     }
 
+    /// Sets a manual clock (and its clones), also back, as an operator may; the system's clock does not listen.
+    pub fn set(&self, to: Timestamp) {
+        if let Source::Manual(now) = &self.0 {
+            now.store(to.0, Ordering::Relaxed);
+        }
+    }
+
     /// Moves a manual clock (and its clones) forward; the system's clock does not listen.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use comity::crash::{Point, VARIABLE};
 use comity::testing::Client;
 use comity::xml::Element;
 use site::{Site, free};
@@ -105,8 +106,8 @@ impl Stage {
     }
 
     /// Starts the far server, which says something: so the near one knows that it is there.
-    async fn start_far(&mut self, sender: &mut Client) {
-        self.far.site.start();
+    async fn start_far(&mut self, sender: &mut Client, environment: &[(&str, &str)]) {
+        assert!(self.far.site.start_with(environment), "the other server has ended before it was ready");
         let mut user = self.far.log_in().await;
         let hello =
             format!("<message to='{}' type='chat' id='hello'><body>hello</body></message>", self.near.account());
@@ -224,7 +225,7 @@ async fn what_was_acknowledged_reaches_a_server_that_is_killed_in_the_middle() {
     // The presence, too, was counted.
     let mut handled = 1;
     for crash in 0..asked_for("CRASHES", CRASHES) {
-        stage.start_far(&mut sender).await;
+        stage.start_far(&mut sender, &[]).await;
         // The signal comes at different places of what is under way.
         for _ in 0..1 + crash % 3 {
             let count = BURST + 17 * (crash % 7);
@@ -235,6 +236,39 @@ async fn what_was_acknowledged_reaches_a_server_that_is_killed_in_the_middle() {
         stage.far.kill();
         stage.send(&mut sender, BURST, handled).await;
         handled += BURST;
+    }
+    stage.far.site.start();
+    stage.check().await;
+    assert_eq!(stage.bounced, [0; 0]);
+}
+
+/// The other server has written what has come, or is about to, and has not said so; now and then this one is killed as well,
+/// and has forgotten that there was a stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_had_when_it_was_killed_comes_once() {
+    let mut stage = Stage::new("moments", "").await;
+    stage.near.site.start();
+    let mut sender = stage.sender().await;
+    let mut handled = 1;
+    let armed = stage.far.site.directory.join("armed");
+    for crash in 0..asked_for("CRASHES", 2 * CRASHES) {
+        let point = if crash % 3 == 0 { Point::Commit } else { Point::Committed };
+        let variable = format!("{point:?}:{}:{}:{}", 1 + crash % 5, 400 * (crash % 4), armed.display());
+        let _ = std::fs::remove_file(&armed);
+        stage.start_far(&mut sender, &[(VARIABLE, &variable)]).await;
+        std::fs::write(&armed, "").unwrap();
+        for burst in 0..3 {
+            stage.send(&mut sender, BURST, handled).await;
+            handled += BURST;
+            tokio::time::sleep(Duration::from_millis(10 * burst)).await;
+        }
+        // If it has not come that far, it ends now.
+        stage.far.kill();
+        if crash % 4 == 3 {
+            stage.near.kill();
+            stage.near.site.start();
+            (sender, handled) = (stage.sender().await, 1);
+        }
     }
     stage.far.site.start();
     stage.check().await;
@@ -252,7 +286,7 @@ async fn what_waits_for_another_server_survives_the_own_restart() {
         while handled < count / 3 {
             if number == 2 && handled == 1 {
                 // Some have left and some have not when the signal comes.
-                stage.start_far(&mut sender).await;
+                stage.start_far(&mut sender, &[]).await;
             }
             stage.send(&mut sender, BURST, handled).await;
             handled += BURST;

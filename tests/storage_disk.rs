@@ -346,6 +346,25 @@ async fn a_receipt_wakes_only_when_it_is_reached() {
     storage.durable(first).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_crash_in_memory_loses_what_was_not_written() {
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let verona = jid("verona.lit");
+    storage.submit(title(&verona, "written"));
+    stepper.step();
+    let seen = storage.slot().position();
+    let receipt = storage.submit(title(&verona, "not written"));
+    assert!(stepper.has_work() && !storage.is_durable(receipt));
+    stepper.pretend();
+    assert!(storage.is_durable(receipt), "the lie that the simulation must find out");
+    let (again, mut after) = Storage::reopen_stepped(stepper.crash()).unwrap();
+    storage.submit(title(&verona, "too late"));
+    after.step();
+    assert_eq!(TITLE.get(&again, &verona).await.unwrap().as_deref(), Some("written"));
+    assert_eq!(again.secret(), storage.secret());
+    assert!(again.slot().position() > seen);
+}
+
 /// What the sample of a schema version holds; `UPDATE=1` writes the sample of the current version.
 async fn write_sample(path: &Path) {
     let _ = fs::remove_dir_all(path);

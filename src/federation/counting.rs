@@ -1,75 +1,147 @@
 //! What another server sends us, counted for it (XEP-0198): how many of its stanzas are in safe hands, and streams that it
 //! may resume although their connection has broken, or this server has ended since.
 //!
-//! A peer that has ended in the middle does not know what of its last stream has arrived, and sends the last of it once
-//! more, in front of everything else. So the first messages of its next stream are dropped if they were the last of the
-//! stream before, up to the first that was not.
+//! One stream of a pair of domains counts, the one that has begun last; whatever still comes on an older one has come on
+//! this one, too, or will. A peer that does not know what of an older stream has arrived sends the last of it once more, in
+//! front of everything else: the first messages of a stream are dropped as long as they are among those that `recent`
+//! remembers.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::Instant;
 
 use crate::accounts::random;
+use crate::clock::Timestamp;
 use crate::federation::Federation;
+use crate::federation::recent::{Recent, fingerprint};
 use crate::hooks::Wish;
-use crate::jid::{BareJid, Jid};
-use crate::routing::Pair;
-use crate::stanza::{Kind, Stanza};
+use crate::jid::BareJid;
+use crate::routing::{Pair, Progress};
+use crate::stanza::Stanza;
 use crate::storage::{Error, Map, Receipt, Writes};
+use crate::stream::{StreamCondition, StreamError};
 
-/// How long a stream is remembered whose connection has broken.
-const REMEMBERED: Duration = Duration::from_secs(600);
-/// For how long messages are remembered that a peer may send once more.
-const RECENT: Duration = Duration::from_secs(10);
-/// So many of them at most.
-const RECENTS: usize = 16_384;
-/// So many streams may be resumed; further ones are only counted.
-const MOST: usize = 10_000;
+/// How long a stream may be resumed whose connection has broken.
+const RESUMABLE: Duration = Duration::from_secs(600);
+/// So many pairs are remembered without a stream, with so many messages altogether; longer ago means sooner forgotten.
+const PAIRS: usize = 10_000;
+const MESSAGES: usize = 1 << 20;
+/// A pair that was not heard of for so long is forgotten when the server starts.
+const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Octets of randomness in the name of a stream.
 const NAME_OCTETS: usize = 16;
 
-/// The streams that may be resumed, by their names, with the first of our domains.
-const STREAMS: Map<Record> = Map::new("streams");
+/// What has arrived lately, for the first of our domains. A pair has some rows; the last one says how far its stream has
+/// come.
+const ARRIVALS: Map<Row> = Map::new("arrivals");
 
-/// A stream in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
+struct Row {
     local: String,
     remote: String,
-    /// So many of its stanzas have been handled, and what they caused is written.
+    number: u64,
+    /// Milliseconds since 1970.
+    written: i64,
+    /// What the stream is called, if it may be resumed, and so many of its stanzas have been handled.
+    stream: Option<String>,
     count: u64,
+    /// Messages that have come.
+    messages: Vec<u64>,
 }
 
-/// How far a stream will have come when a batch is done.
-#[derive(Debug, Clone, Copy)]
-pub struct Note<'a> {
-    owner: &'a BareJid,
-    name: Option<&'a str>,
-    pair: &'a Pair,
-    count: u64,
+fn key(pair: &Pair, number: u64) -> String {
+    format!("{} {} {number}", pair.local, pair.remote)
 }
 
-impl Note<'_> {
-    /// To be written with what the stanzas caused, so that both are known after a crash or neither.
-    pub fn write(&self, writes: &mut Writes) {
-        let Some(name) = self.name else { return };
-        let Pair { local, remote } = self.pair;
-        let record = Record { local: local.to_string(), remote: remote.to_string(), count: self.count };
-        // A record is always written as JSON.
-        let _ = STREAMS.put(writes, self.owner, name, &record);
+/// What has arrived of one pair of domains.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    /// Whoever routes its stanzas has this, so that no two streams do at the same time.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many streams there have been; the last one counts.
+    streams: u64,
+    /// When another one begins this is dropped.
+    latest: Option<oneshot::Sender<()>>,
+    /// What the stream is called, if it may be resumed.
+    name: Option<String>,
+    /// So many of its stanzas have been handled.
+    count: u64,
+    recent: Recent,
+    /// Since when it has no connection.
+    lost: Option<Instant>,
+}
+
+pub(crate) type Pairs = HashMap<Pair, Arc<Arrivals>>;
+
+impl Arrivals {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How many stanzas of one stream have been handled.
+impl State {
+    /// Whether the stream `name` may be resumed.
+    fn is_resumable(&self, name: &str, now: Instant) -> bool {
+        let is_late = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= RESUMABLE);
+        self.name.as_deref() == Some(name) && !is_late
+    }
+}
+
+/// How far a stream will have come when a batch is done; written with what its stanzas cause, so that both are known after a
+/// crash or neither.
+pub struct Note {
+    arrivals: Arc<Arrivals>,
+    owner: BareJid,
+    pair: Pair,
+    time: Timestamp,
+    /// For each stanza, how many the stream has brought with it, and what tells it from others.
+    stanzas: Vec<(u64, Option<u64>)>,
+    /// So many of them are noted.
+    noted: usize,
+}
+
+impl Progress for Note {
+    fn reached(&mut self, routed: usize, writes: &mut Writes) {
+        let mut state = self.arrivals.lock();
+        let more = self.stanzas.get(self.noted..routed).unwrap_or_default();
+        state.recent.add(more.iter().filter_map(|(_, print)| *print), Instant::now());
+        if let Some((count, _)) = more.last() {
+            state.count = *count;
+        }
+        self.noted += more.len();
+        if writes.is_empty() {
+            return;
+        }
+        for gone in state.recent.take_gone() {
+            ARRIVALS.delete(writes, &self.owner, &key(&self.pair, gone));
+        }
+        let (number, messages) = state.recent.row();
+        let row = Row {
+            local: self.pair.local.to_string(),
+            remote: self.pair.remote.to_string(),
+            number,
+            written: self.time.unix_ms(),
+            stream: state.name.clone(),
+            count: state.count,
+            messages: messages.to_vec(),
+        };
+        // A row is always written as JSON.
+        let _ = ARRIVALS.put(writes, &self.owner, &key(&self.pair, number), &row);
+    }
+}
+
+/// How many stanzas of one stream have been handled, and what the peer is told of them.
 #[derive(Debug, Default)]
 pub(crate) struct Counting {
-    /// What the stream is called, if it may be resumed.
-    name: Option<String>,
     count: u64,
     /// So many of them are in safe hands.
     durable: u64,
@@ -77,29 +149,20 @@ pub(crate) struct Counting {
     unsettled: VecDeque<(u64, Receipt)>,
     /// The peer wants to know up to this count.
     asked: Option<u64>,
-    recent: Recent,
 }
 
 impl Counting {
-    const fn new(name: Option<String>, count: u64) -> Self {
-        Self { name, count, durable: count, unsettled: VecDeque::new(), asked: None, recent: Recent::new() }
-    }
-
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+    /// What everything that has been handled waits for.
+    pub(crate) fn latest(&self) -> Receipt {
+        self.unsettled.back().map_or(Receipt::NONE, |(_, receipt)| *receipt)
     }
 
     pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
-    /// What everything that has been handled waits for.
-    pub(crate) fn latest(&self) -> Receipt {
-        self.unsettled.back().map_or(Receipt::NONE, |(_, receipt)| *receipt)
-    }
-
     /// `more` stanzas have been handled, and are in safe hands once `receipt` is durable.
-    pub(crate) fn handled(&mut self, more: u64, receipt: Receipt) {
+    fn handled(&mut self, more: u64, receipt: Receipt) {
         self.count += more;
         let receipt = receipt.max(self.latest());
         match self.unsettled.back_mut() {
@@ -107,14 +170,6 @@ impl Counting {
             None if receipt == Receipt::NONE => self.durable = self.count,
             _ => self.unsettled.push_back((self.count, receipt)),
         }
-    }
-
-    fn remember(&mut self, message: u64, now: Instant) {
-        let is_old = |(time, _): &(Instant, u64)| now.saturating_duration_since(*time) > RECENT;
-        while self.recent.len() >= RECENTS || self.recent.front().is_some_and(is_old) {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((now, message));
     }
 
     /// The peer wants to know how far that is.
@@ -146,199 +201,187 @@ impl Counting {
     }
 }
 
-/// Asks for the count of a stream in order to go on with it.
-type Claim = oneshot::Sender<Counting>;
-
-/// A stream that may be resumed.
-pub(crate) struct Stream {
-    pair: Pair,
-    state: State,
-}
-
-enum State {
-    /// It has a connection, which gives it up when it is asked to.
-    Open(mpsc::UnboundedSender<Claim>),
-    Lost {
-        counting: Counting,
-        until: Instant,
-    },
-    /// The peer has closed it, and may not know of our last answer.
-    Closed {
-        recent: Recent,
-        until: Instant,
-    },
-}
-
-/// Messages, and when they came.
-type Recent = VecDeque<(Instant, u64)>;
-
-pub(crate) type Streams = HashMap<String, Stream>;
-
-impl State {
-    /// Until when a stream without connection is remembered.
-    const fn until(&self) -> Option<Instant> {
-        match self {
-            Self::Open(_) => None,
-            Self::Lost { until, .. } | Self::Closed { until, .. } => Some(*until),
-        }
-    }
-
-    fn recent(self) -> Recent {
-        match self {
-            Self::Open(_) => Recent::new(),
-            Self::Lost { counting, .. } => counting.recent,
-            Self::Closed { recent, .. } => recent,
-        }
-    }
-}
-
-/// The count of a stream that has a connection; when it goes, the stream waits to be resumed.
+/// A stream that is counted.
 pub(crate) struct Counted {
     pub(crate) counting: Counting,
-    pub(crate) claims: mpsc::UnboundedReceiver<Claim>,
-    /// The last messages of the stream before.
+    arrivals: Arc<Arrivals>,
+    /// Which of the streams of the pair it is.
+    number: u64,
+    /// Fails when another one has begun.
+    superseded: oneshot::Receiver<()>,
+    /// What may come once more, until something else has come.
     repeats: HashSet<u64>,
+    /// What has come since something was routed last.
+    stanzas: Vec<(u64, Option<u64>)>,
     pair: Pair,
     owner: BareJid,
     federation: Arc<Federation>,
 }
 
 impl Counted {
-    /// What is to be written when `more` stanzas are handled.
-    pub(crate) fn note(&self, more: u64) -> Note<'_> {
-        let count = self.counting.count() + more;
-        Note { owner: &self.owner, name: self.counting.name(), pair: &self.pair, count }
-    }
-
-    /// Whether a stanza for `pair` is a message that was among the last of the stream before.
-    pub(crate) fn is_repeated(&mut self, pair: &Pair, stanza: &Stanza<'_>) -> bool {
-        if *pair != self.pair {
-            return false;
-        }
-        let Some(message) = fingerprint(stanza) else { return false };
-        self.counting.remember(message, Instant::now());
-        let is_repeated = self.repeats.remove(&message);
-        if !is_repeated && !self.repeats.is_empty() {
+    /// Whether a stanza for `pair` is a message that has come before; if not, it is the next one to be routed. It is the
+    /// `more`th since the last ones were.
+    pub(crate) fn is_repeated(&mut self, pair: &Pair, stanza: &Stanza<'_>, more: u64) -> bool {
+        let print = if *pair == self.pair { fingerprint(stanza) } else { None };
+        if let Some(message) = print.filter(|_| !self.repeats.is_empty()) {
+            if self.repeats.remove(&message) {
+                return true;
+            }
             // What is sent once more comes first.
             self.repeats = HashSet::new();
         }
-        is_repeated
+        self.stanzas.push((self.counting.count + more, print));
+        false
     }
 
-    /// Gives the stream to whoever goes on with it.
-    pub(crate) fn give_up(&mut self, claim: Claim) {
-        // If nobody goes on with it, it is back in its place.
-        if let Err(counting) = claim.send(std::mem::take(&mut self.counting)) {
-            self.counting = counting;
+    /// Has everybody else wait who routes stanzas of the pair.
+    ///
+    /// # Errors
+    /// `conflict` if another stream has taken the place of this one.
+    pub(crate) async fn turn(&self) -> Result<OwnedMutexGuard<()>, StreamError> {
+        let turn = Arc::clone(&self.arrivals.turn).lock_owned().await;
+        if self.is_latest(&self.arrivals.lock()) { Ok(turn) } else { Err(StreamCondition::Conflict.into()) }
+    }
+
+    const fn is_latest(&self, state: &State) -> bool {
+        state.streams == self.number
+    }
+
+    /// What is to be written with the effects of what has come.
+    pub(crate) fn note(&mut self) -> Note {
+        Note {
+            arrivals: Arc::clone(&self.arrivals),
+            owner: self.owner.clone(),
+            pair: self.pair.clone(),
+            time: self.federation.ways().clock.now(),
+            stanzas: std::mem::take(&mut self.stanzas),
+            noted: 0,
         }
     }
 
+    /// `more` stanzas have been handled, and are in safe hands once `receipt` is durable.
+    pub(crate) fn handled(&mut self, more: u64, receipt: Receipt) {
+        self.counting.handled(more, receipt);
+        let mut state = self.arrivals.lock();
+        if self.is_latest(&state) {
+            state.count = self.counting.count;
+        }
+    }
+
+    /// Resolves when another stream takes the place of this one; not to be asked again after that.
+    pub(crate) async fn superseded(&mut self) {
+        let _ = (&mut self.superseded).await;
+    }
+
     /// The peer has closed the stream: it does not go on.
-    pub(crate) fn close(mut self) {
-        if let Some(name) = self.counting.name.take() {
-            let recent = std::mem::take(&mut self.counting.recent);
-            let state = State::Closed { recent, until: Instant::now() + REMEMBERED };
-            self.federation.streams().insert(name.clone(), Stream { pair: self.pair.clone(), state });
-            self.federation.forget(&self.owner, [name]);
+    pub(crate) fn close(self) {
+        let mut state = self.arrivals.lock();
+        if self.is_latest(&state) {
+            state.name = None;
         }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let counting = std::mem::take(&mut self.counting);
-        if let Some(name) = counting.name.clone() {
-            let state = State::Lost { counting, until: Instant::now() + REMEMBERED };
-            self.federation.streams().insert(name, Stream { pair: self.pair.clone(), state });
+        let mut state = self.arrivals.lock();
+        if self.is_latest(&state) {
+            state.lost = Some(Instant::now());
+            drop(state);
+            self.federation.forget_some(&self.owner);
         }
     }
-}
-
-/// What tells a message from others of its pair: its sender, its id, and what it says. `None` without an id: then nobody
-/// can say whether somebody says the same thing twice.
-fn fingerprint(stanza: &Stanza<'_>) -> Option<u64> {
-    let (Kind::Message(_), Some(id)) = (stanza.kind, &stanza.id) else { return None };
-    let mut said = stanza.payload.as_str();
-    // A message that is sent once more may say how late it is, behind everything else.
-    while let Some((front, _)) =
-        said.rsplit_once("<delay ").filter(|(_, last)| last.ends_with("/>") && !last.contains('<'))
-    {
-        said = front;
-    }
-    let mut hasher = DefaultHasher::new();
-    (stanza.from.as_ref().map(Jid::as_str), stanza.to.as_ref().map(Jid::as_str), id, said).hash(&mut hasher);
-    Some(hasher.finish())
 }
 
 impl Federation {
-    /// Who has the streams in storage.
-    fn streams_owner(&self) -> BareJid {
+    /// Who has the rows in storage.
+    fn arrivals_owner(&self) -> BareJid {
         BareJid::from_kept(&self.rules().name)
     }
 
-    fn forget(&self, owner: &BareJid, names: impl IntoIterator<Item = String>) {
-        let mut writes = Writes::new();
-        names.into_iter().for_each(|name| STREAMS.delete(&mut writes, owner, &name));
-        self.ways().storage.submit(writes);
-    }
-
-    /// Counts a stream of `pair` from now on; gives for how long it may be resumed, if it may.
-    pub(crate) fn count(self: &Arc<Self>, pair: &Pair, wish: Wish) -> (Counted, Option<Duration>) {
-        let owner = self.streams_owner();
-        let now = Instant::now();
-        let mut streams = self.streams();
-        // Who begins anew does not go on with what was before.
-        let is_over = |stream: &Stream| stream.state.until().is_some_and(|until| until <= now || stream.pair == *pair);
-        let (mut over, mut repeats) = (Vec::new(), HashSet::new());
-        for (name, stream) in streams.extract_if(|_, stream| is_over(stream)) {
-            over.push(name);
-            if stream.pair == *pair {
-                repeats.extend(stream.state.recent().into_iter().map(|(_, message)| message));
-            }
-        }
-        let is_full = streams.len() >= MOST;
-        drop(streams);
-        self.forget(&owner, over);
+    /// Counts a stream of `pair` from now on; gives what it is called and for how long it may be resumed, if it may.
+    pub(crate) async fn count(self: &Arc<Self>, pair: &Pair, wish: Wish) -> (Counted, Option<(String, Duration)>) {
         // A name that could be guessed is none.
-        let wanted = !is_full && wish != Wish::Count;
-        let name = Some(random::token(NAME_OCTETS)).filter(|name| wanted && !name.is_empty());
-        let time = name.as_ref().map(|_| REMEMBERED);
-        let mut counted = self.counted(pair, Counting::new(name, 0), owner);
-        counted.repeats = repeats;
-        (counted, time)
-    }
-
-    fn counted(self: &Arc<Self>, pair: &Pair, counting: Counting, owner: BareJid) -> Counted {
-        let (claim, claims) = mpsc::unbounded_channel();
-        if let Some(name) = counting.name() {
-            let stream = Stream { pair: pair.clone(), state: State::Open(claim) };
-            self.streams().insert(name.to_owned(), stream);
-        }
-        let federation = Arc::clone(self);
-        Counted { counting, claims, repeats: HashSet::new(), pair: pair.clone(), owner, federation }
+        let name = Some(random::token(NAME_OCTETS)).filter(|name| wish != Wish::Count && !name.is_empty());
+        let arrivals = Arc::clone(self.arrivals().entry(pair.clone()).or_default());
+        let _turn = arrivals.turn.lock().await;
+        let counted = self.start_counting(pair, &arrivals, |state| (state.name, state.count) = (name.clone(), 0));
+        (counted, name.map(|name| (name, RESUMABLE)))
     }
 
     /// Goes on with the stream `name`, if it is one of those that have proven one of `pairs`.
     pub(crate) async fn take_over(self: &Arc<Self>, pairs: &[Pair], name: &str) -> Option<Counted> {
-        let now = Instant::now();
-        let (pair, claim) = {
-            let mut streams = self.streams();
-            let stream = streams.get(name).filter(|stream| pairs.contains(&stream.pair))?;
-            let pair = stream.pair.clone();
-            match &stream.state {
-                State::Open(claim) => (pair, claim.clone()),
-                State::Lost { until, .. } if *until <= now => return None,
-                State::Closed { .. } => return None,
-                State::Lost { .. } => {
-                    let State::Lost { counting, .. } = streams.remove(name)?.state else { return None };
-                    drop(streams);
-                    return Some(self.counted(&pair, counting, self.streams_owner()));
-                }
-            }
+        let is_meant = |arrivals: &Arrivals| arrivals.lock().is_resumable(name, Instant::now());
+        let (pair, arrivals) = {
+            let known = self.arrivals();
+            let mut found = pairs.iter().filter_map(|pair| Some((pair, known.get(pair)?)));
+            let (pair, arrivals) = found.find(|(_, arrivals)| is_meant(arrivals))?;
+            (pair, Arc::clone(arrivals))
         };
-        let (answer, counting) = oneshot::channel();
-        claim.send(answer).ok()?;
-        Some(self.counted(&pair, counting.await.ok()?, self.streams_owner()))
+        let _turn = arrivals.turn.lock().await;
+        // Meanwhile the peer may have begun anew.
+        is_meant(&arrivals).then(|| self.start_counting(pair, &arrivals, |_| {}))
+    }
+
+    /// From now on another stream counts; whoever says so has the turn.
+    fn start_counting(
+        self: &Arc<Self>,
+        pair: &Pair,
+        arrivals: &Arc<Arrivals>,
+        change: impl FnOnce(&mut State),
+    ) -> Counted {
+        let (latest, superseded) = oneshot::channel();
+        let mut state = arrivals.lock();
+        change(&mut state);
+        state.streams += 1;
+        (state.latest, state.lost) = (Some(latest), None);
+        let mut counting = Counting::default();
+        // What has been handled, and what is remembered, need not be durable yet.
+        counting.handled(state.count, self.ways().storage.latest());
+        let (number, repeats) = (state.streams, state.recent.begin(Instant::now()));
+        drop(state);
+        Counted {
+            counting,
+            arrivals: Arc::clone(arrivals),
+            number,
+            superseded,
+            repeats,
+            stanzas: Vec::new(),
+            pair: pair.clone(),
+            owner: self.arrivals_owner(),
+            federation: Arc::clone(self),
+        }
+    }
+
+    /// Forgets pairs without a stream if there are too many.
+    fn forget_some(&self, owner: &BareJid) {
+        let mut known = self.arrivals();
+        // Nobody is about to begin a stream of it.
+        let is_idle = |arrivals: &Arc<Arrivals>| Arc::strong_count(arrivals) == 1;
+        let since = |arrivals: &Arc<Arrivals>| arrivals.lock().lost.filter(|_| is_idle(arrivals));
+        let count = |arrivals: &Arc<Arrivals>| arrivals.lock().recent.count();
+        let (mut pairs, mut messages) = (0, 0);
+        for arrivals in known.values().filter(|arrivals| since(arrivals).is_some()) {
+            (pairs, messages) = (pairs + 1, messages + count(arrivals));
+        }
+        if pairs <= PAIRS && messages <= MESSAGES {
+            return;
+        }
+        let lost = known.iter().filter_map(|(pair, arrivals)| Some((since(arrivals)?, count(arrivals), pair.clone())));
+        let mut lost: Vec<(Instant, usize, Pair)> = lost.collect();
+        lost.sort_unstable_by_key(|(since, ..)| *since);
+        let mut writes = Writes::new();
+        for (_, count, pair) in lost {
+            if pairs <= PAIRS && messages <= MESSAGES {
+                break;
+            }
+            (pairs, messages) = (pairs - 1, messages - count);
+            let gone = known.remove(&pair);
+            let rows = gone.iter().flat_map(|arrivals| arrivals.lock().recent.rows().collect::<Vec<_>>());
+            rows.for_each(|number| ARRIVALS.delete(&mut writes, owner, &key(&pair, number)));
+        }
+        drop(known);
+        self.ways().storage.submit(writes);
     }
 
     /// Has the streams wait that could be resumed when the server ended. To be called once, before anybody connects.
@@ -346,15 +389,27 @@ impl Federation {
     /// # Errors
     /// What storage says.
     pub async fn restore(&self) -> Result<(), Error> {
-        let owner = self.streams_owner();
-        let kept = self.ways().storage.read(move |view| view.items(&STREAMS, &owner)).await?;
-        let until = Instant::now() + REMEMBERED;
-        let streams = kept.into_iter().map(|(name, record)| {
-            let pair = Pair { local: record.local.into(), remote: record.remote.into() };
-            let counting = Counting::new(Some(name.clone()), record.count);
-            (name, Stream { pair, state: State::Lost { counting, until } })
+        let owner = self.arrivals_owner();
+        let kept = self.ways().storage.read({
+            let owner = owner.clone();
+            move |view| view.items(&ARRIVALS, &owner)
         });
-        self.streams().extend(streams);
+        let mut rows: Vec<(String, Row)> = kept.await?;
+        rows.sort_unstable_by_key(|(_, row)| row.number);
+        let (now, time, mut writes) = (Instant::now(), self.ways().clock.now(), Writes::new());
+        let mut known = self.arrivals();
+        for (key, row) in rows {
+            if time.since(Timestamp::from_unix_ms(row.written)) > FORGOTTEN {
+                ARRIVALS.delete(&mut writes, &owner, &key);
+                continue;
+            }
+            let pair = Pair { local: row.local.into(), remote: row.remote.into() };
+            let mut state = known.entry(pair).or_default().lock();
+            state.recent.restore(row.number, row.messages, now);
+            (state.name, state.count, state.lost) = (row.stream, row.count, Some(now));
+        }
+        drop(known);
+        self.ways().storage.submit(writes);
         Ok(())
     }
 }
@@ -362,7 +417,6 @@ impl Federation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::{IqType, MessageType, Payload};
     use crate::storage::Storage;
 
     /// Receipts that grow.
@@ -370,43 +424,10 @@ mod tests {
         let storage = Storage::open_in_memory().unwrap();
         let next = || {
             let mut writes = Writes::new();
-            STREAMS.delete(&mut writes, &BareJid::parse("here.example").unwrap(), "x");
+            ARRIVALS.delete(&mut writes, &BareJid::parse("here.example").unwrap(), "x");
             storage.submit(writes)
         };
         (0..count).map(|_| next()).collect()
-    }
-
-    #[test]
-    fn a_message_is_told_by_who_says_what_under_which_id() {
-        let print = |from: &str, id: &'static str, said: &str| {
-            let message = Stanza::new(Kind::Message(MessageType::Chat)).from(from.parse::<Jid>().ok()).id(id);
-            fingerprint(&message.payload(Payload::canonical(said))).unwrap()
-        };
-        let delay = "<delay xmlns='urn:xmpp:delay' from='here.example' stamp='2026-01-01T00:00:00.000Z'/>";
-        let one = print("a@here.example/x", "1", "<body>hi</body>");
-        assert_eq!(one, print("a@here.example/x", "1", &format!("<body>hi</body>{delay}{delay}")));
-        assert_ne!(one, print("a@here.example/x", "1", &format!("<body>hi</body>{delay}<x xmlns='y'/>")));
-        for other in [
-            print("a@here.example/y", "1", "<body>hi</body>"),
-            print("a@here.example/x", "2", "<body>hi</body>"),
-            print("a@here.example/x", "1", "<body>ho</body>"),
-        ] {
-            assert_ne!(one, other);
-        }
-        assert_eq!(fingerprint(&Stanza::new(Kind::Message(MessageType::Chat))), None);
-        assert_eq!(fingerprint(&Stanza::new(Kind::Iq(IqType::Get)).id("1")), None);
-    }
-
-    #[test]
-    fn recent_messages_are_bounded_in_time_and_number() {
-        let mut counting = Counting::default();
-        let begin = Instant::now();
-        for number in 0..=RECENTS as u64 {
-            counting.remember(number, begin);
-        }
-        assert_eq!((counting.recent.len(), counting.recent[0].1), (RECENTS, 1));
-        counting.remember(0, begin + RECENT + Duration::from_secs(1));
-        assert_eq!(counting.recent.len(), 1);
     }
 
     // Proves: XEP-0198 §4
@@ -417,7 +438,7 @@ mod tests {
             let last = receipts[last];
             move |receipt: Receipt| receipt <= last
         };
-        let mut counting = Counting::new(None, 0);
+        let mut counting = Counting::default();
         counting.handled(2, Receipt::NONE);
         counting.ask();
         assert_eq!(counting.answer(|_| false), Some(2), "nothing was written");

@@ -210,6 +210,7 @@ impl Federation {
         let mut opening = pin!(self.links().deliver(&waiting.pair));
         loop {
             tokio::select! {
+                biased;
                 opened = &mut opening => return opened,
                 () = waiting.news() => self.answer_refused(waiting).await,
                 () = self.closing() => return Err(stopping()),
@@ -232,6 +233,7 @@ impl Federation {
             let expires = oldest.and_then(|oldest| oldest.checked_add(expiry));
             let next = expires.map_or(until, |at| until.min(at));
             tokio::select! {
+                biased;
                 () = sleep_until(next) => {
                     if until <= Instant::now() {
                         return;

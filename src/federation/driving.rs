@@ -57,6 +57,25 @@ impl Federation {
                 stalled.as_mut().reset(Instant::now() + patience);
             }
             let broken = tokio::select! {
+                // Rare things first, so that a peer which never stops cannot hide them; what waits goes out before the end.
+                biased;
+                () = &mut stalled => {
+                    let why = if portion.is_empty() { IDLE } else { "the other server takes nothing" };
+                    self.part(link, portion.is_empty(), waiting).await;
+                    return (Ended::Over, Failure::unreachable(why));
+                }
+                () = waiting.news() => {
+                    self.answer_refused(waiting).await;
+                    None
+                }
+                () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
+                    self.part(link, true, waiting).await;
+                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
+                }
+                () = self.closing(), if portion.is_empty() => {
+                    self.part(link, true, waiting).await;
+                    return (Ended::Closing, Failure::unreachable("this server stops"));
+                }
                 turn = link.wire.turn(&portion) => match turn {
                     Ok(Turn::HandedOver(count)) => {
                         let freed = waiting.lock().queue.handed_over(count, Instant::now());
@@ -67,29 +86,12 @@ impl Federation {
                     Ok(Turn::Arrived) => self.listen(&mut link, waiting).err(),
                     Err(broken) => Some(broken),
                 },
-                () = waiting.news() => {
-                    self.answer_refused(waiting).await;
-                    None
-                }
-                () = &mut stalled => {
-                    let why = if portion.is_empty() { IDLE } else { "the other server takes nothing" };
-                    self.part(link, portion.is_empty(), waiting).await;
-                    return (Ended::Over, Failure::unreachable(why));
-                }
                 () = sleep_until(attention.unwrap_or_else(Instant::now)), if attention.is_some() && portion.is_empty() => {
                     if waiting.lock().queue.silent_at().is_some_and(|at| at <= Instant::now()) {
                         self.part(link, true, waiting).await;
                         return (Ended::Over, Failure::unreachable("the other server does not answer"));
                     }
                     None
-                }
-                () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
-                    self.part(link, true, waiting).await;
-                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
-                }
-                () = self.closing(), if portion.is_empty() => {
-                    self.part(link, true, waiting).await;
-                    return (Ended::Closing, Failure::unreachable("this server stops"));
                 }
             };
             if let Some(broken) = broken {
@@ -300,7 +302,7 @@ async fn resume(link: &mut Link, words: &dyn Acknowledgement, name: &str, waitin
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
-            Broken::Lost(why) => Self::unreachable(why),
+            Broken::Lost(why) | Broken::Unwelcome(why) => Self::unreachable(why),
             Broken::Refused(error) => refused(&error),
         }
     }

@@ -18,12 +18,12 @@ pub trait Inbound: Send + Sync {
 
     /// Routes what one wake-up of one stream brought, in order. The stream has proven `pair`, and all
     /// stanzas are from and to its domains. If the peer is told what is in safe hands, that is so once the receipt is
-    /// durable, and what is to be noted with it is written.
+    /// durable, and `note` is written with what they cause.
     fn arrived<'a>(
         &'a self,
         pair: &'a Pair,
         stanzas: Vec<Stanza<'a>>,
-        note: Option<Note<'a>>,
+        note: Option<Note>,
     ) -> BoxFuture<'a, Result<Receipt, StreamError>>;
 
     /// Routes errors to the local senders of stanzas that were not sent.
@@ -43,20 +43,18 @@ impl Inbound for Router {
         &'a self,
         pair: &'a Pair,
         stanzas: Vec<Stanza<'a>>,
-        note: Option<Note<'a>>,
+        note: Option<Note>,
     ) -> BoxFuture<'a, Result<Receipt, StreamError>> {
         Box::pin(async move {
             self.pressure().await;
             let mut batch = self.batch();
-            if note.is_some() {
-                batch.promise();
+            if let Some(note) = note {
+                batch.follow(Box::new(note));
             }
             for stanza in stanzas {
                 let origin = Origin::Remote { local: &pair.local, remote: &pair.remote };
                 self.route(origin, stanza, &mut batch).await?;
-            }
-            if let Some(note) = note.filter(|_| batch.has_written()) {
-                batch.note(|writes| note.write(writes));
+                batch.routed();
             }
             Ok(batch.finish())
         })

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::accounts::random;
 use crate::clock::Clock;
 use crate::federation::dial::{Dialer, Door};
-use crate::federation::failure::Failure;
+use crate::federation::failure::{Failure, Fault};
 use crate::federation::outgoing::{Aim, Event, Next, Outgoing, Retry, Shown, Ways};
 use crate::federation::proof::{Proof, prove};
 use crate::federation::resolve::{Start, candidates};
@@ -19,7 +19,7 @@ use crate::federation::wire::{Broken, Wire};
 use crate::federation::xep_0220_dialback::{Secret, Verdict};
 use crate::live::Live;
 use crate::net::Transport;
-use crate::net::tls::{ClientCertificate, Outgoing as OutgoingTls, server_name};
+use crate::net::tls::{ClientCertificate, Outgoing as OutgoingTls, is_unwelcome, server_name};
 use crate::routing::Pair;
 use crate::stream::{self, CLOSE, Limits};
 use crate::xml::Element;
@@ -101,13 +101,20 @@ impl Links {
     async fn walk(&self, dialer: &mut Dialer<'_>, pair: &Pair, aim: &Aim) -> Option<Opened> {
         while let Some((transport, door)) = dialer.next().await {
             let mut plan = Plan { certificate: ClientCertificate::Shown, ways: Ways::ExternalThenDialback };
+            let mut has_broken = false;
             let mut transport = Some(transport);
             while let Some(fresh) = transport.take() {
-                let (retry, failure) = match self.attempt(fresh, &door, pair, aim, plan).await {
+                let (retry, mut failure) = match self.attempt(fresh, &door, pair, aim, plan).await {
                     Attempt::Opened(opened) => return Some(opened),
                     Attempt::Retry(retry, failure) => (Some(retry), failure),
                     Attempt::Failed(failure) => (None, failure),
                 };
+                // Who has closed over our certificate may have closed over something else, which goes by. Then it says nothing
+                // that there is no other way.
+                if has_broken && matches!(failure.fault, Fault::Unproven | Fault::KeyRefused) {
+                    failure.fault = Fault::Unreachable;
+                }
+                has_broken |= failure.fault == Fault::Unreachable;
                 tracing::debug!(local = %pair.local, remote = %pair.remote, %door, %failure, "stream not established");
                 dialer.reject(&door, &failure);
                 if retry.is_some_and(|retry| plan.change(retry)) {
@@ -148,7 +155,7 @@ impl Links {
                         until = end;
                         Event::Secured { proof, shown: plan.shown() }
                     }
-                    Err(why) => Event::Lost(why),
+                    Err(lost) => lost,
                 },
                 Next::Ready => {
                     wire.trust_peer(self.settings.load().limits);
@@ -168,15 +175,19 @@ impl Links {
         }
     }
 
-    async fn secure(&self, wire: &mut Wire, door: &Door, pair: &Pair, plan: Plan) -> Result<Proof, String> {
-        let name = server_name(&pair.remote).ok_or("TLS cannot express this domain")?;
+    async fn secure(&self, wire: &mut Wire, door: &Door, pair: &Pair, plan: Plan) -> Result<Proof, Event> {
+        let no_name = || Event::Lost("TLS cannot express this domain".to_owned());
+        let name = server_name(&pair.remote).ok_or_else(no_name)?;
         let how = match door.start {
             Start::Starttls => OutgoingTls::StartTls,
             Start::DirectTls => OutgoingTls::Direct,
         };
         let config = self.ways.client_tls.config(&pair.local, how, plan.certificate);
         let handshake = wire.secure(|transport| transport.connect_tls(config, name));
-        handshake.await.map_err(|error| format!("TLS failed: {error}"))?;
+        handshake.await.map_err(|error| match is_unwelcome(&error) {
+            true => Event::Unwelcome(error.to_string()),
+            false => Event::Lost(format!("TLS failed: {error}")),
+        })?;
         let chain = wire.transport().peer_certificates();
         Ok(prove(&chain, &pair.remote, now(&self.ways.clock), &self.ways.trust.load()))
     }
@@ -219,10 +230,11 @@ async fn hear(wire: &mut Wire) -> Event {
 }
 
 fn lost(broken: Broken) -> Event {
-    Event::Lost(match broken {
-        Broken::Lost(why) => why,
-        Broken::Refused(error) => format!("what the other server sent was refused: {error}"),
-    })
+    match broken {
+        Broken::Lost(why) => Event::Lost(why),
+        Broken::Refused(error) => Event::Lost(format!("what the other server sent was refused: {error}")),
+        Broken::Unwelcome(why) => Event::Unwelcome(why),
+    }
 }
 
 /// The proof as the rules want it, and when it ends.

@@ -3,8 +3,9 @@
 //! Two things are kept apart. A *queue* (`queue`, `delivery`) belongs to a pair of domains: it keeps
 //! order, and answers what cannot be sent; `schedule` says when it is tried again. A *link* is one stream: `outgoing` are
 //! the rules of those that we open, `link` drives them, and `driving` has what waits go out on them; `incoming` are the
-//! rules of those that others open, `reception` drives them, and `counting` says how far they have come. Where a domain is comes from `resolve` and `dial`; whether a certificate proves it from
-//! `proof`; whether a key does from `xep_0220_dialback`; whether we want to talk to it from `policy`.
+//! rules of those that others open, `reception` drives them, `counting` says how far they have come, and `recent` what of it
+//! may come once more. Where a domain is comes from `resolve` and `dial`; whether a certificate proves it from `proof`;
+//! whether a key does from `xep_0220_dialback`; whether we want to talk to it from `policy`.
 //!
 //! - Nothing passes before TLS, and nothing before the pair of domains is proven on that very stream.
 //! - Every stanza given to [`Federation`] is handed to a peer, in order, or answered with an error; one that storage
@@ -27,6 +28,7 @@ mod outgoing;
 mod policy;
 pub mod proof;
 mod queue;
+mod recent;
 mod reception;
 mod resolve;
 mod schedule;

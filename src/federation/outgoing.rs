@@ -58,6 +58,8 @@ pub(crate) enum Event {
     },
     /// The peer closed the stream, or the connection broke for the reason given.
     Lost(String),
+    /// The peer ended the connection over our certificate, in these words.
+    Unwelcome(String),
 }
 
 /// What is to be done: first write, then the next step.
@@ -174,6 +176,9 @@ impl Outgoing {
             Event::Element(element) => self.element(&element),
             Event::Secured { proof, shown } => self.secured(proof, shown),
             Event::Lost(why) => self.lost(Failure::unreachable(why)),
+            Event::Unwelcome(why) => {
+                self.lost(Failure::unproven(format!("the other server does not accept our certificate: {why}")))
+            }
         }
     }
 
@@ -348,7 +353,7 @@ impl Outgoing {
 
     fn lost(&mut self, failure: Failure) -> Effect {
         let retry = match (&self.state, self.layer) {
-            // TLS 1.3 tells us only now that our certificate is not welcome.
+            // TLS 1.3 tells us only now that our certificate is not welcome, and some peers say it by closing.
             (State::Handshake, _) | (State::Header, Layer::Secured) if self.shown_or_about_to() => {
                 Some(Retry::WithoutCertificate)
             }

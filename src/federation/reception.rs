@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
 use crate::accounts::random;
 use crate::federation::Federation;
-use crate::federation::counting::{Counted, Counting};
+use crate::federation::counting::Counted;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::{Effect, Incoming, Next, Verification, Way};
 use crate::federation::link::{judged, left, now};
@@ -66,8 +66,8 @@ enum Woken {
     Arrived,
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
-    /// The peer goes on with the stream on another connection.
-    Claimed(oneshot::Sender<Counting>),
+    /// The peer has begun another stream, or goes on with this one on another connection.
+    Superseded,
 }
 
 /// Why a stream is over.
@@ -84,7 +84,7 @@ enum End {
 impl From<Broken> for End {
     fn from(broken: Broken) -> Self {
         match broken {
-            Broken::Lost(why) => Self::Lost(why),
+            Broken::Lost(why) | Broken::Unwelcome(why) => Self::Lost(why),
             Broken::Refused(error) => Self::Refused(error),
         }
     }
@@ -124,6 +124,7 @@ impl Federation {
             _open: self.until_closing(),
         };
         let end = tokio::select! {
+            biased;
             end = reception.authenticate(start) => end,
             () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
             () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
@@ -150,21 +151,8 @@ impl Reception {
         let mut closing = pin!(federation.closing());
         let end = loop {
             tokio::select! {
-                woken = self.woken() => {
-                    // What has begun is finished, whatever else happens.
-                    let done = match woken {
-                        Ok(woken) => self.handle(woken).await,
-                        Err(end) => Err(end),
-                    };
-                    if let Err(end) = done {
-                        break end;
-                    }
-                    heard = Instant::now();
-                    if until != self.rules.valid_until() {
-                        until = self.rules.valid_until();
-                        expiry.set(self.expiry());
-                    }
-                }
+                // Rare things first, so that a peer which never stops cannot hide them.
+                biased;
                 () = &mut idle => {
                     let next = heard + patience();
                     if next <= Instant::now() {
@@ -180,6 +168,21 @@ impl Reception {
                 () = &mut closing => {
                     let last = self.rules.refuse(&StreamCondition::SystemShutdown.into(), &random::token(ID_OCTETS)).write;
                     break self.farewell(last, "this server stops").await;
+                }
+                woken = self.woken() => {
+                    // What has begun is finished, whatever else happens.
+                    let done = match woken {
+                        Ok(woken) => self.handle(woken).await,
+                        Err(end) => Err(end),
+                    };
+                    if let Err(end) = done {
+                        break end;
+                    }
+                    heard = Instant::now();
+                    if until != self.rules.valid_until() {
+                        until = self.rules.valid_until();
+                        expiry.set(self.expiry());
+                    }
                 }
             }
         };
@@ -229,18 +232,19 @@ impl Reception {
     /// Waits; nothing is lost if that is given up.
     async fn woken(&mut self) -> Result<Woken, End> {
         let counted = &mut self.counted;
-        let claimed = async {
-            match counted.as_mut().map(|counted| &mut counted.claims) {
-                Some(claims) => claims.recv().await,
-                None => None,
+        let superseded = async {
+            match counted {
+                Some(counted) => counted.superseded().await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
+            biased;
             // A task that died has no verdict; its pair stays unproven.
             Some(verified) = self.verifying.join_next() => Ok(Woken::Verified(verified.ok())),
-            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
+            () = superseded => Ok(Woken::Superseded),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            Some(claim) = claimed => Ok(Woken::Claimed(claim)),
+            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
         }
     }
 
@@ -257,10 +261,8 @@ impl Reception {
                 self.answer().await
             }
             Woken::Answer { is_durable: false } => self.answer_so_far().await,
-            Woken::Claimed(claim) => {
-                if let Some(mut counted) = self.counted.take() {
-                    counted.give_up(claim);
-                }
+            Woken::Superseded => {
+                self.counted = None;
                 Err(End::Refused(StreamCondition::Conflict.into()))
             }
         }
@@ -280,7 +282,7 @@ impl Reception {
                 },
                 Event::Rejected(rejected) => {
                     if let Some(counted) = &mut self.counted {
-                        counted.counting.handled(1, Receipt::NONE);
+                        counted.handled(1, Receipt::NONE);
                     }
                     self.reject(rejected)?
                 }
@@ -325,10 +327,10 @@ impl Reception {
             }
             of = Some(pair);
             more += 1;
-            if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza)) {
+            if self.federation.heard(pair, &stanza) {
                 continue;
             }
-            if self.federation.heard(pair, &stanza) {
+            if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza, more)) {
                 continue;
             }
             language.complete(&mut stanza);
@@ -470,12 +472,14 @@ async fn arrived(
     more: &mut u64,
 ) -> Result<(), StreamError> {
     let Some(inbound) = inbound else { return Ok(()) };
-    let note = counted.as_ref().map(|counted| counted.note(*more));
-    let receipt = inbound.arrived(pair, stanzas, note).await?;
-    let handled = std::mem::take(more);
-    if let Some(counted) = counted {
-        counted.counting.handled(handled, receipt);
-    }
+    let more = std::mem::take(more);
+    let Some(counted) = counted else {
+        inbound.arrived(pair, stanzas, None).await?;
+        return Ok(());
+    };
+    let _turn = counted.turn().await?;
+    let receipt = inbound.arrived(pair, stanzas, Some(counted.note())).await?;
+    counted.handled(more, receipt);
     Ok(())
 }
 

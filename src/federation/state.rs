@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::federation::counting::Streams;
+use crate::federation::counting::Pairs;
 use crate::federation::delivery::Waiting;
 use crate::federation::history::Histories;
 use crate::federation::inbound::Inbound;
@@ -40,8 +40,8 @@ pub struct Federation {
     abandoned: Mutex<Vec<(Arc<str>, u64)>>,
     /// What became of the attempts to reach other servers.
     histories: Mutex<Histories>,
-    /// Streams of others that they may resume.
-    streams: Mutex<Streams>,
+    /// What has arrived from others that count.
+    arrivals: Mutex<Pairs>,
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -72,7 +72,7 @@ impl Federation {
             queued: AtomicUsize::new(0),
             abandoned: Mutex::default(),
             histories: Mutex::default(),
-            streams: Mutex::default(),
+            arrivals: Mutex::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
@@ -164,8 +164,8 @@ impl Federation {
         self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn streams(&self) -> MutexGuard<'_, Streams> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn arrivals(&self) -> MutexGuard<'_, Pairs> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the log of `local` keep what has not arrived.

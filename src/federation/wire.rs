@@ -7,6 +7,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use crate::net::Transport;
+use crate::net::tls::is_unwelcome;
 use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader, Step, StreamCondition, StreamError};
 
 /// Memory that an empty buffer may keep.
@@ -31,6 +32,8 @@ pub(crate) enum Broken {
     Lost(String),
     /// The peer sent what no peer may send.
     Refused(StreamError),
+    /// The peer has ended the connection over our certificate, in these words.
+    Unwelcome(String),
 }
 
 impl From<io::Error> for Broken {
@@ -38,6 +41,9 @@ impl From<io::Error> for Broken {
         if error.kind() == io::ErrorKind::QuotaExceeded {
             let text = "too much at once from somebody who has not authenticated";
             return Self::Refused(StreamError::new(StreamCondition::PolicyViolation, text));
+        }
+        if is_unwelcome(&error) {
+            return Self::Unwelcome(error.to_string());
         }
         Self::Lost(format!("the connection broke: {error}"))
     }

@@ -13,6 +13,13 @@ use super::marks::Mark;
 use super::remote::{Leaving, Pair, RemoteDelivery};
 use super::ring::{Pushed, Ring};
 
+/// Keeps account of how much of a batch has been routed, for somebody who is told what is in safe hands.
+pub trait Progress: Send {
+    /// The first `routed` stanzas have had their effects, and `writes`, if it is not empty, is about to be handed to the
+    /// storage writer: what is added is durable together with them.
+    fn reached(&mut self, routed: usize, writes: &mut Writes);
+}
+
 /// The effects of routing, applied together.
 ///
 /// Dropping it applies them too: a session that is cancelled owes its receivers their wake-up.
@@ -33,6 +40,10 @@ pub struct Batch {
     receipt: Receipt,
     /// Whoever sends what is routed is told when it is in safe hands.
     pub(super) promised: bool,
+    progress: Option<Box<dyn Progress>>,
+    /// So many stanzas have been routed, and whether the next one has had its effects already.
+    routed: usize,
+    is_kept: bool,
 }
 
 impl Batch {
@@ -48,12 +59,31 @@ impl Batch {
             links: Vec::new(),
             receipt: Receipt::NONE,
             promised: false,
+            progress: None,
+            routed: 0,
+            is_kept: false,
         }
     }
 
     /// From here on somebody is told when what is routed is in safe hands.
     pub const fn promise(&mut self) {
         self.promised = true;
+    }
+
+    /// The same, and `progress` is told how far that has come whenever something is written.
+    pub fn follow(&mut self, progress: Box<dyn Progress>) {
+        self.promise();
+        self.progress = Some(progress);
+    }
+
+    /// One more stanza has had its effects.
+    pub const fn routed(&mut self) {
+        (self.routed, self.is_kept) = (self.routed + 1, false);
+    }
+
+    /// The stanza that is being routed has had its effects, so what is written now is the end of it.
+    pub(super) const fn kept(&mut self) {
+        self.is_kept = true;
     }
 
     /// Writes one stanza into a session's ring; `false` if the session takes none any more.
@@ -103,11 +133,6 @@ impl Batch {
         }
     }
 
-    /// Writes something else together with what was routed.
-    pub fn note(&mut self, change: impl FnOnce(&mut Writes)) {
-        change(&mut self.writes);
-    }
-
     /// Wakes the task of a service once everything has been routed. A service whose task knows that it
     /// has something to do asks for it once, not for each stanza.
     pub fn wake(&mut self, task: Waker) {
@@ -144,6 +169,9 @@ impl Batch {
             for (pair, stanzas) in self.links.drain(..) {
                 self.remote.send(&pair, stanzas);
             }
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.reached(self.routed + usize::from(self.is_kept), &mut self.writes);
         }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);

@@ -47,7 +47,7 @@ use std::time::Duration;
 
 pub use accounts::{CONTACTS, ROSTER_VERSION};
 pub use barring::List;
-pub use batch::Batch;
+pub use batch::{Batch, Progress};
 pub use binding::{BindError, Binding};
 pub use remote::{Kept, Leaving, Pair, RemoteDelivery};
 pub use retained::{Handled, Resumption, Retention, modulo};

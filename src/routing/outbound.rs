@@ -126,21 +126,20 @@ impl Outbound for Router {
     }
 
     fn silent_since(&self, before: Timestamp) -> Vec<Jid> {
-        self.accounts
-            .all()
-            .iter()
-            .flat_map(|account| {
-                let state = account.lock();
-                let silent =
-                    state.resources.iter().filter(|it| it.ring.last_heard() < before && it.ring.away().is_none());
-                silent.map(|it| it.jid.clone()).collect::<Vec<_>>()
-            })
-            .collect()
+        let (mut silent, now) = (Vec::new(), self.clock.now());
+        for account in self.accounts.all() {
+            let state = account.lock();
+            let quiet = state.resources.iter().filter(|it| it.ring.is_silent(before, now) && it.ring.away().is_none());
+            silent.extend(quiet.map(|it| it.jid.clone()));
+        }
+        // The same each time, so that what a test finds is found again.
+        silent.sort_unstable();
+        silent
     }
 
     fn end_silent(&self, session: &Jid, before: Timestamp) {
         // Meanwhile the client may have spoken, or come back and taken the same resource.
-        if let Some(ring) = self.ring_of(session).filter(|ring| ring.last_heard() < before) {
+        if let Some(ring) = self.ring_of(session).filter(|ring| ring.is_silent(before, self.clock.now())) {
             ring.cut(StreamError::new(StreamCondition::ConnectionTimeout, "no answer to a ping"));
         }
     }
@@ -194,7 +193,10 @@ impl Router {
     /// [`Router::depart_all`] messages reach all of them.
     pub fn end_all(&self, error: &StreamError) {
         self.stopping.store(true, Ordering::Release);
-        for account in self.accounts.all() {
+        let mut accounts = self.accounts.all();
+        // The same each time, so that what a test finds is found again.
+        accounts.sort_unstable_by(|one, other| one.jid.cmp(&other.jid));
+        for account in accounts {
             for resource in &account.lock().resources {
                 resource.ring.close(error.clone());
             }

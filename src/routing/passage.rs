@@ -32,6 +32,17 @@ impl Router {
         }
     }
 
+    /// The local account that a message is for, if it has to be read before the entries of both sides can be written
+    /// together: whoever reads an account writes what is in the batch so far.
+    pub(super) fn unread(&self, stanza: &Stanza<'_>) -> Option<BareJid> {
+        let to = stanza.to.as_ref().filter(|_| matches!(stanza.kind, Kind::Message(_)))?;
+        self.stages().filter(|stages| stages.archives())?;
+        let is_unread = to.local().is_some()
+            && self.hosts.has_accounts(to.domain())
+            && self.accounts.cached(to.bare_str()).is_none();
+        is_unread.then(|| to.to_bare())
+    }
+
     /// The local account `account` sends a stanza.
     pub(super) fn sent(&self, account: &Account, stanza: &Stanza<'_>, batch: &mut Batch) {
         let shown = account.may_copy();
@@ -238,6 +249,7 @@ impl Router {
         }
         keep(passing, batch);
         // Whoever reads the shelf may look for its entries in storage at once.
+        batch.kept();
         batch.write();
         None
     }

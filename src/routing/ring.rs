@@ -347,6 +347,13 @@ impl Ring {
         Timestamp::from_unix_ms(self.heard.load(Ordering::Relaxed))
     }
 
+    /// Whether the session has sent nothing since `before`, as far as anybody can tell at `now`: what it sent in the future
+    /// is nothing to go by, because the clock has been set back since.
+    pub(super) fn is_silent(&self, before: Timestamp, now: Timestamp) -> bool {
+        let heard = self.last_heard();
+        heard < before || heard > now
+    }
+
     /// From here on every stanza counts and is kept until the client confirms it.
     pub fn retain(&self, retention: Retention) {
         let mut state = self.lock();

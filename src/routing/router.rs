@@ -96,6 +96,12 @@ impl Router {
         if to.as_str() == binding.account.jid.as_str() && roster::is_request(&stanza) {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
+        if let Some(recipient) = self.unread(&stanza) {
+            // If that fails, it is said when the message is delivered. Nobody forgets the account as long as it is held.
+            let _held = Box::pin(self.load(&recipient, batch)).await;
+            self.sent(&binding.account, &stanza, batch);
+            return self.deliver(stanza, batch).await;
+        }
         self.sent(&binding.account, &stanza, batch);
         self.deliver(stanza, batch).await;
     }
@@ -110,6 +116,7 @@ impl Router {
         if batch.text.is_some()
             && let Some(retraction) = self.retraction(&stanza)
         {
+            batch.kept();
             Box::pin(self.retract(&stanza, retraction, batch)).await;
         }
         // An answer is never answered, so this ends after one more step.

@@ -88,13 +88,13 @@ struct Waiting {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Suspended {
-    accounts: Mutex<HashMap<BareJid, Waiting>>,
+    accounts: Mutex<BTreeMap<BareJid, Waiting>>,
     /// How many accounts there are, for those who look often.
     count: AtomicUsize,
 }
 
 impl Suspended {
-    fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<BareJid, Waiting>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -214,7 +214,7 @@ impl Router {
     /// What storage says.
     pub async fn restore(&self) -> Result<(), Error> {
         let now = Instant::now();
-        let mut accounts: HashMap<BareJid, Waiting> = HashMap::new();
+        let mut accounts: BTreeMap<BareJid, Waiting> = BTreeMap::new();
         for domain in self.hosts.accounts() {
             let domain = BareJid::from_kept(domain);
             for session in self.storage.read(move |view| kept(view, &domain, now)).await? {
@@ -315,6 +315,8 @@ fn kept(view: &View<'_>, domain: &BareJid, now: Instant) -> Result<Vec<Session>,
         session.queue = queued.map(|(position, queued)| (position.number(), queued.number)).collect();
         sessions.push(session);
     }
+    // Their names are random; those of one account end in the same order each time.
+    sessions.sort_by(|one, other| one.jid.cmp(&other.jid));
     Ok(sessions)
 }
 

@@ -1,7 +1,11 @@
-//! What somebody whom nobody has let in can learn by asking: nothing.
+//! What somebody whom nobody has let in can learn by asking: nothing. And what is written when.
 
+use std::sync::{Arc, Mutex};
+
+use super::{Origin, Progress};
 use crate::jid::Jid;
-use crate::stanza::CLIENT_NS;
+use crate::stanza::{CLIENT_NS, Kind, MessageType, Payload, Stanza};
+use crate::storage::Writes;
 use crate::testing::{Client, World};
 
 /// An account whose client is available, one with nobody there, and a name that is nobody's.
@@ -83,4 +87,50 @@ async fn a_stranger_on_the_same_server_learns_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_stranger_on_another_server_learns_nothing() {
     nothing_is_learnt("tybalt@mantua.example/hall").await;
+}
+
+/// Remembers how far a batch had come whenever something was written.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<usize>>>);
+
+impl Progress for Written {
+    fn reached(&mut self, routed: usize, writes: &mut Writes) {
+        if !writes.is_empty() {
+            self.0.lock().unwrap().push(routed);
+        }
+    }
+}
+
+/// Whoever sends counts: were the count not written with the very message, a crash in between would bring it twice.
+#[tokio::test(start_paused = true)]
+async fn what_is_written_in_the_middle_of_a_batch_is_counted_there() {
+    let mut world = World::new();
+    let full = |name: &str| format!("{name}@verona.example/balcony").parse::<Jid>().unwrap();
+    let mut juliet = world.login(&full("juliet")).await.unwrap();
+    juliet.send("<presence/>").await;
+    for name in ["nurse", "paris"] {
+        world.account(&full(name)).await.unwrap();
+    }
+    world.settle().await;
+    let node = world.server("verona.example").unwrap();
+    let (written, mut batch) = (Written::default(), node.router.batch());
+    batch.follow(Box::new(written.clone()));
+    let body = "<body>hi</body>";
+    let retract = "<retract xmlns='urn:xmpp:message-retract:1' id='0'/>";
+    let all = ["juliet", "juliet", "nurse", "nurse", "juliet", "paris", "juliet"].into_iter().zip(0..);
+    for (name, number) in all {
+        let said = if number == 4 { retract } else { body };
+        let message = Stanza::new(Kind::Message(MessageType::Chat))
+            .from("romeo@mantua.example/orchard".parse::<Jid>().ok())
+            .to(Jid::from(full(name).to_bare()))
+            .id(number.to_string())
+            .payload(Payload::canonical(said));
+        let origin = Origin::Remote { local: "verona.example", remote: "mantua.example" };
+        node.router.route(origin, message, &mut batch).await.unwrap();
+        batch.routed();
+    }
+    batch.finish();
+    // Those for juliet are written before the nurse's account is read, and those that wait for somebody each by itself. What
+    // is taken back is looked for when the message that says so is written.
+    assert_eq!(*written.0.lock().unwrap(), [2, 3, 4, 5, 6, 7]);
 }

@@ -271,6 +271,23 @@ async fn white_space_says_that_a_client_is_there() {
     assert!(romeo.received().is_none());
 }
 
+// Proves: RFC 6120 §4.6.1
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_hide_who_is_silent() {
+    use crate::clock::Timestamp;
+    use crate::hooks::Outbound;
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let orchard = jid("romeo@verona.example/orchard");
+    let mut romeo = world.login(&orchard).await.unwrap();
+    world.clock.set(Timestamp::from_unix_ms(world.clock.now().unix_ms() - 3_600_000));
+    let before = Timestamp::from_unix_ms(world.clock.now().unix_ms() - 300_000);
+    assert_eq!(node.router.silent_since(before), [orchard]);
+    romeo.send(" ").await;
+    world.settle().await;
+    assert_eq!(node.router.silent_since(before), []);
+}
+
 // Proves: RFC 6120 §4.9.3.4
 #[tokio::test(start_paused = true)]
 async fn who_does_not_get_on_is_told_so() {
@@ -597,4 +614,28 @@ async fn only_what_is_durable_is_acknowledged() {
     world.settle().await;
     let expected = [("resumed".to_owned(), Some(4))];
     assert_eq!(counts(&mut romeo).first(), expected.first());
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_of_a_message_are_archived_together() {
+    use crate::jid::BareJid;
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let mut world = World::new();
+    let options = Options { config: "[archive]\nenabled = true\n".to_owned() };
+    world.server_on("verona.example", &options, storage).unwrap();
+    let both = async {
+        // She has an account, and nobody has asked for it yet.
+        world.account(&jid("juliet@verona.example")).await.unwrap();
+        world.login(&jid("romeo@verona.example/orchard")).await.unwrap()
+    };
+    let mut romeo = writing(&mut stepper, both).await;
+    stepper.step();
+    romeo.send("<message to='juliet@verona.example' type='chat'><body>hi</body></message>").await;
+    world.settle().await;
+    stepper.step();
+    let (storage, _stepper) = Storage::reopen_stepped(stepper.crash()).unwrap();
+    for owner in ["romeo@verona.example", "juliet@verona.example"] {
+        let page = storage.page(&BareJid::parse(owner).unwrap(), None, 10).await.unwrap();
+        assert_eq!(page.entries.len(), 1, "{owner}");
+    }
 }

@@ -112,8 +112,8 @@ impl Storage {
     /// # Errors
     /// What the database says.
     pub fn open_in_memory() -> Result<Self, Error> {
-        let submitter = |_: &_, writer| (Driver::Submitter(Arc::new(Mutex::new(Some(writer)))), ());
-        Ok(Self::memory(submitter)?.0)
+        let submitter = |_: &_, writer, _| (Driver::Submitter(Arc::new(Mutex::new(Some(writer)))), ());
+        Ok(Self::memory(None, submitter)?.0)
     }
 
     /// A storage in memory that writes only when the test says so through the [`Stepper`].
@@ -121,13 +121,30 @@ impl Storage {
     /// # Errors
     /// What the database says.
     pub fn open_stepped() -> Result<(Self, Stepper), Error> {
-        Self::memory(|shared, writer| (Driver::Stepper, Stepper { shared: Arc::clone(shared), writer: Some(writer) }))
+        Self::stepped(None)
     }
 
-    fn memory<T>(drive: impl FnOnce(&Arc<Shared>, Writer<Sqlite>) -> (Driver, T)) -> Result<(Self, T), Error> {
-        let opened = sqlite::open_in_memory()?;
+    /// The same with what is left of another one.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn reopen_stepped(left: Left) -> Result<(Self, Stepper), Error> {
+        Self::stepped(Some(left))
+    }
+
+    fn stepped(left: Option<Left>) -> Result<(Self, Stepper), Error> {
+        Self::memory(left, |shared, writer, left| {
+            (Driver::Stepper, Stepper { shared: Arc::clone(shared), writer: Some(writer), left })
+        })
+    }
+
+    fn memory<T>(
+        left: Option<Left>,
+        drive: impl FnOnce(&Arc<Shared>, Writer<Sqlite>, Left) -> (Driver, T),
+    ) -> Result<(Self, T), Error> {
+        let opened = sqlite::open_in_memory(left.map(|left| left.0))?;
         let shared = Shared::new(Options::default(), opened.first);
-        let (driver, with) = drive(&shared, Writer::new(opened.backend, opened.bounds));
+        let (driver, with) = drive(&shared, Writer::new(opened.backend, opened.bounds), Left(opened.lock));
         let (readers, secret) = (opened.readers, opened.secret);
         Ok((Self(Arc::new(Inner { shared, readers, driver, secret })), with))
     }
@@ -339,11 +356,21 @@ impl Drop for Inner {
     }
 }
 
+/// What is durable of a storage in memory whose server has ended, for the next one.
+pub struct Left(sqlite::Memory);
+
+impl fmt::Debug for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Left")
+    }
+}
+
 /// Drives the writer of [`Storage::open_stepped`].
 #[derive(Debug)]
 pub struct Stepper {
     shared: Arc<Shared>,
     writer: Option<Writer<Sqlite>>,
+    left: Left,
 }
 
 impl Stepper {
@@ -352,10 +379,30 @@ impl Stepper {
         while self.shared.drive(&mut self.writer) {}
     }
 
+    /// Whether something is queued.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.shared.queue.has_jobs()
+    }
+
+    /// Says of everything that is queued that it is durable, which is a lie: tests that look for lost writes must find
+    /// what a crash loses then.
+    pub fn pretend(&self) {
+        self.shared.progress.publish(self.shared.queue.last());
+    }
+
     /// Behaves as if a commit had failed.
     pub fn lose(&mut self) {
         self.writer = None;
         self.shared.finish(Ended::Lost(Lost::new("a failure that a test asked for")));
+    }
+
+    /// Ends as a crash does: nothing that is queued, or comes later, is written.
+    #[must_use]
+    pub fn crash(mut self) -> Left {
+        self.writer = None;
+        self.shared.finish(Ended::Closed);
+        self.left
     }
 
     /// Commits everything that is queued and closes.
@@ -363,5 +410,12 @@ impl Stepper {
         self.step();
         self.writer = None;
         self.shared.finish(Ended::Closed);
+    }
+
+    /// The same; gives what the next one opens.
+    #[must_use]
+    pub fn leave(mut self) -> Left {
+        self.close();
+        self.left
     }
 }

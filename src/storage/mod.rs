@@ -30,7 +30,7 @@ mod writer;
 mod writes;
 
 pub use error::{CreateError, Error, Lost};
-pub use handle::{Options, SECRET, Stepper, Storage};
+pub use handle::{Left, Options, SECRET, Stepper, Storage};
 pub use log::{Direction, End, Entry, Expired, Marks, Page, Position, Queued, Range, Slot, Stored};
 pub use progress::Durable;
 pub use receipt::Receipt;

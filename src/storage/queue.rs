@@ -109,6 +109,11 @@ impl Queue {
         self.lock().bytes < self.bound
     }
 
+    /// Whether anything is queued.
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.lock().jobs.is_empty()
+    }
+
     /// Waits until fewer bytes than the bound are queued.
     pub(super) async fn pressure(&self) {
         loop {

@@ -307,6 +307,8 @@ async fn shuttle(
     let (mut reading, mut ended) = (true, false);
     loop {
         tokio::select! {
+            // In simulated time nothing may depend on chance.
+            biased;
             Some(out) = to_send.recv() => match out {
                 Out::Text(text) => {
                     ended |= text.contains(CLOSE);
@@ -417,6 +419,12 @@ impl Client {
     /// Closes the stream.
     pub async fn close(&mut self) {
         self.send(CLOSE).await;
+    }
+
+    /// Whether the connection has come to its end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Cuts the connection.

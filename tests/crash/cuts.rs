@@ -159,7 +159,7 @@ fn places(fault: Fault, bytes: u64, some: u64) -> impl Iterator<Item = u64> {
     let step = match fault {
         _ if !all => (bytes / some).max(1),
         Fault::Cut => 1,
-        Fault::Stall | Fault::HalfClose => 7,
+        Fault::Stall | Fault::HalfClose | Fault::Late => 7,
     };
     (0..bytes).step_by(usize::try_from(step).unwrap())
 }
@@ -234,31 +234,16 @@ async fn a_link_between_servers_breaks_anywhere() {
     let all: Vec<String> = (0..ROUNDS * 2).map(|round| format!("j{round}")).collect();
     let (outcome, passed) = federate(None).await;
     assert_eq!(outcome, [all.clone(), Vec::new()]);
-    let (mut tried, mut bounced) = (0, 0);
-    for fault in [Fault::Cut, Fault::HalfClose, Fault::Stall] {
+    let mut tried = 0;
+    for fault in [Fault::Cut, Fault::HalfClose, Fault::Stall, Fault::Late] {
         for way in [Way::Up, Way::Down] {
             for after in places(fault, passed[way as usize], SOME[1]) {
                 let fate = Fate { fault, after, way };
                 let ([got, back], _) = federate(Some(fate)).await;
-                let mut accounted: Vec<String> = Vec::new();
-                for id in got {
-                    // A server whose stream has not ended yet may not recognise what comes again on another one
-                    // (decision 0011).
-                    assert!(fault == Fault::Stall || !accounted.contains(&id), "{fate:?}: {id} came twice");
-                    if !accounted.contains(&id) {
-                        accounted.push(id);
-                    }
-                }
-                assert!(accounted.is_sorted(), "{fate:?}: {accounted:?}");
-                // Each has arrived or come back. A connection that breaks in the handshake looks as if the other server
-                // did not want our certificate.
-                accounted.extend(back.iter().cloned());
-                accounted.sort();
-                assert_eq!(accounted, all, "{fate:?}: {back:?}");
+                assert_eq!((got, back), (all.clone(), Vec::new()), "{fate:?}");
                 tried += 1;
-                bounced += back.len();
             }
         }
     }
-    println!("{tried} links broke within {passed:?} bytes; {bounced} messages came back");
+    println!("{tried} links broke within {passed:?} bytes");
 }

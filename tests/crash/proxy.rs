@@ -4,10 +4,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+
+/// Longer than anybody waits for an answer.
+const LATER: Duration = Duration::from_secs(100);
 
 /// Who sends the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(crate) enum Fault {
     Stall,
     /// Whoever reads finds the end, and can go on sending.
     HalfClose,
+    /// What this way still brings comes much later, when nobody waits for it any more.
+    Late,
 }
 
 /// What goes wrong, and after how many bytes of this way.
@@ -73,6 +79,8 @@ impl Line {
         let through = fate.map_or(bytes, |fate| usize::try_from(fate.after.saturating_sub(passed)).unwrap());
         state.passed[way as usize] += through as u64;
         state.struck |= fate.is_some();
+        // What is late comes at last, and all that follows.
+        state.fate.take_if(|_| fate.is_some_and(|fate| fate.fault == Fault::Late));
         (through, fate.map(|fate| fate.fault))
     }
 
@@ -127,6 +135,12 @@ impl Direction<'_> {
                     self.stalled.send_replace(true);
                 }
                 Some(Fault::HalfClose) => break,
+                Some(Fault::Late) => {
+                    tokio::time::sleep(LATER).await;
+                    if to.write_all(&piece[through..read]).await.is_err() || to.flush().await.is_err() {
+                        break;
+                    }
+                }
             }
         }
         let _ = to.shutdown().await;

@@ -221,6 +221,15 @@ fn a_certificate_that_is_not_welcome_is_withheld_next_time() {
     machine.handle(proven());
     let lost = machine.handle(Event::Lost("alert".to_owned()));
     assert!(matches!(lost.next, Next::Retry(Retry::WithoutCertificate, _)));
+    for (event, known) in [
+        (Event::Lost("closed".to_owned()), Fault::Unreachable),
+        (Event::Unwelcome("unknown_ca".to_owned()), Fault::Unproven),
+    ] {
+        let mut machine = deliver();
+        machine.begin(Start::DirectTls);
+        let Next::Retry(Retry::WithoutCertificate, failure) = machine.handle(event).next else { panic!("no retry") };
+        assert_eq!(failure.fault, known);
+    }
     let mut machine = deliver();
     machine.begin(Start::Starttls);
     assert_eq!(fault(&machine.handle(Event::Lost("refused".to_owned()))), Fault::Unreachable);

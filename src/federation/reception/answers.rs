@@ -38,10 +38,9 @@ impl Reception {
         let pair = self.rules.proven().first().cloned();
         let answer = match (said, pair, &mut self.counted) {
             (Ok(Said::Enable(wish)), Some(pair), None) => {
-                let (counted, time) = self.federation.count(&pair, wish);
-                let answer = words.enabled(counted.counting.name().zip(time));
+                let (counted, name) = self.federation.count(&pair, wish).await;
                 self.counted = Some(counted);
-                answer
+                words.enabled(name.as_ref().map(|(name, time)| (&**name, *time)))
             }
             (Ok(Said::Enable(_)), _, Some(_)) => {
                 let text = "acknowledgement is enabled already";

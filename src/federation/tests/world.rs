@@ -94,7 +94,7 @@ impl Inbound for Recorder {
         &'a self,
         pair: &'a Pair,
         stanzas: Vec<Stanza<'a>>,
-        _: Option<Note<'a>>,
+        _: Option<Note>,
     ) -> BoxFuture<'a, Result<Receipt, StreamError>> {
         for stanza in stanzas {
             if stanza.kind == Kind::Iq(IqType::Get) {
@@ -274,7 +274,7 @@ impl Raw {
                 Ok(Event::Nonza(element)) => all.push_str(&element.to_xml("")),
                 Ok(Event::Close) => all.push_str("</stream>"),
                 Ok(other) => panic!("{other:?}"),
-                Err(Broken::Lost(_)) => return all,
+                Err(Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
                 Err(Broken::Refused(error)) => panic!("{error}"),
             }
         }

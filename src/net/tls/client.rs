@@ -1,5 +1,6 @@
 //! TLS on streams that we open to other servers.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, SignatureScheme};
 
 use super::identity::{Identities, Identity};
 use super::names::a_labels;
@@ -29,6 +30,25 @@ pub enum ClientCertificate {
     Shown,
     /// For the one retry after the other server stumbled over it.
     Withheld,
+}
+
+/// Whether a connection has ended because the other server does not want our certificate, or wants one (RFC 8446 §6.2). With
+/// TLS 1.3 that comes after the handshake.
+#[must_use]
+pub fn is_unwelcome(error: &io::Error) -> bool {
+    let reason = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::AlertReceived(alert)) = reason else { return false };
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+    )
 }
 
 /// The TLS configurations for streams to other servers; they can be replaced at any time.

@@ -18,7 +18,7 @@ pub(crate) mod mint;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientCertificate, ClientTls, Outgoing, server_name};
+pub use client::{ClientCertificate, ClientTls, Outgoing, is_unwelcome, server_name};
 pub use identity::{DateWarning, Identities, Identity, LoadError, Problem, end_point_hash};
 pub use server::{Acceptor, Incoming, ServerTls};
 pub use trust::Trust;

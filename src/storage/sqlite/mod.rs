@@ -17,7 +17,7 @@ mod schema;
 mod times;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput};
@@ -65,17 +65,27 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     Ok(Opened { backend, readers, lock, first, bounds, secret })
 }
 
-/// A new database in memory. Readers share the connection of the writer.
-pub(super) fn open_in_memory() -> Result<Opened<()>, Error> {
-    let mut connection = Connection::open_in_memory()?;
-    schema::migrate(&mut connection)?;
-    let (first, reserved) = schema::reserve(&mut connection)?;
-    let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
-    let secret = schema::secret(&connection)?;
-    let connection = Arc::new(Mutex::new(connection));
-    let readers = Readers::in_memory(Arc::clone(&connection));
-    let backend = Sqlite::new(connection, readers.clone());
-    Ok(Opened { backend, readers, lock: (), first, bounds, secret })
+/// A database in memory. Its readers share the connection of its writer.
+pub(super) type Memory = Arc<Mutex<Connection>>;
+
+/// Opens what an earlier server has left in memory, or something new. What keeps others out of a directory is in memory
+/// what keeps the data for the next one.
+pub(super) fn open_in_memory(left: Option<Memory>) -> Result<Opened<Memory>, Error> {
+    let memory = match left {
+        Some(memory) => memory,
+        None => Arc::new(Mutex::new(Connection::open_in_memory()?)),
+    };
+    let (first, bounds, secret) = {
+        let mut connection = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        schema::migrate(&mut connection)?;
+        let (first, reserved) = schema::reserve(&mut connection)?;
+        schema::requeue(&mut connection, first)?;
+        let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
+        (first, bounds, schema::secret(&connection)?)
+    };
+    let readers = Readers::in_memory(Arc::clone(&memory));
+    let backend = Sqlite::new(Arc::clone(&memory), readers.clone());
+    Ok(Opened { backend, readers, lock: memory, first, bounds, secret })
 }
 
 impl From<rusqlite::Error> for Error {

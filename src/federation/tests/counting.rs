@@ -1,0 +1,136 @@
+//! What a peer sends once more on the streams of one pair of domains.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, sleep, timeout};
+
+use crate::federation::Federation;
+use crate::federation::counting::Counted;
+use crate::hooks::Wish;
+use crate::routing::{Pair, Progress};
+use crate::storage::{Receipt, Writes};
+
+use super::here;
+use super::world::{World, message, pair};
+
+const RESUMABLE: Wish = Wish::CountAndResume(None);
+
+fn from_there() -> Pair {
+    pair("here.example", "there.example")
+}
+
+/// Takes these messages from there as one batch; gives those that are to be routed.
+fn take(counted: &mut Counted, of: &Pair, ids: std::ops::Range<usize>) -> Vec<usize> {
+    let (from, to) = (format!("a@{}/x", of.remote), format!("b@{}", of.local));
+    let mut stanza = message(&from, &to, 0);
+    let (count, mut new) = (ids.len() as u64, Vec::new());
+    for (id, more) in ids.zip(1..) {
+        stanza.id = Some(id.to_string().into());
+        if !counted.is_repeated(of, &stanza, more) {
+            new.push(id);
+        }
+    }
+    counted.note().reached(new.len(), &mut Writes::new());
+    counted.handled(count, Receipt::NONE);
+    new
+}
+
+async fn begin(federation: &Arc<Federation>) -> Counted {
+    federation.count(&from_there(), RESUMABLE).await.0
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_again_and_again_is_known_from_the_first_time() {
+    let world = World::new();
+    let (server, of) = (world.hidden(&here()), from_there());
+    let all = |ids: std::ops::Range<usize>| ids.collect::<Vec<_>>();
+    let mut first = begin(&server.federation).await;
+    assert_eq!(take(&mut first, &of, 0..5), all(0..5));
+    assert_eq!(take(&mut first, &of, 5..50), all(5..50));
+    assert_eq!(take(&mut first, &of, 0..1), [0], "what comes again on one stream is said again");
+    drop(first);
+    // Streams that break before they have brought all of it.
+    for upto in [2, 30, 10] {
+        sleep(Duration::from_secs(10_000)).await;
+        let mut next = begin(&server.federation).await;
+        assert_eq!(take(&mut next, &of, 0..upto), all(0..0));
+    }
+    let mut last = begin(&server.federation).await;
+    assert_eq!(take(&mut last, &of, 0..60), all(50..60));
+    assert_eq!(take(&mut last, &of, 0..1), [0], "only what comes first is what was not confirmed");
+}
+
+// Proves: XEP-0198 §5
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_closed_or_is_old_is_not_resumed() {
+    let world = World::new();
+    let (server, of) = (world.hidden(&here()), from_there());
+    let other = pair("here.example", "elsewhere.example");
+    for close in [true, false] {
+        let (mut counted, name) = server.federation.count(&of, RESUMABLE).await;
+        let (name, time) = name.unwrap();
+        take(&mut counted, &of, 0..7);
+        if close {
+            counted.close();
+        } else {
+            drop(counted);
+            assert!(
+                server.federation.take_over(std::slice::from_ref(&other), &name).await.is_none(),
+                "not with another proof"
+            );
+            let resumed = server.federation.take_over(&[other.clone(), of.clone()], &name).await.unwrap();
+            assert_eq!(resumed.counting.count(), 7);
+            // Its connection, too, has an end.
+            sleep(time).await;
+            drop(resumed);
+            sleep(time - Duration::from_secs(1)).await;
+            drop(server.federation.take_over(std::slice::from_ref(&of), &name).await.unwrap());
+            sleep(time).await;
+        }
+        assert!(server.federation.take_over(std::slice::from_ref(&of), &name).await.is_none());
+    }
+    assert!(server.federation.count(&of, Wish::Count).await.1.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_stream_of_a_pair_counts() {
+    let world = World::new();
+    let (server, of) = (world.hidden(&here()), from_there());
+    let mut old = begin(&server.federation).await;
+    let turn = old.turn().await.unwrap();
+    // It finishes what it is at.
+    assert!(timeout(Duration::from_secs(100), begin(&server.federation)).await.is_err());
+    assert!(timeout(Duration::from_secs(100), old.superseded()).await.is_err());
+    take(&mut old, &of, 0..3);
+    drop(turn);
+    let mut new = begin(&server.federation).await;
+    old.superseded().await;
+    assert_eq!(old.turn().await.err().unwrap().to_string(), "conflict");
+    assert!(take(&mut new, &of, 0..3).is_empty());
+    // When it ends nothing changes.
+    drop(old);
+    new.turn().await.unwrap();
+    let (_, name) = server.federation.count(&of, RESUMABLE).await;
+    assert!(server.federation.take_over(&[of], &name.unwrap().0).await.is_some());
+    assert!(new.turn().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_very_many_messages_the_oldest_pairs_are_forgotten() {
+    let world = World::new();
+    let server = world.hidden(&here());
+    let pairs: Vec<Pair> = (0..18).map(|number| pair("here.example", &format!("{number}.example"))).collect();
+    for of in &pairs {
+        let mut counted = server.federation.count(of, RESUMABLE).await.0;
+        for batch in 0..64 {
+            take(&mut counted, of, batch * 1024..(batch + 1) * 1024);
+        }
+        drop(counted);
+        sleep(Duration::from_secs(1)).await;
+    }
+    let mut known = server.federation.arrivals().keys().map(|pair| pair.remote.to_string()).collect::<Vec<_>>();
+    known.sort();
+    let mut expected: Vec<String> = pairs[1..].iter().map(|pair| pair.remote.to_string()).collect();
+    expected.sort();
+    assert_eq!(known, expected);
+}
