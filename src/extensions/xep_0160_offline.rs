@@ -60,9 +60,10 @@ impl Offline {
     fn queue(&self, passing: &mut Passing<'_, '_>) {
         // What is archived is in the log anyway, and worth it.
         let is_kind = match passing.stanza.kind {
-            Kind::Message(MessageType::Normal | MessageType::Chat) => true,
+            // An error settles what somebody was promised. It is for one session alone, and goes with it.
+            Kind::Message(MessageType::Normal | MessageType::Chat | MessageType::Error) => true,
             // What another server is to have, whoever reads it there.
-            Kind::Message(MessageType::Groupchat | MessageType::Error) => passing.direction == Direction::Sent,
+            Kind::Message(MessageType::Groupchat) => passing.direction == Direction::Sent,
             _ => false,
         };
         let is_kept = passing.marks.contains(Marks::ARCHIVED)
@@ -74,7 +75,13 @@ impl Offline {
 
     fn keep(&self, passing: &mut Passing<'_, '_>, shelf: &mut Shelf) -> Verdict {
         let Kind::Message(kind) = passing.stanza.kind else { return Verdict::Pass };
-        if !matches!(kind, MessageType::Normal | MessageType::Chat) {
+        let is_kind = match kind {
+            MessageType::Normal | MessageType::Chat => true,
+            // XEP-0160 §3: not for whoever comes next.
+            MessageType::Error => passing.awaited,
+            MessageType::Groupchat | MessageType::Headline => false,
+        };
+        if !is_kind {
             return Verdict::Pass;
         }
         match Worth::of(passing.stanza) {

@@ -55,6 +55,8 @@ pub struct Passing<'a, 's> {
     pub shown: bool,
     /// The owner of the account has nothing against its being archived.
     pub archivable: bool,
+    /// A session is to get it that waits for its client since the server has started.
+    pub awaited: bool,
 }
 
 impl<'a, 's> Passing<'a, 's> {
@@ -72,6 +74,7 @@ impl<'a, 's> Passing<'a, 's> {
             promised: false,
             shown: false,
             archivable: true,
+            awaited: false,
         }
     }
 

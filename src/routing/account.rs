@@ -248,6 +248,12 @@ impl State {
         }
     }
 
+    /// The entries of the log that sessions other than `binding` hold.
+    pub(super) fn held_by_others(&self, binding: u64) -> BTreeSet<u64> {
+        let others = self.resources.iter().filter(|resource| resource.binding != binding);
+        others.flat_map(|resource| resource.ring.positions()).collect()
+    }
+
     /// Whether the owner wants messages archived that are exchanged with `peer`.
     pub(super) fn archives(&self, peer: Option<&Jid>) -> bool {
         let (Some(preferences), Some(peer)) = (&self.preferences, peer) else { return true };

@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use crate::jid::BareJid;
+use crate::stanza::{Kind, MessageType, Stanza};
 use crate::storage::{Error, Marks, View};
 
 use super::Router;
-use super::account::{Account, State};
+use super::account::{Account, Resource, State};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::marks::Mark;
@@ -106,8 +107,9 @@ impl Router {
                 if patience == Patience::None && !ring.has_room() {
                     return CaughtUp::Full;
                 }
-                if kept.stanza.from.as_ref().is_some_and(|from| account.blocks(from)) {
-                    // He has been blocked since (XEP-0191 §3.3).
+                let is_blocked = kept.stanza.from.as_ref().is_some_and(|from| account.blocks(from));
+                if is_blocked || is_for_another(&kept.stanza, account, ring) {
+                    // He has been blocked since (XEP-0191 §3.3), or the session has gone that was to get it.
                     arrived(&mut account.lock(), &account.jid, vec![kept.position], &mut batch.writes);
                     claim.positions.remove(&kept.position);
                     continue;
@@ -158,6 +160,12 @@ fn archived(view: &View<'_>, owner: &BareJid, wanted: &BTreeSet<u64>) -> Result<
             return Ok(archived);
         }
     }
+}
+
+/// Whether a stanza is an error for another session than this one (RFC 6121 §8.5.3.2.1).
+fn is_for_another(stanza: &Stanza<'_>, account: &Account, ring: &Arc<Ring>) -> bool {
+    let is_meant = |it: &Resource| stanza.to.as_ref() == Some(&it.jid) && Arc::ptr_eq(&it.ring, ring);
+    stanza.kind == Kind::Message(MessageType::Error) && !account.lock().resources.iter().any(is_meant)
 }
 
 async fn room(ring: &Ring, batch: &mut Batch) -> bool {

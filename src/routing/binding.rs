@@ -11,6 +11,7 @@ use crate::stream::StreamCondition;
 
 use super::account::{Account, Resource};
 use super::batch::Batch;
+use super::departure::Departing;
 use super::presence::{Audience, leave};
 use super::retained::Retention;
 use super::ring::{Ring, Talks};
@@ -88,6 +89,9 @@ impl Router {
                 // It has come to that since the client authenticated.
                 return Err(BindError(Condition::NotAuthorized.into()));
             }
+            if self.is_stopping() {
+                return Err(BindError(StanzaError::new(Condition::ResourceConstraint, "the server stops")));
+            }
             let leaving = match state.resources.iter().find(|it| it.jid == jid) {
                 Some(previous) => Some(previous.binding),
                 None if state.resources.len() < sessions => None,
@@ -109,7 +113,7 @@ impl Router {
             self.replaced(&account, left, batch);
         }
         self.logins.note(&account.jid, self.clock.now());
-        Ok(Binding { jid, ring, account, id, router: Arc::clone(self), restored: None })
+        Ok(Binding::new(self, account, (jid, id, ring), None))
     }
 
     /// Another session has taken the place of this one.
@@ -129,6 +133,16 @@ fn leave_one(account: &Account, meant: impl Fn(&Jid) -> bool) -> Option<(Resourc
 }
 
 impl Binding {
+    pub(super) fn new(
+        router: &Arc<Router>,
+        account: Arc<Account>,
+        (jid, id, ring): (Jid, u64, Arc<Ring>),
+        restored: Option<Box<Session>>,
+    ) -> Self {
+        router.bound.one_more();
+        Self { jid, ring, account, id, router: Arc::clone(router), restored }
+    }
+
     /// Notes that the client has sent something: without stream management that is the sign that it
     /// got what was written to it before; with it, the client says so itself. Called once for
     /// everything that has come at once; returns how many milliseconds after the last time that was.
@@ -151,8 +165,18 @@ impl Binding {
             return;
         }
         batch.hold(&self.account);
-        let delivered = self.router.suspended.take(&self.account.jid, delivered);
-        arrived(&mut self.account.lock(), &self.account.jid, delivered, &mut batch.writes);
+        let mut delivered = self.router.suspended.take(&self.account.jid, delivered);
+        let mut state = self.account.lock();
+        let held = state.held_by_others(self.id);
+        delivered.retain(|position| {
+            let is_held = held.contains(position);
+            if is_held {
+                // Another session is to have it still, and nobody else.
+                state.shelf.undelivered.remove(position);
+            }
+            !is_held
+        });
+        arrived(&mut state, &self.account.jid, delivered, &mut batch.writes);
     }
 
     /// Notes that the client has sent `stanza`, the one with the number `count`: if it is a request it will be answered
@@ -180,7 +204,11 @@ impl Binding {
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        self.depart();
+        if !self.stays() {
+            let Self { jid, ring, account, id, router, restored } = &*self;
+            router.depart(&Departing { jid, ring, account, id: *id, restored: restored.as_deref(), is_kept: false });
+        }
+        self.router.bound.one_less();
     }
 }
 

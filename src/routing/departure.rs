@@ -3,8 +3,10 @@
 //!
 //! Nothing here waits, so that a session which panics or is cancelled leaves as one that ends well.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::jid::Jid;
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza};
 use crate::storage;
 use crate::stream::{ContentNamespace, read_back};
@@ -13,58 +15,80 @@ use super::Router;
 use super::account::{Account, State};
 use super::backlog::Patience;
 use super::batch::Batch;
-use super::binding::Binding;
 use super::hosts::Host;
 use super::marks::{Mark, Queued, Remains};
 use super::presence::leave;
 use super::retained::session_key;
-use super::suspended::{forget, heir};
+use super::ring::Ring;
+use super::suspended::{Session, forget, heir, note_requests, release};
+use super::watch::arrived;
 
-impl Binding {
-    /// Gives the resource back; called by the drop alone. A session whose resource another one has
-    /// taken over (RFC 6120 §7.7.2.2) has only its unsent stanzas to give back.
-    pub(super) fn depart(&self) {
-        let router = &self.router;
-        let mut batch = router.batch();
+/// A session that ends.
+pub(super) struct Departing<'a> {
+    pub(super) jid: &'a Jid,
+    pub(super) ring: &'a Ring,
+    pub(super) account: &'a Arc<Account>,
+    pub(super) id: u64,
+    /// What it was before the server started, if its client did not get as far as to say what it has.
+    pub(super) restored: Option<&'a Session>,
+    /// The server stops, and the client may come back to it after the next start.
+    pub(super) is_kept: bool,
+}
+
+impl Router {
+    /// A session gives its resource back. One whose resource another one has taken over (RFC 6120 §7.7.2.2) has only its
+    /// unsent stanzas to give back.
+    pub(super) fn depart(&self, departing: &Departing<'_>) {
+        let Departing { jid, ring, account, id, restored, is_kept } = *departing;
+        let mut batch = self.batch();
         let (left, answers, heir) = {
             // One hold of the lock: a message that comes now is stored behind those that were unsent.
-            let mut state = self.account.lock();
-            let left = leave(&mut state, self.id);
-            if router.is_stopping() {
-                self.note_requests(None, &mut batch);
+            let mut state = account.lock();
+            let left = leave(&mut state, id);
+            if is_kept {
+                note_requests(jid, ring, None, &mut batch);
             }
-            let remains = self.ring.shut();
+            let mut remains = ring.shut();
             if let Some(lapsed) = remains.lapsed.clone() {
                 state.lapsed.get_or_insert_default().push(lapsed);
             }
-            if let Some(resumable) = remains.resumable.as_ref().filter(|_| !router.is_stopping()) {
-                forget(&self.jid, &resumable.name, &mut batch.writes);
+            if let Some(resumable) = remains.resumable.take_if(|_| !is_kept) {
+                forget(jid, &resumable.name, &mut batch.writes);
             }
-            if let Some(restored) = &self.restored {
-                // Its client did not get as far as to say what it has.
-                restored.release(&mut state, &self.account.jid, &mut batch.writes);
+            if let Some(restored) = restored.filter(|_| !is_kept) {
+                restored.release(&mut state, &account.jid, &mut batch.writes);
             }
-            for (_, mark) in &remains.marks {
-                if let Mark::Undelivered(position) = mark {
-                    state.in_flight.remove(position);
-                }
+            let mut others = state.held_by_others(id);
+            others.append(&mut self.suspended.positions(&account.jid));
+            let late = remains.marks.iter().filter_map(|(_, mark)| mark.undelivered());
+            let (free, got): (Vec<u64>, Vec<u64>) =
+                late.filter(|it| !others.contains(it)).partition(|it| state.shelf.undelivered.contains(it));
+            if remains.resumable.is_none() {
+                // Another session has got these.
+                arrived(&mut state, &account.jid, got, &mut batch.writes);
             }
-            let answers = router.redeliver(&self.account, &mut state, &remains, &mut batch);
-            (left, answers, heir(&state))
+            release(&mut state, &free);
+            let answers = self.redeliver(account, &mut state, (&remains, &others), &mut batch);
+            let heir = if self.is_stopping() { None } else { heir(&state) };
+            (left, answers, heir)
         };
         if let Some((_, audience)) = left {
-            let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(self.jid.clone());
-            router.note_last_seen(&self.account, &audience, &gone, &mut batch);
-            router.tell(&audience, &gone, &mut batch);
+            let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(jid.clone());
+            self.note_last_seen(account, &audience, &gone, &mut batch);
+            if !is_kept {
+                self.tell(&audience, &gone, &mut batch);
+            }
         }
         for answer in answers {
-            router.bounce(&answer, &mut batch);
+            self.bounce(&answer, &mut batch);
         }
         batch.finish();
         // Messages from the log that nobody has confirmed are there still; if no runtime is left to
         // read them now, the next session gets them.
-        if let (Some(ring), Ok(runtime)) = (heir, tokio::runtime::Handle::try_current()) {
-            let (router, account) = (Arc::clone(router), Arc::clone(&self.account));
+        if let (Some(ring), Ok(runtime), Some(router)) =
+            (heir, tokio::runtime::Handle::try_current(), self.own.upgrade())
+        {
+            let account = Arc::clone(account);
             runtime.spawn(async move {
                 let mut batch = router.batch();
                 router.catch_up(&account, &ring, Patience::Wait, &mut batch).await;
@@ -72,20 +96,22 @@ impl Binding {
             });
         }
     }
-}
 
-impl Router {
-    /// Finds another way for the stanzas that have not arrived, and returns the errors
-    /// for those that have none.
+    /// Finds another way for the stanzas that have not arrived and are not entries of the log that `others` hold; returns the
+    /// errors for those that have none.
     fn redeliver(
         &self,
         account: &Arc<Account>,
         state: &mut State,
-        remains: &Remains,
+        (remains, others): (&Remains, &BTreeSet<u64>),
         batch: &mut Batch,
     ) -> Vec<Stanza<'static>> {
         let mut answers = Vec::new();
         unsent(remains, |stanza, known| {
+            if !self.is_stopping() && known.queued.is_some_and(|queued| others.contains(&queued.position)) {
+                // It goes another way with somebody else.
+                return;
+            }
             let answer = match stanza.kind {
                 // Nobody is left who could read it.
                 Kind::Message(_) if state.gone => stanza.error(&Condition::ServiceUnavailable.into()),

@@ -19,6 +19,14 @@ impl Mark {
             Self::Undelivered(position) | Self::Queued(Queued { position, .. }) => position,
         }
     }
+
+    /// The position of an entry that is marked as undelivered.
+    pub(super) const fn undelivered(self) -> Option<u64> {
+        match self {
+            Self::Undelivered(position) => Some(position),
+            Self::Queued(_) => None,
+        }
+    }
 }
 
 /// An entry of the log that was handed to sessions.

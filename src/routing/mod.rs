@@ -37,6 +37,7 @@ mod ring;
 mod roster;
 mod router;
 mod service;
+mod stop;
 mod subscriptions;
 mod suspended;
 mod unanswered;
@@ -93,6 +94,7 @@ pub struct Router {
     suspended: Arc<suspended::Suspended>,
     /// The server stops: sessions that may be resumed are kept for the next one.
     stopping: std::sync::atomic::AtomicBool,
+    bound: stop::Held,
     /// For sends of the server's own accord, which happen outside any input task.
     own: std::sync::Weak<Self>,
 }
@@ -124,6 +126,7 @@ impl Router {
             logins: logins::Logins::default(),
             suspended,
             stopping: std::sync::atomic::AtomicBool::new(false),
+            bound: stop::Held::default(),
             own: own.clone(),
         })
     }

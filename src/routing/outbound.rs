@@ -224,7 +224,8 @@ impl Router {
         state.resources.iter().find(|it| it.jid == *session).map(|it| Arc::clone(&it.ring))
     }
 
-    /// Ends every session, as the server stops; those that may be resumed are kept for the next start.
+    /// Ends every session, as the server stops; from here on nobody begins one or comes back to one. Until
+    /// [`Router::depart_all`] messages reach all of them.
     pub fn end_all(&self, error: &StreamError) {
         self.stopping.store(true, Ordering::Release);
         let mut accounts = self.accounts.all();
@@ -238,7 +239,8 @@ impl Router {
     }
 
     /// Whether the server stops.
-    pub(super) fn is_stopping(&self) -> bool {
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 

@@ -17,6 +17,7 @@ use super::departure::Known;
 use super::marks::{Mark, Queued};
 use super::push::Come;
 use super::router::Back;
+use super::suspended::Meant;
 
 impl Router {
     pub(super) fn stages(&self) -> Option<&Stages> {
@@ -72,9 +73,12 @@ impl Router {
         batch: &mut Batch,
     ) -> Back {
         let original = Original { account, direction: Direction::Received, stanza, tail: "" };
+        let awaited = !self.suspended.is_empty()
+            && Meant::by(stanza, to, state).is_some_and(|meant| self.suspended.awaits(account, meant));
         let reach = match state.decide(stanza, to) {
             Delivery::To(reach) => Some(reach),
             Delivery::Undelivered => None,
+            Delivery::Refuse(_) | Delivery::Ignore if awaited => None,
             Delivery::Refuse(condition) => return stanza.error(&condition.into()),
             Delivery::OnBehalf => return None,
             Delivery::Ignore => {
@@ -87,10 +91,10 @@ impl Router {
         let copying = state.wants_copies();
         let mut is_kept = reach.is_none();
         let passing = || Passing::new(account, Direction::Received, stanza, self.clock.now());
-        let stages = self.stages().filter(|stages| batch.promised || stages.archives());
+        let stages = self.stages().filter(|stages| batch.promised || awaited || stages.archives());
         let (copies, back) = if let Some(stages) = stages {
             let mut passing = passing();
-            passing.promised = batch.promised;
+            (passing.promised, passing.awaited) = (batch.promised, awaited);
             passing.archivable = state.archives(stanza.from.as_ref());
             stages.archive(&mut passing);
             is_kept |= passing.marks.contains(Marks::ARCHIVED);
@@ -125,6 +129,9 @@ impl Router {
     ) -> Back {
         if let Some(reach) = reach {
             stages.queued(&mut passing);
+            if passing.awaited && stages.undelivered(&mut passing, &mut state.shelf) == Verdict::Taken {
+                self.keep_waiting(&passing, state, batch);
+            }
             let position = passing.position().filter(|_| passing.marks.contains(Marks::QUEUED));
             let archived = passing.marks.contains(Marks::ARCHIVED);
             let queued = position.map(|position| Queued { position: position.number(), archived });
@@ -134,6 +141,19 @@ impl Router {
             }
         }
         self.shelve(passing, None, state, batch)
+    }
+
+    /// Sessions that wait for their clients since the server has started get an undelivered message when they are back, and
+    /// nobody else before.
+    fn keep_waiting(&self, passing: &Passing<'_, '_>, state: &mut State, batch: &mut Batch) {
+        let Passing { account, stanza, .. } = *passing;
+        let position = passing.position().filter(|_| passing.marks.contains(Marks::UNDELIVERED));
+        let meant = stanza.to.as_ref().and_then(|to| Meant::by(stanza, to, state));
+        let (Some(position), Some(meant)) = (position, meant) else { return };
+        for queued in self.suspended.keep(account, position.number(), meant) {
+            state.in_flight.insert(position.number());
+            batch.writes.queue(account, position, queued);
+        }
     }
 
     /// Writes a message to the resources that are meant; if the log keeps it as queued, until it has arrived.
@@ -178,7 +198,14 @@ impl Router {
         }
         if self.is_stopping() {
             // Its session is kept for the next start, and so is what it was sent.
-            return self.shelve(passing, known.number, state, batch);
+            let (Some(number), Some(position)) = (known.number, passing.position()) else {
+                return self.shelve(passing, known.number, state, batch);
+            };
+            passing.marks = Marks::UNDELIVERED;
+            state.shelf.undelivered.insert(position.number());
+            batch.writes.queue(account, position, number);
+            keep(passing, batch);
+            return None;
         }
         // Whatever resource it was sent to: the account is to get it.
         let (reach, back) = match state.decide(stanza, &Jid::from(account.clone())) {
@@ -228,6 +255,9 @@ impl Router {
         }
         if let (Some(number), Some(position)) = (number, passing.position()) {
             batch.writes.queue(passing.account, position, number);
+        }
+        if passing.awaited {
+            self.keep_waiting(&passing, state, batch);
         }
         keep(passing, batch);
         // Whoever reads the shelf may look for its entries in storage at once.

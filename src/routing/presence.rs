@@ -318,7 +318,7 @@ fn note_directed(binding: &Binding, kind: PresenceType, to: &Jid) -> Result<(), 
 }
 
 /// The priority that a presence stanza gives (RFC 6121 §4.7.2.3).
-fn priority(stanza: &Stanza<'_>) -> Result<i8, StanzaError> {
+pub(super) fn priority(stanza: &Stanza<'_>) -> Result<i8, StanzaError> {
     if !stanza.payload.as_str().contains("priority") {
         return Ok(0);
     }

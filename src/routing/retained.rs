@@ -142,7 +142,7 @@ impl Retained {
 
     /// The place of the youngest stanza in the queue of a session that its client may come back to.
     pub(super) fn queued(&self) -> Option<Queued> {
-        let resumption = self.resumption.as_ref()?;
+        let resumption = self.resumption.as_ref().filter(|_| !self.restored)?;
         Some(Queued { session: session_key(&resumption.name), number: self.confirmed + self.edges.len() as u64 })
     }
 
@@ -181,7 +181,9 @@ impl Retained {
     /// How stanzas are counted, if the client may come back.
     pub(super) fn resumable(&self) -> Option<Resumable> {
         let name = self.resumption.as_ref()?.name.clone();
-        Some(Resumable { name, first: self.first, confirmed: self.confirmed })
+        // Before the client of a restored session has said where the counts begin, nothing has a number.
+        let first = if self.restored { u64::MAX } else { self.first };
+        Some(Resumable { name, first, confirmed: self.confirmed })
     }
 
     /// As if so many stanzas had been confirmed already.

@@ -1,7 +1,7 @@
 //! The outgoing bytes of one client session: who writes to a session writes here, the session's
 //! own task moves them to the socket.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -304,6 +304,11 @@ impl Ring {
             Mark::Queued(_) => None,
         });
         arrived.collect()
+    }
+
+    /// The positions of the entries of the log that it holds.
+    pub(super) fn positions(&self) -> BTreeSet<u64> {
+        self.lock().marks.iter().map(|(_, mark)| mark.position()).collect()
     }
 
     /// Whether somebody has to look after the queued marks from now on; says so once.

@@ -8,7 +8,7 @@ use crate::accounts::directory::Standing;
 use crate::accounts::subscription::SubscriptionType;
 use crate::hooks::{Entity, Relation, Verb};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
+use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::storage;
 use crate::stream::{StreamCondition, StreamError};
 
@@ -70,7 +70,13 @@ impl Router {
                 check_sender(domain, &stanza)?;
                 self.deliver(stanza, batch).await;
             }
-            Origin::Server => self.deliver(stanza, batch).await,
+            Origin::Server => {
+                if stanza.kind == Kind::Message(MessageType::Error) {
+                    // It takes the place of what was promised to whoever gets it.
+                    batch.promise();
+                }
+                self.deliver(stanza, batch).await;
+            }
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use crate::accounts::clients::number;
 use crate::accounts::tokens::AgentId;
 use crate::hooks::{Interest, Interests, Seated};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
-use crate::storage::{Error, Map, View, Writes};
+use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
+use crate::storage::{Error, Map, Queued, View, Writes};
 use crate::stream::{ContentNamespace, StreamCondition, StreamError, read_back};
 
 use super::Router;
@@ -27,7 +27,7 @@ use super::account::{Account, Resource, State};
 use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::presence::audience;
+use super::presence::{audience, priority};
 use super::retained::{Handled, Lapsed, Resumption, session_key};
 use super::ring::Ring;
 use super::unanswered::Asked;
@@ -41,6 +41,9 @@ const HANDLED: Map<u64> = Map::new("sessions-handled");
 
 /// Which of those are requests that their clients may have no answer to, by the same names.
 const REQUESTS: Map<Vec<Asked>> = Map::new("sessions-requests");
+
+/// No client has got as many stanzas, and none is taken for seen that is numbered so far behind the last one.
+const UNSEEN: u64 = 1 << 30;
 
 /// A session in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,10 +70,12 @@ pub(super) struct Session {
     resumption: Resumption,
     handled: u64,
     presence: Option<Stanza<'static>>,
+    /// The priority of that.
+    priority: Option<i8>,
     interested: bool,
     interests: Interests,
     client: u64,
-    /// Positions of messages that it was sent and has not confirmed, with their numbers.
+    /// Positions of messages that it was sent and has not confirmed, with their numbers, and of those that have come since.
     queue: BTreeMap<u64, u64>,
     /// Those of them that others have got and nobody else waits for.
     got: Vec<u64>,
@@ -99,7 +104,7 @@ impl Suspended {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
@@ -137,6 +142,20 @@ impl Suspended {
         sessions.iter().map(|session| (session.jid.clone(), session.client)).collect()
     }
 
+    /// Whether a message is for a session of `account` that waits.
+    pub(super) fn awaits(&self, account: &BareJid, meant: Meant<'_>) -> bool {
+        self.lock().get(account).is_some_and(|waiting| waiting.sessions.iter().any(meant.among(&waiting.sessions)))
+    }
+
+    /// Those that a message is for get its entry at `position` when they are back; gives its places in their queues.
+    pub(super) fn keep(&self, account: &BareJid, position: u64, meant: Meant<'_>) -> Vec<Queued> {
+        let mut all = self.lock();
+        let Some(waiting) = all.get_mut(account) else { return Vec::new() };
+        let is_meant = meant.among(&waiting.sessions);
+        let sessions = waiting.sessions.iter_mut().filter(|session| is_meant(session));
+        sessions.filter_map(|session| session.enqueue(position)).collect()
+    }
+
     /// Takes the first session of `account` out that is meant.
     fn remove(&self, account: &BareJid, meant: impl Fn(&Session) -> bool) -> Option<Removed> {
         if self.is_empty() {
@@ -164,6 +183,31 @@ impl Suspended {
         let due = all.iter().filter(|(_, waiting)| ends(waiting).is_some_and(|until| until <= now));
         let next = all.values().filter_map(ends).filter(|until| *until > now).min();
         (due.map(|(account, _)| account.clone()).collect(), next)
+    }
+}
+
+/// Which of the sessions that wait a message is for, as if they were there (RFC 6121 §8.5).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meant<'a> {
+    kind: MessageType,
+    to: &'a Jid,
+    /// The highest priority of those that are there.
+    highest: Option<i8>,
+}
+
+impl<'a> Meant<'a> {
+    /// `None` if the stanza is no message.
+    pub(super) fn by(stanza: &Stanza<'_>, to: &'a Jid, state: &State) -> Option<Self> {
+        let Kind::Message(kind) = stanza.kind else { return None };
+        Some(Self { kind, to, highest: state.resources.iter().filter_map(Resource::priority).max() })
+    }
+
+    /// Tells which of `sessions` are meant.
+    fn among(self, sessions: &[Session]) -> impl Fn(&Session) -> bool + use<'a> {
+        let Self { kind, to, highest } = self;
+        let most = sessions.iter().filter_map(|session| session.priority).chain(highest).max();
+        let most = most.filter(|most| *most >= 0 && matches!(kind, MessageType::Normal | MessageType::Chat));
+        move |session| if to.is_bare() { most.is_some() && session.priority == most } else { session.jid == *to }
     }
 }
 
@@ -275,6 +319,11 @@ impl Router {
     /// Gives a restored session back to its client.
     pub(super) fn revive(self: &Arc<Self>, account: &Arc<Account>, name: &str) -> Option<Binding> {
         let request = self.acknowledgement()?.request();
+        let mut state = account.lock();
+        if self.is_stopping() {
+            // It waits on.
+            return None;
+        }
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
         let Removed { mut session, got, .. } = removed;
         // It may have got them, too: its client has not said yet.
@@ -283,7 +332,6 @@ impl Router {
         let handled = Handled { count: session.handled, ..Handled::default() };
         ring.restore(request, session.resumption.clone(), handled);
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
-        let mut state = account.lock();
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         (resource.interested, resource.interests) = (session.interested, session.interests);
         resource.client = session.client;
@@ -292,8 +340,7 @@ impl Router {
         }
         state.resources.push(resource);
         drop(state);
-        let (jid, account, router) = (session.jid.clone(), Arc::clone(account), Arc::clone(self));
-        Some(Binding { jid, ring, account, id, router, restored: Some(Box::new(session)) })
+        Some(Binding::new(self, Arc::clone(account), (session.jid.clone(), id, ring), Some(Box::new(session))))
     }
 }
 
@@ -320,11 +367,13 @@ impl Session {
     /// As it is in storage; `None` if that makes no sense (any more).
     fn kept(name: String, record: Record, handled: u64, now: Instant) -> Option<Self> {
         let time = Duration::from_secs(record.seconds);
+        let presence = record.presence.as_deref().and_then(stanza);
         Some(Self {
             jid: record.jid.parse().ok()?,
             resumption: Resumption { name, time },
             handled,
-            presence: record.presence.as_deref().and_then(stanza),
+            priority: presence.as_ref().and_then(|presence| priority(presence).ok()),
+            presence,
             interested: record.interested,
             interests: record.interests,
             client: record.client,
@@ -337,6 +386,18 @@ impl Session {
 }
 
 impl Session {
+    /// A message has come for it; gives its place in the queue if it is not there yet.
+    fn enqueue(&mut self, position: u64) -> Option<Queued> {
+        if self.queue.contains_key(&position) {
+            return None;
+        }
+        // Nobody but the client knows how many stanzas it has got: the number has to be above that, whatever it is.
+        let last = self.queue.values().max().copied().unwrap_or_default();
+        let number = if last < UNSEEN { last + UNSEEN } else { last + 1 };
+        self.queue.insert(position, number);
+        Some(Queued { session: session_key(&self.resumption.name), number })
+    }
+
     /// The messages of its queue are on their way to nobody.
     pub(super) fn release(&self, state: &mut State, account: &BareJid, writes: &mut Writes) {
         arrived(state, account, self.got.clone(), writes);
@@ -368,16 +429,8 @@ impl Binding {
         self.note_requests(Some(count), batch);
     }
 
-    /// Notes which requests of the client are open among those of its stanzas that are in safe hands: the first `count`,
-    /// or as many as storage knows already.
     pub(super) fn note_requests(&self, count: Option<u64>, batch: &mut Batch) {
-        let Some((name, open)) = self.ring.unanswered(count) else { return };
-        let domain = BareJid::from_kept(self.jid.domain());
-        if open.is_empty() {
-            REQUESTS.delete(&mut batch.writes, &domain, &name);
-        } else {
-            let _ = REQUESTS.put(&mut batch.writes, &domain, &name, &open);
-        }
+        note_requests(&self.jid, &self.ring, count, batch);
     }
 
     /// The server has ended before the client got an answer to these.
@@ -443,6 +496,18 @@ impl Resource {
     }
 }
 
+/// Notes which requests of a client are open among those of its stanzas that are in safe hands: the first `count`, or as
+/// many as storage knows already.
+pub(super) fn note_requests(jid: &Jid, ring: &Ring, count: Option<u64>, batch: &mut Batch) {
+    let Some((name, open)) = ring.unanswered(count) else { return };
+    let domain = BareJid::from_kept(jid.domain());
+    if open.is_empty() {
+        REQUESTS.delete(&mut batch.writes, &domain, &name);
+    } else {
+        let _ = REQUESTS.put(&mut batch.writes, &domain, &name, &open);
+    }
+}
+
 /// Forgets a session that may not be resumed any more.
 pub(super) fn forget(jid: &Jid, name: &str, writes: &mut Writes) {
     let domain = BareJid::from_kept(jid.domain());
@@ -452,7 +517,7 @@ pub(super) fn forget(jid: &Jid, name: &str, writes: &mut Writes) {
 }
 
 /// Messages are on their way to nobody any more.
-fn release(state: &mut State, positions: &[u64]) {
+pub(super) fn release(state: &mut State, positions: &[u64]) {
     for position in positions {
         state.in_flight.remove(position);
     }

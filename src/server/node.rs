@@ -28,6 +28,7 @@ use crate::routing::operations::{Accounts, Ending};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
+use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::components::{self, SecretError};
@@ -45,6 +46,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often messages that have not arrived are looked for.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long sessions have to end when the server stops.
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether they have.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// What a server is made of.
 pub struct Parts {
@@ -322,6 +329,25 @@ impl Node {
             tokio::time::sleep(SETTLE).await;
             self.router.settle(upto);
         }
+    }
+
+    /// Ends whatever routes, in order: sessions with `system-shutdown`, then the streams of other servers and components.
+    /// All sessions leave behind that, so that they are kept with everything that came meanwhile.
+    pub async fn end(&self) {
+        self.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
+        let ended = async {
+            while self.router.bound() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+        }
+        // While those elsewhere can hear it.
+        self.router.take_leave();
+        self.federation.stop().await;
+        self.components.stop().await;
+        self.router.depart_all();
     }
 
     /// Has the sessions of the last run wait for their clients, and sends what it has left for other servers; to be called

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
@@ -11,15 +10,12 @@ use tokio::task::JoinSet;
 use crate::config::{Addresses, Config};
 use crate::listeners::{accept, c2s, component, s2s};
 use crate::session::Security;
-use crate::stream::{StreamCondition, StreamError};
 
 use super::Node;
+use super::node::{DRAIN, LOOK};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
-
-/// How long sessions have to end when the server stops.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Every listener of a server, bound and not yet served.
 #[derive(Debug, Default)]
@@ -122,23 +118,20 @@ impl Server {
     /// # Errors
     /// Something that was acknowledged could not be written.
     pub async fn stop(mut self) -> Result<(), crate::storage::Lost> {
-        self.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
-        self.node.federation.stop().await;
+        self.node.end().await;
         let gone = async {
-            // A session is gone before its client has ended its side of the stream.
+            // A session has ended before its client has ended its side of the stream.
             let known = || {
                 let (strangers, open) = self.node.admission.counts();
                 open > strangers
             };
-            while self.node.router.counts().sessions > 0 || known() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            while known() {
+                tokio::time::sleep(LOOK).await;
             }
         };
         if tokio::time::timeout(DRAIN, gone).await.is_err() {
-            tracing::warn!("some sessions did not end in time");
+            tracing::warn!("some connections did not end in time");
         }
-        // Last, so that components hear who has gone.
-        self.node.components.stop().await;
         self.tasks.shutdown().await;
         self.node.router.settle(self.node.router.settled());
         self.node.storage.close().await

@@ -18,7 +18,7 @@ use crate::stream::{StreamCondition, StreamError};
 
 use super::context::Context;
 use super::dialogue::Dialogue;
-use super::handshake::{Opened, Stage, internal, say_features};
+use super::handshake::{Opened, Stage, internal, say_features, shutdown};
 use super::inbound::{Inbound, agreed};
 use super::resumption::{Outcome, Previous, resume};
 use super::wire::End;
@@ -95,7 +95,7 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     let name = counting.as_ref().map(|Retention { resumption, .. }| resumption.as_ref().map(|it| it.name.clone()));
     let mut batch = router.batch();
     let bound = router.bind_in_place(&entry.user, &wish.resource(&generated), (its, counting), &mut batch).await;
-    let binding = bound.map_err(|refused| no_session(&refused.0))?;
+    let binding = bound.map_err(|refused| if router.is_stopping() { shutdown() } else { no_session(&refused.0) })?;
     if let Some(agent) = &entry.wishes.agent {
         binding.belongs_to(agent);
     }

@@ -370,6 +370,7 @@ async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Resu
                     let binding = answer(dialogue, &stanza, binding, batch).await;
                     return Ok(Opened { binding, inbound: None });
                 }
+                Err(_) if context.router.is_stopping() => return Err(shutdown()),
                 Err(refused) => effect = machine.refuse(&stanza, &refused.0),
             }
         }
@@ -424,6 +425,10 @@ async fn answer(dialogue: &mut Dialogue, request: &Stanza<'_>, binding: Binding,
 
 pub(super) fn invalid_from() -> End {
     StreamError::from(StreamCondition::InvalidFrom).into()
+}
+
+pub(super) fn shutdown() -> End {
+    StreamError::from(StreamCondition::SystemShutdown).into()
 }
 
 pub(super) fn internal() -> End {

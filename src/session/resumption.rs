@@ -9,7 +9,7 @@ use crate::stanza::Condition;
 use super::context::Context;
 use super::detached::detach;
 use super::dialogue::Dialogue;
-use super::handshake::Opened;
+use super::handshake::{Opened, shutdown};
 use super::inbound::Inbound;
 use super::wire::End;
 
@@ -45,6 +45,8 @@ pub(super) async fn resume(
     let router = &context.router;
     let binding = match router.claim(user, &previous.name).await {
         Ok(binding) => binding,
+        // It is there after the next start.
+        Err(_) if router.is_stopping() => return Err(shutdown()),
         Err(lapsed) => {
             // What is not durable may never be, so it is not spoken of.
             let handled = lapsed.filter(|handled| router.is_durable(handled.receipt));

@@ -24,7 +24,6 @@ use crate::routing::CONTACTS;
 use crate::server::{Made, Node, Parts};
 use crate::session::Security;
 use crate::storage::{Storage, Writes};
-use crate::stream::{StreamCondition, StreamError};
 
 /// The password of every account.
 pub const PASSWORD: &str = "r0m30 & juliet";
@@ -175,10 +174,8 @@ impl World {
     /// What it says instead of starting.
     pub async fn restart(&mut self, domain: &str) -> Result<(), String> {
         let mut site = self.sites.remove(domain).ok_or("there is no such server")?;
-        site.node.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
-        site.node.federation.stop().await;
+        site.node.end().await;
         self.settle().await;
-        site.node.components.stop().await;
         site.serving.shutdown().await;
         site.node.router.settle(site.node.router.settled());
         site.node = self.node(&site.config, &site.storage, &site.identities)?;

@@ -5,14 +5,11 @@ use std::net::SocketAddr;
 
 use comity::testing::Client;
 
-use crate::cast::{DOMAIN, PASSWORD, Sender};
-use crate::ledger::{Finding, Letter, Name};
+use crate::cast::{Cut, DOMAIN, PASSWORD, Sender};
+use crate::ledger::{Finding, Letter, Name, Repeats, judge};
 use crate::proxy::{Fate, Fault, Proxy, Way};
 use crate::site::{Site, free};
 use crate::zone;
-
-/// Whether messages to other servers are among what is acknowledged and must not get lost.
-pub(crate) const ABROAD: bool = false;
 
 /// Its server answers.
 const ANSWERS: &str = "romeo@mantua.example";
@@ -34,6 +31,8 @@ pub(crate) struct Abroad {
     proxies: Vec<Proxy>,
     clients: BTreeMap<&'static str, Client>,
     got: BTreeMap<&'static str, Vec<Letter>>,
+    /// Everything of this cycle has arrived or come back.
+    done: bool,
     pub(crate) dns: SocketAddr,
 }
 
@@ -72,7 +71,7 @@ impl Abroad {
             client.send("<presence/>").await;
             clients.insert(address, client);
         }
-        Self { site, proxies, clients, got: BTreeMap::new(), dns }
+        Self { site, proxies, clients, got: BTreeMap::new(), done: false, dns }
     }
 
     /// The ways become bad: one is silent after so many bytes, the other closed.
@@ -86,8 +85,19 @@ impl Abroad {
         self.proxies.iter().for_each(|proxy| proxy.set(None));
     }
 
-    /// Waits until what the senders have sent has arrived or come back, as far as it does; then says what is missing.
-    pub(crate) async fn audit(&mut self, cycle: u32, senders: &mut [Sender]) -> Vec<Finding> {
+    /// Another cycle begins.
+    pub(crate) fn begin(&mut self) {
+        self.open();
+        self.read();
+        self.got.clear();
+        self.done = false;
+    }
+
+    /// Waits until what the senders have sent has arrived or come back; then says what is wrong with it.
+    pub(crate) async fn audit(&mut self, cycle: u32, senders: &mut [Sender]) -> Result<Vec<Finding>, Cut> {
+        if self.done {
+            return Ok(Vec::new());
+        }
         // What comes last shows that nothing more comes before it.
         let mut last: Vec<(&str, usize, Name)> = Vec::new();
         for sender in &mut *senders {
@@ -95,29 +105,33 @@ impl Abroad {
                 last.push((address, sender.number, sender.say(address).await));
             }
         }
-        loop {
-            senders.iter_mut().for_each(Sender::read);
+        while !last.is_empty() {
+            for sender in &mut *senders {
+                sender.listen().await?;
+            }
             self.read();
             let here = |address: &str, name: &Name| {
                 self.got.get(address).is_some_and(|got| got.iter().any(|it| it.name == *name))
             };
             last.retain(|(address, sender, name)| !here(address, name) && !senders[*sender].bounced.contains(name));
-            if last.is_empty() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
-        let mut findings = Vec::new();
-        for address in ADDRESSES {
-            let got = self.got.remove(address).unwrap_or_default();
-            let arrived = |name: &Name| got.iter().any(|letter| letter.name == *name);
-            for sender in &*senders {
-                let mut names = sender.safe_letters(address);
-                names.retain(|name| name.cycle == cycle && !arrived(name) && !sender.bounced.contains(name));
-                if !names.is_empty() {
-                    findings.push(Finding::Lost { whose: address.to_owned(), names });
-                }
-            }
+        self.done = true;
+        Ok(ADDRESSES.into_iter().flat_map(|address| self.judged(address, cycle, senders)).collect())
+    }
+
+    /// What was acknowledged has arrived, once and in order, or has come back, and not both. What was under way when the way
+    /// became silent may arrive twice (decision 0011).
+    fn judged(&self, address: &str, cycle: u32, senders: &[Sender]) -> Vec<Finding> {
+        let got = self.got.get(address).map(Vec::as_slice).unwrap_or_default();
+        let bounced = |name: &Name| senders.iter().any(|sender| sender.bounced.contains(name));
+        let mut safe: Vec<Name> = senders.iter().flat_map(|sender| sender.safe_letters(address)).collect();
+        safe.retain(|name| !bounced(name));
+        let mut findings = judge(address, cycle, &safe, got, Repeats::Never);
+        let is_twice = |finding: &Finding| matches!(finding, Finding::Twice { .. } | Finding::OtherId { .. });
+        findings.retain(|finding| address != HANGS || !is_twice(finding));
+        let both: Vec<Name> = got.iter().map(|letter| letter.name).filter(bounced).collect();
+        if !both.is_empty() {
+            findings.push(Finding::Both { whose: address.to_owned(), names: both });
         }
         findings
     }

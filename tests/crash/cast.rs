@@ -1,6 +1,7 @@
 //! Who takes part: those who send, and those who get it in all the ways there are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use comity::jid::Jid;
 use comity::testing::{Client, Raw};
@@ -8,10 +9,17 @@ use comity::xml::Element;
 
 use crate::ledger::{Letter, Name};
 use crate::site::Site;
+use crate::watcher::{self, is_there, presence};
 
 pub(crate) const DOMAIN: &str = "verona.example";
 pub(crate) const PASSWORD: &str = "pass-word";
 const SM: &str = "urn:xmpp:sm:3";
+
+/// From here on messages are numbered that are sent when the server has been started again.
+const LAST: usize = 1_000_000;
+
+/// How long somebody listens at a time.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// A client of a recipient, and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +100,7 @@ async fn resume(site: &Site, jid: &Jid, before: &Client) -> Result<Back, Cut> {
 }
 
 /// The next element that is as `wanted` says, with all that come before it.
-async fn upto(client: &mut Client, wanted: impl Fn(&Element) -> bool) -> Result<Vec<Element>, Cut> {
+pub(crate) async fn upto(client: &mut Client, wanted: impl Fn(&Element) -> bool) -> Result<Vec<Element>, Cut> {
     let mut all = Vec::new();
     loop {
         let element = client.next().await.ok_or(Cut)?;
@@ -117,7 +125,7 @@ fn confirmation(client: &Client) -> String {
 }
 
 /// Has everything handled that was sent, and closes the stream; gives what has come meanwhile.
-async fn leave(mut client: Client) -> Result<Vec<Element>, Cut> {
+pub(crate) async fn leave(mut client: Client) -> Result<Vec<Element>, Cut> {
     client.send("<iq type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>").await;
     let all = upto(&mut client, |it| it.attribute("id") == Some("last")).await?;
     client.close().await;
@@ -137,6 +145,9 @@ pub(crate) struct Desk {
     client: Option<Client>,
     connected: bool,
     pub(crate) got: Vec<Letter>,
+    cycle: u32,
+    /// It knows again that somebody is there whose presence it sees.
+    pub(crate) sees: bool,
     /// Its session was there when the server had been started again.
     pub(crate) found: bool,
     /// It has everything, and has left.
@@ -144,13 +155,14 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) async fn open(site: &Site, reader: Reader) -> Self {
-        let mut desk = Self { reader, client: None, connected: false, got: Vec::new(), found: true, done: false };
+    pub(crate) async fn open(site: &Site, cycle: u32, reader: Reader) -> Self {
+        let (client, connected, got) = (None, false, Vec::new());
+        let mut desk = Self { reader, client, connected, got, cycle, sees: false, found: true, done: false };
         if reader == Reader::Offline {
             return desk;
         }
         let mut client = site.log_in(reader.jid().as_str(), PASSWORD).await.unwrap();
-        client.send(&format!("<enable xmlns='{SM}' resume='true'/><presence/>")).await;
+        client.send(&format!("<enable xmlns='{SM}' resume='true'/>{}", presence(cycle))).await;
         upto(&mut client, |element| element.name() == "presence").await.unwrap();
         desk.connected = true;
         if matches!(reader, Reader::Away | Reader::There) {
@@ -159,11 +171,6 @@ impl Desk {
         }
         desk.client = Some(client);
         desk
-    }
-
-    /// Whether it has got this message.
-    pub(crate) fn has(&self, name: Name) -> bool {
-        self.got.iter().any(|letter| letter.name == name)
     }
 
     /// Takes in what has come.
@@ -235,7 +242,7 @@ impl Desk {
                 self.client = resumed.then_some(client);
                 return Err(Cut);
             };
-            self.got.extend(Letter::read(&element));
+            self.take(&element);
             if element.name() == "presence" && element.attribute("from") == Some(jid.as_str()) {
                 break;
             }
@@ -244,9 +251,14 @@ impl Desk {
             client.send(&confirmation(&client)).await;
         }
         let more = leave(client).await?;
-        self.got.extend(more.iter().filter_map(Letter::read));
+        more.iter().for_each(|element| self.take(element));
         self.done = true;
         Ok(())
+    }
+
+    fn take(&mut self, element: &Element) {
+        self.got.extend(Letter::read(element));
+        self.sees |= is_there(element, self.cycle).is_some_and(|from| from == watcher::jid());
     }
 }
 
@@ -432,7 +444,7 @@ impl Sender {
 
     /// Sends something to an address elsewhere, behind all that it has sent there before.
     pub(crate) async fn say(&mut self, to: &str) -> Name {
-        let name = Name { cycle: self.cycle, sender: self.number, number: usize::MAX - self.rounds };
+        let name = Name { cycle: self.cycle, sender: self.number, number: LAST + self.rounds };
         self.rounds += 1;
         if let Some(client) = &mut self.client {
             client.send(&format!("<message to='{to}' type='chat' id='{name}'><body>{name}</body></message>")).await;
@@ -440,13 +452,18 @@ impl Sender {
         name
     }
 
-    /// Takes in what has come.
-    pub(crate) fn read(&mut self) {
-        let Some(mut client) = self.client.take() else { return };
-        while let Some(element) = client.received() {
-            self.note(&element);
-        }
+    /// Takes in what has come, and waits a moment for more.
+    pub(crate) async fn listen(&mut self) -> Result<(), Cut> {
+        let Some(mut client) = self.client.take() else { return Ok(()) };
+        let heard = loop {
+            match tokio::time::timeout(MOMENT, client.next()).await {
+                Err(_) => break Ok(()),
+                Ok(Some(element)) if !is_end(&element) => self.note(&element),
+                Ok(_) => break Err(Cut),
+            }
+        };
         self.client = Some(client);
+        heard
     }
 
     pub(crate) async fn leave(&mut self) -> Result<(), Cut> {

@@ -52,6 +52,8 @@ impl Letter {
 pub(crate) enum Finding {
     /// Acknowledged, and neither arrived nor refused.
     Lost { whose: String, names: Vec<Name> },
+    /// Arrived, and its sender was told that it has not.
+    Both { whose: String, names: Vec<Name> },
     /// Arrived more than once.
     Twice { whose: String, name: Name },
     /// Arrived more than once, as if it were something else.
@@ -66,6 +68,8 @@ pub(crate) enum Finding {
     Unanswered { whose: String, id: String },
     /// A request has several answers.
     AnsweredTwice { whose: String, id: String },
+    /// Whoever sees the presence of another one did not see it afresh when the session was back.
+    Presence { whose: String, of: String },
 }
 
 /// Whether something may arrive twice.

@@ -11,6 +11,7 @@ mod plan;
 mod proxy;
 #[path = "../site/mod.rs"]
 mod site;
+mod watcher;
 #[path = "../reload/zone.rs"]
 mod zone;
 
@@ -19,12 +20,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use abroad::{ABROAD, Abroad};
+use abroad::Abroad;
 use cast::{ACCOUNTS, Cut, DOMAIN, Desk, PASSWORD, Reader, Sender};
 use comity::crash::{CARELESS, Point, VARIABLE};
 use ledger::{Finding, Repeats, judge, judge_answers};
 use plan::{End, LEAST, Moment, Plan, Plans};
 use site::Site;
+use watcher::Watcher;
 
 /// Ends without order in the short run in `make check`; `CRASHES` asks for more.
 const CRASHES: usize = 12;
@@ -100,6 +102,7 @@ struct Tally {
     /// Ends in order.
     stops: usize,
     acknowledged: usize,
+    sessions: usize,
     resumed: usize,
     requests: usize,
     /// By moment, and whether it was when the server had been started again.
@@ -109,6 +112,7 @@ struct Tally {
 impl Tally {
     fn count(&mut self, plan: Plan, seen: &Seen) {
         self.acknowledged += seen.acknowledged;
+        self.sessions += seen.sessions;
         self.resumed += seen.resumed;
         self.requests += seen.requests;
         if plan.end == End::Stopped {
@@ -131,7 +135,8 @@ struct Seen {
     findings: Vec<Finding>,
     /// Stanzas.
     acknowledged: usize,
-    /// Sessions that their clients have got back.
+    /// Sessions, and those that their clients have got back.
+    sessions: usize,
     resumed: usize,
     /// Acknowledged requests.
     requests: usize,
@@ -144,53 +149,54 @@ struct Stage {
     site: Site,
     running: bool,
     cycle: u32,
-    abroad: Option<Abroad>,
+    abroad: Abroad,
+    /// From the first cycle on.
+    watcher: Option<Watcher>,
 }
 
 impl Stage {
     async fn new(name: &str, archive: bool) -> Self {
         let site = Site::new(name);
         let listener = site::free();
-        let abroad = if ABROAD { Some(Abroad::new(&format!("{name}-abroad"), &site, listener).await) } else { None };
-        let (s2s, dns) = match &abroad {
-            Some(abroad) => (format!("\"{listener}\""), format!("[dns]\nservers = [\"{}\"]\n", abroad.dns)),
-            None => ("[]".to_owned(), String::new()),
-        };
+        let abroad = Abroad::new(&format!("{name}-abroad"), &site, listener).await;
         let config = format!(
             "domain = \"{DOMAIN}\"\ndata_dir = \"data\"\n\
-             [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = {s2s}\ns2s_tls = []\n\
-             [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n{dns}\
+             [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{listener}\"\ns2s_tls = []\n\
+             [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n\
+             [dns]\nservers = [\"{}\"]\n\
              [limits]\nclient_stanzas_per_second = 0\nclient_bytes_per_second = 0\n\
              [archive]\nenabled = {archive}\nretention = \"1s\"\n",
-            site.c2s
+            site.c2s, abroad.dns
         );
         std::fs::write(site.directory.join("ca.pem"), site.ca.pem()).unwrap();
         std::fs::write(site.directory.join("comity.toml"), config).unwrap();
         let senders = (0..Sender::COUNT).map(|number| format!("sender{number}"));
-        for account in ACCOUNTS.into_iter().map(str::to_owned).chain(senders) {
+        for account in ACCOUNTS.into_iter().chain([watcher::ACCOUNT]).map(str::to_owned).chain(senders) {
             let address = format!("{account}@{DOMAIN}");
             let added = site.run(&["account", "add", &address, "--password-stdin"], &format!("{PASSWORD}\n"));
             assert!(added.status.success());
         }
-        Self { site, running: false, cycle: 0, abroad }
+        Self { site, running: false, cycle: 0, abroad, watcher: None }
     }
 
     fn close(mut self) {
         if self.running {
             assert!(self.site.stop().success());
         }
-        if let Some(abroad) = &mut self.abroad {
-            abroad.stop();
-        }
+        self.abroad.stop();
     }
 
     /// One cycle: messages are sent until the server ends; it is started again, and everybody gets what is his.
     async fn play(&mut self, plan: Plan, environment: &[(&str, &str)]) -> Seen {
         self.cycle += 1;
         self.begin(plan, environment);
+        match &mut self.watcher {
+            Some(watcher) => watcher.begin(),
+            None => self.watcher = Some(Watcher::befriend(&self.site).await),
+        }
         let mut desks = Vec::new();
         for reader in Reader::ALL {
-            desks.push(Desk::open(&self.site, reader).await);
+            desks.push(Desk::open(&self.site, self.cycle, reader).await);
         }
         let mut senders = Vec::new();
         for number in 0..Sender::COUNT {
@@ -202,6 +208,7 @@ impl Stage {
             End::Stopped => assert!(status.success(), "{status}"),
             End::Killed | End::At(_) => assert_eq!(status.signal(), Some(SIGKILL), "{plan:?}: {status}"),
         }
+        self.abroad.open();
         let mut again = plan.again.is_some_and(|moment| self.start_again(moment));
         if plan.again.is_none() || again {
             self.site.start();
@@ -219,11 +226,25 @@ impl Stage {
             self.site.signal("-KILL");
             self.site.ended();
         }
-        self.judged(
-            (&senders, &desks),
-            (plan.end, repeats),
-            Seen { findings, acknowledged: 0, resumed: 0, requests: 0, again },
-        )
+        if repeats == Repeats::Never {
+            findings.extend(desks.iter().filter_map(|desk| self.unseen(desk)));
+        }
+        let seen = Seen { findings, acknowledged: 0, sessions: 0, resumed: 0, requests: 0, again };
+        judged((&senders, &desks), self.cycle, repeats, seen)
+    }
+
+    /// A session is back, and somebody who sees its presence, or whose presence it sees, does not know again.
+    fn unseen(&self, desk: &Desk) -> Option<Finding> {
+        let (jid, other) = (desk.reader.jid().to_string(), watcher::jid());
+        let is_back = desk.found && desk.reader != Reader::Offline;
+        if !is_back || self.watcher.as_ref().is_none_or(|watcher| desk.sees && watcher.has_seen(&jid)) {
+            return None;
+        }
+        Some(if desk.sees {
+            Finding::Presence { whose: other, of: jid }
+        } else {
+            Finding::Presence { whose: jid, of: other }
+        })
     }
 
     /// Starts the server, unless it runs and this cycle asks for nothing special.
@@ -245,9 +266,7 @@ impl Stage {
             assert!(self.site.start_with(&environment), "the server has ended before it was ready");
         }
         self.running = false;
-        if let Some(abroad) = &self.abroad {
-            abroad.open();
-        }
+        self.abroad.begin();
     }
 
     /// The file from which on the server counts how often it comes to its moment.
@@ -275,11 +294,10 @@ impl Stage {
             End::Stopped => Some("-TERM"),
             End::At(_) => None,
         };
-        let abroad: &[&str] = if ABROAD { &abroad::ADDRESSES } else { &[] };
         let mut rounds = 0;
         while senders.iter().any(|sender| !sender.ended) {
             for sender in &mut *senders {
-                sender.round(abroad).await;
+                sender.round(&abroad::ADDRESSES).await;
             }
             let enough = senders.iter().map(|sender| sender.safe).sum::<usize>() >= plan.stanzas;
             for desk in &mut *desks {
@@ -288,8 +306,8 @@ impl Stage {
                 }
                 desk.read().await;
             }
-            if let Some(abroad) = self.abroad.as_ref().filter(|_| rounds == 4) {
-                abroad.spoil(20_000);
+            if rounds == 4 {
+                self.abroad.spoil(20_000);
             }
             if enough {
                 std::fs::write(self.armed(), "").unwrap();
@@ -331,55 +349,46 @@ impl Stage {
         for sender in senders.iter_mut().filter(|sender| !sender.done) {
             sender.come_back(&self.site).await?;
         }
-        if let Some(abroad) = &mut self.abroad {
-            abroad.open();
-            findings.extend(abroad.audit(self.cycle, senders).await);
-        }
+        findings.extend(self.abroad.audit(self.cycle, senders).await?);
         for sender in senders.iter_mut().filter(|sender| !sender.done) {
             sender.leave().await?;
         }
+        let Some(watcher) = &mut self.watcher else { return Ok(()) };
+        findings.extend(watcher.come(&self.site, self.cycle).await?);
         for desk in desks.iter_mut().filter(|desk| !desk.done) {
             desk.collect(&self.site).await?;
+            watcher.look(self.cycle).await?;
         }
-        Ok(())
-    }
-
-    fn judged(&self, (senders, desks): (&[Sender], &[Desk]), (end, repeats): (End, Repeats), mut seen: Seen) -> Seen {
-        let mut session = |found: bool, whose: &str| match found {
-            true => seen.resumed += 1,
-            false => seen.findings.push(Finding::NoSession { whose: whose.to_owned() }),
-        };
-        for desk in desks.iter().filter(|desk| desk.reader != Reader::Offline) {
-            session(desk.found, desk.reader.jid().as_str());
-        }
-        for sender in senders {
-            session(sender.found, &format!("sender {}", sender.number));
-        }
-        for desk in desks {
-            let jid = desk.reader.jid();
-            let mut safe: Vec<_> = senders.iter().flat_map(|sender| sender.safe_letters(jid.bare_str())).collect();
-            if end == End::Stopped {
-                // Of two sessions one ends before the other, and what comes in between is for that one.
-                safe.retain(|name| !desks.iter().any(|other| is_sibling(desk, other) && other.has(*name)));
-            }
-            // A message that comes while the two end can be kept for the later one twice, under the same id.
-            let shared = end == End::Stopped && desks.iter().any(|other| is_sibling(desk, other));
-            let repeats = if shared { Repeats::Allowed } else { repeats };
-            seen.findings.extend(judge(jid.as_str(), self.cycle, &safe, &desk.got, repeats));
-        }
-        for sender in senders {
-            let whose = format!("sender {}", sender.number);
-            seen.findings.extend(judge_answers(&whose, sender.safe_requests(), &sender.answers, repeats));
-            seen.requests += sender.safe_requests().count();
-            seen.acknowledged += sender.safe;
-        }
-        seen
+        watcher.leave().await
     }
 }
 
-/// Another device of the same account.
-fn is_sibling(desk: &Desk, other: &Desk) -> bool {
-    desk.reader != other.reader && desk.reader.account() == other.reader.account()
+fn judged((senders, desks): (&[Sender], &[Desk]), cycle: u32, repeats: Repeats, mut seen: Seen) -> Seen {
+    let mut session = |found: bool, whose: &str| {
+        seen.sessions += 1;
+        match found {
+            true => seen.resumed += 1,
+            false => seen.findings.push(Finding::NoSession { whose: whose.to_owned() }),
+        }
+    };
+    for desk in desks.iter().filter(|desk| desk.reader != Reader::Offline) {
+        session(desk.found, desk.reader.jid().as_str());
+    }
+    for sender in senders {
+        session(sender.found, &format!("sender {}", sender.number));
+    }
+    for desk in desks {
+        let jid = desk.reader.jid();
+        let safe: Vec<_> = senders.iter().flat_map(|sender| sender.safe_letters(jid.bare_str())).collect();
+        seen.findings.extend(judge(jid.as_str(), cycle, &safe, &desk.got, repeats));
+    }
+    for sender in senders {
+        let whose = format!("sender {}", sender.number);
+        seen.findings.extend(judge_answers(&whose, sender.safe_requests(), &sender.answers, repeats));
+        seen.requests += sender.safe_requests().count();
+        seen.acknowledged += sender.safe;
+    }
+    seen
 }
 
 /// Loses its connection, and is back two rounds later.

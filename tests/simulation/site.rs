@@ -19,7 +19,6 @@ use comity::routing::CONTACTS;
 use comity::server::{Made, Node, Parts};
 use comity::session::Security;
 use comity::storage::{Left, Stepper, Storage, Writes};
-use comity::stream::{StreamCondition, StreamError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -190,19 +189,10 @@ impl Site {
     pub(crate) async fn stop(&mut self) {
         let Some(mut life) = self.life.take() else { return };
         self.around.trace.note(format_args!("server {} stops", self.number));
-        let router = &life.node.router;
-        router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
-        life.node.federation.stop().await;
-        for _ in 0..500 {
-            if router.counts().sessions == 0 {
-                break;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
+        life.node.end().await;
         sleep(Duration::from_millis(100)).await;
-        life.node.components.stop().await;
         life.tasks.shutdown().await;
-        router.settle(router.settled());
+        life.node.router.settle(life.node.router.settled());
         self.left = life.disk.lock().take().map(Stepper::leave);
         self.bury(&mut life).await;
     }
