@@ -1,8 +1,9 @@
-//! What two devices of one account get of the same message.
+//! What two devices of one account get of the same message, and who comes while the server stops.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::stream::StreamCondition;
 use crate::testing::{Client, World};
 
 /// The ids of the messages that have come.
@@ -74,4 +75,25 @@ async fn what_one_device_still_has_to_confirm_does_not_come_again_when_another_i
     let [mut one, _two] = two_devices(&mut world).await;
     tokio::time::sleep(Duration::from_secs(400)).await;
     assert_eq!(messages(&mut one), [""; 0]);
+}
+
+// Proves: RFC 6120 §4.9.3.20
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_server_stops_is_sent_away_and_has_his_session_after_it() {
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let jid = "romeo@verona.example/orchard".parse().unwrap();
+    let mut romeo = world.login(&jid).await.unwrap();
+    romeo.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    world.settle().await;
+    romeo.vanish();
+    node.router.end_all(&StreamCondition::SystemShutdown.into());
+    world.settle().await;
+    let raw = world.authenticated(&jid).await.unwrap();
+    let answer = romeo.resume(raw, None).await.next().await.unwrap();
+    assert!(answer.child("system-shutdown", "urn:ietf:params:xml:ns:xmpp-streams").is_some(), "{answer:?}");
+    assert!(world.login(&jid).await.is_err());
+    world.restart("verona.example").await.unwrap();
+    let raw = world.authenticated(&jid).await.unwrap();
+    assert_eq!(romeo.resume(raw, None).await.next().await.unwrap().name(), "resumed");
 }
