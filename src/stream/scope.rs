@@ -32,6 +32,7 @@ impl Scan {
         }
         if let Some(declaration) = new.declaration(bytes) {
             check_declaration(&declaration, bytes)?;
+            self.noted = self.noted.with(declaration.noted(bytes));
             self.declarations.push(declaration);
             return if self.declarations.len() + around.outer.len() > around.limits.declarations {
                 Err(Refusal::limit("too many namespaces are declared"))
