@@ -8,6 +8,9 @@ use super::sqlite::Rows;
 use super::{Cell, End, Error, Expired, Map, Page, Position, Queued, Range};
 use crate::jid::BareJid;
 
+/// What is in a cell, and in two maps under one key.
+type Known<T, U, V> = (Option<T>, Option<U>, Option<V>);
+
 /// The durable data as of one moment.
 pub struct View<'a> {
     rows: Rows<'a>,
@@ -37,6 +40,29 @@ impl<'a> View<'a> {
         key: &str,
     ) -> Result<Option<V>, Error> {
         self.rows.item(owner, map.name(), key)?.map(|text| decode(map.name(), &text)).transpose()
+    }
+
+    /// The value of `cell` of `account`, and what two maps of its domain have under its localpart, in one look.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a value of another type, or what the database says.
+    pub fn account<T, U, V>(
+        &self,
+        account: &BareJid,
+        cell: &Cell<T>,
+        (one, other): (&Map<U>, &Map<V>),
+    ) -> Result<Known<T, U, V>, Error>
+    where
+        T: Serialize + DeserializeOwned,
+        U: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned,
+    {
+        let (value, [first, second]) = self.rows.account(account, cell.name(), [one.name(), other.name()])?;
+        Ok((
+            value.map(|text| decode(cell.name(), &text)).transpose()?,
+            first.map(|text| decode(one.name(), &text)).transpose()?,
+            second.map(|text| decode(other.name(), &text)).transpose()?,
+        ))
     }
 
     /// All values of `map` with their keys, in the order of the keys' octets.
