@@ -16,6 +16,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// So many bytes are enough to see how the end tag of a stream ends, white space behind it included.
 const END: usize = 64;
 
+/// So much of a buffer may be kept while nothing is in it.
+const SMALL: usize = 512;
+
 /// How often unread input is thrown away at the end, 16 KiB each time.
 const ROUNDS: usize = 16;
 
@@ -79,8 +82,10 @@ impl Wire {
             if let Some(event) = event {
                 return Ok(event);
             }
-            // A stranger who sent much and now says nothing holds no more than he has to.
-            self.input.shrink_to(self.input.len().next_power_of_two());
+            if self.input.capacity() > SMALL {
+                // A stranger who sent much and now says nothing holds no more than he has to.
+                self.input.shrink_to(self.input.len().next_power_of_two());
+            }
             if self.transport.drain(&mut self.input).await? == 0 {
                 return Err(End::Lost);
             }
