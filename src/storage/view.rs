@@ -178,3 +178,31 @@ impl<'a> View<'a> {
         self.rows.page(owner, after, limit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Storage, Writes};
+
+    #[test]
+    fn one_look_finds_what_single_ones_do() {
+        const CELL: Cell<u32> = Cell::new("cell");
+        const ONE: Map<u32> = Map::new("one");
+        const OTHER: Map<u32> = Map::new("other");
+        let [juliet, romeo, home] =
+            ["juliet@verona.example", "romeo@verona.example", "verona.example"].map(|jid| BareJid::parse(jid).unwrap());
+        let storage = Storage::open_in_memory().unwrap();
+        let known = |jid: &BareJid| storage.read_blocking(|view| view.account(jid, &CELL, (&ONE, &OTHER))).unwrap();
+        assert_eq!(known(&juliet), (None, None, None), "nobody is there, not even the domain");
+        let mut writes = Writes::new();
+        CELL.put(&mut writes, &juliet, &7).unwrap();
+        ONE.put(&mut writes, &home, "juliet", &1).unwrap();
+        OTHER.put(&mut writes, &home, "romeo", &2).unwrap();
+        // The same names elsewhere do not count.
+        ONE.put(&mut writes, &romeo, "romeo", &3).unwrap();
+        CELL.put(&mut writes, &home, &4).unwrap();
+        storage.submit(writes);
+        assert_eq!(known(&juliet), (Some(7), Some(1), None));
+        assert_eq!(known(&romeo), (None, None, Some(2)));
+    }
+}
