@@ -29,10 +29,10 @@ impl<'a> Payload<'a> {
         Self { text: text.into(), noted: Namespaces::ANY }
     }
 
-    /// The same text, in which no other namespaces than these are declared: what has none is that of the content.
+    /// The same for text in which no other namespaces than these are declared: what has none is that of the content.
     #[must_use]
-    pub fn noting(self, noted: Namespaces) -> Self {
-        Self { noted, ..self }
+    pub const fn noted(text: &'a str, noted: Namespaces) -> Self {
+        Self { text: Cow::Borrowed(text), noted }
     }
 
     /// Whether something of one of these namespaces may be in it, which are not that of the content: a no is certain, and

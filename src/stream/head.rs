@@ -26,7 +26,7 @@ pub(super) fn stanza<'b>(text: &'b str, scan: &Scan, around: Around<'_>) -> Resu
     let payload = text.get(scan.body..scan.body_end).unwrap_or_default();
     let payload = if scan.canonical {
         // All that it has is declared in it.
-        Payload::canonical(payload).noting(scan.noted)
+        Payload::noted(payload, scan.noted)
     } else {
         let rewrite = Rewrite::new(around, declared_on(text, scan.outside_declarations()));
         Payload::canonical(rewrite.run(payload)?)

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::value::{attribute, attribute_bytes};
-use crate::stanza::Namespaces;
 
 /// What unprefixed names mean at some place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,11 +141,6 @@ impl Declaration {
     /// Empty for the default namespace.
     pub(super) fn prefix<'t>(&self, bytes: &'t [u8]) -> &'t [u8] {
         part(bytes, self.start, self.start + u32::from(self.length))
-    }
-
-    /// The note of it for those who look for a namespace.
-    pub(super) fn noted(&self, bytes: &[u8]) -> Namespaces {
-        if self.plain { Namespaces::of(part(bytes, self.value, self.value_end)) } else { Namespaces::ANY }
     }
 
     /// The namespace, or nothing where one is taken back.
