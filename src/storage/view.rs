@@ -184,8 +184,8 @@ mod tests {
     use super::*;
     use crate::storage::{Storage, Writes};
 
-    #[test]
-    fn one_look_finds_what_single_ones_do() {
+    #[tokio::test]
+    async fn one_look_finds_what_single_ones_do() {
         const CELL: Cell<u32> = Cell::new("cell");
         const ONE: Map<u32> = Map::new("one");
         const OTHER: Map<u32> = Map::new("other");
@@ -194,6 +194,8 @@ mod tests {
         let storage = Storage::open_in_memory().unwrap();
         let known = |jid: &BareJid| storage.read_blocking(|view| view.account(jid, &CELL, (&ONE, &OTHER))).unwrap();
         assert_eq!(known(&juliet), (None, None, None), "nobody is there, not even the domain");
+        storage.create(&juliet, Writes::new()).await.unwrap();
+        storage.create(&romeo, Writes::new()).await.unwrap();
         let mut writes = Writes::new();
         CELL.put(&mut writes, &juliet, &7).unwrap();
         ONE.put(&mut writes, &home, "juliet", &1).unwrap();
