@@ -416,17 +416,35 @@ impl std::fmt::Debug for Decoy {
 
 /// Octets at rest: base64.
 mod base64_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
 
     use super::{Engine, STANDARD};
+
+    /// Decodes where the text lies: every login reads nine of them.
+    struct Octets;
+
+    impl Visitor<'_> for Octets {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("base64")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<u8>, E> {
+            // The decoder's own message would quote a symbol of the secret.
+            STANDARD.decode(text).map_err(|_| E::custom("not base64"))
+        }
+    }
 
     pub(super) fn serialize<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(octets))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        // The decoder's own message would quote a symbol of the secret.
-        STANDARD.decode(String::deserialize(deserializer)?).map_err(|_| D::Error::custom("not base64"))
+        deserializer.deserialize_str(Octets)
     }
 }
 

@@ -8,7 +8,8 @@ use crate::storage::{Cell, CreateError, Error, Lost, Map, Storage, View, Writes}
 
 use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
 use super::random::{self, Exhausted};
-use super::{clients, removal, tokens};
+use super::removal::{self, REMOVED};
+use super::{clients, tokens};
 
 /// The SCRAM keys of an account; its password is kept nowhere.
 const CREDENTIALS: Cell<Credentials> = Cell::new("credentials");
@@ -57,6 +58,13 @@ pub enum Standing {
     Active,
     /// An administrator has said no; for everybody else the account is one that is offline.
     Disabled,
+}
+
+impl Standing {
+    /// By since when it is disabled, if it is.
+    fn of(disabled: Option<Timestamp>) -> Self {
+        disabled.map_or(Self::Active, |_| Self::Disabled)
+    }
 }
 
 /// Why an account could not be made or changed.
@@ -260,14 +268,13 @@ pub async fn exists(storage: &Storage, jid: &BareJid) -> Result<bool, Error> {
 /// # Errors
 /// What storage says.
 pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
-    let credentials = view.cell(&CREDENTIALS, jid)?;
+    let (credentials, disabled, removed) = view.account(jid, &CREDENTIALS, (&DISABLED, &REMOVED))?;
     if credentials.is_none() {
         // What can be read there is decoded here, so that both ways take equally long.
         std::hint::black_box(serde_json::from_str::<Credentials>(std::hint::black_box(NOBODYS)).is_ok());
     }
-    let standing = standing(view, jid)?;
-    let pending = removal::is_pending(view, jid)?;
-    Ok(credentials.filter(|_| !pending).map(|credentials| (credentials, standing)))
+    let pending = removed.is_some_and(|removed| removed.pending);
+    Ok(credentials.filter(|_| !pending).map(|credentials| (credentials, Standing::of(disabled))))
 }
 
 /// Whether the owner of an account may log in.
@@ -275,8 +282,7 @@ pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials
 /// # Errors
 /// What storage says.
 pub fn standing(view: &View<'_>, jid: &BareJid) -> Result<Standing, Error> {
-    let disabled = view.item(&DISABLED, &domain_of(jid), local(jid))?;
-    Ok(disabled.map_or(Standing::Active, |_| Standing::Disabled))
+    Ok(Standing::of(view.item(&DISABLED, &domain_of(jid), local(jid))?))
 }
 
 /// The accounts of a domain, sorted.

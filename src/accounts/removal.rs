@@ -15,18 +15,18 @@ use super::admins;
 use super::directory::{self, DirectoryError, accounts_of, domain_of, local};
 
 /// Kept by the domain, by localpart.
-const REMOVED: Map<Removed> = Map::new("removed");
+pub(super) const REMOVED: Map<Removed> = Map::new("removed");
 
 /// Log entries that are deleted together, so that nobody else waits long for the writer.
 const PORTION: usize = 512;
 
 /// What is left of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Removed {
+pub(super) struct Removed {
     at: Timestamp,
     /// Something of it may still be there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pending: bool,
+    pub(super) pending: bool,
 }
 
 /// Closes an account for good; it is gone once this returns, except for what [`finish`] deletes.

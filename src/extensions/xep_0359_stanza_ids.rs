@@ -29,6 +29,10 @@ fn install(at: &mut Registrar<'_>) {
 
 /// XEP-0359 §3: takes out the ids that only this server may give.
 fn strip(stanza: &mut Stanza<'_>, domains: &[String]) {
+    // The ids of this namespace that clients give their messages (§2.2) are none of ours.
+    if !stanza.payload.children().any(|child| child.name == "stanza-id" && child.ns == NS) {
+        return;
+    }
     let is_ours = |by: &str| Jid::parse(by).map_or(true, |by| domains.iter().any(|domain| domain == by.domain()));
     let is_forged = |element: &Element| element.is("stanza-id", NS) && element.attribute("by").is_none_or(is_ours);
     let elements = stanza.payload.elements();

@@ -1,12 +1,10 @@
 //! XEP-0424 Message Retraction, version 0.4.2: what somebody takes back goes out of the logs of both sides, and out of
 //! what waits for the recipient. A tombstone stays in the archive, and the retraction with it.
 
-use memchr::memmem::Finder;
-
 use crate::clock::Timestamp;
 use crate::hooks::{Entity, Extension, Registrar, Retraction, Spec};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{CLIENT_NS, Kind, MessageType, Stanza};
+use crate::stanza::{CLIENT_NS, Kind, MessageType, Namespaces, Stanza};
 use crate::xml::Element;
 
 use self::api::{MUC_USER_NS, NS};
@@ -34,12 +32,8 @@ pub(super) mod api {
 }
 
 fn install(at: &mut Registrar<'_>) {
-    // Every message that is archived is searched, so this is prepared once.
-    let namespace = Finder::new(NS);
-    at.retraction(move |stanza, now| {
-        namespace.find(stanza.payload.as_str().as_bytes())?;
-        read(stanza, now)
-    });
+    let namespace = Namespaces::of(NS.as_bytes());
+    at.retraction(move |stanza, now| if stanza.payload.may_have(namespace) { read(stanza, now) } else { None });
 }
 
 /// What `stanza` takes back; nothing if it has no id that a tombstone could name (XEP-0424 §4).

@@ -127,14 +127,16 @@ impl Federation {
         } else if is_new && is_full() {
             (stanza, Fault::Overloaded)
         } else {
-            let now = Instant::now();
-            let hold = kept.map(|kept| Kept {
-                position: kept.position.number(),
-                time: kept.time,
-                // The peer may have it; that it is late, whatever the clock says, tells the peer that it is not said again.
-                since: kept.left_behind.and_then(|age| now.checked_sub(age.max(LATE))).unwrap_or(now),
-                marked: !is_new,
-                stamped: false,
+            let hold = kept.map(|kept| {
+                let now = Instant::now();
+                Kept {
+                    position: kept.position.number(),
+                    time: kept.time,
+                    // The peer may have it; that it is late, whatever the clock says, tells the peer that it is not said again.
+                    since: kept.left_behind.and_then(|age| now.checked_sub(age.max(LATE))).unwrap_or(now),
+                    marked: !is_new,
+                    stamped: false,
+                }
             });
             match state.queue.push(stanza, hold) {
                 Ok(cost) => return self.charge(cost),

@@ -229,7 +229,8 @@ impl Registrar<'_> {
         self.hooks.strangers.add((R::NAME, R::NS), Box::new(open), handler);
     }
 
-    /// Looks at messages that come from outside with something of `namespace`.
+    /// Looks at messages that come from outside and may have something of `namespace`: of hundreds all that have it, and
+    /// hardly another.
     pub fn arriving(&mut self, namespace: &'static str, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
         self.hooks.stages.arriving.push(Staged::new(self.switch, Arriving::new(namespace, stage)));
     }

@@ -11,6 +11,7 @@
 //! that lead to no content, until [`Transport::trust_peer`] is called after authentication.
 
 mod allowance;
+mod any;
 mod buffered;
 mod caught;
 mod lean;
@@ -31,6 +32,7 @@ use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use any::Any;
 use buffered::Buffered;
 use lean::Lean;
 #[cfg(any(test, feature = "testing"))]
@@ -59,8 +61,18 @@ enum Stream {
     Lean(Box<Lean>),
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    /// What is written from here on is the last before our direction ends, and may leave together with the end.
+    fn conclude(&self) {}
+}
+
+impl Io for TcpStream {
+    fn conclude(&self) {
+        // Where that is not possible there are two packets instead of one.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::net::sockopt::set_tcp_cork(self, true);
+    }
+}
 
 /// The version of TLS in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +122,11 @@ impl Transport {
     /// An unencrypted stream; `peer` is its address where there is one.
     #[must_use]
     pub fn plain(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: Option<SocketAddr>) -> Self {
-        Self { stream: Stream::Plain(Box::new(io)), failed: None, peer, tap: Tap::default() }
+        Self::over(Box::new(Any(io)), peer)
+    }
+
+    fn over(io: Box<dyn Io>, peer: Option<SocketAddr>) -> Self {
+        Self { stream: Stream::Plain(io), failed: None, peer, tap: Tap::default() }
     }
 
     /// An unencrypted stream over a TCP connection, which is told to send small pieces at once.
@@ -119,13 +135,13 @@ impl Transport {
         // A socket that refuses the option or has no peer any more is closed already: reading says so.
         let _ = socket.set_nodelay(true);
         let peer = socket.peer_addr().ok();
-        Self::plain(socket, peer)
+        Self::over(Box::new(socket), peer)
     }
 
     /// The same over a connection that a listener has accepted from `peer`, whose sockets send small pieces at once.
     #[must_use]
     pub fn accepted(socket: TcpStream, peer: SocketAddr) -> Self {
-        Self::plain(socket, Some(peer))
+        Self::over(Box::new(socket), Some(peer))
     }
 
     /// The same stream, on which `listener` is told what is written, however it is encrypted later.

@@ -167,13 +167,18 @@ impl Router {
         for ring in &audience.own {
             batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
-        for watcher in audience.watchers.split_terminator('\0') {
-            let domain = watcher.split_once('@').map_or(watcher, |(_, domain)| domain);
+        let letter = presence.letter();
+        let mut rest = audience.watchers.as_str();
+        while let Some((watcher, behind)) = split_at_byte(rest, 0) {
+            rest = behind;
+            let domain = split_at_byte(watcher, b'@').map_or(watcher, |(_, domain)| domain);
             match self.hosts.of(domain) {
                 Host::Remote | Host::Service(_) => {
                     self.notify(presence, &BareJid::from_kept(watcher).into(), batch);
                 }
-                Host::Accounts => self.notify_account(presence, watcher, None, batch),
+                Host::Accounts => {
+                    self.notify_account(presence, watcher, None, |out, to| letter.write_to(out, to), batch);
+                }
             }
         }
         for jid in &audience.directed {
@@ -194,14 +199,23 @@ impl Router {
                 }
             }
             Host::Accounts => {
-                self.notify_account(presence, to.bare_str(), Some(to).filter(|to| !to.is_bare()), batch);
+                let full = Some(to).filter(|to| !to.is_bare());
+                let write = |out: &mut String, to: &str| presence.write_to(out, Some(to));
+                self.notify_account(presence, to.bare_str(), full, write, batch);
             }
         }
     }
 
     /// The same for an account of this server: for the one resource `full`, or for all that are
-    /// available.
-    fn notify_account(&self, presence: &Stanza<'_>, bare: &str, full: Option<&Jid>, batch: &mut Batch) {
+    /// available. `write` writes the presence to an address.
+    fn notify_account(
+        &self,
+        presence: &Stanza<'_>,
+        bare: &str,
+        full: Option<&Jid>,
+        write: impl Fn(&mut String, &str),
+        batch: &mut Batch,
+    ) {
         let Some(account) = self.accounts.cached(bare) else { return };
         let mut state = account.lock();
         if presence.from.as_ref().is_some_and(|from| state.blocked.blocks(from)) {
@@ -215,9 +229,15 @@ impl Router {
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
         for resource in state.resources.iter().filter(reached) {
-            batch.push_stanza(&resource.ring, presence, |out| presence.write_to(out, Some(to)));
+            batch.push_stanza(&resource.ring, presence, |out| write(out, to));
         }
     }
+}
+
+/// What stands before and behind the first `byte`, which is ASCII.
+fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Remembers the presence of a resource that cannot take all its messages at once.

@@ -5,11 +5,13 @@
 mod children;
 mod error;
 mod kind;
+mod namespaces;
 mod payload;
 
 pub use children::Child;
 pub use error::{Condition, ErrorType, StanzaError};
 pub use kind::{IqType, Kind, MessageType, PresenceType};
+pub use namespaces::Namespaces;
 pub use payload::Payload;
 
 use std::borrow::Cow;
@@ -133,6 +135,15 @@ impl<'a> Stanza<'a> {
         self.write_whole(out, to, "");
     }
 
+    /// The same for very many receivers.
+    #[must_use]
+    pub fn letter(&self) -> Letter {
+        let mut text = String::new();
+        self.write_whole(&mut text, None, "");
+        // The name of a stanza needs no escaping, and its attributes are in any order.
+        Letter { text, head: 1 + self.kind.name().len() }
+    }
+
     /// Like [`Stanza::write`] with the canonical elements `tail` behind the payload.
     pub fn write_with(&self, out: &mut String, tail: &str) {
         self.write_whole(out, self.to.as_ref().map(Jid::as_str), tail);
@@ -179,10 +190,57 @@ impl<'a> Stanza<'a> {
     }
 }
 
+/// A stanza that is written but for whom it is to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    text: String,
+    /// Where the attributes begin.
+    head: usize,
+}
+
+impl Letter {
+    /// Appends the stanza to `to`.
+    pub fn write_to(&self, out: &mut String, to: &str) {
+        let (head, rest) = self.text.split_at_checked(self.head).unwrap_or((&self.text, ""));
+        out.reserve(self.text.len() + to.len() + 16);
+        out.push_str(head);
+        attribute(out, "to", to);
+        out.push_str(rest);
+    }
+}
+
 fn attribute(out: &mut String, name: &str, value: &str) {
     out.push(' ');
     out.push_str(name);
     out.push_str("='");
     escape_into(out, value);
     out.push('\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_the_stanza_with_its_address() {
+        let jid = |text: &str| text.parse::<Jid>().unwrap();
+        let bare = Stanza::new(Kind::Presence(PresenceType::Available));
+        let full = Stanza::new(Kind::Presence(PresenceType::Unavailable))
+            .from(jid("juliet@capulet.example/balcony"))
+            .to(jid("nobody@capulet.example"))
+            .id("a'")
+            .payload(Payload::canonical("<status>away</status>"));
+        assert_eq!(letter(&bare), "<presence to='o&apos;neil@x.example'/>");
+        assert_eq!(
+            letter(&full),
+            "<presence to='o&apos;neil@x.example' type='unavailable' id='a&apos;' \
+             from='juliet@capulet.example/balcony'><status>away</status></presence>"
+        );
+    }
+
+    fn letter(stanza: &Stanza<'_>) -> String {
+        let mut out = String::new();
+        stanza.letter().write_to(&mut out, "o'neil@x.example");
+        out
+    }
 }

@@ -6,47 +6,65 @@ use crate::xml::{Element, Node};
 
 use super::CLIENT_NS;
 use super::children::{Child, Children};
+use super::namespaces::Namespaces;
 
 /// The children of a stanza as XML text in canonical form: complete relative to the content
 /// namespace (whose elements stand unprefixed and undeclared), no CDATA, only declared prefixes,
 /// safe to splice into any stream, archive or copy as it stands.
 ///
 /// Only the gate and our own writer make one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Payload<'a>(Cow<'a, str>);
+#[derive(Debug, Clone)]
+pub struct Payload<'a> {
+    text: Cow<'a, str>,
+    /// The namespaces that are declared in it.
+    noted: Namespaces,
+}
 
 impl<'a> Payload<'a> {
-    pub const EMPTY: Self = Self(Cow::Borrowed(""));
+    pub const EMPTY: Self = Self { text: Cow::Borrowed(""), noted: Namespaces::NONE };
 
     /// Takes text that is canonical already; the caller vouches for it.
     #[must_use]
     pub fn canonical(text: impl Into<Cow<'a, str>>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), noted: Namespaces::ANY }
+    }
+
+    /// The same for text in which no other namespaces than these are declared: what has none is that of the content.
+    #[must_use]
+    pub const fn noted(text: &'a str, noted: Namespaces) -> Self {
+        Self { text: Cow::Borrowed(text), noted }
+    }
+
+    /// Whether something of one of these namespaces may be in it, which are not that of the content: a no is certain, and
+    /// costs nothing.
+    #[must_use]
+    pub const fn may_have(&self, namespaces: Namespaces) -> bool {
+        self.noted.may_have(namespaces)
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_empty()
     }
 
     #[must_use]
     pub fn borrow(&self) -> Payload<'_> {
-        Payload(Cow::Borrowed(&self.0))
+        Payload { text: Cow::Borrowed(&self.text), noted: self.noted }
     }
 
     #[must_use]
     pub fn into_owned(self) -> Payload<'static> {
-        Payload(Cow::Owned(self.0.into_owned()))
+        Payload { text: Cow::Owned(self.text.into_owned()), noted: self.noted }
     }
 
     /// What the start tags of the child elements say, for those who need not know what is inside.
     pub fn children(&self) -> impl Iterator<Item = Child<'_>> {
-        Children::new(&self.0)
+        Children::new(&self.text)
     }
 
     /// The child elements, read with quick-xml. Elements of the content namespace are in
@@ -54,7 +72,7 @@ impl<'a> Payload<'a> {
     /// rules out.
     #[must_use]
     pub fn elements(&self) -> Vec<Element> {
-        let nodes = Element::parse_all(&self.0, CLIENT_NS).unwrap_or_default();
+        let nodes = Element::parse_all(&self.text, CLIENT_NS).unwrap_or_default();
         nodes
             .into_iter()
             .filter_map(|node| match node {
@@ -71,8 +89,17 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// What was noted about a text is no part of it.
+impl PartialEq for Payload<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Payload<'_> {}
+
 impl From<Element> for Payload<'_> {
     fn from(element: Element) -> Self {
-        Self(Cow::Owned(element.to_xml(CLIENT_NS)))
+        Self::canonical(element.to_xml(CLIENT_NS))
     }
 }

@@ -8,6 +8,9 @@ use super::sqlite::Rows;
 use super::{Cell, End, Error, Expired, Map, Page, Position, Queued, Range};
 use crate::jid::BareJid;
 
+/// What is in a cell, and in two maps under one key.
+type Known<T, U, V> = (Option<T>, Option<U>, Option<V>);
+
 /// The durable data as of one moment.
 pub struct View<'a> {
     rows: Rows<'a>,
@@ -37,6 +40,29 @@ impl<'a> View<'a> {
         key: &str,
     ) -> Result<Option<V>, Error> {
         self.rows.item(owner, map.name(), key)?.map(|text| decode(map.name(), &text)).transpose()
+    }
+
+    /// The value of `cell` of `account`, and what two maps of its domain have under its localpart, in one look.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a value of another type, or what the database says.
+    pub fn account<T, U, V>(
+        &self,
+        account: &BareJid,
+        cell: &Cell<T>,
+        (one, other): (&Map<U>, &Map<V>),
+    ) -> Result<Known<T, U, V>, Error>
+    where
+        T: Serialize + DeserializeOwned,
+        U: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned,
+    {
+        let (value, [first, second]) = self.rows.account(account, cell.name(), [one.name(), other.name()])?;
+        Ok((
+            value.map(|text| decode(cell.name(), &text)).transpose()?,
+            first.map(|text| decode(one.name(), &text)).transpose()?,
+            second.map(|text| decode(other.name(), &text)).transpose()?,
+        ))
     }
 
     /// All values of `map` with their keys, in the order of the keys' octets.
@@ -150,5 +176,35 @@ impl<'a> View<'a> {
     /// What the database says.
     pub fn page(&self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
         self.rows.page(owner, after, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Storage, Writes};
+
+    #[tokio::test]
+    async fn one_look_finds_what_single_ones_do() {
+        const CELL: Cell<u32> = Cell::new("cell");
+        const ONE: Map<u32> = Map::new("one");
+        const OTHER: Map<u32> = Map::new("other");
+        let [juliet, romeo, home] =
+            ["juliet@verona.example", "romeo@verona.example", "verona.example"].map(|jid| BareJid::parse(jid).unwrap());
+        let storage = Storage::open_in_memory().unwrap();
+        let known = |jid: &BareJid| storage.read_blocking(|view| view.account(jid, &CELL, (&ONE, &OTHER))).unwrap();
+        assert_eq!(known(&juliet), (None, None, None), "nobody is there, not even the domain");
+        storage.create(&juliet, Writes::new()).await.unwrap();
+        storage.create(&romeo, Writes::new()).await.unwrap();
+        let mut writes = Writes::new();
+        CELL.put(&mut writes, &juliet, &7).unwrap();
+        ONE.put(&mut writes, &home, "juliet", &1).unwrap();
+        OTHER.put(&mut writes, &home, "romeo", &2).unwrap();
+        // The same names elsewhere do not count.
+        ONE.put(&mut writes, &romeo, "romeo", &3).unwrap();
+        CELL.put(&mut writes, &home, &4).unwrap();
+        storage.submit(writes);
+        assert_eq!(known(&juliet), (Some(7), Some(1), None));
+        assert_eq!(known(&romeo), (None, None, Some(2)));
     }
 }

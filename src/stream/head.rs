@@ -25,7 +25,8 @@ pub(super) fn stanza<'b>(text: &'b str, scan: &Scan, around: Around<'_>) -> Resu
     let head = head(text, scan);
     let payload = text.get(scan.body..scan.body_end).unwrap_or_default();
     let payload = if scan.canonical {
-        Payload::canonical(payload)
+        // All that it has is declared in it.
+        Payload::noted(payload, scan.noted)
     } else {
         let rewrite = Rewrite::new(around, declared_on(text, scan.outside_declarations()));
         Payload::canonical(rewrite.run(payload)?)

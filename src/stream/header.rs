@@ -67,26 +67,14 @@ pub(super) fn read(text: &str, scan: &Scan, content: ContentNamespace) -> Result
     let Some(tag) = scan.open.first().copied() else {
         return Err(Refusal::format("not a stream header").into());
     };
-    let mut declared = declared(text, scan);
     if tag.local(bytes) != b"stream" {
         return Err(Refusal::format("not a stream header").into());
     }
-    let prefix = String::from_utf8_lossy(tag.prefix(bytes));
-    let namespace = if prefix.is_empty() {
-        Some(&declared.default)
-    } else {
-        declared.prefixes.iter().find(|(known, _)| **known == *prefix).map(|(_, namespace)| namespace)
+    let mut outer = match usual(tag.name(bytes), bytes, scan, content) {
+        Some(usual) => usual,
+        None => declared(text, scan, content)?.into_outer(),
     };
-    if namespace.is_none_or(|namespace| &**namespace != STREAMS_NS) {
-        return Err(Refusal::namespace("not the namespace of streams").into());
-    }
-    if !["", content.as_str(), STREAMS_NS].contains(&&*declared.default) {
-        return Err(Refusal::namespace("not the content namespace of this stream").into());
-    }
-    let mut header = Header {
-        dialback: declared.prefixes.iter().any(|(_, namespace)| &**namespace == DIALBACK_NS),
-        ..Header::default()
-    };
+    let mut header = Header { dialback: outer.has_dialback(), ..Header::default() };
     for found in scan.head_attributes() {
         let value = || found.resolved(text).map(Cow::into_owned);
         match found.name(bytes) {
@@ -98,8 +86,28 @@ pub(super) fn read(text: &str, scan: &Scan, content: ContentNamespace) -> Result
             _ => {}
         }
     }
-    declared.language = header.lang.as_deref().map_or(Language::UNKNOWN, Language::read);
-    Ok((header, declared.into_outer(content)))
+    outer.set_language(header.lang.as_deref().map_or(Language::UNKNOWN, Language::read));
+    Ok((header, outer))
+}
+
+/// What the header declares, if it is the usual one, without a copy of anything.
+fn usual(root: &[u8], bytes: &[u8], scan: &Scan, content: ContentNamespace) -> Option<Outer> {
+    let (mut default, mut stream, mut dialback) = (false, false, false);
+    for declaration in &scan.declarations {
+        let (seen, expected) = match declaration.prefix(bytes) {
+            [] => (&mut default, content.as_str()),
+            b"stream" => (&mut stream, STREAMS_NS),
+            b"db" => (&mut dialback, DIALBACK_NS),
+            b"xml" => continue,
+            _ => return None,
+        };
+        *seen = *declaration.namespace(bytes) == *expected.as_bytes();
+        if !*seen {
+            return None;
+        }
+    }
+    let usual = Outer::Usual { dialback, language: Language::UNKNOWN };
+    (root == b"stream:stream" && default && stream).then_some(usual)
 }
 
 /// Reads the `<open/>` of a WebSocket stream (RFC 7395 §3.4).
@@ -122,7 +130,8 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((number(major)?, number(minor)?))
 }
 
-fn declared(text: &str, scan: &Scan) -> Declared {
+/// What any other header declares.
+fn declared(text: &str, scan: &Scan, content: ContentNamespace) -> Result<Declared, Refusal> {
     let bytes = text.as_bytes();
     let owned = |part: &[u8]| String::from_utf8_lossy(part).into_owned().into_boxed_str();
     let mut declared = Declared {
@@ -139,5 +148,17 @@ fn declared(text: &str, scan: &Scan) -> Declared {
             prefix => declared.prefixes.push((owned(prefix), namespace)),
         }
     }
-    declared
+    let prefix = scan.open.first().map(|root| root.prefix(bytes)).unwrap_or_default();
+    let namespace = if prefix.is_empty() {
+        Some(&declared.default)
+    } else {
+        declared.prefixes.iter().find(|(known, _)| known.as_bytes() == prefix).map(|(_, namespace)| namespace)
+    };
+    if namespace.is_none_or(|namespace| &**namespace != STREAMS_NS) {
+        return Err(Refusal::namespace("not the namespace of streams"));
+    }
+    if !["", content.as_str(), STREAMS_NS].contains(&&*declared.default) {
+        return Err(Refusal::namespace("not the content namespace of this stream"));
+    }
+    Ok(declared)
 }

@@ -85,19 +85,7 @@ pub(super) struct Declared {
 
 impl Declared {
     /// Takes the least memory that holds this.
-    pub(super) fn into_outer(mut self, content: ContentNamespace) -> Outer {
-        let known = |(prefix, namespace): &(Box<str>, Box<str>)| match &**prefix {
-            "stream" => &**namespace == STREAMS_NS,
-            "db" => &**namespace == DIALBACK_NS,
-            _ => false,
-        };
-        let usual = &*self.root == "stream:stream"
-            && &*self.default == content.as_str()
-            && self.prefixes.iter().all(known)
-            && self.prefixes.iter().any(|(prefix, _)| &**prefix == "stream");
-        if usual {
-            return Outer::Usual { dialback: self.prefixes.len() > 1, language: self.language };
-        }
+    pub(super) fn into_outer(mut self) -> Outer {
         self.prefixes.shrink_to_fit();
         Outer::Other(Box::new(self))
     }
@@ -156,6 +144,23 @@ impl Outer {
             Self::Frame => Language::UNKNOWN,
             Self::Usual { language, .. } => *language,
             Self::Other(declared) => declared.language,
+        }
+    }
+
+    pub(super) fn set_language(&mut self, read: Language) {
+        match self {
+            Self::Frame => {}
+            Self::Usual { language, .. } => *language = read,
+            Self::Other(declared) => declared.language = read,
+        }
+    }
+
+    /// Whether the namespace of server dialback is declared.
+    pub(super) fn has_dialback(&self) -> bool {
+        match self {
+            Self::Frame => false,
+            Self::Usual { dialback, .. } => *dialback,
+            Self::Other(declared) => declared.prefixes.iter().any(|(_, namespace)| &**namespace == DIALBACK_NS),
         }
     }
 

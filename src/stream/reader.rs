@@ -242,7 +242,9 @@ impl Reader {
     fn nonza(&mut self, text: &str) -> Result<Event<'static>, StreamError> {
         let around = Around { outer: &self.outer, content: self.content, limits: &self.limits };
         let inherited = self.content.as_str();
-        let element = if self.scan.canonical {
+        let element = if let Some(element) = simple(text, &self.scan, inherited) {
+            Ok(element)
+        } else if self.scan.canonical {
             Element::parse(text, inherited)
         } else {
             // A password may be in it.
@@ -292,4 +294,30 @@ impl Reader {
             Some(_) => Err(Refusal::malformed("an end tag that ends nothing").into()),
         }
     }
+}
+
+/// An element without children and prefixes as the scan has found it, which is what most of those are that are no
+/// stanzas; `None` for any other.
+fn simple(text: &str, scan: &Scan, inherited: &str) -> Option<Element> {
+    let name = text.get(1..)?.split([' ', '\t', '\n', '\r', '/', '>']).next()?;
+    let inside = text.get(scan.body..scan.body_end)?;
+    if !scan.canonical || scan.children > 0 || name.contains(':') || inside.contains('&') {
+        return None;
+    }
+    let bytes = text.as_bytes();
+    let default = scan.head_attributes().iter().find(|attribute| attribute.name(bytes) == b"xmlns");
+    let mut element = match default {
+        Some(default) => Element::new(name, &default.resolved(text)?),
+        None => Element::new(name, inherited),
+    };
+    for attribute in scan.head_attributes() {
+        if attribute.is_prefixed() {
+            return None;
+        }
+        let name = str::from_utf8(attribute.name(bytes)).ok()?;
+        if name != "xmlns" {
+            element.set(name, &attribute.resolved(text)?);
+        }
+    }
+    Some(if inside.is_empty() { element } else { element.with_text(inside) })
 }

@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::namespace::{ContentNamespace, Outer};
 use super::record::{Attribute, Declaration, DefaultNs, Open, offset, small};
 use super::refusal::Refusal;
+use crate::stanza::Namespaces;
 
 /// What a scan needs to know of its stream.
 #[derive(Clone, Copy)]
@@ -88,6 +89,8 @@ pub(super) struct Scan {
     pub(super) head: u16,
     /// How many declarations stand on a stanza element and thus outside of the payload.
     pub(super) outside: u16,
+    /// The namespaces that were declared.
+    pub(super) noted: Namespaces,
     at: usize,
     /// Where the name begins that is being read.
     mark: usize,
@@ -110,6 +113,7 @@ impl Scan {
             children: 0,
             head: 0,
             outside: 0,
+            noted: Namespaces::NONE,
             at: 0,
             mark: 0,
             body: 0,
@@ -140,6 +144,7 @@ impl Scan {
         self.children = 0;
         self.head = 0;
         self.outside = 0;
+        self.noted = Namespaces::NONE;
         self.body = 0;
         self.body_end = 0;
         self.open.clear();

@@ -7,6 +7,7 @@ use super::namespace::{Outer, XML_NS, XMLNS_NS, is_content};
 use super::record::{Attribute, Declaration, DefaultNs, Open, small};
 use super::refusal::Refusal;
 use super::scan::{Around, First, Scan};
+use crate::stanza::Namespaces;
 
 /// Where a prefix is declared, as far as it matters to the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Scan {
             return Err(Refusal::malformed("an attribute that stands twice"));
         }
         if let Some(declaration) = new.declaration(bytes) {
-            check_declaration(&declaration, bytes)?;
+            self.noted = self.noted.with(check_declaration(&declaration, bytes)?);
             self.declarations.push(declaration);
             return if self.declarations.len() + around.outer.len() > around.limits.declarations {
                 Err(Refusal::limit("too many namespaces are declared"))
@@ -209,8 +210,8 @@ fn classify(namespace: &[u8], local: &[u8], around: Around<'_>) -> Result<First,
     }
 }
 
-/// The constraints of Namespaces in XML 1.0 §3 and §2.2 on one declaration.
-fn check_declaration(declaration: &Declaration, bytes: &[u8]) -> Result<(), Refusal> {
+/// The constraints of Namespaces in XML 1.0 §3 and §2.2 on one declaration; gives what is noted of it.
+fn check_declaration(declaration: &Declaration, bytes: &[u8]) -> Result<Namespaces, Refusal> {
     let namespace = declaration.namespace(bytes);
     let is_xml = &*namespace == XML_NS.as_bytes();
     let fine = match declaration.prefix(bytes) {
@@ -218,5 +219,9 @@ fn check_declaration(declaration: &Declaration, bytes: &[u8]) -> Result<(), Refu
         b"xmlns" => false,
         prefix => !is_xml && &*namespace != XMLNS_NS.as_bytes() && (prefix.is_empty() || !namespace.is_empty()),
     };
-    if fine { Ok(()) } else { Err(Refusal::malformed("a namespace declaration that is not allowed")) }
+    if fine {
+        Ok(Namespaces::of(&namespace))
+    } else {
+        Err(Refusal::malformed("a namespace declaration that is not allowed"))
+    }
 }

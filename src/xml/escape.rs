@@ -19,13 +19,12 @@ pub(super) fn escape_text_into(out: &mut String, text: &str) {
 /// `text` itself if nothing in it needs escaping, otherwise its escaped form.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(is_special) {
-        let mut out = String::with_capacity(text.len() + 16);
-        escape_into(&mut out, text);
-        Cow::Owned(out)
-    } else {
-        Cow::Borrowed(text)
+    if is_clean(text.as_bytes()) {
+        return Cow::Borrowed(text);
     }
+    let mut out = String::with_capacity(text.len() + 16);
+    escape_into(&mut out, text);
+    Cow::Owned(out)
 }
 
 /// The bytes for which `reference` may have an answer; all others are passed by with one look.
@@ -44,6 +43,9 @@ fn is_special(byte: u8) -> bool {
 }
 
 fn escape(out: &mut String, text: &str, attribute: bool) {
+    if is_clean(text.as_bytes()) {
+        return out.push_str(text);
+    }
     let mut clean = 0;
     for (at, byte) in text.bytes().enumerate() {
         if is_special(byte)
@@ -55,6 +57,33 @@ fn escape(out: &mut String, text: &str, attribute: bool) {
         }
     }
     out.push_str(&text[clean..]);
+}
+
+/// Whether no byte is special, as in nearly every address and id.
+fn is_clean(bytes: &[u8]) -> bool {
+    match bytes.last_chunk() {
+        // What does not fill a chunk at the end is looked at together with what is before it.
+        Some(last) => bytes.as_chunks().0.iter().all(is_ordinary) && is_ordinary(last),
+        None => !bytes.iter().any(|byte| is_special(*byte)),
+    }
+}
+
+/// Bytes that are looked at together.
+const CHUNK: usize = 16;
+
+/// Whether no byte is special: without branches, so that the compiler does it for all of them at once.
+fn is_ordinary(chunk: &[u8; CHUNK]) -> bool {
+    let special = |byte: u8| {
+        (byte == b'<')
+            | (byte == b'>')
+            | (byte == b'&')
+            | (byte == b'\'')
+            | (byte == b'"')
+            | (byte == b'\t')
+            | (byte == b'\n')
+            | (byte == b'\r')
+    };
+    !chunk.iter().fold(false, |found, byte| found | special(*byte))
 }
 
 const fn reference(byte: u8, attribute: bool) -> Option<&'static str> {
@@ -82,6 +111,20 @@ mod tests {
         escape_into(&mut out, "a'b\"c<d>e&f\tg\nh\ri");
         assert_eq!(out, "a&apos;b&quot;c&lt;d&gt;e&amp;f&#x9;g&#xa;h&#xd;i");
         assert!(matches!(escaped("plain"), Cow::Borrowed("plain")));
+    }
+
+    #[test]
+    fn every_place_is_looked_at() {
+        for length in [1, 15, 16, 17, 40] {
+            for at in 0..length {
+                let (before, behind) = ("a".repeat(at), "é".repeat(length - at));
+                let mut out = String::new();
+                escape_into(&mut out, &format!("{before}<{behind}"));
+                assert_eq!(out, format!("{before}&lt;{behind}"));
+            }
+        }
+        let specials: Vec<u8> = (0..=u8::MAX).filter(|byte| is_special(*byte)).collect();
+        assert!((0..=u8::MAX).all(|byte| is_ordinary(&[byte; CHUNK]) != specials.contains(&byte)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use crate::arrive::{PAIRS, close, pair_up, together};
+use crate::arrive::{PAIRS, close, pair_up, some_together, together};
 use crate::bench::{Bench, Talk};
 use crate::chat::{Managed, Pace, Pair, SIZE};
 use crate::client::{Begin, Session};
@@ -53,12 +53,18 @@ impl Bench<'_> {
         }
         let Some(server) = self.archiving.iter().find(|server| server.make == talk.make) else { return Ok(0) };
         let (mut written, mut read, first) = (0, 0, (self.round - 1) * PAIRS);
-        for number in 2 * first..2 * (first + PAIRS) {
-            // A session of its own: while the other servers were measured, nobody answered what this one asked, and a
-            // server may give up such connections.
-            let mut session = Session::login(&server.site, Begin::Direct, &format!("c{number}"), &self.kit).await?;
-            let held = session.archived().await?;
-            session.close().await?;
+        let asking = (2 * first..2 * (first + PAIRS)).map(|number| {
+            let (site, kit) = (server.site.clone(), self.kit.clone());
+            async move {
+                // A session of its own: while the other servers were measured, nobody answered what this one asked, and
+                // a server may give up such connections.
+                let mut session = Session::login(&site, Begin::Direct, &format!("c{number}"), &kit).await?;
+                let held = session.archived().await?;
+                session.close().await?;
+                Ok((number, held))
+            }
+        });
+        for (number, held) in some_together(asking).await? {
             *(if number % 2 == 0 { &mut written } else { &mut read }) += held;
         }
         Ok(written.min(read))
@@ -66,11 +72,12 @@ impl Bench<'_> {
 }
 
 /// Turns stream management on at both ends.
-async fn manage(mut pairs: Vec<Pair>) -> io::Result<Vec<Pair>> {
-    for pair in &mut pairs {
+async fn manage(pairs: Vec<Pair>) -> io::Result<Vec<Pair>> {
+    let managed = pairs.into_iter().map(|mut pair| async move {
         pair.from.enable_acks().await?;
         pair.to.enable_acks().await?;
         pair.acks = Some(Box::new(Managed::default()));
-    }
-    Ok(pairs)
+        Ok(pair)
+    });
+    some_together(managed).await
 }

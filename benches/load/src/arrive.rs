@@ -1,5 +1,6 @@
 //! How clients come and go: one, pairs, many at the same time.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -25,6 +26,23 @@ where
         done.push(task.await.map_err(io::Error::other)??);
     }
     Ok(done)
+}
+
+/// How many come at the same time where nothing is measured and many would be too many.
+const SOME: usize = 16;
+
+/// Does all of these, some at the same time; what came of them is in their order.
+pub async fn some_together<F, T>(mut tasks: impl Iterator<Item = F>) -> io::Result<Vec<T>>
+where
+    F: Future<Output = io::Result<T>> + 'static,
+    T: 'static,
+{
+    let (mut under_way, mut done) = (VecDeque::new(), Vec::new());
+    loop {
+        under_way.extend(tasks.by_ref().take(SOME - under_way.len()).map(spawn_local));
+        let Some(task) = under_way.pop_front() else { return Ok(done) };
+        done.push(task.await.map_err(io::Error::other)??);
+    }
 }
 
 /// How the session with a number comes into being: an account of this kind, or a connection to a floor.
@@ -74,15 +92,14 @@ pub fn pair_up(
     let enter = |server, number| enter(server, kit, role, group | number, kind, Begin::Direct);
     let doors: Vec<_> = (0..PAIRS as u64).map(|number| (enter(near, number), enter(far, number))).collect();
     let domain = far.site.domain.clone();
-    async move {
-        let mut pairs = Vec::with_capacity(PAIRS);
-        for (number, (from, to)) in (first..).zip(doors) {
+    let coming = (first..).zip(doors).map(move |(number, (from, to))| {
+        let message = chat::message(&format!("{kind}{}@{domain}/r", 2 * number + 1));
+        async move {
             let (from, to) = (from(2 * number).await?, to(2 * number + 1).await?);
-            let message = chat::message(&format!("{kind}{}@{domain}/r", 2 * number + 1));
-            pairs.push(Pair { from, to, message, acks: None });
+            Ok(Pair { from, to, message, acks: None })
         }
-        Ok(pairs)
-    }
+    });
+    some_together(coming)
 }
 
 /// Everybody in these pairs leaves.

@@ -101,7 +101,7 @@ async fn everything(options: &Options, directory: &Path) -> io::Result<()> {
         let dns = spawn_local(crate::dns::serve(bench.population.dns, known));
         for round in 1..=options.rounds {
             bench.round = round;
-            bench.report.begin(round);
+            bench.report.begin("round", round);
             if let Err(error) = bench.round().await {
                 let servers = bench.servers.iter().chain(&bench.far).chain(&bench.archiving);
                 bench.report.fail(&with_logs(servers, &error).to_string());

@@ -27,7 +27,7 @@ pub const SIZE: usize = 300;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How fast the clients write.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// Every pair has [`WINDOW`] messages in flight.
     Saturated,

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -30,7 +30,13 @@ const REACH: (usize, usize) = (20, 200);
 /// Contacts in short and long rosters; they are never there, so that only what is meant to grow does.
 const ROSTER: (usize, usize) = (20, 200);
 
-/// Measures Comity and the floor, whichever are wanted.
+/// How often everything is measured: single figures differ by more than what is looked for.
+const TURNS: usize = 3;
+
+/// A fixed rate is looked at for so long in each turn.
+const RATED: Duration = Duration::from_secs(5);
+
+/// Measures Comity and the floor, whichever are wanted, in turns.
 pub async fn run(
     options: &Options,
     directory: &Path,
@@ -44,20 +50,29 @@ pub async fn run(
     if room < many {
         return Err(io::Error::other(format!("{many} sessions take more descriptors than are allowed")));
     }
+    let turns = if options.quick { 1 } else { TURNS };
     let dns = crate::servers::free_ports(1)?[0];
     let (chatting, broadcasters) = (2 * PAIRS, vec![REACH.0, REACH.1]);
     let population = Population { chatting, others: chatting, ring: many, reach: 0, broadcasters, dns };
+    let mut all = Vec::new();
     for make in [Make::Comity, Make::Floor].into_iter().filter(|make| options.servers.contains(make)) {
         let domain = format!("grown-{}.bench", make.name());
         let server = Server::prepare(make, directory, &domain, authority, &population, false)?;
-        let mut growth = Growth { options, kit, report, make, server };
-        let done = async {
-            growth.prepare(&population).await?;
-            growth.rosters().await?;
-            growth.sessions(few, many).await
+        let mut growth = Growth { options, kit, make, server };
+        let prepared = async {
+            growth.prepare(&population, report).await?;
+            growth.rosters(turns, report).await
         };
-        let done = done.await;
-        done.map_err(|error| with_logs([&growth.server].into_iter(), &error))?;
+        let prepared = prepared.await;
+        prepared.map_err(|error| with_logs([&growth.server].into_iter(), &error))?;
+        all.push(growth);
+    }
+    for turn in 1..=turns {
+        report.begin("growth, turn", turn);
+        for growth in &mut all {
+            let done = growth.sessions(few, many, turn, report).await;
+            done.map_err(|error| with_logs([&growth.server].into_iter(), &error))?;
+        }
     }
     Ok(())
 }
@@ -65,13 +80,12 @@ pub async fn run(
 struct Growth<'a> {
     options: &'a Options,
     kit: &'a Kit,
-    report: &'a mut Report,
     make: Make,
     server: Server,
 }
 
 impl Growth<'_> {
-    async fn prepare(&mut self, population: &Population) -> io::Result<()> {
+    async fn prepare(&mut self, population: &Population, report: &mut Report) -> io::Result<()> {
         let started = Instant::now();
         Server::start(std::slice::from_mut(&mut self.server))?;
         if self.make == Make::Comity {
@@ -82,7 +96,7 @@ impl Growth<'_> {
             Server::stop(std::slice::from_mut(&mut self.server))?;
             Server::start(std::slice::from_mut(&mut self.server))?;
         }
-        self.report.book("growth: preparation", Some(self.make), started);
+        report.book("growth: preparation", Some(self.make), started);
         Ok(())
     }
 
@@ -112,62 +126,82 @@ impl Growth<'_> {
     }
 
     /// Messages and logins of those who have short and long rosters, which floors do not have.
-    async fn rosters(&mut self) -> io::Result<()> {
+    async fn rosters(&mut self, turns: usize, report: &mut Report) -> io::Result<()> {
         if self.make == Make::Floor {
             return Ok(());
         }
-        let (started, length, roots) = (Instant::now(), self.options.length(), [self.server.pid()]);
-        for (label, kind) in [("1x", 'c'), ("10x", 'd')] {
-            let pairs = pair_up(&self.server, &self.server, self.kit, 0, kind, 0).await?;
-            let pairs = self.chat("roster", label, pairs).await?;
-            close(pairs.into_iter()).await?;
-            let (site, kit) = (self.server.site.clone(), self.kit.clone());
-            let enter = move |number: usize| {
-                let (site, kit) = (site.clone(), kit.clone());
-                async move { Session::login(&site, Begin::Direct, &format!("{kind}{number}"), &kit).await }
-            };
-            let (measured, _) = login::run(2 * PAIRS, &roots, length, enter).await?;
-            self.report.add(&format!("roster-login-{label}"), self.make, Value::Work(measured));
+        let (started, kinds) = (Instant::now(), [("1x", 'c'), ("10x", 'd')]);
+        let mut pairs = Vec::new();
+        for (_, kind) in kinds {
+            pairs.push(pair_up(&self.server, &self.server, self.kit, 0, kind, 0).await?);
         }
-        self.report.book("growth: rosters", Some(self.make), started);
+        for turn in 1..=turns {
+            report.begin("rosters, turn", turn);
+            for ((label, _), pairs) in kinds.iter().zip(&mut pairs) {
+                *pairs = self.chat("roster", label, std::mem::take(pairs), report).await?;
+            }
+        }
+        close(pairs.into_iter().flatten()).await?;
+        for turn in 1..=turns {
+            report.begin("logins with rosters, turn", turn);
+            for (label, kind) in kinds {
+                let (site, kit) = (self.server.site.clone(), self.kit.clone());
+                let enter = move |number: usize| {
+                    let (site, kit) = (site.clone(), kit.clone());
+                    async move { Session::login(&site, Begin::Direct, &format!("{kind}{number}"), &kit).await }
+                };
+                let roots = [self.server.pid()];
+                let (measured, _) = login::run(2 * PAIRS, &roots, self.options.length(), enter).await?;
+                report.add(&format!("roster-login-{label}"), self.make, Value::Work(measured));
+            }
+        }
+        report.book("growth: rosters", Some(self.make), started);
         Ok(())
     }
 
-    async fn chat(&mut self, what: &str, label: &str, mut pairs: Vec<Pair>) -> io::Result<Vec<Pair>> {
+    async fn chat(&self, what: &str, label: &str, mut pairs: Vec<Pair>, report: &mut Report) -> io::Result<Vec<Pair>> {
         for (name, pace) in [("saturated", Pace::Saturated), ("2000", Pace::PerSecond(2_000))] {
-            let (back, measured) = chat::run(pairs, pace, &[self.server.pid()], self.options.length()).await?;
+            let mut length = self.options.length();
+            if pace != Pace::Saturated {
+                length.longest = length.longest.min(RATED);
+            }
+            let (back, measured) = chat::run(pairs, pace, &[self.server.pid()], length).await?;
             pairs = back;
-            self.report.add(&format!("{what}-chat-{name}-{label}"), self.make, Value::Work(measured));
+            report.add(&format!("{what}-chat-{name}-{label}"), self.make, Value::Work(measured));
         }
         Ok(pairs)
     }
 
-    /// Everything with few sessions and with many.
-    async fn sessions(&mut self, few: usize, many: usize) -> io::Result<()> {
+    /// Everything with few sessions and with many; in the first turn, before which others have come and gone, also their
+    /// memory.
+    async fn sessions(&mut self, few: usize, many: usize, turn: usize, report: &mut Report) -> io::Result<()> {
         let (group, make) = (1 << 60, self.make);
+        if turn > 1 {
+            Server::start(std::slice::from_mut(&mut self.server))?;
+        }
         let mut pairs = pair_up(&self.server, &self.server, self.kit, 1 << 32, 'c', 0).await?;
-        tokio::time::sleep(self.options.rest()).await;
-        let (empty, kernel) = (process::memory(self.server.pid())?, process::kernel_memory()?);
+        let before = if turn == 1 { Some(self.memory().await?) } else { None };
         let mut crowds: Vec<Crowd> = Vec::new();
-        for (label, before, count) in [("1x", 0, few), ("10x", few, many)] {
+        for (label, here, count) in [("1x", 0, few), ("10x", few, many)] {
             let started = Instant::now();
             let enter = enter(&self.server, self.kit, b'F', group, 'u', Begin::Direct);
-            crowds.push(Crowd::gather(count - before, None, move |number| enter(number + before)).await?);
+            crowds.push(Crowd::gather(count - here, None, move |number| enter(number + here)).await?);
             settle(&crowds).await?;
-            self.report.book("growth: a crowd comes", Some(make), started);
+            report.book("growth: a crowd comes", Some(make), started);
             let started = Instant::now();
-            tokio::time::sleep(self.options.rest()).await;
-            let each = |bytes: u64, before: u64| Value::Bytes(bytes.saturating_sub(before) / count as u64);
-            let (full, kernels) = (process::memory(self.server.pid())?, process::kernel_memory()?);
-            self.report.add(&format!("growth-memory-{label}"), make, each(full, empty));
-            // Both ends of every connection are on this machine.
-            self.report.add(&format!("growth-kernel-{label}"), make, each(kernels / 2, kernel / 2));
-            self.presence(&crowds, group, REACH.1, &format!("growth-presence-{label}")).await?;
-            if before == 0 {
-                self.presence(&crowds, group, REACH.0, "roster-presence-1x").await?;
+            if let Some((empty, kernel)) = before {
+                let each = |bytes: u64, before: u64| Value::Bytes(bytes.saturating_sub(before) / count as u64);
+                let (full, kernels) = self.memory().await?;
+                report.add(&format!("growth-memory-{label}"), make, each(full, empty));
+                // Both ends of every connection are on this machine.
+                report.add(&format!("growth-kernel-{label}"), make, each(kernels / 2, kernel / 2));
             }
-            pairs = self.chat("growth", label, pairs).await?;
-            self.report.book("growth: measurements", Some(make), started);
+            self.presence(&crowds, (group, REACH.1), &format!("growth-presence-{label}"), report).await?;
+            if here == 0 {
+                self.presence(&crowds, (group, REACH.0), "roster-presence-1x", report).await?;
+            }
+            pairs = self.chat("growth", label, pairs, report).await?;
+            report.book("growth: measurements", Some(make), started);
         }
         let started = Instant::now();
         close(pairs.into_iter()).await?;
@@ -175,21 +209,33 @@ impl Growth<'_> {
         for crowd in crowds {
             alive += crowd.roll_call().await?;
         }
-        self.report.add("growth-sessions", make, Value::Count(many as u64));
-        self.report.add("growth-alive", make, Value::Count(alive));
+        report.add("growth-sessions", make, Value::Count(many as u64));
+        report.add("growth-alive", make, Value::Count(alive));
         Server::stop(std::slice::from_mut(&mut self.server))?;
-        self.report.book("growth: a crowd goes", Some(make), started);
+        report.book("growth: a crowd goes", Some(make), started);
         Ok(())
     }
 
-    async fn presence(&mut self, crowds: &[Crowd], group: u64, reach: usize, scenario: &str) -> io::Result<()> {
+    /// What the server and the kernel hold when everybody has been idle for a while.
+    async fn memory(&self) -> io::Result<(u64, u64)> {
+        tokio::time::sleep(self.options.rest()).await;
+        Ok((process::memory(self.server.pid())?, process::kernel_memory()?))
+    }
+
+    async fn presence(
+        &self,
+        crowds: &[Crowd],
+        (group, reach): (u64, usize),
+        scenario: &str,
+        report: &mut Report,
+    ) -> io::Result<()> {
         let source = source(&self.server, self.kit, group, reach).await?;
         settle(crowds).await?;
         let roots = [self.server.pid()];
         let (source, measured) = crowds[0].broadcast(source, reach, &roots, self.options.length()).await?;
         source.close().await?;
         settle(crowds).await?;
-        self.report.add(scenario, self.make, Value::Work(measured));
+        report.add(scenario, self.make, Value::Work(measured));
         Ok(())
     }
 }

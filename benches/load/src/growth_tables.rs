@@ -2,7 +2,8 @@
 
 use std::fmt::{Result, Write};
 
-use crate::report::Report;
+use crate::meter::Latency;
+use crate::report::{Report, median};
 use crate::servers::Make;
 
 /// What a row says, the figures before and after, how much more than the floor's growth is allowed, and whether the
@@ -43,34 +44,54 @@ pub fn write(report: &Report, text: &mut String) -> Result {
          |---|---|---|---|---|---|---|---|"
     )?;
     for (title, few, many, most, floored) in ROWS {
-        let (mut ratio, mut floor) = (own(many) / own(few), "- | -".to_owned());
-        if floored {
-            let (before, after) = (of(few, Make::Floor), of(many, Make::Floor));
-            ratio /= after / before;
-            floor = format!("{before:.1} | {after:.1}");
-        }
+        let floor = match floored {
+            true => format!("{:.1} | {:.1}", of(few, Make::Floor), of(many, Make::Floor)),
+            false => "- | -".to_owned(),
+        };
+        let all: Vec<f64> =
+            (1..=report.turns(many)).filter_map(|turn| growth(report, (few, many), floored, turn)).collect();
+        let range = match (all.iter().copied().reduce(f64::min), all.iter().copied().reduce(f64::max)) {
+            (Some(least), Some(most)) if all.len() > 1 => format!(" ({least:.2} to {most:.2})"),
+            _ => String::new(),
+        };
+        let ratio = median(all).unwrap_or(f64::NAN);
         let holds = if ratio <= most { "yes" } else { "no" };
         let (before, after) = (own(few), own(many));
-        writeln!(text, "| {title} | {before:.1} | {after:.1} | {floor} | {ratio:.2} | {most} | {holds} |")?;
+        writeln!(text, "| {title} | {before:.1} | {after:.1} | {floor} | {ratio:.2}{range} | {most} | {holds} |")?;
     }
+    let alive = (1..=report.turns("growth-alive")).filter_map(|turn| report.figure("growth-alive", Make::Comity, turn));
     writeln!(
         text,
         "\nOf {} sessions {} answered at the end. With all of them there, p50 / p95 in ms:\n",
         thousands(own("growth-sessions")),
-        thousands(own("growth-alive"))
+        thousands(alive.reduce(f64::min).unwrap_or(f64::NAN))
     )?;
     for (title, scenario) in
         [("1:1 message at 2,000/s", "growth-chat-2000-10x"), ("presence to 200 contacts", "growth-presence-10x")]
     {
-        let of = |make| report.latency(scenario, make, report.rounds());
-        if let (Some(own), Some(floor)) = (of(Make::Comity), of(Make::Floor)) {
-            let show = |us: u32| f64::from(us) / 1e3;
-            let (a, b, c, d) = (show(own.p50), show(own.p95), show(floor.p50), show(floor.p95));
-            let holds = if own.within(floor) { "holds" } else { "does not hold" };
-            writeln!(text, "- {title}: Comity {a:.2} / {b:.2}, floor {c:.2} / {d:.2}: the bound {holds}.")?;
-        }
+        let of = |make, turn| report.latency(scenario, make, turn);
+        let turns = (1..=report.turns(scenario)).filter_map(|turn| of(Make::Comity, turn).zip(of(Make::Floor, turn)));
+        let turns: Vec<(Latency, Latency)> = turns.collect();
+        let holds = turns.iter().filter(|(own, floor)| own.within(*floor)).count();
+        let show = |pick: fn(&(Latency, Latency)) -> u32| {
+            median(turns.iter().map(|turn| f64::from(pick(turn)) / 1e3).collect()).unwrap_or(f64::NAN)
+        };
+        let (a, b) = (show(|(own, _)| own.p50), show(|(own, _)| own.p95));
+        let (c, d) = (show(|(_, floor)| floor.p50), show(|(_, floor)| floor.p95));
+        let all = turns.len();
+        writeln!(
+            text,
+            "- {title}: Comity {a:.2} / {b:.2}, floor {c:.2} / {d:.2}: the bound holds in {holds} of {all} turns."
+        )?;
     }
     outlook(report, text)
+}
+
+/// What Comity's figure has grown by in a turn, against the floor's growth if that does the same.
+fn growth(report: &Report, (few, many): (&str, &str), floored: bool, turn: usize) -> Option<f64> {
+    let of = |make| Some(report.figure(many, make, turn)? / report.figure(few, make, turn)?);
+    let floor = if floored { of(Make::Floor)? } else { 1.0 };
+    Some(of(Make::Comity)? / floor)
 }
 
 /// What more sessions would take, if everything stayed as it is with the most that were measured.

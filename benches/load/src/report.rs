@@ -96,8 +96,9 @@ impl Report {
         self.ledger.book(scenario, make, since);
     }
 
-    pub fn begin(&mut self, round: usize) {
-        eprintln!("round {round}");
+    /// A round begins, or a turn of something that has turns of its own.
+    pub fn begin(&mut self, what: &str, round: usize) {
+        eprintln!("{what} {round}");
         self.round = round;
     }
 
@@ -181,9 +182,20 @@ impl Report {
         }
     }
 
-    /// The last round there was.
-    pub fn rounds(&self) -> usize {
-        self.measurements.iter().map(|entry| entry.round).max().unwrap_or(0)
+    /// The last round there was; what grows is measured in turns behind them.
+    fn rounds(&self) -> usize {
+        TARGETS.iter().map(|target| self.turns(target.scenario)).max().unwrap_or(0)
+    }
+
+    /// How often a scenario was measured.
+    pub fn turns(&self, scenario: &str) -> usize {
+        let those = self.measurements.iter().filter(|entry| entry.scenario == scenario);
+        those.map(|entry| entry.round).max().unwrap_or(0)
+    }
+
+    /// The figure of one turn.
+    pub fn figure(&self, scenario: &str, make: Make, turn: usize) -> Option<f64> {
+        self.in_round(scenario, make, turn).map(Value::figure)
     }
 
     /// What Comity may cost in a round at most, and what it does cost.
@@ -329,7 +341,8 @@ impl Report {
     }
 }
 
-fn median(mut all: Vec<f64>) -> Option<f64> {
+/// The one in the middle, or what lies between the two in the middle.
+pub fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     let upper = *all.get(middle)?;

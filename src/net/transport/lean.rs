@@ -339,6 +339,7 @@ impl Lean {
         if self.outgoing == Outgoing::Open {
             self.outgoing = Outgoing::Closed;
             if self.incoming != Incoming::Broken {
+                self.io.conclude();
                 self.at_rest(machine::say_goodbye)?;
             }
         }

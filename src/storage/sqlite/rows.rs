@@ -67,6 +67,25 @@ impl<'a> Rows<'a> {
         Ok(statement.query_row(params![owner, name, key], |row| row.get(0)).optional()?)
     }
 
+    /// The value of a cell of an account, and what two maps of its domain have under its localpart: in one look, and as long
+    /// a one whatever there is.
+    pub(in super::super) fn account(
+        self,
+        account: &BareJid,
+        cell: &str,
+        [one, other]: [&str; 2],
+    ) -> Result<(Option<String>, [Option<String>; 2]), Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT (SELECT value FROM cells WHERE name = ?3
+                     AND owner = (SELECT id FROM owners WHERE domain = ?1 AND local = ?2)),
+                    (SELECT value FROM maps WHERE owner = home.id AND name = ?4 AND key = ?2),
+                    (SELECT value FROM maps WHERE owner = home.id AND name = ?5 AND key = ?2)
+             FROM (SELECT (SELECT id FROM owners WHERE domain = ?1 AND local = '') AS id) AS home",
+        )?;
+        let keys = params![account.domain(), local(account), cell, one, other];
+        Ok(statement.query_row(keys, |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?])))?)
+    }
+
     pub(in super::super) fn items(self, owner: &BareJid, name: &str) -> Result<Vec<(String, String)>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
         let query = "SELECT key, value FROM maps WHERE owner = ?1 AND name = ?2 ORDER BY key";

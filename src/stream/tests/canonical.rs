@@ -1,6 +1,7 @@
 //! Payloads that pass untouched, and the canonical form of the others.
 
 use super::*;
+use crate::stanza::Namespaces;
 use std::borrow::Cow;
 
 /// The payload of `input`, and whether it is a part of the input.
@@ -103,6 +104,33 @@ fn content_namespaces_are_one_inside_a_payload() {
         ("<message><db:x/></message>", "<db:x xmlns:db='jabber:server:dialback'/>"),
     ] {
         assert_eq!(payload(SERVER, input).0, expected, "{input}");
+    }
+}
+
+#[test]
+fn a_namespace_is_noted_wherever_it_is_declared() {
+    let long = "x".repeat(2000);
+    for (payload, noted) in [
+        ("", false),
+        ("<body>urn:example:a:0</body>", false),
+        ("<x xmlns='urn:example:a'/>", false),
+        ("<x xmlns='urn:example:a:0'/>", true),
+        ("<x/><y xmlns=\"urn:example:a:0\"/>", true),
+        ("<x xmlns='y'><p:z xmlns:p='urn:example:a:0'/></x>", true),
+        // Whatever has to be written again may have anything.
+        ("<x xmlns='urn:ex&#97;mple:a:0'/>", true),
+        ("<o:y/>", true),
+    ] {
+        for payload in [payload.to_owned(), format!("{long}{payload}"), format!("{payload}{long}")] {
+            let input = format!("<message xmlns:o='urn:example:b:0'>{payload}</message>");
+            one_event(CLIENT, &input, |event| match event {
+                Event::Stanza(stanza) => {
+                    let name = Namespaces::of(b"urn:example:a:0");
+                    assert_eq!(stanza.payload.may_have(name), noted, "{payload}");
+                }
+                other => panic!("{other:?}"),
+            });
+        }
     }
 }
 

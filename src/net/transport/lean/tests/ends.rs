@@ -27,6 +27,8 @@ use crate::net::tls::{Identities, Incoming, ServerTls, provider, server_name};
 #[derive(Clone)]
 pub(super) struct Wire(Arc<Mutex<State>>);
 
+impl crate::net::transport::Io for Wire {}
+
 #[derive(Default)]
 struct State {
     arrived: VecDeque<Vec<u8>>,
