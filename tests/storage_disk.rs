@@ -219,7 +219,7 @@ async fn a_damaged_entry_is_found_and_left_out() {
     }
     storage.close().await.unwrap();
     let raw = directory.raw();
-    raw.execute("UPDATE log SET payload = replace(payload, 'second', 'sekond')", []).unwrap();
+    raw.execute("UPDATE log SET payload = replace(payload, 'second', 'sezond')", []).unwrap();
     raw.execute("UPDATE log SET payload = CAST(x'ff' AS TEXT) WHERE payload LIKE '%third%'", []).unwrap();
     raw.execute("DELETE FROM log WHERE payload LIKE '%fourth%'", []).unwrap();
     drop(raw);

@@ -11,6 +11,8 @@ use super::writer::{Advance, Backend, Job, Writer};
 
 /// How long nothing must have come before the writer uses the moment to tidy up.
 const IDLE: Duration = Duration::from_millis(100);
+/// How often a full disk is asked for room.
+const ROOM: Duration = Duration::from_millis(250);
 
 /// Starts the thread of `writer`, which ends when the queue is closed or a commit fails. `held` is let go at the end.
 pub(super) fn spawn<B, H>(writer: Writer<B>, shared: Arc<Shared>, held: H) -> std::io::Result<()>
@@ -28,18 +30,23 @@ where
     std::thread::Builder::new().name("storage".to_owned()).spawn(work).map(drop)
 }
 
-fn run<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> End {
+fn run<B: Backend>(writer: Writer<B>, shared: &Shared) -> End {
+    work(writer, shared).map_or_else(End::Lost, |()| End::Closed)
+}
+
+fn work<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> Result<(), Lost> {
     loop {
         match shared.queue.wait(writer.has_leftovers().then_some(IDLE)) {
-            Next::Commit(jobs) => {
-                if let Err(lost) = step(&mut writer, jobs, shared) {
-                    return End::Lost(lost);
-                }
-            }
-            Next::Idle => writer.idle(),
-            Next::Close => {
-                writer.close();
-                return End::Closed;
+            Next::Commit(jobs) => step(&mut writer, jobs, shared)?,
+            Next::Idle => writer.idle()?,
+            Next::Close => return writer.close(),
+        }
+        // Nothing is taken from the queue meanwhile, so it fills and holds those who ask it.
+        while writer.has_no_room() {
+            let is_last = shared.queue.rest(ROOM);
+            step(&mut writer, Vec::new(), shared)?;
+            if is_last && writer.has_no_room() {
+                return writer.close();
             }
         }
     }
@@ -50,13 +57,13 @@ pub(super) fn step<B: Backend>(writer: &mut Writer<B>, jobs: Vec<Job>, shared: &
     // In this order: what is settled was submitted before the queue is asked.
     let settled = shared.positions.settled();
     let advance = Advance { next: shared.positions.next(), settled, latest: shared.queue.last() };
-    let done = writer.step(jobs, advance)?;
+    let Some(done) = writer.step(jobs, advance)? else { return Ok(()) };
     shared.progress.publish(done.durable);
     for (answer, verdict) in done.answers {
         // Whoever no longer listens need not know.
         let _ = answer.send(verdict);
     }
-    Ok(())
+    writer.relieve()
 }
 
 /// A writer that panics is lost; nobody may wait for it for ever.

@@ -96,7 +96,7 @@ impl Rows<'_> {
             let position = Position::new(position.cast_unsigned());
             expired.more = Some(position);
             let (domain, local): (String, String) = (row.get(3)?, row.get(4)?);
-            if Marks::from_bits(marks).contains(Marks::ARCHIVED)
+            if Marks::from_bits(marks).is_some_and(|marks| marks.contains(Marks::ARCHIVED))
                 && let Ok(owner) = BareJid::account(&local, &domain)
             {
                 expired.entries.push((owner, position));

@@ -30,6 +30,6 @@ pub(super) fn extend(connection: &Connection, upto: u64) -> Result<(), Error> {
     for entry in archived {
         insert.execute(entry)?;
     }
-    connection.prepare_cached("UPDATE indexed SET upto = ?1")?.execute([column(upto)])?;
+    connection.prepare_cached("UPDATE indexed SET upto = ?1, copy = ?1")?.execute([column(upto)])?;
     Ok(())
 }

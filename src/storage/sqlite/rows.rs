@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{Direction, Entry, Error, Marks, Page, Position, Queued, Stored};
 use super::apply::{direction, local};
-use super::checksum::Covered;
+use super::checksum::{Covered, Kept};
 use crate::jid::BareJid;
 
 /// A page ends behind the entry that makes it larger than this.
@@ -23,29 +23,51 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn owner(self, owner: &BareJid) -> Result<Option<i64>, Error> {
-        let mut statement = self.connection.prepare_cached("SELECT id FROM owners WHERE domain = ?1 AND local = ?2")?;
-        Ok(statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?)
+        let query = "SELECT id, checksum FROM owners WHERE domain = ?1 AND local = ?2";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let found: Option<(i64, i64)> = statement
+            .query_row(params![owner.domain(), local(owner)], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((id, checksum)) = found else { return Ok(None) };
+        // The name comes from the index, which may lead to somebody else.
+        Kept::Owner { domain: owner.domain(), local: local(owner) }.check(id, checksum)?;
+        Ok(Some(id))
     }
 
     pub(in super::super) fn cell(self, owner: &BareJid, name: &str) -> Result<Option<String>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(None) };
-        let mut statement = self.connection.prepare_cached("SELECT value FROM cells WHERE owner = ?1 AND name = ?2")?;
-        Ok(statement.query_row(params![owner, name], |row| row.get(0)).optional()?)
+        let query = "SELECT value, checksum FROM cells WHERE owner = ?1 AND name = ?2";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let found: Option<(String, i64)> =
+            statement.query_row(params![owner, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((value, checksum)) = found else { return Ok(None) };
+        Kept::Cell { name, value: &value }.check(owner, checksum)?;
+        Ok(Some(value))
     }
 
     pub(in super::super) fn item(self, owner: &BareJid, name: &str, key: &str) -> Result<Option<String>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(None) };
-        let query = "SELECT value FROM maps WHERE owner = ?1 AND name = ?2 AND key = ?3";
+        let query = "SELECT value, checksum FROM maps WHERE owner = ?1 AND name = ?2 AND key = ?3";
         let mut statement = self.connection.prepare_cached(query)?;
-        Ok(statement.query_row(params![owner, name, key], |row| row.get(0)).optional()?)
+        let found: Option<(String, i64)> =
+            statement.query_row(params![owner, name, key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((value, checksum)) = found else { return Ok(None) };
+        Kept::Item { name, key, value: &value }.check(owner, checksum)?;
+        Ok(Some(value))
     }
 
     pub(in super::super) fn items(self, owner: &BareJid, name: &str) -> Result<Vec<(String, String)>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
-        let query = "SELECT key, value FROM maps WHERE owner = ?1 AND name = ?2 ORDER BY key";
+        let query = "SELECT key, value, checksum FROM maps WHERE owner = ?1 AND name = ?2 ORDER BY key";
         let mut statement = self.connection.prepare_cached(query)?;
-        let items = statement.query_map(params![owner, name], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(items.collect::<Result<_, _>>()?)
+        let mut rows = statement.query(params![owner, name])?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (key, value): (String, String) = (row.get(0)?, row.get(1)?);
+            Kept::Item { name, key: &key, value: &value }.check(owner, row.get(2)?)?;
+            items.push((key, value));
+        }
+        Ok(items)
     }
 
     pub(in super::super) fn exists(self, owner: &BareJid) -> Result<bool, Error> {
@@ -53,10 +75,16 @@ impl<'a> Rows<'a> {
     }
 
     pub(in super::super) fn locals(self, domain: &str) -> Result<Vec<String>, Error> {
-        let query = "SELECT local FROM owners WHERE domain = ?1 AND local <> '' ORDER BY local";
+        let query = "SELECT id, local, checksum FROM owners WHERE domain = ?1 AND local <> '' ORDER BY local";
         let mut statement = self.connection.prepare_cached(query)?;
-        let locals = statement.query_map([domain], |row| row.get(0))?;
-        Ok(locals.collect::<Result<_, _>>()?)
+        let mut rows = statement.query([domain])?;
+        let mut locals = Vec::new();
+        while let Some(row) = rows.next()? {
+            let local: String = row.get(1)?;
+            Kept::Owner { domain, local: &local }.check(row.get(0)?, row.get(2)?)?;
+            locals.push(local);
+        }
+        Ok(locals)
     }
 
     pub(in super::super) fn undelivered_count(self, owner: &BareJid) -> Result<u64, Error> {
@@ -142,10 +170,11 @@ pub(super) fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<E
         return Ok(None);
     }
     let known = [Direction::Received, Direction::Sent].into_iter().find(|known| direction(*known) == way);
-    let (Some(direction), Ok(peer), Ok(payload)) = (known, std::str::from_utf8(peer), std::str::from_utf8(payload))
+    let (Some(direction), Some(marks), Ok(peer), Ok(payload)) =
+        (known, Marks::from_bits(marks), std::str::from_utf8(peer), std::str::from_utf8(payload))
     else {
         return Ok(None);
     };
     let (peer, payload) = (peer.into(), payload.into());
-    Ok(Some(Entry { direction, peer, time: time.cast_unsigned(), marks: Marks::from_bits(marks), payload }))
+    Ok(Some(Entry { direction, peer, time: time.cast_unsigned(), marks, payload }))
 }

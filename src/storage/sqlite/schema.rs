@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::super::handle::SECRET;
 use super::super::log::Positions;
 use super::super::{Error, Marks};
+use super::checksum::Kept;
 use super::column;
 
 /// Step n leads from version n to version n + 1. A step that was released never changes; a new version is a new step, a
@@ -81,7 +82,48 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (position, session)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- Everything has a checksum from here on, see `checked`; that of marks is that they stand there twice.
+    ALTER TABLE owners RENAME TO old_owners;
+    CREATE TABLE owners (
+        id INTEGER PRIMARY KEY,
+        domain TEXT NOT NULL,
+        local TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        UNIQUE (domain, local)
+    ) STRICT;
+    ALTER TABLE cells RENAME TO old_cells;
+    CREATE TABLE cells (
+        owner INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (owner, name)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE maps RENAME TO old_maps;
+    CREATE TABLE maps (
+        owner INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (owner, name, key)
+    ) STRICT, WITHOUT ROWID;
+    UPDATE log SET marks = marks * 257;
+    -- Counters and the secret are written twice.
+    ALTER TABLE positions ADD COLUMN copy INTEGER NOT NULL DEFAULT 0;
+    UPDATE positions SET copy = reserved;
+    ALTER TABLE indexed ADD COLUMN copy INTEGER NOT NULL DEFAULT 0;
+    UPDATE indexed SET copy = upto;
+    ALTER TABLE handed ADD COLUMN copy INTEGER NOT NULL DEFAULT 0;
+    UPDATE handed SET copy = upto;
+    ALTER TABLE secret ADD COLUMN copy BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE secret ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+",
 ];
+
+/// The version from which on cells, maps and owners have checksums.
+const CHECKED: i64 = 4;
 
 /// The version of the schema that this program writes.
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
@@ -99,7 +141,10 @@ pub(super) fn check_application(connection: &Connection, file: &Path) -> Result<
 
 /// Sets up the writing connection of a database on disk.
 pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    // To its end: the change is committed behind the row that says what it is.
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let modes = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    let mode = modes.concat();
     if mode != "wal" {
         return Err(Error::Engine(format!("write-ahead mode is not available here (but {mode})")));
     }
@@ -124,6 +169,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     for (version, step) in (1_i64..).zip(STEPS).skip(done) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(step)?;
+        if version == CHECKED {
+            checked(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", version)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.commit()?;
@@ -131,18 +179,56 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Gives checksums to what had none.
+fn checked(connection: &Connection) -> Result<(), Error> {
+    let mut old = connection.prepare("SELECT id, domain, local FROM old_owners")?;
+    let mut new = connection.prepare("INSERT INTO owners VALUES (?1, ?2, ?3, ?4)")?;
+    let mut rows = old.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, domain, local): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let checksum = Kept::Owner { domain: &domain, local: &local }.checksum(id);
+        new.execute(params![id, domain, local, checksum])?;
+    }
+    let mut old = connection.prepare("SELECT owner, name, value FROM old_cells")?;
+    let mut new = connection.prepare("INSERT INTO cells VALUES (?1, ?2, ?3, ?4)")?;
+    let mut rows = old.query([])?;
+    while let Some(row) = rows.next()? {
+        let (owner, name, value): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let checksum = Kept::Cell { name: &name, value: &value }.checksum(owner);
+        new.execute(params![owner, name, value, checksum])?;
+    }
+    let mut old = connection.prepare("SELECT owner, name, key, value FROM old_maps")?;
+    let mut new = connection.prepare("INSERT INTO maps VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut rows = old.query([])?;
+    while let Some(row) = rows.next()? {
+        let (owner, name): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (key, value): (String, String) = (row.get(2)?, row.get(3)?);
+        let checksum = Kept::Item { name: &name, key: &key, value: &value }.checksum(owner);
+        new.execute(params![owner, name, key, value, checksum])?;
+    }
+    let secret: Option<Vec<u8>> = connection.query_row("SELECT value FROM secret", [], |row| row.get(0)).optional()?;
+    if let Some(secret) = secret {
+        connection.execute("DELETE FROM secret", [])?;
+        keep_secret(connection, &secret)?;
+    }
+    connection.execute_batch("DROP TABLE old_owners; DROP TABLE old_cells; DROP TABLE old_maps;")?;
+    Ok(())
+}
+
 /// Reserves a range of positions; returns its first and the one behind it.
 pub(super) fn reserve(connection: &mut Connection) -> Result<(u64, u64), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let reserved: Option<i64> =
-        transaction.query_row("SELECT max(reserved) FROM positions", [], |row| row.get(0)).optional()?.flatten();
+    let reserved: Option<i64> = transaction
+        .query_row("SELECT max(max(reserved, copy)) FROM positions", [], |row| row.get(0))
+        .optional()?
+        .flatten();
     // The entries are asked too, in case the row was damaged: a position must never be used twice.
     let used: Option<i64> = transaction.query_row("SELECT max(position) FROM log", [], |row| row.get(0))?;
     let first = reserved.unwrap_or(1).max(used.unwrap_or(0).saturating_add(1));
     let first = u64::try_from(first).map_err(|_| Error::Engine("the position counter is damaged".into()))?;
     let behind = first.saturating_add(Positions::RANGE);
     transaction.execute("DELETE FROM positions", [])?;
-    transaction.execute("INSERT INTO positions VALUES (?1)", [column(behind)])?;
+    transaction.execute("INSERT INTO positions VALUES (?1, ?1)", [column(behind)])?;
     transaction.commit()?;
     Ok((first, behind))
 }
@@ -156,19 +242,33 @@ pub(super) fn requeue(connection: &mut Connection, next: u64) -> Result<(), Erro
     transaction.execute(&format!("UPDATE log SET marks = marks | ?2 WHERE {found}"), [queued, undelivered])?;
     let note = format!("INSERT OR IGNORE INTO undelivered SELECT owner, position FROM log WHERE {found}");
     transaction.execute(&note, [queued])?;
-    transaction.execute("UPDATE handed SET upto = ?1", [column(next)])?;
+    transaction.execute("UPDATE handed SET upto = ?1, copy = ?1", [column(next)])?;
     transaction.commit()?;
     Ok(())
 }
 
 /// The secret of the data; made if there is none yet.
 pub(super) fn secret(connection: &Connection) -> Result<[u8; SECRET], Error> {
-    let known: Option<Vec<u8>> = connection.query_row("SELECT value FROM secret", [], |row| row.get(0)).optional()?;
-    if let Some(known) = known {
-        return known.try_into().map_err(|_| Error::Engine("the secret is damaged".into()));
+    let known: Option<(Vec<u8>, Vec<u8>, i64)> = connection
+        .query_row("SELECT value, copy, checksum FROM secret", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    if let Some((value, copy, checksum)) = known {
+        let is_right = |secret: &[u8]| Kept::Secret(secret).checksum(0) == checksum;
+        let known = if is_right(&value) || value == copy { value } else { copy.clone() };
+        if !is_right(&known) && known != copy {
+            return Err(Error::Damaged("the secret".into()));
+        }
+        return known.try_into().map_err(|_| Error::Damaged("the secret".into()));
     }
     let mut secret = [0; SECRET];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| Error::Engine("there are no random numbers".into()))?;
-    connection.execute("INSERT INTO secret VALUES (?1)", [secret.as_slice()])?;
+    keep_secret(connection, &secret)?;
     Ok(secret)
+}
+
+/// Writes the secret of data that has none.
+pub(super) fn keep_secret(connection: &Connection, secret: &[u8]) -> Result<(), Error> {
+    let checksum = Kept::Secret(secret).checksum(0);
+    connection.execute("INSERT INTO secret VALUES (?1, ?1, ?2)", params![secret, checksum])?;
+    Ok(())
 }

@@ -1,0 +1,463 @@
+//! Makes a new database of one whose trees are damaged.
+//!
+//! A page that leads to others holds few values of its own, and a page that holds values is no more than a list of rows
+//! with their checksums. So all pages are read, whatever leads to them, and every row that is right goes into a new
+//! database: what a flipped bit costs is the row that it is in, at most. The damaged file is kept beside the new one.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, params, params_from_iter};
+
+use super::super::{Error, Marks};
+use super::examine::KNOWN;
+use super::repair::{self, Row};
+use super::{directory, index, schema, wal};
+
+/// No row is longer.
+const LONGEST: usize = 1 << 26;
+/// So much of a row is on one page, at most.
+const LOCAL: usize = 4096;
+/// So many rows are tried to be put right; if there are more, it was no bit.
+const MOST_BROKEN: usize = 64;
+
+/// Replaces the database in `file`, which is in nobody's hands. `reason` says what is wrong with it.
+pub(super) fn salvage(file: &Path, reason: &str) -> Result<(), Error> {
+    let unable = || Error::Corrupt(reason.to_owned());
+    tracing::error!(file = %file.display(), reason, "the database is damaged: its rows are copied into a new one");
+    let small = Small::read(file).map_err(|_| unable())?;
+    // It would be taken for that of the new database.
+    if fs::metadata(wal::path(file)).is_ok_and(|log| log.len() > 0) {
+        return Err(unable());
+    }
+    let pages = Pages::open(file)?;
+    let free = pages.free().ok_or_else(unable)?;
+    let [new, old] = ["new", "damaged"].map(|ending| beside(file, ending));
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { path, source }
+    };
+    if new.exists() {
+        fs::remove_file(&new).map_err(at(&new))?;
+    }
+    let copied = copy(&pages, &free, &small, &new)?;
+    File::open(&new).and_then(|file| file.sync_all()).map_err(at(&new))?;
+    if old.exists() {
+        fs::remove_file(&old).map_err(at(&old))?;
+    }
+    fs::hard_link(file, &old).map_err(at(&old))?;
+    fs::rename(&new, file).map_err(at(file))?;
+    if let Some(parent) = file.parent() {
+        directory::sync(parent)?;
+    }
+    tracing::error!(kept = %old.display(), copied.rows, copied.lost, "the rows of the damaged database are in a new one");
+    Ok(())
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut path = file.as_os_str().to_owned();
+    path.push(".");
+    path.push(ending);
+    PathBuf::from(path)
+}
+
+/// The tables that have a row or two, which are read as ever.
+struct Small {
+    reserved: i64,
+    handed: i64,
+    secret: Vec<u8>,
+    queued: Vec<(i64, i64, i64)>,
+}
+
+impl Small {
+    /// Reads them, and leaves nothing in the write-ahead log.
+    fn read(file: &Path) -> Result<Self, Error> {
+        let connection = Connection::open_with_flags(file, directory::WRITE)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version != schema::SCHEMA_VERSION {
+            return Err(Error::Engine("its rows have no checksums".into()));
+        }
+        let number = |query| connection.query_row(query, [], |row| row.get(0));
+        let mut statement = connection.prepare("SELECT position, session, number FROM queued")?;
+        let queued = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        Ok(Self {
+            reserved: number("SELECT max(max(reserved, copy)) FROM positions")?,
+            handed: number("SELECT max(min(upto, copy)) FROM handed")?,
+            secret: schema::secret(&connection)?.to_vec(),
+            // Who comes back may get something twice.
+            queued: queued.and_then(Iterator::collect).unwrap_or_default(),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Copied {
+    rows: usize,
+    /// What is no row any more.
+    lost: usize,
+}
+
+fn copy(pages: &Pages, free: &BTreeSet<u32>, small: &Small, new: &Path) -> Result<Copied, Error> {
+    directory::create_file(new)?;
+    let mut connection = Connection::open_with_flags(new, directory::WRITE)?;
+    schema::migrate(&mut connection)?;
+    let transaction = connection.transaction()?;
+    let mut copied = Copied::default();
+    for number in (1..=pages.count).filter(|number| !free.contains(number)) {
+        let page = pages.read(number)?;
+        let list = List::of(&page, if number == 1 { 100 } else { 0 }, pages);
+        for place in list.places() {
+            match pages.cell(&page, list.kind, place) {
+                Cell::Row(found) => copied.take(&transaction, &found)?,
+                Cell::Broken => {
+                    let mended = if copied.lost < MOST_BROKEN { pages.mended(&page, list.kind, place) } else { None };
+                    match mended {
+                        Some(found) => copied.take(&transaction, &found)?,
+                        None => {
+                            copied.lost += 1;
+                            // What can be read of it stays, so that whoever wants it hears that it is damaged.
+                            if let Some(Some((kind, row, marks))) = pages.read_row(&page, list.kind, place) {
+                                copied.take(&transaction, &(kind, Row { checksum: KNOWN, ..row }, marks))?;
+                            }
+                        }
+                    }
+                }
+                Cell::Other => {}
+            }
+        }
+    }
+    for (position, session, number) in &small.queued {
+        transaction.execute("INSERT OR IGNORE INTO queued VALUES (?1, ?2, ?3)", params![position, session, number])?;
+    }
+    transaction.execute("UPDATE positions SET reserved = ?1, copy = ?1", [small.reserved])?;
+    transaction.execute("UPDATE handed SET upto = ?1, copy = ?1", [small.handed])?;
+    schema::keep_secret(&transaction, &small.secret)?;
+    let waiting = "INSERT OR IGNORE INTO undelivered SELECT owner, position FROM log WHERE marks & ?1";
+    transaction.execute(waiting, [Marks::UNDELIVERED.bits()])?;
+    let behind: i64 = transaction.query_row("SELECT ifnull(max(position), 0) + 1 FROM log", [], |row| row.get(0))?;
+    index::extend(&transaction, behind.unsigned_abs())?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(copied)
+}
+
+impl Copied {
+    fn take(&mut self, connection: &Connection, (kind, row, marks): &Found) -> Result<(), Error> {
+        let mut values: Vec<ValueRef<'_>> = row.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
+        let texts = row.texts.iter().map(|text| ValueRef::Text(text));
+        let statement = match kind {
+            repair::Kind::Owner | repair::Kind::Cell | repair::Kind::Item => {
+                values.extend(texts);
+                values.push(ValueRef::Integer(row.checksum));
+                match kind {
+                    repair::Kind::Owner => "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?)",
+                    repair::Kind::Cell => "INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?)",
+                    _ => "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?, ?)",
+                }
+            }
+            repair::Kind::Entry => {
+                values.extend([ValueRef::Integer(*marks), ValueRef::Integer(row.checksum)]);
+                values.extend(texts);
+                "INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            }
+        };
+        let values = values.into_iter().map(ToSqlOutput::Borrowed);
+        self.rows += connection.prepare_cached(statement)?.execute(params_from_iter(values))?;
+        Ok(())
+    }
+}
+
+/// A row, where it may be from, and the marks if it is an entry.
+type Found = (repair::Kind, Row, i64);
+
+/// What is at one place of a page.
+enum Cell {
+    Row(Found),
+    /// A row of a table that is made anew, or something that leads to other pages.
+    Other,
+    Broken,
+}
+
+/// What a page is: each kind has its own form of cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Leads to other pages and has no rows.
+    Branch = 5,
+    /// Has rows with a number as their key.
+    Table = 13,
+    /// Has rows that are their own key.
+    Leaf = 10,
+    /// Has rows of that sort, too, and leads to other pages.
+    Node = 2,
+}
+
+/// The list of what is on a page.
+#[derive(Clone, Copy)]
+struct List<'a> {
+    page: &'a [u8],
+    header: usize,
+    kind: Kind,
+    count: usize,
+}
+
+impl<'a> List<'a> {
+    /// The list as the header of the page says, or with another bit if that is right and this is not.
+    fn of(page: &'a [u8], header: usize, pages: &Pages) -> Self {
+        let octet = page.get(header).copied().unwrap_or(0);
+        let known = [Kind::Branch, Kind::Table, Kind::Leaf, Kind::Node];
+        let mut list = Self { page, header, kind: Kind::Branch, count: 0 };
+        // A page that continues a long row begins with zero.
+        let Some(nearest) =
+            known.into_iter().min_by_key(|kind| (*kind as u8 ^ octet).count_ones()).filter(|_| octet != 0)
+        else {
+            return list;
+        };
+        (list.kind, list.count) = (nearest, list.number(header + 3));
+        let with = |kind, count| Self { page, header, kind, count };
+        let kinds = || known.into_iter().filter(|kind| (*kind as u8 ^ octet).count_ones() <= 1);
+        let bits = |is_set| (0..12).map(|bit| 1_usize << bit).filter(move |bit| (list.count & bit != 0) == is_set);
+        let others: Vec<Self> = match list.broken(pages) {
+            0 if list.begins_right() => Vec::new(),
+            // There should be more.
+            0 => bits(false).map(|bit| with(list.kind, list.count | bit)).collect(),
+            // One may be damaged by itself.
+            1 => Vec::new(),
+            _ => kinds()
+                .map(|kind| with(kind, list.count))
+                .chain(bits(true).map(|bit| with(list.kind, list.count ^ bit)))
+                .collect(),
+        };
+        let is_right = |list: &Self| list.kind != Kind::Branch && list.begins_right() && list.broken(pages) == 0;
+        others.into_iter().find(is_right).unwrap_or(list)
+    }
+
+    fn number(&self, at: usize) -> usize {
+        self.page.get(at..at + 2).map_or(0, |it| usize::from(it[0]) << 8 | usize::from(it[1]))
+    }
+
+    fn places(&self) -> impl Iterator<Item = usize> {
+        let start = self.header + if matches!(self.kind, Kind::Branch | Kind::Node) { 12 } else { 8 };
+        let count = if self.kind == Kind::Branch { 0 } else { self.count.min(self.page.len() / 4) };
+        (0..count).map(move |slot| self.number(start + 2 * slot))
+    }
+
+    /// Whether the first of what is listed is where the header says.
+    fn begins_right(&self) -> bool {
+        self.kind == Kind::Branch || self.places().min() == Some(self.number(self.header + 5))
+    }
+
+    fn broken(&self, pages: &Pages) -> usize {
+        self.places().filter(|place| matches!(pages.cell(self.page, self.kind, *place), Cell::Broken)).count()
+    }
+}
+
+/// The file, page by page.
+struct Pages {
+    file: File,
+    size: usize,
+    count: u32,
+}
+
+impl Pages {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let at = |source| Error::File { path: path.to_owned(), source };
+        let file = File::open(path).map_err(at)?;
+        let mut header = [0; 100];
+        file.read_exact_at(&mut header, 0).map_err(at)?;
+        let size = usize::from(header[16]) << 8 | usize::from(header[17]);
+        let size = if size.is_power_of_two() && size >= 512 { size } else { 4096 };
+        let length = file.metadata().map_err(at)?.len();
+        let count = u32::try_from(length / size as u64).map_err(|_| Error::Engine("the file is too long".into()))?;
+        Ok(Self { file, size, count })
+    }
+
+    fn read(&self, number: u32) -> Result<Vec<u8>, Error> {
+        let mut page = vec![0; self.size];
+        let at = u64::from(number.saturating_sub(1)) * self.size as u64;
+        self.file.read_exact_at(&mut page, at).map_err(|error| Error::Engine(error.to_string()))?;
+        Ok(page)
+    }
+
+    /// The pages that hold nothing; nothing if their list is damaged.
+    fn free(&self) -> Option<BTreeSet<u32>> {
+        let header = self.read(1).ok()?;
+        let (mut trunk, count) = (long(&header, 32)?, long(&header, 36)?);
+        let mut free = BTreeSet::new();
+        while trunk != 0 {
+            let page = self.read(trunk).ok()?;
+            let leaves = usize::try_from(long(&page, 4)?).ok().filter(|leaves| *leaves <= self.size / 4 - 2)?;
+            let numbers = (0..leaves).map(|leaf| long(&page, 8 + 4 * leaf)).chain([Some(trunk)]);
+            for number in numbers {
+                number.filter(|number| (2..=self.count).contains(number) && free.insert(*number))?;
+            }
+            trunk = long(&page, 0)?;
+        }
+        (free.len() == usize::try_from(count).ok()?).then_some(free)
+    }
+
+    /// What begins there: the checksum tells.
+    fn cell(&self, page: &[u8], kind: Kind, at: usize) -> Cell {
+        match self.read_row(page, kind, at) {
+            Some(Some(row)) if row.1.is_right(row.0) => Cell::Row(row),
+            Some(None) => Cell::Other,
+            _ => Cell::Broken,
+        }
+    }
+
+    /// The row that is there if one bit of it is another, or one of its place.
+    fn mended(&self, page: &[u8], kind: Kind, at: usize) -> Option<Found> {
+        let mut page = page.to_vec();
+        let mut found: Vec<Found> = Vec::new();
+        let mut look = |page: &[u8], at| match self.cell(page, kind, at) {
+            Cell::Row(right) if !found.contains(&right) => found.push(right),
+            _ => {}
+        };
+        for (octet, bit) in (at..page.len().min(at + LOCAL)).flat_map(|octet| (0..8).map(move |bit| (octet, bit))) {
+            *page.get_mut(octet)? ^= 1 << bit;
+            look(&page, at);
+            *page.get_mut(octet)? ^= 1 << bit;
+        }
+        if found.is_empty() {
+            // Another place, which is in the list already if it is not the right one; or it goes on in other pages, and the
+            // bit is there.
+            let elsewhere = (0..16).find_map(|bit| match self.cell(&page, kind, at ^ 1 << bit) {
+                Cell::Row(right) => Some(right),
+                _ => None,
+            });
+            let there = || {
+                let (table, row, marks) = self.read_row(&page, kind, at)??;
+                Some((table, row.repaired(table)?, marks))
+            };
+            return there().or(elsewhere);
+        }
+        if found.len() == 1 { found.pop() } else { None }
+    }
+
+    /// The row that begins there; nothing in it if it is of a table that is made anew.
+    fn read_row(&self, page: &[u8], kind: Kind, at: usize) -> Option<Option<Found>> {
+        let mut at = if kind == Kind::Node { at + 4 } else { at };
+        let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
+        let key = if kind == Kind::Table { Some(varint(page, &mut at)?) } else { None };
+        let payload = self.payload(page, at, size, kind == Kind::Table)?;
+        classify(key, &record(&payload)?)
+    }
+
+    /// What does not fit into a page goes on in others.
+    fn payload(&self, page: &[u8], at: usize, size: usize, is_table: bool) -> Option<Vec<u8>> {
+        let most = if is_table { self.size - 35 } else { (self.size - 12) * 64 / 255 - 23 };
+        if size <= most {
+            return page.get(at..at + size).map(<[u8]>::to_vec);
+        }
+        let least = (self.size - 12) * 32 / 255 - 23;
+        let wanted = least + (size - least) % (self.size - 4);
+        let here = if wanted <= most { wanted } else { least };
+        let mut payload = page.get(at..at + here)?.to_vec();
+        let mut next = long(page, at + here)?;
+        while payload.len() < size {
+            let page = (1..=self.count).contains(&next).then(|| self.read(next).ok())??;
+            next = long(&page, 0)?;
+            payload.extend(page.get(4..)?.iter().take(size - payload.len()));
+        }
+        Some(payload)
+    }
+}
+
+enum Value {
+    Null,
+    Number(i64),
+    Text(Vec<u8>),
+    Octets,
+}
+
+/// The columns of a row.
+fn record(payload: &[u8]) -> Option<Vec<Value>> {
+    let mut at = 0;
+    let header = usize::try_from(varint(payload, &mut at)?).ok()?;
+    let mut body = header;
+    let mut values = Vec::new();
+    while at < header {
+        let kind = varint(payload, &mut at)?;
+        let length = match kind {
+            0 | 8 | 9 => 0,
+            1..=4 => usize::try_from(kind).ok()?,
+            5 => 6,
+            6 => 8,
+            12.. => usize::try_from((kind - 12) / 2).ok()?,
+            _ => return None,
+        };
+        let octets = payload.get(body..body.checked_add(length)?)?;
+        body += length;
+        values.push(match kind {
+            0 => Value::Null,
+            8 | 9 => Value::Number(kind - 8),
+            12.. if kind % 2 == 0 => Value::Octets,
+            12.. => Value::Text(octets.to_vec()),
+            _ => {
+                let sign = if octets.first().is_some_and(|first| *first >= 0x80) { -1 } else { 0 };
+                Value::Number(octets.iter().fold(sign, |number, octet| number << 8 | i64::from(*octet)))
+            }
+        });
+    }
+    (at == header && body == payload.len()).then_some(values)
+}
+
+/// The row that columns make; nothing in it if it is of another table, nothing at all if it is of none.
+fn classify(key: Option<i64>, values: &[Value]) -> Option<Option<Found>> {
+    use Value::{Null, Number, Octets, Text};
+    use repair::Kind;
+    let row = |numbers: &[i64], texts: &[&Vec<u8>], checksum: &i64| Row {
+        numbers: numbers.to_vec(),
+        texts: texts.iter().map(|text| (*text).clone()).collect(),
+        checksum: *checksum,
+    };
+    let found = match (key, values) {
+        (Some(id), [Null, Text(domain), Text(local), Number(checksum)]) => {
+            (Kind::Owner, row(&[id], &[domain, local], checksum), 0)
+        }
+        (
+            Some(at),
+            [Null, Number(owner), Number(way), Number(time), Number(marks), Number(sum), Text(peer), Text(text)],
+        ) => (Kind::Entry, row(&[at, *owner, *way, *time], &[peer, text], sum), *marks),
+        (None, [Number(owner), Text(name), Text(value), Number(checksum)]) => {
+            (Kind::Cell, row(&[*owner], &[name, value], checksum), 0)
+        }
+        (None, [Number(owner), Text(name), Text(key), Text(value), Number(checksum)]) => {
+            (Kind::Item, row(&[*owner], &[name, key, value], checksum), 0)
+        }
+        // The index of owners; archived, queued, undelivered; counters, the secret; the schema.
+        (None, [Text(_), Text(_), Number(_)])
+        | (
+            None,
+            [Number(_), Number(_), Number(_), Number(_)] | [Number(_), Number(_), Number(_)] | [Number(_), Number(_)],
+        )
+        | (Some(_), [Number(_), Number(_)] | [Octets, Octets, Number(_)])
+        | (Some(_), [Text(_), Text(_), Text(_), Number(_), Text(_) | Null]) => return Some(None),
+        _ => return None,
+    };
+    Some(Some(found))
+}
+
+/// A number of one to nine octets.
+fn varint(bytes: &[u8], at: &mut usize) -> Option<i64> {
+    let mut number: u64 = 0;
+    for place in 0..9 {
+        let octet = *bytes.get(*at)?;
+        *at += 1;
+        if place == 8 {
+            return Some((number << 8 | u64::from(octet)).cast_signed());
+        }
+        number = number << 7 | u64::from(octet & 0x7f);
+        if octet < 0x80 {
+            break;
+        }
+    }
+    Some(number.cast_signed())
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
