@@ -47,6 +47,7 @@ bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what stra
 
 chaos: setup ## kills Comity 500 times under load, then all servers side by side: what they lose (CRASHES=n)
 	@CRASHES=$(or $(CRASHES),500) $(CARGO) test --quiet --test crash
+	@FAULTS_POINTS=20000 FAULTS_EVERY=1 FAULTS_FLIPS=20000 $(CARGO) test --quiet --test faults -- --nocapture --test-threads 1
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load crash --document docs/reliability.md
