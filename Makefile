@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check chaos interop tls bench budget fuzz generate setup
+.PHONY: help run check archives chaos interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -45,8 +45,14 @@ bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what stra
 	@./target/release/comity-load $(if $(QUICK),--quick --json target/bench.json,--json docs/performance/measurements.json --document docs/performance.md)
 	@$(if $(QUICK),true,$(CARGO) bench --quiet)
 
-chaos: setup ## kills Comity 500 times under load, then all servers side by side: what they lose (CRASHES=n)
-	@CRASHES=$(or $(CRASHES),500) $(CARGO) test --quiet --test crash
+archives: setup ## pages of archives of ten million messages, beside those of the others (10 GB of disk; QUICK=1: small ones)
+	@benches/load/peers
+	@$(CARGO) build --quiet --release -p comity --bin comity --example fill_archive -p comity-load --bin comity-load
+	@./target/release/comity-load archive $(if $(QUICK),--quick,--document docs/archive.md)
+
+chaos: setup ## ends Comity 500 times under load, breaks its connections and its disk, then all servers side by side
+	@CRASHES=$(or $(CRASHES),500) CUTS=$(or $(CUTS),all) $(CARGO) test --quiet --test crash -- --nocapture
+	@ORDER=$(or $(ORDER),10000000) $(CARGO) test --quiet --release --test crash every_number -- --nocapture
 	@FAULTS_POINTS=20000 FAULTS_EVERY=1 FAULTS_FLIPS=20000 $(CARGO) test --quiet --test faults -- --nocapture --test-threads 1
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load

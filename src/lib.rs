@@ -32,6 +32,8 @@ pub mod stanza;
 // -- floor 0: ground
 pub mod clock;
 pub mod config;
+pub mod crash;
+pub mod fnv;
 pub mod jid;
 pub mod live;
 pub mod net;

@@ -144,8 +144,24 @@ const LINES: &[Line] = &[
             &["tests/scenarios/extensions.xmpp::a card is for everybody, and who has none looks like nobody"],
         )],
     ),
-    line("IM", "Outbound message synchronization", Server, &[not_yet("XEP-0280")]),
-    line("IM", "User blocking", Advanced, &[not_yet("XEP-0191")]),
+    line(
+        "IM",
+        "Outbound message synchronization",
+        Server,
+        &[by("XEP-0280", &["tests/scenarios/carbons.xmpp::a device that wants it sees what the others send and get"])],
+    ),
+    line(
+        "IM",
+        "User blocking",
+        Advanced,
+        &[by(
+            "XEP-0191",
+            &[
+                "tests/scenarios/blocking.xmpp::nothing comes from who is blocked, and to him everybody seems to be offline",
+                "tests/scenarios/blocking.xmpp::nothing leaves for who is blocked",
+            ],
+        )],
+    ),
     line("IM", "Group chat", Server, &[not_yet("XEP-0045"), not_yet("XEP-0249")]),
     line(
         "IM",
@@ -154,7 +170,15 @@ const LINES: &[Line] = &[
         &[not_yet("XEP-0048"), not_yet("XEP-0313"), not_yet("XEP-0402"), not_yet("XEP-0410")],
     ),
     line("IM", "Persistent storage of private data via PubSub", Advanced, &[not_yet("XEP-0223")]),
-    line("IM", "Private XML storage", Advanced, &[not_yet("XEP-0049")]),
+    line(
+        "IM",
+        "Private XML storage",
+        Advanced,
+        &[by(
+            "XEP-0049",
+            &["tests/scenarios/private_storage.xmpp::what a client keeps, all of the account's clients can read"],
+        )],
+    ),
     line("IM", "Stream management", Advanced, &[by("XEP-0198", STREAM_MANAGEMENT)]),
     line(
         "IM",
@@ -171,7 +195,18 @@ const LINES: &[Line] = &[
     ),
     line("IM", "File upload", Server, &[not_yet("XEP-0363")]),
     line("Mobile", "Stream management", Server, &[by("XEP-0198", STREAM_MANAGEMENT)]),
-    line("Mobile", "Client state indication", Server, &[not_yet("XEP-0352")]),
+    line(
+        "Mobile",
+        "Client state indication",
+        Server,
+        &[by(
+            "XEP-0352",
+            &[
+                "src/session/tests.rs::the_features_of_a_stream_tell_its_limits_and_what_the_server_is",
+                "tests/scenarios/client_state.xmpp::what nobody misses waits until somebody looks, and of each kind the newest counts",
+            ],
+        )],
+    ),
     line("Mobile", "Third party push notifications", Advanced, &[not_yet("XEP-0357")]),
     line("A/V calling", "STUN and TURN server discovery", Server, &[not_yet("XEP-0215")]),
 ];

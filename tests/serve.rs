@@ -4,14 +4,13 @@
 mod site;
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use comity::net::tls::development::DevelopmentCa;
 use comity::testing::Raw;
-use site::Site;
+use site::{Site, free};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -158,7 +157,7 @@ async fn certificates_are_read_again_without_dropping_a_stream() {
 #[tokio::test]
 async fn a_component_is_shown_while_it_is_connected() {
     let mut site = Site::new("component");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = free();
     let config = site.directory.join("comity.toml");
     let lines = std::fs::read_to_string(&config).unwrap().replace("[tls]", &format!("component = \"{port}\"\n[tls]"));
     let component = "[[components]]\nname = \"irc.verona.example\"\nsecret_file = \"irc.secret\"\n";

@@ -28,7 +28,12 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
     ("XEP-0297", "1.0", "stanza-forwarding"),
     ("XEP-0334", "1.0.0", "message-processing-hints"),
     ("XEP-0368", "1.1.0", "direct-tls"),
+    ("XEP-0386", "1.1.0", "bind-2"),
+    ("XEP-0388", "1.0.4", "sasl-2"),
     ("XEP-0440", "1.0.0", "channel-binding-types"),
+    ("XEP-0474", "0.5.0", "sasl-downgrade-protection"),
+    ("XEP-0484", "0.2.0", "fast-authentication-tokens"),
+    ("XEP-0515", "0.1.0", "tls-downgrade-protection"),
 ];
 
 /// Of these not everything is there, and why.
@@ -36,8 +41,14 @@ const PARTIAL: &[(&str, &str)] = &[
     ("XEP-0114", "Components connect to the server, not the server to them."),
     ("XEP-0115", "The capabilities of the server; those of others are of no use to it yet."),
     ("XEP-0198", "For clients; other servers are not offered it."),
-    ("XEP-0334", "Hints about storage count for the archive and for offline messages."),
+    (
+        "XEP-0334",
+        "Hints about storage count for the archive and for offline messages, those about copies for message carbons.",
+    ),
+    ("XEP-0377", "Reports reach the log and the administrators; none is passed on."),
+    ("XEP-0388", "For clients; there are no tasks."),
     ("XEP-0390", "The capabilities of the server; those of others are of no use to it yet."),
+    ("XEP-0484", "Early data of TLS is not taken."),
 ];
 
 /// The core.

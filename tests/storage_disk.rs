@@ -190,7 +190,10 @@ async fn a_directory_is_open_once() {
 async fn newer_data_are_refused_and_left_alone() {
     let directory = Directory::new("newer");
     directory.open().unwrap().close().await.unwrap();
-    directory.raw().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    let raw = directory.raw();
+    raw.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    raw.execute("UPDATE version SET number = number + 1", []).unwrap();
+    drop(raw);
     let before = fs::read(directory.database()).unwrap();
     let error = directory.open().unwrap_err();
     assert!(matches!(error, Error::Newer { found, known } if found == known + 1 && known == SCHEMA_VERSION));
@@ -205,7 +208,7 @@ fn the_database_of_another_program_is_refused() {
     directory.raw().execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
     assert!(matches!(directory.open().unwrap_err(), Error::Foreign { .. }));
     fs::write(directory.database(), "this is no database, but a longer text than the header of one would be").unwrap();
-    assert!(matches!(directory.open().unwrap_err(), Error::Engine(_)));
+    assert!(matches!(directory.open().unwrap_err(), Error::Corrupt(_)));
 }
 
 #[tokio::test]
@@ -228,6 +231,13 @@ async fn a_damaged_entry_is_found_and_left_out() {
     assert_eq!(page.damaged, positions[1..4]);
     let payloads: Vec<_> = page.entries.iter().map(|stored| &*stored.entry.payload).collect();
     assert_eq!(payloads, ["<message><body>first</body></message>", "<message><body>fifth</body></message>"]);
+    // Whoever replaces what it says does not heal it.
+    let mut writes = Writes::new();
+    positions.iter().for_each(|position| writes.replace(&romeo, *position, "<message/>".into()));
+    storage.durable(storage.submit(writes)).await.unwrap();
+    let page = storage.undelivered(&romeo, None, 10).await.unwrap();
+    assert_eq!(page.damaged, positions[1..4]);
+    assert!(page.entries.iter().all(|stored| &*stored.entry.payload == "<message/>"));
     storage.close().await.unwrap();
 }
 

@@ -103,8 +103,12 @@ class Process:
         await self._child.wait()
         await self._reader
 
+    def hang(self) -> None:
+        """Stops the process group in the middle of whatever it does; only `kill` and `stop` end it then."""
+        self._signal_group(signal.SIGSTOP)
+
     def kill(self) -> None:
-        """Ends the process group without waiting: the last resort when the run itself is being ended."""
+        """Ends the process group without waiting: for a crash, and when the run itself is being ended."""
         self._signal_group(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -129,6 +129,12 @@ class Server:
             await self.process.stop()
             self.process = None
 
+    async def crash(self) -> None:
+        """Ends the server as a failure of the machine would."""
+        if self.process:
+            self.process.kill()
+            await self.stop()
+
     def inside(self, command: list[str]) -> list[str]:
         """A command line for this server's namespace and user."""
         return self.site.namespace.command(command, self.user)

@@ -73,4 +73,4 @@ def parse(line: dict) -> Result:
     return Result(SPECS[line["case"].partition(".")[2]], line["case"], outcome, line["detail"])
 
 
-SPECS = {"conversation": "RFC 6120", "refusal": "RFC 6120", "resumption": "XEP-0198"}
+SPECS = {"conversation": "RFC 6120", "refusal": "RFC 6120", "resumption": "XEP-0198", "token": "XEP-0484"}

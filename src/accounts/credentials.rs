@@ -1,4 +1,4 @@
-//! What an account proves itself with: SCRAM keys (RFC 5802 section 3, RFC 7677), never a password.
+//! What an account proves itself with: SCRAM keys (RFC 5802 section 3, RFC 7677; SHA-512 likewise), never a password.
 //!
 //! Salts are given by the caller. Passwords are prepared with the mapping, normalisation and prohibitions of
 //! `SASLprep` (RFC 4013) on current Unicode tables; its bidirectional and unassigned-code-point checks are left
@@ -21,15 +21,23 @@ pub const MAX_PASSWORD: usize = 1024;
 pub enum ScramHash {
     Sha1,
     Sha256,
+    Sha512,
 }
 
 impl ScramHash {
+    /// Every one of them.
+    pub const ALL: &'static [Self] = &[Self::Sha512, Self::Sha256, Self::Sha1];
+
+    /// Those for which every account has keys, however old it is.
+    pub const OLD: &'static [Self] = &[Self::Sha256, Self::Sha1];
+
     /// The size of its output.
     #[must_use]
     pub const fn len(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha512 => 64,
         }
     }
 
@@ -45,6 +53,7 @@ impl ScramHash {
         let algorithm = match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => &digest::SHA256,
+            Self::Sha512 => &digest::SHA512,
         };
         digest::digest(algorithm, data).as_ref().to_vec()
     }
@@ -55,6 +64,7 @@ impl ScramHash {
         let algorithm = match self {
             Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => hmac::HMAC_SHA256,
+            Self::Sha512 => hmac::HMAC_SHA512,
         };
         hmac::sign(&hmac::Key::new(algorithm, key), data).as_ref().to_vec()
     }
@@ -65,6 +75,7 @@ impl ScramHash {
         let algorithm = match self {
             Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
             Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
         };
         let mut out = vec![0; self.len()];
         pbkdf2::derive(algorithm, iterations, salt, password.0.as_bytes(), &mut out);
@@ -225,6 +236,16 @@ impl ScramKeys {
         }
     }
 
+    /// Compares a password in constant time; as slow as [`Self::derive`].
+    #[must_use]
+    pub fn verify(&self, hash: ScramHash, password: &Password) -> Verdict {
+        let derived = Self::derive(hash, password, &self.salt, self.iterations);
+        match constant_time::verify_slices_are_equal(&derived.stored_key, &self.stored_key) {
+            Ok(()) => Verdict::Right,
+            Err(_) => Verdict::Wrong,
+        }
+    }
+
     fn fits(&self, hash: ScramHash) -> bool {
         let size = hash.len();
         !self.salt.is_empty()
@@ -246,6 +267,7 @@ impl std::fmt::Debug for ScramKeys {
 pub struct Salts {
     pub sha1: [u8; 16],
     pub sha256: [u8; 16],
+    pub sha512: [u8; 16],
 }
 
 /// All that an account is recognised by.
@@ -254,6 +276,9 @@ pub struct Salts {
 pub struct Credentials {
     pub sha1: ScramKeys,
     pub sha256: ScramKeys,
+    /// Missing in accounts whose password is older than these keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha512: Option<ScramKeys>,
 }
 
 /// The serialised form, before its sizes are checked.
@@ -261,14 +286,17 @@ pub struct Credentials {
 struct Stored {
     sha1: ScramKeys,
     sha256: ScramKeys,
+    sha512: Option<ScramKeys>,
 }
 
 impl TryFrom<Stored> for Credentials {
     type Error = &'static str;
 
     fn try_from(stored: Stored) -> Result<Self, Self::Error> {
-        if stored.sha1.fits(ScramHash::Sha1) && stored.sha256.fits(ScramHash::Sha256) {
-            Ok(Self { sha1: stored.sha1, sha256: stored.sha256 })
+        let Stored { sha1, sha256, sha512 } = stored;
+        let fits = sha1.fits(ScramHash::Sha1) && sha256.fits(ScramHash::Sha256);
+        if fits && sha512.as_ref().is_none_or(|keys| keys.fits(ScramHash::Sha512)) {
+            Ok(Self { sha1, sha256, sha512 })
         } else {
             Err("a SCRAM key or salt has the wrong size")
         }
@@ -289,27 +317,24 @@ impl Credentials {
         Self {
             sha1: ScramKeys::derive(ScramHash::Sha1, password, &salts.sha1, iterations),
             sha256: ScramKeys::derive(ScramHash::Sha256, password, &salts.sha256, iterations),
+            sha512: Some(ScramKeys::derive(ScramHash::Sha512, password, &salts.sha512, iterations)),
         }
     }
 
-    /// The keys for one hash function.
+    /// The keys for one hash function, if there are any.
     #[must_use]
-    pub const fn keys(&self, hash: ScramHash) -> &ScramKeys {
+    pub fn into_keys(self, hash: ScramHash) -> Option<ScramKeys> {
         match hash {
-            ScramHash::Sha1 => &self.sha1,
-            ScramHash::Sha256 => &self.sha256,
+            ScramHash::Sha1 => Some(self.sha1),
+            ScramHash::Sha256 => Some(self.sha256),
+            ScramHash::Sha512 => self.sha512,
         }
     }
 
     /// Compares a password in constant time; as slow as [`ScramKeys::derive`].
     #[must_use]
     pub fn verify(&self, password: &Password) -> Verdict {
-        let keys = &self.sha256;
-        let derived = ScramKeys::derive(ScramHash::Sha256, password, &keys.salt, keys.iterations);
-        match constant_time::verify_slices_are_equal(&derived.stored_key, &keys.stored_key) {
-            Ok(()) => Verdict::Right,
-            Err(_) => Verdict::Wrong,
-        }
+        self.sha256.verify(ScramHash::Sha256, password)
     }
 }
 
@@ -319,6 +344,8 @@ impl Credentials {
 pub struct Decoy {
     /// Shared: the prepared key is most of a kilobyte, and every login has a copy.
     key: Arc<hmac::Key>,
+    /// What every decoy seems to be recognised by. Of a key nobody ever learns more than that his proof does not fit it.
+    seeming: [u8; 32],
     iterations: Iterations,
 }
 
@@ -328,33 +355,34 @@ impl Decoy {
     #[must_use]
     pub fn new(secret: &[u8; 32], iterations: Iterations) -> Self {
         let own = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"decoys");
-        Self { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())), iterations }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, own.as_ref());
+        let seeming = octets(&key, b"key", "");
+        Self { key: Arc::new(key), seeming, iterations }
     }
 
-    /// The credentials that the unknown account `user` seems to have; no password fits them.
+    /// The keys that the unknown account `user` seems to have; no password fits them.
     #[must_use]
-    pub fn credentials(&self, user: &str) -> Credentials {
-        let salts = self.octets(b"salts", user);
-        let (sha1, sha256) = salts.as_ref().split_at(salts.as_ref().len() / 2);
-        // That a salt looks like any other is all that shows; of a key nobody ever learns more than
-        // that his proof does not fit it.
-        let key = self.octets(b"key", user);
-        let keys = |hash: ScramHash, salt: &[u8]| {
-            let key = key.as_ref().get(..hash.len()).unwrap_or_default();
-            let (stored_key, server_key) = (key.to_vec(), key.to_vec());
-            ScramKeys { salt: salt.to_vec(), iterations: self.iterations, stored_key, server_key }
-        };
-        Credentials { sha1: keys(ScramHash::Sha1, sha1), sha256: keys(ScramHash::Sha256, sha256) }
+    pub fn keys(&self, hash: ScramHash, user: &str) -> ScramKeys {
+        // These are what they were when there were two hash functions: a salt that changes betrays the decoy.
+        let label: &[u8] = if hash == ScramHash::Sha512 { b"more salts" } else { b"salts" };
+        // That a salt looks like any other is all that shows.
+        let salts = octets(&self.key, label, user);
+        let (first, second) = salts.split_at(salts.len() / 2);
+        let salt = if hash == ScramHash::Sha256 { second } else { first }.to_vec();
+        let key: Vec<u8> = self.seeming.iter().copied().cycle().take(hash.len()).collect();
+        ScramKeys { salt, iterations: self.iterations, stored_key: key.clone(), server_key: key }
     }
+}
 
-    /// 32 octets that only we can foresee.
-    fn octets(&self, label: &[u8], user: &str) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(label);
-        context.update(&[0]);
-        context.update(user.as_bytes());
-        context.sign()
-    }
+/// 32 octets that only we can foresee.
+fn octets(key: &hmac::Key, label: &[u8], user: &str) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(label);
+    context.update(&[0]);
+    context.update(user.as_bytes());
+    let mut octets = [0; 32];
+    octets.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    octets
 }
 
 impl std::fmt::Debug for Decoy {
@@ -388,7 +416,7 @@ mod tests {
     }
 
     fn some() -> Credentials {
-        let salts = Salts { sha1: [1; 16], sha256: [2; 16] };
+        let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
         Credentials::derive(&password("pencil"), &salts, Iterations::new(4096).unwrap())
     }
 
@@ -427,11 +455,18 @@ mod tests {
             ("sha1", "iterations", serde_json::json!(4095)),
             ("sha1", "iterations", serde_json::json!(0)),
             ("sha1", "iterations", serde_json::json!(10_000_001)),
+            ("sha512", "stored_key", serde_json::json!("AAAA")),
         ] {
             let mut bad = good.clone();
             bad[hash][field] = value;
             assert!(serde_json::from_value::<Credentials>(bad).is_err(), "{hash} {field}");
         }
+        let mut old = good;
+        old.as_object_mut().unwrap().remove("sha512");
+        let old: Credentials = serde_json::from_value(old).unwrap();
+        assert!(old.clone().into_keys(ScramHash::Sha512).is_none());
+        assert_eq!(old.verify(&password("pencil")), Verdict::Right);
+        assert!(!serde_json::to_string(&old).unwrap().contains("sha512"));
         assert_eq!(u32::from(Iterations::default()), 10_000);
     }
 
@@ -467,14 +502,29 @@ mod tests {
 
     #[test]
     fn a_decoy_is_stable_and_tells_nothing() {
+        let decoy = |secret: u8| Decoy::new(&[secret; 32], Iterations::default());
+        let mut salts = std::collections::BTreeSet::new();
+        for hash in ScramHash::ALL {
+            let salt = |secret, user| decoy(secret).keys(*hash, user).salt;
+            assert_eq!(salt(7, "a@b"), salt(7, "a@b"));
+            assert_ne!(salt(7, "a@b"), salt(7, "c@b"));
+            assert_ne!(salt(7, "a@b"), salt(8, "a@b"));
+            let keys = decoy(7).keys(*hash, "a@b");
+            assert!(keys.fits(*hash));
+            assert_eq!(keys.salt.len(), some().into_keys(*hash).unwrap().salt.len());
+            assert_eq!(keys.verify(*hash, &password("x")), Verdict::Wrong);
+            salts.insert(keys.salt);
+        }
+        assert_eq!(salts.len(), 3);
+    }
+
+    /// Whoever saw the salt of a decoy before the server knew a third hash function sees the same one now.
+    #[test]
+    fn the_salts_of_decoys_are_what_they_were() {
+        let own = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), b"decoys");
+        let salts = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, own.as_ref()), b"salts\0a@b");
         let decoy = Decoy::new(&[7; 32], Iterations::default());
-        let (first, again, other) = (decoy.credentials("a@b"), decoy.credentials("a@b"), decoy.credentials("c@b"));
-        assert_eq!(first.sha256.salt, again.sha256.salt);
-        assert_ne!(first.sha256.salt, other.sha256.salt);
-        assert_ne!(first.sha256.salt, first.sha1.salt);
-        assert_ne!(first.sha256.salt, Decoy::new(&[8; 32], Iterations::default()).credentials("a@b").sha256.salt);
-        assert!(first.sha1.fits(ScramHash::Sha1) && first.sha256.fits(ScramHash::Sha256));
-        assert_eq!(first.sha1.salt.len(), some().sha1.salt.len());
-        assert_eq!(first.verify(&password("x")), Verdict::Wrong);
+        assert_eq!(decoy.keys(ScramHash::Sha1, "a@b").salt, salts.as_ref()[..16]);
+        assert_eq!(decoy.keys(ScramHash::Sha256, "a@b").salt, salts.as_ref()[16..]);
     }
 }

@@ -6,9 +6,9 @@ use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::storage::{Cell, CreateError, Error, Lost, Map, Storage, View, Writes};
 
-use super::credentials::{Credentials, Iterations, Password, Salts};
+use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash};
 use super::random::{self, Exhausted};
-use super::removal;
+use super::{removal, tokens};
 
 /// The SCRAM keys of an account; its password is kept nowhere.
 const CREDENTIALS: Cell<Credentials> = Cell::new("credentials");
@@ -19,6 +19,9 @@ const ACCOUNT: Cell<Account> = Cell::new("account");
 /// Accounts that may not log in, and since when: kept by their domain, by localpart, so that they are found without
 /// a look at all the others.
 const DISABLED: Map<Timestamp> = Map::new("disabled");
+
+/// Since when every account of a domain has keys for every hash function; kept by the domain.
+const ALL_KEYS: Cell<Timestamp> = Cell::new("all-keys");
 
 /// An account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +99,7 @@ pub async fn create(
     }
 }
 
-/// Replaces the keys of an account.
+/// Replaces the keys of an account; tokens that were given for the old ones are worth nothing any more.
 ///
 /// # Errors
 /// [`DirectoryError::Unknown`], or what storage says.
@@ -110,7 +113,37 @@ pub async fn set_credentials(
     }
     let mut writes = Writes::new();
     CREDENTIALS.put(&mut writes, jid, credentials)?;
+    tokens::revoke(&mut writes, jid);
     Ok(storage.durable(storage.submit(writes)).await?)
+}
+
+/// The hash functions for which every account of `domain` has keys: only these may be offered, because an offer that
+/// depends on the account would tell which accounts there are (decision 0016). Keys of new passwords are complete, so what is
+/// found once stays so. Blocks for as long as it takes: for a program that is starting.
+///
+/// # Errors
+/// What storage says.
+pub fn hashes(storage: &Storage, domain: &str, now: Timestamp) -> Result<&'static [ScramHash], Error> {
+    let owner = BareJid::from_kept(domain);
+    let (known, complete) = storage.read_blocking(|view| {
+        let known = view.cell(&ALL_KEYS, &owner)?.is_some();
+        Ok((known, known || all_keys(view, domain)?))
+    })?;
+    if complete && !known {
+        let mut writes = Writes::new();
+        ALL_KEYS.put(&mut writes, &owner, &now)?;
+        storage.submit(writes);
+    }
+    Ok(if complete { ScramHash::ALL } else { ScramHash::OLD })
+}
+
+fn all_keys(view: &View<'_>, domain: &str) -> Result<bool, Error> {
+    for owner in view.owners(domain)? {
+        if view.cell(&CREDENTIALS, &owner)?.is_some_and(|credentials| credentials.sha512.is_none()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Lets the owner of an account log in, or not; it is so once this returns.
@@ -214,6 +247,30 @@ pub(super) fn local(jid: &BareJid) -> &str {
 /// # Errors
 /// [`Exhausted`].
 pub fn derive(password: &Password) -> Result<Credentials, Exhausted> {
-    let salts = Salts { sha1: random::octets()?, sha256: random::octets()? };
+    let salts = Salts { sha1: random::octets()?, sha256: random::octets()?, sha512: random::octets()? };
     Ok(Credentials::derive(password, &salts, Iterations::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hash_function_is_offered_once_every_account_has_keys_for_it() {
+        let storage = Storage::open_in_memory().unwrap();
+        let now = Timestamp::default();
+        let found = |domain: &str| hashes(&storage, domain, now).unwrap();
+        let password = Password::prepare("pencil").unwrap();
+        let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
+        let keys = Credentials::derive(&password, &salts, Iterations::new(Iterations::MIN).unwrap());
+        let old = Credentials { sha512: None, ..keys.clone() };
+        let account = |name: &str| -> BareJid { name.parse().unwrap() };
+        create(&storage, &account("new@a.example"), &keys, now).await.unwrap();
+        create(&storage, &account("old@a.example"), &old, now).await.unwrap();
+        create(&storage, &account("old@b.example"), &old, now).await.unwrap();
+        assert_eq!((found("a.example"), found("b.example")), (ScramHash::OLD, ScramHash::OLD));
+        assert_eq!(found("c.example"), ScramHash::ALL, "new accounts will have them");
+        set_credentials(&storage, &account("old@a.example"), &keys).await.unwrap();
+        assert_eq!((found("a.example"), found("b.example")), (ScramHash::ALL, ScramHash::OLD));
+    }
 }

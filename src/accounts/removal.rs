@@ -154,7 +154,7 @@ mod tests {
 
     async fn create(storage: &Storage, jid: &BareJid) -> Result<(), DirectoryError> {
         let password = Password::prepare("orchard").unwrap();
-        let salts = Salts { sha1: [1; 16], sha256: [2; 16] };
+        let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
         let keys = Credentials::derive(&password, &salts, Iterations::new(Iterations::MIN).unwrap());
         directory::create(storage, jid, &keys, Timestamp::default()).await
     }

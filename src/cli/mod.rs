@@ -10,6 +10,7 @@ mod demo;
 mod init;
 mod output;
 mod password;
+mod peers;
 mod place;
 mod reach;
 mod reload;
@@ -46,6 +47,7 @@ enum Command {
     Check(check::Check),
     Config(config::ConfigCommand),
     Status(status::Status),
+    Peers(peers::Peers),
     Reload(reload::Reload),
 }
 
@@ -59,6 +61,7 @@ impl Command {
             Self::Check(check) => check.run(place, output),
             Self::Config(config) => config.run(place, output),
             Self::Status(status) => status.run(place, output),
+            Self::Peers(peers) => peers.run(place, output),
             Self::Reload(reload) => reload.run(place, output),
         }
     }

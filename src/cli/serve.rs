@@ -94,6 +94,7 @@ fn node(config: &Config, reload: &Arc<Reload>) -> Result<Arc<Node>, Failure> {
     let storage = Storage::open(&config.data_dir, Options::default());
     let storage = storage.map_err(|error| Failure::Failed(format!("{}: {error}", config.data_dir.display())))?;
     let parts = Parts {
+        token_secret: server::token_secret(&config.data_dir).map_err(failed)?,
         storage,
         clock: Clock::system(),
         made,

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::net::Transport;
 use crate::routing::Router;
 use crate::stanza::Stanza;
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::stream::{ContentNamespace, read_back};
 
 use super::component::{Component, Occupied, not_connected};
 
@@ -125,20 +125,8 @@ impl Drop for Seat {
 
 /// Reads back the stanzas in `text`, our own words, that do not end among its first `sent` bytes.
 fn unsent(text: &str, sent: usize, mut each: impl FnMut(Stanza<'_>)) {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Component, Limits::OWN);
-    let mut done = 0;
-    while let Some(rest) = text.as_bytes().get(done..).filter(|rest| !rest.is_empty()) {
-        let Ok(step) = reader.next(rest) else { return };
-        if step.consumed == 0 {
-            return;
-        }
-        done += step.consumed;
-        if let Some(Event::Stanza(stanza)) = step.event
-            && done > sent
-        {
-            each(stanza);
-        }
-    }
+    let all = read_back(text, ContentNamespace::Component);
+    all.filter(|(end, _)| *end > sent).for_each(|(_, stanza)| each(stanza));
 }
 
 #[cfg(test)]

@@ -46,9 +46,10 @@ impl Config {
         }
         for (at, theirs) in other.domains.iter().enumerate() {
             let Some(ours) = self.domain_called(theirs) else { continue };
-            let pairs = [("certificate", &ours.certificate, &theirs.certificate), ("key", &ours.key, &theirs.key)];
-            let changed = pairs.iter().filter(|(_, ours, theirs)| ours != theirs);
-            changes.extend(changed.map(|(key, ..)| format!("domains[{}].{key}", at + 1)));
+            // Every configuration that was read can be written.
+            let (Ok(ours), Ok(theirs)) = (Value::try_from(ours), Value::try_from(theirs)) else { continue };
+            let changed = Domain::SECTION.keys.iter().filter(|key| ours.get(key.name) != theirs.get(key.name));
+            changes.extend(changed.map(|key| format!("domains[{}].{}", at + 1, key.name)));
         }
         changes
     }
@@ -132,12 +133,13 @@ mod tests {
         assert!(one.changes(&listed).is_empty());
         let two = read(
             "admins = [\"me@b.example\", \"me@a.example\"]\n[[domains]]\nname = \"b.example\"\n\
-             [[domains]]\nname = \"a.example\"\ncertificate = \"c\"\nkey = \"k\"\n",
+             [[domains]]\nname = \"a.example\"\ncertificate = \"c\"\nkey = \"k\"\narchive_enabled = false\n",
         );
-        let certified = ["domains[2].certificate", "domains[2].key"];
-        assert_eq!(one.changes(&two), ["admins", "domains", certified[0], certified[1]]);
+        let own = ["domains[2].certificate", "domains[2].key", "domains[2].archive_enabled"];
+        assert_eq!(one.changes(&two), ["admins", "domains", own[0], own[1], own[2]]);
         let usable = two.for_running(&one);
-        assert_eq!(one.changes(&usable), ["admins", "domains[1].certificate", "domains[1].key"]);
+        let own = own.map(|key| key.replace("[2]", "[1]"));
+        assert_eq!(one.changes(&usable), ["admins", own[0].as_str(), own[1].as_str(), own[2].as_str()]);
         assert_eq!(usable.admins.len(), 1);
         assert_eq!(usable.changes(&two), ["admins", "domains"]);
         assert_eq!(one.for_running(&two).domains.len(), 2);

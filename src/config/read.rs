@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::section::Shape;
 use crate::config::suggest::nearest;
 use crate::config::{
-    Component, Config, ConfigError, Domain, DomainName, FederationMode, Period, Problem, SECTIONS, Size,
+    Archive, Component, Config, ConfigError, Domain, DomainName, FederationMode, Period, Problem, SECTIONS, Size,
 };
 
 /// The smallest limit on stanzas (RFC 6120 §13.12).
@@ -75,6 +75,16 @@ impl Config {
         own.or_else(|| self.tls.certificate.as_deref().zip(self.tls.key.as_deref()))
     }
 
+    /// What holds for the archives of `domain`: its own values, else those of `[archive]`.
+    #[must_use]
+    pub fn archive_of(&self, domain: &Domain) -> Archive {
+        Archive {
+            enabled: domain.archive_enabled.unwrap_or(self.archive.enabled),
+            retention: domain.archive_retention.unwrap_or(self.archive.retention),
+            messages_per_account: domain.archive_messages_per_account.unwrap_or(self.archive.messages_per_account),
+        }
+    }
+
     /// Lets relative paths start at the directory of the file.
     fn anchor_paths(&mut self, directory: &Path) {
         let domains = self.domains.iter_mut().flat_map(|domain| [&mut domain.certificate, &mut domain.key]).flatten();
@@ -90,8 +100,8 @@ impl Config {
 impl Domain {
     /// A domain that shows the certificate of `[tls]`.
     #[must_use]
-    pub const fn named(name: DomainName) -> Self {
-        Self { name, certificate: None, key: None }
+    pub fn named(name: DomainName) -> Self {
+        Self { name, ..Self::default() }
     }
 }
 

@@ -49,6 +49,12 @@ section! {
         certificate: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/fullchain.pem\"";
         /// The private key of that certificate, in PEM.
         key: Option<PathBuf> = None, like "\"/etc/letsencrypt/live/example.org/privkey.pem\"";
+        /// Whether messages of this domain's accounts are archived, in place of `archive.enabled`.
+        archive_enabled: Option<bool> = None, like "true";
+        /// How long its archived messages are kept, in place of `archive.retention`.
+        archive_retention: Option<Period> = None, like "\"90d\"";
+        /// How many archived messages its accounts may have, in place of `archive.messages_per_account`.
+        archive_messages_per_account: Option<usize> = None, like "100000";
     }
 }
 
@@ -110,10 +116,14 @@ section! {
         /// How long the way to another server may take, from the DNS to the end of its authentication,
         /// before what waits for it is answered with an error.
         connect_timeout: Period = Period::seconds(30);
+        /// How long a message waits for a server that cannot be reached, if its sender was told that it is safe
+        /// (XEP-0198); then he gets an error. Anything else is answered at once, and so are messages to domains
+        /// that do not exist. `"0s"` means that nothing waits.
+        expiry: Period = Period::seconds(3600);
         /// How long a connection to another server may be idle before it is closed.
         idle_timeout: Period = Period::seconds(600);
-        /// How much may wait for one other domain; more is answered with an error.
-        queue_bytes: Size = Size::mib(1);
+        /// How much may wait for one other domain, or be on its way there; more is answered with an error.
+        queue_bytes: Size = Size::mib(8);
         /// How much may wait for all other domains together.
         queue_bytes_total: Size = Size::mib(64);
     }
@@ -161,7 +171,8 @@ section! {
 }
 
 section! {
-    /// The archive: every account's messages, for its clients to read again (XEP-0313).
+    /// The archive: every account's messages, for its clients to read again (XEP-0313). A domain in `[[domains]]` may
+    /// have other values.
     Archive, "archive", Once {
         /// Whether messages are archived. Without, they are kept only until they are delivered.
         enabled: bool = true;
@@ -250,6 +261,9 @@ section! {
         unauthenticated_bytes_per_address: Size = Size::mib(64);
         /// How long a connection has to authenticate.
         authentication_deadline: Period = Period::seconds(30);
+        /// How long a client may stay away that logs in with a token in place of the password (XEP-0484). A token is
+        /// replaced when it is used, once a day. `"0s"` means that there are no tokens.
+        token_lifetime: Period = Period::seconds(21 * 24 * 3600);
         /// How many contacts an account may have.
         roster_items: usize = 5000;
         /// How many messages are kept for an account that is offline; further ones are answered with an

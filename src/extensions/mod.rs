@@ -4,6 +4,7 @@
 mod rfc_3921_session;
 mod xep_0012_last_activity;
 mod xep_0030_service_discovery;
+mod xep_0049_private_storage;
 mod xep_0050_commands;
 mod xep_0054_vcard;
 mod xep_0077_registration;
@@ -12,15 +13,22 @@ mod xep_0115_capabilities;
 mod xep_0133_administration;
 mod xep_0157_contact;
 mod xep_0160_offline;
+mod xep_0191_blocking;
 mod xep_0198_stream_management;
 mod xep_0199_ping;
 mod xep_0202_entity_time;
+mod xep_0280_carbons;
 mod xep_0313_archive;
+mod xep_0352_client_state;
 mod xep_0359_stanza_ids;
+mod xep_0377_reports;
 mod xep_0390_capabilities;
+mod xep_0424_retraction;
+mod xep_0441_preferences;
 mod xep_0478_stream_limits;
 
 use crate::hooks::Extension;
+pub use xep_0160_offline::delay;
 pub use xep_0199_ping::NS as PING_NS;
 
 /// Everything that is built in, in the order of the `mod` lines.
@@ -28,6 +36,7 @@ pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,
     xep_0012_last_activity::EXTENSION,
     xep_0030_service_discovery::EXTENSION,
+    xep_0049_private_storage::EXTENSION,
     xep_0050_commands::EXTENSION,
     xep_0054_vcard::EXTENSION,
     xep_0077_registration::EXTENSION,
@@ -36,11 +45,17 @@ pub const ALL: &[Extension] = &[
     xep_0133_administration::EXTENSION,
     xep_0157_contact::EXTENSION,
     xep_0160_offline::EXTENSION,
+    xep_0191_blocking::EXTENSION,
     xep_0198_stream_management::EXTENSION,
     xep_0199_ping::EXTENSION,
     xep_0202_entity_time::EXTENSION,
+    xep_0280_carbons::EXTENSION,
     xep_0313_archive::EXTENSION,
+    xep_0352_client_state::EXTENSION,
     xep_0359_stanza_ids::EXTENSION,
+    xep_0377_reports::EXTENSION,
     xep_0390_capabilities::EXTENSION,
+    xep_0424_retraction::EXTENSION,
+    xep_0441_preferences::EXTENSION,
     xep_0478_stream_limits::EXTENSION,
 ];

@@ -22,7 +22,9 @@ fn install(at: &mut Registrar<'_>) {
     at.iq_set(Entity::Domain, &it, establish);
     // That it may be left out is said in a draft, whose word clients know.
     let feature = || Element::new(Session::NAME, Session::NS).with_child(Element::new("optional", Session::NS));
-    at.stream_feature(move |stream| (stream.peer == Peer::Client && stream.authenticated).then(feature));
+    at.stream_feature(move |stream| {
+        (stream.peer == Peer::Client && stream.authenticated && !stream.bound).then(feature)
+    });
 }
 
 async fn establish(_: Arc<()>, _: Call<Session>) -> Answer {

@@ -4,7 +4,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use crate::hooks::discovery::{INFO_NS, Identity, SOFTWARE};
+use crate::hooks::discovery::{About, INFO_NS, Identity, SOFTWARE};
 use crate::hooks::{
     Answer, COMMANDS_NS, Call, Catalogue, Command, Entity, Extension, Outbound, Registrar, Relation, Request, Spec,
     form,
@@ -48,7 +48,7 @@ impl Discovery {
     /// XEP-0030 §3; strangers do not get here, nor does anybody who asks for an account that is not there (§8).
     fn info(&self, call: &Call<Info>) -> Answer {
         let answer = match call.request.0.as_deref() {
-            None => self.catalogue.about(self.entity).info(None),
+            None => self.about(call).and_then(|about| about.info(None)),
             Some(node) => self.node_info(node, call),
         };
         answer.map(Some).ok_or_else(|| Condition::ItemNotFound.into())
@@ -91,7 +91,15 @@ impl Discovery {
     }
 
     fn node_info<R>(&self, node: &str, call: &Call<R>) -> Option<Element> {
-        self.catalogue.about(self.entity).info(Some(node)).or_else(|| self.command_info(node, call))
+        let info = self.about(call).and_then(|about| about.info(Some(node)));
+        info.or_else(|| self.command_info(node, call))
+    }
+
+    fn about<R>(&self, call: &Call<R>) -> Option<&About> {
+        match self.entity {
+            Entity::Domain => Some(self.catalogue.about_domains()),
+            Entity::Account => self.catalogue.about_accounts(call.to.domain()),
+        }
     }
 
     /// The commands that somebody may use here: those who may not, do not see them (XEP-0050 §5).

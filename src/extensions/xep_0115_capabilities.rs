@@ -24,7 +24,7 @@ const NODE: &str = env!("CARGO_PKG_HOMEPAGE");
 
 fn install(at: &mut Registrar<'_>) {
     at.alias(Entity::Domain, |info| format!("{NODE}#{}", verification(info)));
-    let about = at.catalogue.about(Entity::Domain).clone();
+    let about = at.catalogue.about_domains().clone();
     // §6.3, for clients and servers alike.
     at.stream_feature(move |stream| {
         let ver = verification(&about.info(None).filter(|_| stream.authenticated)?);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Settings, Shelf, Spec, Verdict};
-use crate::jid::BareJid;
+use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Entry, Marks, Position, Storage, Stored};
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::storage::{Direction, Entry, Marks, Position, Storage, Stored};
+use crate::stream::{ContentNamespace, read_back};
 use crate::xml::Element;
 
-use self::api::DELAY_NS;
+use self::api::{CHAT_STATES_NS, DELAY_NS, HINTS_NS};
 use super::xep_0359_stanza_ids::api::Ids;
 
 pub(super) const EXTENSION: Extension = Extension {
@@ -25,18 +25,23 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-/// For extensions that show when a message came.
+/// For extensions that look at messages, keep them, and show when they came.
 pub(super) mod api {
     /// XEP-0203.
     pub(in crate::extensions) const DELAY_NS: &str = "urn:xmpp:delay";
-}
 
-/// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
-const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
+    /// XEP-0334.
+    pub(in crate::extensions) const HINTS_NS: &str = "urn:xmpp:hints";
+
+    /// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
+    pub(in crate::extensions) const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
+}
 
 fn install(at: &mut Registrar<'_>) {
     let (storage, settings) = (at.storage.clone(), at.settings.clone());
     let it = Arc::new(Offline { storage, settings, ids: Ids::new(at.storage.secret()) });
+    let domains = Arc::clone(&at.settings.load().domains);
+    at.arriving(DELAY_NS, move |stanza| discard(stanza, &domains));
     let keeper = Arc::clone(&it);
     at.queued(move |passing| keeper.queue(passing));
     let keeper = Arc::clone(&it);
@@ -54,10 +59,14 @@ struct Offline {
 impl Offline {
     fn queue(&self, passing: &mut Passing<'_, '_>) {
         // What is archived is in the log anyway, and worth it.
+        let is_kind = match passing.stanza.kind {
+            Kind::Message(MessageType::Normal | MessageType::Chat) => true,
+            // What another server is to have, whoever reads it there.
+            Kind::Message(MessageType::Groupchat | MessageType::Error) => passing.direction == Direction::Sent,
+            _ => false,
+        };
         let is_kept = passing.marks.contains(Marks::ARCHIVED)
-            || (passing.promised
-                && matches!(passing.stanza.kind, Kind::Message(MessageType::Normal | MessageType::Chat))
-                && is_worth_keeping(passing.stanza));
+            || (passing.promised && is_kind && Worth::of(passing.stanza) == Worth::Keeping);
         if is_kept {
             passing.keep(&self.storage, Marks::QUEUED);
         }
@@ -68,8 +77,11 @@ impl Offline {
         if !matches!(kind, MessageType::Normal | MessageType::Chat) {
             return Verdict::Pass;
         }
-        if !is_worth_keeping(passing.stanza) {
-            return Verdict::Taken;
+        match Worth::of(passing.stanza) {
+            Worth::Keeping => {}
+            // In the words in which it comes back from an account that is not there (RFC 6120 §13.11).
+            Worth::Telling => return Verdict::Refuse(Condition::ServiceUnavailable.into()),
+            Worth::Nothing => return Verdict::Taken,
         }
         if shelf.undelivered.len() >= self.settings.load().offline_messages {
             return Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable, "too many messages wait already"));
@@ -112,7 +124,7 @@ impl Offline {
     /// An entry as its account receives it.
     fn stamped(&self, stored: &Stored, account: &BareJid) -> Option<Stanza<'static>> {
         let mut tail = String::new();
-        let is_shown = stored.entry.marks.contains(Marks::ARCHIVED) && self.settings.load().archive.is_some();
+        let is_shown = stored.entry.marks.contains(Marks::ARCHIVED) && self.settings.load().archives(account.domain());
         if let Some(ids) = self.ids.as_ref().filter(|_| is_shown) {
             ids.write_element(&mut tail, account, stored.position);
         }
@@ -120,27 +132,64 @@ impl Offline {
     }
 }
 
-/// XEP-0160 §3: a message that carries nothing but a chat state is not kept.
-fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
-    if stanza.payload.as_str().contains("<body") {
-        return true;
+/// Says that `domain` had a stanza already at `time` (XEP-0203 §2).
+#[must_use]
+pub fn delay(domain: &str, time: Timestamp) -> Element {
+    Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &time.to_string())
+}
+
+/// What a message is worth that nobody can receive now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// It says something to be read later.
+    Keeping,
+    /// It does, and its sender does not want it stored: he is told (XEP-0334 §4.2).
+    Telling,
+    /// It carries nothing but a chat state (XEP-0160 §3).
+    Nothing,
+}
+
+impl Worth {
+    fn of(stanza: &Stanza<'_>) -> Self {
+        let (mut says_something, mut is_stored) = (false, true);
+        for child in stanza.payload.children() {
+            match (child.ns, child.name) {
+                (HINTS_NS, "no-store") => is_stored = false,
+                (HINTS_NS, "store") => says_something = true,
+                (CLIENT_NS, "thread") | (HINTS_NS | CHAT_STATES_NS, _) => {}
+                _ => says_something = true,
+            }
+        }
+        match (says_something, is_stored) {
+            (true, true) => Self::Keeping,
+            (true, false) => Self::Telling,
+            (false, _) => Self::Nothing,
+        }
     }
+}
+
+/// XEP-0203 §5: takes out what claims to be this server's note of a delay.
+fn discard(stanza: &mut Stanza<'_>, domains: &[String]) {
+    let is_ours = |from: &str| domains.iter().any(|domain| domain == from);
+    let is_forged = |element: &Element| {
+        let from = element.attribute("from").and_then(|from| Jid::parse(from).ok());
+        element.is("delay", DELAY_NS) && from.is_some_and(|from| is_ours(from.as_str()))
+    };
     let elements = stanza.payload.elements();
-    let worthless = |element: &Element| element.ns() == CHAT_STATES_NS || element.is("thread", CLIENT_NS);
-    !elements.iter().all(worthless)
+    if !elements.iter().any(is_forged) {
+        return;
+    }
+    let mut payload = String::new();
+    elements.iter().filter(|element| !is_forged(element)).for_each(|element| element.write(&mut payload, CLIENT_NS));
+    stanza.payload = Payload::canonical(payload);
 }
 
 /// The stanza of a log entry with the time at which it came (XEP-0203 §2), and with `tail`.
 fn stamped(entry: &Entry, domain: &str, tail: &str) -> Option<Stanza<'static>> {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
-    let Ok(step) = reader.next(entry.payload.as_bytes()) else { return None };
-    let Some(Event::Stanza(stanza)) = step.event else { return None };
+    let (_, stanza) = read_back(&entry.payload, ContentNamespace::Client).next()?;
     let mut stanza = stanza.into_owned();
-    let delay = Element::new("delay", DELAY_NS)
-        .with("from", domain)
-        .with("stamp", &Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX)).to_string());
     let mut payload = stanza.payload.as_str().to_owned();
-    delay.write(&mut payload, CLIENT_NS);
+    delay(domain, Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX))).write(&mut payload, CLIENT_NS);
     payload.push_str(tail);
     stanza.payload = Payload::canonical(payload);
     Some(stanza)
@@ -149,21 +198,46 @@ fn stamped(entry: &Entry, domain: &str, tail: &str) -> Option<Stanza<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Direction;
 
     fn message(payload: &str) -> Stanza<'_> {
         Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))
     }
 
-    // Proves: XEP-0160 §3
+    // Proves: XEP-0160 §3, XEP-0334 §4.2, §4.4
     #[test]
     fn chat_states_alone_are_not_kept() {
-        assert!(is_worth_keeping(&message("<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/>")));
-        assert!(is_worth_keeping(&message("<x xmlns='jabber:x:oob'/>")));
-        assert!(!is_worth_keeping(&message(
-            "<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>1</thread>"
-        )));
-        assert!(!is_worth_keeping(&message("")));
+        let worth = |payload: &str| Worth::of(&message(payload));
+        let (state, no_store) =
+            ("<composing xmlns='http://jabber.org/protocol/chatstates'/>", "<no-store xmlns='urn:xmpp:hints'/>");
+        for payload in ["<body>hi</body>", "<x xmlns='jabber:x:oob'/>", "<subject>hi</subject>"] {
+            assert_eq!(worth(&format!("{payload}{state}")), Worth::Keeping, "{payload}");
+            assert_eq!(worth(&format!("{no_store}{payload}{state}")), Worth::Telling, "{payload}");
+            let hint = "<no-permanent-store xmlns='urn:xmpp:hints'/><no-copy xmlns='urn:xmpp:hints'/>";
+            assert_eq!(worth(&format!("{hint}{payload}")), Worth::Keeping, "{payload}");
+        }
+        for payload in ["", state, no_store, "<thread>1</thread>", "<no-copy xmlns='urn:xmpp:hints'/>"] {
+            assert_eq!(worth(payload), Worth::Nothing, "{payload}");
+            assert_eq!(worth(&format!("{payload}{no_store}<thread>1</thread>{state}")), Worth::Nothing, "{payload}");
+        }
+        assert_eq!(worth(&format!("{state}<store xmlns='urn:xmpp:hints'/>")), Worth::Keeping);
+    }
+
+    // Proves: XEP-0203 §5
+    #[test]
+    fn notes_of_a_delay_in_our_name_are_taken_out() {
+        let discarded = |payload: &str| {
+            let mut stanza = message(payload);
+            discard(&mut stanza, &["capulet.example".to_owned()]);
+            stanza.payload.as_str().to_owned()
+        };
+        let delay = |from: &str| format!("<body>a</body><delay xmlns='urn:xmpp:delay' from='{from}' stamp='x'/>");
+        for from in ["capulet.example", "Capulet.EXAMPLE"] {
+            assert_eq!(discarded(&delay(from)), "<body>a</body>");
+        }
+        for from in ["juliet@capulet.example", "chat.capulet.example", "@", "montague.example"] {
+            assert_eq!(discarded(&delay(from)), delay(from));
+        }
+        assert_eq!(discarded("<delay xmlns='urn:xmpp:delay' stamp='x'/>"), "<delay xmlns='urn:xmpp:delay' stamp='x'/>");
     }
 
     // Proves: XEP-0203 §2

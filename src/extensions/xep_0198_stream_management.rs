@@ -1,9 +1,9 @@
-//! XEP-0198 Stream Management, version 1.6.3: the words. Counting, keeping and coming back are the
-//! session's; other servers are not offered it.
+//! XEP-0198 Stream Management, version 1.6.3: the words. Counting, keeping and coming back are the session's, and between
+//! servers federation's.
 
 use std::time::Duration;
 
-use crate::hooks::{Acknowledgement, Extension, Peer, Registrar, Said, Spec, TooHigh, Wish};
+use crate::hooks::{Acknowledgement, Extension, Heard, Registrar, Said, Spec, TooHigh, Wish};
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
@@ -22,8 +22,11 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     at.acknowledgement(StreamManagement);
-    // Other servers are not offered it.
-    at.stream_feature(|stream| (stream.peer == Peer::Client && stream.authenticated).then(|| Element::new("sm", NS)));
+    // Who binds a resource together with his login asks for it at once.
+    at.stream_feature(|stream| (stream.authenticated && !stream.bound).then(|| Element::new("sm", NS)));
+    // XEP-0198 §9: the session does both.
+    at.offer_at_login(Element::new("sm", NS));
+    at.offer_at_binding(NS);
 }
 
 struct StreamManagement;
@@ -72,6 +75,32 @@ impl Acknowledgement for StreamManagement {
         failed.to_xml("")
     }
 
+    fn is_offered(&self, features: &Element) -> bool {
+        features.child("sm", NS).is_some()
+    }
+
+    fn enable(&self) -> &'static str {
+        "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"
+    }
+
+    fn resume(&self, previous: &str) -> String {
+        Element::new("resume", NS).with("previd", previous).with("h", "0").to_xml("")
+    }
+
+    fn hear(&self, element: &Element) -> Option<Heard> {
+        if element.ns() != NS {
+            return None;
+        }
+        match element.name() {
+            "enabled" => Some(Heard::Enabled(enabled(element))),
+            "resumed" => number(element).map(Heard::Resumed),
+            "failed" => Some(Heard::Failed(number(element))),
+            "a" => number(element).map(Heard::Handled),
+            "r" => Some(Heard::Request),
+            _ => None,
+        }
+    }
+
     fn too_high(&self, fault: TooHigh) -> StreamError {
         let TooHigh { handled, sent } = fault;
         let detail = Element::new("handled-count-too-high", NS)
@@ -95,6 +124,14 @@ fn enable(element: &Element) -> Option<Said> {
         Some(_) => return None,
     };
     Some(Said::Enable(wish))
+}
+
+/// The name of the stream and how long it is kept, if it may be resumed (XEP-0198 §5).
+fn enabled(element: &Element) -> Option<(String, Option<Duration>)> {
+    let may_resume = element.attribute("resume").is_some_and(|text| matches!(text.trim(), "true" | "1"));
+    let name = element.attribute("id").filter(|name| may_resume && !name.is_empty())?;
+    let max = element.attribute("max").and_then(|text| Some(Duration::from_secs(text.trim().parse().ok()?)));
+    Some((name.to_owned(), max))
 }
 
 /// XEP-0198 §5.
@@ -147,6 +184,32 @@ mod tests {
         }
         assert_eq!(read("<a xmlns='urn:xmpp:sm:2' h='1'/>"), None);
         assert_eq!(read("<b xmlns='urn:xmpp:sm:3' h='1'/>"), None);
+    }
+
+    // Proves: XEP-0198 §5
+    #[test]
+    fn what_other_servers_say() {
+        let sm = StreamManagement;
+        let name = |max: Option<u64>| Some(("x".to_owned(), max.map(Duration::from_secs)));
+        for (xml, heard) in [
+            ("<enabled xmlns='urn:xmpp:sm:3'/>", Some(Heard::Enabled(None))),
+            ("<enabled xmlns='urn:xmpp:sm:3' id='x'/>", Some(Heard::Enabled(None))),
+            ("<enabled xmlns='urn:xmpp:sm:3' id='x' resume='1'/>", Some(Heard::Enabled(name(None)))),
+            ("<enabled xmlns='urn:xmpp:sm:3' id='x' resume='true' max='60'/>", Some(Heard::Enabled(name(Some(60))))),
+            ("<resumed xmlns='urn:xmpp:sm:3' previd='x' h='7'/>", Some(Heard::Resumed(7))),
+            ("<failed xmlns='urn:xmpp:sm:3' h='7'/>", Some(Heard::Failed(Some(7)))),
+            ("<failed xmlns='urn:xmpp:sm:3'/>", Some(Heard::Failed(None))),
+            ("<a xmlns='urn:xmpp:sm:3' h='7'/>", Some(Heard::Handled(7))),
+            ("<r xmlns='urn:xmpp:sm:3'/>", Some(Heard::Request)),
+            ("<a xmlns='urn:xmpp:sm:3'/>", None),
+            ("<a xmlns='urn:xmpp:sm:2' h='7'/>", None),
+        ] {
+            assert_eq!(sm.hear(&Element::parse(xml, "").unwrap()), heard, "{xml}");
+        }
+        let enable = Element::parse(sm.enable(), "").unwrap();
+        assert_eq!(sm.read(&enable), Some(Ok(Said::Enable(Wish::CountAndResume(None)))));
+        let resume = Element::parse(&sm.resume("x"), "").unwrap();
+        assert_eq!(sm.read(&resume), Some(Ok(Said::Resume { previous: "x".to_owned(), handled: 0 })));
     }
 
     // Proves: XEP-0198 §3

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::hooks::{Entity, Extension, Registrar, Spec};
 use crate::jid::Jid;
-use crate::stanza::{CLIENT_NS, Kind, Payload, Stanza};
+use crate::stanza::{CLIENT_NS, Payload, Stanza};
 use crate::xml::Element;
 
-const NS: &str = "urn:xmpp:sid:0";
+use self::api::NS;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0359", version: "0.7.0" },
@@ -24,16 +24,11 @@ pub(super) const EXTENSION: Extension = Extension {
 
 fn install(at: &mut Registrar<'_>) {
     let domains = Arc::clone(&at.settings.load().domains);
-    at.arriving(move |stanza| strip(stanza, &domains));
+    at.arriving(NS, move |stanza| strip(stanza, &domains));
 }
 
 /// XEP-0359 §3: takes out the ids that only this server may give.
 fn strip(stanza: &mut Stanza<'_>, domains: &[String]) {
-    if !matches!(stanza.kind, Kind::Message(_))
-        || memchr::memmem::find(stanza.payload.as_str().as_bytes(), NS.as_bytes()).is_none()
-    {
-        return;
-    }
     let is_ours = |by: &str| Jid::parse(by).map_or(true, |by| domains.iter().any(|domain| domain == by.domain()));
     let is_forged = |element: &Element| element.is("stanza-id", NS) && element.attribute("by").is_none_or(is_ours);
     let elements = stanza.payload.elements();
@@ -54,11 +49,12 @@ pub(super) mod api {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+    use crate::fnv;
     use crate::jid::BareJid;
     use crate::storage::Position;
     use crate::xml::escape_into;
 
-    use super::NS;
+    pub(in crate::extensions) const NS: &str = "urn:xmpp:sid:0";
 
     /// Octets of an AES block, and characters of an id.
     const BLOCK: usize = 16;
@@ -119,12 +115,9 @@ pub(super) mod api {
         }
     }
 
-    /// Tells the owners of two logs apart (FNV-1a). Ids depend on it: it must never change.
+    /// Tells the owners of two logs apart. Ids depend on it: it must never change.
     fn check(owner: &BareJid) -> u64 {
-        owner
-            .as_str()
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |state, octet| (state ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3))
+        fnv::hash(owner.as_str().bytes())
     }
 
     #[cfg(test)]
@@ -169,7 +162,7 @@ pub(super) mod api {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::MessageType;
+    use crate::stanza::{Kind, MessageType};
 
     // Proves: XEP-0359 §3
     #[test]

@@ -28,7 +28,7 @@ const ALGORITHM: &str = "sha-256";
 fn install(at: &mut Registrar<'_>) {
     // §4.3.
     at.alias(Entity::Domain, |info| format!("{NS}#{ALGORITHM}.{}", hash(info)));
-    let about = at.catalogue.about(Entity::Domain).clone();
+    let about = at.catalogue.about_domains().clone();
     // §5.2, for clients and servers alike.
     at.stream_feature(move |stream| {
         let hash = hash(&about.info(None).filter(|_| stream.authenticated)?);

@@ -149,6 +149,11 @@ impl Incoming {
         self.id = None;
     }
 
+    /// What the peer has proven, the latest last.
+    pub(crate) fn proven(&self) -> &[Pair] {
+        &self.proven
+    }
+
     /// Whether the peer has proven anything.
     pub(crate) fn is_authenticated(&self) -> bool {
         !self.proven.is_empty()
@@ -171,13 +176,14 @@ impl Incoming {
 
     /// The peer's header has come; `id` is fresh and unpredictable.
     pub(crate) fn opened(&mut self, header: &Header, id: String) -> Effect {
-        let answer = self.header(header, &id);
+        let mut answer = self.header(header, &id);
         self.id = Some(id);
         match self.judge(header) {
             Ok((local, remote)) => {
                 self.local = Some(local);
                 self.remote = remote;
-                Effect { write: answer + &self.features().to_xml(), next: Next::Read }
+                self.features().write_to(&mut answer);
+                Effect { write: answer, next: Next::Read }
             }
             Err(error) => close(answer, &error),
         }
@@ -260,6 +266,7 @@ impl Incoming {
             peer: Peer::Server,
             authenticated: self.layer == Layer::Authenticated,
             encrypted: self.layer != Layer::Plain,
+            bound: false,
         };
         features.with_extensions(&self.rules.stream_features, stream)
     }

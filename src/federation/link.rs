@@ -22,6 +22,7 @@ use crate::net::Transport;
 use crate::net::tls::{ClientCertificate, Outgoing as OutgoingTls, server_name};
 use crate::routing::Pair;
 use crate::stream::{self, CLOSE, Limits};
+use crate::xml::Element;
 
 /// Opens streams.
 pub(crate) struct Links {
@@ -37,6 +38,8 @@ pub(crate) struct Link {
     pub(crate) until: Option<Instant>,
     /// The largest stanza that the peer takes, if it has said so.
     pub(crate) largest: Option<usize>,
+    /// The features that came once we were authenticated.
+    pub(crate) offers: Option<Element>,
 }
 
 /// What a stream was opened for is done.
@@ -151,7 +154,8 @@ impl Links {
                     wire.trust_peer(self.settings.load().limits);
                     let until = until.map(|end| Instant::now() + left(&self.ways.clock, end));
                     tracing::info!(local = %pair.local, remote = %pair.remote, %door, "stream established");
-                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until, largest: rules.largest() })));
+                    let (largest, offers) = (rules.largest(), rules.offers());
+                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until, largest, offers })));
                 }
                 Next::Answered(verdict) => {
                     wire.close(CLOSE).await;
@@ -240,7 +244,7 @@ pub(crate) fn left(clock: &Clock, end: SystemTime) -> Duration {
 }
 
 /// A random number from 0 to `most`; without randomness the first record is as good as any.
-fn below(most: u32) -> u32 {
+pub(crate) fn below(most: u32) -> u32 {
     let random = random::octets::<8>().map_or(0, u64::from_le_bytes);
     u32::try_from(random % (u64::from(most) + 1)).unwrap_or(0)
 }

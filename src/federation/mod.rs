@@ -1,21 +1,25 @@
 //! Other servers (RFC 6120 §3 to §6, XEP-0178, XEP-0220, XEP-0368).
 //!
 //! Two things are kept apart. A *queue* (`queue`, `delivery`) belongs to a pair of domains: it keeps
-//! order, and answers what cannot be sent. A *link* is one stream: `outgoing` are the rules of those that we
-//! open and `link` drives them; `incoming` are the rules of those that others open and `reception`
-//! drives them. Where a domain is comes from `resolve` and `dial`; whether a certificate proves it from
+//! order, and answers what cannot be sent; `schedule` says when it is tried again. A *link* is one stream: `outgoing` are
+//! the rules of those that we open, `link` drives them, and `driving` has what waits go out on them; `incoming` are the
+//! rules of those that others open, `reception` drives them, and `counting` says how far they have come. Where a domain is comes from `resolve` and `dial`; whether a certificate proves it from
 //! `proof`; whether a key does from `xep_0220_dialback`; whether we want to talk to it from `policy`.
 //!
 //! - Nothing passes before TLS, and nothing before the pair of domains is proven on that very stream.
-//! - Every stanza given to [`Federation`] is handed to a peer, in order, or answered with an error.
-//! - The rules are pure; only `dial`, `wire`, `link`, `reception` and `delivery` touch sockets or time.
+//! - Every stanza given to [`Federation`] is handed to a peer, in order, or answered with an error; one that storage
+//!   keeps is not done with before the peer has confirmed it.
+//! - The rules are pure; only `dial`, `wire`, `link`, `reception`, `driving` and `delivery` touch sockets or time.
 //!
 //! It must never know sessions, extensions, or what a stanza means: it hands over to one trait,
 //! [`Inbound`].
 
+mod counting;
 mod delivery;
 mod dial;
+mod driving;
 mod failure;
+mod history;
 mod inbound;
 mod incoming;
 mod link;
@@ -25,11 +29,14 @@ pub mod proof;
 mod queue;
 mod reception;
 mod resolve;
+mod schedule;
 mod settings;
 mod state;
 mod wire;
 mod xep_0220_dialback;
 
+pub use counting::Note;
+pub use history::{Event, Peer, Standing};
 pub use inbound::Inbound;
 pub use policy::{Policy, Proofs};
 pub use reception::Reception;

@@ -129,6 +129,8 @@ pub(crate) struct Outgoing {
     dialback: bool,
     /// The largest stanza that the peer takes, as far as it has said.
     largest: Option<usize>,
+    /// What the peer offers once we are authenticated.
+    offers: Option<Element>,
 }
 
 /// Nobody may take less (RFC 6120 §13.12).
@@ -148,6 +150,7 @@ impl Outgoing {
             id: None,
             dialback: false,
             largest: None,
+            offers: None,
         }
     }
 
@@ -177,6 +180,11 @@ impl Outgoing {
     /// The largest stanza that the peer takes, if it has said so (XEP-0478 §3).
     pub(crate) fn largest(&self) -> Option<usize> {
         self.largest
+    }
+
+    /// The features of the authenticated stream, if there are any: dialback has none.
+    pub(crate) fn offers(&mut self) -> Option<Element> {
+        self.offers.take()
     }
 
     fn header(&self) -> String {
@@ -257,7 +265,10 @@ impl Outgoing {
                 self.dialback |= features.child("dialback", FEATURE_NS).is_some();
                 self.authenticate(features)
             }
-            Layer::Authenticated => self.done(Next::Ready),
+            Layer::Authenticated => {
+                self.offers = Some(features.clone());
+                self.done(Next::Ready)
+            }
         }
     }
 

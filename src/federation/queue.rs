@@ -1,17 +1,34 @@
-//! What waits for one other domain: order, bounds, and what becomes of it when a link breaks.
+//! What waits for one other domain, and what was sent there and is not confirmed: order, bounds, and what becomes of it
+//! when a link breaks.
 //!
-//! Pure. A stanza is written into the queue's bytes when it is queued and leaves it when its last byte
-//! has been handed to the operating system. It must never know of links, of time.
+//! Pure. A stanza is written into the queue's bytes when it is queued. It must never know of links, nor what time it is.
 //!
-//! **In doubt.** XMPP between servers has no acknowledgement, so a stanza that was handed over completely
-//! is regarded as delivered. One that was not cannot have been read by the peer: bytes are handed over
-//! in portions that fit into one TLS record ([`PORTION`]), and neither half an element nor half a
-//! record is of any use to the receiver. So the whole stanza is written again on the next link, and
-//! nothing is ever sent twice.
+//! **What nobody was promised** leaves the queue when its last byte has been handed to the operating system, and is
+//! regarded as delivered. One that was not handed over completely cannot have been read by the peer: bytes are handed
+//! over in portions that fit into one TLS record ([`PORTION`]), and neither half an element nor half a record is of any
+//! use to the receiver. So the whole stanza is written again on the next link, and nothing is sent twice.
+//!
+//! **What storage keeps** ([`Kept`]) stays in the queue until the peer has confirmed it, and goes out again on the next
+//! link if this one breaks before. A peer that counts (XEP-0198) is asked to from the first such stanza on, and then
+//! everything stays until it is confirmed, so that a stream can be resumed without gap or repetition. Any other peer
+//! handles the stanzas of a stream in order (RFC 6120 §10.1), so the answer to a request that was sent behind them confirms
+//! them, whatever it says. Either question is a *probe* here, and one is under way at a time.
+
+mod counted;
+mod entry;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::stanza::{Payload, Stanza};
+use tokio::time::Instant;
+
+use self::counted::Counts;
+use self::entry::{Entry, Fate, Hold, push_with};
+pub(crate) use self::entry::{Kept, Left, head};
+use crate::clock::Timestamp;
+use crate::stanza::Stanza;
 
 /// So much is handed over at a time: the plain text of one TLS record (RFC 8446 §5.1).
 pub(crate) const PORTION: usize = 16 * 1024;
@@ -19,27 +36,61 @@ pub(crate) const PORTION: usize = 16 * 1024;
 /// What an entry costs beside its bytes.
 const OVERHEAD: usize = 256;
 
+/// With so many bytes unconfirmed a probe is sent although more is to be written: seldom enough that a busy link does not
+/// feel it.
+const MUCH: usize = 64 * 1024;
+/// Otherwise probes are so far apart.
+const SPACING: Duration = Duration::from_secs(1);
+/// How long a peer may take to answer a probe.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What has waited for so long says so (XEP-0203).
+const LATE: Duration = Duration::from_secs(5);
+
 /// One domain pair's queue.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// In order: first those that were sent and are not confirmed.
     entries: VecDeque<Entry>,
-    /// The entries as they go on the stream, behind `done` bytes that have been handed over and belong
-    /// to entries that are gone.
+    /// The entries as they go on the stream, behind `done` bytes that belong to entries that are gone.
     bytes: String,
     done: usize,
-    /// Bytes of the first entries that have been handed over on the current link.
+    /// How many entries have been handed over completely on the current link, and their bytes.
+    sent: usize,
+    sent_bytes: usize,
+    /// Bytes of the entry behind them that have been handed over.
     written: usize,
-    /// How many stanzas have been handed over completely since the queue exists.
+    /// How many stanzas have been delivered since the queue exists.
     gone: u64,
     /// The largest stanza that goes through the current link.
     largest: Option<usize>,
+    mode: Mode,
+    /// Of the current link, or of one that may be resumed.
+    counts: Option<Counts>,
+    probe: Option<Probe>,
+    /// When the last probe of this link was made.
+    probed: Option<Instant>,
 }
 
-/// A queued stanza: where it ends, and what is needed to answer it.
+/// How the current link confirms.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// By answering requests.
+    #[default]
+    Answers,
+    /// By counting, if it is asked to with these words, in front of what is to be confirmed.
+    Offered(&'static str),
+    /// By counting.
+    Counts,
+}
+
+/// The probe that is under way.
 #[derive(Debug)]
-struct Entry {
-    length: usize,
-    head: Stanza<'static>,
+struct Probe {
+    id: String,
+    /// It confirms all before this one, counted as `gone` is.
+    upto: u64,
+    /// When it was handed over.
+    asked: Option<Instant>,
 }
 
 impl Queue {
@@ -47,7 +98,12 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// How many stanzas have been handed over so far.
+    /// How many stanzas wait or are not confirmed.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many stanzas have been delivered so far.
     pub(crate) fn gone(&self) -> u64 {
         self.gone
     }
@@ -57,8 +113,13 @@ impl Queue {
         self.bytes.len() - self.done + self.entries.len() * OVERHEAD
     }
 
+    /// Whether something was sent and is not confirmed.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.sent > 0
+    }
+
     /// Adds a stanza at the end; gives its cost, or the stanza if it does not go through the current link.
-    pub(crate) fn push(&mut self, stanza: Stanza<'static>) -> Result<usize, Box<Stanza<'static>>> {
+    pub(crate) fn push(&mut self, stanza: Stanza<'static>, kept: Option<Kept>) -> Result<usize, Box<Stanza<'static>>> {
         let before = self.bytes.len();
         stanza.write(&mut self.bytes);
         let length = self.bytes.len() - before;
@@ -66,52 +127,104 @@ impl Queue {
             self.bytes.truncate(before);
             return Err(Box::new(stanza));
         }
-        self.entries.push_back(Entry { length, head: head(stanza) });
-        Ok(length + OVERHEAD)
+        let mut cost = length + OVERHEAD;
+        if let (Some(_), Mode::Offered(words)) = (kept, self.mode) {
+            self.bytes.insert_str(before, words);
+            self.entries.push_back(Entry::aside(words.len(), Hold::Opening));
+            self.mode = Mode::Counts;
+            cost += words.len() + OVERHEAD;
+        }
+        let hold = kept.map_or(Hold::Sent, Hold::Confirmed);
+        self.entries.push_back(Entry { length, head: Some(head(stanza)), hold, number: 0 });
+        Ok(cost)
     }
 
-    /// Nothing has been handed over on the current link, and nothing larger goes through it. Gives the heads
-    /// of what does not, and their cost.
-    pub(crate) fn limit(&mut self, largest: Option<usize>) -> (Vec<Stanza<'static>>, usize) {
-        self.largest = largest;
-        let fits = |entry: &Entry| largest.is_none_or(|largest| entry.length <= largest);
-        let (mut refused, mut freed) = (Vec::new(), 0);
-        if self.entries.iter().all(fits) {
-            return (refused, freed);
-        }
-        let (bytes, entries) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries));
-        let mut rest = bytes.get(self.done..).unwrap_or_default();
-        self.done = 0;
-        for entry in entries {
-            let (stanza, behind) = rest.split_at_checked(entry.length).unwrap_or((rest, ""));
-            rest = behind;
-            if fits(&entry) {
-                self.bytes.push_str(stanza);
-                self.entries.push_back(entry);
-            } else {
-                freed += entry.length + OVERHEAD;
-                refused.push(entry.head);
-            }
-        }
-        (refused, freed)
+    /// Adds what is no stanza at the end; gives its cost.
+    fn push_aside(&mut self, text: &str, hold: Hold) -> usize {
+        self.bytes.push_str(text);
+        self.entries.push_back(Entry::aside(text.len(), hold));
+        text.len() + OVERHEAD
+    }
+
+    /// Adds an answer to a question of the peer; gives its cost.
+    pub(crate) fn aside(&mut self, text: &str) -> usize {
+        self.push_aside(text, Hold::Aside)
     }
 
     /// The next bytes to hand over, at most a portion.
     pub(crate) fn portion(&self) -> &[u8] {
-        let rest = self.bytes.as_bytes().get(self.done + self.written..).unwrap_or_default();
+        let rest = self.bytes.as_bytes().get(self.done + self.sent_bytes + self.written..).unwrap_or_default();
         rest.get(..PORTION).unwrap_or(rest)
     }
 
-    /// `count` bytes have been handed over: entries that are complete are gone. Gives their cost.
-    pub(crate) fn handed_over(&mut self, count: usize) -> usize {
+    /// `count` bytes have been handed over at the time `now`; what is not to be confirmed and stands first is delivered.
+    /// Gives the cost of what is gone.
+    pub(crate) fn handed_over(&mut self, count: usize, now: Instant) -> usize {
         self.written += count;
-        let mut freed = 0;
-        while let Some(entry) = self.entries.pop_front_if(|entry| entry.length <= self.written) {
+        while let Some(entry) = self.entries.get_mut(self.sent).filter(|entry| entry.length <= self.written) {
             self.written -= entry.length;
-            self.done += entry.length;
-            freed += entry.length + OVERHEAD;
-            self.gone += 1;
+            self.sent_bytes += entry.length;
+            self.sent += 1;
+            match (&entry.hold, &mut self.counts, &mut self.probe) {
+                (Hold::Sent | Hold::Confirmed(_), Some(counts), _) => {
+                    counts.sent += 1;
+                    entry.number = counts.sent;
+                }
+                (Hold::Opening, counts, _) => *counts = Some(Counts::default()),
+                (Hold::Probe, _, Some(probe)) => probe.asked = Some(now),
+                _ => {}
+            }
         }
+        let mut left = Left::default();
+        self.release(&mut left);
+        left.freed
+    }
+
+    /// The answer to a probe has come: all before it is delivered. `None` if this is not about the one that is under way.
+    pub(crate) fn answered(&mut self, id: &str) -> Option<Left> {
+        // Nobody knows its name who has not read it.
+        let is_meant = |probe: &mut Probe| probe.id == id && probe.asked.is_some();
+        let probe = self.probe.take_if(|probe| self.mode != Mode::Counts && is_meant(probe))?;
+        Some(self.confirm(probe.upto))
+    }
+
+    /// Everything that was sent is delivered.
+    pub(crate) fn confirm_all(&mut self) -> Left {
+        self.probe = None;
+        self.confirm(u64::MAX)
+    }
+
+    fn confirm(&mut self, upto: u64) -> Left {
+        let mut left = Left::default();
+        while self.sent > 0 && self.gone < upto {
+            self.pop(&mut left);
+        }
+        self.release(&mut left);
+        left
+    }
+
+    /// What was sent, stands first and is not to be confirmed is gone.
+    fn release(&mut self, left: &mut Left) {
+        while self.sent > 0 && self.entries.front().is_some_and(|entry| !entry.stays()) {
+            self.pop(left);
+        }
+        self.compact();
+    }
+
+    /// The first of those that were sent is delivered.
+    fn pop(&mut self, left: &mut Left) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.sent -= 1;
+        self.sent_bytes -= entry.length;
+        self.done += entry.length;
+        self.gone += 1;
+        left.freed += entry.length + OVERHEAD;
+        if let Some(kept) = entry.kept() {
+            left.positions(*kept);
+        }
+    }
+
+    fn compact(&mut self) {
         // Moving the rest costs less than what was written since the last time.
         if self.done >= self.bytes.len() / 2 {
             self.bytes.drain(..self.done);
@@ -121,120 +234,167 @@ impl Queue {
                 self.bytes = String::new();
             }
         }
-        freed
     }
 
-    /// The link has broken: what was not handed over completely goes out anew.
-    pub(crate) fn link_lost(&mut self) {
-        self.written = 0;
-        self.largest = None;
+    /// When a probe is to be made, if anything is to be confirmed and none is under way.
+    pub(crate) fn probe_due(&self, now: Instant) -> Option<Instant> {
+        if self.probe.is_some() || self.sent == 0 {
+            return None;
+        }
+        if self.sent_bytes >= MUCH {
+            return Some(now);
+        }
+        let is_drained = self.sent == self.entries.len();
+        is_drained.then(|| self.probed.map_or(now, |last| last + SPACING))
     }
 
-    /// Gives up: the heads of all that is left, to be answered.
-    pub(crate) fn take_all(&mut self) -> Vec<Stanza<'static>> {
+    /// Puts a probe called `id` behind everything; gives its cost.
+    pub(crate) fn probe(&mut self, id: String, probe: &str, now: Instant) -> usize {
+        self.probe = Some(Probe { id, upto: self.gone + self.entries.len() as u64, asked: None });
+        self.probed = Some(now);
+        self.push_aside(probe, Hold::Probe)
+    }
+
+    /// When the peer has had long enough to answer the probe.
+    pub(crate) fn silent_at(&self) -> Option<Instant> {
+        Some(self.probe.as_ref()?.asked? + PATIENCE)
+    }
+
+    /// The link has broken: what was not confirmed or not handed over completely goes out anew. Gives what is gone all
+    /// the same.
+    pub(crate) fn link_lost(&mut self, now: Instant) -> Left {
+        let sent = std::mem::take(&mut self.sent);
+        (self.sent_bytes, self.written) = (0, 0);
+        (self.largest, self.mode, self.probe, self.probed) = (None, Mode::Answers, None, None);
+        if let Some(counts) = &mut self.counts {
+            counts.lost = Some(now);
+        }
+        let mut delivered = 0;
+        let left = self.sort(0, |place, entry| match entry.hold {
+            Hold::Sent if place < sent && entry.number == 0 => {
+                delivered += 1;
+                Fate::LeavesQuietly
+            }
+            Hold::Probe | Hold::Opening | Hold::Aside => Fate::LeavesQuietly,
+            Hold::Sent | Hold::Confirmed(_) => Fate::Stays,
+        });
+        self.gone += delivered;
+        left
+    }
+
+    /// A link begins on which nothing larger than `largest` goes, and which counts if it is asked to with the words
+    /// `offered`. What is late gets the element that `stamp` makes of the time at which it came. Gives what is too large.
+    pub(crate) fn begin(
+        &mut self,
+        (largest, offered): (Option<usize>, Option<&'static str>),
+        now: Instant,
+        stamp: impl Fn(Timestamp) -> String,
+    ) -> Left {
+        self.largest = largest;
+        let left = self.sort(0, |_, entry| {
+            let mut tail = None;
+            if let Hold::Confirmed(kept) = &mut entry.hold
+                && !kept.stamped
+                && now.saturating_duration_since(kept.since) >= LATE
+            {
+                kept.stamped = true;
+                tail = Some(stamp(kept.time));
+            }
+            let length = entry.length + tail.as_ref().map_or(0, String::len);
+            match tail {
+                _ if largest.is_some_and(|largest| length > largest) => Fate::Leaves,
+                Some(tail) => Fate::StaysWith(tail),
+                None => Fate::Stays,
+            }
+        });
+        if let Some(words) = offered.filter(|_| self.counts.is_none()) {
+            self.mode = Mode::Offered(words);
+            if self.is_kept() {
+                self.bytes.insert_str(self.done, words);
+                self.entries.push_front(Entry::aside(words.len(), Hold::Opening));
+                self.mode = Mode::Counts;
+            }
+        }
+        left
+    }
+
+    /// No link can be had for now: what storage does not keep leaves.
+    pub(crate) fn leave_behind(&mut self) -> Left {
+        let Some(first) = self.entries.iter().position(|entry| entry.kept().is_none()) else { return Left::default() };
+        self.sort(first, |_, entry| if entry.kept().is_some() { Fate::Stays } else { Fate::Leaves })
+    }
+
+    /// What stands first and has waited since `before` or longer leaves; only when no link can be had.
+    pub(crate) fn expire(&mut self, before: Instant) -> Left {
+        let mut left = Left::default();
+        let is_old = |entry: &mut Entry| entry.kept().is_some_and(|kept| kept.since <= before);
+        while let Some(entry) = self.entries.pop_front_if(is_old) {
+            self.done += entry.length;
+            left.take(entry);
+        }
+        self.compact();
+        left
+    }
+
+    /// Whether storage keeps anything of it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.entries.iter().any(|entry| entry.kept().is_some())
+    }
+
+    /// Since when what stands first has waited, if storage keeps it.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        Some(self.entries.front()?.kept()?.since)
+    }
+
+    /// Everything leaves.
+    pub(crate) fn take_all(&mut self) -> Left {
+        let mut left = Left::default();
         let queue = std::mem::replace(self, Self { gone: self.gone, ..Self::default() });
-        queue.entries.into_iter().map(|entry| entry.head).collect()
-    }
-}
-
-/// The stanza without its payload: enough to answer it with an error.
-pub(crate) fn head(mut stanza: Stanza<'static>) -> Stanza<'static> {
-    stanza.payload = Payload::EMPTY;
-    stanza
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stanza::{Kind, MessageType};
-
-    fn message(id: usize, size: usize) -> Stanza<'static> {
-        let body = format!("<body>{}</body>", "x".repeat(size));
-        Stanza::new(Kind::Message(MessageType::Chat)).id(id.to_string()).payload(Payload::canonical(body))
+        queue.entries.into_iter().for_each(|entry| left.take(entry));
+        left
     }
 
-    fn queue(sizes: &[usize]) -> Queue {
-        let mut queue = Queue::default();
-        for (id, size) in sizes.iter().enumerate() {
-            queue.push(message(id, *size)).unwrap();
+    /// Positions below `upto` of what the log has only as queued; from now on it is said to have it as undelivered.
+    pub(crate) fn settle(&mut self, upto: u64) -> Vec<u64> {
+        let late = self.entries.iter_mut().filter_map(|entry| match &mut entry.hold {
+            Hold::Confirmed(kept) if !kept.marked && kept.position < upto => {
+                kept.marked = true;
+                Some(kept.position)
+            }
+            _ => None,
+        });
+        late.collect()
+    }
+
+    /// Decides about every entry from the place `first` on; only between links, when nothing has been handed over.
+    fn sort(&mut self, first: usize, mut judge: impl FnMut(usize, &mut Entry) -> Fate) -> Left {
+        let mut left = Left::default();
+        let begin = self.entries.iter().take(first).fold(self.done, |sum, entry| sum + entry.length);
+        let bytes = self.bytes.split_off(begin);
+        let mut rest = bytes.as_str();
+        for (place, mut entry) in self.entries.split_off(first).into_iter().enumerate() {
+            let (text, behind) = rest.split_at_checked(entry.length).unwrap_or((rest, ""));
+            rest = behind;
+            match judge(first + place, &mut entry) {
+                Fate::LeavesQuietly => {
+                    entry.head = None;
+                    left.take(entry);
+                    continue;
+                }
+                Fate::Leaves => {
+                    left.take(entry);
+                    continue;
+                }
+                Fate::Stays => self.bytes.push_str(text),
+                Fate::StaysWith(tail) => {
+                    let before = self.bytes.len();
+                    push_with(&mut self.bytes, text, &tail);
+                    entry.length = self.bytes.len() - before;
+                }
+            }
+            self.entries.push_back(entry);
         }
-        queue
-    }
-
-    fn ids(stanzas: &[Stanza<'static>]) -> Vec<String> {
-        stanzas.iter().map(|stanza| stanza.id.as_deref().unwrap().to_owned()).collect()
-    }
-
-    #[test]
-    fn all_is_written_in_order_and_portions() {
-        let sizes = [10, 40_000, 0, 5_000, 20_000];
-        let mut queue = queue(&sizes);
-        let whole: String = sizes.iter().enumerate().map(|(id, size)| message(id, *size).to_xml()).collect();
-        let mut out = Vec::new();
-        while !queue.portion().is_empty() {
-            let portion = queue.portion().to_vec();
-            assert!(portion.len() <= PORTION);
-            out.extend_from_slice(&portion);
-            queue.handed_over(portion.len());
-        }
-        assert_eq!(String::from_utf8(out).unwrap(), whole);
-        assert!(queue.is_empty());
-        assert_eq!(queue.cost(), 0);
-    }
-
-    #[test]
-    fn costs_add_up() {
-        let mut queue = Queue::default();
-        let added: usize = (0..50).map(|id| queue.push(message(id, id * 100)).unwrap()).sum();
-        assert_eq!(queue.cost(), added);
-        let mut freed = 0;
-        while !queue.portion().is_empty() {
-            let step = queue.portion().len().min(1000);
-            freed += queue.handed_over(step);
-            assert_eq!(queue.cost(), added - freed);
-        }
-        assert_eq!(freed, added);
-    }
-
-    #[test]
-    fn a_stanza_that_was_cut_goes_out_whole_on_the_next_link() {
-        let mut queue = queue(&[10, 10, 10]);
-        let length = message(0, 10).to_xml().len();
-        queue.handed_over(length + 5);
-        assert_eq!(queue.entries.len(), 2);
-        queue.link_lost();
-        let rest = message(1, 10).to_xml() + &message(2, 10).to_xml();
-        assert_eq!(queue.portion(), rest.as_bytes());
-    }
-
-    // Proves: XEP-0478 §3
-    #[test]
-    fn what_is_too_large_for_a_link_comes_back() {
-        let mut queue = queue(&[10, 20_000, 30, 20_000]);
-        queue.handed_over(message(0, 10).to_xml().len() + 5);
-        queue.link_lost();
-        let before = queue.cost();
-        let (refused, freed) = queue.limit(Some(10_000));
-        assert_eq!(ids(&refused), ["1", "3"]);
-        assert_eq!(queue.cost(), before - freed);
-        let small = queue.push(message(4, 40)).unwrap();
-        assert_eq!(queue.push(message(5, 20_000)).unwrap_err().id.as_deref(), Some("5"));
-        assert_eq!(queue.portion(), (message(2, 30).to_xml() + &message(4, 40).to_xml()).as_bytes());
-        assert_eq!(queue.cost(), before - freed + small);
-        // Another link may take it.
-        queue.link_lost();
-        assert!(queue.push(message(6, 20_000)).is_ok());
-        assert_eq!(queue.limit(None), (Vec::new(), 0));
-    }
-
-    #[test]
-    fn what_is_given_up_keeps_its_order_and_loses_its_payload() {
-        let mut queue = queue(&[10, 10, 10]);
-        queue.handed_over(message(0, 10).to_xml().len());
-        let left = queue.take_all();
-        assert_eq!(ids(&left), ["1", "2"]);
-        assert_eq!(queue.gone(), 1);
-        assert!(left.iter().all(|stanza| stanza.payload.is_empty()));
-        assert_eq!(queue.cost(), 0);
+        self.compact();
+        left
     }
 }

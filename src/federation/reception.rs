@@ -3,17 +3,22 @@
 //! The thin driver of [`Incoming`]: it moves bytes, negotiates TLS, keeps the time, has keys verified,
 //! and hands stanzas on, all those of one wake-up together.
 
+mod answers;
+
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::answers::{Wait, answerable};
 use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::counting::{Counted, Counting};
+use crate::federation::inbound::Inbound;
 use crate::federation::incoming::{Effect, Incoming, Next, Verification, Way};
 use crate::federation::link::{judged, left, now};
 use crate::federation::proof::{Proof, prove_client};
@@ -25,6 +30,7 @@ use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
 use crate::routing::{Pair, RemoteDelivery};
 use crate::stanza::{Condition, Stanza, StanzaError};
+use crate::storage::Receipt;
 use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
 
@@ -43,8 +49,25 @@ pub struct Reception {
     verifying: JoinSet<(Pair, Verdict)>,
     /// Whether the larger limits are in force.
     trusted: bool,
+    /// How many pairs it has proven that what waits for them knows of.
+    known: usize,
+    /// For a peer that wants to know what has arrived.
+    counted: Option<Counted>,
+    wait: Option<Wait>,
     /// [`Federation::stop`] waits for its end.
     _open: watch::Receiver<bool>,
+}
+
+/// What woke the task.
+enum Woken {
+    /// A key was verified, or nobody could say.
+    Verified(Option<(Pair, Verdict)>),
+    /// There is something new to read.
+    Arrived,
+    /// Storage is ready for an answer, or has taken long enough.
+    Answer { is_durable: bool },
+    /// The peer goes on with the stream on another connection.
+    Claimed(oneshot::Sender<Counting>),
 }
 
 /// Why a stream is over.
@@ -95,6 +118,9 @@ impl Federation {
             shown: Arc::default(),
             verifying: JoinSet::new(),
             trusted: false,
+            known: 0,
+            counted: None,
+            wait: None,
             _open: self.until_closing(),
         };
         let end = tokio::select! {
@@ -124,8 +150,13 @@ impl Reception {
         let mut closing = pin!(federation.closing());
         let end = loop {
             tokio::select! {
-                step = self.step() => {
-                    if let Err(end) = step {
+                woken = self.woken() => {
+                    // What has begun is finished, whatever else happens.
+                    let done = match woken {
+                        Ok(woken) => self.handle(woken).await,
+                        Err(end) => Err(end),
+                    };
+                    if let Err(end) = done {
                         break end;
                     }
                     heard = Instant::now();
@@ -190,18 +221,47 @@ impl Reception {
         End::Told(reason.to_owned())
     }
 
-    /// One wake-up: a verdict, or whatever has arrived.
     async fn step(&mut self) -> Result<(), End> {
+        let woken = self.woken().await?;
+        self.handle(woken).await
+    }
+
+    /// Waits; nothing is lost if that is given up.
+    async fn woken(&mut self) -> Result<Woken, End> {
+        let counted = &mut self.counted;
+        let claimed = async {
+            match counted.as_mut().map(|counted| &mut counted.claims) {
+                Some(claims) => claims.recv().await,
+                None => None,
+            }
+        };
         tokio::select! {
-            Some(verified) = self.verifying.join_next() => {
-                // A task that died has no verdict; its pair stays unproven.
-                let Ok((pair, verdict)) = verified else { return Ok(()) };
+            // A task that died has no verdict; its pair stays unproven.
+            Some(verified) = self.verifying.join_next() => Ok(Woken::Verified(verified.ok())),
+            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
+            is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
+            Some(claim) = claimed => Ok(Woken::Claimed(claim)),
+        }
+    }
+
+    async fn handle(&mut self, woken: Woken) -> Result<(), End> {
+        match woken {
+            Woken::Verified(None) => Ok(()),
+            Woken::Verified(Some((pair, verdict))) => {
                 let effect = self.judge(|rules| rules.verified(&pair, verdict));
                 self.apply(effect).await
             }
-            filled = self.wire.fill() => {
-                filled?;
-                self.read().await
+            Woken::Arrived => self.read().await,
+            Woken::Answer { is_durable: true } => {
+                self.wait = None;
+                self.answer().await
+            }
+            Woken::Answer { is_durable: false } => self.answer_so_far().await,
+            Woken::Claimed(claim) => {
+                if let Some(mut counted) = self.counted.take() {
+                    counted.give_up(claim);
+                }
+                Err(End::Refused(StreamCondition::Conflict.into()))
             }
         }
     }
@@ -211,8 +271,19 @@ impl Reception {
         while let Some(event) = self.gather().await? {
             let effect = match event {
                 Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
-                Event::Nonza(element) => self.judge(|rules| rules.element(&element)),
-                Event::Rejected(rejected) => self.reject(rejected)?,
+                Event::Nonza(element) => match self.said(&element) {
+                    Some(said) => {
+                        self.hear(said).await?;
+                        continue;
+                    }
+                    None => self.judge(|rules| rules.element(&element)),
+                },
+                Event::Rejected(rejected) => {
+                    if let Some(counted) = &mut self.counted {
+                        counted.counting.handled(1, Receipt::NONE);
+                    }
+                    self.reject(rejected)?
+                }
                 Event::Close => return Err(End::Closed),
                 // All of them were gathered.
                 Event::Stanza(_) => continue,
@@ -231,6 +302,8 @@ impl Reception {
         let mut at = 0;
         let mut stanzas: Vec<Stanza<'_>> = Vec::new();
         let mut of: Option<&Pair> = None;
+        // Stanzas that have come and are not among those that count.
+        let mut more = 0;
         let outcome = loop {
             limits.iter().for_each(|limits| reader.set_limits(*limits));
             let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
@@ -247,18 +320,23 @@ impl Reception {
                 Ok(pair) => pair,
                 Err(error) => break Err(error),
             };
-            if of.is_some_and(|of| of != pair)
-                && let (Some(of), Some(inbound)) = (of, &inbound)
-            {
-                inbound.arrived(of, std::mem::take(&mut stanzas)).await?;
+            if let Some(of) = of.filter(|of| *of != pair) {
+                arrived(&inbound, of, std::mem::take(&mut stanzas), &mut self.counted, &mut more).await?;
             }
             of = Some(pair);
+            more += 1;
+            if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza)) {
+                continue;
+            }
+            if self.federation.heard(pair, &stanza) {
+                continue;
+            }
             language.complete(&mut stanza);
             stanzas.push(stanza);
         };
         // What came before a fault was right.
-        if let (Some(of), Some(inbound)) = (of, &inbound) {
-            inbound.arrived(of, stanzas).await?;
+        if let Some(of) = of {
+            arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;
         }
         self.wire.consume(at);
         outcome
@@ -281,6 +359,11 @@ impl Reception {
             let remote = self.rules.claimed().unwrap_or("-");
             tracing::info!(%remote, address = ?self.wire.transport().peer(), "stream from another server authenticated");
         }
+        let proven = self.rules.proven();
+        for pair in proven.get(self.known..).unwrap_or_default() {
+            self.federation.nudge(pair);
+        }
+        self.known = proven.len();
         match effect.next {
             Next::Read => Ok(()),
             Next::Secure(_) | Next::Restart if !self.wire.is_clean() => {
@@ -359,14 +442,14 @@ impl Reception {
             if answer.from.is_none() {
                 answer.from = BareJid::of_domain(&pair.local).ok().map(Jid::from);
             }
-            self.federation.send(pair, vec![answer]);
+            self.federation.send(pair, vec![answer.into()]);
         }
         Ok(Effect { write: String::new(), next: Next::Read })
     }
 
-    async fn finish(self, end: End) {
+    async fn finish(mut self, end: End) {
         let (last, reason) = match end {
-            End::Closed => (CLOSE.to_owned(), "closed by the peer".to_owned()),
+            End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
             End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
             End::Told(why) => (String::new(), why),
@@ -376,6 +459,24 @@ impl Reception {
         // A peer that does not read does not hold us up.
         let _ = timeout(FAREWELL, self.wire.close(&last)).await;
     }
+}
+
+/// Routes what has come for one pair; `more` stanzas count when that is done.
+async fn arrived(
+    inbound: &Option<Arc<dyn Inbound>>,
+    pair: &Pair,
+    stanzas: Vec<Stanza<'_>>,
+    counted: &mut Option<Counted>,
+    more: &mut u64,
+) -> Result<(), StreamError> {
+    let Some(inbound) = inbound else { return Ok(()) };
+    let note = counted.as_ref().map(|counted| counted.note(*more));
+    let receipt = inbound.arrived(pair, stanzas, note).await?;
+    let handled = std::mem::take(more);
+    if let Some(counted) = counted {
+        counted.counting.handled(handled, receipt);
+    }
+    Ok(())
 }
 
 impl Federation {

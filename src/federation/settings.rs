@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::federation::policy::Policy;
 use crate::hooks::StreamFeatures;
 use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, ServerTls, Trust};
+use crate::storage::Storage;
 use crate::stream::Limits;
+use crate::xml::Element;
 
 /// Decisions of the operator.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// A stream without stanzas is closed after this time.
     pub idle_timeout: Duration,
+    /// How long a message that storage keeps waits for a domain that cannot be reached.
+    pub expiry: Duration,
     /// What may wait for one pair of domains.
     pub queue_bytes: usize,
     /// What may wait for all of them.
@@ -51,6 +55,12 @@ pub struct Ways {
     /// What extensions offer on the streams that others open.
     pub stream_features: StreamFeatures,
     pub clock: Clock,
+    /// Has what is kept until it is delivered.
+    pub storage: Storage,
+    /// What a domain is asked to learn whether it has handled everything before (XEP-0199).
+    pub probe: Element,
+    /// Says that a domain had a stanza already at some time (XEP-0203).
+    pub delay: fn(&str, Timestamp) -> Element,
     /// What dialback keys are made from: the same on all servers of our domains (XEP-0185).
     pub secret: [u8; 32],
 }

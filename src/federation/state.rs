@@ -10,14 +10,18 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::federation::counting::Streams;
 use crate::federation::delivery::Waiting;
+use crate::federation::history::Histories;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::Rules;
 use crate::federation::link::Links;
 use crate::federation::settings::{Settings, Ways};
 use crate::federation::xep_0220_dialback::Secret;
+use crate::jid::BareJid;
 use crate::live::Live;
 use crate::routing::Pair;
+use crate::storage::{Marks, Position, Writes};
 
 /// Keys that are verified at a time, over all streams: each costs a connection.
 const CALL_BACKS: usize = 64;
@@ -32,6 +36,12 @@ pub struct Federation {
     queues: Mutex<HashMap<Pair, Arc<Waiting>>>,
     /// The cost of everything in all queues.
     queued: AtomicUsize,
+    /// Entries of the logs of our domains that were not delivered when this server stopped and are not marked so yet.
+    abandoned: Mutex<Vec<(Arc<str>, u64)>>,
+    /// What became of the attempts to reach other servers.
+    histories: Mutex<Histories>,
+    /// Streams of others that they may resume.
+    streams: Mutex<Streams>,
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -60,6 +70,9 @@ impl Federation {
             inbound,
             queues: Mutex::default(),
             queued: AtomicUsize::new(0),
+            abandoned: Mutex::default(),
+            histories: Mutex::default(),
+            streams: Mutex::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
@@ -73,8 +86,8 @@ impl Federation {
         self.inbound.get_or_init(|| weak);
     }
 
-    /// Ends all streams: what is queued on an open one still goes out, what has arrived is still taken,
-    /// the rest is answered with errors.
+    /// Ends all streams: what is queued on an open one still goes out, what has arrived is still taken, what storage keeps
+    /// stays there, the rest is answered with errors.
     pub async fn stop(&self) {
         self.closing.send_replace(true);
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -92,6 +105,10 @@ impl Federation {
     pub(crate) async fn closing(&self) {
         // The sender lives as long as `self`.
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
     }
 
     /// The settings of this moment.
@@ -129,14 +146,48 @@ impl Federation {
         if let Some(waiting) = queues.get(pair) {
             return Arc::clone(waiting);
         }
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Waiting::new(pair.clone()));
         queues.insert(pair.clone(), Arc::clone(&waiting));
         if let Some(own) = self.own.upgrade() {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
-            tasks.spawn(own.tend(pair.clone(), Arc::clone(&waiting)));
+            tasks.spawn(own.tend(Arc::clone(&waiting)));
         }
         waiting
+    }
+
+    pub(crate) fn abandoned(&self) -> MutexGuard<'_, Vec<(Arc<str>, u64)>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn histories(&self) -> MutexGuard<'_, Histories> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the log of `local` keep what has not arrived.
+    pub(crate) fn mark(&self, local: &str, positions: &[u64]) {
+        self.note(positions, |writes, position| {
+            writes.mark(&BareJid::from_kept(local), position, Marks::UNDELIVERED);
+        });
+    }
+
+    /// Entries of the log of `local` wait no longer.
+    pub(crate) fn unmark(&self, local: &str, positions: &[u64]) {
+        self.note(positions, |writes, position| {
+            writes.unmark(&BareJid::from_kept(local), position, Marks::UNDELIVERED);
+        });
+    }
+
+    fn note(&self, positions: &[u64], change: impl Fn(&mut Writes, Position)) {
+        if !positions.is_empty() {
+            let mut writes = Writes::new();
+            positions.iter().for_each(|position| change(&mut writes, Position::new(*position)));
+            self.links.ways.storage.submit(writes);
+        }
     }
 
     pub(crate) fn queued(&self) -> usize {

@@ -1,5 +1,5 @@
-//! How a client and the server tell each other what has arrived: the words are an extension's, what
-//! they cause is the session's.
+//! How a client and the server, or two servers, tell each other what has arrived: the words are an extension's, what they
+//! cause is the session's, or federation's.
 
 use std::time::Duration;
 
@@ -26,6 +26,21 @@ pub enum Wish {
     Count,
     /// It may stay away for so long, if it says so.
     CountAndResume(Option<Duration>),
+}
+
+/// What the other side of a stream says that we have opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// Our stanzas are counted; the stream may be taken up again under this name, within this time if it says so.
+    Enabled(Option<(String, Option<Duration>)>),
+    /// The stream that was asked for goes on; so many of our stanzas have been handled on it, modulo 2^32.
+    Resumed(u32),
+    /// What was asked for is not possible; so many had been handled on the stream that was to be resumed, if that is known.
+    Failed(Option<u32>),
+    /// So many of our stanzas, modulo 2^32, have been handled.
+    Handled(u32),
+    /// How many of its stanzas have we handled?
+    Request,
 }
 
 /// A client has confirmed more stanzas than it was sent; all numbers are modulo 2^32.
@@ -58,6 +73,18 @@ pub trait Acknowledgement: Send + Sync {
     /// It was not possible; `count` of the client's stanzas had been handled in the session that it
     /// asked for.
     fn failed(&self, condition: Condition, count: Option<u32>) -> String;
+
+    /// Whether stream features offer it.
+    fn is_offered(&self, features: &Element) -> bool;
+
+    /// Has the other side count our stanzas from here on, on a stream that may be resumed.
+    fn enable(&self) -> &'static str;
+
+    /// Asks to go on with the stream called `previous`, on which we have handled nothing.
+    fn resume(&self, previous: &str) -> String;
+
+    /// What the other side says on a stream that we have opened; `None` if it does not belong here or makes no sense.
+    fn hear(&self, element: &Element) -> Option<Heard>;
 
     /// The end of a stream whose client confirms what it was never sent.
     fn too_high(&self, fault: TooHigh) -> StreamError;

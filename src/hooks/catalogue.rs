@@ -1,6 +1,6 @@
 //! What is built in, and which of it the operator wants at this moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,10 +8,12 @@ use std::time::Duration;
 use crate::accounts::admins::Admins;
 use crate::config::Contact;
 use crate::live::Live;
+use crate::xml::Element;
 
 use super::command::Command;
 use super::discovery::{About, Statements};
 use super::extension::{Entity, Extension};
+use super::inline_feature::InlineOffers;
 use super::stream_feature::{StreamFeature, StreamFeatures};
 
 /// What the operator has set for extensions.
@@ -57,10 +59,27 @@ pub struct Bound {
 }
 
 /// How messages are archived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveSettings {
     /// The most messages of one page.
     pub page: usize,
+    /// Domains whose accounts have no archive all the same.
+    pub except: BTreeSet<String>,
+}
+
+impl Settings {
+    /// Whether accounts of `domain` have an archive.
+    #[must_use]
+    pub fn archives(&self, domain: &str) -> bool {
+        self.archive.as_ref().is_some_and(|archive| !archive.except.contains(domain))
+    }
+
+    /// What of them is true for accounts of `domain`.
+    fn at(&self, domain: &str) -> Self {
+        let mut own = self.clone();
+        own.archive = own.archive.filter(|_| self.archives(domain));
+        own
+    }
 }
 
 /// Every extension, and whether it is wanted; what is not wanted is neither asked nor advertised.
@@ -72,8 +91,10 @@ pub struct Catalogue {
     /// What extensions have to say whenever the settings change.
     sources: Arc<OnceLock<Sources>>,
     domain: About,
-    account: About,
+    /// By their domain.
+    accounts: Arc<BTreeMap<String, About>>,
     stream_features: StreamFeatures,
+    inline_offers: InlineOffers,
 }
 
 /// What each extension is asked for, and whether it is to be asked.
@@ -81,6 +102,8 @@ pub struct Catalogue {
 pub(super) struct Sources {
     pub(super) statements: Statements,
     pub(super) stream_features: Vec<(Switch, StreamFeature)>,
+    pub(super) at_login: Vec<(Switch, Element)>,
+    pub(super) at_binding: Vec<(Switch, &'static str)>,
 }
 
 /// Whether an extension is wanted at this moment: looked at for every stanza.
@@ -103,13 +126,16 @@ impl Catalogue {
     pub fn new(extensions: &'static [Extension], settings: Settings) -> Self {
         let switch = |extension: &Extension| Switch(Arc::new(AtomicBool::new((extension.wanted)(&settings))));
         let extensions = extensions.iter().map(|extension| (extension, switch(extension))).collect();
+        let accounts = settings.domains.iter().map(|domain| (domain.clone(), About::default())).collect();
+        let accounts = Arc::new(accounts);
         Self {
             extensions,
             settings: Live::new(settings),
             sources: Arc::default(),
             domain: About::default(),
-            account: About::default(),
+            accounts,
             stream_features: StreamFeatures::default(),
+            inline_offers: InlineOffers::default(),
         }
     }
 
@@ -128,19 +154,28 @@ impl Catalogue {
         self.publish();
     }
 
-    /// What `entity` says about itself, now and later.
+    /// What a domain says about itself, now and later: all of them say the same.
     #[must_use]
-    pub const fn about(&self, entity: Entity) -> &About {
-        match entity {
-            Entity::Domain => &self.domain,
-            Entity::Account => &self.account,
-        }
+    pub const fn about_domains(&self) -> &About {
+        &self.domain
+    }
+
+    /// What an account of `domain` says about itself, now and later.
+    #[must_use]
+    pub fn about_accounts(&self, domain: &str) -> Option<&About> {
+        self.accounts.get(domain)
     }
 
     /// What the extensions offer on streams, now and later.
     #[must_use]
     pub const fn stream_features(&self) -> &StreamFeatures {
         &self.stream_features
+    }
+
+    /// What clients may ask for together with their login, now and later.
+    #[must_use]
+    pub const fn inline_offers(&self) -> &InlineOffers {
+        &self.inline_offers
     }
 
     /// Everything is installed.
@@ -152,12 +187,15 @@ impl Catalogue {
     /// Has what extensions say be what the settings make of it.
     fn publish(&self) {
         let Some(sources) = self.sources.get() else { return };
-        for entity in [Entity::Domain, Entity::Account] {
-            self.about(entity).replace(sources.statements.about(entity, &self.features(entity)));
+        self.domain.replace(sources.statements.about(Entity::Domain, &features(Entity::Domain, self.wanted())));
+        for (domain, about) in &*self.accounts {
+            let own = self.settings.load().at(domain);
+            let wanted = self.extensions.iter().map(|(extension, _)| *extension).filter(|it| (it.wanted)(&own));
+            about.replace(sources.statements.about(Entity::Account, &features(Entity::Account, wanted)));
         }
         // They may tell of it.
-        let wanted = sources.stream_features.iter().filter(|(switch, _)| switch.is_on());
-        self.stream_features.replace(wanted.map(|(_, feature)| feature));
+        self.stream_features.replace(wanted(&sources.stream_features));
+        self.inline_offers.replace(wanted(&sources.at_login), wanted(&sources.at_binding).copied());
     }
 
     pub(super) fn all(&self) -> &[(&'static Extension, Switch)] {
@@ -172,13 +210,17 @@ impl Catalogue {
     pub fn commands(&self) -> impl Iterator<Item = &'static Command> + use<'_> {
         self.wanted().flat_map(|extension| extension.commands)
     }
+}
 
-    /// The features that `entity` has by what is wanted, sorted.
-    fn features(&self, entity: Entity) -> Vec<&'static str> {
-        let declared = self.wanted().flat_map(|extension| extension.advertises);
-        let mut features: Vec<_> = declared.filter(|(who, _)| *who == entity).map(|(_, feature)| *feature).collect();
-        features.sort_unstable();
-        features.dedup();
-        features
-    }
+/// The features that `entity` has by these extensions, sorted.
+fn features(entity: Entity, wanted: impl Iterator<Item = &'static Extension>) -> Vec<&'static str> {
+    let declared = wanted.flat_map(|extension| extension.advertises);
+    let mut features: Vec<_> = declared.filter(|(who, _)| *who == entity).map(|(_, feature)| *feature).collect();
+    features.sort_unstable();
+    features.dedup();
+    features
+}
+
+fn wanted<T>(all: &[(Switch, T)]) -> impl Iterator<Item = &T> + Clone {
+    all.iter().filter(|(switch, _)| switch.is_on()).map(|(_, it)| it)
 }

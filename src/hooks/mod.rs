@@ -4,11 +4,14 @@
 //! Knows no concrete extension, no session and no router: those sit above and below it.
 
 mod acknowledgement;
+mod attention;
 mod catalogue;
 mod command;
 pub mod discovery;
 mod extension;
 pub mod form;
+mod inline_feature;
+mod interest;
 mod iq;
 mod lifecycle;
 pub mod operation;
@@ -18,14 +21,17 @@ mod stage;
 mod stream_feature;
 mod visit;
 
-pub use acknowledgement::{Acknowledgement, Said, TooHigh, Wish};
+pub use acknowledgement::{Acknowledgement, Heard, Said, TooHigh, Wish};
+pub use attention::{Attention, ClientState, Urgency};
 pub use catalogue::{ArchiveSettings, Bound, Catalogue, RegistrationSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
+pub use inline_feature::{InlineFeatures, InlineOffers};
+pub use interest::{Interest, Interests, Wanted};
 pub use iq::{Answer, Call, Relation, Request, Verb};
 pub use lifecycle::{Backlog, Delayed};
-pub use outbound::{Hosted, Outbound, Reply};
+pub use outbound::{Hosted, Outbound, Reply, Unblocked};
 pub use registrar::{Hooks, House, InstallError, Registrar};
-pub use stage::{Passing, Place, Shelf, Stages, Verdict};
+pub use stage::{Duplicate, Original, Passing, Place, Readers, Retraction, Shelf, Stages, Verdict};
 pub use stream_feature::{Peer, StreamFeatures, StreamState};
 pub use visit::{Strangers, Visit};

@@ -3,9 +3,14 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::accounts::preferences::Preferences;
 use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
-use crate::stanza::Stanza;
+use crate::stanza::{Stanza, StanzaError};
+use crate::storage::Receipt;
+use crate::xml::Element;
+
+use super::interest::{Interest, Wanted};
 
 /// The end of a request that the server sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,10 +29,20 @@ pub struct Hosted {
     pub name: Option<String>,
 }
 
+/// Who is not blocked any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unblocked {
+    These(Vec<Jid>),
+    All,
+}
+
 /// The way out, implemented by `routing`.
 pub trait Outbound: Send + Sync {
     /// Sends an IQ request and waits for its answer; the id is chosen here.
     fn request(&self, iq: Stanza<'static>, timeout: Duration) -> Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+    /// Sends a stanza.
+    fn send(&self, stanza: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// How many bytes more the session `to` may be sent of its own asking.
     fn room(&self, to: &Jid) -> usize;
@@ -37,6 +52,29 @@ pub trait Outbound: Send + Sync {
 
     /// The available resources of a local account.
     fn resources(&self, account: &BareJid) -> Vec<Jid>;
+
+    /// Notes what a session wants or does not want any more. The receipt covers it, if storage has to know.
+    fn interest(&self, session: &Jid, interest: Interest, wanted: Wanted) -> Receipt;
+
+    /// Whom a local account blocks that somebody is connected to, sorted.
+    fn blocked(&self, account: &BareJid) -> Vec<String>;
+
+    /// Has an account block addresses; the sessions that want to know get the request `push`.
+    ///
+    /// # Errors
+    /// There are too many.
+    fn block(&self, account: &BareJid, whom: Vec<Jid>, push: &Element) -> Result<Receipt, StanzaError>;
+
+    /// The opposite.
+    fn unblock(&self, account: &BareJid, whom: Unblocked, push: &Element) -> Receipt;
+
+    /// What the owner of a local account wants archived from now on. It holds at once, and is durable once the future
+    /// ends; until then nobody may be told.
+    fn prefer(
+        &self,
+        account: &BareJid,
+        preferences: Preferences,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>>;
 
     /// The services of the local domain `domain` that are there at the moment.
     fn services(&self, domain: &str) -> Vec<Hosted>;

@@ -4,23 +4,25 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
-use crate::stanza::Stanza;
+use crate::stanza::{Stanza, StanzaError};
 use crate::storage::Storage;
 use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
+use super::attention::ClientState;
 use super::catalogue::{Catalogue, Settings, Sources, Switch};
 use super::discovery::Identity;
 use super::extension::Entity;
 use super::form::Form;
+use super::inline_feature::InlineFeatures;
 use super::iq::{Answer, Call, Handler, Relation, Request, Verb, erase};
 use super::lifecycle::{Backlog, Delayed};
 use super::operation::Operations;
 use super::outbound::Outbound;
-use super::stage::{Passing, Shelf, Staged, Stages, Verdict};
+use super::stage::{Arriving, Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 
@@ -33,7 +35,10 @@ pub struct Hooks {
     stages: Stages,
     backlog: Vec<Backlog>,
     acknowledgement: Option<Box<dyn Acknowledgement>>,
+    refusal: Option<StanzaError>,
+    client_state: Option<ClientState>,
     strangers: Strangers,
+    inline: InlineFeatures,
 }
 
 /// Two extensions claim the same request.
@@ -141,10 +146,28 @@ impl Hooks {
         self.acknowledgement.as_deref()
     }
 
+    /// How clients say that nobody looks at them, and what may wait then.
+    #[must_use]
+    pub const fn client_state(&self) -> Option<ClientState> {
+        self.client_state
+    }
+
+    /// What a client hears that writes to somebody whom its account blocks.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&StanzaError> {
+        self.refusal.as_ref()
+    }
+
     /// What clients may ask for that have not authenticated.
     #[must_use]
     pub const fn strangers(&self) -> &Strangers {
         &self.strangers
+    }
+
+    /// What sessions may begin with.
+    #[must_use]
+    pub const fn inline(&self) -> &InlineFeatures {
+        &self.inline
     }
 
     /// Fetches what waits at `positions` of the account's log.
@@ -205,9 +228,9 @@ impl Registrar<'_> {
         self.hooks.strangers.add((R::NAME, R::NS), Box::new(open), handler);
     }
 
-    /// Looks at messages that come from outside.
-    pub fn arriving(&mut self, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
-        self.hooks.stages.arriving.push(Staged::new(self.switch, Box::new(stage)));
+    /// Looks at messages that come from outside with something of `namespace`.
+    pub fn arriving(&mut self, namespace: &'static str, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
+        self.hooks.stages.arriving.push(Staged::new(self.switch, Arriving::new(namespace, stage)));
     }
 
     /// Decides which messages an account's log keeps.
@@ -220,6 +243,11 @@ impl Registrar<'_> {
         self.hooks.stages.queued.push(Staged::new(self.switch, Box::new(stage)));
     }
 
+    /// Decides what further sessions of an account get of a message.
+    pub fn copy(&mut self, stage: impl Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync + 'static) {
+        self.hooks.stages.copy.push(Staged::new(self.switch, Box::new(stage)));
+    }
+
     /// Looks at messages that no resource can receive now.
     pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
         self.hooks.stages.undelivered.push(Staged::new(self.switch, Box::new(stage)));
@@ -229,6 +257,11 @@ impl Registrar<'_> {
     /// the extension is not wanted any more, because what it wrote is still there.
     pub fn private(&mut self, stage: impl Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync + 'static) {
         self.hooks.stages.private.push(Box::new(stage));
+    }
+
+    /// Reads what a message takes back; asked always, too: what waits for its recipient need not be archived.
+    pub fn retraction(&mut self, stage: impl Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync + 'static) {
+        self.hooks.stages.retraction.push(Box::new(stage));
     }
 
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.
@@ -245,6 +278,36 @@ impl Registrar<'_> {
         self.sources.stream_features.push((self.switch.clone(), Box::new(feature)));
     }
 
+    /// Tells clients that they may ask for something beside authentication (XEP-0388 §2.1).
+    pub fn offer_at_login(&mut self, feature: Element) {
+        self.sources.at_login.push((self.switch.clone(), feature));
+    }
+
+    /// Tells clients that a session may begin with something that is called `name` (XEP-0386 §3.1).
+    pub fn offer_at_binding(&mut self, name: &'static str) {
+        self.sources.at_binding.push((self.switch.clone(), name));
+    }
+
+    /// The same, and does it: `begin` gets the address of a session that has just been bound and the request, an element of
+    /// the namespace `name`; what it gives is told to the client.
+    pub fn inline_feature(
+        &mut self,
+        name: &'static str,
+        begin: impl Fn(&Jid, &Element) -> Option<Element> + Send + Sync + 'static,
+    ) {
+        self.offer_at_binding(name);
+        self.hooks.inline.begin.push((self.switch.clone(), name, Box::new(begin)));
+    }
+
+    /// Tells a client that binds a resource together with authentication what the archive of its account holds. What
+    /// waits for it and is archived is not sent to it then (XEP-0386 §3.2).
+    pub fn archive_at_binding<F>(&mut self, holds: impl Fn(BareJid) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Option<Element>> + Send + 'static,
+    {
+        self.hooks.inline.archive = Some((self.switch.clone(), Box::new(move |account| Box::pin(holds(account)))));
+    }
+
     /// Says what kind of thing `entity` is.
     pub fn identity(&mut self, entity: Entity, identity: Identity) {
         self.sources.statements.identities.push((self.switch.clone(), entity, identity));
@@ -258,6 +321,16 @@ impl Registrar<'_> {
     /// Gives what `entity` says about itself another name: a node, made from the `disco#info`.
     pub fn alias(&mut self, entity: Entity, node: impl Fn(&Element) -> String + Send + Sync + 'static) {
         self.sources.statements.aliases.push((self.switch.clone(), entity, Box::new(node)));
+    }
+
+    /// Lets clients say that nobody looks at them, and has some of what they get wait then.
+    pub fn client_state(&mut self, words: ClientState) {
+        self.hooks.client_state = Some(words);
+    }
+
+    /// Has clients hear this that write to somebody whom their account blocks.
+    pub fn refusal(&mut self, error: StanzaError) {
+        self.hooks.refusal = Some(error);
     }
 
     /// Has clients and the server acknowledge stanzas in these words.

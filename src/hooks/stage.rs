@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use memchr::memmem::Finder;
+
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::stanza::{Stanza, StanzaError};
+use crate::stanza::{Payload, Stanza, StanzaError};
 use crate::storage::{Direction, Marks, Position, Slot, Storage};
 
 use super::catalogue::Switch;
@@ -48,6 +50,10 @@ pub struct Passing<'a, 's> {
     pub tail: String,
     /// Its sender is told when it is in safe hands.
     pub promised: bool,
+    /// It is one that the account sends, and other sessions of the account may be shown it.
+    pub shown: bool,
+    /// The owner of the account has nothing against its being archived.
+    pub archivable: bool,
 }
 
 impl<'a, 's> Passing<'a, 's> {
@@ -63,7 +69,15 @@ impl<'a, 's> Passing<'a, 's> {
             place: Place::None,
             tail: String::new(),
             promised: false,
+            shown: false,
+            archivable: true,
         }
+    }
+
+    /// What further sessions may get a copy of.
+    #[must_use]
+    pub fn original(&self) -> Original<'_, 's> {
+        Original { account: self.account, direction: self.direction, stanza: self.stanza, tail: &self.tail }
     }
 
     /// Where the log keeps it, if it does.
@@ -88,6 +102,43 @@ impl<'a, 's> Passing<'a, 's> {
     }
 }
 
+/// A message that an account sends or gets, for those of its sessions that do not send or get it themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Original<'a, 's> {
+    pub account: &'a BareJid,
+    pub direction: Direction,
+    pub stanza: &'a Stanza<'s>,
+    /// Canonical elements that this account gets behind the payload.
+    pub tail: &'a str,
+}
+
+/// What they get.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Duplicate {
+    pub payload: Payload<'static>,
+    pub readers: Readers,
+}
+
+/// Which of the sessions that want copies get one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    All,
+    /// Those that have told the other side that they are there, as occupants of a room do.
+    Present,
+}
+
+type Replaces = dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send;
+
+/// A message takes back an earlier one.
+pub struct Retraction {
+    /// The id of the earlier one: only a message that contains it is looked at.
+    pub of: String,
+    /// The canonical elements that take the place of what it said.
+    pub tombstone: String,
+    /// Whether a message in the log of this account is the one.
+    pub replaces: Box<Replaces>,
+}
+
 /// What a stage of the kind `Undelivered` decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -99,9 +150,10 @@ pub enum Verdict {
     Refuse(StanzaError),
 }
 
-type Arriving = Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>;
 type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
+type Copy = Box<dyn Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync>;
+type Retract = Box<dyn Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync>;
 type Private = Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync>;
 
 /// A stage of an extension that may be wanted or not.
@@ -121,20 +173,43 @@ fn wanted<S>(stages: &[Staged<S>]) -> impl Iterator<Item = &S> {
     stages.iter().filter(|staged| staged.switch.is_on()).map(|staged| &staged.stage)
 }
 
+/// A stage that looks at messages with something of a certain namespace, which a canonical payload has as it is.
+pub(super) struct Arriving {
+    namespace: Finder<'static>,
+    stage: Box<dyn Fn(&mut Stanza<'_>) + Send + Sync>,
+}
+
+impl Arriving {
+    pub(super) fn new(namespace: &'static str, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) -> Self {
+        // Every message is searched, so this is prepared once.
+        Self { namespace: Finder::new(namespace), stage: Box::new(stage) }
+    }
+
+    fn concerns(&self, payload: &str) -> bool {
+        self.namespace.find(payload.as_bytes()).is_some()
+    }
+}
+
 /// Everything that looks at stanzas on their way.
 #[derive(Default)]
 pub struct Stages {
     pub(super) arriving: Vec<Staged<Arriving>>,
     pub(super) archive: Vec<Staged<Pass>>,
     pub(super) queued: Vec<Staged<Pass>>,
+    pub(super) copy: Vec<Staged<Copy>>,
     pub(super) undelivered: Vec<Staged<Undelivered>>,
     pub(super) private: Vec<Private>,
+    pub(super) retraction: Vec<Retract>,
 }
 
 impl Stages {
     /// Validate: looks at a message that comes from outside, before anybody else does.
     pub fn arriving(&self, stanza: &mut Stanza<'_>) {
-        wanted(&self.arriving).for_each(|stage| stage(stanza));
+        for arriving in wanted(&self.arriving) {
+            if arriving.concerns(stanza.payload.as_str()) {
+                (arriving.stage)(stanza);
+            }
+        }
     }
 
     /// Whether [`Stages::archive`] does anything.
@@ -153,10 +228,23 @@ impl Stages {
         wanted(&self.queued).for_each(|stage| stage(passing));
     }
 
+    /// Copy: what further sessions of an account get of a message. It is asked about an error only if that answers a
+    /// message of which there was a copy.
+    #[must_use]
+    pub fn copy(&self, original: &Original<'_, '_>) -> Option<Duplicate> {
+        wanted(&self.copy).find_map(|stage| stage(original))
+    }
+
     /// Undelivered: takes a message that nobody can receive now.
     pub fn undelivered(&self, passing: &mut Passing<'_, '_>, shelf: &mut Shelf) -> Verdict {
         let mut verdicts = wanted(&self.undelivered).map(|stage| stage(passing, shelf));
         verdicts.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
+    }
+
+    /// What a message takes back, if it does; asked once the logs have kept it.
+    #[must_use]
+    pub fn retraction(&self, stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
+        self.retraction.iter().find_map(|stage| stage(stanza, now))
     }
 
     /// Whether a message was meant for one session of the account and for nobody else.
@@ -166,8 +254,36 @@ impl Stages {
     }
 }
 
+impl fmt::Debug for Retraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retraction").field("of", &self.of).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stages").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_asked_about_its_namespace_wherever_it_stands() {
+        let arriving = Arriving::new("urn:xmpp:a:0", |_| {});
+        let long = "x".repeat(2000);
+        for (payload, concerns) in [
+            ("", false),
+            ("<body>urn:xmpp:</body>", false),
+            ("<x xmlns='urn:xmpp:a'/>", false),
+            ("<x xmlns='urn:xmpp:a:0'/>", true),
+            ("<x/><y xmlns=\"urn:xmpp:a:0\"/>", true),
+        ] {
+            for payload in [payload.to_owned(), format!("{long}{payload}"), format!("{payload}{long}")] {
+                assert_eq!(arriving.concerns(&payload), concerns, "{payload}");
+            }
+        }
     }
 }

@@ -18,25 +18,29 @@ pub struct StreamState {
     pub authenticated: bool,
     /// Whether it is inside TLS.
     pub encrypted: bool,
+    /// Whether its session has begun already: a resource was bound together with authentication (XEP-0386).
+    pub bound: bool,
 }
 
 /// Gives the feature of a stream, if it has one.
 pub(super) type StreamFeature = Box<dyn Fn(StreamState) -> Option<Element> + Send + Sync>;
 
 impl StreamState {
-    const COUNT: usize = 8;
+    const COUNT: usize = 16;
 
     fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(|index| Self {
             peer: if index & 4 == 0 { Peer::Client } else { Peer::Server },
             authenticated: index & 2 != 0,
             encrypted: index & 1 != 0,
+            bound: index & 8 != 0,
         })
     }
 
     /// Its place in [`Self::all`].
     fn index(self) -> usize {
-        usize::from(self.peer == Peer::Server) << 2 | usize::from(self.authenticated) << 1 | usize::from(self.encrypted)
+        let bits = [self.encrypted, self.authenticated, self.peer == Peer::Server, self.bound];
+        bits.iter().rev().fold(0, |index, bit| (index << 1) | usize::from(*bit))
     }
 }
 
@@ -86,7 +90,7 @@ mod tests {
             offered.write(state, &mut out);
             out
         };
-        assert_eq!(written(StreamState { peer: Peer::Client, authenticated: true, encrypted: true }), "");
+        assert_eq!(written(StreamState { peer: Peer::Client, authenticated: true, encrypted: true, bound: false }), "");
         offered.replace(features.iter());
         for state in StreamState::all() {
             let last = if state.authenticated { "<y xmlns='urn:example'/>" } else { "" };

@@ -14,7 +14,7 @@ use super::admission::{Admission, Leave, Place};
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Accepts connections until the task is aborted and serves each in a task of its own; with this
-/// task end those that it started.
+/// task end those that it started. What holds for small pieces on the listener holds for its connections.
 pub async fn accept<F, S>(listener: TcpListener, admission: Arc<Admission>, serve: S)
 where
     S: Fn(Transport, Place, Leave) -> F,
@@ -26,7 +26,7 @@ where
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     if let Some((place, leave)) = admission.admit(peer.ip()).await {
-                        serving.spawn(serve(Transport::tcp(socket), place, leave));
+                        serving.spawn(serve(Transport::accepted(socket, peer), place, leave));
                     }
                 }
                 Err(error) => {

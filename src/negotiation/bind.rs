@@ -2,6 +2,7 @@
 //!
 //! Whether a resource is taken, and how many an account may have, is the caller's knowledge.
 
+use crate::accounts::random::hexadecimal;
 use crate::jid::{BareJid, Jid, resourcepart};
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
@@ -46,19 +47,14 @@ pub fn resource(iq: &Stanza<'_>, random: [u8; 16]) -> Result<String, StanzaError
 /// A resource that nobody can guess (RFC 6120 §7.5, §7.6); also what replaces one that is taken.
 #[must_use]
 pub fn generated(random: [u8; 16]) -> String {
-    use std::fmt::Write;
-    random.iter().fold(String::with_capacity(32), |mut text, octet| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{octet:02x}");
-        text
-    })
+    hexadecimal(&random)
 }
 
 /// Whether a stanza is a request to bind, well-formed or not.
 #[must_use]
 pub fn is_request(stanza: &Stanza<'_>) -> bool {
     matches!(stanza.kind, Kind::Iq(IqType::Get | IqType::Set))
-        && stanza.payload.first().is_some_and(|payload| payload.is("bind", BIND_NS))
+        && stanza.payload.children().next().is_some_and(|child| child.name == "bind" && child.ns == BIND_NS)
 }
 
 /// The `<bind/>` of the answer.

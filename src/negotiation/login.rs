@@ -1,19 +1,28 @@
-//! The login machine of a client stream (RFC 6120 section 6): from `<auth/>` to an authenticated user.
+//! The login machine of a client stream: from `<auth/>` (RFC 6120 section 6) or `<authenticate/>` (XEP-0388) to an
+//! authenticated user.
 //!
 //! Inputs are the client's nonzas and the answers to what the machine asked for; effects are returned in the order
 //! in which they are to be carried out. It never reads storage, never derives a key from a password, and treats an
 //! unknown user exactly as a wrong password.
 
-use crate::accounts::credentials::{Credentials, Decoy, Password, Verdict};
+use crate::accounts::credentials::{Credentials, Decoy, Password, ScramHash, ScramKeys, Verdict};
+use crate::accounts::sasl::channel_binding::BindingType;
+use crate::accounts::sasl::downgrade::Shown;
+use crate::accounts::sasl::hashed_token::Presented;
 use crate::accounts::sasl::plain::Plain;
 use crate::accounts::sasl::scram::{Challenged, ClientFirst, Nonce};
 use crate::accounts::sasl::{Mechanism, SaslCondition, SaslError};
+use crate::accounts::tokens::{Accepted, AgentId, Holder, Slots, TokenKey};
+use crate::clock::Timestamp;
+use crate::hooks::InlineOffers;
 use crate::jid::BareJid;
 use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::features::{Confidentiality, Features, Offer};
-use super::sasl_profile::{Request, challenge, success};
+use super::sasl_profile::{Profile, Request, success};
+use super::wishes::Wishes;
+use super::xep_0388_sasl2 as sasl2;
 
 /// How many attempts may fail on one stream (RFC 6120 §6.4.5 asks for two to five retries).
 pub const ATTEMPTS: u8 = 3;
@@ -27,8 +36,12 @@ pub enum Effect {
     LookUp(BareJid),
     /// Call [`Verification::run`] where it disturbs nobody, then [`Login::verified`]; read nothing until then.
     Verify(Verification),
+    /// Look up the tokens of this client and call [`Login::token_found`]; read nothing from the stream until then.
+    LookUpToken(BareJid, AgentId),
     /// The client is `user`; it will restart the stream.
     Success { user: BareJid },
+    /// The client has authenticated by SASL2: do what it wanted, then write [`Entry::success`].
+    Enter(Box<Entry>),
     /// An attempt has failed; the answer has been sent. For the log and for limits by address.
     Failure { condition: SaslCondition, left: u8 },
     /// Write the error and close the stream.
@@ -48,25 +61,69 @@ pub enum Standing {
 /// The answer to [`Effect::LookUp`].
 #[derive(Debug, Clone)]
 pub enum Found {
-    Account(Credentials, Standing),
+    Account(Box<Credentials>, Standing),
     /// There is no such account.
     Unknown,
     /// The store does not answer (RFC 6120 §6.5.11).
     Unavailable,
 }
 
-/// A password to be compared with credentials: milliseconds of work.
+/// The answer to [`Effect::LookUpToken`].
+#[derive(Debug, Clone)]
+pub enum FoundToken {
+    Client(Slots, Standing),
+    /// This client has no tokens, or there is no such account.
+    Unknown,
+    /// The store does not answer.
+    Unavailable,
+}
+
+/// A client that has authenticated by SASL2.
+#[derive(Debug)]
+pub struct Entry {
+    pub user: BareJid,
+    pub wishes: Wishes,
+    /// With which token.
+    pub used: Option<UsedToken>,
+    /// What the mechanism has to say at the end.
+    last: Option<Vec<u8>>,
+}
+
+/// The token with which a client has authenticated.
+#[derive(Debug)]
+pub struct UsedToken {
+    pub mechanism: Mechanism,
+    /// What is left.
+    pub slots: Slots,
+    /// It has to be kept.
+    pub changed: bool,
+    /// The token is old enough to be replaced.
+    pub due: bool,
+}
+
+impl Entry {
+    /// `<success/>` for the client, which is at `jid` now; `results` is XML: what came of its wishes.
+    #[must_use]
+    pub fn success(&self, jid: &str, results: &str) -> String {
+        sasl2::success(self.last.as_deref(), jid, results)
+    }
+}
+
+/// A password to be compared with keys: milliseconds of work.
 #[derive(Debug)]
 pub struct Verification {
-    credentials: Credentials,
+    stored: ScramKeys,
     password: Password,
 }
+
+/// The hash function by which passwords are compared.
+const COMPARED: ScramHash = ScramHash::Sha256;
 
 impl Verification {
     /// Compares; to be run off the worker threads.
     #[must_use]
     pub fn run(&self) -> Verdict {
-        self.credentials.verify(&self.password)
+        self.stored.verify(COMPARED, &self.password)
     }
 }
 
@@ -74,22 +131,29 @@ impl Verification {
 #[derive(Debug)]
 pub struct Login {
     domain: BareJid,
+    /// Who the client has said that it is.
+    from: Option<BareJid>,
     offer: Offer,
     decoy: Decoy,
     failures: u8,
+    /// The syntax of the last request.
+    profile: Profile,
+    /// What its client wants beside authentication.
+    wishes: Wishes,
     state: State,
 }
 
 /// What the machine waits for.
 #[derive(Debug)]
 enum State {
-    /// `<auth/>`.
+    /// `<auth/>` or `<authenticate/>`.
     Idle,
-    /// The `<response/>` with the message that `<auth/>` did not bring.
+    /// The `<response/>` with the message that was not there at the beginning.
     Initial(Mechanism),
     /// The answer to a look-up.
     Scram(Box<ClientFirst>),
     Plain(Box<Plain>),
+    Token(Mechanism, Box<Presented>, AgentId),
     /// The `<response/>` to a challenge.
     Challenged(Box<Challenged>, BareJid, Standing),
     /// The outcome of a comparison.
@@ -101,40 +165,81 @@ enum State {
 impl Login {
     /// A stream to `domain` that makes `offer`; `decoy` answers for accounts that do not exist.
     #[must_use]
-    pub const fn new(domain: BareJid, offer: Offer, decoy: Decoy) -> Self {
-        Self { domain, offer, decoy, failures: 0, state: State::Idle }
+    pub fn new(domain: BareJid, offer: Offer, decoy: Decoy) -> Self {
+        let (profile, wishes) = (Profile::Rfc6120, Wishes::default());
+        Self { domain, from: None, offer, decoy, failures: 0, profile, wishes, state: State::Idle }
     }
 
-    /// What the stream offers.
+    /// The client has said at the beginning of the stream that it is `from`. By SASL2 it cannot become anybody else; by the
+    /// older profile it says so once more (RFC 6120 §4.7.1).
     #[must_use]
-    pub fn features(&self) -> Features {
-        self.offer.features()
+    pub fn from(self, from: Option<BareJid>) -> Self {
+        Self { from, ..self }
+    }
+
+    /// What the stream offers; `inline` is what may be asked for together with authentication.
+    #[must_use]
+    pub fn features(&self, inline: &InlineOffers) -> Features {
+        self.offer.features(inline)
+    }
+
+    /// Whether the client may send nothing but an answer or an abort (XEP-0388 §2.4).
+    #[must_use]
+    pub const fn is_exclusive(&self) -> bool {
+        matches!((self.profile, &self.state), (Profile::Sasl2, State::Initial(_) | State::Challenged(..)))
     }
 
     /// The client sends an element that is no stanza.
     pub fn nonza(&mut self, element: &Element) -> Vec<Effect> {
-        let Some(request) = Request::parse(element) else {
+        let older = Request::parse(element).map(|request| (Profile::Rfc6120, request));
+        let Some((profile, request)) = older.or_else(|| Some((Profile::Sasl2, sasl2::parse(element)?))) else {
             return self.close(StreamCondition::UnsupportedStanzaType, "authenticate first");
         };
-        match (std::mem::replace(&mut self.state, State::Done), request) {
+        let state = std::mem::replace(&mut self.state, State::Done);
+        let handshake = match state {
+            State::Initial(_) | State::Challenged(..) => Some(std::mem::replace(&mut self.profile, profile)),
+            State::Idle | State::Scram(_) | State::Plain(_) | State::Token(..) | State::Verifying(..) | State::Done => {
+                self.profile = profile;
+                None
+            }
+        };
+        let fits = handshake == Some(profile);
+        match (state, request) {
             (State::Done, _) => self.close(StreamCondition::PolicyViolation, "authentication is over"),
             // The caller reads nothing while it owes us an answer; if it does, the answer would be ambiguous.
-            (State::Scram(_) | State::Plain(_) | State::Verifying(..), _) => {
+            (State::Scram(_) | State::Plain(_) | State::Token(..) | State::Verifying(..), _) => {
                 self.close(StreamCondition::PolicyViolation, "one request at a time")
+            }
+            // XEP-0388 §2.4: whoever has begun with SASL2 sends nothing but answers until it is over.
+            (_, request)
+                if handshake == Some(Profile::Sasl2) && (!fits || matches!(request, Ok(Request::Auth { .. }))) =>
+            {
+                self.close(StreamCondition::PolicyViolation, "answer, or abort")
             }
             (_, Err(error)) => self.fail(error),
             (_, Ok(Request::Abort)) => self.fail(SaslCondition::Aborted.into()),
-            (State::Idle, Ok(Request::Auth { mechanism, initial })) => self.start(&mechanism, initial),
-            (State::Initial(_) | State::Challenged(..), Ok(Request::Auth { mechanism, initial })) => {
-                self.restart(&mechanism, initial)
+            (state, Ok(Request::Auth { mechanism, initial })) => {
+                self.wishes = match profile {
+                    Profile::Rfc6120 => Wishes::default(),
+                    Profile::Sasl2 => match Wishes::of(element) {
+                        Ok(wishes) => wishes,
+                        Err(error) => return self.fail(error),
+                    },
+                };
+                match state {
+                    State::Idle => self.start(&mechanism, initial),
+                    _ => self.restart(&mechanism, initial),
+                }
             }
-            (State::Idle, Ok(Request::Response(_))) => self.fail(SaslError::malformed("there is no handshake")),
-            (State::Initial(mechanism), Ok(Request::Response(message))) => self.message(mechanism, &message),
-            (State::Challenged(challenged, user, standing), Ok(Request::Response(message))) => {
+            (State::Initial(mechanism), Ok(Request::Response(message))) if fits => self.message(mechanism, &message),
+            (State::Challenged(challenged, user, standing), Ok(Request::Response(message))) if fits => {
                 match challenged.finish(&message) {
-                    Ok(last) => self.succeed(user, standing, Some(last.as_bytes())),
+                    Ok(last) => self.succeed(user, standing, Some(last.into_bytes()), None),
                     Err(error) => self.fail(error),
                 }
+            }
+            (State::Idle | State::Initial(_) | State::Challenged(..), Ok(Request::Response(_))) => {
+                self.fail(SaslError::malformed("there is no handshake"))
             }
         }
     }
@@ -143,21 +248,21 @@ impl Login {
     pub fn looked_up(&mut self, found: Found, nonce: &Nonce) -> Vec<Effect> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Scram(first) => {
-                let account = first.account.clone();
-                let Some((credentials, standing)) = self.credentials(found, &account) else {
+                let (account, hash) = (first.account.clone(), first.hash());
+                let Some((keys, standing)) = self.keys(found, &account, hash) else {
                     return self.fail(SaslCondition::TemporaryAuthFailure.into());
                 };
-                let (message, challenged) = first.challenge(&credentials, nonce);
+                let (message, challenged) = first.challenge(&keys, nonce, &self.shown().attributes(hash));
                 self.state = State::Challenged(Box::new(challenged), account, standing);
-                vec![Effect::Send(challenge(message.as_bytes()))]
+                vec![Effect::Send(self.profile.challenge(message.as_bytes()))]
             }
             State::Plain(plain) => {
                 let Plain { account, password } = *plain;
-                let Some((credentials, standing)) = self.credentials(found, &account) else {
+                let Some((keys, standing)) = self.keys(found, &account, COMPARED) else {
                     return self.fail(SaslCondition::TemporaryAuthFailure.into());
                 };
                 self.state = State::Verifying(account, standing);
-                vec![Effect::Verify(Verification { credentials, password })]
+                vec![Effect::Verify(Verification { stored: keys, password })]
             }
             state => {
                 self.state = state;
@@ -166,11 +271,35 @@ impl Login {
         }
     }
 
+    /// The answer to [`Effect::LookUpToken`] at the time `now`. Ignored if nothing was asked.
+    pub fn token_found(&mut self, found: FoundToken, key: &TokenKey, now: Timestamp) -> Vec<Effect> {
+        let (mechanism, presented, agent) = match std::mem::replace(&mut self.state, State::Done) {
+            State::Token(mechanism, presented, agent) => (mechanism, presented, agent),
+            state => {
+                self.state = state;
+                return Vec::new();
+            }
+        };
+        let (slots, standing) = match found {
+            FoundToken::Client(slots, standing) => (slots, standing),
+            FoundToken::Unknown => (Slots::default(), Standing::Active),
+            FoundToken::Unavailable => return self.fail(SaslCondition::TemporaryAuthFailure.into()),
+        };
+        let holder = Holder { account: &presented.account, agent: &agent };
+        match slots.accept(key, holder, (mechanism, &presented), now) {
+            Ok(Accepted { answer, slots, changed, due }) => {
+                let used = UsedToken { mechanism, slots, changed, due };
+                self.succeed(presented.account, standing, Some(answer), Some(used))
+            }
+            Err(condition) => self.fail(condition.into()),
+        }
+    }
+
     /// The outcome of [`Effect::Verify`]. Ignored if nothing was asked.
     pub fn verified(&mut self, verdict: Verdict) -> Vec<Effect> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Verifying(user, standing) => match verdict {
-                Verdict::Right => self.succeed(user, standing, None),
+                Verdict::Right => self.succeed(user, standing, None, None),
                 Verdict::Wrong => self.fail(SaslCondition::NotAuthorized.into()),
             },
             state => {
@@ -195,17 +324,20 @@ impl Login {
             (Ok(mechanism), Some(message)) => self.message(mechanism, &message),
             (Ok(mechanism), None) => {
                 self.state = State::Initial(mechanism);
-                vec![Effect::Send(challenge(b""))]
+                vec![Effect::Send(self.profile.challenge(b""))]
             }
         }
     }
 
     fn choose(&self, name: &str) -> Result<Mechanism, SaslError> {
-        if self.offer.confidentiality == Confidentiality::None {
+        // XEP-0388 §3: where TLS is waived it is so for the older profile only.
+        let secured = self.offer.confidentiality == Confidentiality::Tls;
+        if self.offer.confidentiality == Confidentiality::None || (self.profile == Profile::Sasl2 && !secured) {
             return Err(SaslCondition::EncryptionRequired.into());
         }
         let mechanism = Mechanism::parse(name).ok_or(SaslError::from(SaslCondition::InvalidMechanism))?;
-        if self.offer.mechanisms().any(|offered| offered == mechanism) {
+        let with_token = self.profile == Profile::Sasl2 && self.offer.with_token().any(|offered| offered == mechanism);
+        if with_token || self.offer.mechanisms().any(|offered| offered == mechanism) {
             return Ok(mechanism);
         }
         Err(match mechanism {
@@ -214,51 +346,98 @@ impl Login {
                 SaslCondition::EncryptionRequired.into()
             }
             Mechanism::Plain => SaslCondition::MechanismTooWeak.into(),
-            Mechanism::External | Mechanism::Scram(..) => SaslCondition::InvalidMechanism.into(),
+            Mechanism::External | Mechanism::Scram(..) | Mechanism::HashedToken(_) => {
+                SaslCondition::InvalidMechanism.into()
+            }
         })
     }
 
     /// The client's first message of a mechanism.
     fn message(&mut self, mechanism: Mechanism, message: &[u8]) -> Vec<Effect> {
-        let domain = self.domain.as_str();
+        let (domain, bindings) = (self.domain.as_str(), &self.offer.bindings);
         let read = match mechanism {
-            Mechanism::Scram(hash, variant) => {
-                ClientFirst::parse((hash, variant), &self.offer.bindings, domain, message)
-                    .map(|first| (first.account.clone(), State::Scram(Box::new(first))))
-            }
+            Mechanism::Scram(hash, variant) => ClientFirst::parse((hash, variant), bindings, domain, message)
+                .map(|first| (first.account.clone(), State::Scram(Box::new(first)))),
             Mechanism::Plain => {
                 Plain::parse(message, domain).map(|plain| (plain.account.clone(), State::Plain(Box::new(plain))))
             }
+            Mechanism::HashedToken(binding) => self.agent().and_then(|agent| {
+                let presented = Presented::parse(binding, bindings, domain, message)?;
+                Ok((presented.account.clone(), State::Token(mechanism, Box::new(presented), agent)))
+            }),
             // Never offered to clients, so `choose` lets nobody get here.
             Mechanism::External => Err(SaslCondition::InvalidMechanism.into()),
         };
         match read {
+            // XEP-0388 §2.3: there is no new stream whose header could tell the truth.
+            Ok((account, _))
+                if self.profile == Profile::Sasl2 && self.from.as_ref().is_some_and(|from| *from != account) =>
+            {
+                let text = "this is not who the stream is from";
+                self.fail(SaslError::new(SaslCondition::InvalidAuthzid, text))
+            }
             Ok((account, state)) => {
+                let effect = match &state {
+                    State::Token(_, _, agent) => Effect::LookUpToken(account, agent.clone()),
+                    _ => Effect::LookUp(account),
+                };
                 self.state = state;
-                vec![Effect::LookUp(account)]
+                vec![effect]
             }
             Err(error) => self.fail(error),
         }
     }
 
-    /// The credentials to go on with; those of a decoy are made in any case, so that both ways take equally long.
-    fn credentials(&self, found: Found, account: &BareJid) -> Option<(Credentials, Standing)> {
-        let decoy = self.decoy.credentials(account.as_str());
+    /// XEP-0484 §3.4, §4.1: who uses a token says so, and which client it is.
+    fn agent(&self) -> Result<AgentId, SaslError> {
+        match (&self.wishes.token, &self.wishes.agent) {
+            (Some(_), Some(agent)) => Ok(agent.clone()),
+            (None, _) => Err(SaslError::malformed("who uses a token says so")),
+            (_, None) => Err(SaslError::malformed("who uses a token says which client it is")),
+        }
+    }
+
+    /// What the client was shown, in the profile that it uses (XEP-0474 §6.1).
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            mechanisms: self.offer.mechanisms().map(Mechanism::as_str).collect(),
+            bindings: self.offer.bindings.types().map(BindingType::as_str).collect(),
+            tls: self.offer.version,
+        }
+    }
+
+    /// The keys to go on with; those of a decoy are made in any case, so that both ways take equally long.
+    fn keys(&self, found: Found, account: &BareJid, hash: ScramHash) -> Option<(ScramKeys, Standing)> {
+        let decoy = self.decoy.keys(hash, account.as_str());
         match found {
-            Found::Account(credentials, standing) => Some((credentials, standing)),
+            // What somebody has no keys for is not offered: if he has lost them since, nobody fits.
+            Found::Account(credentials, standing) => Some((credentials.into_keys(hash).unwrap_or(decoy), standing)),
             Found::Unknown => Some((decoy, Standing::Active)),
             Found::Unavailable => None,
         }
     }
 
-    fn succeed(&mut self, user: BareJid, standing: Standing, last: Option<&[u8]>) -> Vec<Effect> {
-        match standing {
-            Standing::Active => {
+    fn succeed(
+        &mut self,
+        user: BareJid,
+        standing: Standing,
+        last: Option<Vec<u8>>,
+        used: Option<UsedToken>,
+    ) -> Vec<Effect> {
+        match (standing, self.profile) {
+            (Standing::Disabled, _) => self.fail(SaslCondition::AccountDisabled.into()),
+            (Standing::PasswordExpired, _) => self.fail(SaslCondition::CredentialsExpired.into()),
+            (Standing::Active, Profile::Rfc6120) => {
                 self.state = State::Done;
-                vec![Effect::Send(success(last)), Effect::Success { user }]
+                vec![Effect::Send(success(last.as_deref())), Effect::Success { user }]
             }
-            Standing::Disabled => self.fail(SaslCondition::AccountDisabled.into()),
-            Standing::PasswordExpired => self.fail(SaslCondition::CredentialsExpired.into()),
+            (Standing::Active, Profile::Sasl2) => {
+                self.state = State::Done;
+                let mut wishes = std::mem::take(&mut self.wishes);
+                wishes.new_token =
+                    wishes.new_token.filter(|wanted| self.offer.with_token().any(|offered| offered == *wanted));
+                vec![Effect::Enter(Box::new(Entry { user, wishes, used, last }))]
+            }
         }
     }
 
@@ -266,7 +445,8 @@ impl Login {
         self.failures = self.failures.saturating_add(1);
         let left = ATTEMPTS.saturating_sub(self.failures);
         self.state = State::Idle;
-        let mut effects = vec![Effect::Send(error.to_element()), Effect::Failure { condition: error.condition, left }];
+        let mut effects =
+            vec![Effect::Send(self.profile.failure(error)), Effect::Failure { condition: error.condition, left }];
         if left == 0 {
             effects.extend(self.close(StreamCondition::PolicyViolation, "too many attempts to authenticate"));
         }

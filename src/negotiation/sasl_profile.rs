@@ -6,6 +6,37 @@ use base64::engine::general_purpose::STANDARD;
 use crate::accounts::sasl::{SASL_NS, SaslCondition, SaslError};
 use crate::xml::Element;
 
+use super::xep_0388_sasl2 as sasl2;
+
+/// The syntax in which SASL is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// RFC 6120 §6.
+    Rfc6120,
+    /// XEP-0388.
+    Sasl2,
+}
+
+impl Profile {
+    /// `<challenge/>`.
+    #[must_use]
+    pub fn challenge(self, message: &[u8]) -> Element {
+        match self {
+            Self::Rfc6120 => challenge(message),
+            Self::Sasl2 => sasl2::challenge(message),
+        }
+    }
+
+    /// `<failure/>`.
+    #[must_use]
+    pub fn failure(self, error: SaslError) -> Element {
+        match self {
+            Self::Rfc6120 => error.to_element(),
+            Self::Sasl2 => sasl2::failure(error),
+        }
+    }
+}
+
 /// What an initiating entity sends.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Request {

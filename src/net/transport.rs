@@ -122,6 +122,12 @@ impl Transport {
         Self::plain(socket, peer)
     }
 
+    /// The same over a connection that a listener has accepted from `peer`, whose sockets send small pieces at once.
+    #[must_use]
+    pub fn accepted(socket: TcpStream, peer: SocketAddr) -> Self {
+        Self::plain(socket, Some(peer))
+    }
+
     /// The same stream, on which `listener` is told what is written, however it is encrypted later.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]

@@ -38,7 +38,7 @@ fn tell(account: &str, state: &mut State, domain: &str, batch: &mut Batch) {
     let watched: Vec<BareJid> = state
         .contacts
         .states()
-        .filter(|(jid, state)| jid.ends_with(domain) && state.subscription().has_to())
+        .filter(|(jid, it)| jid.ends_with(domain) && it.subscription().has_to() && !state.blocks_contact(jid))
         .map(|(jid, _)| BareJid::from_kept(jid))
         .filter(|contact| contact.domain() == domain)
         .collect();
@@ -57,12 +57,12 @@ fn tell(account: &str, state: &mut State, domain: &str, batch: &mut Batch) {
         let contacts = contacts.filter(|contact| !directed.iter().any(|jid| jid == contact.as_jid()));
         for contact in contacts {
             let gone = gone(contact.as_jid().clone());
-            batch.push(&resource.ring, |out| gone.write_to(out, Some(account)));
+            batch.push_stanza(&resource.ring, &gone, |out| gone.write_to(out, Some(account)));
         }
         let to = resource.jid.clone();
         for jid in directed {
             let gone = gone(jid);
-            batch.push(&resource.ring, |out| gone.write_to(out, Some(to.as_str())));
+            batch.push_stanza(&resource.ring, &gone, |out| gone.write_to(out, Some(to.as_str())));
         }
     }
 }

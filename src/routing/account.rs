@@ -1,20 +1,24 @@
 //! A local account in memory: what is needed to route to it, loaded before the first stanza.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::accounts::blocklist::Blocklist;
 use crate::accounts::directory::Standing;
+use crate::accounts::preferences::Preferences;
 use crate::accounts::roster::Version;
-use crate::hooks::Shelf;
+use crate::hooks::{Interests, Shelf};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, Kind, Stanza};
+use crate::stanza::{Condition, IqType, Kind, Stanza};
 
 use super::batch::Batch;
 use super::contacts::Contacts;
+use super::copies::Recent;
 use super::delivery::{Delivery, Reach, Recipient, Target, decide};
-use super::retained::Handled;
-use super::ring::{Lapsed, Mark, Ring};
+use super::marks::Mark;
+use super::retained::{Handled, Lapsed};
+use super::ring::Ring;
 
 /// The account entry: shared by every session of the account and by every task that routes to it.
 #[derive(Debug)]
@@ -23,6 +27,10 @@ pub(super) struct Account {
     state: Mutex<State>,
     /// When it was last asked for, in the cache's own ticks.
     pub(super) used: AtomicU64,
+    /// Whether it blocks anybody.
+    pub(super) blocking: AtomicBool,
+    /// Whether one of its sessions may want copies of what the others send.
+    copying: AtomicBool,
 }
 
 /// What the lock protects. No lock of a second account is ever taken while one is held.
@@ -34,14 +42,19 @@ pub(super) struct State {
     /// Nobody has logged in to it before, and nobody has been told so.
     pub(super) unused: bool,
     pub(super) contacts: Contacts,
+    pub(super) blocked: Blocklist,
     /// Counts every change of the roster (RFC 6121 §2.6).
     pub(super) roster_version: Version,
     pub(super) resources: Vec<Resource>,
     pub(super) shelf: Shelf,
+    /// What its owner wants archived, if he has said so.
+    pub(super) preferences: Option<Box<Preferences>>,
     /// Undelivered positions that some session's ring holds, or that are being read for one.
     pub(super) in_flight: BTreeSet<u64>,
     /// The last sessions whose clients might have come back and did not.
     pub(super) lapsed: Option<Box<LapsedSessions>>,
+    /// The messages of which copies went out last, if any did.
+    pub(super) copied: Option<Box<Recent>>,
 }
 
 /// Sessions that are over, the oldest first.
@@ -75,6 +88,8 @@ pub(super) struct Resource {
     pub(super) available: Option<Available>,
     /// Has asked for the roster, so it gets pushes (RFC 6121 §2.2).
     pub(super) interested: bool,
+    /// What else it gets because it has asked for it.
+    pub(super) interests: Interests,
     /// Who was sent directed presence (RFC 6121 §4.6).
     pub(super) directed: BTreeSet<Jid>,
     /// Its presence, while it catches up and must confirm before it gets more.
@@ -91,7 +106,16 @@ pub(super) struct Available {
 impl Resource {
     /// A resource that has just been bound.
     pub(super) fn new(jid: Jid, binding: u64, ring: Arc<Ring>) -> Self {
-        Self { jid, binding, ring, available: None, interested: false, directed: BTreeSet::new(), arriving: None }
+        Self {
+            jid,
+            binding,
+            ring,
+            available: None,
+            interested: false,
+            interests: Interests::default(),
+            directed: BTreeSet::new(),
+            arriving: None,
+        }
     }
 
     /// Its presence priority, if it is available.
@@ -102,12 +126,28 @@ impl Resource {
 
 impl Account {
     pub(super) fn new(jid: BareJid, state: State) -> Self {
-        Self { jid, state: Mutex::new(state), used: AtomicU64::new(0) }
+        let blocking = AtomicBool::new(!state.blocked.is_empty());
+        Self { jid, state: Mutex::new(state), used: AtomicU64::new(0), blocking, copying: AtomicBool::new(false) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held ends one session; the entry stays usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session wants copies from now on; the lock is held.
+    pub(super) fn note_copies(&self) {
+        self.copying.store(true, Ordering::Relaxed);
+    }
+
+    /// No session wants copies any more; the lock is held.
+    pub(super) fn forget_copies(&self) {
+        self.copying.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a session may want copies.
+    pub(super) fn may_copy(&self) -> bool {
+        self.copying.load(Ordering::Relaxed)
     }
 
     pub(super) fn touch(&self, tick: u64) {
@@ -155,7 +195,7 @@ impl State {
             let write = |out: &mut String| stanza.write_with(out, tail);
             reached |= match entry {
                 Some((account, mark)) => batch.push_entry(account, &resource.ring, mark, write),
-                None => batch.push(&resource.ring, write),
+                None => batch.push_stanza(&resource.ring, stanza, write),
             };
         }
         reached
@@ -172,8 +212,14 @@ impl State {
     pub(super) fn offer(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Delivery {
         let decided = self.decide(stanza, to);
         let Delivery::To(reach) = decided else { return decided };
+        let written = match stanza.kind {
+            Kind::Iq(IqType::Result | IqType::Error) => {
+                self.reached(reach).any(|resource| batch.push_answer(&resource.ring, stanza))
+            }
+            _ => self.write(reach, (stanza, ""), None, batch),
+        };
         match stanza.kind {
-            _ if self.write(reach, (stanza, ""), None, batch) => decided,
+            _ if written => decided,
             // The sessions that were chosen are so slow that they are being ended.
             Kind::Message(_) => Delivery::Undelivered,
             Kind::Iq(_) => Delivery::Refuse(Condition::ServiceUnavailable),
@@ -196,9 +242,20 @@ impl State {
         }
     }
 
+    /// Whether the owner wants messages archived that are exchanged with `peer`.
+    pub(super) fn archives(&self, peer: Option<&Jid>) -> bool {
+        let (Some(preferences), Some(peer)) = (&self.preferences, peer) else { return true };
+        preferences.want(peer, |jid| self.contacts.shows(jid))
+    }
+
     /// The contacts that receive this account's presence.
     pub(super) fn subscribers(&self) -> impl Iterator<Item = &str> {
         self.contacts.states().filter(|(_, state)| state.subscription().has_from()).map(|(jid, _)| jid)
+    }
+
+    /// Whether the account has nothing to do with the contact `jid` (a bare JID's text).
+    pub(super) fn blocks_contact(&self, jid: &str) -> bool {
+        !self.blocked.is_empty() && self.blocked.blocks(BareJid::from_kept(jid).as_jid())
     }
 
     /// Whether `jid` receives this account's presence.

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::accounts::activity::LAST_LOGIN;
+use crate::accounts::blocklist::{BLOCKED, Blocklist};
 use crate::accounts::contact::Contact;
 use crate::accounts::credentials::Credentials;
 use crate::accounts::directory::{self, Standing};
+use crate::accounts::preferences::PREFERENCES;
 use crate::accounts::removal;
 use crate::accounts::roster::Version;
 use crate::hooks::Shelf;
@@ -177,16 +179,20 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
     // A key that is no JID any more, because the tables of Unicode moved on, names nobody.
     let contacts = view.items(&CONTACTS, jid)?.into_iter();
     let contacts = contacts.filter_map(|(jid, contact)| Some((jid.parse().ok()?, contact))).collect();
+    let blocked = view.items(&BLOCKED, jid)?.into_iter().map(|(address, _)| address);
     Ok(Some(State {
         standing: directory::standing(view, jid)?,
         gone: false,
         unused: view.cell(&LAST_LOGIN, jid)?.is_none(),
         contacts,
+        blocked: Blocklist::kept(jid, blocked),
         roster_version: view.cell(&ROSTER_VERSION, jid)?.unwrap_or_default(),
         resources: Vec::new(),
         shelf: Shelf { undelivered: undelivered(view, jid)? },
+        preferences: view.cell(&PREFERENCES, jid)?.map(Box::new),
         in_flight: BTreeSet::new(),
         lapsed: None,
+        copied: None,
     }))
 }
 

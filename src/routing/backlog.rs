@@ -4,10 +4,16 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 
+use crate::jid::BareJid;
+use crate::storage::{Error, Marks, View};
+
 use super::Router;
 use super::account::{Account, State};
 use super::batch::Batch;
-use super::ring::{Mark, Ring};
+use super::binding::Binding;
+use super::marks::Mark;
+use super::ring::Ring;
+use super::watch::arrived;
 
 /// What happens when a session has as much to read as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +47,13 @@ struct Claim<'a> {
 impl<'a> Claim<'a> {
     /// The next portion of what waits and is on its way to nobody.
     fn next(account: &'a Account) -> Option<Self> {
+        Self::some(account, PORTION)
+    }
+
+    /// So much of it.
+    fn some(account: &'a Account, most: usize) -> Option<Self> {
         let mut state = account.lock();
-        let positions: BTreeSet<u64> = waiting(&state).take(PORTION).collect();
+        let positions: BTreeSet<u64> = waiting(&state).take(most).collect();
         state.in_flight.extend(&positions);
         (!positions.is_empty()).then_some(Self { account, positions })
     }
@@ -95,6 +106,12 @@ impl Router {
                 if patience == Patience::None && !ring.has_room() {
                     return CaughtUp::Full;
                 }
+                if kept.stanza.from.as_ref().is_some_and(|from| account.blocks(from)) {
+                    // He has been blocked since (XEP-0191 §3.3).
+                    arrived(&mut account.lock(), &account.jid, vec![kept.position], &mut batch.writes);
+                    claim.positions.remove(&kept.position);
+                    continue;
+                }
                 let has_room = patience == Patience::None || room(ring, batch).await;
                 let mark = Mark::Undelivered(kept.position);
                 if !has_room || !batch.push_entry(&account.jid, ring, mark, |out| kept.stanza.write(out)) {
@@ -104,6 +121,41 @@ impl Router {
                 claim.positions.remove(&kept.position);
             }
             claim.give_up();
+        }
+    }
+}
+
+impl Binding {
+    /// Leaves to the archive what waits for the account and is archived: the client reads it there (XEP-0386 §3.2). The rest
+    /// still waits for it.
+    pub async fn leave_to_archive(&self, batch: &mut Batch) {
+        let account = &self.account;
+        let Some(claim) = Claim::some(account, usize::MAX) else { return };
+        batch.flush();
+        let storage = &self.router.storage;
+        if storage.durable(storage.latest()).await.is_err() {
+            return;
+        }
+        let (owner, wanted) = (account.jid.clone(), claim.positions.clone());
+        let archived = storage.read(move |view| archived(view, &owner, &wanted)).await;
+        match archived {
+            Ok(archived) => arrived(&mut account.lock(), &account.jid, archived, &mut batch.writes),
+            // It is sent to the client, then, although it is in the archive as well.
+            Err(error) => tracing::error!(%error, "what waits for an account could not be read"),
+        }
+    }
+}
+
+/// Those of the positions that the archive shows.
+fn archived(view: &View<'_>, owner: &BareJid, wanted: &BTreeSet<u64>) -> Result<Vec<u64>, Error> {
+    let (mut archived, mut after) = (Vec::new(), None);
+    loop {
+        let page = view.undelivered(owner, after, PORTION)?;
+        let shown = page.entries.iter().filter(|stored| stored.entry.marks.contains(Marks::ARCHIVED));
+        archived.extend(shown.map(|stored| stored.position.number()).filter(|number| wanted.contains(number)));
+        after = page.more;
+        if after.is_none() {
+            return Ok(archived);
         }
     }
 }

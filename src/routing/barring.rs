@@ -162,7 +162,7 @@ impl Router {
         let (from, to) = (answer.from.as_ref().map(Jid::domain), answer.to.as_ref().map(Jid::domain));
         if let (Some(local), Some(remote)) = (from.and_then(|from| self.hosts.local(from)), to) {
             let remote = remote.to_owned();
-            batch.send(local, &remote, answer.into_owned());
+            batch.send(local, &remote, answer.into_owned().into());
         }
     }
 }

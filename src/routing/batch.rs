@@ -9,8 +9,9 @@ use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
 
 use super::account::Account;
-use super::remote::{Pair, RemoteDelivery};
-use super::ring::{Mark, Pushed, Ring};
+use super::marks::Mark;
+use super::remote::{Leaving, Pair, RemoteDelivery};
+use super::ring::{Pushed, Ring};
 
 /// The effects of routing, applied together.
 ///
@@ -27,7 +28,7 @@ pub struct Batch {
     dirty: Vec<Arc<Ring>>,
     /// Tasks of services that have something to do.
     idle: Vec<Waker>,
-    links: Vec<(Pair, Vec<Stanza<'static>>)>,
+    links: Vec<(Pair, Vec<Leaving>)>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
     /// Whoever sends what is routed is told when it is in safe hands.
@@ -60,6 +61,22 @@ impl Batch {
         self.pushed(ring, ring.push(write))
     }
 
+    /// The same for a stanza that may wait if nobody looks at the client.
+    pub(super) fn push_stanza(
+        &mut self,
+        ring: &Arc<Ring>,
+        stanza: &Stanza<'_>,
+        write: impl FnOnce(&mut String),
+    ) -> bool {
+        self.pushed(ring, ring.push_stanza(stanza, write))
+    }
+
+    /// The same for an IQ result or error.
+    pub(super) fn push_answer(&mut self, ring: &Arc<Ring>, answer: &Stanza<'_>) -> bool {
+        let id = answer.id.as_deref().unwrap_or_default();
+        self.pushed(ring, ring.push_answer(id, |out| answer.write(out)))
+    }
+
     /// The same for a stanza that is an entry in the log of `account`.
     pub(super) fn push_entry(
         &mut self,
@@ -86,6 +103,11 @@ impl Batch {
         }
     }
 
+    /// Writes something else together with what was routed.
+    pub fn note(&mut self, change: impl FnOnce(&mut Writes)) {
+        change(&mut self.writes);
+    }
+
     /// Wakes the task of a service once everything has been routed. A service whose task knows that it
     /// has something to do asks for it once, not for each stanza.
     pub fn wake(&mut self, task: Waker) {
@@ -106,7 +128,7 @@ impl Batch {
     }
 
     /// Queues a stanza of the local domain `local` for another domain.
-    pub(super) fn send(&mut self, local: &Arc<str>, remote: &str, stanza: Stanza<'static>) {
+    pub(super) fn send(&mut self, local: &Arc<str>, remote: &str, stanza: Leaving) {
         let known = self.links.iter_mut().find(|(pair, _)| pair.local == *local && &*pair.remote == remote);
         match known {
             Some((_, stanzas)) => stanzas.push(stanza),
@@ -114,8 +136,15 @@ impl Batch {
         }
     }
 
-    /// Hands the changes so far to the storage writer, which takes them in this order.
+    /// Hands the changes so far to the storage writer, which takes them in this order, and before that what is for other
+    /// domains to whoever sends it there.
     pub(super) fn write(&mut self) {
+        // Before the entries of what leaves are with the writer: from then on somebody may ask what has become of it.
+        if !self.links.is_empty() {
+            for (pair, stanzas) in self.links.drain(..) {
+                self.remote.send(&pair, stanzas);
+            }
+        }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);
     }
@@ -128,9 +157,6 @@ impl Batch {
             ring.wake();
         }
         self.idle.drain(..).for_each(Waker::wake);
-        for (pair, stanzas) in self.links.drain(..) {
-            self.remote.send(&pair, stanzas);
-        }
         self.receipt
     }
 

@@ -4,15 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::accounts::activity::LAST_LOGIN;
 use crate::accounts::directory::Standing;
 use crate::jid::{BareJid, Jid, JidError};
-use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
+use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::stream::StreamCondition;
 
 use super::account::{Account, Resource};
 use super::batch::Batch;
-use super::presence::leave;
+use super::presence::{Audience, leave};
+use super::retained::Retention;
 use super::ring::Ring;
 use super::suspended::Session;
 use super::watch::arrived;
@@ -54,13 +54,34 @@ impl Router {
         resource: &str,
         batch: &mut Batch,
     ) -> Result<Binding, BindError> {
+        self.bind_in_place(user, resource, (|_: &str| false, None), batch).await
+    }
+
+    /// The same for a client whose earlier sessions are those at the resources that are `its`: they end, too (XEP-0386 §3.2).
+    /// If there is a `retention`, every stanza counts from the first on.
+    ///
+    /// # Errors
+    /// Those of [`Router::bind`].
+    pub async fn bind_in_place(
+        self: &Arc<Self>,
+        user: &BareJid,
+        resource: &str,
+        (its, retention): (impl Fn(&str) -> bool, Option<Retention>),
+        batch: &mut Batch,
+    ) -> Result<Binding, BindError> {
         let jid = user.with_resource(resource)?;
         let account = self.load(user, batch).await.map_err(BindError)?;
         let account = account.ok_or_else(|| BindError(Condition::NotAuthorized.into()))?;
-        self.supersede(user, Some(&jid)).await;
+        let meant = |other: &Jid| *other == jid || other.resource().is_some_and(&its);
+        self.supersede(user, meant).await;
+        while let Some(left) = leave_one(&account, |other| *other != jid && meant(other)) {
+            self.replaced(&account, left, batch);
+        }
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
         let Limits { ring_bytes, sessions, .. } = **self.limits.load();
         let ring = Arc::new(Ring::new(ring_bytes, self.clock.now()));
+        // Before anybody can write to it.
+        retention.into_iter().for_each(|retention| ring.retain(retention));
         let left = {
             let mut state = account.lock();
             if state.gone || state.standing == Standing::Disabled {
@@ -84,17 +105,27 @@ impl Router {
             state.resources.push(Resource::new(jid.clone(), id, Arc::clone(&ring)));
             left
         };
-        if let Some((resource, audience)) = left {
-            resource.ring.close(StreamCondition::Conflict.into());
-            let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(resource.jid);
-            self.note_last_seen(&account, &audience, &gone, batch);
-            self.tell(&audience, &gone, batch);
+        if let Some(left) = left {
+            self.replaced(&account, left, batch);
         }
-        if let Err(error) = LAST_LOGIN.put(&mut batch.writes, user, &self.clock.now()) {
-            tracing::error!(%error, "the time of a login could not be written");
-        }
+        self.logins.note(&account.jid, self.clock.now());
         Ok(Binding { jid, ring, account, id, router: Arc::clone(self), restored: None })
     }
+
+    /// Another session has taken the place of this one.
+    fn replaced(&self, account: &Account, (resource, audience): (Resource, Audience), batch: &mut Batch) {
+        resource.ring.close(StreamCondition::Conflict.into());
+        let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(resource.jid);
+        self.note_last_seen(account, &audience, &gone, batch);
+        self.tell(&audience, &gone, batch);
+    }
+}
+
+/// Takes the first resource out that is meant.
+fn leave_one(account: &Account, meant: impl Fn(&Jid) -> bool) -> Option<(Resource, Audience)> {
+    let mut state = account.lock();
+    let binding = state.resources.iter().find(|resource| meant(&resource.jid))?.binding;
+    leave(&mut state, binding)
 }
 
 impl Binding {
@@ -124,6 +155,14 @@ impl Binding {
         arrived(&mut self.account.lock(), &self.account.jid, delivered, &mut batch.writes);
     }
 
+    /// Notes that the client has sent `stanza`, the one with the number `count`: if it is a request it will be answered
+    /// when the client comes back, even if the server ends before.
+    pub fn sends(&self, count: u64, stanza: &Stanza<'_>) {
+        if let (Kind::Iq(IqType::Get | IqType::Set), Some(id)) = (stanza.kind, &stanza.id) {
+            self.ring.asks(count, id, stanza.to.as_ref().map(Jid::as_str));
+        }
+    }
+
     /// Answers a stanza of the client with an error.
     pub fn refuse(&self, stanza: &Stanza<'_>, error: &StanzaError, batch: &mut Batch) {
         if let Some(mut answer) = stanza.error(error) {
@@ -131,6 +170,8 @@ impl Binding {
             // RFC 6120 §8.2.3: an IQ has an id, even if it answers one that had none.
             if matches!(answer.kind, Kind::Iq(_)) {
                 answer.id.get_or_insert_default();
+                batch.push_answer(&self.ring, &answer);
+                return;
             }
             batch.push(&self.ring, |out| answer.write(out));
         }

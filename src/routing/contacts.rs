@@ -72,6 +72,11 @@ impl Contacts {
         self.find(jid.as_str()).is_ok()
     }
 
+    /// Whether `jid` (a bare JID's text) is in the roster.
+    pub(super) fn shows(&self, jid: &str) -> bool {
+        self.find(jid).ok().and_then(|at| self.kept(at)).is_some_and(|kept| kept.shown.is_some())
+    }
+
     /// What is kept about `jid`.
     pub(super) fn get(&self, jid: &BareJid) -> Option<Contact> {
         let kept = self.kept(self.find(jid.as_str()).ok()?)?;

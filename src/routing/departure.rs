@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza};
 use crate::storage;
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::stream::{ContentNamespace, read_back};
 
 use super::Router;
 use super::account::{Account, State};
@@ -15,9 +15,9 @@ use super::backlog::Patience;
 use super::batch::Batch;
 use super::binding::Binding;
 use super::hosts::Host;
+use super::marks::{Mark, Queued, Remains};
 use super::presence::leave;
 use super::retained::session_key;
-use super::ring::{Mark, Queued, Remains};
 use super::suspended::{forget, heir};
 
 impl Binding {
@@ -30,6 +30,9 @@ impl Binding {
             // One hold of the lock: a message that comes now is stored behind those that were unsent.
             let mut state = self.account.lock();
             let left = leave(&mut state, self.id);
+            if router.is_stopping() {
+                self.note_requests(None, &mut batch);
+            }
             let remains = self.ring.shut();
             if let Some(lapsed) = remains.lapsed.clone() {
                 state.lapsed.get_or_insert_default().push(lapsed);
@@ -39,7 +42,7 @@ impl Binding {
             }
             if let Some(restored) = &self.restored {
                 // Its client did not get as far as to say what it has.
-                restored.release(&mut state);
+                restored.release(&mut state, &self.account.jid, &mut batch.writes);
             }
             for (_, mark) in &remains.marks {
                 if let Mark::Undelivered(position) = mark {
@@ -108,7 +111,9 @@ impl Router {
             Host::Service(service) => drop(service.take(answer, batch)),
             Host::Accounts if to.local().is_none() => self.requests.answered(answer),
             Host::Accounts => {
-                if let Some(account) = self.accounts.cached(to.bare_str()) {
+                let account = self.accounts.cached(to.bare_str());
+                let is_heard = |account: &Arc<Account>| !answer.from.as_ref().is_some_and(|from| account.blocks(from));
+                if let Some(account) = account.filter(is_heard) {
                     account.lock().offer(answer, to, batch);
                 }
             }
@@ -127,18 +132,10 @@ pub(super) struct Known {
 
 /// Reads back the stanzas that have not arrived; those that are marked as undelivered wait in the log.
 fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
     let mut marks = remains.marks.iter().peekable();
     let mut counted = 0;
-    let mut done = 0;
-    while let Some(rest) = remains.text.as_bytes().get(done..).filter(|rest| !rest.is_empty()) {
-        let Ok(step) = reader.next(rest) else { return };
-        if step.consumed == 0 {
-            return;
-        }
-        done += step.consumed;
-        let place = remains.start + done as u64;
-        let Some(Event::Stanza(stanza)) = step.event else { continue };
+    for (end, stanza) in read_back(&remains.text, ContentNamespace::Client) {
+        let place = remains.start + end as u64;
         let resumable = remains.resumable.as_ref().filter(|resumable| place > resumable.first);
         let number = resumable.map(|resumable| {
             counted += 1;

@@ -72,6 +72,11 @@ impl Hosts {
         self.accounts.iter()
     }
 
+    /// Every local domain.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.accounts.iter().chain(self.services.get().into_iter().flat_map(BTreeMap::keys))
+    }
+
     /// The shared name of a local domain.
     pub(super) fn local(&self, domain: &str) -> Option<&Arc<str>> {
         let service = || self.services.get()?.get_key_value(domain).map(|(name, _)| name);

@@ -10,13 +10,19 @@ mod backlog;
 mod barring;
 mod batch;
 mod binding;
+mod blocking;
 mod contacts;
+mod copies;
 mod delivery;
 mod departure;
+mod held;
 mod hosts;
+mod logins;
+mod marks;
 mod notices;
 pub mod operations;
 mod outbound;
+mod outbox;
 mod passage;
 mod presence;
 mod probes;
@@ -25,12 +31,14 @@ mod removal;
 mod requests;
 mod resumption;
 mod retained;
+mod retraction;
 mod ring;
 mod roster;
 mod router;
 mod service;
 mod subscriptions;
 mod suspended;
+mod unanswered;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -40,14 +48,14 @@ pub use accounts::{CONTACTS, ROSTER_VERSION};
 pub use barring::List;
 pub use batch::Batch;
 pub use binding::{BindError, Binding};
-pub use remote::{Pair, RemoteDelivery};
+pub use remote::{Kept, Leaving, Pair, RemoteDelivery};
 pub use retained::{Handled, Resumption, Retention, modulo};
 pub use ring::{Pushed, Ring, Taken};
 pub use router::Origin;
 pub use service::Service;
 
 use crate::clock::Clock;
-use crate::hooks::{Acknowledgement, Hooks, Strangers};
+use crate::hooks::{Acknowledgement, ClientState, Hooks, InlineFeatures, Strangers};
 use crate::live::Live;
 use crate::storage::{Durable, Receipt, Storage};
 
@@ -80,6 +88,7 @@ pub struct Router {
     hooks: OnceLock<Hooks>,
     bindings: std::sync::atomic::AtomicU64,
     watched: watch::Watched,
+    logins: logins::Logins,
     suspended: Arc<suspended::Suspended>,
     /// The server stops: sessions that may be resumed are kept for the next one.
     stopping: std::sync::atomic::AtomicBool,
@@ -111,6 +120,7 @@ impl Router {
             hooks: OnceLock::new(),
             bindings: std::sync::atomic::AtomicU64::new(1),
             watched: watch::Watched::default(),
+            logins: logins::Logins::default(),
             suspended,
             stopping: std::sync::atomic::AtomicBool::new(false),
             own: own.clone(),
@@ -172,10 +182,22 @@ impl Router {
         self.hooks().and_then(Hooks::acknowledgement)
     }
 
+    /// How clients say that nobody looks at them, and what may wait then.
+    #[must_use]
+    pub fn client_state(&self) -> Option<ClientState> {
+        self.hooks().and_then(Hooks::client_state)
+    }
+
     /// What clients may ask for that have not authenticated.
     #[must_use]
     pub fn strangers(&self) -> Option<&Strangers> {
         self.hooks().map(Hooks::strangers)
+    }
+
+    /// What sessions may begin with.
+    #[must_use]
+    pub fn inline(&self) -> Option<&InlineFeatures> {
+        self.hooks().map(Hooks::inline)
     }
 
     /// How long a session may wait for its client to come back.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::accounts::preferences::{PREFERENCES, Preferences};
 use crate::clock::Timestamp;
-use crate::hooks::{Hosted, Outbound, Reply};
+use crate::hooks::{Hosted, Interest, Outbound, Reply, Unblocked, Wanted};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{CLIENT_NS, Stanza};
+use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
+use crate::storage::{Receipt, Writes};
 use crate::stream::{StreamCondition, StreamError};
+use crate::xml::Element;
 
 use super::Router;
 use super::account::{Account, Available};
@@ -38,6 +41,16 @@ impl Outbound for Router {
         })
     }
 
+    fn send(&self, stanza: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let router = self.own.upgrade();
+        Box::pin(async move {
+            let Some(router) = router else { return };
+            let mut batch = router.batch();
+            router.deliver(stanza, &mut batch).await;
+            batch.finish();
+        })
+    }
+
     fn room(&self, to: &Jid) -> usize {
         self.ring_of(to).map_or(0, |ring| ring.room())
     }
@@ -55,6 +68,57 @@ impl Outbound for Router {
         let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
         let state = account.lock();
         state.resources.iter().filter(|it| it.available.is_some()).map(|it| it.jid.clone()).collect()
+    }
+
+    fn interest(&self, session: &Jid, interest: Interest, wanted: Wanted) -> Receipt {
+        let mut batch = self.batch();
+        if let Some(account) = self.accounts.cached(session.bare_str()) {
+            let mut state = account.lock();
+            if let Some(resource) = state.resources.iter_mut().find(|it| it.jid == *session)
+                && resource.interests.has(interest) != (wanted == Wanted::Yes)
+            {
+                resource.interests = resource.interests.with(interest, wanted);
+                resource.remember(&mut batch);
+            }
+            if (interest, wanted) == (Interest::Copies, Wanted::Yes) {
+                account.note_copies();
+            }
+        }
+        batch.finish()
+    }
+
+    fn blocked(&self, account: &BareJid) -> Vec<String> {
+        let Some(account) = self.accounts.cached(account.as_str()) else { return Vec::new() };
+        let state = account.lock();
+        state.blocked.addresses().map(|address| address.to_string()).collect()
+    }
+
+    fn block(&self, account: &BareJid, whom: Vec<Jid>, push: &Element) -> Result<Receipt, StanzaError> {
+        let Some(account) = self.accounts.cached(account.as_str()) else { return Ok(Receipt::NONE) };
+        self.block_all(&account, &self.all_spelled(whom), push)
+    }
+
+    fn unblock(&self, account: &BareJid, whom: Unblocked, push: &Element) -> Receipt {
+        let Some(account) = self.accounts.cached(account.as_str()) else { return Receipt::NONE };
+        let whom = match whom {
+            Unblocked::These(whom) => Unblocked::These(self.all_spelled(whom)),
+            Unblocked::All => Unblocked::All,
+        };
+        self.unblock_some(&account, whom, push)
+    }
+
+    fn prefer(
+        &self,
+        account: &BareJid,
+        preferences: Preferences,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>> {
+        let (router, account) = (self.own.upgrade(), account.clone());
+        Box::pin(async move {
+            let router = router.ok_or(Condition::InternalServerError)?;
+            let found = router.load(&account, &mut router.batch()).await?;
+            let receipt = router.note_preferences(&*found.ok_or(Condition::ItemNotFound)?, preferences)?;
+            router.storage.durable(receipt).await.map_err(|_| Condition::InternalServerError.into())
+        })
     }
 
     fn services(&self, domain: &str) -> Vec<Hosted> {
@@ -95,6 +159,31 @@ impl Drop for Forgotten<'_> {
 }
 
 impl Router {
+    /// Addresses as our own accounts are called.
+    fn all_spelled(&self, addresses: Vec<Jid>) -> Vec<Jid> {
+        let spelled = addresses.into_iter().filter_map(|address| {
+            let mut address = Some(address);
+            self.hosts.respell(&mut address);
+            address
+        });
+        spelled.collect()
+    }
+
+    /// Storage gets what is said in the order in which it holds.
+    fn note_preferences(&self, account: &Account, preferences: Preferences) -> Result<Receipt, StanzaError> {
+        let mut state = account.lock();
+        if state.gone {
+            return Err(Condition::ItemNotFound.into());
+        }
+        let mut writes = Writes::new();
+        PREFERENCES.put(&mut writes, &account.jid, &preferences).map_err(|error| {
+            tracing::error!(%error, "what an account wants archived could not be written");
+            Condition::InternalServerError
+        })?;
+        state.preferences = (preferences != Preferences::default()).then(|| Box::new(preferences));
+        Ok(self.storage.submit(writes))
+    }
+
     fn ring_of(&self, session: &Jid) -> Option<Arc<Ring>> {
         let account = self.accounts.cached(session.bare_str())?;
         let state = account.lock();

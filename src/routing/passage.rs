@@ -3,21 +3,22 @@
 
 use std::sync::Arc;
 
-use crate::hooks::{Passing, Place, Shelf, Stages, Verdict};
+use crate::hooks::{Original, Passing, Place, Shelf, Stages, Verdict};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, Stanza};
 use crate::storage::{Direction, Entry, Marks, Position};
 
 use super::Router;
-use super::account::State;
+use super::account::{Account, State};
 use super::batch::Batch;
+use super::blocking::unheard;
 use super::delivery::{Delivery, Reach};
 use super::departure::Known;
-use super::ring::{Mark, Queued};
+use super::marks::{Mark, Queued};
 use super::router::Back;
 
 impl Router {
-    fn stages(&self) -> Option<&Stages> {
+    pub(super) fn stages(&self) -> Option<&Stages> {
         self.hooks().map(crate::hooks::Hooks::stages)
     }
 
@@ -31,15 +32,21 @@ impl Router {
     }
 
     /// The local account `account` sends a stanza.
-    pub(super) fn sent(&self, account: &BareJid, stanza: &Stanza<'_>, batch: &mut Batch) {
-        let stages = self.stages().filter(|stages| stages.archives());
+    pub(super) fn sent(&self, account: &Account, stanza: &Stanza<'_>, batch: &mut Batch) {
+        let shown = account.may_copy();
+        let stages = self.stages().filter(|stages| shown || stages.archives());
         let Some(stages) = stages.filter(|_| matches!(stanza.kind, Kind::Message(_))) else { return };
-        // What somebody sends to himself is kept as what he receives.
-        if stanza.to.as_ref().is_none_or(|to| to.bare_str() == account.as_str()) {
+        // What somebody sends to himself is kept, and copied, as what he receives.
+        if stanza.to.as_ref().is_none_or(|to| to.bare_str() == account.jid.as_str()) {
             return;
         }
-        let mut passing = Passing::new(account, Direction::Sent, stanza, self.clock.now());
+        let mut passing = Passing::new(&account.jid, Direction::Sent, stanza, self.clock.now());
+        passing.shown = shown;
+        passing.archivable = account.lock().archives(stanza.to.as_ref());
         stages.archive(&mut passing);
+        if shown {
+            self.copy_sent(account, &passing.original(), batch);
+        }
         keep(passing, batch);
     }
 
@@ -52,21 +59,51 @@ impl Router {
         to: &Jid,
         batch: &mut Batch,
     ) -> Back {
+        let original = Original { account, direction: Direction::Received, stanza, tail: "" };
         let reach = match state.decide(stanza, to) {
             Delivery::To(reach) => Some(reach),
             Delivery::Undelivered => None,
             Delivery::Refuse(condition) => return stanza.error(&condition.into()),
-            Delivery::OnBehalf | Delivery::Ignore => return None,
+            Delivery::OnBehalf => return None,
+            Delivery::Ignore => {
+                if let Some(copies) = self.copies(state, &original, None) {
+                    copies.write(state, &original, batch);
+                }
+                return None;
+            }
         };
+        let copying = state.wants_copies();
         let passing = || Passing::new(account, Direction::Received, stanza, self.clock.now());
-        let Some(stages) = self.stages().filter(|stages| batch.promised || stages.archives()) else {
+        let stages = self.stages().filter(|stages| batch.promised || stages.archives());
+        let (copies, back) = if let Some(stages) = stages {
+            let mut passing = passing();
+            passing.promised = batch.promised;
+            passing.archivable = state.archives(stanza.from.as_ref());
+            stages.archive(&mut passing);
+            let copies = if copying { self.copies(state, &passing.original(), reach) } else { None };
+            (copies, self.pass_on(stages, passing, reach, state, batch))
+        } else {
             // Nobody asks for the time of most messages, or for anything else about them.
+            let copies = if copying { self.copies(state, &original, reach) } else { None };
             let written = reach.is_some_and(|reach| state.write(reach, (stanza, ""), None, batch));
-            return if written { None } else { self.shelve(passing(), None, state, batch) };
+            (copies, if written { None } else { self.shelve(passing(), None, state, batch) })
         };
-        let mut passing = passing();
-        passing.promised = batch.promised;
-        stages.archive(&mut passing);
+        // What was refused has not come.
+        if let Some(copies) = copies.filter(|_| back.is_none()) {
+            copies.write(state, &original, batch);
+        }
+        back
+    }
+
+    /// Hands a message that the log may keep over to the resources that are meant, or keeps it for later.
+    fn pass_on(
+        &self,
+        stages: &Stages,
+        mut passing: Passing<'_, '_>,
+        reach: Option<Reach>,
+        state: &mut State,
+        batch: &mut Batch,
+    ) -> Back {
         if let Some(reach) = reach {
             stages.queued(&mut passing);
             let position = passing.position().filter(|_| passing.marks.contains(Marks::QUEUED));
@@ -107,6 +144,9 @@ impl Router {
     ) -> Back {
         if self.stages().is_some_and(|stages| stages.is_private(account, stanza)) {
             return None;
+        }
+        if stanza.from.as_ref().is_some_and(|from| state.blocked.blocks(from)) {
+            return unheard(stanza);
         }
         batch.text = None;
         let mut passing = Passing::new(account, Direction::Received, stanza, self.clock.now());
@@ -174,7 +214,7 @@ impl Router {
 }
 
 /// Does in the log what the stages want.
-fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
+pub(super) fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
     let Passing { account, direction, stanza, now, marks, place, .. } = passing;
     if marks == Marks::NONE {
         return;

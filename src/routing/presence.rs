@@ -165,7 +165,7 @@ impl Router {
     pub(super) fn tell(&self, audience: &Audience, presence: &Stanza<'_>, batch: &mut Batch) {
         let own = presence.from.as_ref().map(Jid::bare_str);
         for ring in &audience.own {
-            batch.push(ring, |out| presence.write_to(out, own));
+            batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
         for watcher in audience.watchers.split_terminator('\0') {
             let domain = watcher.split_once('@').map_or(watcher, |(_, domain)| domain);
@@ -204,6 +204,9 @@ impl Router {
     fn notify_account(&self, presence: &Stanza<'_>, bare: &str, full: Option<&Jid>, batch: &mut Batch) {
         let Some(account) = self.accounts.cached(bare) else { return };
         let mut state = account.lock();
+        if presence.from.as_ref().is_some_and(|from| state.blocked.blocks(from)) {
+            return;
+        }
         if presence.kind == Kind::Presence(PresenceType::Unavailable)
             && let Some(from) = &presence.from
         {
@@ -212,7 +215,7 @@ impl Router {
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
         for resource in state.resources.iter().filter(reached) {
-            batch.push(&resource.ring, |out| presence.write_to(out, Some(to)));
+            batch.push_stanza(&resource.ring, presence, |out| presence.write_to(out, Some(to)));
         }
     }
 }
@@ -262,7 +265,8 @@ pub(super) fn leave(state: &mut State, binding: u64) -> Option<(Resource, Audien
 
 /// Those who receive the presence of the account's resources.
 pub(super) fn audience(state: &State) -> Audience {
-    let watchers = state.subscribers().fold(String::new(), |mut all, watcher| {
+    let watchers = state.subscribers().filter(|watcher| !state.blocks_contact(watcher));
+    let watchers = watchers.fold(String::new(), |mut all, watcher| {
         all.push_str(watcher);
         all.push('\0');
         all
@@ -280,7 +284,7 @@ fn arrival(state: &mut State, binding: &Binding) -> Arrival {
     let probes = state
         .contacts
         .states()
-        .filter(|(_, state)| state.subscription().has_to())
+        .filter(|(jid, it)| it.subscription().has_to() && !state.blocks_contact(jid))
         .map(|(jid, _)| BareJid::from_kept(jid))
         .collect();
     let own = Jid::from(binding.account.jid.clone());
@@ -291,9 +295,10 @@ fn arrival(state: &mut State, binding: &Binding) -> Arrival {
         .filter_map(|it| it.available.as_ref())
         .map(|it| Stanza::clone(&it.presence).to(own.clone()));
     // RFC 6121 §3.1.3: a request stays until it is answered.
-    let requests = state.contacts.requests().map(|it| it.stanza(&binding.account.jid));
-    let asked =
-        state.contacts.states().filter(|(_, state)| state.ask()).map(|(jid, _)| BareJid::from_kept(jid)).collect();
+    let requests = state.contacts.requests().filter(|it| !state.blocked.blocks(it.from.as_jid()));
+    let requests = requests.map(|it| it.stanza(&binding.account.jid));
+    let asked = state.contacts.states().filter(|(jid, it)| it.ask() && !state.blocks_contact(jid));
+    let asked = asked.map(|(jid, _)| BareJid::from_kept(jid)).collect();
     Arrival { initial: true, probes, asked, told: siblings.chain(requests).collect(), first }
 }
 

@@ -36,7 +36,11 @@ impl Router {
         let Some(contact) = self.accounts.cached(contact.as_str()) else { return };
         let presences = {
             let state = contact.lock();
-            if state.is_subscriber(&binding.jid) { state.presences() } else { Vec::new() }
+            if state.is_subscriber(&binding.jid) && !state.blocked.blocks(&binding.jid) {
+                state.presences()
+            } else {
+                Vec::new()
+            }
         };
         let to = binding.account.jid.as_str();
         for presence in presences {

@@ -22,7 +22,7 @@ impl Router {
     /// Ends the sessions of an account whose removal has begun; its contacts learn that both subscriptions
     /// are over. When this returns nothing more is written for it, so that its name can be given to somebody else.
     pub async fn remove_account(&self, jid: &BareJid) {
-        self.supersede(jid, None).await;
+        self.supersede(jid, |_| true).await;
         let account = match self.accounts.leave(jid).await {
             Ok(Some(account)) => account,
             Ok(None) => return,

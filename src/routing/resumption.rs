@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::hooks::TooHigh;
+use crate::hooks::{Attention, ClientState, TooHigh};
 use crate::jid::BareJid;
 
 use super::Router;
@@ -38,9 +38,19 @@ impl Binding {
     /// # Errors
     /// It was never sent as many.
     pub async fn confirm(&self, count: u32, batch: &mut Batch) -> Result<(), TooHigh> {
-        self.ring.confirm(count)?;
+        if self.ring.confirm(count)? {
+            self.note_requests(None, batch);
+        }
         self.go_on(batch).await;
         Ok(())
+    }
+
+    /// The client says whether anybody looks at it.
+    pub fn attend(&self, attention: Attention, words: &ClientState) {
+        self.ring.attend(match attention {
+            Attention::Active => None,
+            Attention::Inactive => Some(words.urgency),
+        });
     }
 
     /// The connection is lost and the session waits; `handled` is what has come over it.

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::fnv;
 use crate::hooks::TooHigh;
 use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
 
 use super::binding::Binding;
-use super::ring::Resumable;
+use super::unanswered::{Asked, Requests};
 
 /// Stanzas that may wait to be confirmed, however short they are.
 const MOST: usize = 10_000;
@@ -49,6 +50,22 @@ pub struct Handled {
     pub receipt: Receipt,
 }
 
+/// How the stanzas of a session are counted that its client may come back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resumable {
+    pub(super) name: String,
+    /// The place at which counting begins.
+    pub(super) first: u64,
+    pub(super) confirmed: u64,
+}
+
+/// What is remembered of a session that its client may still ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lapsed {
+    pub(super) name: String,
+    pub(super) handled: Handled,
+}
+
 /// The state of a session that counts.
 #[derive(Debug)]
 pub(super) struct Retained {
@@ -74,6 +91,8 @@ pub(super) struct Retained {
     pub(super) resumption: Option<Resumption>,
     /// The server has started since: only the client knows how many stanzas it has handled.
     restored: bool,
+    /// Requests of the client that are open, if it may come back.
+    open: Option<Box<Requests>>,
     /// Goes out with what is taken next and is not kept.
     pub(super) aside: String,
     /// Why the connection is to end, although the session may survive it.
@@ -86,10 +105,7 @@ pub(super) struct Retained {
 
 /// Stands for the name of a session in the log's queues. They are kept: it must never change.
 pub(super) fn session_key(name: &str) -> i64 {
-    let key = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |state, octet| (state ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3));
-    key.cast_signed()
+    fnv::hash(name.bytes()).cast_signed()
 }
 
 impl Retained {
@@ -109,6 +125,7 @@ impl Retained {
             request,
             resumption,
             restored: false,
+            open: None,
             aside: String::new(),
             cut: None,
             away: None,
@@ -127,6 +144,38 @@ impl Retained {
     pub(super) fn queued(&self) -> Option<Queued> {
         let resumption = self.resumption.as_ref()?;
         Some(Queued { session: session_key(&resumption.name), number: self.confirmed + self.edges.len() as u64 })
+    }
+
+    /// The client's stanza with the number `count` is a request.
+    pub(super) fn asks(&mut self, count: u64, id: &str, to: Option<&str>) {
+        if self.resumption.is_some() {
+            self.open.get_or_insert_default().ask(count, id, to);
+        }
+    }
+
+    /// The youngest stanza in the queue answers the request `id`.
+    pub(super) fn answered(&mut self, id: &str) {
+        let number = self.confirmed + self.edges.len() as u64;
+        if let Some(requests) = &mut self.open {
+            requests.answered(id, number);
+        }
+    }
+
+    /// Whether storage takes a request for unanswered that the client has the answer to.
+    pub(super) fn is_stale(&self) -> bool {
+        self.open.as_ref().is_some_and(|requests| requests.is_stale())
+    }
+
+    /// What storage is to know of the client's requests from now on, if that changes, with the name of the session; see
+    /// [`Requests::note`].
+    pub(super) fn unanswered(&mut self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
+        let requests = self.open.as_mut()?;
+        let noted = requests.note(count);
+        if requests.is_over() {
+            // An idle session owns no buffer.
+            self.open = None;
+        }
+        self.resumption.as_ref().map(|resumption| resumption.name.clone()).zip(noted)
     }
 
     /// How stanzas are counted, if the client may come back.
@@ -227,6 +276,12 @@ impl Retained {
         if self.edges.is_empty() {
             // An idle session owns no buffer.
             self.edges = VecDeque::new();
+        }
+        if let Some(requests) = &mut self.open {
+            requests.confirmed(self.confirmed);
+            if requests.is_over() {
+                self.open = None;
+            }
         }
         Ok(())
     }

@@ -9,11 +9,15 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::hooks::TooHigh;
+use crate::hooks::{TooHigh, Urgency};
+use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
 use super::binding::Binding;
-use super::retained::{Handled, Resumption, Retained, Retention};
+use super::held::{Held, Judge};
+use super::marks::{Mark, Remains, Settled};
+use super::retained::{Handled, Lapsed, Resumption, Retained, Retention};
+use super::unanswered::Asked;
 
 /// What a session's task finds in its ring.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,65 +41,6 @@ pub enum Pushed {
     Joined,
     /// The session is over, or about to be; nothing was written.
     Refused,
-}
-
-/// What a stanza in a ring is in the log of its account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
-    /// An entry that is marked as undelivered there, and waits no longer once the stanza has arrived.
-    Undelivered(u64),
-    /// An entry that becomes undelivered if the stanza does not arrive.
-    Queued(Queued),
-}
-
-impl Mark {
-    pub(super) const fn position(self) -> u64 {
-        match self {
-            Self::Undelivered(position) | Self::Queued(Queued { position, .. }) => position,
-        }
-    }
-}
-
-/// An entry of the log that was handed to sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Queued {
-    pub(super) position: u64,
-    /// It stays in the log when it has arrived.
-    pub(super) archived: bool,
-}
-
-/// What is left in a ring when its session ends. Places count the bytes that ever came in.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Remains {
-    /// Whole stanzas; those that end at `written` or before have arrived as far as anybody can tell.
-    pub(super) text: String,
-    /// The place of the first byte of `text`.
-    pub(super) start: u64,
-    /// The place up to which the transport took the bytes, or the client confirmed them.
-    pub(super) written: u64,
-    /// Places behind marked stanzas, with their marks, that did not come out of
-    /// [`Ring::delivered`].
-    pub(super) marks: VecDeque<(u64, Mark)>,
-    /// The client might have come back for it and has not.
-    pub(super) lapsed: Option<Lapsed>,
-    /// The client might have come back, now or after a restart.
-    pub(super) resumable: Option<Resumable>,
-}
-
-/// How the stanzas of a session are counted that its client may come back to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Resumable {
-    pub(super) name: String,
-    /// The place at which counting begins.
-    pub(super) first: u64,
-    pub(super) confirmed: u64,
-}
-
-/// What is remembered of a session that its client may still ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lapsed {
-    pub(super) name: String,
-    pub(super) handled: Handled,
 }
 
 /// A bounded queue of bytes behind its own short lock.
@@ -132,6 +77,8 @@ struct State {
     watched: bool,
     /// What is kept for a client that confirms what it has handled.
     retained: Option<Box<Retained>>,
+    /// What waits because nobody looks at the client, if nobody does.
+    held: Option<Box<Held>>,
 }
 
 impl Ring {
@@ -150,6 +97,33 @@ impl Ring {
         if state.admit(self.limit) { state.push(write) } else { Pushed::Refused }
     }
 
+    /// The same for a stanza that may wait if nobody looks at the client.
+    pub(super) fn push_stanza(&self, stanza: &Stanza<'_>, write: impl FnOnce(&mut String)) -> Pushed {
+        let mut state = self.lock();
+        if !state.admit(self.limit) {
+            return Pushed::Refused;
+        }
+        if let Some(held) = &mut state.held {
+            let urgency = held.urgency(stanza);
+            if urgency != Urgency::Now {
+                let mut text = String::new();
+                write(&mut text);
+                return if held.hold(stanza, urgency, text) { Pushed::Joined } else { state.push(|_| {}) };
+            }
+        }
+        state.push(write)
+    }
+
+    /// Has stanzas wait from now on for which the `judge` says so; without one none does. For the session's own task,
+    /// which looks for what has waited before it waits itself.
+    pub(super) fn attend(&self, judge: Option<Judge>) {
+        let mut state = self.lock();
+        if state.held.is_none() || judge.is_none() {
+            state.release();
+            state.held = judge.map(|judge| Box::new(Held::new(judge)));
+        }
+    }
+
     /// The same for a stanza that is an entry of the log; says which number it has, if the client may come back.
     pub(super) fn push_entry(
         &self,
@@ -164,6 +138,31 @@ impl Ring {
         let place = state.pushed;
         state.marks.push_back((place, mark));
         (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))
+    }
+
+    /// The same for a stanza that answers the request `id`.
+    pub(super) fn push_answer(&self, id: &str, write: impl FnOnce(&mut String)) -> Pushed {
+        let mut state = self.lock();
+        if !state.admit(self.limit) {
+            return Pushed::Refused;
+        }
+        let pushed = state.push(write);
+        if let Some(retained) = &mut state.retained {
+            retained.answered(id);
+        }
+        pushed
+    }
+
+    /// The client's stanza with the number `count` is a request.
+    pub(super) fn asks(&self, count: u64, id: &str, to: Option<&str>) {
+        if let Some(retained) = &mut self.lock().retained {
+            retained.asks(count, id, to);
+        }
+    }
+
+    /// What storage is to know of the client's requests, now that `count` of its stanzas are in safe hands.
+    pub(super) fn unanswered(&self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
+        self.lock().retained.as_mut()?.unanswered(count)
     }
 
     /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.
@@ -378,15 +377,17 @@ impl Ring {
         }
     }
 
-    /// The client has handled `count` of the stanzas that count, modulo 2^32.
-    pub(super) fn confirm(&self, count: u32) -> Result<(), TooHigh> {
+    /// The client has handled `count` of the stanzas that count, modulo 2^32. Says whether storage is to be told what
+    /// that means for its requests.
+    pub(super) fn confirm(&self, count: u32) -> Result<bool, TooHigh> {
         let mut state = self.lock();
-        let Some(retained) = &mut state.retained else { return Ok(()) };
+        let Some(retained) = &mut state.retained else { return Ok(false) };
         retained.confirm(count)?;
+        let stale = retained.is_stale();
         let room = std::mem::take(&mut state.room);
         drop(state);
         room.into_iter().for_each(Waker::wake);
-        Ok(())
+        Ok(stale)
     }
 
     /// How long the session waits for its client to come back, if it does.
@@ -441,6 +442,9 @@ impl Ring {
         if let Some(retained) = &mut state.retained {
             retained.resume(count, &mut state.bytes)?;
         }
+        // XEP-0352 §5.2: every connection begins with somebody who looks.
+        state.release();
+        state.held = None;
         state.stalled = false;
         std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
         Ok(())
@@ -449,6 +453,7 @@ impl Ring {
     /// Refuses further writes and hands out what is left.
     pub(super) fn shut(&self) -> Remains {
         let mut state = self.lock();
+        state.release();
         state.shut = true;
         std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
         let written = state.done();
@@ -475,25 +480,34 @@ impl Ring {
     }
 }
 
-/// What became of the marks of a ring.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Settled {
-    /// Queued entries that are undelivered from now on.
-    pub(super) late: Vec<u64>,
-    /// There are further queued entries.
-    pub(super) watched: bool,
-}
-
 impl State {
     fn push(&mut self, write: impl FnOnce(&mut String)) -> Pushed {
+        if self.held.is_some() {
+            self.release();
+        }
+        self.append(write);
+        if std::mem::replace(&mut self.dirty, true) { Pushed::Joined } else { Pushed::First }
+    }
+
+    /// What has waited goes out now.
+    fn release(&mut self) {
+        let waited = self.held.as_mut().map(|held| held.release());
+        for text in waited.into_iter().flatten() {
+            self.append(|bytes| bytes.push_str(&text));
+        }
+    }
+
+    fn append(&mut self, write: impl FnOnce(&mut String)) {
         let before = self.bytes.len();
         write(&mut self.bytes);
+        if self.bytes.len() == before {
+            return;
+        }
         self.pushed += (self.bytes.len() - before) as u64;
         let place = self.pushed;
         if let Some(retained) = &mut self.retained {
             retained.pushed(place);
         }
-        if std::mem::replace(&mut self.dirty, true) { Pushed::Joined } else { Pushed::First }
     }
 
     fn close(&mut self, error: StreamError) {

@@ -44,7 +44,7 @@ impl Router {
                 return;
             }
         }
-        batch.push(&binding.ring, |out| answer.write(out));
+        batch.push_answer(&binding.ring, &answer);
     }
 
     async fn set(&self, binding: &Binding, query: &Element, batch: &mut Batch) -> Result<(), StanzaError> {
@@ -116,7 +116,8 @@ impl Router {
         if removal.unsubscribe {
             self.deliver(tell(PresenceType::Unsubscribe), batch).await;
         }
-        if removal.share == Some(Share::Unavailable) {
+        // Who is blocked knows of none.
+        if removal.share == Some(Share::Unavailable) && !account.blocks(contact.as_jid()) {
             self.share_unavailable(&presences, contact, batch);
         }
         if removal.unsubscribed {

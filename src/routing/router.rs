@@ -16,9 +16,11 @@ use super::account::{Account, State};
 use super::barring::barred;
 use super::batch::Batch;
 use super::binding::Binding;
+use super::blocking::unheard;
 use super::delivery::{Delivery, Target, no_such_user};
 use super::hosts::{Host, Place};
 use super::probes::unsubscribed;
+use super::remote::Leaving;
 use super::{Router, roster};
 
 /// Where a stanza comes from.
@@ -76,6 +78,9 @@ impl Router {
     async fn route_from_client(&self, binding: &Binding, mut stanza: Stanza<'_>, batch: &mut Batch) {
         stanza.from = Some(binding.jid.clone());
         self.hosts.respell(&mut stanza.to);
+        if stanza.to.as_ref().is_some_and(|to| binding.account.blocks(to)) {
+            return self.refuse_blocked(binding, &stanza, batch);
+        }
         if let Kind::Presence(kind) = stanza.kind {
             // Presence is the rare and large case; its future is kept out of the message path.
             return Box::pin(self.presence_from_client(binding, kind, stanza, batch)).await;
@@ -85,7 +90,7 @@ impl Router {
         if to.as_str() == binding.account.jid.as_str() && roster::is_request(&stanza) {
             return Box::pin(self.roster_request(binding, &stanza, batch)).await;
         }
-        self.sent(&binding.account.jid, &stanza, batch);
+        self.sent(&binding.account, &stanza, batch);
         self.deliver(stanza, batch).await;
     }
 
@@ -95,6 +100,12 @@ impl Router {
     pub(super) async fn deliver(&self, mut stanza: Stanza<'_>, batch: &mut Batch) {
         self.hosts.respell(&mut stanza.to);
         let mut back = self.deliver_once(&stanza, batch).await;
+        // Whatever a log has not kept takes nothing back.
+        if batch.text.is_some()
+            && let Some(retraction) = self.retraction(&stanza)
+        {
+            Box::pin(self.retract(&stanza, retraction, batch)).await;
+        }
         // An answer is never answered, so this ends after one more step.
         while let Some(answer) = back {
             batch.text = None;
@@ -121,7 +132,8 @@ impl Router {
         if self.barring.bars(local, Some(to)) {
             return false;
         }
-        batch.send(local, to.domain(), stanza.borrow().into_owned());
+        let kept = self.outbox(local, stanza, batch);
+        batch.send(local, to.domain(), Leaving { stanza: stanza.borrow().into_owned(), kept });
         true
     }
 
@@ -155,6 +167,9 @@ impl Router {
                 Err(error) => return stanza.error(&error),
             },
         };
+        if stanza.from.as_ref().is_some_and(|from| account.blocks(from)) {
+            return unheard(stanza);
+        }
         let Kind::Presence(presence) = stanza.kind else {
             return self.to_resources(&account, stanza, to, batch).await;
         };

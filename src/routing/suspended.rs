@@ -3,7 +3,8 @@
 //! Storage knows of every session that may be resumed: whose it is, its presence, how many of its client's stanzas were in
 //! safe hands, and which number each message has that it was sent and has not confirmed. When the server starts, these
 //! sessions wait: without a ring, without presence, and with their messages kept from others. A client that comes back
-//! says what it has; the rest is sent to it again, and its presence is announced afresh.
+//! says what it has; the rest is sent to it again, its presence is announced afresh, and requests that it has no answer
+//! to are answered with an error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +14,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::hooks::{Interest, Interests};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Kind, PresenceType, Stanza};
+use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage::{Error, Map, View, Writes};
-use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
+use crate::stream::{ContentNamespace, read_back};
 
 use super::Router;
 use super::account::{Account, Resource, State};
@@ -24,8 +26,9 @@ use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::presence::audience;
-use super::retained::{Handled, Resumption, session_key};
-use super::ring::{Lapsed, Ring};
+use super::retained::{Handled, Lapsed, Resumption, session_key};
+use super::ring::Ring;
+use super::unanswered::Asked;
 use super::watch::arrived;
 
 /// The sessions of a domain that may be resumed, by their names.
@@ -33,6 +36,9 @@ const SESSIONS: Map<Record> = Map::new("sessions");
 
 /// How many stanzas of their clients are in safe hands, by the same names.
 const HANDLED: Map<u64> = Map::new("sessions-handled");
+
+/// Which of those are requests that their clients may have no answer to, by the same names.
+const REQUESTS: Map<Vec<Asked>> = Map::new("sessions-requests");
 
 /// A session in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +51,8 @@ struct Record {
     presence: Option<String>,
     /// It gets roster pushes.
     interested: bool,
+    #[serde(default)]
+    interests: Interests,
 }
 
 /// A session that waits since the server has started.
@@ -55,8 +63,12 @@ pub(super) struct Session {
     handled: u64,
     presence: Option<Stanza<'static>>,
     interested: bool,
+    interests: Interests,
     /// Positions of messages that it was sent and has not confirmed, with their numbers.
     queue: BTreeMap<u64, u64>,
+    /// Those of them that others have got and nobody else waits for.
+    got: Vec<u64>,
+    requests: Vec<Asked>,
     until: Instant,
 }
 
@@ -211,10 +223,9 @@ impl Router {
         batch.finish();
     }
 
-    /// A new session takes the place of restored ones: of those with the same resource, or of all.
-    pub(super) async fn supersede(&self, account: &BareJid, resource: Option<&Jid>) {
-        let meant = |session: &Session| resource.is_none_or(|jid| session.jid == *jid);
-        while let Some(removed) = self.suspended.remove(account, meant) {
+    /// A new session takes the place of the restored ones that are meant.
+    pub(super) async fn supersede(&self, account: &BareJid, meant: impl Fn(&Jid) -> bool) {
+        while let Some(removed) = self.suspended.remove(account, |session| meant(&session.jid)) {
             Box::pin(self.lapse(account, removed)).await;
         }
     }
@@ -223,16 +234,19 @@ impl Router {
     pub(super) fn revive(self: &Arc<Self>, account: &Arc<Account>, name: &str) -> Option<Binding> {
         let request = self.acknowledgement()?.request();
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
-        let Removed { session, got, .. } = removed;
+        let Removed { mut session, got, .. } = removed;
+        // It may have got them, too: its client has not said yet.
+        session.got = got;
         let ring = Arc::new(Ring::new(self.limits.load().ring_bytes, self.clock.now()));
         let handled = Handled { count: session.handled, ..Handled::default() };
         ring.restore(request, session.resumption.clone(), handled);
         let id = self.bindings.fetch_add(1, Ordering::Relaxed);
-        let mut batch = self.batch();
         let mut state = account.lock();
-        arrived(&mut state, &account.jid, got, &mut batch.writes);
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
-        resource.interested = session.interested;
+        (resource.interested, resource.interests) = (session.interested, session.interests);
+        if session.interests.has(Interest::Copies) {
+            account.note_copies();
+        }
         state.resources.push(resource);
         drop(state);
         let (jid, account, router) = (session.jid.clone(), Arc::clone(account), Arc::clone(self));
@@ -243,12 +257,14 @@ impl Router {
 /// The sessions of `domain` that storage knows of.
 fn kept(view: &View<'_>, domain: &BareJid, now: Instant) -> Result<Vec<Session>, Error> {
     let handled: HashMap<_, _> = view.items(&HANDLED, domain)?.into_iter().collect();
+    let mut requests: HashMap<_, _> = view.items(&REQUESTS, domain)?.into_iter().collect();
     let mut sessions = Vec::new();
     for (name, record) in view.items(&SESSIONS, domain)? {
         let handled = handled.get(&name).copied().unwrap_or_default();
         let Some(mut session) = Session::kept(name, record, handled, now) else { continue };
         let key = session_key(&session.resumption.name);
         let queued = view.queued(&session.jid.to_bare())?.into_iter().filter(|(_, queued)| queued.session == key);
+        session.requests = requests.remove(&session.resumption.name).unwrap_or_default();
         session.queue = queued.map(|(position, queued)| (position.number(), queued.number)).collect();
         sessions.push(session);
     }
@@ -265,7 +281,10 @@ impl Session {
             handled,
             presence: record.presence.as_deref().and_then(stanza),
             interested: record.interested,
+            interests: record.interests,
             queue: BTreeMap::new(),
+            got: Vec::new(),
+            requests: Vec::new(),
             until: now + time,
         })
     }
@@ -273,7 +292,8 @@ impl Session {
 
 impl Session {
     /// The messages of its queue are on their way to nobody.
-    pub(super) fn release(&self, state: &mut State) {
+    pub(super) fn release(&self, state: &mut State, account: &BareJid, writes: &mut Writes) {
+        arrived(state, account, self.got.clone(), writes);
         let positions: Vec<u64> = self.queue.keys().copied().collect();
         release(state, &positions);
     }
@@ -282,30 +302,51 @@ impl Session {
 impl Binding {
     /// Notes in storage that the session may be resumed, and what is needed for that.
     pub fn remember(&self, batch: &mut Batch) {
-        let Some(resumption) = self.ring.resumption() else { return };
         let state = self.account.lock();
-        let Some(resource) = state.resources.iter().find(|resource| resource.binding == self.id) else { return };
-        let record = Record {
-            jid: self.jid.as_str().to_owned(),
-            seconds: resumption.time.as_secs(),
-            presence: resource.available.as_ref().map(|available| available.presence.to_xml()),
-            interested: resource.interested,
-        };
-        let domain = BareJid::from_kept(self.jid.domain());
-        // A record is always written as JSON.
-        let _ = SESSIONS.put(&mut batch.writes, &domain, &resumption.name, &record);
+        if let Some(resource) = state.resources.iter().find(|resource| resource.binding == self.id) {
+            resource.remember(batch);
+        }
     }
 
     /// Notes in storage that `count` stanzas of the client are in safe hands once the batch is.
     pub fn handled(&self, name: &str, count: u64, batch: &mut Batch) {
         let domain = BareJid::from_kept(self.jid.domain());
         let _ = HANDLED.put(&mut batch.writes, &domain, name, &count);
+        self.note_requests(Some(count), batch);
+    }
+
+    /// Notes which requests of the client are open among those of its stanzas that are in safe hands: the first `count`,
+    /// or as many as storage knows already.
+    pub(super) fn note_requests(&self, count: Option<u64>, batch: &mut Batch) {
+        let Some((name, open)) = self.ring.unanswered(count) else { return };
+        let domain = BareJid::from_kept(self.jid.domain());
+        if open.is_empty() {
+            REQUESTS.delete(&mut batch.writes, &domain, &name);
+        } else {
+            let _ = REQUESTS.put(&mut batch.writes, &domain, &name, &open);
+        }
+    }
+
+    /// The server has ended before the client got an answer to these.
+    fn apologise(&self, requests: Vec<Asked>, handled: u64, batch: &mut Batch) {
+        let error =
+            StanzaError::new(Condition::RecipientUnavailable, "the server has ended before there was an answer");
+        for Asked { id, to, .. } in requests {
+            // From here on it is a request like any other, so that it is answered even if the server ends again.
+            self.ring.asks(handled, &id, to.as_deref());
+            let to = to.and_then(|to| to.parse().ok()).unwrap_or_else(|| Jid::from(self.account.jid.clone()));
+            let request = Stanza::new(Kind::Iq(IqType::Get)).id(id).from(self.jid.clone()).to(to);
+            if let Some(answer) = request.error(&error) {
+                batch.push_answer(&self.ring, &answer);
+            }
+        }
+        self.note_requests(Some(handled), batch);
     }
 
     /// The client of a restored session has handled `count` stanzas, modulo 2^32: what it has not got is sent to it, and
     /// its presence is announced afresh.
     pub(super) async fn renew(&self, session: Session, count: u32, batch: &mut Batch) {
-        let Session { presence, queue, .. } = session;
+        let Session { presence, queue, handled, mut requests, .. } = session;
         let known = |number: u64| {
             // The client has seen it if its number is not above the count, on a circle of 2^32 numbers.
             super::retained::modulo(number.wrapping_sub(u64::from(count)).wrapping_sub(1)) >= u32::MAX / 2
@@ -318,6 +359,8 @@ impl Binding {
             arrived(&mut state, &self.account.jid, has, &mut batch.writes);
             release(&mut state, &misses.iter().map(|(position, _)| *position).collect::<Vec<_>>());
         }
+        requests.retain(|asked| !asked.answer.is_some_and(known));
+        self.apologise(requests, handled, batch);
         match presence {
             // What waits comes first, as for every resource that becomes available.
             Some(presence) => router.broadcast_available(self, presence, batch).await,
@@ -329,11 +372,29 @@ impl Binding {
     }
 }
 
+impl Resource {
+    /// Notes in storage what is needed to resume the session, if it may be resumed.
+    pub(super) fn remember(&self, batch: &mut Batch) {
+        let Some(resumption) = self.ring.resumption() else { return };
+        let record = Record {
+            jid: self.jid.as_str().to_owned(),
+            seconds: resumption.time.as_secs(),
+            presence: self.available.as_ref().map(|available| available.presence.to_xml()),
+            interested: self.interested,
+            interests: self.interests,
+        };
+        let domain = BareJid::from_kept(self.jid.domain());
+        // A record is always written as JSON.
+        let _ = SESSIONS.put(&mut batch.writes, &domain, &resumption.name, &record);
+    }
+}
+
 /// Forgets a session that may not be resumed any more.
 pub(super) fn forget(jid: &Jid, name: &str, writes: &mut Writes) {
     let domain = BareJid::from_kept(jid.domain());
     SESSIONS.delete(writes, &domain, name);
     HANDLED.delete(writes, &domain, name);
+    REQUESTS.delete(writes, &domain, name);
 }
 
 /// Messages are on their way to nobody any more.
@@ -351,10 +412,6 @@ pub(super) fn heir(state: &State) -> Option<Arc<Ring>> {
 }
 
 /// A stanza that was kept as text.
-fn stanza(text: &str) -> Option<Stanza<'static>> {
-    let mut reader = Reader::new(Framing::Frame, ContentNamespace::Client, Limits::OWN);
-    match reader.next(text.as_bytes()).ok()?.event? {
-        Event::Stanza(stanza) => Some(stanza.into_owned()),
-        _ => None,
-    }
+pub(super) fn stanza(text: &str) -> Option<Stanza<'static>> {
+    read_back(text, ContentNamespace::Client).next().map(|(_, stanza)| stanza.into_owned())
 }

@@ -1,5 +1,5 @@
-//! Messages whose senders are told that they are in safe hands, on their way through sessions: the log has them, and
-//! somebody has to notice which of them do not arrive.
+//! Messages whose senders are told that they are in safe hands, on their way through sessions or to other servers: the
+//! log has them, and somebody has to notice which of them do not arrive.
 //!
 //! An entry is marked as queued when it is written, which costs nothing. Those that have not arrived after a while become
 //! undelivered, which costs a row each and is rare; all others below a position are then done with, and storage learns
@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::crash;
 use crate::jid::BareJid;
 use crate::storage::{Marks, Position, Writes};
 
@@ -37,8 +38,10 @@ impl Router {
     }
 
     /// Queued messages below `upto` that have not arrived become undelivered; the others there are done with. `upto` must
-    /// be a position below which everything was submitted, as [`Router::settled`] gives it.
+    /// be a position below which everything was submitted, as [`Router::settled`] gives it. Also writes down who has logged
+    /// in since the last time.
     pub fn settle(&self, upto: Position) {
+        self.write_logins();
         let rings = std::mem::take(&mut *self.watched.lock());
         let mut still = Vec::new();
         for (account, ring) in rings {
@@ -60,9 +63,11 @@ impl Router {
             }
         }
         self.watched.lock().extend(still);
+        self.remote.settle(upto);
         let mut handed = self.watched.handed.lock().unwrap_or_else(PoisonError::into_inner);
         if *handed < upto.number() {
             *handed = upto.number();
+            crash::at(crash::Point::Settle);
             let mut writes = Writes::new();
             writes.hand_over(upto);
             self.storage.submit(writes);

@@ -3,19 +3,23 @@
 mod components;
 mod made;
 mod node;
+mod peers;
 mod reload;
 mod retention;
 mod settings;
 mod sockets;
 pub mod status;
 mod tls;
+mod token_secret;
 
 pub use components::{SecretError, component_warnings};
 pub use made::Made;
 pub use node::{Node, Parts, StartError};
+pub use peers::PEERS;
 pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
 pub use tls::warnings;
+pub use token_secret::{TokenSecretError, token_secret};
 
 #[cfg(test)]
 mod tests;

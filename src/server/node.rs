@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::admins;
 use crate::accounts::credentials::{Decoy, Iterations};
-use crate::accounts::random;
+use crate::accounts::tokens::{SECRET, TokenKey};
+use crate::accounts::{directory, random};
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::Config;
@@ -29,6 +30,7 @@ use crate::xml::Element;
 
 use super::components::{self, SecretError};
 use super::made::Made;
+use super::peers;
 use super::reload::Reload;
 use super::settings::{self, Settings};
 use super::status;
@@ -45,6 +47,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// What a server is made of.
 pub struct Parts {
     pub storage: Storage,
+    /// From which the tokens of clients are derived.
+    pub token_secret: [u8; SECRET],
     pub clock: Clock,
     pub made: Made,
     /// For a server that can be told to read its configuration again.
@@ -164,6 +168,9 @@ impl Node {
                 stream_features: settings.catalogue.stream_features().clone(),
                 // Certificates are valid in real time, whatever time is simulated.
                 clock: Clock::system(),
+                storage: parts.storage.clone(),
+                probe: Element::new("ping", extensions::PING_NS),
+                delay: extensions::delay,
                 secret: random::octets().map_err(StartError::Random)?,
             },
         );
@@ -184,7 +191,7 @@ impl Node {
         let ending = Arc::new(Ending::default());
         let accounts = accounts(&settings, (&parts.storage, &parts.clock), &router);
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
-        let operations = operations(&accounts, (&ending, &router), facts, parts.reload.as_ref());
+        let operations = operations(&accounts, (&ending, &router), (facts, &federation), parts.reload.as_ref());
         let operations = operations.map_err(StartError::Operation)?;
         let house = House {
             outbound: &outbound,
@@ -195,15 +202,8 @@ impl Node {
         };
         router.connect(Hooks::install(&house).map_err(StartError::Install)?);
         federation.attach(&router);
-        let sessions = Arc::new(session::Context {
-            router: Arc::clone(&router),
-            storage: parts.storage.clone(),
-            tls: Arc::clone(&tls),
-            decoy: Decoy::new(parts.storage.secret(), Iterations::default()),
-            settings: settings.sessions.clone(),
-            stream_features: settings.catalogue.stream_features().clone(),
-            comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
-        });
+        let sessions =
+            Arc::new(sessions(&settings, (&router, &tls), (&parts.storage, &parts.clock, &parts.token_secret))?);
         let node = Arc::new(Self {
             router,
             sessions,
@@ -254,6 +254,31 @@ impl Node {
     }
 }
 
+/// What every client session needs.
+fn sessions(
+    settings: &Settings,
+    (router, tls): (&Arc<Router>, &Arc<ServerTls>),
+    (storage, clock, token_secret): (&Storage, &Clock, &[u8; SECRET]),
+) -> Result<session::Context, StartError> {
+    let hashes = settings.domains.iter().map(|domain| {
+        let hashes = directory::hashes(storage, domain, clock.now());
+        hashes.map(|hashes| (domain.clone(), hashes))
+    });
+    Ok(session::Context {
+        router: Arc::clone(router),
+        storage: storage.clone(),
+        clock: clock.clone(),
+        tls: Arc::clone(tls),
+        decoy: Decoy::new(storage.secret(), Iterations::default()),
+        tokens: TokenKey::new(token_secret),
+        hashes: hashes.collect::<Result<_, _>>().map_err(StartError::Storage)?,
+        settings: settings.sessions.clone(),
+        stream_features: settings.catalogue.stream_features().clone(),
+        inline_offers: settings.catalogue.inline_offers().clone(),
+        comparisons: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+    })
+}
+
 fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &Arc<Router>) -> Accounts {
     Accounts {
         storage: storage.clone(),
@@ -270,13 +295,14 @@ fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &
 fn operations(
     accounts: &Accounts,
     (ending, router): (&Arc<Ending>, &Arc<Router>),
-    facts: status::Facts,
+    (facts, federation): (status::Facts, &Arc<Federation>),
     reload: Option<&Arc<Reload>>,
 ) -> Result<Arc<Operations>, NameTaken> {
     let mut operations = Operations::default();
     accounts.register(&mut operations)?;
     ending.register(router, &mut operations)?;
     facts.register(&mut operations)?;
+    peers::register(federation, &mut operations)?;
     if let Some(reload) = reload {
         reload.register(&mut operations)?;
     }
@@ -293,10 +319,17 @@ impl Node {
         }
     }
 
-    /// Has the sessions of the last run wait for their clients; to be called once, before anybody connects.
+    /// Has the sessions of the last run wait for their clients, and sends what it has left for other servers; to be called
+    /// once, before anybody connects.
     pub async fn restore(&self) {
         if let Err(error) = self.router.restore().await {
             tracing::error!(%error, "the sessions of the last run could not be read: nobody can come back to them");
+        }
+        if let Err(error) = self.federation.restore().await {
+            tracing::error!(%error, "the streams of other servers could not be read: none of them can be resumed");
+        }
+        if let Err(error) = self.router.send_left_behind().await {
+            tracing::error!(%error, "messages to other servers could not be read: they wait for the next start");
         }
     }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
+use super::settings::Keeping;
+use crate::crash;
 use crate::hooks::operation::Nothing;
+use crate::jid::BareJid;
 use crate::routing::operations::ACCOUNT_TIDY;
 use crate::storage::{End, Error, Marks, Position, Range, View, Writes};
 
@@ -28,68 +31,80 @@ impl Node {
     /// Deletes what is too old or too much, for ever.
     pub async fn tidy_archive(self: Arc<Self>) {
         loop {
-            let retention = **self.settings.retention.load();
-            if let Some(retention) = retention
-                && let Err(error) = self.expire(retention).await
-            {
-                tracing::warn!(%error, "old messages could not be deleted");
+            if let Err(error) = self.tidy_archives().await {
+                tracing::warn!(%error, "old and surplus messages could not be deleted");
             }
-            let most = **self.settings.archive_messages.load();
-            if let Some(most) = most
-                && let Err(error) = self.thin(most).await
-            {
-                tracing::warn!(%error, "surplus messages could not be deleted");
-            }
-            tokio::time::sleep(INTERVAL).await;
+            // Whoever changes what is kept does not want to wait for an hour.
+            let _ = tokio::time::timeout(INTERVAL, self.settings.keeping_changed.notified()).await;
         }
     }
 
-    /// Leaves no account more than `most` archived messages; the oldest go first.
+    /// Deletes what is too old or too much at this moment.
     ///
     /// # Errors
     /// What storage says.
-    pub async fn thin(&self, most: u64) -> Result<(), Error> {
-        for (owner, mut surplus) in self.storage.read(move |view| view.crowded(most)).await? {
-            while surplus > 0 {
-                let portion = usize::try_from(surplus).unwrap_or(PORTION).min(PORTION);
-                let whose = owner.clone();
-                let oldest = move |view: &View<'_>| view.archived(&whose, &Range::default(), End::Oldest, portion);
-                let page = self.storage.read(oldest).await?;
-                let mut writes = Writes::new();
-                let mut gone = 0;
-                for position in page.entries.iter().map(|stored| stored.position).chain(page.damaged) {
-                    writes.unmark(&owner, position, Marks::ARCHIVED);
-                    gone += 1;
-                }
-                if gone == 0 {
-                    break;
-                }
-                surplus = surplus.saturating_sub(gone);
-                let durable = self.storage.durable(self.storage.submit(writes)).await;
-                durable.map_err(|lost| Error::Engine(lost.to_string()))?;
+    pub async fn tidy_archives(&self) -> Result<(), Error> {
+        for Keeping { domain, retention, most } in &*self.settings.keeping.get() {
+            if let Some(retention) = retention {
+                self.expire(domain, *retention).await?;
+            }
+            if let Some(most) = most {
+                self.thin(domain, *most).await?;
             }
         }
         Ok(())
     }
 
-    /// Deletes archived messages that are older than `retention`.
-    ///
-    /// # Errors
-    /// What storage says.
-    pub async fn expire(&self, retention: Duration) -> Result<(), Error> {
+    /// Leaves no account of `domain` more than `most` archived messages; the oldest go first.
+    async fn thin(&self, domain: &str, most: u64) -> Result<(), Error> {
+        let domain = domain.to_owned();
+        for (owner, mut surplus) in self.storage.read(move |view| view.crowded(&domain, most)).await? {
+            while surplus > 0 {
+                let portion = usize::try_from(surplus).unwrap_or(PORTION).min(PORTION);
+                let whose = owner.clone();
+                let oldest = move |view: &View<'_>| view.archived(&whose, &Range::default(), End::Oldest, portion);
+                let page = self.storage.read(oldest).await?;
+                let gone: Vec<_> = page.entries.iter().map(|stored| stored.position).chain(page.damaged).collect();
+                if gone.is_empty() {
+                    break;
+                }
+                surplus = surplus.saturating_sub(gone.len() as u64);
+                self.forget(gone.into_iter().map(|position| (owner.clone(), position)).collect()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes archived messages of accounts of `domain` that are older than `retention`.
+    async fn expire(&self, domain: &str, retention: Duration) -> Result<(), Error> {
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let before = u64::try_from(self.clock.now().unix_ms().saturating_sub(retention)).unwrap_or_default();
-        let mut after = Position::new(0);
+        let mut from = None;
         loop {
-            let expired = self.storage.read(move |view| view.expired(after, before, PORTION)).await?;
-            let mut writes = Writes::new();
-            for (owner, position) in &expired.entries {
-                writes.unmark(owner, *position, Marks::ARCHIVED);
-            }
-            let durable = self.storage.durable(self.storage.submit(writes)).await;
-            durable.map_err(|lost| Error::Engine(lost.to_string()))?;
+            let (domain, owner) = (domain.to_owned(), from.take());
+            let expired = move |view: &View<'_>| view.expired(&domain, owner.as_ref(), before, PORTION);
+            let expired = self.storage.read(expired).await?;
+            self.forget(expired.entries).await?;
             let Some(more) = expired.more else { return Ok(()) };
-            after = more;
+            from = Some(more);
         }
+    }
+
+    /// The archives do not show these any more.
+    async fn forget(&self, entries: Vec<(BareJid, Position)>) -> Result<(), Error> {
+        let mut writes = Writes::new();
+        for (owner, position) in &entries {
+            writes.unmark(owner, *position, Marks::ARCHIVED);
+        }
+        // Those of one account come together.
+        let mut owners: Vec<_> = entries.iter().map(|(owner, _)| owner).collect();
+        owners.dedup();
+        owners.iter().for_each(|owner| writes.trim(owner));
+        let submitted = self.storage.submit(writes);
+        if !entries.is_empty() {
+            crash::at(crash::Point::Retention);
+        }
+        let durable = self.storage.durable(submitted).await;
+        durable.map_err(|lost| Error::Engine(lost.to_string()))
     }
 }

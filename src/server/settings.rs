@@ -1,10 +1,13 @@
 //! What the configuration means to each part of the server, now and after it has changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::accounts::admins::Admins;
-use crate::config::Config;
+use crate::config::{Archive, Config, Domain};
 use crate::extensions;
 use crate::federation;
 use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, RegistrationSettings};
@@ -34,14 +37,24 @@ pub(super) struct Settings {
     pub(super) routing: Live<routing::Limits>,
     pub(super) sessions: Live<session::Settings>,
     pub(super) federation: Live<federation::Settings>,
-    /// How long archived messages are kept, if not for ever.
-    pub(super) retention: Live<Option<Duration>>,
-    /// How many of them an account may have, if not any number.
-    pub(super) archive_messages: Live<Option<u64>>,
+    /// What becomes of archived messages, by the domain of their accounts.
+    pub(super) keeping: Live<Vec<Keeping>>,
+    /// It may have become something else.
+    pub(super) keeping_changed: Notify,
     /// For how long nobody gets the name of an account that was removed.
     pub(super) name_reuse: Live<Duration>,
     /// Those of the configuration; whoever was added is noted here by the node.
     pub(super) admins: Arc<Admins>,
+}
+
+/// How long messages stay in the archives of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Keeping {
+    pub(super) domain: String,
+    /// Their greatest age, if not any.
+    pub(super) retention: Option<Duration>,
+    /// How many an account may have, if not any number.
+    pub(super) most: Option<u64>,
 }
 
 impl Settings {
@@ -53,8 +66,8 @@ impl Settings {
             routing: Live::new(of_routing(config)),
             sessions: Live::new(of_sessions(config)),
             federation: Live::new(of_federation(config, &domains)),
-            retention: Live::new(retention(config)),
-            archive_messages: Live::new(archive_messages(config)),
+            keeping: Live::new(keeping(config)),
+            keeping_changed: Notify::new(),
             name_reuse: Live::new(config.limits.name_reuse.duration()),
             admins,
             domains,
@@ -68,8 +81,8 @@ impl Settings {
         self.routing.replace(of_routing(config));
         self.sessions.replace(of_sessions(config));
         self.federation.replace(of_federation(config, &self.domains));
-        self.retention.replace(retention(config));
-        self.archive_messages.replace(archive_messages(config));
+        self.keeping.replace(keeping(config));
+        self.keeping_changed.notify_one();
         self.name_reuse.replace(config.limits.name_reuse.duration());
     }
 }
@@ -95,7 +108,7 @@ fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>)
         domains: Arc::clone(domains),
         admins: Arc::clone(admins),
         contact: config.contact.clone(),
-        archive: config.archive.enabled.then_some(ArchiveSettings { page: ARCHIVE_PAGE }),
+        archive: archive(config),
         offline_messages: config.limits.offline_messages,
         registration: of_registration(config),
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
@@ -133,6 +146,7 @@ fn of_sessions(config: &Config) -> session::Settings {
         ),
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
+        token_lifetime: config.limits.token_lifetime.duration(),
     }
 }
 
@@ -153,6 +167,7 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
         policy: federation::Policy::of(federation),
         connect_timeout: federation.connect_timeout.duration(),
         idle_timeout: federation.idle_timeout.duration(),
+        expiry: federation.expiry.duration(),
         queue_bytes: federation.queue_bytes.bytes(),
         queue_bytes_total: federation.queue_bytes_total.bytes(),
         limits: Limits { element: config.limits.server_stanza.bytes(), ..Limits::SERVER },
@@ -160,12 +175,23 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
     }
 }
 
-fn retention(config: &Config) -> Option<Duration> {
-    Some(config.archive.retention.duration()).filter(|retention| !retention.is_zero())
+/// If any domain has an archive.
+fn archive(config: &Config) -> Option<ArchiveSettings> {
+    let without = config.domains.iter().filter(|domain| !config.archive_of(domain).enabled);
+    let except: BTreeSet<String> = without.map(|domain| domain.name.to_string()).collect();
+    (except.len() < config.domains.len()).then_some(ArchiveSettings { page: ARCHIVE_PAGE, except })
 }
 
-fn archive_messages(config: &Config) -> Option<u64> {
-    u64::try_from(config.archive.messages_per_account).ok().filter(|most| *most > 0)
+fn keeping(config: &Config) -> Vec<Keeping> {
+    let of = |domain: &Domain| {
+        let Archive { retention, messages_per_account, .. } = config.archive_of(domain);
+        Keeping {
+            domain: domain.name.to_string(),
+            retention: Some(retention.duration()).filter(|retention| !retention.is_zero()),
+            most: u64::try_from(messages_per_account).ok().filter(|most| *most > 0),
+        }
+    };
+    config.domains.iter().map(of).collect()
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let open = |address: SocketAddr| {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        // Accepted connections inherit it.
+        socket.set_nodelay(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
@@ -140,5 +142,20 @@ impl Server {
         self.tasks.shutdown().await;
         self.node.router.settle(self.node.router.settled());
         self.node.storage.close().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_send_small_pieces_at_once() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        assert!(server.nodelay().unwrap());
     }
 }

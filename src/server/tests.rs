@@ -1,11 +1,13 @@
 //! Accounts that come, are closed and go, on whole servers.
 
+mod resumption;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::directory;
 use crate::hooks::operation::{Nothing, OperationError};
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::routing::Origin;
 use crate::routing::operations::{
     ACCOUNT_ADD, ACCOUNT_CLOSE, ACCOUNT_DISABLE, ACCOUNT_ENABLE, ACCOUNT_FACTS, ACCOUNT_LIST, ACCOUNT_REMOVE,
@@ -13,6 +15,7 @@ use crate::routing::operations::{
     Then,
 };
 use crate::stanza::{CLIENT_NS, Kind, MessageType, Stanza};
+use crate::storage::{Direction, End, Entry, Marks, Position, Range, Writes};
 use crate::stream::Event;
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
@@ -339,20 +342,28 @@ async fn a_visitor_asks_so_much_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn an_archive_is_thinned_from_its_beginning() {
     let mut world = World::new();
-    let node = world.server_with(DOMAIN, &Options { config: "[archive]\nenabled = true\n".into() }).unwrap();
+    let config = "[archive]\nmessages_per_account = 100\n";
+    let node = world.server_with(DOMAIN, &Options { config: config.into() }).unwrap();
     let romeo = jid("romeo@verona.example").to_bare();
     world.account(&romeo.clone().into()).await.unwrap();
-    let mut writes = crate::storage::Writes::new();
+    let positions = archive(&node, &romeo, 0..1200).await;
+    node.tidy_archives().await.unwrap();
+    assert_eq!(archived(&node, &romeo).await, positions[1100..]);
+}
+
+/// Puts a message for each time into an archive, and has all of them indexed.
+async fn archive(node: &Node, owner: &BareJid, times: std::ops::Range<u64>) -> Vec<Position> {
+    let mut writes = Writes::new();
     let mut positions = Vec::new();
-    for number in 0..1200_u64 {
-        let entry = crate::storage::Entry {
-            direction: crate::storage::Direction::Received,
+    for time in times {
+        let entry = Entry {
+            direction: Direction::Received,
             peer: "juliet@verona.example".into(),
-            time: number,
-            marks: crate::storage::Marks::ARCHIVED,
+            time,
+            marks: Marks::ARCHIVED,
             payload: "<message/>".into(),
         };
-        positions.push(writes.append(&romeo, node.storage.slot(), entry));
+        positions.push(writes.append(owner, node.storage.slot(), entry));
     }
     node.storage.submit(writes);
     // The index follows in steps of some thousand positions.
@@ -360,12 +371,136 @@ async fn an_archive_is_thinned_from_its_beginning() {
         drop(node.storage.slot());
     }
     for _ in 0..3 {
-        directory::set_standing(&node.storage, &romeo, directory::Standing::Active, world.clock.now()).await.unwrap();
+        directory::set_standing(&node.storage, owner, directory::Standing::Active, node.clock.now()).await.unwrap();
     }
-    node.thin(100).await.unwrap();
-    let whose = romeo.clone();
-    let range = crate::storage::Range::default;
-    let left = node.storage.read(move |view| view.archived(&whose, &range(), crate::storage::End::Oldest, 1000));
-    let left: Vec<_> = left.await.unwrap().entries.iter().map(|stored| stored.position).collect();
-    assert_eq!(left, positions[1100..]);
+    positions
+}
+
+async fn archived(node: &Node, owner: &BareJid) -> Vec<Position> {
+    let owner = owner.clone();
+    let all = node.storage.read(move |view| view.archived(&owner, &Range::default(), End::Oldest, 10_000));
+    all.await.unwrap().entries.iter().map(|stored| stored.position).collect()
+}
+
+/// Two domains of one server.
+fn two_domains(of_verona: &str, of_archives: &str) -> Options {
+    let config = format!(
+        "[[domains]]\nname = \"verona.example\"\n{of_verona}\n[[domains]]\nname = \"mantua.example\"\n\
+         [archive]\n{of_archives}\n"
+    );
+    Options { config }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_domain_keeps_its_archives_as_long_as_it_likes() {
+    let mut world = World::new();
+    let node = world.server_with(DOMAIN, &two_domains("", "")).unwrap();
+    let (romeo, tybalt) = (jid("romeo@verona.example").to_bare(), jid("tybalt@mantua.example").to_bare());
+    for owner in [&romeo, &tybalt] {
+        node.storage.create(owner, Writes::new()).await.unwrap();
+    }
+    let day = 24 * 3600 * 1000;
+    let now = u64::try_from(node.clock.now().unix_ms()).unwrap();
+    let old = now - 2 * day..now - 2 * day + 600;
+    let (of_romeo, of_tybalt) = (archive(&node, &romeo, old.clone()).await, archive(&node, &tybalt, old).await);
+    let young = archive(&node, &romeo, now - 10..now).await;
+    let all = || of_romeo.iter().chain(&young).copied().collect::<Vec<_>>();
+    node.tidy_archives().await.unwrap();
+    assert_eq!((archived(&node, &romeo).await, archived(&node, &tybalt).await), (all(), of_tybalt.clone()));
+
+    // What was set for all does not hold for a domain that has its own.
+    world.reconfigure(DOMAIN, &two_domains("archive_retention = \"0s\"", "retention = \"3d\"")).unwrap();
+    node.tidy_archives().await.unwrap();
+    assert_eq!((archived(&node, &romeo).await, archived(&node, &tybalt).await), (all(), of_tybalt.clone()));
+    world.reconfigure(DOMAIN, &two_domains("archive_retention = \"1d\"", "")).unwrap();
+    node.tidy_archives().await.unwrap();
+    assert_eq!((archived(&node, &romeo).await, archived(&node, &tybalt).await), (young.clone(), of_tybalt.clone()));
+
+    let few = two_domains("archive_messages_per_account = 4", "messages_per_account = 200");
+    world.reconfigure(DOMAIN, &few).unwrap();
+    node.tidy_archives().await.unwrap();
+    assert_eq!(archived(&node, &romeo).await, young[6..]);
+    assert_eq!(archived(&node, &tybalt).await, of_tybalt[400..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_is_looked_at_as_soon_as_it_is_changed() {
+    let mut world = World::new();
+    let node = world.server_with(DOMAIN, &two_domains("", "")).unwrap();
+    let romeo = jid("romeo@verona.example").to_bare();
+    node.storage.create(&romeo, Writes::new()).await.unwrap();
+    archive(&node, &romeo, 1..20).await;
+    let tidying = tokio::spawn(Arc::clone(&node).tidy_archive());
+    world.settle().await;
+    assert_eq!(archived(&node, &romeo).await.len(), 19);
+    world.reconfigure(DOMAIN, &two_domains("archive_retention = \"1d\"", "")).unwrap();
+    world.settle().await;
+    assert_eq!(archived(&node, &romeo).await, []);
+    tidying.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_may_have_no_archive_where_another_has() {
+    let mut world = World::new();
+    let balcony = jid("juliet@verona.example/balcony");
+    world.server_with(DOMAIN, &two_domains("archive_enabled = false", "")).unwrap();
+    let mut juliet = world.login(&balcony).await.unwrap();
+    let ask = async |world: &World, juliet: &mut Client, expected: bool| {
+        let feature = "<iq type='get' id='1'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>";
+        let prefs = "<iq type='get' id='2'><prefs xmlns='urn:xmpp:mam:2'/></iq>";
+        let message = "<message to='juliet@verona.example/balcony' type='chat'><body>hi</body></message>";
+        for request in [feature, prefs, message, "<iq type='set' id='3'><query xmlns='urn:xmpp:mam:2'/></iq>"] {
+            juliet.send(request).await;
+        }
+        let all = received(world, juliet).await;
+        assert_eq!(all.contains("var='urn:xmpp:mam:2'"), expected, "{all}");
+        assert_eq!(all.contains("<always/>"), expected, "{all}");
+        assert_eq!(all.contains("stanza-id"), expected, "{all}");
+        assert_eq!(all.contains("<fin "), expected, "{all}");
+    };
+    ask(&world, &mut juliet, false).await;
+    world.reconfigure(DOMAIN, &two_domains("archive_enabled = true", "enabled = false")).unwrap();
+    ask(&world, &mut juliet, true).await;
+    world.reconfigure(DOMAIN, &two_domains("", "enabled = false")).unwrap();
+    ask(&world, &mut juliet, false).await;
+}
+
+// Proves: XEP-0059 §2.4, XEP-0313 §3.2, §4.1.3, §4.3.2
+#[tokio::test(start_paused = true)]
+async fn the_id_of_a_message_that_is_gone_is_unknown() {
+    let mut world = World::new();
+    let node = world.server_with(DOMAIN, &Options { config: "[archive]\nretention = \"1d\"\n".into() }).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        romeo.send("<message to='juliet@verona.example/balcony' type='chat'><body>hi</body></message>").await;
+        let message = juliet.next().await.unwrap();
+        let id = message.child("stanza-id", "urn:xmpp:sid:0").and_then(|it| it.attribute("id")).unwrap();
+        ids.push(id.to_owned());
+        world.clock.advance(Duration::from_secs(20 * 3600));
+    }
+    let page = |end: &str, id: &str| format!("<set xmlns='http://jabber.org/protocol/rsm'><{end}>{id}</{end}></set>");
+    let field = |var: &str, id: &str| {
+        format!("<x xmlns='jabber:x:data' type='submit'><field var='{var}'><value>{id}</value></field></x>")
+    };
+    let questions = |id: &str| {
+        let fields = ["before-id", "after-id", "ids"].map(|var| field(var, id));
+        ["before", "after"].map(|end| page(end, id)).into_iter().chain(fields).collect::<Vec<_>>()
+    };
+    for gone in [false, true] {
+        if gone {
+            node.tidy_archives().await.unwrap();
+        }
+        for (id, expected) in [(&ids[0], !gone), (&ids[1], true)] {
+            for question in questions(id) {
+                juliet
+                    .send(&format!("<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'>{question}</query></iq>"))
+                    .await;
+                let answer = received(&world, &mut juliet).await;
+                assert_eq!(answer.contains("<fin "), expected, "{question}: {answer}");
+                assert_eq!(answer.contains("item-not-found"), !expected, "{question}: {answer}");
+            }
+        }
+    }
 }

@@ -5,22 +5,18 @@ use std::pin::pin;
 use std::task::{Context as Waking, Poll, ready};
 use std::time::Duration;
 
-use crate::accounts::random;
 use crate::hooks::{Acknowledgement, Said, Wish};
-use crate::routing::{Batch, Binding, Origin, Resumption, Retention, Router, modulo};
+use crate::routing::{Batch, Binding, Origin, Router, modulo};
 use crate::stanza::{Condition, Kind};
 use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::detached::detach;
 use super::handshake::{Context, Settings};
-use super::inbound::Inbound;
+use super::inbound::{Inbound, agreed};
 use super::outgoing::Outgoing;
 use super::pace::{Ahead, Intake};
 use super::wire::{End, Wire};
-
-/// Octets of randomness in the name of a session whose client may come back.
-const NAME_OCTETS: usize = 16;
 
 /// How long a client that is too fast is not looked at, at most.
 const REST: Duration = Duration::from_secs(60);
@@ -245,8 +241,9 @@ impl Taking<'_> {
                 {
                     Box::pin(self.answer_first()).await;
                 }
-                if self.inbound.is_some() {
+                if let Some(inbound) = self.inbound {
                     self.batch.promise();
+                    self.binding.sends(inbound.next(), &stanza);
                 }
                 self.router.route(Origin::Client(self.binding), stanza, self.batch).await?;
             }
@@ -267,6 +264,9 @@ impl Taking<'_> {
         if rejected.fault == Fault::From {
             return Err(StreamError::from(StreamCondition::InvalidFrom).into());
         }
+        if let Some(inbound) = self.inbound {
+            self.binding.sends(inbound.next(), &rejected.stanza);
+        }
         self.binding.refuse(&rejected.stanza, &rejected.error, self.batch);
         Ok(())
     }
@@ -284,6 +284,12 @@ impl Taking<'_> {
     async fn hear(&mut self, element: &Element) -> Result<(), End> {
         let words = self.router.acknowledgement();
         let Some((words, said)) = words.and_then(|words| Some((words, words.read(element)?))) else {
+            if let Some(state) = self.router.client_state()
+                && let Some(attention) = (state.read)(element)
+            {
+                self.binding.attend(attention, &state);
+                return Ok(());
+            }
             // RFC 6120 §4.9.3.24: a first-level child that is no stanza and nothing that was offered.
             return Err(StreamError::from(StreamCondition::UnsupportedStanzaType).into());
         };
@@ -306,19 +312,9 @@ impl Taking<'_> {
     }
 
     fn enable(&mut self, words: &dyn Acknowledgement, wish: Wish) {
-        let resumption = match wish {
-            Wish::Count => None,
-            Wish::CountAndResume(asked) => {
-                let longest = self.router.resume_timeout();
-                let time = asked.map_or(longest, |asked| asked.min(longest));
-                let name = random::token(NAME_OCTETS);
-                // Part of a second is no promise, and a name that could be guessed is none.
-                (time.as_secs() > 0 && !name.is_empty()).then_some(Resumption { name, time })
-            }
-        };
-        let opening = words.enabled(resumption.as_ref().map(|it| (it.name.as_str(), it.time)));
-        let name = resumption.as_ref().map(|it| it.name.clone());
-        self.binding.ring.retain(Retention { opening, request: words.request(), resumption });
+        let retention = agreed(self.router, words, wish);
+        let name = retention.resumption.as_ref().map(|it| it.name.clone());
+        self.binding.ring.retain(retention);
         self.binding.remember(self.batch);
         *self.inbound = Some(Box::new(Inbound::new(0, name)));
     }

@@ -1,6 +1,7 @@
 //! A session whose connection is lost: it keeps its resource and what is written to it until its
 //! client comes back on another connection, or for as long as was agreed.
 
+use crate::crash;
 use crate::routing::{Binding, Handled};
 
 /// Lets a session wait, in a task of its own: the connection's place is free for somebody else. A
@@ -9,6 +10,7 @@ pub(super) fn detach(binding: Binding, handled: Handled) {
     let runtime = tokio::runtime::Handle::try_current();
     if let (Some(_), Ok(runtime)) = (binding.ring.resumption(), runtime) {
         binding.leave(handled);
+        crash::at(crash::Point::Detach);
         runtime.spawn(wait(binding));
     }
 }

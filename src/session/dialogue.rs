@@ -6,6 +6,9 @@ use crate::stream::{ContentNamespace, Event, Framing, Limits, Reader};
 
 use super::wire::{End, Wire};
 
+/// Room for the usual answer: nothing grows, and nothing is moved, while it is written.
+const ANSWER: usize = 1024;
+
 /// A wire on which nothing happens unless the peer asks for it.
 ///
 /// What is said goes out when the peer is listened to again, so that one question has one answer, in
@@ -24,12 +27,15 @@ impl Dialogue {
     }
 
     /// What is said next is appended here.
-    pub(super) const fn said(&mut self) -> &mut String {
+    pub(super) fn said(&mut self) -> &mut String {
+        if self.said.is_empty() {
+            self.said.reserve(ANSWER);
+        }
         &mut self.said
     }
 
     pub(super) fn say(&mut self, text: &str) {
-        self.said.push_str(text);
+        self.said().push_str(text);
     }
 
     /// Sends what was said.

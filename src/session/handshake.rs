@@ -8,18 +8,20 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::accounts::credentials::Decoy;
+use crate::accounts::credentials::{Decoy, ScramHash};
 use crate::accounts::directory;
 use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::Bindings;
 use crate::accounts::sasl::scram::Nonce;
-use crate::hooks::{Acknowledgement, Peer, Said, StreamFeatures, StreamState};
+use crate::accounts::tokens::{self, AgentId, Holder, TokenKey};
+use crate::clock::Clock;
+use crate::hooks::{Acknowledgement, InlineOffers, Peer, Said, StreamFeatures, StreamState};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::negotiation::bind::{self, BindEffect};
-use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, proceed};
-use crate::negotiation::login::{Effect, Found, Login, Standing};
+use crate::negotiation::features::{Confidentiality, Features, Offer, PlainPolicy, TLS_NS, TokenPolicy, proceed};
+use crate::negotiation::login::{Effect, Entry, Found, FoundToken, Login, Standing};
 use crate::net::Transport;
 use crate::net::tls::{Incoming, ServerTls};
 use crate::routing::{Batch, Binding, Router};
@@ -33,9 +35,10 @@ use crate::xml::Element;
 
 use super::bound::Bound;
 use super::dialogue::Dialogue;
+use super::entry::enter;
 use super::inbound::Inbound;
 use super::pace::Pace;
-use super::resumption::{Previous, resume};
+use super::resumption::{Outcome, Previous, resume};
 use super::visits::Visits;
 use super::wire::End;
 
@@ -43,14 +46,27 @@ use super::wire::End;
 pub struct Context {
     pub router: Arc<Router>,
     pub storage: Storage,
+    pub clock: Clock,
     pub tls: Arc<ServerTls>,
     /// Answers for accounts that do not exist.
     pub decoy: Decoy,
+    /// What tokens are derived with.
+    pub tokens: TokenKey,
+    /// For which hash functions every account of a domain has keys.
+    pub hashes: Arc<[(String, &'static [ScramHash])]>,
     pub settings: Live<Settings>,
     /// What extensions offer.
     pub stream_features: StreamFeatures,
+    pub inline_offers: InlineOffers,
     /// How many passwords are compared at once: each takes milliseconds of one processor.
     pub comparisons: Arc<Semaphore>,
+}
+
+impl Context {
+    fn hashes(&self, domain: &BareJid) -> &'static [ScramHash] {
+        let known = self.hashes.iter().find(|(known, _)| known == domain.as_str());
+        known.map_or(ScramHash::OLD, |(_, hashes)| hashes)
+    }
 }
 
 /// What the operator has set for client sessions.
@@ -64,6 +80,8 @@ pub struct Settings {
     pub without_tls: bool,
     /// How long a connection has to authenticate.
     pub deadline: Duration,
+    /// How long a token is good for (XEP-0484); none are given if that is no time at all.
+    pub token_lifetime: Duration,
 }
 
 /// How TLS begins.
@@ -95,7 +113,15 @@ enum Before {
     /// This was its domain.
     Domain(BareJid),
     /// Its client did not want TLS, need not, and has authenticated.
-    User { domain: BareJid, user: BareJid },
+    Proved { domain: BareJid, proved: Proved },
+}
+
+/// Who a client has proved to be.
+enum Proved {
+    /// It opens a new stream (RFC 6120 §6.4.6).
+    User(BareJid),
+    /// It goes on with this one (XEP-0388 §2.6.1).
+    Entry(Box<Entry>),
 }
 
 /// Leads a connection to a bound session; `None` if it ended before.
@@ -155,9 +181,9 @@ async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, End>
 }
 
 /// A bound resource, with the count of its stanzas if it had been bound before.
-struct Opened {
-    binding: Binding,
-    inbound: Option<Box<Inbound>>,
+pub(super) struct Opened {
+    pub(super) binding: Binding,
+    pub(super) inbound: Option<Box<Inbound>>,
 }
 
 /// Tells the peer why it ends here.
@@ -173,16 +199,24 @@ async fn refuse(context: &Context, mut dialogue: Dialogue, end: End) {
 }
 
 async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Before) -> Result<Opened, End> {
-    let (domain, user) = match before {
-        Before::User { domain, user } => (domain, user),
+    let (domain, proved) = match before {
+        Before::Proved { domain, proved } => (domain, proved),
         Before::Nothing => log_in(context, dialogue, None).await?,
         Before::Domain(domain) => log_in(context, dialogue, Some(&domain)).await?,
     };
     dialogue.wire.transport.trust_peer();
     dialogue.wire.reader.set_limits(context.settings.load().limits);
-    dialogue.wire.restart();
-    start_stream_as(context, dialogue, &domain, &user).await?;
-    bind(context, dialogue, user).await
+    match proved {
+        Proved::User(user) => {
+            dialogue.wire.restart();
+            start_stream_as(context, dialogue, &domain, &user).await?;
+            bind(context, dialogue, user).await
+        }
+        Proved::Entry(entry) => match Box::pin(enter(context, dialogue, &entry)).await? {
+            Some(opened) => Ok(opened),
+            None => bind(context, dialogue, entry.user).await,
+        },
+    }
 }
 
 /// Reads the client's header and answers it; the domain must be the one of the stream before.
@@ -245,31 +279,33 @@ fn say_header(context: &Context, dialogue: &mut Dialogue, domain: Option<&BareJi
     dialogue.wire.opened = true;
 }
 
-/// Whether it is known whose stream it is.
+/// How far a client has come.
 #[derive(PartialEq, Eq)]
-enum Authenticated {
-    No,
-    Yes,
+pub(super) enum Stage {
+    Stranger,
+    Authenticated,
+    Bound,
 }
 
 /// Says what the negotiation and the extensions offer.
-fn say_features(context: &Context, dialogue: &mut Dialogue, features: Features, authenticated: Authenticated) {
+pub(super) fn say_features(context: &Context, dialogue: &mut Dialogue, features: Features, stage: Stage) {
     let stream = StreamState {
         peer: Peer::Client,
-        authenticated: authenticated == Authenticated::Yes,
+        authenticated: stage != Stage::Stranger,
         encrypted: dialogue.wire.transport.is_encrypted(),
+        bound: stage == Stage::Bound,
     };
-    dialogue.say(&features.with_extensions(&context.stream_features, stream).to_xml());
+    features.with_extensions(&context.stream_features, stream).write_to(dialogue.said());
 }
 
 /// Negotiates a stream and TLS.
 async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before, End> {
     let domain = start_stream(context, dialogue, None).await?;
-    if let Some(user) = await_starttls(context, dialogue, &domain).await? {
-        return Ok(Before::User { domain, user });
+    if let Some(proved) = await_starttls(context, dialogue, &domain).await? {
+        return Ok(Before::Proved { domain, proved });
     }
     nothing_may_follow(dialogue)?;
-    dialogue.say(&proceed().to_xml(CLIENT_NS));
+    proceed().write(dialogue.said(), CLIENT_NS);
     let acceptor = context.tls.acceptor(Incoming::ClientStartTls, Some(domain.as_str()));
     dialogue.secure(acceptor).await?;
     Ok(Before::Domain(domain))
@@ -277,10 +313,10 @@ async fn start_tls(context: &Context, dialogue: &mut Dialogue) -> Result<Before,
 
 /// RFC 6120 §5.4: nothing but TLS is on offer here, unless it is waived; then the client may have
 /// authenticated instead.
-async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<Option<BareJid>, End> {
+async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &BareJid) -> Result<Option<Proved>, End> {
     let offer = if context.settings.load().without_tls { Offer::WITHOUT_TLS } else { Offer::STARTTLS };
     let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
-    say_features(context, dialogue, login.features(), Authenticated::No);
+    say_features(context, dialogue, login.features(&context.inline_offers), Stage::Stranger);
     loop {
         let element = nonza(dialogue).await?;
         if element.is("starttls", TLS_NS) {
@@ -290,8 +326,8 @@ async fn await_starttls(context: &Context, dialogue: &mut Dialogue, domain: &Bar
             continue;
         }
         // Whatever else it is, the login machine has the error for it.
-        if let Some(user) = carry_out(context, dialogue, &mut login, &element).await? {
-            return Ok(Some(user));
+        if let Some(proved) = carry_out(context, dialogue, &mut login, &element).await? {
+            return Ok(Some(proved));
         }
     }
 }
@@ -334,46 +370,58 @@ async fn log_in(
     context: &Context,
     dialogue: &mut Dialogue,
     before: Option<&BareJid>,
-) -> Result<(BareJid, BareJid), End> {
-    let domain = start_stream(context, dialogue, before).await?;
+) -> Result<(BareJid, Proved), End> {
+    let (header, domain) = read_header(context, dialogue, before).await?;
+    let from = header.from.and_then(|from| from.parse::<Jid>().ok()).map(|from| from.to_bare());
+    if from.as_ref().is_some_and(|from| from.domain() != domain.domain()) {
+        // XEP-0388 §2.1: nobody from elsewhere can prove here who he is.
+        return Err(invalid_from());
+    }
     let end_point = dialogue.wire.transport.server_end_point().map(<[u8]>::to_vec);
     let bindings = Bindings { exporter: dialogue.wire.transport.exporter(), end_point };
-    let offer = Offer { confidentiality: Confidentiality::Tls, bindings, plain: PlainPolicy::Offered };
-    let mut login = Login::new(domain.clone(), offer, context.decoy.clone());
-    say_features(context, dialogue, login.features(), Authenticated::No);
+    let offer = Offer {
+        confidentiality: Confidentiality::Tls,
+        bindings,
+        version: dialogue.wire.transport.tls().map(|tls| tls.version),
+        plain: PlainPolicy::Offered,
+        hashes: context.hashes(&domain),
+        tokens: if context.settings.load().token_lifetime.is_zero() { TokenPolicy::None } else { TokenPolicy::Issued },
+    };
+    let mut login = Login::new(domain.clone(), offer, context.decoy.clone()).from(from);
+    say_features(context, dialogue, login.features(&context.inline_offers), Stage::Stranger);
     let mut visits = Visits::default();
     loop {
         let element = match dialogue.event().await? {
-            Event::Stanza(stanza) => {
+            Event::Stanza(stanza) if !login.is_exclusive() => {
                 let peer = dialogue.wire.transport.peer();
                 let answer = Box::pin(visits.answer(context, &domain, peer, &stanza)).await?;
-                dialogue.say(&answer.to_xml());
+                answer.write(dialogue.said());
                 continue;
             }
             event => not_a_stanza(event)?,
         };
-        if too_early(context, dialogue, &element) {
+        if !login.is_exclusive() && too_early(context, dialogue, &element) {
             continue;
         }
-        if let Some(user) = carry_out(context, dialogue, &mut login, &element).await? {
-            return Ok((domain, user));
+        if let Some(proved) = carry_out(context, dialogue, &mut login, &element).await? {
+            return Ok((domain, proved));
         }
     }
 }
 
-/// Gives the login machine an element and does what it asks for; returns the user once it is known.
+/// Gives the login machine an element and does what it asks for; tells who it is once that is known.
 async fn carry_out(
     context: &Context,
     dialogue: &mut Dialogue,
     login: &mut Login,
     element: &Element,
-) -> Result<Option<BareJid>, End> {
+) -> Result<Option<Proved>, End> {
     // What is logged is never what a stranger wrote.
     let mechanism = element.attribute("mechanism").and_then(Mechanism::parse).map_or("-", Mechanism::as_str);
     let mut effects = VecDeque::from(login.nonza(element));
     while let Some(effect) = effects.pop_front() {
         match effect {
-            Effect::Send(element) => dialogue.say(&element.to_xml(CLIENT_NS)),
+            Effect::Send(element) => element.write(dialogue.said(), CLIENT_NS),
             Effect::LookUp(account) => {
                 let found = look_up(context, &account).await;
                 let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
@@ -389,9 +437,17 @@ async fn carry_out(
                 });
                 effects.extend(login.verified(verdict.await.map_err(|_| internal())?));
             }
+            Effect::LookUpToken(account, agent) => {
+                let found = look_up_token(context, account, agent).await;
+                effects.extend(login.token_found(found, &context.tokens, context.clock.now()));
+            }
             Effect::Success { user } => {
                 nothing_may_follow(dialogue)?;
-                return Ok(Some(user));
+                return Ok(Some(Proved::User(user)));
+            }
+            Effect::Enter(entry) => {
+                nothing_may_follow(dialogue)?;
+                return Ok(Some(Proved::Entry(entry)));
             }
             Effect::Failure { condition, .. } => {
                 authentication_failure(dialogue.wire.transport.peer(), mechanism, condition.as_str());
@@ -404,8 +460,10 @@ async fn carry_out(
 
 async fn look_up(context: &Context, account: &BareJid) -> Found {
     match context.router.credentials(account).await {
-        Ok(Some((credentials, directory::Standing::Active))) => Found::Account(credentials, Standing::Active),
-        Ok(Some((credentials, directory::Standing::Disabled))) => Found::Account(credentials, Standing::Disabled),
+        Ok(Some((credentials, directory::Standing::Active))) => Found::Account(Box::new(credentials), Standing::Active),
+        Ok(Some((credentials, directory::Standing::Disabled))) => {
+            Found::Account(Box::new(credentials), Standing::Disabled)
+        }
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(%error, "credentials could not be read");
@@ -414,9 +472,22 @@ async fn look_up(context: &Context, account: &BareJid) -> Found {
     }
 }
 
+async fn look_up_token(context: &Context, account: BareJid, agent: AgentId) -> FoundToken {
+    let found = context.storage.glance(move |view| tokens::found(view, Holder { account: &account, agent: &agent }));
+    match found.await {
+        Ok(Some((slots, directory::Standing::Active))) => FoundToken::Client(slots, Standing::Active),
+        Ok(Some((slots, directory::Standing::Disabled))) => FoundToken::Client(slots, Standing::Disabled),
+        Ok(None) => FoundToken::Unknown,
+        Err(error) => {
+            tracing::error!(%error, "tokens could not be read");
+            FoundToken::Unavailable
+        }
+    }
+}
+
 async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Result<Opened, End> {
     let words = context.router.acknowledgement();
-    say_features(context, dialogue, Features::authenticated(), Authenticated::Yes);
+    say_features(context, dialogue, Features::authenticated(), Stage::Authenticated);
     let mut machine = bind::Binding::new(user);
     loop {
         let (stanza, rejection) = match dialogue.event().await? {
@@ -459,7 +530,7 @@ async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Resu
             }
         }
         match effect {
-            BindEffect::Refuse(answer) => dialogue.say(&answer.to_xml()),
+            BindEffect::Refuse(answer) => answer.write(dialogue.said()),
             BindEffect::Close(error) => return Err(error.into()),
             BindEffect::Bind(_) => {}
         }
@@ -479,8 +550,14 @@ async fn ask_for_session(
     let condition = match said {
         Ok(Said::Resume { previous, handled }) => {
             let previous = Previous { name: previous, handled };
-            let resumed = Box::pin(resume(context, dialogue, (user, previous), words)).await?;
-            return Ok(resumed.map(|(binding, inbound)| Opened { binding, inbound: Some(inbound) }));
+            match Box::pin(resume(context, (user, previous), words)).await? {
+                Outcome::Resumed(resumed) => {
+                    dialogue.say(&resumed.answer);
+                    return resumed.begin(dialogue).await;
+                }
+                Outcome::Failed(answer) => dialogue.say(&answer),
+            }
+            return Ok(None);
         }
         // XEP-0198 §3: not before a resource is bound.
         Ok(_) => Condition::UnexpectedRequest,
@@ -495,7 +572,7 @@ async fn answer(dialogue: &mut Dialogue, request: &Stanza<'_>, binding: Binding,
     let mut answer = request.result().payload(bind::result(&binding.jid));
     answer.from = None;
     answer.to = None;
-    dialogue.say(&answer.to_xml());
+    answer.write(dialogue.said());
     // If this fails, the session that begins finds its transport gone and gives the resource back.
     let _ = dialogue.flush().await;
     binding

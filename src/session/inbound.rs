@@ -9,8 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use crate::routing::{Batch, Binding, Handled, Router};
+use crate::accounts::random;
+use crate::hooks::{Acknowledgement, Wish};
+use crate::routing::{Batch, Binding, Handled, Resumption, Retention, Router};
 use crate::storage::{Durable, Receipt};
+
+/// Octets of randomness in the name of a session whose client may come back.
+const NAME_OCTETS: usize = 16;
 
 /// How long an answer may wait for storage; then it says how far storage has come.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -40,6 +45,22 @@ struct Wait {
     patience: Option<Pin<Box<Sleep>>>,
 }
 
+/// What a session keeps from now on, if its client wants this; its opening says so to the client.
+pub(super) fn agreed(router: &Router, words: &dyn Acknowledgement, wish: Wish) -> Retention {
+    let resumption = match wish {
+        Wish::Count => None,
+        Wish::CountAndResume(asked) => {
+            let longest = router.resume_timeout();
+            let time = asked.map_or(longest, |asked| asked.min(longest));
+            let name = random::token(NAME_OCTETS);
+            // Part of a second is no promise, and a name that could be guessed is none.
+            (time.as_secs() > 0 && !name.is_empty()).then_some(Resumption { name, time })
+        }
+    };
+    let opening = words.enabled(resumption.as_ref().map(|it| (it.name.as_str(), it.time)));
+    Retention { opening, request: words.request(), resumption }
+}
+
 impl Inbound {
     /// After `count` stanzas, all in safe hands.
     pub(super) const fn new(count: u64, name: Option<String>) -> Self {
@@ -53,6 +74,11 @@ impl Inbound {
             unanswered: false,
             wait: None,
         }
+    }
+
+    /// The number of the stanza that is routed next.
+    pub(super) const fn next(&self) -> u64 {
+        self.count + 1
     }
 
     /// One more stanza was routed.

@@ -6,6 +6,7 @@
 mod bound;
 mod detached;
 mod dialogue;
+mod entry;
 mod handshake;
 mod inbound;
 mod outgoing;

@@ -1,13 +1,14 @@
 //! A client that has authenticated asks for the session that it had before its connection was lost.
 
+use crate::crash;
 use crate::hooks::Acknowledgement;
-use crate::jid::BareJid;
+use crate::jid::{BareJid, Jid};
 use crate::routing::{Binding, Handled, modulo};
 use crate::stanza::Condition;
 
 use super::detached::detach;
 use super::dialogue::Dialogue;
-use super::handshake::Context;
+use super::handshake::{Context, Opened};
 use super::inbound::Inbound;
 use super::wire::End;
 
@@ -19,13 +20,27 @@ pub(super) struct Previous {
     pub(super) handled: u32,
 }
 
-/// Takes the session over and says so; `None` if it does not exist, of which the client was told.
+/// What comes of that.
+pub(super) enum Outcome {
+    Resumed(Resumed),
+    /// There is no such session, which the client is to be told in these words.
+    Failed(String),
+}
+
+/// A session that has been taken over and goes on once its client knows.
+pub(super) struct Resumed {
+    guard: Guard,
+    name: String,
+    /// What the client is to be told.
+    pub(super) answer: String,
+}
+
+/// Takes the session over.
 pub(super) async fn resume(
     context: &Context,
-    dialogue: &mut Dialogue,
     (user, previous): (&BareJid, Previous),
     words: &dyn Acknowledgement,
-) -> Result<Option<(Binding, Box<Inbound>)>, End> {
+) -> Result<Outcome, End> {
     let router = &context.router;
     let binding = match router.claim(user, &previous.name).await {
         Ok(binding) => binding,
@@ -33,8 +48,7 @@ pub(super) async fn resume(
             // What is not durable may never be, so it is not spoken of.
             let handled = lapsed.filter(|handled| router.is_durable(handled.receipt));
             let count = handled.map(|handled| modulo(handled.count));
-            dialogue.say(&words.failed(Condition::ItemNotFound, count));
-            return Ok(None);
+            return Ok(Outcome::Failed(words.failed(Condition::ItemNotFound, count)));
         }
     };
     // Whatever happens until the client knows that it has its session back, it may try again.
@@ -50,9 +64,24 @@ pub(super) async fn resume(
         }
         binding.resume(previous.handled, &mut batch).await.map_err(|fault| words.too_high(fault))?;
     }
-    dialogue.say(&words.resumed(&previous.name, modulo(handled.count)));
-    dialogue.flush().await?;
-    Ok(guard.binding.take().map(|binding| (binding, Box::new(Inbound::new(handled.count, Some(previous.name))))))
+    crash::at(crash::Point::Resume);
+    let answer = words.resumed(&previous.name, modulo(handled.count));
+    Ok(Outcome::Resumed(Resumed { guard, name: previous.name, answer }))
+}
+
+impl Resumed {
+    /// The address of the session.
+    pub(super) fn jid(&self) -> Option<&Jid> {
+        self.guard.binding.as_ref().map(|binding| &binding.jid)
+    }
+
+    /// Sends what was said, after which the session is its client's again.
+    pub(super) async fn begin(mut self, dialogue: &mut Dialogue) -> Result<Option<Opened>, End> {
+        dialogue.flush().await?;
+        crash::at(crash::Point::Resume);
+        let inbound = Box::new(Inbound::new(self.guard.handled.count, Some(self.name)));
+        Ok(self.guard.binding.take().map(|binding| Opened { binding, inbound: Some(inbound) }))
+    }
 }
 
 /// Lets the session wait again when it goes.

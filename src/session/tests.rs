@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
-use crate::accounts::credentials::{Password, ScramHash};
+use crate::accounts::credentials::{Credentials, Iterations, Password, Salts, ScramHash};
 use crate::accounts::sasl::SASL_NS;
 use crate::accounts::sasl::scram_client::{ClientBinding, ScramClient};
 use crate::jid::Jid;
@@ -16,6 +16,8 @@ use crate::storage::{Stepper, Storage};
 use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
+
+mod sasl2;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.
 const SMALL: &str = "[limits]\nclient_stanza = \"10000B\"\nserver_stanza = \"10000B\"\nring_bytes = \"10000B\"\n";
@@ -39,7 +41,7 @@ async fn refusal(raw: &mut Raw) -> Option<Condition> {
     StanzaError::condition_of(&stanza.payload.first()?)
 }
 
-// Proves: XEP-0115 §6.2, §6.3, XEP-0390 §5.2, §6.1, XEP-0478 §3
+// Proves: XEP-0115 §6.2, §6.3, XEP-0352 §4.1, XEP-0390 §5.2, §6.1, XEP-0478 §3
 #[tokio::test(start_paused = true)]
 async fn the_features_of_a_stream_tell_its_limits_and_what_the_server_is() {
     let mut world = World::new();
@@ -61,7 +63,7 @@ async fn the_features_of_a_stream_tell_its_limits_and_what_the_server_is() {
     );
     let mut raw = Raw::new(world.connect("verona.example").unwrap());
     let features = raw.authenticate(Arc::clone(&world.client_tls), &romeo, PASSWORD).await.unwrap();
-    assert_eq!(named(&features), ["bind", "ver", "sub", "session", "c", "sm", "c", "limits"]);
+    assert_eq!(named(&features), ["bind", "ver", "sub", "session", "c", "sm", "csi", "c", "limits"]);
     assert_eq!(limits(&features), ["max-bytes 12345", "idle-seconds 300"]);
 
     // Whoever asks about the hash gets what was hashed.

@@ -10,8 +10,10 @@ use super::{
 };
 use crate::jid::BareJid;
 
+mod long;
 mod model;
 
+use self::long::what_was_exchanged_with_somebody_is_found;
 use self::model::it_behaves_like_a_map_in_memory;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -245,7 +247,8 @@ async fn filled(storage: &Storage, owners: &[BareJid; 2]) -> Vec<Known> {
         for number in 0..500 {
             let (who, peer) = (number % 2, peers[number / 2 % 3]);
             let marks = if number % 10 == 3 { Marks::UNDELIVERED } else { Marks::ARCHIVED };
-            let time = group * 500 + number as u64;
+            // Now and then the clock goes back.
+            let time = (group * 500 + number as u64).saturating_sub(if group % 4 == 2 { 700 } else { 0 });
             let entry = Entry { peer: peer.into(), time, ..entry("x", marks) };
             let position = writes.append(&owners[who], storage.slot(), entry);
             if marks == Marks::ARCHIVED {
@@ -288,6 +291,12 @@ async fn the_archive_is_read_from_both_ends(storage: Storage) {
         Range { since: Some(3000), until: Some(5000), ..Range::default() },
         Range { peer: peer("juliet@capulet.lit"), ..Range::default() },
         Range { peer: peer("juliet@capulet.lit/hall"), since: Some(1000), ..Range::default() },
+        Range { since: Some(1600), until: Some(1700), ..Range::default() },
+        Range { since: Some(9000), ..Range::default() },
+        Range { until: Some(400), ..Range::default() },
+        Range { peer: peer("nurse@capulet.lit"), after: Some(middle), until: Some(4000), ..Range::default() },
+        Range { peer: peer("nurse@capulet.lit"), before: Some(middle), since: Some(500), ..Range::default() },
+        Range { peer: peer("paris@verona.lit"), before: Some(middle), ..Range::default() },
         Range { peer: peer("tybalt@capulet.lit"), ..Range::default() },
     ];
     for (who, range) in (0..2).flat_map(|who| ranges.iter().map(move |range| (who, range))) {
@@ -318,25 +327,53 @@ async fn the_archive_is_read_from_both_ends(storage: Storage) {
     assert_eq!(everything(&storage, &owners[0]).await, []);
 }
 
+async fn expired(
+    storage: &Storage,
+    from: Option<&BareJid>,
+    before: u64,
+    limit: usize,
+) -> (Vec<(BareJid, Position)>, Option<BareJid>) {
+    let from = from.cloned();
+    let found = storage.read(move |view| view.expired("verona.lit", from.as_ref(), before, limit)).await.unwrap();
+    (found.entries, found.more)
+}
+
 async fn what_is_too_old_is_found_in_order(storage: Storage) {
-    let (romeo, benvolio) = (jid("romeo@verona.lit"), jid("benvolio@verona.lit"));
-    create(&storage, &romeo).await;
-    create(&storage, &benvolio).await;
+    let (romeo, benvolio, elsewhere) = (jid("romeo@verona.lit"), jid("benvolio@verona.lit"), jid("romeo@mantua.lit"));
+    for owner in [&romeo, &benvolio, &elsewhere] {
+        create(&storage, owner).await;
+    }
     let at = |time, marks| Entry { time, ..entry("x", marks) };
     let first = append(&storage, &romeo, at(1, Marks::ARCHIVED)).await;
-    let second = append(&storage, &benvolio, at(2, Marks::UNDELIVERED)).await;
+    append(&storage, &benvolio, at(2, Marks::UNDELIVERED)).await;
     let third = append(&storage, &benvolio, at(3, Marks::ARCHIVED | Marks::UNDELIVERED)).await;
-    append(&storage, &romeo, at(4, Marks::ARCHIVED)).await;
-    let expired = async |after, before, limit| {
-        let found = storage.read(move |view| view.expired(after, before, limit)).await.unwrap();
-        (found.entries, found.more)
-    };
-    let start = Position::new(0);
-    let both = vec![(romeo, first), (benvolio, third)];
-    assert_eq!(expired(start, 4, 9).await, (both.clone(), Some(third)));
-    assert_eq!(expired(start, 4, 2).await, (both[..1].to_vec(), Some(second)));
-    assert_eq!(expired(second, 4, 9).await, (both[1..].to_vec(), Some(third)));
-    assert_eq!(expired(start, 1, 9).await, (vec![], None));
+    let fourth = append(&storage, &romeo, at(4, Marks::ARCHIVED)).await;
+    append(&storage, &elsewhere, at(1, Marks::ARCHIVED)).await;
+    // Nothing is indexed yet.
+    let both = vec![(romeo.clone(), first), (benvolio.clone(), third)];
+    assert_eq!(expired(&storage, None, 4, 9).await, (both, None));
+    assert_eq!(expired(&storage, None, 1, 9).await, (vec![], None));
+    // Now everything is.
+    for _ in 0..5000 {
+        drop(storage.slot());
+    }
+    let youngest = append(&storage, &romeo, at(3, Marks::ARCHIVED)).await;
+    for _ in 0..2 {
+        apply(&storage, |writes| writes.mark(&romeo, youngest, Marks::UNDELIVERED)).await;
+    }
+    let all = [(benvolio, third), (romeo.clone(), first), (romeo.clone(), fourth), (romeo.clone(), youngest)];
+    let more = || Some(romeo.clone());
+    for (from, before, limit, expected, more) in [
+        // By account, the oldest first.
+        (None, 5, 9, &all[..], None),
+        (None, 5, 2, &all[..2], more()),
+        (None, 5, 1, &all[..1], more()),
+        (more(), 5, 9, &all[1..], None),
+        // An account ends at the first that is not too old, so that none is missing in the middle.
+        (None, 4, 9, &all[..2], None),
+    ] {
+        assert_eq!(expired(&storage, from.as_ref(), before, limit).await, (expected.to_vec(), more));
+    }
 }
 
 async fn a_page_is_bounded_in_bytes(storage: Storage) {
@@ -549,6 +586,7 @@ suite! {
         receipts_grow_and_the_latest_covers_all,
         nothing_is_acknowledged_after_close,
         it_behaves_like_a_map_in_memory,
+        what_was_exchanged_with_somebody_is_found,
     ]
     in
     sqlite_on_disk: Disk, tokio::test;

@@ -236,8 +236,8 @@ impl Range {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expired {
     pub entries: Vec<(BareJid, Position)>,
-    /// There may be more behind this position.
-    pub more: Option<Position>,
+    /// There may be more from this account on.
+    pub more: Option<BareJid>,
 }
 
 /// From which end of a [`Range`] entries are taken.

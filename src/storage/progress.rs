@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::handle::Shared;
 use super::{Lost, Receipt};
+use crate::crash;
 
 /// The published durable number with the list of those who wait for a later one.
 #[derive(Debug)]
@@ -40,6 +41,9 @@ impl Progress {
     }
 
     pub(super) fn durable(&self) -> Receipt {
+        if crash::is_careless() {
+            return Receipt::new(u64::MAX);
+        }
         Receipt::new(self.durable.load(Ordering::Acquire))
     }
 

@@ -8,11 +8,15 @@ use super::handle::Shared;
 use super::progress::End;
 use super::queue::Next;
 use super::writer::{Advance, Backend, Job, Writer};
+use crate::crash;
 
 /// How long nothing must have come before the writer uses the moment to tidy up.
 const IDLE: Duration = Duration::from_millis(100);
 /// How often a full disk is asked for room.
 const ROOM: Duration = Duration::from_millis(250);
+
+/// How long a storage that promises what it has not kept does not keep it.
+const CARELESS: Duration = Duration::from_secs(3);
 
 /// Starts the thread of `writer`, which ends when the queue is closed or a commit fails. `held` is let go at the end.
 pub(super) fn spawn<B, H>(writer: Writer<B>, shared: Arc<Shared>, held: H) -> std::io::Result<()>
@@ -37,7 +41,12 @@ fn run<B: Backend>(writer: Writer<B>, shared: &Shared) -> End {
 fn work<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> Result<(), Lost> {
     loop {
         match shared.queue.wait(writer.has_leftovers().then_some(IDLE)) {
-            Next::Commit(jobs) => step(&mut writer, jobs, shared)?,
+            Next::Commit(jobs) => {
+                if crash::is_careless() {
+                    std::thread::sleep(CARELESS);
+                }
+                step(&mut writer, jobs, shared)?;
+            }
             Next::Idle => writer.idle()?,
             Next::Close => return writer.close(),
         }
@@ -58,6 +67,7 @@ pub(super) fn step<B: Backend>(writer: &mut Writer<B>, jobs: Vec<Job>, shared: &
     let settled = shared.positions.settled();
     let advance = Advance { next: shared.positions.next(), settled, latest: shared.queue.last() };
     let Some(done) = writer.step(jobs, advance)? else { return Ok(()) };
+    crash::at(crash::Point::Committed);
     shared.progress.publish(done.durable);
     for (answer, verdict) in done.answers {
         // Whoever no longer listens need not know.

@@ -125,22 +125,23 @@ impl<'a> View<'a> {
         self.rows.is_archived(owner, position)
     }
 
-    /// Archived entries of all owners that were written before the time `before` (Unix time in milliseconds), among the
-    /// `limit` oldest entries behind `after`.
+    /// Archived entries of accounts of `domain` that are older than the time `before` (Unix time in milliseconds), those
+    /// of each the oldest first: about `limit`, beginning with the account `from`. Those that are so young that they are
+    /// not indexed come last.
     ///
     /// # Errors
     /// What the database says.
-    pub fn expired(&self, after: Position, before: u64, limit: usize) -> Result<Expired, Error> {
-        self.rows.expired(after, before, limit)
+    pub fn expired(&self, domain: &str, from: Option<&BareJid>, before: u64, limit: usize) -> Result<Expired, Error> {
+        self.rows.expired(domain, from, before, limit)
     }
 
-    /// The owners that have more than `most` archived entries, each with how many it has too many. Entries that are so
-    /// young that they are not indexed do not count.
+    /// The accounts of `domain` that have more than `most` archived entries, each with how many it has too many. Entries
+    /// that are so young that they are not indexed do not count.
     ///
     /// # Errors
     /// What the database says.
-    pub fn crowded(&self, most: u64) -> Result<Vec<(BareJid, u64)>, Error> {
-        self.rows.crowded(most)
+    pub fn crowded(&self, domain: &str, most: u64) -> Result<Vec<(BareJid, u64)>, Error> {
+        self.rows.crowded(domain, most)
     }
 
     /// The entries of `owner` behind `after`, at most `limit`. Reads past the entries of other owners.

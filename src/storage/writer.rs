@@ -137,6 +137,11 @@ pub(super) trait Backend: Send {
 
     /// Touches the disk no more, not even when it is dropped: what is on it is unknown.
     fn abandon(&mut self);
+
+    /// Gives back the memory that only saves time while there is much to do. Nothing depends on its success.
+    fn relax(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The state machine.
@@ -236,7 +241,11 @@ impl<B: Backend> Writer<B> {
 
     /// Uses an idle moment.
     pub(super) fn idle(&mut self) -> Result<(), Lost> {
-        self.checkpoint(Checkpoint::Passive)
+        self.checkpoint(Checkpoint::Passive)?;
+        if let Err(error) = self.backend.relax() {
+            tracing::warn!(%error, "memory of the database could not be given back");
+        }
+        Ok(())
     }
 
     /// Leaves everything in its final place.

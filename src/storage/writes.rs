@@ -1,5 +1,7 @@
 //! A batch of changes: applied together or not at all.
 
+use std::sync::Arc;
+
 use super::log::Open;
 use super::{Entry, Marks, Position, Queued, Slot};
 use crate::jid::BareJid;
@@ -28,7 +30,9 @@ pub(super) enum Change {
     Mark { position: Position, marks: Marks },
     Unmark { position: Position, marks: Marks },
     Queue { position: Position, queued: Queued },
+    Replace { position: Position, payload: Arc<str> },
     Remove { position: Position },
+    Trim,
     DeleteOwner,
 }
 
@@ -83,9 +87,21 @@ impl Writes {
         self.add(owner, Change::Queue { position, queued }, 0);
     }
 
+    /// Puts another payload in the place of that of an entry; everything else of it stays, and so does one that is
+    /// damaged.
+    pub fn replace(&mut self, owner: &BareJid, position: Position, payload: Arc<str>) {
+        let bytes = payload.len();
+        self.add(owner, Change::Replace { position, payload }, bytes);
+    }
+
     /// Deletes an entry, whatever its marks.
     pub fn remove(&mut self, owner: &BareJid, position: Position) {
         self.add(owner, Change::Remove { position }, 0);
+    }
+
+    /// Forgets what is known of the oldest entries of `owner` that are gone; for whoever has deleted many.
+    pub fn trim(&mut self, owner: &BareJid) {
+        self.add(owner, Change::Trim, 0);
     }
 
     /// Deletes `owner` with everything it has.

@@ -7,6 +7,7 @@
 //! - `reader`: which event comes next; `prolog` and `header` are what a stream begins with.
 //! - `scan`: one element, each byte looked at once however they arrive; `record`: what it
 //!   remembers; `scope`: its namespaces.
+//! - `kept`: stanzas of ours, read back.
 //! - `head`: the typed head of a stanza; `rewrite`: the canonical form of what is not canonical.
 //!
 //! Knows nothing of an async runtime, of the clock, of accounts.
@@ -16,6 +17,7 @@ mod error;
 mod event;
 mod head;
 mod header;
+mod kept;
 mod language;
 mod limits;
 mod namespace;
@@ -33,6 +35,7 @@ mod value;
 pub use error::{STREAMS_NS, StreamCondition, StreamError};
 pub use event::{Event, Fault, Header, Rejected, Step};
 pub use header::{CLOSE, HeaderFields, write_header};
+pub use kept::read_back;
 pub use language::Language;
 pub use limits::Limits;
 pub use namespace::{ContentNamespace, DIALBACK_NS};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,8 +29,8 @@ impl Filter {
     }
 
     /// As the subscriber wants it.
-    pub(super) fn directives(&self) -> Result<EnvFilter, String> {
-        EnvFilter::try_new(&self.0).map_err(|error| error.to_string())
+    pub(super) fn directives(&self) -> Result<Targets, String> {
+        self.0.parse().map_err(|error: tracing_subscriber::filter::ParseError| error.to_string())
     }
 }
 

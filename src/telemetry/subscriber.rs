@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::telemetry::{Filter, Format};
 
@@ -42,7 +43,7 @@ impl std::error::Error for InitError {}
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// What is written: can be changed.
-type Handle = reload::Handle<EnvFilter, Layered<Lines, Registry>>;
+type Handle = reload::Handle<Targets, Layered<Lines, Registry>>;
 
 /// The way to have this process log more or less.
 #[derive(Clone)]

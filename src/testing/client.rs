@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ use crate::accounts::sasl::SASL_NS;
 use crate::jid::Jid;
 use crate::negotiation::bind::BIND_NS;
 use crate::negotiation::features::TLS_NS;
+use crate::negotiation::xep_0388_sasl2::SASL2_NS;
 use crate::net::Transport;
 use crate::stanza::CLIENT_NS;
 use crate::stream::{CLOSE, ContentNamespace, Event, Framing, HeaderFields, Limits, Reader, write_header};
@@ -45,11 +47,22 @@ impl Managed {
     fn note(&mut self, event: &Event<'_>) {
         match event {
             Event::Stanza(_) => self.handled = self.handled.wrapping_add(1),
-            Event::Nonza(element) if element.name() == "enabled" => {
-                *self = Self { name: element.attribute("id").map(str::to_owned), handled: 0 };
+            Event::Nonza(element) => {
+                if let Some(enabled) = enabled(element) {
+                    *self = Self { name: enabled.attribute("id").map(str::to_owned), handled: 0 };
+                }
             }
             _ => {}
         }
+    }
+}
+
+/// What says that stanzas are counted from here on; it may be in the answer to a login.
+fn enabled(element: &Element) -> Option<&Element> {
+    match element.name() {
+        "enabled" => Some(element),
+        "success" | "bound" => element.elements().find_map(enabled),
+        _ => None,
     }
 }
 
@@ -65,6 +78,8 @@ pub struct Raw {
     pub lang: Option<&'static str>,
     /// The ids of the streams that the server has opened.
     pub ids: BTreeSet<String>,
+    /// How often something was sent.
+    pub sent: usize,
     transport: Transport,
     reader: Reader,
     input: Vec<u8>,
@@ -77,7 +92,7 @@ impl Raw {
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::OWN);
         let transport = Transport::plain(io, None);
-        Self { lang: None, ids: BTreeSet::new(), transport, reader, input: Vec::new(), recorder: None }
+        Self { lang: None, ids: BTreeSet::new(), sent: 0, transport, reader, input: Vec::new(), recorder: None }
     }
 
     /// The same for somebody who wants to be a component.
@@ -118,8 +133,15 @@ impl Raw {
 
     /// Sends text.
     pub async fn send(&mut self, text: &str) {
+        self.sent += 1;
         // A server that has closed is noticed at the next read.
         let _ = self.transport.write_all(text.as_bytes()).await;
+    }
+
+    /// What ties an authentication to this connection (RFC 9266).
+    #[must_use]
+    pub fn exporter(&self) -> Option<[u8; 32]> {
+        self.transport.exporter()
     }
 
     /// The next event; `None` at the end of the stream.
@@ -173,6 +195,48 @@ impl Raw {
         }
     }
 
+    /// Negotiates STARTTLS and opens the stream inside it.
+    async fn secure(&mut self, tls: Arc<rustls::ClientConfig>, domain: &str) -> Result<(), String> {
+        self.open(domain).await?;
+        self.send(&format!("<starttls xmlns='{TLS_NS}'/>")).await;
+        let proceed = self.element().await?;
+        if proceed.name() != "proceed" {
+            return Err(format!("instead of proceed: {proceed:?}"));
+        }
+        self.start_tls(tls, domain).await?;
+        self.open(domain).await.map(drop)
+    }
+
+    /// Authenticates by SASL2 (XEP-0388), with a token or the password, and asks for what `wishes` says: XML. What comes of
+    /// it is the client's to read.
+    ///
+    /// # Errors
+    /// Where the server refuses what comes before.
+    pub async fn enter(
+        mut self,
+        tls: Arc<rustls::ClientConfig>,
+        jid: &Jid,
+        (token, password): (Option<&str>, &str),
+        wishes: &str,
+    ) -> Result<Client, String> {
+        self.secure(tls, jid.domain()).await?;
+        let user = jid.local().unwrap_or_default();
+        let (mechanism, message) = match token {
+            None => ("PLAIN", format!("\0{user}\0{password}").into_bytes()),
+            Some(token) => {
+                let hash = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes()), b"Initiator");
+                ("HT-SHA-256-NONE", [user.as_bytes(), b"\0", hash.as_ref()].concat())
+            }
+        };
+        let message = BASE64_STANDARD.encode(message);
+        let initial = format!("<initial-response>{message}</initial-response>");
+        self.send(&format!(
+            "<authenticate xmlns='{SASL2_NS}' mechanism='{mechanism}'>{initial}{wishes}</authenticate>"
+        ))
+        .await;
+        Ok(self.start(Some(jid.clone())))
+    }
+
     /// Negotiates STARTTLS and SASL PLAIN and opens the stream on which a resource is to be bound; returns its
     /// features.
     ///
@@ -184,14 +248,7 @@ impl Raw {
         jid: &Jid,
         password: &str,
     ) -> Result<Element, String> {
-        self.open(jid.domain()).await?;
-        self.send(&format!("<starttls xmlns='{TLS_NS}'/>")).await;
-        let proceed = self.element().await?;
-        if proceed.name() != "proceed" {
-            return Err(format!("instead of proceed: {proceed:?}"));
-        }
-        self.start_tls(tls, jid.domain()).await?;
-        self.open(jid.domain()).await?;
+        self.secure(tls, jid.domain()).await?;
         let message = BASE64_STANDARD.encode(format!("\0{}\0{password}", jid.local().unwrap_or_default()));
         self.send(&format!("<auth xmlns='{SASL_NS}' mechanism='PLAIN'>{message}</auth>")).await;
         let success = self.element().await?;

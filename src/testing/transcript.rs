@@ -8,6 +8,9 @@
 //! romeo@verona.example -> juliet@verona.example    he sees hers; both before anybody logs in
 //! romeo = romeo@verona.example/orchard        logs in and binds; the account and its server are made
 //! romeo = romeo@verona.example/orchard interested available     has got the roster, sent presence
+//! romeo = romeo@verona.example with <bind xmlns='urn:xmpp:bind:0'/>    by SASL2, and this is what he asks for besides;
+//!                                             what comes of it comes next
+//! romeo = romeo@verona.example token $t with <fast xmlns='urn:xmpp:fast:0'/>      the same with a token
 //! irc = component irc.verona.example          connects as a component of the server above
 //! romeo> <presence/>                          sends
 //! romeo> 20 x <presence/>                     sends it as often
@@ -166,6 +169,13 @@ impl Stage {
     async fn log_in(&mut self, name: &str, login: &str) -> Result<(), String> {
         if let Some(component) = login.strip_prefix("component ") {
             let client = self.world.component(component.trim()).await?;
+            self.clients.insert(name.to_owned(), client);
+            return Ok(());
+        }
+        if let Some((who, wishes)) = login.split_once(" with ") {
+            let (jid, token) = who.split_once(" token ").map_or((who, None), |(jid, token)| (jid, Some(token.trim())));
+            let jid = jid.trim().parse().map_err(|error| format!("{error}"))?;
+            let client = self.world.enter(&jid, token, wishes).await?;
             self.clients.insert(name.to_owned(), client);
             return Ok(());
         }

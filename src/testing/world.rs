@@ -137,6 +137,7 @@ impl World {
     fn node(&self, config: &Config, storage: &Storage, identities: &Arc<Identities>) -> Result<Arc<Node>, String> {
         let parts = Parts {
             storage: storage.clone(),
+            token_secret: [7; 32],
             clock: self.clock.clone(),
             made: self.made(identities)?,
             reload: None,
@@ -178,6 +179,7 @@ impl World {
         self.settle().await;
         site.node.components.stop().await;
         site.serving.shutdown().await;
+        site.node.router.settle(site.node.router.settled());
         site.node = self.node(&site.config, &site.storage, &site.identities)?;
         site.node.restore().await;
         site.serving = accept(&self.net, site.address, &site.node);
@@ -231,7 +233,8 @@ impl World {
         let password = Password::prepare(PASSWORD).map_err(|error| error.to_string())?;
         // As few iterations as are allowed: nobody guesses here.
         let iterations = Iterations::new(Iterations::MIN).ok_or("iterations")?;
-        let keys = Credentials::derive(&password, &Salts { sha1: [1; 16], sha256: [2; 16] }, iterations);
+        let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
+        let keys = Credentials::derive(&password, &salts, iterations);
         match directory::create(&node.storage, &jid.to_bare(), &keys, self.clock.now()).await {
             Ok(()) | Err(DirectoryError::Exists) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -277,6 +280,17 @@ impl World {
         Raw::new(io).log_in(Arc::clone(&self.client_tls), jid, PASSWORD).await
     }
 
+    /// Makes the account of `jid` if need be and authenticates by SASL2, with a token or the password; `wishes` is what else
+    /// is asked for.
+    ///
+    /// # Errors
+    /// Where the server refuses what comes before.
+    pub async fn enter(&mut self, jid: &Jid, token: Option<&str>, wishes: &str) -> Result<Client, String> {
+        self.account(jid).await?;
+        let io = self.connect(jid.domain())?;
+        Raw::new(io).enter(Arc::clone(&self.client_tls), jid, (token, PASSWORD), wishes).await
+    }
+
     /// Makes the account of `jid` if need be and authenticates; nothing is bound.
     ///
     /// # Errors
@@ -297,7 +311,9 @@ impl World {
 fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
     // Who does not ask for the archive need not read its ids in every message.
     let archive = if options.config.contains("[archive]") { "" } else { "[archive]\nenabled = false\n" };
-    let text = format!("domain = \"{domain}\"\n{}\n{archive}", options.config);
+    // One domain, unless the test names several.
+    let name = if options.config.contains("[[domains]]") { "" } else { &format!("domain = \"{domain}\"\n") };
+    let text = format!("{name}{}\n{archive}", options.config);
     let mut config = Config::parse(&text, std::path::Path::new("test.toml")).map_err(|error| error.to_string())?;
     if !options.config.contains("_per_second") {
         // Whoever does not ask for a pace may send as much as he likes.

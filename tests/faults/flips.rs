@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc;
 
-use comity::storage::{Direction, Entry, Marks, Options, Storage, Writes};
+use comity::storage::{Direction, Entry, Marks, Options, Queued, Storage, Writes};
 
 use crate::disk::{self, Files};
 use crate::random::Random;
@@ -14,6 +14,9 @@ use crate::trace::{Stage, scratch};
 
 /// In `make check`; `FAULTS_FLIPS` asks for more.
 const FLIPS: usize = 300;
+
+/// So many messages everybody gets.
+const ROUNDS: u64 = 300;
 
 const DATABASE: &str = "comity.sqlite";
 const LOG: &str = "comity.sqlite-wal";
@@ -191,30 +194,47 @@ fn fill(storage: &Storage) {
         };
         done.unwrap();
     }
-    for round in 0..120 {
+    for round in 0..ROUNDS {
         let mut writes = Writes::new();
-        for name in ACCOUNTS {
-            let marks = *random.pick(&[Marks::ARCHIVED, Marks::UNDELIVERED, Marks::ARCHIVED | Marks::UNDELIVERED]);
-            let most = if random.below(20) == 0 { 6000 } else { 300 };
+        for (number, name) in (0..).zip(names()) {
+            // A domain has less: what is on its way to others.
+            if !name.contains('@') && round % 8 != 0 {
+                continue;
+            }
+            let marks = *random.pick(&[
+                Marks::ARCHIVED,
+                Marks::ARCHIVED | Marks::QUEUED,
+                Marks::UNDELIVERED,
+                Marks::ARCHIVED | Marks::UNDELIVERED,
+            ]);
+            let most = if random.below(50) == 0 { 6000 } else { 200 };
             let entry = Entry {
                 direction: Direction::Received,
-                peer: "mercutio@verona.lit/street".into(),
-                time: 1_700_000_000_000 + round,
+                peer: format!("peer{}@mantua.lit/x", random.below(4)).into(),
+                time: 1_700_000_000_000 + round * 1000 - if random.below(20) == 0 { 60_000 } else { 0 },
                 marks,
                 payload: text(&mut random, most).into(),
             };
             let position = writes.append(&jid(name), storage.slot(), entry);
-            // Some go again, so that there are free pages and gaps.
-            if random.below(4) == 0 {
-                writes.remove(&jid(name), position);
+            if marks.contains(Marks::UNDELIVERED) && random.below(10) == 0 {
+                writes.queue(&jid(name), position, Queued { session: i64::MIN / 3 + number, number: round });
+            }
+            // Some say something else later, and some go again, so that there are free pages and gaps.
+            match random.below(8) {
+                0 => writes.replace(&jid(name), position, text(&mut random, 100).into()),
+                1 | 2 => writes.remove(&jid(name), position),
+                _ => {}
             }
         }
-        // The first half is indexed.
-        if round == 60 {
+        // Most is indexed.
+        if [ROUNDS / 3, ROUNDS * 4 / 5].contains(&round) {
             (0..5000).for_each(|_| drop(storage.slot()));
         }
         runtime.block_on(storage.durable(storage.submit(writes))).unwrap();
     }
+    let mut writes = Writes::new();
+    writes.hand_over(storage.settled());
+    runtime.block_on(storage.durable(storage.submit(writes))).unwrap();
 }
 
 /// A data directory whose write-ahead log is empty, and what is in it.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use comity::jid::BareJid;
-use comity::storage::{Cell, End, Error, Map, Marks, Position, Queued, Range, Storage, Stored, View};
+use comity::storage::{Cell, End, Entry, Error, Map, Marks, Position, Queued, Range, Storage, Stored, View};
 
 pub(crate) const TITLE: Cell<String> = Cell::new("title");
 pub(crate) const ROSTER: Map<Vec<String>> = Map::new("roster");
@@ -87,11 +87,17 @@ fn read_owner(view: &View<'_>, name: &str) -> Result<Option<Owner>, Fault> {
         roster: view.items(&ROSTER, &jid)?.into_iter().collect(),
         ..Owner::default()
     };
-    let mut after = None;
+    let (mut after, mut met) = (None, Vec::new());
     loop {
         let page = view.page(&jid, after, 100)?;
         whole(name, &page.damaged)?;
         owner.log.extend(page.entries.iter().map(shown));
+        let archived = page.entries.iter().filter(|stored| stored.entry.marks.contains(Marks::ARCHIVED));
+        met.extend(archived.map(|stored| {
+            let entry = &stored.entry;
+            let (peer, _) = entry.peer.split_once('/').unwrap();
+            Met { position: stored.position.number(), peer: peer.to_owned(), time: entry.time }
+        }));
         let Some(more) = page.more else { break };
         after = Some(more);
     }
@@ -106,13 +112,52 @@ fn read_owner(view: &View<'_>, name: &str) -> Result<Option<Owner>, Fault> {
     let page = view.archived(&jid, &Range::default(), End::Oldest, 10_000)?;
     whole(name, &page.damaged)?;
     agree(name, "archived", &owner, Marks::ARCHIVED, &page.entries)?;
+    questions(name, view, &met)?;
     owner.queued = view.queued(&jid)?.into_iter().map(|(position, queued)| (position.number(), queued)).collect();
     Ok(Some(owner))
 }
 
+/// An archived entry.
+struct Met {
+    position: u64,
+    peer: String,
+    time: u64,
+}
+
+/// Looks for the entries of each peer, and for those before and after some times, from both ends.
+fn questions(name: &str, view: &View<'_>, met: &[Met]) -> Result<(), Fault> {
+    let peers: BTreeSet<&String> = met.iter().map(|it| &it.peer).collect();
+    let peers = peers.into_iter().map(|peer| Range { peer: Some(peer.parse().unwrap()), ..Range::default() });
+    let times = met.iter().step_by(met.len() / 4 + 1).map(|it| it.time);
+    let times = times.flat_map(|time| {
+        [Range { since: Some(time), ..Range::default() }, Range { until: Some(time), ..Range::default() }]
+    });
+    for (range, end) in peers.chain(times).flat_map(|range| [(range.clone(), End::Oldest), (range, End::Youngest)]) {
+        let page = view.archived(&jid(name), &range, end, 10_000)?;
+        whole(name, &page.damaged)?;
+        let is_meant = |it: &&Met| {
+            range.peer.as_ref().is_none_or(|peer| peer.as_str() == it.peer)
+                && range.since.is_none_or(|since| it.time >= since)
+                && range.until.is_none_or(|until| it.time <= until)
+        };
+        let found = page.entries.iter().map(|stored| stored.position.number());
+        if !met.iter().filter(is_meant).map(|it| it.position).eq(found) {
+            return Err(Fault::Silent(format!(
+                "{name}: {} entries for {range:?} from the {end:?}",
+                page.entries.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn shown(stored: &Stored) -> (u64, (Marks, String)) {
     let entry = &stored.entry;
-    (stored.position.number(), (entry.marks, format!("{:?} {} {}", entry.direction, entry.peer, entry.payload)))
+    (stored.position.number(), (entry.marks, text(entry)))
+}
+
+pub(crate) fn text(entry: &Entry) -> String {
+    format!("{:?} {} at {}: {}", entry.direction, entry.peer, entry.time, entry.payload)
 }
 
 fn whole(name: &str, damaged: &[Position]) -> Result<(), Fault> {

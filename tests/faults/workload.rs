@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use comity::storage::{Direction, Entry, Marks, Position, Queued, Slot, Writes};
 
 use crate::random::Random;
-use crate::state::{ACCOUNTS, COUNT, DOMAINS, Owner, ROSTER, State, TITLE, jid};
+use crate::state::{self, ACCOUNTS, COUNT, DOMAINS, Owner, ROSTER, State, TITLE, jid};
 use crate::trace::{Record, What};
 
 /// What the process does next.
@@ -42,7 +42,9 @@ pub(crate) enum Change {
     Mark(usize, Marks),
     Unmark(usize, Marks),
     Queue(usize, Queued),
+    Replace(usize, String),
     Remove(usize),
+    Trim,
     Delete,
     HandOver,
 }
@@ -106,18 +108,25 @@ impl Job {
         }
         for _ in 0..1 + random.below(4) {
             let owner = *random.pick(&ACCOUNTS);
-            let change = match random.below(32) {
+            let change = match random.below(36) {
                 0..4 => Change::Title(Some(text(random, 300))),
                 4 => Change::Title(None),
                 5..9 => Change::Item(format!("contact{}", random.below(9)), Some(vec![text(random, 200)])),
                 9 => Change::Item(format!("contact{}", random.below(9)), None),
                 10 => Change::ClearItems,
-                11..22 => Self::append(random, owner, entries),
-                22 => {
+                // A domain has what is on its way to others.
+                11..13 => {
+                    let owner = *random.pick(&DOMAINS);
+                    job.changes.push((owner, Self::append(random, owner, entries)));
+                    continue;
+                }
+                13..23 => Self::append(random, owner, entries),
+                23 => {
                     alive.remove(owner);
                     Change::Delete
                 }
-                23 => Change::HandOver,
+                24 => Change::HandOver,
+                25 => Change::Trim,
                 kind => {
                     let Some(entry) = entries.len().checked_sub(1).map(|most| most - random.below(most.min(20) + 1))
                     else {
@@ -125,9 +134,10 @@ impl Job {
                     };
                     let marks = *random.pick(&[Marks::UNDELIVERED, Marks::ARCHIVED]);
                     let change = match kind {
-                        24..26 => Change::Mark(entry, marks),
-                        26..29 => Change::Unmark(entry, marks),
-                        29 | 30 => Change::Queue(entry, Queued { session: 7, number }),
+                        26..28 => Change::Mark(entry, marks),
+                        28..31 => Change::Unmark(entry, marks),
+                        31 | 32 => Change::Queue(entry, Queued { session: 7, number }),
+                        33 | 34 => Change::Replace(entry, text(random, 400)),
                         _ => Change::Remove(entry),
                     };
                     job.changes.push((entries[entry], change));
@@ -175,13 +185,17 @@ impl Job {
                 Change::Item(key, None) => ROSTER.delete(&mut writes, &owner, key),
                 Change::ClearItems => ROSTER.clear(&mut writes, &owner),
                 Change::Append { entry, marks, payload } => {
-                    let position = writes.append(&owner, take(*entry), stanza(*marks, payload));
+                    let position = writes.append(&owner, take(*entry), stanza(*entry, *marks, payload));
                     places.insert(*entry, position);
                 }
                 Change::Mark(entry, marks) => each(place(entry), |it| writes.mark(&owner, it, *marks)),
                 Change::Unmark(entry, marks) => each(place(entry), |it| writes.unmark(&owner, it, *marks)),
                 Change::Queue(entry, queued) => each(place(entry), |it| writes.queue(&owner, it, *queued)),
+                Change::Replace(entry, payload) => {
+                    each(place(entry), |it| writes.replace(&owner, it, payload.as_str().into()));
+                }
                 Change::Remove(entry) => each(place(entry), |it| writes.remove(&owner, it)),
+                Change::Trim => writes.trim(&owner),
                 Change::Delete => writes.delete_owner(&owner),
                 Change::HandOver => writes.hand_over(hand_over()),
             }
@@ -201,10 +215,18 @@ fn text(random: &mut Random, most: usize) -> String {
     (0..length).map(|_| char::from(b'a' + u8::try_from(random.below(26)).unwrap())).collect()
 }
 
-const PEER: &str = "mercutio@verona.lit/street";
+const PEERS: [&str; 3] = ["mercutio@verona.lit/street", "abram@verona.lit/square", "peter@capulet.lit/hall"];
 
-fn stanza(marks: Marks, payload: &str) -> Entry {
-    Entry { direction: Direction::Received, peer: PEER.into(), time: 1_700_000_000_000, marks, payload: payload.into() }
+/// The clock goes back now and then.
+fn stanza(entry: usize, marks: Marks, payload: &str) -> Entry {
+    let late = if entry.is_multiple_of(7) { 5000 } else { 0 };
+    Entry {
+        direction: if entry.is_multiple_of(2) { Direction::Received } else { Direction::Sent },
+        peer: PEERS[entry % PEERS.len()].into(),
+        time: 1_700_000_000_000 + entry as u64 * 1000 - late,
+        marks,
+        payload: payload.into(),
+    }
 }
 
 /// What the process said up to some moment.
@@ -279,6 +301,7 @@ impl Model {
             let log = &owner.log;
             owner.queued.retain(|at, _| log.get(at).is_some_and(|(marks, _)| marks.contains(Marks::UNDELIVERED)));
         }
+        self.state.owners.retain(|name, owner| !DOMAINS.contains(&name.as_str()) || *owner != Owner::default());
         self.state
     }
 
@@ -301,6 +324,9 @@ impl Model {
         for (name, change) in &job.changes {
             if matches!(change, Change::HandOver) {
                 continue;
+            }
+            if DOMAINS.contains(name) {
+                self.state.owners.entry((*name).to_owned()).or_default();
             }
             let Some(owner) = self.state.owners.get_mut(*name) else { continue };
             if matches!(change, Change::Delete) {
@@ -341,7 +367,7 @@ impl Owner {
             }
             Change::ClearItems => self.roster.clear(),
             Change::Append { entry, marks, payload } => {
-                self.log.insert(place(entry), (*marks, format!("Received {PEER} {payload}")));
+                self.log.insert(place(entry), (*marks, state::text(&stanza(*entry, *marks, payload))));
             }
             Change::Mark(entry, marks) => {
                 if let Some((has, _)) = self.log.get_mut(&place(entry)) {
@@ -366,7 +392,12 @@ impl Owner {
             Change::Remove(entry) => {
                 self.log.remove(&place(entry));
             }
-            Change::Delete | Change::HandOver => {}
+            Change::Replace(entry, payload) => {
+                if let Some((marks, text)) = self.log.get_mut(&place(entry)) {
+                    *text = state::text(&stanza(*entry, *marks, payload));
+                }
+            }
+            Change::Trim | Change::Delete | Change::HandOver => {}
         }
     }
 }

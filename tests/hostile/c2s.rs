@@ -371,10 +371,10 @@ async fn before_tls() {
         Case::sending("an abort", Opened, "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>", Sasl("aborted")),
         Case::sending("a response", Opened, response("="), Sasl("malformed-request")),
         Case::sending(
-            "the login of the web socket era",
+            "SASL2",
             Opened,
             "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
-            Stream("unsupported-stanza-type"),
+            Sasl("encryption-required"),
         ),
         Case::sending(
             "a login of 1999",
@@ -553,12 +553,6 @@ async fn sasl() {
                 Stream("unsupported-stanza-type"),
             ),
             Case::sending(
-                "SASL that is not offered",
-                Secured,
-                "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
-                Stream("unsupported-stanza-type"),
-            ),
-            Case::sending(
                 "compression that is not offered",
                 Secured,
                 "<compress xmlns='http://jabber.org/protocol/compress'/>",
@@ -585,6 +579,132 @@ async fn sasl() {
         ],
     )
     .await;
+}
+
+fn sasl2(mechanism: &str, inside: &str) -> String {
+    format!("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='{mechanism}'>{inside}</authenticate>")
+}
+
+/// As XEP-0388 has it: a first message, and what else there is.
+fn plain2(password: &str, inside: &str) -> String {
+    let message = BASE64_STANDARD.encode(format!("\0mallory\0{password}"));
+    sasl2("PLAIN", &format!("<initial-response>{message}</initial-response>{inside}"))
+}
+
+// Proves: XEP-0388 §2.3, §2.4, §2.6.2, §4.8
+#[tokio::test(start_paused = true)]
+async fn no_way_around_the_other_profile() {
+    let agent = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'/>";
+    let answer = |message: &str| format!("<response xmlns='urn:xmpp:sasl:2'>{message}</response>");
+    let cases = vec![
+        Case::sending("no mechanism", Secured, "<authenticate xmlns='urn:xmpp:sasl:2'/>", Sasl("invalid-mechanism")),
+        Case::sending("a mechanism of servers", Secured, sasl2("EXTERNAL", ""), Sasl("invalid-mechanism")),
+        Case::sending("a task as mechanism", Secured, sasl2("UPGR-SCRAM-SHA-256", ""), Sasl("invalid-mechanism")),
+        Case::sending("a wrong password", Secured, plain2("wrong", ""), Sasl("not-authorized")),
+        Case::sending(
+            "a wrong password and wishes",
+            Secured,
+            plain2(
+                "wrong",
+                &format!("{agent}<bind xmlns='urn:xmpp:bind:0'/><resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>"),
+            ),
+            Sasl("not-authorized"),
+        ),
+        Case::sending(
+            "an id that is none",
+            Secured,
+            plain2(PASSWORD, "<user-agent id='../x'/>"),
+            Sasl("malformed-request"),
+        ),
+        Case::sending(
+            "two first messages",
+            Secured,
+            plain2(PASSWORD, "<initial-response/>"),
+            Sasl("malformed-request"),
+        ),
+        Case::sending(
+            "no base64",
+            Secured,
+            sasl2("PLAIN", "<initial-response>=</initial-response>"),
+            Sasl("incorrect-encoding"),
+        ),
+        Case::sending("an answer to nothing", Secured, answer("AAAA"), Sasl("malformed-request")),
+        Case::sending("an abort of nothing", Secured, "<abort xmlns='urn:xmpp:sasl:2'/>", Sasl("aborted")),
+        Case::sending("an answer of the other profile", Secured, auth("PLAIN", ""), Sasl("malformed-request"))
+            .hear("challenge")
+            .send(answer("AG1hbGxvcnkAeA==")),
+        Case::sending(
+            "a task that was not given",
+            Secured,
+            "<next xmlns='urn:xmpp:sasl:2' task='X'/>",
+            Stream("unsupported-stanza-type"),
+        ),
+        Case::sending(
+            "success from a client",
+            Secured,
+            "<success xmlns='urn:xmpp:sasl:2'/>",
+            Stream("unsupported-stanza-type"),
+        ),
+        Case::sending("SASL2 when it is over", Unbound, plain2(PASSWORD, ""), Stream("unsupported-stanza-type")),
+        Case::sending("SASL2 of a bound session", Bound, plain2(PASSWORD, ""), Stream("unsupported-stanza-type")),
+        Case::sending(
+            "more wishes than a stranger may have",
+            Secured,
+            plain2("x", &"<x xmlns='y'/>".repeat(1000)),
+            Stream("policy-violation"),
+        ),
+    ];
+    judge(Port::Client, &cases).await;
+}
+
+// Proves: XEP-0484 §3.4, §4.1
+#[tokio::test(start_paused = true)]
+async fn no_way_in_with_tokens_that_nobody_gave() {
+    let agent = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'/>";
+    let token = |mechanism: &str, hash: &[u8], inside: &str| {
+        let message = BASE64_STANDARD.encode([b"mallory\0", hash].concat());
+        sasl2(mechanism, &format!("<initial-response>{message}</initial-response>{inside}"))
+    };
+    let fast = format!("{agent}<fast xmlns='urn:xmpp:fast:0'/>");
+    let cases = vec![
+        Case::sending(
+            "a token that nobody has",
+            Secured,
+            token("HT-SHA-256-NONE", &[1; 32], &fast),
+            Sasl("not-authorized"),
+        ),
+        Case::sending(
+            "a token that is too short",
+            Secured,
+            token("HT-SHA-256-NONE", &[1; 31], &fast),
+            Sasl("malformed-request"),
+        ),
+        Case::sending("a token of nobody", Secured, token("HT-SHA-256-NONE", &[1; 32], ""), Sasl("malformed-request")),
+        Case::sending(
+            "a token for the older profile",
+            Secured,
+            auth("HT-SHA-256-NONE", &BASE64_STANDARD.encode([b"mallory\0", &[1; 32][..]].concat())),
+            Sasl("invalid-mechanism"),
+        ),
+    ];
+    judge(Port::Client, &cases).await;
+}
+
+// Proves: XEP-0388 §2.4
+#[tokio::test(start_paused = true)]
+async fn nothing_between_the_messages_of_the_other_profile() {
+    let mut cases = Vec::new();
+    for (name, intruder, condition) in [
+        ("a request of the older profile", auth("PLAIN", ""), "policy-violation"),
+        ("a second request", sasl2("PLAIN", ""), "policy-violation"),
+        ("an answer of the older profile", response("="), "policy-violation"),
+        ("a stanza", message("to='juliet@a.example'", "early"), "not-authorized"),
+        ("a word of stream management", "<r xmlns='urn:xmpp:sm:3'/>".to_owned(), "unsupported-stanza-type"),
+    ] {
+        let case = Case::new(format!("{name} in between"), Secured, Stream(condition)).send(sasl2("PLAIN", ""));
+        cases.push(case.hear("challenge").send(intruder));
+    }
+    judge(Port::Client, &cases).await;
 }
 
 #[tokio::test(start_paused = true)]

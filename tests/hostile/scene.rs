@@ -367,6 +367,7 @@ fn server(world: &World, more: &str) -> Arc<Node> {
     trust.add(world.ca.certificate()).expect("a root certificate");
     let parts = Parts {
         storage: Storage::open_in_memory().expect("storage"),
+        token_secret: [7; 32],
         clock: world.clock.clone(),
         made: Made { identities: Arc::new(Identities::new(identity)), trust, resolver: Arc::clone(&world.net) as _ },
         reload: None,

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use comity::jid::Jid;
 use comity::net::tls::development::DevelopmentCa;
@@ -59,21 +60,36 @@ impl Site {
 
     /// Starts the server, whose log is the file `log`, and waits until it is ready.
     pub(crate) fn start(&mut self) {
+        assert!(self.start_with(&[]), "the server has ended: see the file log in {}", self.directory.display());
+    }
+
+    /// The same with further environment variables; says whether it became ready. Otherwise it has ended.
+    pub(crate) fn start_with(&mut self, environment: &[(&str, &str)]) -> bool {
         let log = File::create(self.directory.join("log")).unwrap();
-        let mut child = self.command(&["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut command = self.command(&["serve"]);
+        command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.server = Some(child);
-        assert_eq!(line, "ready\n");
+        line == "ready\n"
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.server.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap().success());
     }
 
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal("-TERM");
+        self.ended()
+    }
+
+    /// Waits for the end of the server.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         self.server.take().unwrap().wait().unwrap()
     }
 
@@ -102,7 +118,15 @@ impl Drop for Site {
     }
 }
 
-/// An address on which nobody listens.
+/// An address on which nobody listens. Its port is one that the system gives to nobody by itself, or a connection of
+/// this test might have it before the server does.
 pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + u16::try_from(number % 12_000).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::archive;
 use crate::arrive::{PAIRS, close, enter, pair_up, source, together};
 use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session};
@@ -56,8 +57,19 @@ pub struct Talk {
     pub units: u64,
 }
 
-/// Runs the whole benchmark, or the crashes alone.
-pub fn run(options: &Options, crash: bool) -> io::Result<()> {
+/// What is wanted of this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The benchmark.
+    Everything,
+    /// What servers lose when they are killed.
+    Crashes,
+    /// What pages of long archives cost.
+    Archives,
+}
+
+/// Runs what is wanted.
+pub fn run(options: &Options, what: What) -> io::Result<()> {
     let directory = match &options.keep {
         Some(directory) => directory.clone(),
         None => std::env::temp_dir().join(format!("comity-load-{}", std::process::id())),
@@ -66,8 +78,9 @@ pub fn run(options: &Options, crash: bool) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            done = crash::run(options, &directory), if crash => done,
-            done = everything(options, &directory), if !crash => done,
+            done = crash::run(options, &directory), if what == What::Crashes => done,
+            done = archive::run(options, &directory), if what == What::Archives => done,
+            done = everything(options, &directory), if what == What::Everything => done,
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }
     });

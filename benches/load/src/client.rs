@@ -190,6 +190,11 @@ impl Session {
         count.ok_or_else(|| io::Error::other(format!("the archive does not tell how much it holds: {answer}")))
     }
 
+    /// The answer to a query of the archive, with all results.
+    pub async fn query(&mut self, query: &str) -> io::Result<String> {
+        self.ask(&format!("<iq type='set' id='query'>{query}</iq>"), "</iq>").await
+    }
+
     /// Waits until the server has handled everything sent so far; what comes in between is dropped.
     pub async fn synchronise(&mut self) -> io::Result<()> {
         if self.peer == Peer::Floor {

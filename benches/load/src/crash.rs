@@ -3,15 +3,18 @@
 //!
 //! Somebody sends messages and asks for acknowledgement (XEP-0198). As soon as all are acknowledged, the server gets its
 //! signal. It is started again with the same data; the recipient logs in, and whatever has reached him, before or after,
-//! or is in his archive, is not lost.
+//! or is in his archive, or has come back to the sender as an error, is not lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
+use tokio::task::spawn_local;
+
 use crate::client::{Begin, Kit, Session};
+use crate::hang::Way;
 use crate::options::Options;
 use crate::population::Population;
 use crate::report::{insert, machine, peers};
@@ -20,6 +23,9 @@ use crate::tls::{self, Authority, Tickets};
 
 /// Messages of one case, all of which are acknowledged before the signal.
 const MESSAGES: usize = 200;
+
+/// How often a recipient at another server listens for a second, until what was sent last has come.
+const PATIENCE: usize = 30;
 
 /// What the recipient is doing when the messages come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +36,12 @@ enum Recipient {
     Hibernating,
     /// He is connected and gets everything, but has confirmed nothing.
     Connected,
+    /// He is at another server, to which there is a connection that has become silent; after the start it can be reached.
+    Abroad,
 }
 
-const RECIPIENTS: [Recipient; 3] = [Recipient::Offline, Recipient::Hibernating, Recipient::Connected];
+const RECIPIENTS: [Recipient; 4] =
+    [Recipient::Offline, Recipient::Hibernating, Recipient::Connected, Recipient::Abroad];
 
 /// What was seen of one case.
 struct Seen {
@@ -43,7 +52,8 @@ struct Seen {
     /// Of all runs.
     acknowledged: usize,
     delivered: usize,
-    /// Neither delivered nor archived.
+    bounced: usize,
+    /// Neither delivered nor archived nor bounced.
     lost: usize,
 }
 
@@ -52,19 +62,33 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let authority = Authority::new(directory)?;
     let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
     let dns = crate::servers::free_ports(1)?[0];
+    let mut known = HashMap::new();
+    let mut far = HashMap::new();
     let cases = RECIPIENTS.len() * Ending::ALL.len() * options.rounds;
     let population = Population { chatting: 2 * cases, others: 0, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
+    let makes: Vec<Make> = options.servers.iter().copied().filter(|make| *make != Make::Floor).collect();
+    for make in &makes {
+        let domain = format!("far-{}.crash", make.name());
+        let mut server = Server::prepare(*make, directory, &domain, &authority, &population, false)?;
+        Server::start(std::slice::from_mut(&mut server))?;
+        let way = Way::new(server.s2s).await?;
+        known.insert(domain, way.address.port());
+        far.insert(*make, Far { server, way });
+    }
+    let dns = spawn_local(crate::dns::serve(dns, known));
     let mut seen = Vec::new();
-    for make in options.servers.iter().copied().filter(|make| *make != Make::Floor) {
+    for make in makes {
+        let far = far.get(&make).ok_or(io::ErrorKind::NotFound)?;
         for archive in [false, true] {
             let domain = format!("{}{}.crash", make.name(), if archive { "-archive" } else { "" });
             let mut server = Server::prepare(make, directory, &domain, &authority, &population, archive)?;
             let mut account = 0;
             for recipient in RECIPIENTS {
                 for ending in Ending::ALL {
-                    let mut all = Seen { make, archive, recipient, ending, acknowledged: 0, delivered: 0, lost: 0 };
+                    let (acknowledged, delivered, bounced, lost) = (0, 0, 0, 0);
+                    let mut all = Seen { make, archive, recipient, ending, acknowledged, delivered, bounced, lost };
                     for _ in 0..options.rounds {
-                        let case = Case { server: &mut server, kit: &kit, first: account, recipient, ending };
+                        let case = Case { server: &mut server, far, kit: &kit, first: account, recipient, ending };
                         case.play(&mut all).await?;
                         account += 2;
                     }
@@ -74,6 +98,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
             }
         }
     }
+    dns.abort();
     let tables = tables(&seen, options.rounds);
     match &options.document {
         Some(document) => insert(document, &tables),
@@ -81,8 +106,15 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Another server of the same make, which is not killed, and the way there.
+struct Far {
+    server: Server,
+    way: Way,
+}
+
 struct Case<'a> {
     server: &'a mut Server,
+    far: &'a Far,
     kit: &'a Kit,
     /// The number of the sender's account; the recipient's follows.
     first: usize,
@@ -91,13 +123,19 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    async fn play(self, all: &mut Seen) -> io::Result<()> {
-        let (sender, recipient) = (format!("c{}", self.first), format!("c{}", self.first + 1));
+    async fn play(mut self, all: &mut Seen) -> io::Result<()> {
         Server::start(std::slice::from_mut(self.server))?;
+        if self.recipient == Recipient::Abroad { self.abroad(all).await } else { self.here(all).await }?;
+        all.acknowledged += MESSAGES;
+        Server::stop(std::slice::from_mut(self.server))
+    }
+
+    async fn here(&mut self, all: &mut Seen) -> io::Result<()> {
         let site = self.server.site.clone();
+        let recipient = format!("c{}", self.first + 1);
         let mut arrived = BTreeSet::new();
         let reading = match self.recipient {
-            Recipient::Offline => None,
+            Recipient::Offline | Recipient::Abroad => None,
             Recipient::Hibernating | Recipient::Connected => {
                 let mut session = Session::login(&site, Begin::Direct, &recipient, self.kit).await?;
                 session.appear().await?;
@@ -105,15 +143,9 @@ impl Case<'_> {
                 (self.recipient == Recipient::Connected).then_some(session)
             }
         };
-        let mut writing = Session::login(&site, Begin::Direct, &sender, self.kit).await?;
+        let mut writing = self.sender().await?;
         writing.enable_acks().await?;
-        let mut letters = String::new();
-        for number in 0..MESSAGES {
-            let to = format!("{recipient}@{}", site.domain);
-            let _ = write!(letters, "<message to='{to}' type='chat' id='n{number}.'><body>n{number}.</body></message>");
-        }
-        writing.send(letters.as_bytes()).await?;
-        writing.acknowledged(MESSAGES).await?;
+        write(&mut writing, &format!("{recipient}@{}", site.domain)).await?;
         self.server.end(self.ending)?;
         if let Some(mut session) = reading {
             note(&session.rest().await, &mut arrived);
@@ -124,26 +156,89 @@ impl Case<'_> {
         note(&session.gather().await?, &mut arrived);
         let archived = if self.server.archive { session.archived().await? } else { 0 };
         session.close().await?;
-        Server::stop(std::slice::from_mut(self.server))?;
-        all.acknowledged += MESSAGES;
         all.delivered += arrived.len();
         let archived = usize::try_from(archived).unwrap_or(usize::MAX);
         all.lost += MESSAGES.saturating_sub(arrived.len().max(archived));
         Ok(())
     }
+
+    async fn abroad(&mut self, all: &mut Seen) -> io::Result<()> {
+        let Far { server: far, way } = self.far;
+        let recipient = format!("c{}", self.first + 1);
+        let to = format!("{recipient}@{}", far.site.domain);
+        let say = |word: &str| format!("<message to='{to}' type='chat' id='{word}'><body>{word}</body></message>");
+        let mut reading = Session::login(&far.site, Begin::Direct, &recipient, self.kit).await?;
+        reading.appear().await?;
+        let mut writing = self.sender().await?;
+        // The connection between the servers is there before it becomes silent.
+        writing.send(say("first").as_bytes()).await?;
+        listen(&mut reading, "first").await?;
+        writing.enable_acks().await?;
+        way.hang();
+        write(&mut writing, &to).await?;
+        self.server.end(self.ending)?;
+        let (mut arrived, mut bounced) = (BTreeSet::new(), BTreeSet::new());
+        note(&writing.rest().await, &mut bounced);
+
+        way.open();
+        Server::start(std::slice::from_mut(self.server))?;
+        let mut writing = self.sender().await?;
+        writing.appear().await?;
+        writing.send(say("last").as_bytes()).await?;
+        note(&listen(&mut reading, "last").await?, &mut arrived);
+        note(&reading.gather().await?, &mut arrived);
+        note(&writing.gather().await?, &mut bounced);
+        writing.close().await?;
+        reading.close().await?;
+        all.delivered += arrived.len();
+        bounced.retain(|number| !arrived.contains(number));
+        all.bounced += bounced.len();
+        all.lost += MESSAGES.saturating_sub(arrived.len() + bounced.len());
+        Ok(())
+    }
+
+    async fn sender(&self) -> io::Result<Session> {
+        Session::login(&self.server.site, Begin::Direct, &format!("c{}", self.first), self.kit).await
+    }
+}
+
+/// Sends all messages and waits until they are acknowledged.
+async fn write(writing: &mut Session, to: &str) -> io::Result<()> {
+    let mut letters = String::new();
+    for number in 0..MESSAGES {
+        let _ = write!(letters, "<message to='{to}' type='chat' id='n{number}.'><body>n{number}.</body></message>");
+    }
+    writing.send(letters.as_bytes()).await?;
+    writing.acknowledged(MESSAGES).await
+}
+
+/// What comes until this word does.
+async fn listen(reading: &mut Session, word: &str) -> io::Result<String> {
+    let mut all = String::new();
+    for _ in 0..PATIENCE {
+        all.push_str(&reading.gather().await?);
+        if all.contains(&format!("<body>{word}</body>")) {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// Which messages are in `text`.
 fn note(text: &str, arrived: &mut BTreeSet<usize>) {
-    let bodies = text.split("<body>n").skip(1);
-    arrived.extend(bodies.filter_map(|rest| rest.split_once('.')?.0.parse::<usize>().ok()));
+    for quote in ['\'', '"'] {
+        let mark = format!(" id={quote}n");
+        let ids = text.split(&mark).skip(1);
+        arrived.extend(ids.filter_map(|rest| rest.split_once('.')?.0.parse::<usize>().ok()));
+    }
 }
 
 fn tables(seen: &[Seen], runs: usize) -> String {
     let mut out =
         format!("Machine: {}. Peers: {}. {MESSAGES} messages in each of {runs} runs.\n\n", machine(), peers());
     out.push_str(
-        "| server | archive | recipient | signal | acknowledged | delivered | lost |\n|---|---|---|---|---|---|---|\n",
+        "| server | archive | recipient | signal | acknowledged | delivered | bounced | lost |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     for case in seen {
         let _ = writeln!(out, "{}", row(case));
@@ -156,11 +251,12 @@ fn row(seen: &Seen) -> String {
         Recipient::Offline => "offline",
         Recipient::Hibernating => "hibernating",
         Recipient::Connected => "connected, confirms nothing",
+        Recipient::Abroad => "at a server that hangs",
     };
     let archive = if seen.archive { "on" } else { "off" };
     let (make, ending) = (seen.make.name(), seen.ending.name());
     format!(
-        "| {make} | {archive} | {recipient} | {ending} | {} | {} | {} |",
-        seen.acknowledged, seen.delivered, seen.lost
+        "| {make} | {archive} | {recipient} | {ending} | {} | {} | {} | {} |",
+        seen.acknowledged, seen.delivered, seen.bounced, seen.lost
     )
 }

@@ -2,6 +2,7 @@
 //! lose when they are killed.
 
 mod acks;
+mod archive;
 mod archived;
 mod arrive;
 mod bench;
@@ -15,6 +16,7 @@ mod floor;
 mod group_commit;
 mod growth;
 mod growth_tables;
+mod hang;
 mod ledger;
 mod login;
 mod meter;
@@ -32,6 +34,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bench::What;
 use options::Options;
 
 fn main() -> ExitCode {
@@ -53,9 +56,13 @@ fn run() -> io::Result<()> {
         let certificate = tls::Certificate { chain: PathBuf::from(next()?), key: PathBuf::from(next()?) };
         return floor::run(port, &certificate, PathBuf::from(next()?));
     }
-    let crash = arguments.next_if(|it| it == "crash").is_some();
+    let what = match arguments.next_if(|it| it == "crash" || it == "archive").as_deref() {
+        Some("crash") => What::Crashes,
+        Some(_) => What::Archives,
+        None => What::Everything,
+    };
     let Some(options) = Options::parse(arguments)? else { return Ok(()) };
-    bench::run(&options, crash)
+    bench::run(&options, what)
 }
 
 /// As many descriptors as the machine allows, for this process and the servers it starts.

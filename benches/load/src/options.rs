@@ -8,10 +8,12 @@ use crate::meter::Length;
 use crate::servers::Make;
 
 const HELP: &str = "\
-Usage: comity-load [crash] [OPTION]...
+Usage: comity-load [crash|archive] [OPTION]...
 
   crash               kill servers instead of measuring them; takes --rounds,
                       --servers, --document and --keep
+  archive             ask for pages of long archives; takes --quick, --servers,
+                      --document and --keep
 
   --quick             one short round with small numbers
   --rounds N          interleaved rounds (5; quick: 1)

@@ -95,6 +95,22 @@ async function resumption(service) {
   }
 }
 
+/** The second login is one request: a token, a resource and stream management (XEP-0388, XEP-0386, XEP-0484). */
+async function token(service) {
+  const { session } = await online(service, settings.accounts[0]);
+  try {
+    await session.stop();
+    const asked = [];
+    session.on("send", (element) => element.is("authenticate") && asked.push(element.attrs.mechanism));
+    await inTime(session.start(), "the second session");
+    if (asked.join() !== "HT-SHA-256-NONE" || !session.streamManagement.enabled) {
+      throw new Error(`it logged in by ${asked.join(", then ") || "the older profile"}`);
+    }
+  } finally {
+    await session.stop();
+  }
+}
+
 /** A certificate of an authority that nobody told Node about must end the attempt. */
 async function refusal(service) {
   const { session } = await online(service, settings.accounts[0]).catch((error) => {
@@ -107,7 +123,7 @@ async function refusal(service) {
   }
 }
 
-const cases = settings.trusted ? { conversation, resumption } : { refusal };
+const cases = settings.trusted ? { conversation, resumption, token } : { refusal };
 for (const [transport, service] of Object.entries(SERVICES)) {
   for (const [name, play] of Object.entries(cases)) {
     const result = { case: `${transport}.${name}`, detail: "" };

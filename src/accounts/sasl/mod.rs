@@ -6,8 +6,10 @@
 //! SCRAM, for our own tools and tests.
 
 pub mod channel_binding;
+pub mod downgrade;
 mod error;
 pub mod external;
+pub mod hashed_token;
 mod identity;
 mod mechanism;
 pub mod plain;

@@ -1,4 +1,4 @@
-//! SCRAM, server side (RFC 5802; RFC 7677 for SHA-256).
+//! SCRAM, server side (RFC 5802; RFC 7677 for SHA-256; SHA-512 likewise).
 //!
 //! Two values, each valid at one moment: [`ClientFirst`] while the credentials are looked up, [`Challenged`] while
 //! the client computes its proof. The server's nonce comes from the caller.
@@ -7,7 +7,7 @@ use aws_lc_rs::constant_time;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::accounts::credentials::{Credentials, ScramHash};
+use crate::accounts::credentials::{ScramHash, ScramKeys};
 use crate::jid::BareJid;
 
 use super::channel_binding::{BindingType, Bindings};
@@ -93,13 +93,26 @@ impl ClientFirst {
         })
     }
 
-    /// The server-first-message, and what waits for its answer.
+    /// The hash function of its mechanism.
     #[must_use]
-    pub fn challenge(self, credentials: &Credentials, nonce: &Nonce) -> (String, Challenged) {
-        let keys = credentials.keys(self.hash);
+    pub const fn hash(&self) -> ScramHash {
+        self.hash
+    }
+
+    /// As if its channel binding had this data.
+    #[cfg(test)]
+    pub(super) fn bound_to(mut self, data: &[u8]) -> Self {
+        self.binding = data.to_vec();
+        self
+    }
+
+    /// The server-first-message, and what waits for its answer. `keys` are those for [`Self::hash`]; `optional` are further
+    /// attributes, a comma in front of each.
+    #[must_use]
+    pub fn challenge(self, keys: &ScramKeys, nonce: &Nonce, optional: &str) -> (String, Challenged) {
         let nonce = self.nonce + &nonce.0;
         let salt = STANDARD.encode(&keys.salt);
-        let challenge = format!("r={nonce},s={salt},i={}", keys.iterations.count());
+        let challenge = format!("r={nonce},s={salt},i={}{optional}", keys.iterations.count());
         let mut bound = self.gs2_header.into_bytes();
         bound.extend_from_slice(&self.binding);
         let challenged = Challenged {

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::channel_binding::{BindingType, Bindings};
+use super::downgrade::Shown;
 use super::external::authorize;
 use super::plain::Plain;
 use super::scram::{Challenged, ClientFirst, Nonce};
@@ -11,6 +12,7 @@ use super::scram_client::{ClientBinding, ScramClient, ServerMisbehaved};
 use super::{Mechanism, SASL_NS, SaslCondition, SaslError, Variant};
 use crate::accounts::credentials::{Credentials, Decoy, Iterations, Password, Salts, ScramHash, ScramKeys, Verdict};
 use crate::jid::BareJid;
+use crate::net::TlsVersion;
 use crate::xml::Element;
 
 const DOMAIN: &str = "example.org";
@@ -20,7 +22,7 @@ fn pencil() -> Password {
 }
 
 fn credentials() -> Credentials {
-    let salts = Salts { sha1: [1; 16], sha256: [2; 16] };
+    let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
     Credentials::derive(&pencil(), &salts, Iterations::new(4096).unwrap())
 }
 
@@ -34,12 +36,12 @@ fn first(variant: Variant, bindings: &Bindings, message: &str) -> Result<ClientF
 
 fn vector(hash: ScramHash, salt: &str, messages: [&str; 4], server_nonce: &str) {
     let salt = STANDARD.decode(salt).unwrap();
-    let keys = |hash| ScramKeys::derive(hash, &pencil(), &salt, Iterations::new(4096).unwrap());
-    let credentials = Credentials { sha1: keys(ScramHash::Sha1), sha256: keys(ScramHash::Sha256) };
+    let keys = ScramKeys::derive(hash, &pencil(), &salt, Iterations::new(4096).unwrap());
     let [client_first, server_first, client_final, server_final] = messages;
     let parsed = ClientFirst::parse((hash, Variant::Bare), &Bindings::NONE, DOMAIN, client_first.as_bytes()).unwrap();
     assert_eq!(parsed.account.as_str(), "user@example.org");
-    let (challenge, challenged) = parsed.challenge(&credentials, &Nonce::literal(server_nonce));
+    assert_eq!(parsed.hash(), hash);
+    let (challenge, challenged) = parsed.challenge(&keys, &Nonce::literal(server_nonce), "");
     assert_eq!(challenge, server_first);
     assert_eq!(challenged.finish(client_final.as_bytes()).as_deref(), Ok(server_final));
 
@@ -85,11 +87,81 @@ fn the_exchange_of_rfc_7677() {
     );
 }
 
+// The RFC has no example for this function: the values come from another implementation (Python's).
+#[test]
+fn the_same_exchange_with_sha_512() {
+    vector(
+        ScramHash::Sha512,
+        "W22ZaJ0SNY7soEsUEjb6gQ==",
+        [
+            "n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+            "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+             p=gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC6wdp6dybEmDYXYTxwnYPJQ==",
+            "v=ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4+5ZxXnJq199RVG2rR7N7Zw==",
+        ],
+        "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+    );
+}
+
+/// What the server of the examples has shown.
+fn shown(tls: Option<TlsVersion>) -> Shown<'static> {
+    // Nobody has to sort them.
+    let mechanisms = vec!["SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"];
+    Shown { mechanisms, bindings: vec!["tls-server-end-point", "tls-exporter"], tls }
+}
+
+// Proves: XEP-0474 §6.1, §6.3, XEP-0515 §4.1, §4.3
+#[test]
+fn the_exchanges_of_xep_0474_and_xep_0515() {
+    let salt = STANDARD.decode("QSXCR+Q6sek8bf92").unwrap();
+    let keys = ScramKeys::derive(ScramHash::Sha1, &pencil(), &salt, Iterations::new(4096).unwrap());
+    let nonce = "12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6a09117a6-ac50-4f2f-93f1-93799c2bddf6";
+    for (tls, first, proof, last) in [
+        (
+            None,
+            ",h=G6k/rBLDqgOhRRaCuuatSDFkJ08=",
+            "x=19C6532F-1CF4-4A27-A18D-DC9CEA41BBB3,p=M/SIDjT+dfcxUh89jZEypRvFxB4=",
+            "v=MQrMPvv7yv4x4Cq4W4Ih25EqS2c=",
+        ),
+        (
+            Some(TlsVersion::Tls13),
+            ",h=G6k/rBLDqgOhRRaCuuatSDFkJ08=,t=0304",
+            "p=KHUfN8dSy1K95crT4D5y1ItLJfs=",
+            "v=3w34ZIMVRkx2f2Ozb3/ecRPVdv4=",
+        ),
+    ] {
+        let message = "p=tls-exporter,,n=user,r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6";
+        let parsed = ClientFirst::parse((ScramHash::Sha1, Variant::Plus), &both(), DOMAIN, message.as_bytes()).unwrap();
+        let parsed = parsed.bound_to(b"THIS IS FAKE CB DATA");
+        let optional = shown(tls).attributes(ScramHash::Sha1);
+        assert_eq!(optional, first);
+        let server_nonce = Nonce::literal("a09117a6-ac50-4f2f-93f1-93799c2bddf6");
+        let (challenge, challenged) = parsed.challenge(&keys, &server_nonce, &optional);
+        assert_eq!(challenge, format!("r={nonce},s=QSXCR+Q6sek8bf92,i=4096{first}"));
+        let answer = format!("c=cD10bHMtZXhwb3J0ZXIsLFRISVMgSVMgRkFLRSBDQiBEQVRB,r={nonce},{proof}");
+        // A client that was shown something else has another challenge, and so another proof.
+        let (_, other) = ClientFirst::parse((ScramHash::Sha1, Variant::Plus), &both(), DOMAIN, message.as_bytes())
+            .unwrap()
+            .bound_to(b"THIS IS FAKE CB DATA")
+            .challenge(&keys, &server_nonce, "");
+        assert_eq!(other.finish(answer.as_bytes()), Err(SaslError::from(SaslCondition::NotAuthorized)));
+        assert_eq!(challenged.finish(answer.as_bytes()).as_deref(), Ok(last));
+    }
+    let without = Shown { mechanisms: vec!["PLAIN"], bindings: Vec::new(), tls: Some(TlsVersion::Tls12) };
+    let hashed = STANDARD.encode(ScramHash::Sha256.digest(b"PLAIN"));
+    assert_eq!(without.attributes(ScramHash::Sha256), format!(",h={hashed},t=0303"));
+}
+
+fn keys(hash: ScramHash) -> ScramKeys {
+    credentials().into_keys(hash).unwrap()
+}
+
 fn login(hash: ScramHash, password: &str, client: ClientBinding, server: &Bindings) -> Result<(), SaslError> {
     let variant = if matches!(client, ClientBinding::Bound(..)) { Variant::Plus } else { Variant::Bare };
     let client = ScramClient::new(hash, "user", Password::prepare(password).unwrap(), client, "abc");
     let first = ClientFirst::parse((hash, variant), server, DOMAIN, client.first().as_bytes())?;
-    let (challenge, challenged) = first.challenge(&credentials(), &Nonce::new([9; 18]));
+    let (challenge, challenged) = first.challenge(&keys(hash), &Nonce::new([9; 18]), ",h=AAAA,t=0304");
     let (response, expected) = client.respond(challenge.as_bytes()).unwrap();
     let last = challenged.finish(response.as_bytes())?;
     expected.verify(last.as_bytes()).unwrap();
@@ -100,7 +172,7 @@ fn login(hash: ScramHash, password: &str, client: ClientBinding, server: &Bindin
 #[test]
 fn channel_binding_binds() {
     let wrong = Err(SaslCondition::NotAuthorized);
-    for hash in [ScramHash::Sha1, ScramHash::Sha256] {
+    for hash in ScramHash::ALL.iter().copied() {
         for kind in BindingType::ALL {
             let data = both().data(*kind).unwrap().to_vec();
             let bound = |data| ClientBinding::Bound(*kind, data);
@@ -206,7 +278,7 @@ fn good_first_messages_are_understood() {
 
 fn challenged() -> Challenged {
     let first = first(Variant::Bare, &Bindings::NONE, "n,,n=user,r=abc").unwrap();
-    first.challenge(&credentials(), &Nonce::literal("def")).1
+    first.challenge(&keys(ScramHash::Sha256), &Nonce::literal("def"), "").1
 }
 
 #[test]
@@ -256,7 +328,7 @@ fn malformed_final_messages_are_refused() {
 #[test]
 fn an_unknown_user_and_a_wrong_password_look_alike() {
     let decoy = Decoy::new(&[3; 32], Iterations::new(4096).unwrap());
-    let outcome = |credentials: &Credentials| {
+    let outcome = |keys: &ScramKeys| {
         let client = ScramClient::new(
             ScramHash::Sha1,
             "user",
@@ -266,11 +338,12 @@ fn an_unknown_user_and_a_wrong_password_look_alike() {
         );
         let first =
             ClientFirst::parse((ScramHash::Sha1, Variant::Bare), &Bindings::NONE, DOMAIN, client.first().as_bytes());
-        let (challenge, challenged) = first.unwrap().challenge(credentials, &Nonce::new([9; 18]));
+        let (challenge, challenged) = first.unwrap().challenge(keys, &Nonce::new([9; 18]), "");
         let (response, _) = client.respond(challenge.as_bytes()).unwrap();
         (challenge.len(), challenged.finish(response.as_bytes()))
     };
-    let (known, unknown) = (outcome(&credentials()), outcome(&decoy.credentials("user@example.org")));
+    let known = outcome(&keys(ScramHash::Sha1));
+    let unknown = outcome(&decoy.keys(ScramHash::Sha1, "user@example.org"));
     assert_eq!(known, unknown);
     assert_eq!(known.1, Err(SaslError::from(SaslCondition::NotAuthorized)));
 }
@@ -371,9 +444,9 @@ fn mechanisms_and_conditions_are_spelt_in_one_table() {
 
 /// Without the slow derivation of keys; no password fits.
 fn cheaply_challenged() -> Challenged {
-    let decoy = Decoy::new(&[3; 32], Iterations::default()).credentials("user@example.org");
+    let decoy = Decoy::new(&[3; 32], Iterations::default()).keys(ScramHash::Sha256, "user@example.org");
     let first = first(Variant::Bare, &Bindings::NONE, "n,,n=user,r=abc").unwrap();
-    first.challenge(&decoy, &Nonce::literal("def")).1
+    first.challenge(&decoy, &Nonce::literal("def"), "").1
 }
 
 proptest::proptest! {

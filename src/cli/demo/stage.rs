@@ -164,6 +164,7 @@ impl House {
         let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(failed)?;
         let parts = Parts {
             storage: Storage::open(&data_dir, Options::default()).map_err(failed)?,
+            token_secret: random::octets().map_err(failed)?,
             clock: Clock::system(),
             made: Made {
                 identities: Arc::new(Identities::new(identity)),

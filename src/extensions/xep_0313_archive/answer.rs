@@ -14,10 +14,8 @@ use crate::xml::{Element, escape_into};
 
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
-use super::query::{self, Before, FormRequest, Metadata, NS, Query, RSM_NS};
-
-/// XEP-0297.
-const FORWARD_NS: &str = "urn:xmpp:forward:0";
+use super::api::{FORWARD_NS, NS};
+use super::query::{self, Before, FormRequest, Metadata, Query, RSM_NS};
 
 /// Results of one page if the client does not say.
 const PAGE: usize = 50;
@@ -57,7 +55,7 @@ impl Archive {
 
     /// XEP-0313 §4.1: what is found goes to the session that asks, then comes the answer.
     pub(super) async fn page(self: Arc<Self>, call: Call<Query>) -> Answer {
-        let owner = own(&call)?;
+        let owner = self.owner(&call)?;
         let found = {
             // It is never closed.
             let _reading = self.reading.acquire().await;
@@ -85,17 +83,43 @@ impl Archive {
 
     /// XEP-0313 §4.3: the first and the last entry.
     pub(super) async fn metadata(self: Arc<Self>, call: Call<Metadata>) -> Answer {
-        let owner = own(&call)?;
+        self.held(&self.owner(&call)?).await.map(Some)
+    }
+
+    /// The metadata of an archive.
+    pub(super) async fn held(&self, owner: &BareJid) -> Result<Element, StanzaError> {
         let mut answer = Element::new(Metadata::NAME, NS);
         for (name, end) in [("start", End::Oldest), ("end", End::Youngest)] {
-            let found = self.read(&owner, Range::default(), end, 1).await?;
+            let found = self.read(owner, Range::default(), end, 1).await?;
             for stored in found.entries {
                 let stamp = stamp(stored.entry.time);
-                let id = self.id(&owner, stored.position);
+                let id = self.id(owner, stored.position);
                 answer.push(Element::new(name, NS).with("id", &id).with("timestamp", &stamp));
             }
         }
-        Ok(Some(answer))
+        Ok(answer)
+    }
+
+    /// XEP-0313 §4.1.5: the fields of the form.
+    pub(super) fn form(&self, call: &Call<FormRequest>) -> Answer {
+        self.owner(call)?;
+        Ok(Some(Element::new(FormRequest::NAME, NS).with_child(query::form().to_element())))
+    }
+
+    /// Whether the domain of the account keeps archives.
+    pub(super) fn is_kept(&self, owner: &BareJid) -> bool {
+        self.settings.load().archives(owner.domain())
+    }
+
+    /// Whose archive is asked: one's own and nobody else's.
+    fn owner<R>(&self, call: &Call<R>) -> Result<BareJid, StanzaError> {
+        if !self.is_kept(&call.to.to_bare()) {
+            return Err(Condition::ServiceUnavailable.into());
+        }
+        if call.relation == Relation::Owner {
+            return Ok(call.to.to_bare());
+        }
+        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
     }
 
     async fn find(&self, owner: &BareJid, query: &Query) -> Result<Found, StanzaError> {
@@ -118,16 +142,16 @@ impl Archive {
         };
         let known = [query.before_id.as_ref(), page_end].into_iter().flatten();
         range.before = self.known(owner, known.collect()).await?.into_iter().min();
+        let end = if query.page.before.is_some() { End::Youngest } else { End::Oldest };
         if let Some(ids) = &query.ids {
             let positions = self.known(owner, ids.iter().collect()).await?;
-            return self.named(owner, positions, range).await;
+            return self.named(owner, positions, range, (end, query.page.max)).await;
         }
-        let most = self.settings.load().archive.map_or(PAGE, |archive| archive.page);
+        let most = self.settings.load().archive.as_ref().map_or(PAGE, |archive| archive.page);
         let limit = query.page.max.unwrap_or(PAGE).min(most);
         if limit == 0 {
             return self.count(owner, range).await;
         }
-        let end = if query.page.before.is_some() { End::Youngest } else { End::Oldest };
         self.read(owner, range, end, limit).await
     }
 
@@ -151,17 +175,25 @@ impl Archive {
         if all.await.map_err(|error| failed(&error))? { Ok(positions) } else { Err(unknown()) }
     }
 
-    /// The entries at these positions that are in `range`.
-    async fn named(&self, owner: &BareJid, mut positions: Vec<Position>, range: Range) -> Result<Found, StanzaError> {
+    /// The entries at these positions that are in `range`, as many as are wanted from that end.
+    async fn named(
+        &self,
+        owner: &BareJid,
+        mut positions: Vec<Position>,
+        range: Range,
+        (end, max): (End, Option<usize>),
+    ) -> Result<Found, StanzaError> {
         positions.sort_unstable();
         positions.dedup();
+        if end == End::Youngest {
+            positions.reverse();
+        }
         let owner = owner.clone();
+        // Whoever asks for none wants to know how many there are.
+        let limit = max.filter(|max| *max > 0).unwrap_or(usize::MAX);
         let entries = self.storage.read(move |view| {
             let (mut entries, mut bytes) = (Vec::new(), 0);
             for position in positions {
-                if bytes > NAMED_BYTES {
-                    return Ok((entries, false));
-                }
                 let outside = range.after.is_some_and(|after| position <= after)
                     || range.before.is_some_and(|before| position >= before);
                 if outside {
@@ -171,13 +203,23 @@ impl Archive {
                 let before = Some(Position::new(position.number().saturating_add(1)));
                 let only = Range { after, before, ..range.clone() };
                 for stored in view.archived(&owner, &only, End::Oldest, 1)?.entries {
+                    if entries.len() >= limit || bytes > NAMED_BYTES {
+                        return Ok((entries, false));
+                    }
                     bytes += stored.entry.payload.len();
                     entries.push(stored);
                 }
             }
             Ok((entries, true))
         });
-        let (entries, complete) = entries.await.map_err(|error| failed(&error))?;
+        let (mut entries, complete) = entries.await.map_err(|error| failed(&error))?;
+        if max == Some(0) {
+            let count = Some(entries.len() as u64);
+            return Ok(Found { complete: entries.is_empty(), entries: Vec::new(), count });
+        }
+        if end == End::Youngest {
+            entries.reverse();
+        }
         Ok(Found { entries, complete, count: None })
     }
 
@@ -256,25 +298,10 @@ impl Archive {
     }
 }
 
-/// XEP-0313 §4.1.5: the fields of the form.
-pub(super) fn form(call: &Call<FormRequest>) -> Answer {
-    own(call)?;
-    Ok(Some(Element::new(FormRequest::NAME, NS).with_child(query::form().to_element())))
-}
-
-/// Whose archive is asked: one's own and nobody else's.
-fn own<R>(call: &Call<R>) -> Result<BareJid, StanzaError> {
-    if call.relation == Relation::Owner {
-        Ok(call.to.to_bare())
-    } else {
-        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
-    }
-}
-
 /// As much of a page as there is room for, from the end that the client reads from; `None` if that is nothing.
 fn fitting(mut found: Found, query: &Query, room: usize) -> Option<Found> {
     let size = |stored: &Stored| stored.entry.payload.len() + AROUND;
-    let backwards = query.page.before.is_some() && query.ids.is_none();
+    let backwards = query.page.before.is_some();
     let (mut left, mut taken) = (room, 0_usize);
     let mut fits = |stored: &&Stored| {
         // One goes through if anything does, or nobody would ever see it.

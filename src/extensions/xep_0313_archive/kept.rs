@@ -2,8 +2,9 @@
 
 use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Stanza};
 
-/// XEP-0334.
-const HINTS_NS: &str = "urn:xmpp:hints";
+use super::super::xep_0160_offline::api::HINTS_NS;
+use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
+use super::api::{CONFERENCE_NS, MARKERS_NS, RECEIPTS_NS};
 
 /// One of these is enough: an element, or any element of the namespace if it has no name.
 const KEPT: &[(&str, &str)] = &[
@@ -15,21 +16,21 @@ const KEPT: &[(&str, &str)] = &[
     ("x", "jabber:x:encrypted"),
     ("encryption", "urn:xmpp:eme:0"),
     // Receipts (XEP-0184) and markers (XEP-0333), not the wish for them.
-    ("received", "urn:xmpp:receipts"),
-    ("received", "urn:xmpp:chat-markers:0"),
-    ("displayed", "urn:xmpp:chat-markers:0"),
-    ("acknowledged", "urn:xmpp:chat-markers:0"),
+    ("received", RECEIPTS_NS),
+    ("received", MARKERS_NS),
+    ("displayed", MARKERS_NS),
+    ("acknowledged", MARKERS_NS),
     // Changes of other messages: reactions (XEP-0444), retractions (XEP-0424), corrections (XEP-0308), and what is
     // fastened to them (XEP-0422).
     ("reactions", "urn:xmpp:reactions:0"),
-    ("retract", "urn:xmpp:message-retract:1"),
+    ("retract", RETRACTION_NS),
     ("retract", "urn:xmpp:message-retract:0"),
     ("replace", "urn:xmpp:message-correct:0"),
     ("apply-to", "urn:xmpp:fasten:0"),
     // Invitations to calls (XEP-0353, XEP-0482) and to rooms (XEP-0249).
     ("", "urn:xmpp:jingle-message:0"),
     ("", "urn:xmpp:call-invites:0"),
-    ("x", "jabber:x:conference"),
+    ("x", CONFERENCE_NS),
     // The sender wants it (XEP-0334).
     ("store", HINTS_NS),
 ];

@@ -1,7 +1,7 @@
 //! XEP-0313 Message Archive Management, version 1.1.1, for the accounts of this server: every account has one archive,
 //! the archived entries of its log.
 //!
-//! Pages are those of XEP-0059 Result Set Management, version 1.0. Preferences (XEP-0441) are not offered.
+//! Pages are those of XEP-0059 Result Set Management, version 1.0.
 
 mod answer;
 mod kept;
@@ -16,17 +16,35 @@ use crate::stanza::Stanza;
 use crate::storage::{Direction, Marks};
 
 use self::answer::Archive;
-use self::query::{FormRequest, NS};
+use self::api::NS;
+use self::query::FormRequest;
 use super::xep_0359_stanza_ids::api::Ids;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0313", version: "1.1.1" },
     name: "archive",
-    advertises: &[(Entity::Account, NS), (Entity::Account, "urn:xmpp:mam:2#extended")],
+    advertises: &[
+        (Entity::Account, NS),
+        (Entity::Account, "urn:xmpp:mam:2#extended"),
+        (Entity::Account, "urn:xmpp:mam:2#groupchat-field"),
+    ],
     commands: &[],
     wanted: |settings| settings.archive.is_some(),
     install,
 };
+
+/// For extensions that look at messages or forward them.
+pub(super) mod api {
+    pub(in crate::extensions) const NS: &str = "urn:xmpp:mam:2";
+    /// XEP-0297.
+    pub(in crate::extensions) const FORWARD_NS: &str = "urn:xmpp:forward:0";
+    /// XEP-0184.
+    pub(in crate::extensions) const RECEIPTS_NS: &str = "urn:xmpp:receipts";
+    /// XEP-0333.
+    pub(in crate::extensions) const MARKERS_NS: &str = "urn:xmpp:chat-markers:0";
+    /// XEP-0249.
+    pub(in crate::extensions) const CONFERENCE_NS: &str = "jabber:x:conference";
+}
 
 fn install(at: &mut Registrar<'_>) {
     let Some(ids) = Ids::new(at.storage.secret()) else {
@@ -35,21 +53,29 @@ fn install(at: &mut Registrar<'_>) {
     let ids = Arc::new(ids);
     let storage = at.storage.clone();
     let shown = Arc::clone(&ids);
-    at.archive(move |passing| archive(passing, &storage, &shown));
+    let settings = at.settings.clone();
+    at.archive(move |passing| {
+        // Most messages are worth it, and most domains have an archive.
+        if passing.archivable && kept::is_archived(passing.stanza) && settings.load().archives(passing.account.domain())
+        {
+            archive(passing, &storage, &shown);
+        }
+    });
     at.private(is_result);
     let it = Arc::new(Archive::new(at.storage.clone(), Arc::clone(at.outbound), ids, at.settings.clone()));
     at.iq_set(Entity::Account, &it, Archive::page);
-    at.iq_get(Entity::Account, &it, |_, call: Call<FormRequest>| ready(answer::form(&call)));
+    at.iq_get(Entity::Account, &it, |it, call: Call<FormRequest>| ready(it.form(&call)));
     at.iq_get(Entity::Account, &it, Archive::metadata);
+    at.archive_at_binding(move |account| {
+        let it = Arc::clone(&it);
+        async move { if it.is_kept(&account) { it.held(&account).await.ok() } else { None } }
+    });
 }
 
-/// Keeps what is worth it; who receives it learns its id.
+/// Keeps a message; who gets to see it learns its id.
 fn archive(passing: &mut Passing<'_, '_>, storage: &crate::storage::Storage, ids: &Ids) {
-    if !kept::is_archived(passing.stanza) {
-        return;
-    }
     let position = passing.keep(storage, Marks::ARCHIVED);
-    if passing.direction == Direction::Received {
+    if passing.direction == Direction::Received || passing.shown {
         ids.write_element(&mut passing.tail, passing.account, position);
     }
 }

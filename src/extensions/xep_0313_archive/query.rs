@@ -7,7 +7,7 @@ use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
-pub(super) const NS: &str = "urn:xmpp:mam:2";
+use super::api::NS;
 
 /// XEP-0059.
 pub(super) const RSM_NS: &str = "http://jabber.org/protocol/rsm";
@@ -29,6 +29,7 @@ pub(super) fn form() -> Form {
         .field(text("after-id"))
         // All ids that there are would make a long list.
         .field(Field::new("ids", FieldType::ListMulti).open())
+        .field(Field::new("include-groupchat", FieldType::Boolean))
 }
 
 /// A query as it was sent; ids are not looked up yet.
@@ -127,6 +128,8 @@ impl Query {
         self.end = submission.time("end")?;
         self.before_id = text("before-id");
         self.after_id = text("after-id");
+        // There are no messages of rooms in the archive of an account, whatever is asked for (§4.1.4).
+        submission.boolean("include-groupchat")?;
         let ids = submission.all("ids");
         if ids.len() > MOST_IDS {
             return Err(StanzaError::new(Condition::PolicyViolation, "too many ids"));
@@ -187,6 +190,9 @@ mod tests {
         assert_eq!(query.with.unwrap().as_str(), "juliet@capulet.lit");
         assert_eq!((query.start.is_some(), query.end), (true, None));
         assert_eq!(form(&[("ids", "a")]).unwrap().ids, Some(vec!["a".to_owned()]));
+        for value in ["true", "false", "1", "0", ""] {
+            assert_eq!(form(&[("include-groupchat", value)]).unwrap(), form(&[]).unwrap());
+        }
         assert!(read("<flip-page/>").unwrap().flipped);
         assert_eq!(page("<max>10</max>").unwrap(), Page { max: Some(10), ..Page::default() });
         assert_eq!(page("<before/>").unwrap().before, Some(Before::TheEnd));
@@ -202,6 +208,7 @@ mod tests {
             ("start", "2010-13-07T00:00:00Z"),
             ("end", "99999999-01-01T00:00:00Z"),
             ("FORM_TYPE", "jabber:iq:search"),
+            ("include-groupchat", "perhaps"),
         ] {
             assert_eq!(form(&[(name, value)]), Err(Condition::BadRequest), "{name} {value}");
         }

@@ -25,6 +25,7 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
         policy,
         connect_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(600),
+        expiry: Duration::ZERO,
         queue_bytes: 1 << 20,
         queue_bytes_total: 64 << 20,
         limits: Limits::SERVER,

@@ -1,5 +1,6 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
+mod outbox;
 mod world;
 
 use std::net::SocketAddr;
@@ -43,9 +44,9 @@ async fn a_thousand_stanzas_each_way_arrive_in_order() {
     let world = World::new();
     let (one, other) = (world.server(&here()), world.server(&there()));
     for id in 0..1000 {
-        one.federation.send(&pair("here.example", "there.example"), vec![hello(id)]);
+        one.federation.send(&pair("here.example", "there.example"), vec![hello(id).into()]);
         let back = message("b@there.example/x", "a@here.example", id);
-        other.federation.send(&pair("there.example", "here.example"), vec![back]);
+        other.federation.send(&pair("there.example", "here.example"), vec![back.into()]);
         if id % 100 == 7 {
             tokio::task::yield_now().await;
         }
@@ -83,7 +84,7 @@ async fn xep_0368_direct_tls_is_found_and_used() {
     let world = World::new();
     let one = world.server(&here());
     let other = world.server(&Plan { start: Start::DirectTls, ..there() });
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     assert_eq!(other.arrival().await.id.as_deref(), Some("1"));
 }
 
@@ -92,13 +93,13 @@ async fn xep_0220_dialback_proves_who_has_no_trusted_certificate() {
     let world = World::new();
     let one = world.server(&Plan { names: None, ..here() });
     let other = world.server(&Plan { proofs: Proofs::CertificateOrDialback, ..there() });
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1), hello(2)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into(), hello(2).into()]);
     assert_eq!(other.arrival().await.id.as_deref(), Some("1"));
     assert_eq!(other.arrival().await.id.as_deref(), Some("2"));
     // And the other way round: the certificate of the peer proves nothing, dialback was agreed to.
     other
         .federation
-        .send(&pair("there.example", "here.example"), vec![message("b@there.example", "a@here.example", 3)]);
+        .send(&pair("there.example", "here.example"), vec![message("b@there.example", "a@here.example", 3).into()]);
     assert_eq!(one.arrival().await.id.as_deref(), Some("3"));
 }
 
@@ -108,13 +109,13 @@ async fn without_agreement_dialback_proves_nothing() {
     let world = World::new();
     let one = world.server(&Plan { names: None, ..here() });
     let other = world.server(&there());
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     let (condition, text, id) = one.bounce().await;
     assert_eq!((condition, id.as_str()), (Condition::RemoteServerTimeout, "1"));
     assert!(text.contains("not-authorized"), "{text}");
     other
         .federation
-        .send(&pair("there.example", "here.example"), vec![message("b@there.example", "a@here.example", 2)]);
+        .send(&pair("there.example", "here.example"), vec![message("b@there.example", "a@here.example", 2).into()]);
     let (condition, text, _) = other.bounce().await;
     assert_eq!(condition, Condition::RemoteServerTimeout);
     assert!(text.contains("does not prove its domain"), "{text}");
@@ -127,7 +128,7 @@ async fn a_certificate_for_others_is_refused() {
     let world = World::new();
     let one = world.server(&here());
     let other = world.server(&Plan { names: Some(&["elsewhere.example"]), ..there() });
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     let (condition, text, _) = one.bounce().await;
     assert_eq!(condition, Condition::RemoteServerTimeout);
     assert!(text.contains("elsewhere.example"), "{text}");
@@ -227,7 +228,7 @@ async fn rfc_6120_5_4_3_1_data_behind_proceed_ends_the_stream() {
             raw.rest().await;
         }
     });
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     let (_, text, _) = one.bounce().await;
     assert!(text.contains("data behind <proceed/>"), "{text}");
 }
@@ -279,7 +280,7 @@ async fn bounces_say_why() {
         ("down.example", Condition::RemoteServerTimeout, "192.0.2.9:5269: connection refused"),
     ] {
         let stanza = message("a@here.example", &format!("b@{domain}"), 1);
-        one.federation.send(&pair("here.example", domain), vec![stanza]);
+        one.federation.send(&pair("here.example", domain), vec![stanza.into()]);
         let (condition, text, _) = one.bounce().await;
         assert_eq!(condition, expected, "{text}");
         assert!(text.contains(word), "{text}");
@@ -295,9 +296,9 @@ async fn a_server_that_says_nothing_is_given_up_in_time() {
     // Connections are taken and kept.
     let _kept = world.net.listen(address(THERE));
     let started = Instant::now();
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1), hello(2)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into(), hello(2).into()]);
     sleep(Duration::from_secs(10)).await;
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(3)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(3).into()]);
     for id in ["1", "2", "3"] {
         let (condition, text, bounced) = one.bounce().await;
         assert_eq!((condition, bounced.as_str()), (Condition::RemoteServerTimeout, id), "{text}");
@@ -309,13 +310,13 @@ async fn a_server_that_says_nothing_is_given_up_in_time() {
 async fn a_failure_is_remembered_for_seconds_and_then_forgotten() {
     let world = World::new();
     let one = world.server(&here());
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     assert_eq!(one.bounce().await.0, Condition::RemoteServerNotFound);
     let other = world.server(&there());
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(2)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(2).into()]);
     assert_eq!(one.bounce().await.2, "2");
     sleep(Duration::from_secs(6)).await;
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(3)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(3).into()]);
     assert_eq!(other.arrival().await.id.as_deref(), Some("3"));
 }
 
@@ -327,7 +328,7 @@ async fn rfc_6120_3_2_1_the_next_target_is_tried() {
     let other = world.hidden(&there());
     world.publish("there.example", 10, THERE, Start::Starttls);
     world.listen(address(THERE), &other.federation, Start::Starttls);
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     assert_eq!(other.arrival().await.id.as_deref(), Some("1"));
 }
 
@@ -336,7 +337,7 @@ async fn an_idle_stream_ends_and_the_next_stanza_opens_another() {
     let world = World::new();
     let (one, other) = (world.server(&here()), world.server(&there()));
     for id in 0..3 {
-        one.federation.send(&pair("here.example", "there.example"), vec![hello(id)]);
+        one.federation.send(&pair("here.example", "there.example"), vec![hello(id).into()]);
         assert_eq!(other.arrival().await.id.as_deref(), Some(&*id.to_string()));
         sleep(Duration::from_secs(3600)).await;
         assert!(one.federation.queues().is_empty());
@@ -349,7 +350,7 @@ async fn too_much_is_answered_at_once_and_the_rest_still_arrives() {
     let one = world.server(&Plan { queue_bytes: 4096, ..here() });
     let other = world.server(&there());
     for id in 0..100 {
-        one.federation.send(&pair("here.example", "there.example"), vec![hello(id)]);
+        one.federation.send(&pair("here.example", "there.example"), vec![hello(id).into()]);
     }
     let mut next = 0;
     let (condition, _, id) = one.bounce().await;
@@ -396,7 +397,7 @@ async fn what_was_cut_goes_out_again_whole_and_once() {
             cut_after(bytes, incoming.recv().await.unwrap(), Arc::clone(&federation)).await;
         }
     });
-    one.federation.send(&pair("here.example", "there.example"), vec![big(1), big(2), big(3)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![big(1).into(), big(2).into(), big(3).into()]);
     for id in 1..4 {
         let stanza = other.arrival().await;
         assert_eq!(stanza.id.as_deref(), Some(&*id.to_string()));
@@ -421,7 +422,7 @@ async fn a_stanza_that_no_stream_carries_is_answered() {
         }
         count
     });
-    one.federation.send(&pair("here.example", "there.example"), vec![big(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![big(1).into()]);
     assert_eq!(one.bounce().await.0, Condition::RemoteServerTimeout);
     assert!(!other.got_more().await);
     assert_eq!(connections.await.unwrap(), 2);
@@ -433,7 +434,7 @@ async fn stopping_answers_what_cannot_leave() {
     let one = world.server(&here());
     world.publish("there.example", 0, THERE, Start::Starttls);
     let _kept = world.net.listen(address(THERE));
-    one.federation.send(&pair("here.example", "there.example"), vec![hello(1)]);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     sleep(Duration::from_secs(1)).await;
     one.federation.stop().await;
     let (condition, text, _) = one.bounce().await;

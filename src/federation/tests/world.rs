@@ -1,15 +1,17 @@
 //! Servers that are nothing but federation, on a network in memory, and a peer that says what it is told.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::{Federation, Inbound, Policy, Proofs, Settings, Start, Ways};
-use crate::hooks::StreamFeatures;
+use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Ways};
+use crate::hooks::{Acknowledgement, StreamFeatures};
+use crate::jid::BareJid;
 use crate::live::Live;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
@@ -17,8 +19,9 @@ use crate::net::tls::{
     ClientCertificate, ClientTls, Identities, Identity, Outgoing as OutgoingTls, ServerTls, Trust, server_name,
 };
 use crate::net::{BoxFuture, Transport};
-use crate::routing::Pair;
-use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
+use crate::routing::{Kept, Leaving, Pair, RemoteDelivery};
+use crate::stanza::{Condition, IqType, Kind, MessageType, Payload, Stanza, StanzaError};
+use crate::storage::{Direction, Entry, Marks, Position, Receipt, Storage, Writes};
 use crate::stream::{Event, Limits, StreamError};
 use crate::testing::{Net, served};
 use crate::xml::Element;
@@ -40,18 +43,31 @@ pub(super) struct Plan<'a> {
     pub(super) names: Option<&'a [&'a str]>,
     pub(super) start: Start,
     pub(super) queue_bytes: usize,
+    pub(super) expiry: Duration,
+    /// Whether it answers requests.
+    pub(super) answers: bool,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn new(domain: &'a str, address: &'a str) -> Self {
-        let proofs = Proofs::Certificate;
-        Self { domain, address, proofs, names: Some(&[]), start: Start::Starttls, queue_bytes: 1 << 20 }
+        let (proofs, expiry) = (Proofs::Certificate, Duration::from_secs(3600));
+        Self {
+            domain,
+            address,
+            proofs,
+            names: Some(&[]),
+            start: Start::Starttls,
+            queue_bytes: 1 << 20,
+            expiry,
+            answers: true,
+        }
     }
 }
 
 pub(super) struct Server {
     pub(super) federation: Arc<Federation>,
     pub(super) inbound: Arc<Recorder>,
+    pub(super) storage: Storage,
 }
 
 /// Remembers what arrived and what came back.
@@ -59,6 +75,9 @@ pub(super) struct Recorder {
     domain: String,
     arrived: mpsc::UnboundedSender<Stanza<'static>>,
     bounced: mpsc::UnboundedSender<Stanza<'static>>,
+    /// Whoever answers requests.
+    federation: OnceLock<Weak<Federation>>,
+    pub(super) asked: AtomicUsize,
     seen: Mutex<(mpsc::UnboundedReceiver<Stanza<'static>>, mpsc::UnboundedReceiver<Stanza<'static>>)>,
 }
 
@@ -67,13 +86,30 @@ impl Inbound for Recorder {
         domain == self.domain
     }
 
-    fn arrived<'a>(&'a self, pair: &'a Pair, stanzas: Vec<Stanza<'a>>) -> BoxFuture<'a, Result<(), StreamError>> {
+    fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
+        None
+    }
+
+    fn arrived<'a>(
+        &'a self,
+        pair: &'a Pair,
+        stanzas: Vec<Stanza<'a>>,
+        _: Option<Note<'a>>,
+    ) -> BoxFuture<'a, Result<Receipt, StreamError>> {
         for stanza in stanzas {
+            if stanza.kind == Kind::Iq(IqType::Get) {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                // As any server that knows nothing of this request.
+                let answer = stanza.error(&Condition::ServiceUnavailable.into()).unwrap();
+                let federation = self.federation.get().and_then(Weak::upgrade);
+                federation.iter().for_each(|federation| federation.send(pair, vec![answer.clone().into()]));
+                continue;
+            }
             assert_eq!(stanza.from.as_ref().map(|from| from.domain()), Some(&*pair.remote));
             assert_eq!(stanza.to.as_ref().map(|to| to.domain()), Some(&*pair.local));
             let _ = self.arrived.send(stanza.into_owned());
         }
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(Receipt::NONE)))
     }
 
     fn bounced(&self, errors: Vec<Stanza<'static>>) -> BoxFuture<'_, ()> {
@@ -118,11 +154,13 @@ impl World {
             policy: Policy { proofs: plan.proofs, ..Policy::default() },
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
+            expiry: plan.expiry,
             queue_bytes: plan.queue_bytes,
             queue_bytes_total: 64 << 20,
             limits: Limits::SERVER,
             deadline: Duration::from_secs(30),
         };
+        let storage = Storage::open_in_memory().unwrap();
         let mut secret = [7; 32];
         secret[0] = plan.address.bytes().last().unwrap();
         let ways = Ways {
@@ -133,15 +171,23 @@ impl World {
             trust: Live::new(trust),
             stream_features: StreamFeatures::default(),
             clock: Clock::system(),
+            storage: storage.clone(),
+            probe: Element::new("ping", "urn:xmpp:ping"),
+            delay: |from, time| {
+                Element::new("delay", "urn:xmpp:delay").with("from", from).with("stamp", &time.to_string())
+            },
             secret,
         };
         let federation = Federation::new(Live::new(settings), ways);
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let (bounced, bounces) = mpsc::unbounded_channel();
         let seen = Mutex::new((arrivals, bounces));
-        let inbound = Arc::new(Recorder { domain: plan.domain.to_owned(), arrived, bounced, seen });
+        let domain = plan.domain.to_owned();
+        let answers = if plan.answers { OnceLock::from(Arc::downgrade(&federation)) } else { OnceLock::new() };
+        let inbound =
+            Arc::new(Recorder { domain, arrived, bounced, federation: answers, asked: AtomicUsize::new(0), seen });
         federation.attach(&inbound);
-        Server { federation, inbound }
+        Server { federation, inbound, storage }
     }
 
     pub(super) fn publish(&self, domain: &str, priority: u16, address: &str, start: Start) {
@@ -246,6 +292,31 @@ impl Raw {
 }
 
 impl Server {
+    /// Sends what storage keeps, as routing does.
+    pub(super) fn send_kept(&self, stanza: Stanza<'static>) {
+        let slot = self.storage.slot();
+        let position = slot.position();
+        let kept = Kept { position, time: Timestamp::from_unix_ms(0), left_behind: None };
+        let (pair, text) = (pair_of(&stanza), stanza.to_xml());
+        self.federation.send(&pair, vec![Leaving { stanza, kept: Some(kept) }]);
+        let mut writes = Writes::new();
+        let entry = Entry {
+            direction: Direction::Sent,
+            peer: pair.remote.clone(),
+            time: 0,
+            marks: Marks::QUEUED,
+            payload: text.into(),
+        };
+        writes.append(&BareJid::parse(&pair.local).unwrap(), slot, entry);
+        self.storage.submit(writes);
+    }
+
+    /// The positions in the log of `domain` that are undelivered.
+    pub(super) async fn undelivered(&self, domain: &str) -> Vec<Position> {
+        let page = self.storage.undelivered(&BareJid::parse(domain).unwrap(), None, 1000).await.unwrap();
+        page.entries.into_iter().map(|stored| stored.position).collect()
+    }
+
     pub(super) async fn arrival(&self) -> Stanza<'static> {
         self.inbound.seen.lock().await.0.recv().await.unwrap()
     }
@@ -262,6 +333,10 @@ impl Server {
         let text = error.elements().find(|child| child.name() == "text").map(Element::text).unwrap_or_default();
         (StanzaError::condition_of(&error).unwrap(), text, stanza.id.unwrap().into_owned())
     }
+}
+
+fn pair_of(stanza: &Stanza<'_>) -> Pair {
+    pair(stanza.from.as_ref().unwrap().domain(), stanza.to.as_ref().unwrap().domain())
 }
 
 pub(super) fn pair(local: &str, remote: &str) -> Pair {

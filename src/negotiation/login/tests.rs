@@ -5,13 +5,15 @@ use crate::accounts::credentials::{Iterations, Salts, ScramHash};
 use crate::accounts::sasl::channel_binding::{BindingType, Bindings};
 use crate::accounts::sasl::scram_client::{ClientBinding, Expected, ScramClient};
 use crate::accounts::sasl::{SASL_NS, Variant};
-use crate::negotiation::features::PlainPolicy;
+use crate::negotiation::features::{PlainPolicy, TokenPolicy};
 use crate::negotiation::sasl_profile::{auth, data, response};
+use crate::negotiation::xep_0388_sasl2::SASL2_NS;
+use crate::net::TlsVersion;
 
 const SHA1: Mechanism = Mechanism::Scram(ScramHash::Sha1, Variant::Bare);
 
 fn credentials() -> Credentials {
-    let salts = Salts { sha1: [1; 16], sha256: [2; 16] };
+    let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
     Credentials::derive(&Password::prepare("pencil").unwrap(), &salts, Iterations::new(4096).unwrap())
 }
 
@@ -20,7 +22,14 @@ fn bindings() -> Bindings {
 }
 
 fn offer() -> Offer {
-    Offer { confidentiality: Confidentiality::Tls, bindings: bindings(), plain: PlainPolicy::Offered }
+    Offer {
+        confidentiality: Confidentiality::Tls,
+        bindings: bindings(),
+        version: Some(TlsVersion::Tls13),
+        plain: PlainPolicy::Offered,
+        tokens: TokenPolicy::Issued,
+        ..Offer::STARTTLS
+    }
 }
 
 fn machine(offer: Offer) -> Login {
@@ -33,7 +42,7 @@ fn nonce() -> Nonce {
 }
 
 fn found() -> Found {
-    Found::Account(credentials(), Standing::Active)
+    Found::Account(Box::new(credentials()), Standing::Active)
 }
 
 fn abort() -> Element {
@@ -50,8 +59,10 @@ fn told(effects: &[Effect]) -> Vec<String> {
                 None => element.name().to_owned(),
             },
             Effect::LookUp(account) => format!("look up {account}"),
+            Effect::LookUpToken(account, agent) => format!("look up {account} {}", agent.as_str()),
             Effect::Verify(_) => "verify".to_owned(),
             Effect::Success { user } => format!("user {user}"),
+            Effect::Enter(entry) => format!("enter {}", entry.user),
             Effect::Failure { condition, left } => format!("{} {left}", condition.as_str()),
             Effect::Close(error) => format!("close {}", error.condition.as_str()),
         })
@@ -91,13 +102,13 @@ fn exchange(login: &mut Login, mechanism: Mechanism, client: &ScramClient, found
 #[test]
 fn every_scram_mechanism_logs_in() {
     let bound = |kind| ClientBinding::Bound(kind, bindings().data(kind).unwrap().to_vec());
-    for hash in [ScramHash::Sha1, ScramHash::Sha256] {
+    for hash in ScramHash::ALL.iter().copied() {
         for (variant, binding) in [
             (Variant::Bare, ClientBinding::Unsupported),
             (Variant::Plus, bound(BindingType::TlsExporter)),
             (Variant::Plus, bound(BindingType::TlsServerEndPoint)),
         ] {
-            let mut login = machine(offer());
+            let mut login = machine(Offer { hashes: ScramHash::ALL, ..offer() });
             let client = client(hash, "pencil", binding);
             let (effects, expected) = exchange(&mut login, Mechanism::Scram(hash, variant), &client, found());
             assert_eq!(told(&effects), ["success", "user juliet@example.org"]);
@@ -160,7 +171,7 @@ fn an_unknown_user_and_a_wrong_password_look_alike() {
     assert_eq!(xml(Found::Unknown), xml(found()));
     assert_eq!(xml(found()), "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>");
     // Only who knows the password learns that the account is disabled.
-    let disabled = || Found::Account(credentials(), Standing::Disabled);
+    let disabled = || Found::Account(Box::new(credentials()), Standing::Disabled);
     assert_eq!(plain(disabled()), failed("not-authorized", 2));
     assert_eq!(scram(disabled()), failed("not-authorized", 2));
 }
@@ -224,6 +235,7 @@ fn every_message_in_every_state() {
         for other in [
             Element::new("starttls", "urn:ietf:params:xml:ns:xmpp-tls"),
             Element::new("auth", "urn:xmpp:other"),
+            Element::new("next", SASL2_NS).with("task", "X"),
             Element::new("success", SASL_NS),
             Element::new("challenge", SASL_NS),
             Element::new("failure", SASL_NS),
@@ -252,7 +264,7 @@ fn every_condition_has_its_place() {
     };
     let good = Some(&b"\0juliet\0pencil"[..]);
     expect(machine(offer()).nonza(&abort()), "aborted");
-    let standing = |standing| Found::Account(credentials(), standing);
+    let standing = |standing| Found::Account(Box::new(credentials()), standing);
     expect(plain(&mut machine(offer()), "\0juliet\0pencil", standing(Standing::Disabled)), "account-disabled");
     expect(
         plain(&mut machine(offer()), "\0juliet\0pencil", standing(Standing::PasswordExpired)),
@@ -264,7 +276,7 @@ fn every_condition_has_its_place() {
     expect(machine(offer()).nonza(&auth("PLAIN", None).with_text("?")), "incorrect-encoding");
     expect(machine(offer()).nonza(&auth("PLAIN", Some(b"a@example.org\0juliet\0pencil"))), "invalid-authzid");
     expect(machine(offer()).nonza(&auth("SCRAM-SHA-1", Some(b"n,a=x,n=juliet,r=abc"))), "invalid-authzid");
-    for mechanism in ["", "plain", "EXTERNAL", "ANONYMOUS", "DIGEST-MD5", "SCRAM-SHA-512"] {
+    for mechanism in ["", "plain", "EXTERNAL", "ANONYMOUS", "DIGEST-MD5", "SCRAM-SHA-512", "HT-SHA-256-NONE"] {
         expect(machine(offer()).nonza(&auth(mechanism, good)), "invalid-mechanism");
     }
     expect(machine(offer()).nonza(&Element::new("auth", SASL_NS)), "invalid-mechanism");
@@ -336,5 +348,23 @@ fn where_tls_is_waived_only_scram_logs_in() {
 
 #[test]
 fn features_follow_the_offer() {
-    assert_eq!(machine(offer()).features(), offer().features());
+    let inline = InlineOffers::default();
+    assert_eq!(machine(offer()).features(&inline), offer().features(&inline));
 }
+
+#[test]
+fn who_has_lost_his_keys_for_a_hash_is_as_good_as_unknown() {
+    let sha512 = Mechanism::Scram(ScramHash::Sha512, Variant::Bare);
+    let outcome = |found| {
+        let mut login = machine(Offer { hashes: ScramHash::ALL, ..offer() });
+        let client = client(ScramHash::Sha512, "pencil", ClientBinding::Unsupported);
+        let (effects, _) = exchange(&mut login, sha512, &client, found);
+        told(&effects)
+    };
+    let old = Found::Account(Box::new(Credentials { sha512: None, ..credentials() }), Standing::Active);
+    assert_eq!(outcome(old), failed("not-authorized", 2));
+    assert_eq!(outcome(Found::Unknown), failed("not-authorized", 2));
+    assert_eq!(outcome(found()), ["success", "user juliet@example.org"]);
+}
+
+mod sasl2;

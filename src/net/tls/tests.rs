@@ -184,6 +184,16 @@ async fn certificates_are_replaced_under_open_streams() {
     assert_eq!(late_there.server_end_point(), end_point_hash(&old.chain[0]).as_deref());
 }
 
+// Proves: XEP-0388 §3
+#[test]
+fn early_data_is_not_taken() {
+    let tls = ServerTls::new(Arc::new(Identities::new(one(&authority(), "a.test").identity()))).unwrap();
+    for incoming in [Incoming::ClientStartTls, Incoming::ClientDirect, Incoming::ServerStartTls, Incoming::ServerDirect]
+    {
+        assert_eq!(tls.acceptor(incoming, None).config().max_early_data_size, 0, "{incoming:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_resumed_session_has_its_own_exporter_and_the_right_end_point() {
     let minted = one(&authority(), "a.test");

@@ -79,6 +79,10 @@ impl Accounts {
 
     async fn facts(self, asked: AccountName) -> Result<Facts, OperationError> {
         let jid = self.existing(&asked.jid).await?;
+        if let Some(router) = &self.router {
+            router.write_logins();
+            self.storage.durable(self.storage.latest()).await.map_err(failed)?;
+        }
         let owner = jid.clone();
         let reading = self.storage.read(move |view| {
             let contacts = view.items(&CONTACTS, &owner)?.into_iter().filter(|(_, contact)| contact.item.is_some());

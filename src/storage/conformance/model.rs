@@ -57,6 +57,10 @@ pub(super) async fn it_behaves_like_a_map_in_memory(storage: Storage) {
                     writes.remove(owner, position);
                     log.remove(&(who, position));
                 }
+                (7, Some(position)) if below(3) == 0 => {
+                    writes.replace(owner, position, key.as_str().into());
+                    log.entry((who, position)).and_modify(|entry| entry.payload = key.into());
+                }
                 _ => {
                     let entry = entry(&key, marks);
                     let position = writes.append(owner, storage.slot(), entry.clone());
@@ -66,21 +70,30 @@ pub(super) async fn it_behaves_like_a_map_in_memory(storage: Storage) {
             }
         }
         storage.durable(storage.submit(writes)).await.unwrap();
-        for (who, owner) in owners.iter().enumerate() {
-            let expected: Vec<_> = notes
-                .iter()
-                .filter(|((other, _), _)| *other == who)
-                .map(|((_, key), value)| (key.clone(), value.clone()))
-                .collect();
-            assert_eq!(NOTES.all(&storage, owner).await.unwrap(), expected);
-            let mut expected: Vec<_> = log
-                .iter()
-                .filter(|((other, _), _)| *other == who)
-                .map(|((_, position), entry)| Stored { position: *position, entry: entry.clone() })
-                .collect();
-            assert_eq!(everything(&storage, owner).await, expected);
-            expected.retain(|stored| stored.entry.marks.contains(Marks::UNDELIVERED));
-            assert_eq!(undelivered(&storage, owner).await, expected);
-        }
+        compare(&storage, &owners, &notes, &log).await;
+    }
+}
+
+async fn compare(
+    storage: &Storage,
+    owners: &[BareJid],
+    notes: &BTreeMap<(usize, String), String>,
+    log: &BTreeMap<(usize, Position), Entry>,
+) {
+    for (who, owner) in owners.iter().enumerate() {
+        let expected: Vec<_> = notes
+            .iter()
+            .filter(|((other, _), _)| *other == who)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect();
+        assert_eq!(NOTES.all(storage, owner).await.unwrap(), expected);
+        let mut expected: Vec<_> = log
+            .iter()
+            .filter(|((other, _), _)| *other == who)
+            .map(|((_, position), entry)| Stored { position: *position, entry: entry.clone() })
+            .collect();
+        assert_eq!(everything(storage, owner).await, expected);
+        expected.retain(|stored| stored.entry.marks.contains(Marks::UNDELIVERED));
+        assert_eq!(undelivered(storage, owner).await, expected);
     }
 }

@@ -4,27 +4,32 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{CachedStatement, Connection, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::super::log::bare;
 use super::super::writer::{Backend, Checkpoint, Job};
 use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
-use super::checksum::{Covered, Kept, fingerprint};
-use super::rows::Rows;
-use super::{column, index};
+use super::archive::ENTRY;
+use super::checksum::{Covered, Kept, place};
+use super::counter::Counter;
+use super::readers::Readers;
+use super::rows::{self, entry};
+use super::{RELAX, column, groups, index};
+use crate::crash;
 use crate::jid::BareJid;
 
 /// How many owners' row numbers are kept in memory.
 const OWNERS: usize = 1 << 16;
 /// How many prepared statements a connection keeps; more than there are.
-const STATEMENTS: usize = 32;
+pub(super) const STATEMENTS: usize = 64;
 
 /// The writing connection.
 #[derive(Debug)]
 pub(in super::super) struct Sqlite {
     /// Shared with the readers only when the database is in memory.
     connection: Arc<Mutex<Connection>>,
+    /// They rest when the writer does.
+    readers: Readers,
     owners: Owners,
 }
 
@@ -32,12 +37,25 @@ pub(in super::super) struct Sqlite {
 #[derive(Debug, Default)]
 struct Owners(HashMap<BareJid, i64, foldhash::fast::RandomState>);
 
+impl<'a> Covered<'a> {
+    fn of(position: Position, owner: i64, entry: &'a Entry) -> Self {
+        Self {
+            position: column(position.number()),
+            owner,
+            direction: direction(entry.direction),
+            time: column(entry.time),
+            peer: entry.peer.as_bytes(),
+            payload: entry.payload.as_bytes(),
+        }
+    }
+}
+
 impl Sqlite {
-    pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
+    pub(super) fn new(connection: Arc<Mutex<Connection>>, readers: Readers) -> Self {
         let opened = connection.lock().unwrap_or_else(PoisonError::into_inner);
         opened.set_prepared_statement_cache_capacity(STATEMENTS);
         drop(opened);
-        Self { connection, owners: Owners::default() }
+        Self { connection, readers, owners: Owners::default() }
     }
 }
 
@@ -57,8 +75,17 @@ impl Backend for Sqlite {
             Checkpoint::Whole => "PRAGMA wal_checkpoint(TRUNCATE)",
         };
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        crash::at(crash::Point::Checkpoint);
         connection.query_row(statement, [], |_| Ok(()))?;
         Ok(())
+    }
+
+    /// Everybody who logs in has a time written beside his keys, so that after a while most accounts would lie in the
+    /// cache; the pages that the next change needs are read from the system's own cache in microseconds.
+    fn relax(&mut self) -> Result<(), Error> {
+        self.owners = Owners::default();
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).execute_batch(RELAX)?;
+        self.readers.relax()
     }
 
     fn abandon(&mut self) {
@@ -102,11 +129,12 @@ impl Sqlite {
             hand_over(&transaction, upto)?;
         }
         if let Some(reserve) = reserve {
-            transaction.execute("UPDATE positions SET reserved = ?1, copy = ?1", [column(reserve)])?;
+            Counter::Reserved.set(&transaction, column(reserve))?;
         }
         if let Some(upto) = index {
             index::extend(&transaction, upto)?;
         }
+        crash::at(crash::Point::Commit);
         transaction.commit()?;
         Ok(existing)
     }
@@ -117,7 +145,7 @@ impl Owners {
         if let Some(id) = self.0.get(owner) {
             return Ok(Some(*id));
         }
-        let id = Rows::new(connection).owner(owner)?;
+        let id = rows::find(connection, owner)?;
         if let Some(id) = id {
             self.keep(owner, id);
         }
@@ -197,9 +225,17 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
         Change::Append { position, entry } => return append(connection, insert, (owner, *position), entry),
         Change::Mark { position, marks } => return mark(connection, owner, *position, *marks),
         Change::Unmark { position, marks } => return unmark(connection, owner, *position, *marks),
-        Change::Queue { position, queued } => connection
-            .prepare_cached("INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3)")?
-            .execute(params![position, queued.session, column(queued.number)])?,
+        Change::Queue { position, queued } => {
+            let number = column(queued.number);
+            let checksum = place(column(position.number()), queued.session, number);
+            connection.prepare_cached("INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+                position,
+                queued.session,
+                number,
+                checksum
+            ])?
+        }
+        Change::Replace { position, payload } => return replace(connection, owner, *position, payload),
         Change::Remove { position } => {
             connection
                 .prepare_cached("DELETE FROM log WHERE position = ?1 AND owner = ?2")?
@@ -207,6 +243,7 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
             forget_archived(connection, owner, *position)?;
             forget_undelivered(connection, owner, *position)?
         }
+        Change::Trim => return groups::trim(connection, owner),
         Change::DeleteOwner => return delete(connection, owner),
     };
     Ok(())
@@ -221,14 +258,7 @@ fn append(
     if entry.marks.is_empty() {
         return Ok(());
     }
-    let covered = Covered {
-        position: column(position.number()),
-        owner,
-        direction: direction(entry.direction),
-        time: column(entry.time),
-        peer: entry.peer.as_bytes(),
-        payload: entry.payload.as_bytes(),
-    };
+    let covered = Covered::of(position, owner, entry);
     insert.execute(params![
         covered.position,
         owner,
@@ -242,6 +272,21 @@ fn append(
     if entry.marks.contains(Marks::UNDELIVERED) {
         note_undelivered(connection, owner, position)?;
     }
+    Ok(())
+}
+
+/// The checksum goes with the payload.
+fn replace(connection: &Connection, owner: i64, position: Position, payload: &Arc<str>) -> Result<(), Error> {
+    let number = column(position.number());
+    let mut statement = connection.prepare_cached(ENTRY)?;
+    let mut rows = statement.query(params![position, owner])?;
+    let Some(found) = rows.next()?.map(|row| entry(row, number, owner)).transpose()?.flatten() else { return Ok(()) };
+    let replaced = Entry { payload: Arc::clone(payload), ..found };
+    connection.prepare_cached("UPDATE log SET payload = ?2, checksum = ?3 WHERE position = ?1")?.execute(params![
+        position,
+        &*replaced.payload,
+        Covered::of(position, owner, &replaced).checksum()
+    ])?;
     Ok(())
 }
 
@@ -279,15 +324,12 @@ fn unmark(connection: &Connection, owner: i64, position: Position, marks: Marks)
 }
 
 /// An entry may be archived later than its neighbours are indexed.
-fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
-    let peer: String = connection
-        .prepare_cached("SELECT peer FROM log WHERE position = ?1")?
-        .query_row([position], |row| row.get(0))?;
-    let mut statement = connection.prepare_cached(
-        "INSERT OR IGNORE INTO archived SELECT log.owner, position, time, ?3 FROM log, indexed
-             WHERE position = ?1 AND log.owner = ?2 AND position < indexed.upto",
-    )?;
-    Ok(statement.execute(params![position, owner, fingerprint(bare(&peer))])?)
+fn note_archived(connection: &Connection, owner: i64, position: Position) -> Result<(), Error> {
+    let query = "SELECT time, peer FROM log, indexed WHERE position = ?1 AND owner = ?2 AND position < indexed.upto";
+    let mut statement = connection.prepare_cached(query)?;
+    let found = statement.query_row(params![position, owner], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)));
+    let Some((time, peer)) = found.optional()? else { return Ok(()) };
+    index::insert(connection, owner, position, (time, &peer))
 }
 
 fn forget_archived(connection: &Connection, owner: i64, position: Position) -> Result<usize, Error> {
@@ -315,8 +357,7 @@ fn hand_over(connection: &Connection, upto: Position) -> Result<(), Error> {
              AND NOT EXISTS (SELECT 1 FROM log WHERE log.position = queued.position AND marks & ?2)"
     );
     connection.prepare_cached(&numbers)?.execute(params![upto, Marks::UNDELIVERED.bits()])?;
-    connection.prepare_cached("UPDATE handed SET upto = ?1, copy = ?1")?.execute([upto])?;
-    Ok(())
+    Counter::Handed.set(connection, column(upto.number()))
 }
 
 fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
@@ -329,6 +370,7 @@ fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {
         "DELETE FROM log WHERE position IN (SELECT position FROM undelivered WHERE owner = ?1)",
         "DELETE FROM log WHERE position >= (SELECT min(indexed.upto, handed.upto) FROM indexed, handed) AND owner = ?1",
         "DELETE FROM archived WHERE owner = ?1",
+        "DELETE FROM exchanged WHERE owner = ?1",
         "DELETE FROM undelivered WHERE owner = ?1",
         "DELETE FROM owners WHERE id = ?1",
     ] {

@@ -2,26 +2,32 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Statement, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::super::log::bare;
 use super::super::{End, Entry, Error, Expired, Marks, Page, Position, Range, Stored};
 use super::checksum::fingerprint;
+use super::column;
+use super::index::{self, Bounds};
 use super::rows::{PAGE_BYTES, Rows, entry};
-use super::{column, index};
 use crate::jid::BareJid;
 
 /// What an entry is read from.
-const ENTRY: &str =
+pub(super) const ENTRY: &str =
     "SELECT position, direction, time, marks, checksum, peer, payload FROM log WHERE position = ?1 AND owner = ?2";
+
+/// Owners that are looked at in one go.
+const OWNERS: i64 = 1000;
+
+/// Entries that are taken in one go from the end of the log, which is short.
+const AT_END: i64 = 10_000;
 
 /// A page that is being filled.
 struct Filling<'a, 's> {
     range: &'a Range,
     limit: usize,
     owner: i64,
-    read: Statement<'s>,
+    read: CachedStatement<'s>,
     page: Page,
     bytes: usize,
 }
@@ -34,7 +40,7 @@ impl Rows<'_> {
         (end, limit): (End, usize),
     ) -> Result<Page, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(Page::default()) };
-        let read = self.connection.prepare(ENTRY)?;
+        let read = self.connection.prepare_cached(ENTRY)?;
         let mut filling = Filling { range, limit, owner, read, page: Page::default(), bytes: 0 };
         self.each(owner, range, end, |position| filling.take(position))?;
         let mut page = filling.page;
@@ -61,48 +67,84 @@ impl Rows<'_> {
         Ok(statement.query_row(params![position, owner, Marks::ARCHIVED.bits()], |_| Ok(())).optional()?.is_some())
     }
 
-    /// The owners of more than `most` indexed entries, and how many are too many.
-    pub(in super::super) fn crowded(self, most: u64) -> Result<Vec<(BareJid, u64)>, Error> {
+    /// The owners in `domain` of more than `most` indexed entries, and how many are too many.
+    pub(in super::super) fn crowded(self, domain: &str, most: u64) -> Result<Vec<(BareJid, u64)>, Error> {
         // One walk through the index, which is ordered by owner.
         let mut statement = self.connection.prepare_cached(
-            "SELECT domain, local, surplus FROM
-                 (SELECT owner, count(*) - ?1 AS surplus FROM archived GROUP BY owner HAVING count(*) > ?1) AS crowd
+            "SELECT local, surplus FROM
+                 (SELECT owner, count(*) - ?1 AS surplus FROM archived
+                  WHERE owner IN (SELECT id FROM owners WHERE domain = ?2) GROUP BY owner HAVING count(*) > ?1) AS crowd
              JOIN owners ON owners.id = crowd.owner",
         )?;
-        let mut rows = statement.query([column(most)])?;
+        let mut rows = statement.query(params![column(most), domain])?;
         let mut crowded = Vec::new();
         while let Some(row) = rows.next()? {
-            let (domain, local, surplus): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if let Ok(owner) = BareJid::account(&local, &domain) {
+            let (local, surplus): (String, i64) = (row.get(0)?, row.get(1)?);
+            if let Ok(owner) = BareJid::account(&local, domain) {
                 crowded.push((owner, surplus.unsigned_abs()));
             }
         }
         Ok(crowded)
     }
 
-    /// Archived entries of all owners behind `after` that are older than `before`, the oldest first; ends at the first that is not.
-    pub(in super::super) fn expired(self, after: Position, before: u64, limit: usize) -> Result<Expired, Error> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT position, time, marks, domain, local FROM log JOIN owners ON owners.id = log.owner
-             WHERE position > ?1 ORDER BY position LIMIT ?2",
-        )?;
-        let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    /// Archived entries older than `before` of the accounts of `domain` from `from` on.
+    pub(in super::super) fn expired(
+        self,
+        domain: &str,
+        from: Option<&BareJid>,
+        before: u64,
+        limit: usize,
+    ) -> Result<Expired, Error> {
         let mut expired = Expired::default();
+        let mut owners = self.connection.prepare_cached(
+            "SELECT id, local FROM owners WHERE domain = ?1 AND local >= ?2 AND local <> '' ORDER BY local LIMIT ?3",
+        )?;
+        let mut oldest =
+            self.connection.prepare_cached("SELECT position, time FROM archived WHERE owner = ?1 ORDER BY position")?;
+        let from = from.and_then(BareJid::local).unwrap_or_default();
+        let mut rows = owners.query(params![domain, from, OWNERS])?;
+        let mut visited = 0;
         while let Some(row) = rows.next()? {
-            let (position, time, marks): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if time >= column(before) {
-                break;
+            let (id, local): (i64, String) = (row.get(0)?, row.get(1)?);
+            let Ok(owner) = BareJid::account(&local, domain) else { continue };
+            visited += 1;
+            if visited == OWNERS || expired.entries.len() >= limit {
+                expired.more = Some(owner);
+                return Ok(expired);
             }
-            let position = Position::new(position.cast_unsigned());
-            expired.more = Some(position);
-            let (domain, local): (String, String) = (row.get(3)?, row.get(4)?);
-            if Marks::from_bits(marks).is_some_and(|marks| marks.contains(Marks::ARCHIVED))
-                && let Ok(owner) = BareJid::account(&local, &domain)
-            {
-                expired.entries.push((owner, position));
+            let mut entries = oldest.query([id])?;
+            while let Some(entry) = entries.next()? {
+                let (position, time): (i64, i64) = (entry.get(0)?, entry.get(1)?);
+                if time >= column(before) {
+                    break;
+                }
+                if expired.entries.len() >= limit {
+                    expired.more = Some(owner);
+                    return Ok(expired);
+                }
+                expired.entries.push((owner.clone(), Position::new(position.cast_unsigned())));
             }
         }
+        self.expired_at_end(domain, before, &mut expired.entries)?;
         Ok(expired)
+    }
+
+    /// The same of what is not indexed yet, of all accounts.
+    fn expired_at_end(self, domain: &str, before: u64, entries: &mut Vec<(BareJid, Position)>) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT position, local FROM log JOIN owners ON owners.id = log.owner
+             WHERE position >= ?1 AND marks & ?2 AND time < ?3 AND domain = ?4 AND local <> '' ORDER BY position LIMIT ?5",
+        )?;
+        let indexed = column(index::upto(self.connection)?);
+        let marks = Marks::ARCHIVED.bits();
+        let mut rows = statement.query(params![indexed, marks, column(before), domain, AT_END])?;
+        while let Some(row) = rows.next()? {
+            let (position, local): (i64, String) = (row.get(0)?, row.get(1)?);
+            if let Ok(owner) = BareJid::account(&local, domain) {
+                entries.push((owner, Position::new(position.cast_unsigned())));
+            }
+        }
+        Ok(())
     }
 
     /// Shows the positions of `range`, except that of a full JID as a peer only the bare one counts, until `each` has
@@ -114,46 +156,54 @@ impl Rows<'_> {
         end: End,
         mut each: impl FnMut(i64) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
-        let indexed = column(index::upto(self.connection)?);
-        let direction = match end {
-            End::Oldest => "ASC",
-            End::Youngest => "DESC",
+        let bounds = Bounds {
+            after: range.after.map_or(0, |after| column(after.number())),
+            before: range.before.map_or(i64::MAX, |before| column(before.number())),
+            since: range.since.map_or(0, column),
+            until: range.until.map_or(i64::MAX, column),
         };
-        let after = range.after.map_or(0, |after| column(after.number()));
-        let before = range.before.map_or(i64::MAX, |before| column(before.number()));
-        let (since, until) = (range.since.map_or(0, column), range.until.map_or(i64::MAX, column));
         let peer = range.peer.as_ref().map(|peer| bare(peer.as_str()));
-        let mut in_index = self.connection.prepare_cached(&format!(
-            "SELECT position FROM archived WHERE owner = ?1 AND position > ?2 AND position < ?3
-             AND time BETWEEN ?4 AND ?5 AND (?6 IS NULL OR peer = ?6) ORDER BY position {direction}"
-        ))?;
-        let mut at_end = self.connection.prepare_cached(&format!(
-            "SELECT position, peer FROM log WHERE position > ?2 AND position < ?3 AND owner = ?1
-             AND marks & ?6 AND time BETWEEN ?4 AND ?5 ORDER BY position {direction}"
-        ))?;
-        let fingerprint = peer.map_or(Value::Null, |peer| Value::Integer(fingerprint(peer)));
-        let parts = [(true, after, before), (false, after.max(indexed - 1), before)];
-        let order = if end == End::Oldest { [0, 1] } else { [1, 0] };
-        for (is_index, after, before) in order.into_iter().filter_map(|place: usize| parts.get(place).copied()) {
-            let bounds = (owner, after, before, since, until);
-            let mut rows = if is_index {
-                in_index.query(params![bounds.0, bounds.1, bounds.2, bounds.3, bounds.4, fingerprint])?
-            } else {
-                let marks = Marks::ARCHIVED.bits();
-                at_end.query(params![bounds.0, bounds.1, bounds.2, bounds.3, bounds.4, marks])?
-            };
-            while let Some(row) = rows.next()? {
-                // The index holds no text; whoever reads the entry compares it.
-                let is_other = !is_index
-                    && peer.is_some_and(|peer| {
-                        row.get_ref(1).ok().and_then(|it| it.as_str().ok()).map(bare) != Some(peer)
-                    });
-                if !is_other && each(row.get(0)?)?.is_break() {
-                    return Ok(());
-                }
-            }
+        let indexed = column(index::upto(self.connection)?);
+        let unindexed = Bounds { after: bounds.after.max(indexed - 1), ..bounds };
+        if end == End::Youngest && self.at_end(owner, peer, unindexed, end, &mut each)?.is_break() {
+            return Ok(());
+        }
+        let print = peer.map(fingerprint);
+        if index::each(self.connection, owner, print, bounds, end, &mut each)?.is_continue() && end == End::Oldest {
+            let _ = self.at_end(owner, peer, unindexed, end, &mut each)?;
         }
         Ok(())
+    }
+
+    /// Shows positions of the end of the log.
+    fn at_end(
+        self,
+        owner: i64,
+        peer: Option<&str>,
+        bounds: Bounds,
+        end: End,
+        each: &mut impl FnMut(i64) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let mut statement = self.connection.prepare_cached(match end {
+            End::Oldest => {
+                "SELECT position, peer FROM log WHERE position > ?2 AND position < ?3 AND owner = ?1
+                 AND marks & ?6 AND time BETWEEN ?4 AND ?5 ORDER BY position"
+            }
+            End::Youngest => {
+                "SELECT position, peer FROM log WHERE position > ?2 AND position < ?3 AND owner = ?1
+                 AND marks & ?6 AND time BETWEEN ?4 AND ?5 ORDER BY position DESC"
+            }
+        })?;
+        let Bounds { after, before, since, until } = bounds;
+        let mut rows = statement.query(params![owner, after, before, since, until, Marks::ARCHIVED.bits()])?;
+        while let Some(row) = rows.next()? {
+            let is_meant =
+                peer.is_none_or(|peer| row.get_ref(1).is_ok_and(|it| it.as_str().is_ok_and(|it| bare(it) == peer)));
+            if is_meant && each(row.get(0)?)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -10,13 +10,17 @@ use std::collections::BTreeMap;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
-use super::super::{Error, Marks};
-use super::checksum::Kept;
+use super::super::log::bare;
+use super::super::{Entry, Error, Marks};
+use super::checksum::{Kept, fingerprint};
+use super::counter::Counter;
 use super::repair::{Kind, Row};
 use super::rows::entry;
+use super::schema::{SCHEMA_VERSION, seal, secret};
+use super::{groups, times};
 
 /// The tables with values that stand nowhere else, and are small.
-const VALUES: [&str; 7] = ["cells", "maps", "queued", "positions", "indexed", "handed", "secret"];
+const VALUES: [&str; 8] = ["cells", "maps", "queued", "positions", "indexed", "handed", "secret", "version"];
 /// Up to so many pages of 4 KiB the log is walked, too. In a larger one what is missing is noticed by those who are led
 /// to it from another table.
 const SMALL: i64 = 1 << 14;
@@ -36,13 +40,25 @@ pub(super) fn examine(connection: &mut Connection) -> Result<(), Error> {
         sound(connection, "log")?;
     }
     counters(connection)?;
+    secret(connection)?;
     owners(connection)?;
     values(connection, "cells", Kind::Cell, "owner, name, value, checksum")?;
     values(connection, "maps", Kind::Item, "owner, name, key, value, checksum")?;
+    values(connection, "queued", Kind::Queued, "position, session, number, checksum")?;
     entries(connection, if is_small { 0 } else { super::column(super::index::upto(connection)?) })?;
     undelivered(connection)?;
+    if !complaints(connection, "integrity_check", "times")?.is_empty() {
+        tracing::error!("the times of the log are damaged and are noted anew");
+        times::renew(connection)?;
+        sound(connection, "times")?;
+    }
     if is_small {
         archived(connection)?;
+        if !complaints(connection, "integrity_check", "exchanged")?.is_empty() || !groups::are_complete(connection)? {
+            tracing::error!("who is in which part of an archive is damaged and is noted anew");
+            groups::renew(connection)?;
+            sound(connection, "exchanged")?;
+        }
         free(connection)?;
     }
     Ok(())
@@ -78,27 +94,30 @@ fn free(connection: &Connection) -> Result<(), Error> {
     }
     tracing::error!(complaints = found.join("; "), "the list of free pages is damaged and is made anew");
     connection.execute_batch("VACUUM")?;
+    seal(connection, SCHEMA_VERSION)?;
     let left = complaints()?;
     if left.is_empty() { Ok(()) } else { Err(Error::Corrupt(left.join("; "))) }
 }
 
-/// A counter that differs from its copy is set to the smaller of both, with which nothing is lost. What was indexed
-/// behind it is forgotten: it is found without the index until it is indexed again.
+/// The counters, in which a flipped bit is put right.
 fn counters(connection: &Connection) -> Result<(), Error> {
-    for table in ["indexed", "handed"] {
-        let query = format!(
-            "UPDATE {table} SET upto = max(min(upto, copy), 1), copy = max(min(upto, copy), 1) WHERE upto <> copy"
-        );
-        if connection.execute(&query, [])? > 0 {
-            tracing::error!(table, "a counter is damaged and is put right");
-            connection.execute("DELETE FROM archived WHERE position >= (SELECT upto FROM indexed)", [])?;
+    for counter in Counter::ALL {
+        let (table, kind) = (counter.table(), Kind::Counter(counter));
+        let found = connection.query_row(&format!("SELECT * FROM {table}"), [], |next| row(next, kind))?;
+        let damaged = || Error::Corrupt(format!("table {table}"));
+        let found = found.ok_or_else(damaged)?;
+        if !found.is_right(kind) {
+            let right = found.repaired(kind).and_then(|row| row.numbers.first().copied()).ok_or_else(damaged)?;
+            tracing::error!(table, "a flipped bit of a counter was put right");
+            counter.set(connection, right)?;
         }
     }
     Ok(())
 }
 
 /// Reads a row of numbers, texts and a checksum; nothing if a column is something else.
-fn row(row: &rusqlite::Row<'_>, numbers: usize, texts: usize) -> rusqlite::Result<Option<Row>> {
+fn row(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<Option<Row>> {
+    let (numbers, texts) = kind.shape();
     let mut found = Row { numbers: Vec::new(), texts: Vec::new(), checksum: 0 };
     for column in 0..=numbers + texts {
         match row.get_ref(column)? {
@@ -111,17 +130,16 @@ fn row(row: &rusqlite::Row<'_>, numbers: usize, texts: usize) -> rusqlite::Resul
     Ok(Some(found))
 }
 
-/// The values of owners: a flipped bit in a key hides the value from whoever has a right to it. If there is such a row,
-/// all are written anew, for it may stand in the wrong place.
+/// Rows that are found by their keys: a flipped bit in a key hides the row from whoever has a right to it. If there is such
+/// a row, all are written anew, for it may stand in the wrong place.
 fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -> Result<(), Error> {
-    let texts = columns.split(", ").count() - 2;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {
         let mut statement = transaction.prepare(&format!("SELECT {columns} FROM {table}"))?;
         let mut rows = statement.query([])?;
         loop {
             let Some(next) = rows.next()? else { return Ok(()) };
-            if !row(next, 1, texts)?.is_some_and(|row| row.is_right(kind) || row.checksum == KNOWN) {
+            if !row(next, kind)?.is_some_and(|row| row.is_right(kind) || row.checksum == KNOWN) {
                 break;
             }
         }
@@ -132,11 +150,12 @@ fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -
     transaction.execute_batch(&format!("ALTER TABLE {table} RENAME TO damaged; {create}"))?;
     {
         let mut statement = transaction.prepare(&format!("SELECT {columns} FROM damaged"))?;
-        let marks = vec!["?"; texts + 2].join(", ");
+        let (numbers, texts) = kind.shape();
+        let marks = vec!["?"; numbers + texts + 1].join(", ");
         let mut insert = transaction.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
         let mut rows = statement.query([])?;
         while let Some(next) = rows.next()? {
-            let Some(found) = row(next, 1, texts)? else {
+            let Some(found) = row(next, kind)? else {
                 return Err(Error::Corrupt(format!("a row of table {table}")));
             };
             let right = match found.checksum {
@@ -151,6 +170,7 @@ fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -
         }
     }
     transaction.execute_batch("DROP TABLE damaged")?;
+    seal(&transaction, SCHEMA_VERSION)?;
     transaction.commit()?;
     Ok(())
 }
@@ -165,7 +185,7 @@ fn entries(connection: &mut Connection, from: i64) -> Result<(), Error> {
         )?;
         let mut rows = statement.query([from])?;
         while let Some(next) = rows.next()? {
-            let Some(found) = row(next, 4, 2)?.filter(|row| !row.is_right(Kind::Entry)) else { continue };
+            let Some(found) = row(next, Kind::Entry)?.filter(|row| !row.is_right(Kind::Entry)) else { continue };
             if let (Some(right), Ok(marks)) = (found.repaired(Kind::Entry), next.get_ref(7)?.as_i64()) {
                 repaired.push((next.get::<_, i64>(0)?, right, marks));
             }
@@ -242,38 +262,58 @@ fn names(connection: &Connection, query: &str) -> Result<BTreeMap<i64, (Name, i6
 /// An entry that waits stands in the table of those that do and has the mark. If one of the first leads nowhere, one of
 /// the second has lost its way.
 fn undelivered(connection: &mut Connection) -> Result<(), Error> {
+    let insert = "INSERT OR IGNORE INTO undelivered (owner, position) VALUES (?1, ?2)";
+    let lead = |transaction: &Connection, owner, position, _: &Entry| transaction.execute(insert, [owner, position]);
+    lead_back(connection, "undelivered", Marks::UNDELIVERED, is_led_astray, lead)
+}
+
+fn is_led_astray(connection: &Connection) -> Result<bool, Error> {
     let lost = "SELECT EXISTS (SELECT 1 FROM undelivered LEFT JOIN log
                 ON log.position = undelivered.position AND log.owner = undelivered.owner
                 WHERE ifnull(log.marks, 0) & ?1 = 0)";
-    let insert = "INSERT OR IGNORE INTO undelivered (owner, position) VALUES (?1, ?2)";
-    lead_back(connection, "undelivered", lost, Marks::UNDELIVERED, |transaction, owner, position, _, _| {
-        transaction.execute(insert, [owner, position])
-    })
+    Ok(connection.query_row(lost, [Marks::UNDELIVERED.bits()], |row| row.get(0))?)
 }
 
 /// The same for archived entries below the position up to which the index goes.
 fn archived(connection: &mut Connection) -> Result<(), Error> {
-    let lost = "SELECT EXISTS (SELECT 1 FROM archived LEFT JOIN log
-                ON log.position = archived.position AND log.owner = archived.owner
-                WHERE ifnull(log.marks, 0) & ?1 = 0 OR log.time <> archived.time)";
     let insert = "INSERT OR REPLACE INTO archived SELECT ?1, ?2, ?3, ?4 FROM indexed WHERE ?2 < upto";
-    lead_back(connection, "archived", lost, Marks::ARCHIVED, |transaction, owner, position, time, peer| {
-        transaction.execute(insert, params![owner, position, time, peer])
-    })
+    let lead = |transaction: &Connection, owner, position, entry: &Entry| {
+        let peer = fingerprint(bare(&entry.peer));
+        transaction.execute(insert, params![owner, position, super::column(entry.time), peer])
+    };
+    lead_back(connection, "archived", Marks::ARCHIVED, is_wrongly_indexed, lead)
 }
 
-/// Leads from `table` to all entries with a mark again, if the query `lost` finds one that does not lead to one. What is
-/// in the table stays: it says that something is damaged to whoever reads it.
+fn is_wrongly_indexed(connection: &Connection) -> Result<bool, Error> {
+    let mut statement = connection.prepare(
+        "SELECT ifnull(log.marks, 0) & ?1, log.time IS archived.time, log.peer, archived.peer FROM archived
+         LEFT JOIN log ON log.position = archived.position AND log.owner = archived.owner",
+    )?;
+    let mut rows = statement.query([Marks::ARCHIVED.bits()])?;
+    while let Some(row) = rows.next()? {
+        let is_with = row
+            .get_ref(2)?
+            .as_str()
+            .is_ok_and(|peer| row.get_ref(3).is_ok_and(|print| print == ValueRef::Integer(fingerprint(bare(peer)))));
+        if row.get::<_, i64>(0)? == 0 || !row.get::<_, bool>(1)? || !is_with {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Leads from `table` to all entries with a mark again, if its tree is damaged or `is_wrong` says that there is something
+/// in it that does not lead to one. What is in the table stays: it says that something is damaged to whoever reads it.
 fn lead_back(
     connection: &mut Connection,
     table: &str,
-    lost: &str,
     mark: Marks,
-    lead: impl Fn(&Connection, i64, i64, i64, i64) -> rusqlite::Result<usize>,
+    is_wrong: impl Fn(&Connection) -> Result<bool, Error>,
+    lead: impl Fn(&Connection, i64, i64, &Entry) -> rusqlite::Result<usize>,
 ) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let is_sound = complaints(&transaction, "integrity_check", table)?.is_empty();
-    if is_sound && !transaction.query_row(lost, [mark.bits()], |row| row.get::<_, bool>(0))? {
+    if is_sound && !is_wrong(&transaction)? {
         return Ok(());
     }
     tracing::error!(table, "a table that leads to entries of the log is damaged and is put right");
@@ -287,8 +327,7 @@ fn lead_back(
     while let Some(row) = rows.next()? {
         let (position, owner): (i64, i64) = (row.get(0)?, row.get(7)?);
         if let Some(entry) = entry(row, position, owner)? {
-            let peer = super::checksum::fingerprint(super::super::log::bare(&entry.peer));
-            lead(&transaction, owner, position, super::column(entry.time), peer)?;
+            lead(&transaction, owner, position, &entry)?;
         }
     }
     drop(rows);

@@ -8,14 +8,18 @@
 mod apply;
 mod archive;
 mod checksum;
+mod counter;
 mod directory;
 mod examine;
+mod groups;
+mod header;
 mod index;
 mod readers;
 mod repair;
 mod rows;
 mod salvage;
 mod schema;
+mod times;
 mod wal;
 
 use std::path::Path;
@@ -33,6 +37,9 @@ pub use self::schema::SCHEMA_VERSION;
 use super::handle::SECRET;
 use super::writer::Bounds;
 use super::{Error, Position};
+
+/// Makes a connection give back what it has read and does not need at the moment.
+const RELAX: &str = "PRAGMA shrink_memory";
 
 /// An opened database.
 pub(super) struct Opened<L> {
@@ -57,6 +64,7 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
         schema::configure(&connection)?;
         connection.close().map_err(|(_, error)| error.into())
     })?;
+    header::mend(&file)?;
     wal::mend(&file)?;
     let mut connection = match connect(directory, &file) {
         Err(Error::Corrupt(reason)) => {
@@ -69,8 +77,9 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     schema::requeue(&mut connection, first)?;
     let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
     let secret = schema::secret(&connection)?;
-    let backend = Sqlite::new(Arc::new(Mutex::new(connection)));
-    Ok(Opened { backend, readers: Readers::on_disk(file, readers), lock, first, bounds, secret })
+    let readers = Readers::on_disk(file, readers);
+    let backend = Sqlite::new(Arc::new(Mutex::new(connection)), readers.clone());
+    Ok(Opened { backend, readers, lock, first, bounds, secret })
 }
 
 /// Opens the database for writing, with the current schema and nothing wrong in it.
@@ -81,8 +90,10 @@ fn connect(directory: &Path, file: &Path) -> Result<Connection, Error> {
     // The write-ahead log exists now, and its name must survive as what is committed to it does. SQLite sees to that with
     // the first commit, but says nothing if it fails.
     directory::sync(directory)?;
+    schema::check(&connection)?;
     schema::migrate(&mut connection)?;
     examine::examine(&mut connection)?;
+    index::complete(&mut connection)?;
     Ok(connection)
 }
 
@@ -95,7 +106,8 @@ pub(super) fn open_in_memory() -> Result<Opened<()>, Error> {
     let secret = schema::secret(&connection)?;
     let connection = Arc::new(Mutex::new(connection));
     let readers = Readers::in_memory(Arc::clone(&connection));
-    Ok(Opened { backend: Sqlite::new(connection), readers, lock: (), first, bounds, secret })
+    let backend = Sqlite::new(connection, readers.clone());
+    Ok(Opened { backend, readers, lock: (), first, bounds, secret })
 }
 
 impl From<rusqlite::Error> for Error {
@@ -105,7 +117,17 @@ impl From<rusqlite::Error> for Error {
             // could not grow says nothing about the data. Where a sync finds no room, SQLite tells it from neither.
             it.code == ErrorCode::DiskFull || it.extended_code == SQLITE_IOERR_SHMSIZE
         });
-        let is_corrupt = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
+        let is_corrupt = match &error {
+            // What was written has the type that is read, and what is asked for in this way is there.
+            rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => true,
+            other => matches!(
+                other.sqlite_error_code(),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TooBig)
+            ),
+        };
         match error.to_string() {
             reason if has_no_room => Self::NoRoom(reason),
             reason if is_corrupt => Self::Corrupt(reason),

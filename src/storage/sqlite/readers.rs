@@ -9,10 +9,13 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::super::{Error, View};
+use super::RELAX;
+use super::apply::STATEMENTS;
 use super::directory::READ;
-use super::rows::Rows;
+use super::rows::{Owners, Rows};
 
-/// Who reads, and how.
+/// Who reads, and how. Clones are handles to the same ones.
+#[derive(Debug, Clone)]
 pub(in super::super) enum Readers {
     /// Connections of their own, on the runtime's blocking threads.
     Disk(Arc<Pool>),
@@ -21,6 +24,7 @@ pub(in super::super) enum Readers {
 }
 
 /// Idle reading connections of one database.
+#[derive(Debug)]
 pub(in super::super) struct Pool {
     file: PathBuf,
     idle: Mutex<Vec<Connection>>,
@@ -28,6 +32,8 @@ pub(in super::super) struct Pool {
     permits: Arc<Semaphore>,
     /// How many glances take the way over another thread before one is tried without it.
     detours: AtomicUsize,
+    /// The last glance was slow.
+    slow: AtomicBool,
     /// Somebody reads on a thread that others run on, too.
     glancing: AtomicBool,
 }
@@ -45,6 +51,7 @@ impl Readers {
             idle: Mutex::default(),
             permits,
             detours: AtomicUsize::new(0),
+            slow: AtomicBool::new(false),
             glancing: AtomicBool::new(false),
         }))
     }
@@ -93,8 +100,8 @@ impl Readers {
     /// Reads little: on the calling thread, unless the disk has been slow of late.
     ///
     /// To wake another thread and to be woken by it takes several times as long as to read a row that
-    /// lies in memory. A row that does not holds the caller's thread up, once: what follows is
-    /// read elsewhere until that goes fast again.
+    /// lies in memory. Rows that do not hold the caller's thread up, twice: what follows is
+    /// read elsewhere until that goes fast again. A single one may have been fast, and its thread without a processor.
     pub(in super::super) async fn glance<T, F>(&self, reading: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -118,6 +125,16 @@ impl Readers {
         self.read(move |view| timed.time(|| reading(view))).await
     }
 
+    /// A moment without work: lets all connections go that are not in use but one, and the memory of that one.
+    pub(super) fn relax(&self) -> Result<(), Error> {
+        let Self::Disk(pool) = self else { return Ok(()) };
+        let idle = std::mem::take(&mut *pool.lock()).into_iter().next();
+        let Some(connection) = idle else { return Ok(()) };
+        let relaxed = connection.execute_batch(RELAX);
+        pool.put(connection);
+        Ok(relaxed?)
+    }
+
     /// Lets the connections go; later reads fail.
     pub(in super::super) fn close(&self) {
         if let Self::Disk(pool) = self {
@@ -132,9 +149,11 @@ impl Pool {
     fn time<T>(&self, read: impl FnOnce() -> T) -> T {
         let begin = Instant::now();
         let result = read();
-        if begin.elapsed() > SLOW {
+        let slow = begin.elapsed() > SLOW;
+        let again = self.slow.swap(slow, Ordering::Relaxed);
+        if slow && again {
             self.detours.store(DETOURS, Ordering::Relaxed);
-        } else {
+        } else if !slow {
             let fewer = |left: usize| left.checked_sub(1);
             // There is nothing to count down most of the time.
             let _ = self.detours.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
@@ -168,6 +187,7 @@ impl Pool {
 
 fn connect(file: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(file, READ)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256; PRAGMA trusted_schema = OFF;")?;
     Ok(connection)
 }
@@ -175,7 +195,7 @@ fn connect(file: &Path) -> Result<Connection, Error> {
 /// Reads in one transaction, which sees one moment.
 fn snapshot<T>(connection: &Connection, reading: impl FnOnce(&View<'_>) -> Result<T, Error>) -> Result<T, Error> {
     let _moment = Moment::begin(connection)?;
-    reading(&View::new(Rows::new(connection)))
+    reading(&View::new(Rows::new(connection, &Owners::default())))
 }
 
 /// A transaction that only reads. Its statements are prepared once for each connection, which the
@@ -206,7 +226,10 @@ mod tests {
         let detours = || pool.detours.load(Ordering::Relaxed);
         pool.time(|| ());
         assert_eq!(detours(), 0);
-        pool.time(|| std::thread::sleep(SLOW + SLOW));
+        let slow = || pool.time(|| std::thread::sleep(SLOW + SLOW));
+        slow();
+        assert_eq!(detours(), 0, "once is nothing");
+        slow();
         assert_eq!(detours(), DETOURS);
         // Whatever this machine is doing: it takes at least as many.
         let mut rounds = 0;
@@ -215,5 +238,22 @@ mod tests {
             rounds += 1;
         }
         assert!(rounds >= DETOURS);
+    }
+
+    #[test]
+    fn a_moment_without_work_leaves_one_connection() {
+        let file = std::env::temp_dir().join(format!("comity-readers-{}.sqlite", std::process::id()));
+        drop(Connection::open(&file).unwrap());
+        let readers = Readers::on_disk(file.clone(), 4);
+        let Readers::Disk(pool) = &readers else { unreachable!() };
+        readers.relax().unwrap();
+        assert_eq!(pool.lock().len(), 0);
+        let busy: Vec<_> = (0..3).map(|_| pool.take().unwrap()).collect();
+        busy.into_iter().for_each(|connection| pool.put(connection));
+        readers.relax().unwrap();
+        assert_eq!(pool.lock().len(), 1);
+        assert!(readers.read_blocking(|_| Ok(())).is_ok());
+        readers.close();
+        std::fs::remove_file(file).unwrap();
     }
 }

@@ -1,7 +1,11 @@
 //! Puts right what one flipped bit has changed in a row: with a checksum of 64 bits, the only bit that makes it fit is the
 //! one.
 
-use super::checksum::{CELL, ITEM, OWNER, sum};
+use super::checksum::{CELL, ITEM, OWNER, QUEUED, SECRET, VERSION, each_word, flips, sum_of};
+use super::counter::Counter;
+
+/// Positions and times are smaller.
+const LARGEST: i64 = 1 << 56;
 
 /// A row as it was read, with the columns that its checksum covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,29 @@ pub(super) enum Kind {
     Item,
     /// position, owner, direction, time; peer, payload
     Entry,
+    /// position, session, number
+    Queued,
+    /// its value
+    Counter(Counter),
+    /// version, checksum of the schema
+    Version,
+    /// none; itself
+    Secret,
+}
+
+impl Kind {
+    /// How many numbers and texts a row has.
+    pub(super) const fn shape(self) -> (usize, usize) {
+        match self {
+            Self::Owner | Self::Cell => (1, 2),
+            Self::Item => (1, 3),
+            Self::Entry => (4, 2),
+            Self::Queued => (3, 0),
+            Self::Counter(_) => (1, 0),
+            Self::Version => (2, 0),
+            Self::Secret => (0, 1),
+        }
+    }
 }
 
 impl Row {
@@ -29,46 +56,82 @@ impl Row {
         self.sum(kind) == Some(self.checksum)
     }
 
-    /// The row as it was written, if that can be told: some pairs of bits in neighbouring words have the same effect.
-    pub(super) fn repaired(mut self, kind: Kind) -> Option<Self> {
-        let computed = self.sum(kind)?;
+    /// The row as it was written, if that can be told: some pairs of bits in neighbouring words have the same effect, and
+    /// then one of the two makes something of it that is never written.
+    pub(super) fn repaired(self, kind: Kind) -> Option<Self> {
+        let texts: Vec<&[u8]> = self.texts.iter().map(Vec::as_slice).collect();
+        let (covered, places) = self.covered(kind)?;
+        let mut words = Vec::new();
+        each_word(&covered, &texts, |word| words.push(word));
         let mut found = Vec::new();
+        let computed = sum_of(&covered, &texts);
         if (computed ^ self.checksum).count_ones() <= 1 {
             found.push(Self { checksum: computed, ..self.clone() });
         }
-        for place in 0..self.numbers.len() {
-            for bit in 0..i64::BITS {
-                *self.numbers.get_mut(place)? ^= 1 << bit;
-                if self.is_right(kind) {
-                    found.push(self.clone());
+        for (word, bit) in flips(&words, self.checksum) {
+            let mut row = self.clone();
+            if let Some(place) = places.get(word) {
+                if let Some(number) = place.and_then(|place| row.numbers.get_mut(place)) {
+                    *number ^= 1 << bit;
+                    found.push(row);
                 }
-                *self.numbers.get_mut(place)? ^= 1 << bit;
+                continue;
+            }
+            let octet = usize::try_from(bit / u8::BITS).unwrap_or(0);
+            if let Some(octet) = row.octet(word - places.len(), octet) {
+                *octet ^= 1 << (bit % u8::BITS);
+                found.push(row);
             }
         }
-        for (text, length) in self.texts.iter().map(Vec::len).enumerate().collect::<Vec<_>>() {
-            for (octet, bit) in (0..length).flat_map(|octet| (0..u8::BITS).map(move |bit| (octet, bit))) {
-                *self.texts.get_mut(text)?.get_mut(octet)? ^= 1 << bit;
-                if self.is_right(kind) {
-                    found.push(self.clone());
-                }
-                *self.texts.get_mut(text)?.get_mut(octet)? ^= 1 << bit;
-            }
-        }
+        found.retain(|row| row.is_likely(kind));
         if found.len() == 1 { found.pop() } else { None }
+    }
+
+    /// An octet of the texts: those that belong to a word of the checksum, counted from the first one of a text.
+    fn octet(&mut self, mut word: usize, octet: usize) -> Option<&mut u8> {
+        for text in &mut self.texts {
+            // The length, what fills words, and the last one.
+            let words = 2 + text.len() / 8;
+            if word < words {
+                return text.get_mut(word.checked_sub(1)? * 8 + octet);
+            }
+            word -= words;
+        }
+        None
+    }
+
+    /// Whether it can have been written: texts are UTF-8, and numbers come nowhere near the ends of their range but those
+    /// that stand for something else.
+    pub(super) fn is_likely(&self, kind: Kind) -> bool {
+        // The session, and the checksum of the schema.
+        let hash = if matches!(kind, Kind::Queued | Kind::Version) { 1 } else { usize::MAX };
+        let mut numbers = self.numbers.iter().enumerate().filter(|(place, _)| *place != hash);
+        numbers.all(|(_, number)| (0..LARGEST).contains(number))
+            && (kind == Kind::Secret || self.texts.iter().all(|text| std::str::from_utf8(text).is_ok()))
     }
 
     /// The checksum that it should have.
     fn sum(&self, kind: Kind) -> Option<i64> {
         let texts: Vec<&[u8]> = self.texts.iter().map(Vec::as_slice).collect();
-        match (kind, self.numbers.as_slice(), texts.as_slice()) {
-            (Kind::Owner, [id], [domain, local]) => Some(sum([OWNER, *id], [domain, local])),
-            (Kind::Cell, [owner], [name, value]) => Some(sum([CELL, *owner], [name, value])),
-            (Kind::Item, [owner], [name, key, value]) => Some(sum([ITEM, *owner], [name, key, value])),
-            (Kind::Entry, [position, owner, direction, time], [peer, payload]) => {
-                Some(sum([*position, *owner, *direction, *time], [peer, payload]))
+        Some(sum_of(&self.covered(kind)?.0, &texts))
+    }
+
+    /// The numbers with which the checksum begins, and which of the row's each is.
+    fn covered(&self, kind: Kind) -> Option<(Vec<i64>, &'static [Option<usize>])> {
+        let one: &[Option<usize>] = &[None, Some(0)];
+        Some(match (kind, self.numbers.as_slice()) {
+            (Kind::Owner, [id]) => (vec![OWNER, *id], one),
+            (Kind::Cell, [owner]) => (vec![CELL, *owner], one),
+            (Kind::Item, [owner]) => (vec![ITEM, *owner], one),
+            (Kind::Entry, numbers @ [_, _, _, _]) => (numbers.to_vec(), &[Some(0), Some(1), Some(2), Some(3)]),
+            (Kind::Queued, [position, session, number]) => {
+                (vec![QUEUED, *position, *number, *session], &[None, Some(0), Some(2), Some(1)])
             }
-            _ => None,
-        }
+            (Kind::Counter(counter), [value]) => (vec![counter.kind(), *value], one),
+            (Kind::Version, [version, schema]) => (vec![VERSION, *version, *schema], &[None, Some(0), Some(1)]),
+            (Kind::Secret, []) => (vec![SECRET, 0], &[None, None]),
+            _ => return None,
+        })
     }
 }
 
@@ -77,16 +140,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_two_bits_explain_is_left_alone() {
+    fn of_two_bits_that_explain_it_the_likely_one_counts() {
         let mut whole = Row { numbers: vec![7], texts: vec![vec![b'a'; 64], vec![b'b'; 64]], checksum: 0 };
         whole.checksum = whole.sum(Kind::Cell).unwrap();
-        let mut flipped = whole;
         // The highest bit of a word, which moves to another of the next one.
+        let (mut flipped, mut other) = (whole.clone(), whole.clone());
         flipped.texts[0][7] ^= 0x80;
-        let mut other = flipped.clone();
         other.texts[0][11] ^= 0x10;
-        assert!(other.is_right(Kind::Cell));
-        assert_eq!(flipped.repaired(Kind::Cell), None);
+        for damaged in [flipped, other] {
+            let (mut one, mut two) = (damaged.clone(), damaged.clone());
+            one.texts[0][7] ^= 0x80;
+            two.texts[0][11] ^= 0x10;
+            assert!(one.is_right(Kind::Cell) && two.is_right(Kind::Cell));
+            assert_eq!(damaged.repaired(Kind::Cell).unwrap(), whole);
+        }
+        // Where any octet can be, nobody knows.
+        let mut secret = Row { numbers: Vec::new(), texts: vec![vec![b'a'; 32]], checksum: 0 };
+        secret.checksum = secret.sum(Kind::Secret).unwrap();
+        secret.texts[0][7] ^= 0x80;
+        assert_eq!(secret.repaired(Kind::Secret), None);
+    }
+
+    #[test]
+    fn every_bit_of_numbers_is_put_right() {
+        for (kind, numbers) in [
+            (Kind::Queued, vec![1 << 24, -5, 70_000]),
+            (Kind::Counter(Counter::Handed), vec![1 << 25]),
+            (Kind::Version, vec![5, -6]),
+        ] {
+            let mut whole = Row { numbers, texts: Vec::new(), checksum: 0 };
+            whole.checksum = whole.sum(kind).unwrap();
+            // As many as are stored of such a number.
+            let bits = |number: i64| if number < 0 { 64 } else { 32 };
+            for (place, bit) in
+                (0..whole.numbers.len()).flat_map(|at| (0..bits(whole.numbers[at])).map(move |it| (at, it)))
+            {
+                let mut flipped = whole.clone();
+                flipped.numbers[place] ^= 1 << bit;
+                assert_eq!(flipped.repaired(kind).as_ref(), Some(&whole), "{kind:?}, number {place}, bit {bit}");
+            }
+        }
+        let reserved = Row { numbers: vec![9], texts: Vec::new(), checksum: Counter::Reserved.checksum(9) };
+        assert!(!reserved.is_right(Kind::Counter(Counter::Handed)));
     }
 
     #[test]

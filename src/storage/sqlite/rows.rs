@@ -1,11 +1,13 @@
 //! Reading rows, before they become typed values.
 
+use std::cell::RefCell;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{Direction, Entry, Error, Marks, Page, Position, Queued, Stored};
 use super::apply::{direction, local};
-use super::checksum::{Covered, Kept};
+use super::checksum::{Covered, Kept, place};
 use crate::jid::BareJid;
 
 /// A page ends behind the entry that makes it larger than this.
@@ -15,23 +17,51 @@ pub(super) const PAGE_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy)]
 pub(in super::super) struct Rows<'a> {
     pub(super) connection: &'a Connection,
+    owners: &'a Owners,
+}
+
+/// The row numbers of the owners that were asked for last at that moment: an account and its domain.
+#[derive(Default)]
+pub(super) struct Owners(RefCell<[Option<(BareJid, i64)>; 2]>);
+
+impl Owners {
+    fn find(&self, owner: &BareJid) -> Option<i64> {
+        let kept = self.0.borrow();
+        kept.iter().flatten().find(|(known, _)| known == owner).map(|(_, id)| *id)
+    }
+
+    fn keep(&self, owner: &BareJid, id: i64) {
+        let mut kept = self.0.borrow_mut();
+        kept.rotate_right(1);
+        kept[0] = Some((owner.clone(), id));
+    }
+}
+
+/// The row number of an owner. Its name comes from an index, which may lead to somebody else.
+pub(super) fn find(connection: &Connection, owner: &BareJid) -> Result<Option<i64>, Error> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, checksum FROM owners WHERE domain = ?1 AND local = ?2")?;
+    let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let found: Option<(i64, i64)> = statement.query_row(params![owner.domain(), local(owner)], columns).optional()?;
+    let Some((id, checksum)) = found else { return Ok(None) };
+    Kept::Owner { domain: owner.domain(), local: local(owner) }.check(id, checksum)?;
+    Ok(Some(id))
 }
 
 impl<'a> Rows<'a> {
-    pub(super) const fn new(connection: &'a Connection) -> Self {
-        Self { connection }
+    pub(super) const fn new(connection: &'a Connection, owners: &'a Owners) -> Self {
+        Self { connection, owners }
     }
 
     pub(super) fn owner(self, owner: &BareJid) -> Result<Option<i64>, Error> {
-        let query = "SELECT id, checksum FROM owners WHERE domain = ?1 AND local = ?2";
-        let mut statement = self.connection.prepare_cached(query)?;
-        let found: Option<(i64, i64)> = statement
-            .query_row(params![owner.domain(), local(owner)], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((id, checksum)) = found else { return Ok(None) };
-        // The name comes from the index, which may lead to somebody else.
-        Kept::Owner { domain: owner.domain(), local: local(owner) }.check(id, checksum)?;
-        Ok(Some(id))
+        if let Some(id) = self.owners.find(owner) {
+            return Ok(Some(id));
+        }
+        let id = find(self.connection, owner)?;
+        if let Some(id) = id {
+            self.owners.keep(owner, id);
+        }
+        Ok(id)
     }
 
     pub(in super::super) fn cell(self, owner: &BareJid, name: &str) -> Result<Option<String>, Error> {
@@ -112,14 +142,22 @@ impl<'a> Rows<'a> {
     pub(in super::super) fn queued(self, owner: &BareJid) -> Result<Vec<(Position, Queued)>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
         let mut statement = self.connection.prepare_cached(
-            "SELECT queued.position, session, number FROM undelivered JOIN queued
+            "SELECT queued.position, session, number, checksum FROM undelivered JOIN queued
              ON queued.position = undelivered.position WHERE owner = ?1 ORDER BY queued.position",
         )?;
-        let queued = statement.query_map([owner], |row| {
+        let mut rows = statement.query([owner])?;
+        let mut queued = Vec::new();
+        while let Some(row) = rows.next()? {
             let (position, session, number): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok((Position::new(position.cast_unsigned()), Queued { session, number: number.cast_unsigned() }))
-        })?;
-        Ok(queued.collect::<Result<_, _>>()?)
+            if place(position, session, number) == row.get::<_, i64>(3)? {
+                let position = Position::new(position.cast_unsigned());
+                queued.push((position, Queued { session, number: number.cast_unsigned() }));
+            } else {
+                // It comes again under another number.
+                tracing::error!(owner, position, "the place of an entry in the queue of a session is damaged");
+            }
+        }
+        Ok(queued)
     }
 
     pub(in super::super) fn page(self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {

@@ -2,7 +2,8 @@
 //!
 //! A page that leads to others holds few values of its own, and a page that holds values is no more than a list of rows
 //! with their checksums. So all pages are read, whatever leads to them, and every row that is right goes into a new
-//! database: what a flipped bit costs is the row that it is in, at most. The damaged file is kept beside the new one.
+//! database: what a flipped bit costs is the row that it is in, at most. What only says where to look is made anew, and so
+//! is the schema. SQLite does not see the damaged file, which is kept beside the new one.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,12 +11,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use super::super::{Error, Marks};
+use super::checksum::Kept;
+use super::counter::Counter;
 use super::examine::KNOWN;
 use super::repair::{self, Row};
-use super::{directory, index, schema, wal};
+use super::{directory, header, index, schema, wal};
 
 /// No row is longer.
 const LONGEST: usize = 1 << 26;
@@ -27,14 +30,20 @@ const MOST_BROKEN: usize = 64;
 /// Replaces the database in `file`, which is in nobody's hands. `reason` says what is wrong with it.
 pub(super) fn salvage(file: &Path, reason: &str) -> Result<(), Error> {
     let unable = || Error::Corrupt(reason.to_owned());
-    tracing::error!(file = %file.display(), reason, "the database is damaged: its rows are copied into a new one");
-    let small = Small::read(file).map_err(|_| unable())?;
-    // It would be taken for that of the new database.
-    if fs::metadata(wal::path(file)).is_ok_and(|log| log.len() > 0) {
-        return Err(unable());
+    // It would be taken for that of the new database. The header may have been in it.
+    wal::settle(file)?;
+    header::mend(file)?;
+    let version = header::version(file)?.ok_or_else(unable)?;
+    if version > schema::SCHEMA_VERSION && (version ^ schema::SCHEMA_VERSION).count_ones() > 1 {
+        return Err(Error::Newer { found: version, known: schema::SCHEMA_VERSION });
     }
+    tracing::error!(file = %file.display(), reason, "the database is damaged: its rows are copied into a new one");
     let pages = Pages::open(file)?;
     let free = pages.free().ok_or_else(unable)?;
+    // Nobody would miss the rows that are not there.
+    if pages.said > pages.count && pages.leads_beyond_end(&free) {
+        return Err(unable());
+    }
     let [new, old] = ["new", "damaged"].map(|ending| beside(file, ending));
     let at = |path: &Path| {
         let path = path.to_owned();
@@ -43,7 +52,7 @@ pub(super) fn salvage(file: &Path, reason: &str) -> Result<(), Error> {
     if new.exists() {
         fs::remove_file(&new).map_err(at(&new))?;
     }
-    let copied = copy(&pages, &free, &small, &new)?;
+    let copied = copy(&pages, &free, &new)?.ok_or_else(unable)?;
     File::open(&new).and_then(|file| file.sync_all()).map_err(at(&new))?;
     if old.exists() {
         fs::remove_file(&old).map_err(at(&old))?;
@@ -64,107 +73,103 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// The tables that have a row or two, which are read as ever.
-struct Small {
-    reserved: i64,
-    handed: i64,
-    secret: Vec<u8>,
-    queued: Vec<(i64, i64, i64)>,
-}
-
-impl Small {
-    /// Reads them, and leaves nothing in the write-ahead log.
-    fn read(file: &Path) -> Result<Self, Error> {
-        let connection = Connection::open_with_flags(file, directory::WRITE)?;
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version != schema::SCHEMA_VERSION {
-            return Err(Error::Engine("its rows have no checksums".into()));
-        }
-        let number = |query| connection.query_row(query, [], |row| row.get(0));
-        let mut statement = connection.prepare("SELECT position, session, number FROM queued")?;
-        let queued = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        Ok(Self {
-            reserved: number("SELECT max(max(reserved, copy)) FROM positions")?,
-            handed: number("SELECT max(min(upto, copy)) FROM handed")?,
-            secret: schema::secret(&connection)?.to_vec(),
-            // Who comes back may get something twice.
-            queued: queued.and_then(Iterator::collect).unwrap_or_default(),
-        })
-    }
-}
-
 #[derive(Debug, Default)]
 struct Copied {
     rows: usize,
     /// What is no row any more.
     lost: usize,
+    /// What nobody can do without.
+    reserved: Option<i64>,
+    handed: Option<i64>,
+    secret: Option<Vec<u8>>,
 }
 
-fn copy(pages: &Pages, free: &BTreeSet<u32>, small: &Small, new: &Path) -> Result<Copied, Error> {
+/// Copies every row into a database of its own; nothing comes of it if it can never be complete.
+fn copy(pages: &Pages, free: &BTreeSet<u32>, new: &Path) -> Result<Option<Copied>, Error> {
     directory::create_file(new)?;
     let mut connection = Connection::open_with_flags(new, directory::WRITE)?;
     schema::migrate(&mut connection)?;
     let transaction = connection.transaction()?;
     let mut copied = Copied::default();
     for number in (1..=pages.count).filter(|number| !free.contains(number)) {
-        let page = pages.read(number)?;
-        let list = List::of(&page, if number == 1 { 100 } else { 0 }, pages);
-        for place in list.places() {
-            match pages.cell(&page, list.kind, place) {
-                Cell::Row(found) => copied.take(&transaction, &found)?,
-                Cell::Broken => {
-                    let mended = if copied.lost < MOST_BROKEN { pages.mended(&page, list.kind, place) } else { None };
-                    match mended {
-                        Some(found) => copied.take(&transaction, &found)?,
-                        None => {
-                            copied.lost += 1;
-                            // What can be read of it stays, so that whoever wants it hears that it is damaged.
-                            if let Some(Some((kind, row, marks))) = pages.read_row(&page, list.kind, place) {
-                                copied.take(&transaction, &(kind, Row { checksum: KNOWN, ..row }, marks))?;
-                            }
-                        }
-                    }
-                }
-                Cell::Other => {}
-            }
-        }
+        copied.take_page(&transaction, pages, number)?;
     }
-    for (position, session, number) in &small.queued {
-        transaction.execute("INSERT OR IGNORE INTO queued VALUES (?1, ?2, ?3)", params![position, session, number])?;
-    }
-    transaction.execute("UPDATE positions SET reserved = ?1, copy = ?1", [small.reserved])?;
-    transaction.execute("UPDATE handed SET upto = ?1, copy = ?1", [small.handed])?;
-    schema::keep_secret(&transaction, &small.secret)?;
+    let (Some(reserved), Some(handed), Some(secret)) = (copied.reserved, copied.handed, &copied.secret) else {
+        return Ok(None);
+    };
+    Counter::Reserved.set(&transaction, reserved)?;
+    Counter::Handed.set(&transaction, handed)?;
+    schema::keep_secret(&transaction, secret)?;
     let waiting = "INSERT OR IGNORE INTO undelivered SELECT owner, position FROM log WHERE marks & ?1";
     transaction.execute(waiting, [Marks::UNDELIVERED.bits()])?;
     let behind: i64 = transaction.query_row("SELECT ifnull(max(position), 0) + 1 FROM log", [], |row| row.get(0))?;
     index::extend(&transaction, behind.unsigned_abs())?;
     transaction.commit()?;
+    schema::configure(&connection)?;
     connection.close().map_err(|(_, error)| error)?;
-    Ok(copied)
+    Ok(Some(copied))
 }
 
 impl Copied {
-    fn take(&mut self, connection: &Connection, (kind, row, marks): &Found) -> Result<(), Error> {
-        let mut values: Vec<ValueRef<'_>> = row.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
-        let texts = row.texts.iter().map(|text| ValueRef::Text(text));
-        let statement = match kind {
-            repair::Kind::Owner | repair::Kind::Cell | repair::Kind::Item => {
-                values.extend(texts);
-                values.push(ValueRef::Integer(row.checksum));
-                match kind {
-                    repair::Kind::Owner => "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?)",
-                    repair::Kind::Cell => "INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?)",
-                    _ => "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?, ?)",
+    fn take_page(&mut self, connection: &Connection, pages: &Pages, number: u32) -> Result<(), Error> {
+        let page = pages.read(number)?;
+        let list = List::of(&page, if number == 1 { 100 } else { 0 }, pages);
+        let cells: Vec<_> = list.places().map(|place| (place, pages.cell(&page, list.kind, place))).collect();
+        // Without its checksum a row of this table looks like one of the index.
+        let has_places = cells.iter().any(|(_, cell)| matches!(cell, Cell::Row((repair::Kind::Queued, ..))));
+        for (place, cell) in cells {
+            match cell {
+                Cell::Row(found) => self.take(connection, found)?,
+                Cell::Other if !has_places => {}
+                Cell::Other | Cell::Broken => {
+                    let mended = if self.lost < MOST_BROKEN { pages.mended(&page, list.kind, place) } else { None };
+                    if let Some(found) = mended {
+                        self.take(connection, found)?;
+                        continue;
+                    }
+                    self.lost += 1;
+                    // What can be read of it stays, so that whoever wants it hears that it is damaged.
+                    if let Some(Some((kind, row, marks))) = pages.read_row(&page, list.kind, place) {
+                        self.take(connection, (kind, Row { checksum: KNOWN, ..row }, marks))?;
+                    }
                 }
             }
-            repair::Kind::Entry => {
-                values.extend([ValueRef::Integer(*marks), ValueRef::Integer(row.checksum)]);
-                values.extend(texts);
-                "INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, connection: &Connection, (kind, mut row, marks): Found) -> Result<(), Error> {
+        let statement = match kind {
+            repair::Kind::Owner => "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?)",
+            repair::Kind::Cell => "INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?)",
+            repair::Kind::Item => "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?, ?)",
+            repair::Kind::Queued => "INSERT OR IGNORE INTO queued VALUES (?, ?, ?, ?)",
+            repair::Kind::Entry => "INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            // One that is not right is of no use.
+            _ if !row.is_right(kind) => return Ok(()),
+            repair::Kind::Secret => {
+                self.secret = row.texts.pop();
+                return Ok(());
             }
+            repair::Kind::Counter(counter) => {
+                match counter {
+                    Counter::Reserved => self.reserved = row.numbers.pop(),
+                    Counter::Handed => self.handed = row.numbers.pop(),
+                    Counter::Indexed => {}
+                }
+                return Ok(());
+            }
+            repair::Kind::Version => return Ok(()),
         };
+        let mut values: Vec<ValueRef<'_>> = row.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
+        let texts = row.texts.iter().map(|text| ValueRef::Text(text));
+        if kind == repair::Kind::Entry {
+            values.extend([ValueRef::Integer(marks), ValueRef::Integer(row.checksum)]);
+            values.extend(texts);
+        } else {
+            values.extend(texts);
+            values.push(ValueRef::Integer(row.checksum));
+        }
         let values = values.into_iter().map(ToSqlOutput::Borrowed);
         self.rows += connection.prepare_cached(statement)?.execute(params_from_iter(values))?;
         Ok(())
@@ -239,10 +244,22 @@ impl<'a> List<'a> {
         self.page.get(at..at + 2).map_or(0, |it| usize::from(it[0]) << 8 | usize::from(it[1]))
     }
 
-    fn places(&self) -> impl Iterator<Item = usize> {
+    /// Where what is listed begins.
+    fn cells(&self) -> impl Iterator<Item = usize> {
         let start = self.header + if matches!(self.kind, Kind::Branch | Kind::Node) { 12 } else { 8 };
-        let count = if self.kind == Kind::Branch { 0 } else { self.count.min(self.page.len() / 4) };
-        (0..count).map(move |slot| self.number(start + 2 * slot))
+        (0..self.count.min(self.page.len() / 4)).map(move |slot| self.number(start + 2 * slot))
+    }
+
+    /// Where rows begin.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        self.cells().filter(|_| self.kind != Kind::Branch)
+    }
+
+    /// The pages to which it leads.
+    fn children(&self) -> impl Iterator<Item = u32> {
+        let leads = matches!(self.kind, Kind::Branch | Kind::Node);
+        let places = self.cells().chain([self.header + 8]).filter(move |_| leads);
+        places.map(|place| long(self.page, place).unwrap_or(u32::MAX))
     }
 
     /// Whether the first of what is listed is where the header says.
@@ -260,6 +277,8 @@ struct Pages {
     file: File,
     size: usize,
     count: u32,
+    /// How many there are as the header says, if it knows.
+    said: u32,
 }
 
 impl Pages {
@@ -272,7 +291,30 @@ impl Pages {
         let size = if size.is_power_of_two() && size >= 512 { size } else { 4096 };
         let length = file.metadata().map_err(at)?.len();
         let count = u32::try_from(length / size as u64).map_err(|_| Error::Engine("the file is too long".into()))?;
-        Ok(Self { file, size, count })
+        // It was noted with the last change that counts.
+        let knows = long(&header, 24) == long(&header, 92);
+        let said = long(&header, 28).filter(|_| knows).unwrap_or(0);
+        Ok(Self { file, size, count, said })
+    }
+
+    /// Whether something leads to a page that is not there.
+    fn leads_beyond_end(&self, free: &BTreeSet<u32>) -> bool {
+        let is_there = |page: u32| (1..=self.count).contains(&page);
+        (1..=self.count).filter(|number| !free.contains(number)).any(|number| {
+            let Ok(page) = self.read(number) else { return true };
+            let list = List::of(&page, if number == 1 { 100 } else { 0 }, self);
+            let leads_on = !list.children().all(is_there);
+            leads_on
+                || list.places().any(|place| {
+                    match self.record(&page, list.kind, place).as_ref().map(|(_, it)| it.as_slice()) {
+                        // A table.
+                        Some([Value::Text(_), Value::Text(_), Value::Text(_), Value::Number(root), ..]) => {
+                            u32::try_from(*root).is_ok_and(|root| root != 0 && !is_there(root))
+                        }
+                        found => found.is_none(),
+                    }
+                })
+        })
     }
 
     fn read(&self, number: u32) -> Result<Vec<u8>, Error> {
@@ -313,7 +355,7 @@ impl Pages {
         let mut page = page.to_vec();
         let mut found: Vec<Found> = Vec::new();
         let mut look = |page: &[u8], at| match self.cell(page, kind, at) {
-            Cell::Row(right) if !found.contains(&right) => found.push(right),
+            Cell::Row(right) if right.1.is_likely(right.0) && !found.contains(&right) => found.push(right),
             _ => {}
         };
         for (octet, bit) in (at..page.len().min(at + LOCAL)).flat_map(|octet| (0..8).map(move |bit| (octet, bit))) {
@@ -339,11 +381,17 @@ impl Pages {
 
     /// The row that begins there; nothing in it if it is of a table that is made anew.
     fn read_row(&self, page: &[u8], kind: Kind, at: usize) -> Option<Option<Found>> {
+        let (key, values) = self.record(page, kind, at)?;
+        classify(key, &values)
+    }
+
+    /// The key, if it is a number, and the columns of what begins there.
+    fn record(&self, page: &[u8], kind: Kind, at: usize) -> Option<(Option<i64>, Vec<Value>)> {
         let mut at = if kind == Kind::Node { at + 4 } else { at };
         let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
         let key = if kind == Kind::Table { Some(varint(page, &mut at)?) } else { None };
         let payload = self.payload(page, at, size, kind == Kind::Table)?;
-        classify(key, &record(&payload)?)
+        Some((key, record(&payload)?))
     }
 
     /// What does not fit into a page goes on in others.
@@ -370,7 +418,7 @@ enum Value {
     Null,
     Number(i64),
     Text(Vec<u8>),
-    Octets,
+    Octets(Vec<u8>),
 }
 
 /// The columns of a row.
@@ -394,7 +442,7 @@ fn record(payload: &[u8]) -> Option<Vec<Value>> {
         values.push(match kind {
             0 => Value::Null,
             8 | 9 => Value::Number(kind - 8),
-            12.. if kind % 2 == 0 => Value::Octets,
+            12.. if kind % 2 == 0 => Value::Octets(octets.to_vec()),
             12.. => Value::Text(octets.to_vec()),
             _ => {
                 let sign = if octets.first().is_some_and(|first| *first >= 0x80) { -1 } else { 0 };
@@ -428,14 +476,30 @@ fn classify(key: Option<i64>, values: &[Value]) -> Option<Option<Found>> {
         (None, [Number(owner), Text(name), Text(key), Text(value), Number(checksum)]) => {
             (Kind::Item, row(&[*owner], &[name, key, value], checksum), 0)
         }
-        // The index of owners; archived, queued, undelivered; counters, the secret; the schema.
-        (None, [Text(_), Text(_), Number(_)])
-        | (
-            None,
-            [Number(_), Number(_), Number(_), Number(_)] | [Number(_), Number(_), Number(_)] | [Number(_), Number(_)],
-        )
-        | (Some(_), [Number(_), Number(_)] | [Octets, Octets, Number(_)])
-        | (Some(_), [Text(_), Text(_), Text(_), Number(_), Text(_) | Null]) => return Some(None),
+        (Some(_), [Octets(one), Octets(other), Number(checksum)]) => {
+            let is_right = Kept::Secret(one).checksum(0) == *checksum;
+            (Kind::Secret, row(&[], &[if is_right { one } else { other }], checksum), 0)
+        }
+        (Some(_), [Number(value), Number(checksum)]) => {
+            let counter = Counter::ALL.into_iter().find(|counter| counter.checksum(*value) == *checksum)?;
+            (Kind::Counter(counter), row(&[*value], &[], checksum), 0)
+        }
+        (Some(_), [Number(version), Number(schema), Number(checksum)]) => {
+            (Kind::Version, row(&[*version, *schema], &[], checksum), 0)
+        }
+        (None, [Number(position), Number(session), Number(number), Number(checksum)]) => {
+            let queued = row(&[*position, *session, *number], &[], checksum);
+            // Or it is of the index.
+            if !queued.is_right(Kind::Queued) {
+                return Some(None);
+            }
+            (Kind::Queued, queued, 0)
+        }
+        // What else there is of the index, undelivered, the names of owners, the schema.
+        (None, [Number(_), Number(_)] | [Text(_), Text(_), Number(_)])
+        | (Some(_), [Null, Number(_), Number(_)] | [Text(_), Text(_), Text(_), Number(_), Text(_) | Null]) => {
+            return Some(None);
+        }
         _ => return None,
     };
     Some(Some(found))

@@ -11,6 +11,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::Error;
@@ -41,6 +42,29 @@ pub(super) fn path(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
     PathBuf::from(path)
+}
+
+/// Moves the log into the database, as SQLite does: what is committed, and nothing else. Nobody may have it open, and the
+/// log is as [`mend`] has left it.
+pub(super) fn settle(database: &Path) -> Result<(), Error> {
+    let path = path(database);
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { path, source }
+    };
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(at(&path))?,
+    };
+    if let Some(log) = Log::read(&bytes) {
+        let file = OpenOptions::new().write(true).open(database).map_err(at(database))?;
+        log.settle(&file).and_then(|()| file.sync_all()).map_err(at(database))?;
+    }
+    let emptied = OpenOptions::new().write(true).open(&path).and_then(|file| {
+        file.set_len(0)?;
+        file.sync_all()
+    });
+    emptied.map_err(at(&path))
 }
 
 fn rewrite(file: &mut File, path: &Path) -> Result<(), Error> {
@@ -173,6 +197,25 @@ impl<'a> Log<'a> {
             number += 1;
         }
         Found::Sound
+    }
+
+    fn settle(&self, file: &File) -> std::io::Result<()> {
+        let size = self.page as u64;
+        let (mut before, mut number, mut group) = (self.seed, 0, Vec::new());
+        while let Some(frame) = self.frame(number).filter(|frame| self.follows(before, frame)) {
+            group.push(frame);
+            // The last one of a transaction says how many pages there are then.
+            if let Some(pages) = word(frame, 4).filter(|pages| *pages > 0) {
+                for frame in group.drain(..) {
+                    let page = u64::from(word(frame, 0).unwrap_or(1).saturating_sub(1));
+                    file.write_all_at(frame.get(FRAME..).unwrap_or_default(), page * size)?;
+                }
+                file.set_len(u64::from(pages) * size)?;
+            }
+            before = stored(frame);
+            number += 1;
+        }
+        Ok(())
     }
 
     fn explain(&self, number: usize, frame: &[u8], before: Sum) -> Found {

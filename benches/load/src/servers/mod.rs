@@ -215,6 +215,16 @@ impl Server {
         self.path("archive.log")
     }
 
+    /// Where the server keeps what it must not forget.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Deletes all that the server has; it must have been stopped.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_dir_all(&self.directory)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

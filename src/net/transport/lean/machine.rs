@@ -13,6 +13,8 @@ pub(super) type Sealer<'c> = WriteTraffic<'c, ServerConnectionData>;
 
 /// More than a record of any version adds to its content.
 const RECORD_OVERHEAD: usize = 40;
+/// Room for what is said in a handshake, with a chain of certificates that is not long: it is written record by record.
+const FLIGHT: usize = 2 * 1024;
 /// The most content of one record.
 const RECORD: usize = 16 * 1024;
 
@@ -113,6 +115,9 @@ impl Machine {
 }
 
 fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) -> io::Result<()> {
+    if out.is_empty() {
+        out.reserve(FLIGHT);
+    }
     append(out, 0, |room| match data.encode(room) {
         Ok(written) => Ok(written),
         Err(EncodeError::InsufficientSize(short)) => Err(Short::By(short.required_size)),

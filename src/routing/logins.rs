@@ -1,0 +1,67 @@
+//! When somebody logged in, on its way to storage: noted at once and written together once a second, so that
+//! a thousand people who come in the same moment cause one write, and nobody who comes after them waits for it.
+//!
+//! Nobody is promised anything by it. A crash forgets the logins of the last second.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::accounts::activity::LAST_LOGIN;
+use crate::clock::Timestamp;
+use crate::jid::BareJid;
+use crate::storage::Writes;
+
+use super::Router;
+
+/// Rows that are written together at most: others want to write, too.
+const PORTION: usize = 256;
+
+/// Logins that storage does not know of, by account.
+#[derive(Debug, Default)]
+pub(super) struct Logins(Mutex<HashMap<BareJid, Timestamp>>);
+
+impl Logins {
+    /// Notes a login.
+    pub(super) fn note(&self, account: &BareJid, at: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), at);
+    }
+
+    fn take(&self) -> HashMap<BareJid, Timestamp> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Router {
+    /// Hands the logins that were noted to the storage writer.
+    pub fn write_logins(&self) {
+        let (mut writes, mut rows) = (Writes::new(), 0);
+        for (account, at) in self.logins.take() {
+            if let Err(error) = LAST_LOGIN.put(&mut writes, &account, &at) {
+                tracing::error!(%error, "the time of a login could not be written");
+            }
+            rows += 1;
+            if rows % PORTION == 0 {
+                self.storage.submit(std::mem::take(&mut writes));
+            }
+        }
+        self.storage.submit(writes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_are_written_together() {
+        let mut world = World::new();
+        let node = world.server("verona.example").unwrap();
+        let juliet = BareJid::parse("juliet@verona.example").unwrap();
+        let last = || LAST_LOGIN.get(&node.storage, &juliet);
+        let _balcony = world.login(&juliet.with_resource("balcony").unwrap()).await.unwrap();
+        assert_eq!(last().await.unwrap(), None, "nobody who comes next has to wait for it");
+        node.router.settle(node.router.settled());
+        assert_eq!(last().await.unwrap(), Some(node.clock.now()));
+    }
+}

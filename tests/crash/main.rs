@@ -1,0 +1,395 @@
+//! The server ends in the middle of everything, by a signal or at a named moment of its own work: what it has
+//! acknowledged is not lost, and clients come back to their sessions. `docs/reliability.md` has the figures of longer runs.
+#![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
+
+mod abroad;
+mod cast;
+mod cuts;
+mod ledger;
+mod order;
+mod plan;
+mod proxy;
+#[path = "../site/mod.rs"]
+mod site;
+#[path = "../reload/zone.rs"]
+mod zone;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use abroad::{ABROAD, Abroad};
+use cast::{ACCOUNTS, Cut, DOMAIN, Desk, PASSWORD, Reader, Sender};
+use comity::crash::{CARELESS, Point, VARIABLE};
+use ledger::{Finding, Repeats, judge, judge_answers};
+use plan::{End, LEAST, Moment, Plan, Plans};
+use site::Site;
+
+/// Ends without order in the short run in `make check`; `CRASHES` asks for more.
+const CRASHES: usize = 12;
+
+/// How often each moment is hit in a run that is long enough for it.
+const EACH: usize = 20;
+
+/// After so long messages are old, where there is an archive.
+const OLD: Duration = Duration::from_millis(1100);
+
+const SIGKILL: i32 = 9;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_the_end_with_the_archive() {
+    cycles("crash-archive", 8, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_the_end_without_the_archive() {
+    cycles("crash-bare", 4, false).await;
+}
+
+/// The harness is worth something only if it sees losses where there are some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_promises_what_it_has_not_kept_is_found_out() {
+    let mut stage = Stage::new("crash-careless", true).await;
+    let plan = Plan { end: End::Killed, again: None, stanzas: LEAST, micros: 0 };
+    let seen = stage.play(plan, &[(VARIABLE, CARELESS)]).await;
+    let lost = |reader: Reader| {
+        let whose = reader.jid().to_string();
+        let missing = |finding: &Finding| match finding {
+            Finding::Lost { whose: who, names } if *who == whose => names.len(),
+            _ => 0,
+        };
+        seen.findings.iter().map(missing).sum::<usize>()
+    };
+    for reader in [Reader::Away, Reader::Offline, Reader::There] {
+        assert!(lost(reader) > 10, "{reader:?} has lost only {}: {:#?}", lost(reader), seen.findings);
+    }
+    let has = |is: fn(&Finding) -> bool| seen.findings.iter().any(is);
+    assert!(has(|finding| matches!(finding, Finding::NoSession { .. })));
+    assert!(has(|finding| matches!(finding, Finding::Unanswered { .. })));
+}
+
+async fn cycles(name: &str, first: usize, archive: bool) {
+    let asked = std::env::var("CRASHES").ok().and_then(|text| text.parse().ok());
+    let crashes = asked.unwrap_or(CRASHES);
+    let mut plans = Plans::new(first as u64 + 1, first, archive);
+    let moments = plans.moments().to_vec();
+    let mut stage = Stage::new(name, archive).await;
+    let mut all = Tally::default();
+    while all.crashes < crashes {
+        let plan = plans.next();
+        let seen = stage.play(plan, &[]).await;
+        assert!(seen.findings.is_empty(), "cycle {} ({plan:?}): {:#?}", stage.cycle, seen.findings);
+        all.count(plan, &seen);
+    }
+    stage.close();
+    println!("{name}: {all:?}");
+    // Nine moments among four of every nine crashes.
+    let each = if crashes >= EACH * 25 { EACH } else { usize::from(crashes > moments.len() * 3) };
+    for (point, again) in moments {
+        let hits = all.hits.get(&(point, again)).copied().unwrap_or_default();
+        assert!(hits >= each, "{point:?}, when started again: {again}: {hits} times");
+    }
+}
+
+/// What was seen in all cycles together.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Ends without order with enough acknowledged before them.
+    crashes: usize,
+    /// Ends in order.
+    stops: usize,
+    acknowledged: usize,
+    resumed: usize,
+    requests: usize,
+    /// By moment, and whether it was when the server had been started again.
+    hits: BTreeMap<(Point, bool), usize>,
+}
+
+impl Tally {
+    fn count(&mut self, plan: Plan, seen: &Seen) {
+        self.acknowledged += seen.acknowledged;
+        self.resumed += seen.resumed;
+        self.requests += seen.requests;
+        if plan.end == End::Stopped {
+            self.stops += 1;
+        } else {
+            assert!(seen.acknowledged >= LEAST);
+            self.crashes += 1;
+            let hit = match (plan.end, plan.again) {
+                (End::At(moment), _) => Some((moment.point, false)),
+                (_, Some(moment)) => Some((moment.point, true)).filter(|_| seen.again),
+                _ => None,
+            };
+            hit.into_iter().for_each(|hit| *self.hits.entry(hit).or_default() += 1);
+        }
+    }
+}
+
+/// What was seen in one cycle.
+struct Seen {
+    findings: Vec<Finding>,
+    /// Stanzas.
+    acknowledged: usize,
+    /// Sessions that their clients have got back.
+    resumed: usize,
+    /// Acknowledged requests.
+    requests: usize,
+    /// The server has ended a second time, as it was told.
+    again: bool,
+}
+
+/// A server and all who take part.
+struct Stage {
+    site: Site,
+    running: bool,
+    cycle: u32,
+    abroad: Option<Abroad>,
+}
+
+impl Stage {
+    async fn new(name: &str, archive: bool) -> Self {
+        let site = Site::new(name);
+        let listener = site::free();
+        let abroad = if ABROAD { Some(Abroad::new(&format!("{name}-abroad"), &site, listener).await) } else { None };
+        let (s2s, dns) = match &abroad {
+            Some(abroad) => (format!("\"{listener}\""), format!("[dns]\nservers = [\"{}\"]\n", abroad.dns)),
+            None => ("[]".to_owned(), String::new()),
+        };
+        let config = format!(
+            "domain = \"{DOMAIN}\"\ndata_dir = \"data\"\n\
+             [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = {s2s}\ns2s_tls = []\n\
+             [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n{dns}\
+             [limits]\nclient_stanzas_per_second = 0\nclient_bytes_per_second = 0\n\
+             [archive]\nenabled = {archive}\nretention = \"1s\"\n",
+            site.c2s
+        );
+        std::fs::write(site.directory.join("ca.pem"), site.ca.pem()).unwrap();
+        std::fs::write(site.directory.join("comity.toml"), config).unwrap();
+        let senders = (0..Sender::COUNT).map(|number| format!("sender{number}"));
+        for account in ACCOUNTS.into_iter().map(str::to_owned).chain(senders) {
+            let address = format!("{account}@{DOMAIN}");
+            let added = site.run(&["account", "add", &address, "--password-stdin"], &format!("{PASSWORD}\n"));
+            assert!(added.status.success());
+        }
+        Self { site, running: false, cycle: 0, abroad }
+    }
+
+    fn close(mut self) {
+        if self.running {
+            assert!(self.site.stop().success());
+        }
+        if let Some(abroad) = &mut self.abroad {
+            abroad.stop();
+        }
+    }
+
+    /// One cycle: messages are sent until the server ends; it is started again, and everybody gets what is his.
+    async fn play(&mut self, plan: Plan, environment: &[(&str, &str)]) -> Seen {
+        self.cycle += 1;
+        self.begin(plan, environment);
+        let mut desks = Vec::new();
+        for reader in Reader::ALL {
+            desks.push(Desk::open(&self.site, reader).await);
+        }
+        let mut senders = Vec::new();
+        for number in 0..Sender::COUNT {
+            senders.push(Sender::open(&self.site, self.cycle, number).await);
+        }
+        self.load(plan, &mut senders, &mut desks).await;
+        let status = self.site.ended();
+        match plan.end {
+            End::Stopped => assert!(status.success(), "{status}"),
+            End::Killed | End::At(_) => assert_eq!(status.signal(), Some(SIGKILL), "{plan:?}: {status}"),
+        }
+        let mut again = plan.again.is_some_and(|moment| self.start_again(moment));
+        if plan.again.is_none() || again {
+            self.site.start();
+        }
+        let (mut findings, mut repeats) = (Vec::new(), Repeats::Never);
+        while self.audit(&mut senders, &mut desks, &mut findings).await.is_err() {
+            assert!(plan.again.is_some() && !again, "the server has ended by itself");
+            assert_eq!(self.site.ended().signal(), Some(SIGKILL));
+            (again, repeats) = (true, Repeats::Allowed);
+            self.site.start();
+        }
+        // It goes on with the next cycle, unless it may end at any time.
+        self.running = plan.again.is_none() || again;
+        if !self.running {
+            self.site.signal("-KILL");
+            self.site.ended();
+        }
+        self.judged(
+            (&senders, &desks),
+            (plan.end, repeats),
+            Seen { findings, acknowledged: 0, resumed: 0, requests: 0, again },
+        )
+    }
+
+    /// Starts the server, unless it runs and this cycle asks for nothing special.
+    fn begin(&mut self, plan: Plan, environment: &[(&str, &str)]) {
+        let variable = match plan.end {
+            End::At(moment) => moment.variable(Some(&self.armed())),
+            End::Killed | End::Stopped => String::new(),
+        };
+        let _ = std::fs::remove_file(self.armed());
+        let mut environment = environment.to_vec();
+        if !variable.is_empty() {
+            environment.push((VARIABLE, &variable));
+        }
+        if self.running && !environment.is_empty() {
+            assert!(self.site.stop().success());
+            self.running = false;
+        }
+        if !self.running {
+            assert!(self.site.start_with(&environment), "the server has ended before it was ready");
+        }
+        self.running = false;
+        if let Some(abroad) = &self.abroad {
+            abroad.open();
+        }
+    }
+
+    /// The file from which on the server counts how often it comes to its moment.
+    fn armed(&self) -> PathBuf {
+        self.site.directory.join("armed")
+    }
+
+    /// Starts the server so that it ends again; says whether it has done so already.
+    fn start_again(&mut self, moment: Moment) -> bool {
+        if moment.point == Point::Retention {
+            std::thread::sleep(OLD);
+        }
+        let ready = self.site.start_with(&[(VARIABLE, &moment.variable(None))]);
+        if ready && !matches!(moment.point, Point::Retention | Point::Requeue) {
+            return false;
+        }
+        assert_eq!(self.site.ended().signal(), Some(SIGKILL));
+        true
+    }
+
+    /// Sends until the server ends, and takes in what comes.
+    async fn load(&mut self, plan: Plan, senders: &mut [Sender], desks: &mut [Desk]) {
+        let mut signal = match plan.end {
+            End::Killed => Some("-KILL"),
+            End::Stopped => Some("-TERM"),
+            End::At(_) => None,
+        };
+        let abroad: &[&str] = if ABROAD { &abroad::ADDRESSES } else { &[] };
+        let mut rounds = 0;
+        while senders.iter().any(|sender| !sender.ended) {
+            for sender in &mut *senders {
+                sender.round(abroad).await;
+            }
+            let enough = senders.iter().map(|sender| sender.safe).sum::<usize>() >= plan.stanzas;
+            for desk in &mut *desks {
+                if desk.reader == Reader::Returns {
+                    returns(&self.site, desk, rounds, enough || signal.is_some()).await;
+                }
+                desk.read().await;
+            }
+            if let Some(abroad) = self.abroad.as_ref().filter(|_| rounds == 4) {
+                abroad.spoil(20_000);
+            }
+            if enough {
+                std::fs::write(self.armed(), "").unwrap();
+                match plan.end {
+                    // There is a checkpoint when nothing has come for a tenth of a second.
+                    End::At(Moment { point: Point::Checkpoint, .. }) => {
+                        tokio::time::sleep(Duration::from_millis(130)).await;
+                    }
+                    End::At(Moment { point: Point::Settle, .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    _ => {}
+                }
+                if let Some(signal) = signal.take() {
+                    let (pid, delay) = (self.site.pid().to_string(), Duration::from_micros(plan.micros));
+                    // Meanwhile everybody goes on.
+                    std::thread::spawn(move || {
+                        std::thread::sleep(delay);
+                        std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
+                    });
+                }
+            }
+            rounds += 1;
+        }
+        // What was on its way when the server ended is theirs.
+        for sender in &mut *senders {
+            sender.read_out().await;
+        }
+        for desk in &mut *desks {
+            desk.read_out().await;
+        }
+    }
+
+    /// Everybody comes back, takes what is his, and leaves.
+    async fn audit(
+        &mut self,
+        senders: &mut [Sender],
+        desks: &mut [Desk],
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Cut> {
+        for sender in senders.iter_mut().filter(|sender| !sender.done) {
+            sender.come_back(&self.site).await?;
+        }
+        if let Some(abroad) = &mut self.abroad {
+            abroad.open();
+            findings.extend(abroad.audit(self.cycle, senders).await);
+        }
+        for sender in senders.iter_mut().filter(|sender| !sender.done) {
+            sender.leave().await?;
+        }
+        for desk in desks.iter_mut().filter(|desk| !desk.done) {
+            desk.collect(&self.site).await?;
+        }
+        Ok(())
+    }
+
+    fn judged(&self, (senders, desks): (&[Sender], &[Desk]), (end, repeats): (End, Repeats), mut seen: Seen) -> Seen {
+        let mut session = |found: bool, whose: &str| match found {
+            true => seen.resumed += 1,
+            false => seen.findings.push(Finding::NoSession { whose: whose.to_owned() }),
+        };
+        for desk in desks.iter().filter(|desk| desk.reader != Reader::Offline) {
+            session(desk.found, desk.reader.jid().as_str());
+        }
+        for sender in senders {
+            session(sender.found, &format!("sender {}", sender.number));
+        }
+        for desk in desks {
+            let jid = desk.reader.jid();
+            let mut safe: Vec<_> = senders.iter().flat_map(|sender| sender.safe_letters(jid.bare_str())).collect();
+            if end == End::Stopped {
+                // Of two sessions one ends before the other, and what comes in between is for that one.
+                safe.retain(|name| !desks.iter().any(|other| is_sibling(desk, other) && other.has(*name)));
+            }
+            // A message that comes while the two end can be kept for the later one twice, under the same id.
+            let shared = end == End::Stopped && desks.iter().any(|other| is_sibling(desk, other));
+            let repeats = if shared { Repeats::Allowed } else { repeats };
+            seen.findings.extend(judge(jid.as_str(), self.cycle, &safe, &desk.got, repeats));
+        }
+        for sender in senders {
+            let whose = format!("sender {}", sender.number);
+            seen.findings.extend(judge_answers(&whose, sender.safe_requests(), &sender.answers, repeats));
+            seen.requests += sender.safe_requests().count();
+            seen.acknowledged += sender.safe;
+        }
+        seen
+    }
+}
+
+/// Another device of the same account.
+fn is_sibling(desk: &Desk, other: &Desk) -> bool {
+    desk.reader != other.reader && desk.reader.account() == other.reader.account()
+}
+
+/// Loses its connection, and is back two rounds later.
+async fn returns(site: &Site, desk: &mut Desk, rounds: usize, may_leave: bool) {
+    match rounds % 4 {
+        1 if may_leave => desk.vanish().await,
+        3 => {
+            // The server may be ending; then it comes back later.
+            let _ = desk.come_back(site).await;
+        }
+        _ => {}
+    }
+}
