@@ -16,7 +16,7 @@ use crate::trace::{Stage, scratch};
 const FLIPS: usize = 300;
 
 /// So many messages everybody gets.
-const ROUNDS: u64 = 300;
+const ROUNDS: u64 = 150;
 
 const DATABASE: &str = "comity.sqlite";
 const LOG: &str = "comity.sqlite-wal";
@@ -153,12 +153,15 @@ fn flips() -> usize {
 }
 
 fn flipped(files: &Files, name: &str, seed: u64, number: usize) -> (String, Files) {
-    let mut files = files.clone();
-    let bytes = files.get_mut(name).unwrap();
     let mut random = Random::new(seed ^ (number as u64) << 20);
-    let (at, bit) = (random.below(bytes.len()), random.below(8));
-    bytes[at] ^= 1 << bit;
-    (format!("{name}, octet {at}, bit {bit}"), files)
+    let bit = random.below(files[name].len() * 8);
+    with_flipped(files, name, bit)
+}
+
+fn with_flipped(files: &Files, name: &str, bit: usize) -> (String, Files) {
+    let mut files = files.clone();
+    files.get_mut(name).unwrap()[bit / 8] ^= 1 << (bit % 8);
+    (format!("{name}, octet {}, bit {}", bit / 8, bit % 8), files)
 }
 
 fn cut(files: &Files, name: &str, seed: u64, number: usize) -> (String, Files) {
@@ -296,6 +299,25 @@ fn a_flipped_bit_in_the_database_is_found() {
     });
     let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
     assert_eq!(several.count(), 0, "more than one owner is damaged");
+}
+
+/// What says what the file is, and where the tables begin.
+#[test]
+fn a_flipped_bit_in_the_first_page_stops_nobody() {
+    const PAGE: usize = 4096 * 8;
+    let (files, truth) = closed("first");
+    let count = (flips() / 2).min(PAGE);
+    // With as many in the header as behind it.
+    let header = (0..count / 2).map(|number| number * 800 / (count / 2));
+    let behind = (count / 2..count).map(|number| 800 + (number - count / 2) * (PAGE - 800) / (count - count / 2));
+    let bits: Vec<usize> = header.chain(behind).collect();
+    let counted = every(
+        "flipped bits in the first page",
+        count,
+        |number| with_flipped(&files, DATABASE, bits[number]),
+        |directory, files| outcome(directory, files, &truth, None),
+    );
+    assert!(counted.keys().eq([&Outcome::Whole]), "{counted:?}");
 }
 
 #[test]
