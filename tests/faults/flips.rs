@@ -137,6 +137,7 @@ fn every(
         let running: Vec<_> = (0..threads).map(part).collect();
         running.into_iter().flat_map(|part| part.join().unwrap()).collect()
     });
+    let _ = std::fs::remove_dir(scratch());
     let wrong: Vec<_> = parts.iter().filter_map(|it| it.as_ref().err()).collect();
     let some: Vec<_> = wrong.iter().take(9).collect();
     assert!(wrong.is_empty(), "{name}: {} of {count} went unseen, such as: {some:#?}", wrong.len());

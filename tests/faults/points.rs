@@ -142,6 +142,7 @@ impl Campaign<'_> {
             }
         }
         let _ = std::fs::remove_dir_all(directory);
+        let _ = std::fs::remove_dir(scratch());
         failed
     }
 }
