@@ -9,6 +9,7 @@ from suites.suite import Outcome, Result
 
 HOME = Path(__file__).parent
 REQUIRED, EXCLUDED, LATER = HOME / "required.toml", HOME / "excluded.toml", HOME / "later.toml"
+RACES = HOME / "races.toml"
 HEAD = """\
 # Every case that must pass with Comity, by suite and by the specification that the suite names.
 # `interop/suites/run` fails if one of them does not pass, and `--update` adds those that pass now. Nothing is removed.
@@ -60,6 +61,17 @@ def reasons() -> list[Reason]:
 def hanging(suite: str) -> list[str]:
     """The cases, as patterns, that would only wait."""
     return [pattern for entry in reasons() if entry.hangs and suite in entry.suites for pattern in entry.tests]
+
+
+def raced(suite: str, results: list[Result]) -> list[Result]:
+    """Those of the results that are failures of cases with a race of their own."""
+    races = [entry for entry in tomllib.loads(RACES.read_text())["case"] if suite in entry["suites"]]
+    patterns = [pattern for entry in races for pattern in entry["tests"]]
+    return [
+        result
+        for result in results
+        if result.outcome is Outcome.FAILED and any(fnmatch.fnmatchcase(result.case, pattern) for pattern in patterns)
+    ]
 
 
 def reason(known: list[Reason], suite: str, result: Result) -> Reason | None:

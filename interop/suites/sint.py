@@ -107,6 +107,10 @@ def settings(stand: Stand) -> dict[str, str]:
         "replyTimeout": str(REPLY_MILLISECONDS),
         "enabledConnections": "tcp",
         "dnsResolver": "javax",
+        # What was on the wire is in the log of the run.
+        "debugger": "console",
+        # What was on the wire is in the log of the run.
+        "debugger": "console",
     }
 
 
