@@ -39,7 +39,7 @@ pub(super) fn salvage(file: &Path, reason: &str) -> Result<(), Error> {
     }
     tracing::error!(file = %file.display(), reason, "the database is damaged: its rows are copied into a new one");
     let pages = Pages::open(file)?;
-    let free = pages.free().ok_or_else(unable)?;
+    let free = pages.free().or_else(|| pages.unreached()).ok_or_else(unable)?;
     // Nobody would miss the rows that are not there.
     if pages.said > pages.count && pages.leads_beyond_end(&free) {
         return Err(unable());
@@ -201,12 +201,13 @@ enum Kind {
 }
 
 /// The list of what is on a page.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct List<'a> {
     page: &'a [u8],
     header: usize,
     kind: Kind,
-    count: usize,
+    /// Where what is listed begins.
+    cells: Vec<usize>,
 }
 
 impl<'a> List<'a> {
@@ -214,61 +215,75 @@ impl<'a> List<'a> {
     fn of(page: &'a [u8], header: usize, pages: &Pages) -> Self {
         let octet = page.get(header).copied().unwrap_or(0);
         let known = [Kind::Branch, Kind::Table, Kind::Leaf, Kind::Node];
-        let mut list = Self { page, header, kind: Kind::Branch, count: 0 };
+        let nearest = known.into_iter().min_by_key(|kind| (*kind as u8 ^ octet).count_ones());
         // A page that continues a long row begins with zero.
-        let Some(nearest) =
-            known.into_iter().min_by_key(|kind| (*kind as u8 ^ octet).count_ones()).filter(|_| octet != 0)
-        else {
+        let Some(nearest) = nearest.filter(|_| octet != 0) else {
+            return Self { page, header, kind: Kind::Table, cells: Vec::new() };
+        };
+        let count = number(page, header + 3);
+        let list = Self::with(page, header, nearest, count);
+        if list.is_whole(pages) {
             return list;
-        };
-        (list.kind, list.count) = (nearest, list.number(header + 3));
-        let with = |kind, count| Self { page, header, kind, count };
-        let kinds = || known.into_iter().filter(|kind| (*kind as u8 ^ octet).count_ones() <= 1);
-        let bits = |is_set| (0..12).map(|bit| 1_usize << bit).filter(move |bit| (list.count & bit != 0) == is_set);
-        let others: Vec<Self> = match list.broken(pages) {
-            0 if list.begins_right() => Vec::new(),
-            // There should be more.
-            0 => bits(false).map(|bit| with(list.kind, list.count | bit)).collect(),
-            // One may be damaged by itself.
-            1 => Vec::new(),
-            _ => kinds()
-                .map(|kind| with(kind, list.count))
-                .chain(bits(true).map(|bit| with(list.kind, list.count ^ bit)))
-                .collect(),
-        };
-        let is_right = |list: &Self| list.kind != Kind::Branch && list.begins_right() && list.broken(pages) == 0;
-        others.into_iter().find(is_right).unwrap_or(list)
+        }
+        let counts = (0..12).map(|bit| Self::with(page, header, nearest, count ^ 1 << bit));
+        let likely = known.into_iter().filter(|kind| (*kind as u8 ^ octet).count_ones() <= 1);
+        let kinds = likely.map(|kind| Self::with(page, header, kind, count));
+        let slots = (0..list.cells.len()).flat_map(|slot| (0..12).map(move |bit| (slot, bit)));
+        let places = slots.map(|(slot, bit)| {
+            let mut other = list.clone();
+            other.cells.iter_mut().skip(slot).take(1).for_each(|place| *place ^= 1 << bit);
+            other
+        });
+        kinds.chain(counts).chain(places).find(|other| other.is_whole(pages)).unwrap_or(list)
     }
 
-    fn number(&self, at: usize) -> usize {
-        self.page.get(at..at + 2).map_or(0, |it| usize::from(it[0]) << 8 | usize::from(it[1]))
+    fn with(page: &'a [u8], header: usize, kind: Kind, count: usize) -> Self {
+        let start = header + if matches!(kind, Kind::Branch | Kind::Node) { 12 } else { 8 };
+        let cells = (0..count.min(page.len() / 4)).map(|slot| number(page, start + 2 * slot)).collect();
+        Self { page, header, kind, cells }
     }
 
-    /// Where what is listed begins.
-    fn cells(&self) -> impl Iterator<Item = usize> {
-        let start = self.header + if matches!(self.kind, Kind::Branch | Kind::Node) { 12 } else { 8 };
-        (0..self.count.min(self.page.len() / 4)).map(move |slot| self.number(start + 2 * slot))
+    /// Whether all of the page is accounted for: every octet behind the list belongs to one cell or to none, as the page
+    /// says. So nothing that was deleted is listed, and nothing is listed twice instead of something else.
+    fn is_whole(&self, pages: &Pages) -> bool {
+        let start = match number(self.page, self.header + 5) {
+            0 => 1 << 16,
+            start => start,
+        };
+        let loose = usize::from(self.page.get(self.header + 7).copied().unwrap_or(0));
+        let mut used = start + loose;
+        let mut gap = number(self.page, self.header + 1);
+        while gap != 0 {
+            let next = number(self.page, gap);
+            if next != 0 && next <= gap {
+                return false;
+            }
+            used += number(self.page, gap + 2);
+            gap = next;
+        }
+        let mut before = start;
+        let mut places = self.cells.clone();
+        places.sort_unstable();
+        for place in places {
+            let Some(length) = pages.extent(self.page, self.kind, place).filter(|_| place >= before) else {
+                return false;
+            };
+            used += length;
+            before = place + length;
+        }
+        used == self.page.len()
     }
 
     /// Where rows begin.
     fn places(&self) -> impl Iterator<Item = usize> {
-        self.cells().filter(|_| self.kind != Kind::Branch)
+        self.cells.iter().copied().filter(|_| self.kind != Kind::Branch)
     }
 
     /// The pages to which it leads.
     fn children(&self) -> impl Iterator<Item = u32> {
         let leads = matches!(self.kind, Kind::Branch | Kind::Node);
-        let places = self.cells().chain([self.header + 8]).filter(move |_| leads);
+        let places = self.cells.iter().copied().chain([self.header + 8]).filter(move |_| leads);
         places.map(|place| long(self.page, place).unwrap_or(u32::MAX))
-    }
-
-    /// Whether the first of what is listed is where the header says.
-    fn begins_right(&self) -> bool {
-        self.kind == Kind::Branch || self.places().min() == Some(self.number(self.header + 5))
-    }
-
-    fn broken(&self, pages: &Pages) -> usize {
-        self.places().filter(|place| matches!(pages.cell(self.page, self.kind, *place), Cell::Broken)).count()
     }
 }
 
@@ -299,22 +314,37 @@ impl Pages {
 
     /// Whether something leads to a page that is not there.
     fn leads_beyond_end(&self, free: &BTreeSet<u32>) -> bool {
-        let is_there = |page: u32| (1..=self.count).contains(&page);
-        (1..=self.count).filter(|number| !free.contains(number)).any(|number| {
-            let Ok(page) = self.read(number) else { return true };
-            let list = List::of(&page, if number == 1 { 100 } else { 0 }, self);
-            let leads_on = !list.children().all(is_there);
-            leads_on
-                || list.places().any(|place| {
-                    match self.record(&page, list.kind, place).as_ref().map(|(_, it)| it.as_slice()) {
-                        // A table.
-                        Some([Value::Text(_), Value::Text(_), Value::Text(_), Value::Number(root), ..]) => {
-                            u32::try_from(*root).is_ok_and(|root| root != 0 && !is_there(root))
-                        }
-                        found => found.is_none(),
-                    }
-                })
-        })
+        let led = (1..=self.count).filter(|number| !free.contains(number)).map(|number| self.led_from(number));
+        led.into_iter().any(|led| led.is_none_or(|led| led.iter().any(|page| !(1..=self.count).contains(page))))
+    }
+
+    /// The pages to which nothing leads, for when their list is damaged; nothing if something else is damaged, too.
+    fn unreached(&self) -> Option<BTreeSet<u32>> {
+        let (mut reached, mut next) = (BTreeSet::new(), vec![1]);
+        while let Some(number) = next.pop() {
+            let is_new = (1..=self.count).contains(&number) && reached.insert(number);
+            next.extend(self.led_from(number).filter(|_| is_new)?);
+        }
+        Some((1..=self.count).filter(|number| !reached.contains(number)).collect())
+    }
+
+    /// The pages to which this one leads; nothing if that cannot be told. What continues a row leads to no other, for the
+    /// row knows.
+    fn led_from(&self, number: u32) -> Option<Vec<u32>> {
+        let page = self.read(number).ok()?;
+        let list = List::of(&page, if number == 1 { 100 } else { 0 }, self);
+        let mut led: Vec<u32> = list.children().collect();
+        for place in list.places() {
+            let (key, values, rest) = self.record(&page, list.kind, place)?;
+            led.extend(rest);
+            if let (Some(_), [Value::Text(_), Value::Text(_), Value::Text(_), Value::Number(root), ..]) =
+                (key, values.as_slice())
+            {
+                // A table, or something that has no page.
+                led.extend(u32::try_from(*root).ok().filter(|root| *root != 0));
+            }
+        }
+        Some(led)
     }
 
     fn read(&self, number: u32) -> Result<Vec<u8>, Error> {
@@ -381,36 +411,60 @@ impl Pages {
 
     /// The row that begins there; nothing in it if it is of a table that is made anew.
     fn read_row(&self, page: &[u8], kind: Kind, at: usize) -> Option<Option<Found>> {
-        let (key, values) = self.record(page, kind, at)?;
+        let (key, values, _) = self.record(page, kind, at)?;
         classify(key, &values)
     }
 
-    /// The key, if it is a number, and the columns of what begins there.
-    fn record(&self, page: &[u8], kind: Kind, at: usize) -> Option<(Option<i64>, Vec<Value>)> {
+    /// How many octets of the page belong to what begins there.
+    fn extent(&self, page: &[u8], kind: Kind, place: usize) -> Option<usize> {
+        let mut at = if matches!(kind, Kind::Branch | Kind::Node) { place + 4 } else { place };
+        if kind == Kind::Branch {
+            varint(page, &mut at)?;
+        } else {
+            let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
+            if kind == Kind::Table {
+                varint(page, &mut at)?;
+            }
+            let here = self.here(size, kind == Kind::Table);
+            at += if here < size { here + 4 } else { size };
+        }
+        // No hole is smaller.
+        Some((at - place).max(4)).filter(|length| place + length <= page.len())
+    }
+
+    /// The key, if it is a number, and the columns of what begins there; and on which pages it goes on.
+    fn record(&self, page: &[u8], kind: Kind, at: usize) -> Option<(Option<i64>, Vec<Value>, Vec<u32>)> {
         let mut at = if kind == Kind::Node { at + 4 } else { at };
         let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
         let key = if kind == Kind::Table { Some(varint(page, &mut at)?) } else { None };
-        let payload = self.payload(page, at, size, kind == Kind::Table)?;
-        Some((key, record(&payload)?))
+        let (payload, rest) = self.payload(page, at, size, kind == Kind::Table)?;
+        Some((key, record(&payload)?, rest))
     }
 
-    /// What does not fit into a page goes on in others.
-    fn payload(&self, page: &[u8], at: usize, size: usize, is_table: bool) -> Option<Vec<u8>> {
+    /// How much of so long a row is on its page.
+    fn here(&self, size: usize, is_table: bool) -> usize {
         let most = if is_table { self.size - 35 } else { (self.size - 12) * 64 / 255 - 23 };
         if size <= most {
-            return page.get(at..at + size).map(<[u8]>::to_vec);
+            return size;
         }
         let least = (self.size - 12) * 32 / 255 - 23;
         let wanted = least + (size - least) % (self.size - 4);
-        let here = if wanted <= most { wanted } else { least };
+        if wanted <= most { wanted } else { least }
+    }
+
+    /// What does not fit into a page goes on in others.
+    fn payload(&self, page: &[u8], at: usize, size: usize, is_table: bool) -> Option<(Vec<u8>, Vec<u32>)> {
+        let here = self.here(size, is_table);
         let mut payload = page.get(at..at + here)?.to_vec();
-        let mut next = long(page, at + here)?;
+        let mut rest = Vec::new();
+        let mut next = if here < size { long(page, at + here)? } else { 0 };
         while payload.len() < size {
             let page = (1..=self.count).contains(&next).then(|| self.read(next).ok())??;
+            rest.push(next);
             next = long(&page, 0)?;
             payload.extend(page.get(4..)?.iter().take(size - payload.len()));
         }
-        Some(payload)
+        Some((payload, rest))
     }
 }
 
@@ -520,6 +574,10 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<i64> {
         }
     }
     Some(number.cast_signed())
+}
+
+fn number(bytes: &[u8], at: usize) -> usize {
+    bytes.get(at..at + 2).map_or(0, |it| usize::from(it[0]) << 8 | usize::from(it[1]))
 }
 
 fn long(bytes: &[u8], at: usize) -> Option<u32> {
