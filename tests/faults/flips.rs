@@ -13,7 +13,7 @@ use crate::state::{self, ACCOUNTS, DOMAINS, Fault, Owner, ROSTER, TITLE, jid};
 use crate::trace::{Stage, scratch};
 
 /// In `make check`; `FAULTS_FLIPS` asks for more.
-const FLIPS: usize = 300;
+const FLIPS: usize = 200;
 
 /// So many messages everybody gets.
 const ROUNDS: u64 = 150;
