@@ -83,8 +83,21 @@ impl Row {
                 found.push(row);
             }
         }
+        found.extend(self.without_signs().filter(|row| row.is_right(kind)));
         found.retain(|row| row.is_likely(kind));
         if found.len() == 1 { found.pop() } else { None }
+    }
+
+    /// Rows with a number that is not below zero any more: numbers are stored in as few octets as they need, so the highest
+    /// bit of those is read as many.
+    fn without_signs(&self) -> impl Iterator<Item = Self> {
+        let places = (0..self.numbers.len()).flat_map(|place| [8, 16, 24, 32, 48].map(|bits| (place, bits)));
+        places.filter_map(|(place, bits)| {
+            let mut row = self.clone();
+            let number = row.numbers.get_mut(place).filter(|number| **number < 0 && **number >> (bits - 1) == -1)?;
+            *number += 1 << (bits - 1);
+            Some(row)
+        })
     }
 
     /// An octet of the texts: those that belong to a word of the checksum, counted from the first one of a text.
@@ -180,6 +193,11 @@ mod tests {
                 assert_eq!(flipped.repaired(kind).as_ref(), Some(&whole), "{kind:?}, number {place}, bit {bit}");
             }
         }
+        // Five in one octet, and its highest bit.
+        let mut whole = Row { numbers: vec![5], texts: vec![b"a".to_vec(), b"b".to_vec()], checksum: 0 };
+        whole.checksum = whole.sum(Kind::Cell).unwrap();
+        let flipped = Row { numbers: vec![i64::from(0x85_u8.cast_signed())], ..whole.clone() };
+        assert_eq!(flipped.repaired(Kind::Cell), Some(whole));
         let reserved = Row { numbers: vec![9], texts: Vec::new(), checksum: Counter::Reserved.checksum(9) };
         assert!(!reserved.is_right(Kind::Counter(Counter::Handed)));
     }

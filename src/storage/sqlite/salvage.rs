@@ -234,7 +234,9 @@ impl<'a> List<'a> {
             other.cells.iter_mut().skip(slot).take(1).for_each(|place| *place ^= 1 << bit);
             other
         });
-        kinds.chain(counts).chain(places).find(|other| other.is_whole(pages)).unwrap_or(list)
+        // If it is the list that is wrong, no row is.
+        let is_right = |other: &Self| other.is_whole(pages) && other.broken(pages) == 0;
+        kinds.chain(counts).chain(places).find(is_right).unwrap_or(list)
     }
 
     fn with(page: &'a [u8], header: usize, kind: Kind, count: usize) -> Self {
@@ -272,6 +274,10 @@ impl<'a> List<'a> {
             before = place + length;
         }
         used == self.page.len()
+    }
+
+    fn broken(&self, pages: &Pages) -> usize {
+        self.places().filter(|place| matches!(pages.cell(self.page, self.kind, *place), Cell::Broken)).count()
     }
 
     /// Where rows begin.
