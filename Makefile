@@ -54,9 +54,10 @@ archives: setup ## pages of archives of ten million messages, beside those of th
 simulation: setup ## three servers in simulated time, 1,000 stories (SEEDS=n: so many; SEED=n: one, with its trace)
 	@$(if $(SEED),SEED=$(SEED),SEEDS=$(or $(SEEDS),1000)) $(CARGO) test --quiet --test simulation $(if $(SEED),nothing) -- --nocapture
 
-chaos: setup ## ends Comity 500 times under load, breaks its connections everywhere, then all servers side by side
+chaos: setup ## ends Comity 500 times under load, breaks its connections and its disk, then all servers side by side
 	@CRASHES=$(or $(CRASHES),500) CUTS=$(or $(CUTS),all) $(CARGO) test --quiet --test crash -- --nocapture
 	@ORDER=$(or $(ORDER),10000000) $(CARGO) test --quiet --release --test crash every_number -- --nocapture
+	@FAULTS_POINTS=20000 FAULTS_EVERY=1 FAULTS_FLIPS=20000 $(CARGO) test --quiet --test faults -- --nocapture --test-threads 1
 	@$(MAKE) --no-print-directory simulation
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use comity::jid::BareJid;
 use comity::storage::{
-    Cell, CreateError, Direction, Entry, Error, Map, Marks, Options, Position, Queued, Receipt, SCHEMA_VERSION,
-    Storage, Writes,
+    Cell, CreateError, Direction, End, Entry, Error, Map, Marks, Options, Position, Queued, Range, Receipt,
+    SCHEMA_VERSION, Storage, Writes,
 };
 use rusqlite::Connection;
 
@@ -190,7 +190,10 @@ async fn a_directory_is_open_once() {
 async fn newer_data_are_refused_and_left_alone() {
     let directory = Directory::new("newer");
     directory.open().unwrap().close().await.unwrap();
-    directory.raw().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    let raw = directory.raw();
+    raw.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    raw.execute("UPDATE version SET number = number + 1", []).unwrap();
+    drop(raw);
     let before = fs::read(directory.database()).unwrap();
     let error = directory.open().unwrap_err();
     assert!(matches!(error, Error::Newer { found, known } if found == known + 1 && known == SCHEMA_VERSION));
@@ -205,7 +208,7 @@ fn the_database_of_another_program_is_refused() {
     directory.raw().execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
     assert!(matches!(directory.open().unwrap_err(), Error::Foreign { .. }));
     fs::write(directory.database(), "this is no database, but a longer text than the header of one would be").unwrap();
-    assert!(matches!(directory.open().unwrap_err(), Error::Engine(_)));
+    assert!(matches!(directory.open().unwrap_err(), Error::Corrupt(_)));
 }
 
 #[tokio::test]
@@ -219,7 +222,7 @@ async fn a_damaged_entry_is_found_and_left_out() {
     }
     storage.close().await.unwrap();
     let raw = directory.raw();
-    raw.execute("UPDATE log SET payload = replace(payload, 'second', 'sekond')", []).unwrap();
+    raw.execute("UPDATE log SET payload = replace(payload, 'second', 'sezond')", []).unwrap();
     raw.execute("UPDATE log SET payload = CAST(x'ff' AS TEXT) WHERE payload LIKE '%third%'", []).unwrap();
     raw.execute("DELETE FROM log WHERE payload LIKE '%fourth%'", []).unwrap();
     drop(raw);
@@ -236,6 +239,51 @@ async fn a_damaged_entry_is_found_and_left_out() {
     assert_eq!(page.damaged, positions[1..4]);
     assert!(page.entries.iter().all(|stored| &*stored.entry.payload == "<message/>"));
     storage.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_says_where_to_look_in_an_archive_is_put_right() {
+    let (directory, romeo) = (Directory::new("index"), jid("romeo@verona.lit"));
+    let storage = directory.open().unwrap();
+    storage.create(&romeo, Writes::new()).await.unwrap();
+    let mut known = Vec::new();
+    for round in 0..2 {
+        let mut writes = Writes::new();
+        for number in 0..500 {
+            let peer = format!("peer{}@capulet.lit", number % 3);
+            let entry = Entry { peer: format!("{peer}/x").into(), ..entry("x", Marks::ARCHIVED) };
+            known.push((peer, writes.append(&romeo, storage.slot(), entry)));
+        }
+        storage.durable(storage.submit(writes)).await.unwrap();
+        // What comes next has both indexed.
+        if round == 0 {
+            (0..5000).for_each(|_| drop(storage.slot()));
+        }
+    }
+    storage.close().await.unwrap();
+    for damage in [
+        "DELETE FROM exchanged WHERE upto = (SELECT max(upto) FROM exchanged)",
+        "UPDATE exchanged SET first = first + 64",
+        "UPDATE exchanged SET peer = peer + 1",
+        "INSERT INTO exchanged SELECT owner, peer, upto - 1, upto - 1 FROM exchanged",
+        "UPDATE archived SET peer = peer + 1",
+        "UPDATE archived SET time = time + 1",
+    ] {
+        let raw = directory.raw();
+        assert!(raw.execute(damage, []).unwrap() > 0, "{damage}");
+        drop(raw);
+        let storage = directory.open().unwrap();
+        for (peer, end) in (0..3).flat_map(|peer| [(peer, End::Oldest), (peer, End::Youngest)]) {
+            let (owner, peer) = (romeo.clone(), format!("peer{peer}@capulet.lit"));
+            let expected: Vec<_> = known.iter().filter(|it| it.0 == peer).map(|it| it.1).collect();
+            let since = Some(1_700_000_000_000);
+            let range = Range { peer: Some(peer.parse().unwrap()), since, ..Range::default() };
+            let page = storage.read(move |view| view.archived(&owner, &range, end, 1000)).await.unwrap();
+            let found: Vec<_> = page.entries.iter().map(|stored| stored.position).collect();
+            assert_eq!((found, page.damaged), (expected, vec![]), "{damage}");
+        }
+        storage.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

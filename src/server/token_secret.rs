@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::accounts::random;
 use crate::accounts::tokens::SECRET;
+use crate::fnv;
 
 const NAME: &str = "token.key";
 
@@ -35,13 +36,18 @@ impl std::error::Error for TokenSecretError {}
 pub fn token_secret(directory: &Path) -> Result<[u8; SECRET], TokenSecretError> {
     let file = directory.join(NAME);
     let failed = |reason: String| TokenSecretError { file: file.clone(), reason };
-    match fs::read_to_string(&file) {
-        Ok(text) => read(&text).ok_or_else(|| {
-            failed(
+    match fs::read(&file) {
+        Ok(octets) => {
+            let no_key = || {
                 "this is no key; without the file the server makes another one, and clients ask for passwords"
-                    .to_owned(),
-            )
-        }),
+                    .to_owned()
+            };
+            let (secret, is_whole) = read(&octets).ok_or_else(|| failed(no_key()))?;
+            if !is_whole {
+                write(directory, &file, &secret).map_err(|error| failed(error.to_string()))?;
+            }
+            Ok(secret)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = random::octets().map_err(|error| failed(error.to_string()))?;
             write(directory, &file, &secret).map_err(|error| failed(error.to_string()))?;
@@ -57,15 +63,44 @@ fn write(directory: &Path, file: &Path, secret: &[u8; SECRET]) -> io::Result<()>
     let mut options = OpenOptions::new();
     // Nobody else may read it, not even for a moment.
     let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    let hex: String = secret.iter().map(|octet| format!("{octet:02x}")).collect();
-    written.write_all(format!("{hex}\n").as_bytes())?;
+    written.write_all(format!("{} {:016x}\n", random::hexadecimal(secret), checksum(secret)).as_bytes())?;
     written.sync_all()?;
     fs::rename(&draft, file)?;
     File::open(directory)?.sync_all()
 }
 
-fn read(text: &str) -> Option<[u8; SECRET]> {
-    let text = text.trim();
+/// A key that is another one by a bit would be the end of everybody's tokens, without a word.
+fn checksum(secret: &[u8; SECRET]) -> u64 {
+    fnv::hash(secret.iter().copied())
+}
+
+/// The secret in a file, and whether the file is as it was written: it may have a flipped bit, or no checksum because an
+/// older version has written it.
+fn read(octets: &[u8]) -> Option<([u8; SECRET], bool)> {
+    if let Some(secret) = checked(octets) {
+        return Some((secret, true));
+    }
+    let mut octets = octets.to_vec();
+    let bits = (0..octets.len()).flat_map(|at| (0..u8::BITS).map(move |bit| (at, bit)));
+    for (at, bit) in bits {
+        *octets.get_mut(at)? ^= 1 << bit;
+        if let Some(secret) = checked(&octets) {
+            tracing::error!(octet = at, bit, "a flipped bit of the key for tokens was put right");
+            return Some((secret, false));
+        }
+        *octets.get_mut(at)? ^= 1 << bit;
+    }
+    Some((secret(str::from_utf8(&octets).ok()?.trim())?, false))
+}
+
+/// The secret if its checksum is behind it.
+fn checked(octets: &[u8]) -> Option<[u8; SECRET]> {
+    let (key, sum) = str::from_utf8(octets).ok()?.trim().split_once(' ')?;
+    let secret = secret(key)?;
+    (u64::from_str_radix(sum, 16) == Ok(checksum(&secret))).then_some(secret)
+}
+
+fn secret(text: &str) -> Option<[u8; SECRET]> {
     if text.len() != 2 * SECRET || !text.is_ascii() {
         return None;
     }
@@ -91,6 +126,17 @@ mod tests {
         assert_ne!(first, [0; SECRET]);
         assert_eq!(token_secret(&directory).unwrap(), first);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let whole = fs::read(&file).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&file, &flipped).unwrap();
+            assert_eq!(token_secret(&directory).unwrap(), first, "bit {bit}");
+        }
+        // As older versions have written it.
+        fs::write(&file, &whole[..2 * SECRET]).unwrap();
+        assert_eq!(token_secret(&directory).unwrap(), first);
+        assert_eq!(fs::read(&file).unwrap(), whole);
         for damaged in [String::new(), "abc".to_owned(), "x".repeat(64), "é".repeat(32)] {
             fs::write(&file, &damaged).unwrap();
             assert!(token_secret(&directory).unwrap_err().to_string().contains("token.key"), "{damaged}");

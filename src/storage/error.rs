@@ -17,6 +17,12 @@ pub enum Error {
     Foreign { path: PathBuf },
     /// A stored value does not fit the type that asked for it, or a value cannot be stored.
     Value { name: String, reason: String },
+    /// A value is not what was written. Names it.
+    Damaged(String),
+    /// The database is not what was written, and nobody knows what is missing.
+    Corrupt(String),
+    /// The disk is full. What was to be written is not there, and can be written again when there is room.
+    NoRoom(String),
     /// The database engine failed.
     Engine(String),
     /// The storage is closed, or the reading task was stopped.
@@ -40,6 +46,9 @@ impl fmt::Display for Error {
             ),
             Self::Foreign { path } => write!(f, "{} is a database of another program", path.display()),
             Self::Value { name, reason } => write!(f, "the stored value \"{name}\" does not fit: {reason}"),
+            Self::Damaged(what) => write!(f, "what is stored is damaged: {what}"),
+            Self::Corrupt(reason) => write!(f, "the database is damaged: {reason}"),
+            Self::NoRoom(reason) => write!(f, "there is no room on the disk: {reason}"),
             Self::Engine(reason) => write!(f, "the database failed: {reason}"),
             Self::Closed => f.write_str("the storage is closed"),
         }

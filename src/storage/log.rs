@@ -147,23 +147,18 @@ impl Marks {
         self.0 == 0
     }
 
-    pub(super) const fn bits(self) -> u8 {
-        self.0
+    /// How they are stored: twice, because they change and so have no part in the checksum of their entry. Marks that are
+    /// set and cleared in this form stay in it.
+    pub(super) const fn bits(self) -> i64 {
+        let [once, twice] = [self.0, self.0];
+        u16::from_le_bytes([once, twice]) as i64
     }
 
-    /// Bits that this version does not know are ignored.
-    pub(super) const fn from_bits(bits: i64) -> Self {
-        let mut marks = Self::NONE;
-        if bits & 1 != 0 {
-            marks.0 |= Self::ARCHIVED.0;
-        }
-        if bits & 2 != 0 {
-            marks.0 |= Self::UNDELIVERED.0;
-        }
-        if bits & 4 != 0 {
-            marks.0 |= Self::QUEUED.0;
-        }
-        marks
+    /// Nothing if one of the two has changed. Marks that this version does not know are ignored.
+    pub(super) const fn from_bits(bits: i64) -> Option<Self> {
+        let known = Self::ARCHIVED.0 | Self::UNDELIVERED.0 | Self::QUEUED.0;
+        let [once, twice, ..] = bits.to_le_bytes();
+        if bits >> 16 == 0 && once == twice { Some(Self(once & known)) } else { None }
     }
 }
 
@@ -274,6 +269,16 @@ mod tests {
         assert_eq!(positions.settled(), 5);
         drop(joined);
         assert_eq!((positions.settled(), positions.next()), (8, 8));
+    }
+
+    #[test]
+    fn a_changed_mark_is_found() {
+        let marks = Marks::ARCHIVED | Marks::QUEUED;
+        assert_eq!(Marks::from_bits(marks.bits()), Some(marks));
+        assert_eq!(Marks::from_bits(marks.bits() | Marks::UNDELIVERED.bits()), Some(marks | Marks::UNDELIVERED));
+        for bit in 0..64 {
+            assert_eq!(Marks::from_bits(marks.bits() ^ (1 << bit)), None);
+        }
     }
 
     #[test]

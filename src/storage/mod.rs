@@ -9,6 +9,8 @@
 //! - One writer applies the jobs in the order of their receipts; a job is applied completely or not at all.
 //! - A receipt is reached only after its transaction is on disk (`synchronous=FULL`).
 //! - After the first failed commit nothing is acknowledged any more: [`Storage::lost`] fires, and the process must end.
+//!   Only a full disk is waited for: what found no room is tried again until it is written, and until then nothing is
+//!   acknowledged and the queue fills, so that [`Storage::pressure`] holds.
 //! - A write to an account that does not exist is dropped, as if it had come before the removal. A domain exists always.
 //! - Readers see only what is durable, and never block the writer.
 //!

@@ -157,6 +157,13 @@ impl Queue {
         }
     }
 
+    /// Waits for `pause`, or until nothing more is accepted; says whether that is so.
+    pub(super) fn rest(&self, pause: Duration) -> bool {
+        let state = self.lock();
+        let rest = self.work.wait_timeout_while(state, pause, |state| !state.closed);
+        rest.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
     /// Takes one group of jobs at once, without gathering; nothing if there is none.
     pub(super) fn take(&self) -> Option<Vec<Job>> {
         let mut state = self.lock();

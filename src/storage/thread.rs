@@ -12,6 +12,8 @@ use crate::crash;
 
 /// How long nothing must have come before the writer uses the moment to tidy up.
 const IDLE: Duration = Duration::from_millis(100);
+/// How often a full disk is asked for room.
+const ROOM: Duration = Duration::from_millis(250);
 
 /// How long a storage that promises what it has not kept does not keep it.
 const CARELESS: Duration = Duration::from_secs(3);
@@ -32,21 +34,28 @@ where
     std::thread::Builder::new().name("storage".to_owned()).spawn(work).map(drop)
 }
 
-fn run<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> End {
+fn run<B: Backend>(writer: Writer<B>, shared: &Shared) -> End {
+    work(writer, shared).map_or_else(End::Lost, |()| End::Closed)
+}
+
+fn work<B: Backend>(mut writer: Writer<B>, shared: &Shared) -> Result<(), Lost> {
     loop {
         match shared.queue.wait(writer.has_leftovers().then_some(IDLE)) {
             Next::Commit(jobs) => {
                 if crash::is_careless() {
                     std::thread::sleep(CARELESS);
                 }
-                if let Err(lost) = step(&mut writer, jobs, shared) {
-                    return End::Lost(lost);
-                }
+                step(&mut writer, jobs, shared)?;
             }
-            Next::Idle => writer.idle(),
-            Next::Close => {
-                writer.close();
-                return End::Closed;
+            Next::Idle => writer.idle()?,
+            Next::Close => return writer.close(),
+        }
+        // Nothing is taken from the queue meanwhile, so it fills and holds those who ask it.
+        while writer.has_no_room() {
+            let is_last = shared.queue.rest(ROOM);
+            step(&mut writer, Vec::new(), shared)?;
+            if is_last && writer.has_no_room() {
+                return writer.close();
             }
         }
     }
@@ -57,14 +66,14 @@ pub(super) fn step<B: Backend>(writer: &mut Writer<B>, jobs: Vec<Job>, shared: &
     // In this order: what is settled was submitted before the queue is asked.
     let settled = shared.positions.settled();
     let advance = Advance { next: shared.positions.next(), settled, latest: shared.queue.last() };
-    let done = writer.step(jobs, advance)?;
+    let Some(done) = writer.step(jobs, advance)? else { return Ok(()) };
     crash::at(crash::Point::Committed);
     shared.progress.publish(done.durable);
     for (answer, verdict) in done.answers {
         // Whoever no longer listens need not know.
         let _ = answer.send(verdict);
     }
-    Ok(())
+    writer.relieve()
 }
 
 /// A writer that panics is lost; nobody may wait for it for ever.

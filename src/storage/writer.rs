@@ -127,13 +127,16 @@ pub(super) struct Advance {
 
 /// What keeps the data: one database with one writing connection.
 pub(super) trait Backend: Send {
-    /// Applies the jobs in one transaction and syncs it. A job whose owner exists already is left out, and its receipt
-    /// is returned. `reserve` says which positions may be handed out from now on (all below it), `index` up to which
+    /// Applies the jobs in one transaction and syncs it; with [`Error::NoRoom`] nothing of them is in the data, and they
+    /// may be tried again. A job whose owner exists already is left out, and its receipt is returned. `reserve` says which positions may be handed out from now on (all below it), `index` up to which
     /// position the log is to be indexed when the jobs are in it.
     fn commit(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error>;
 
-    /// Moves what is committed to its final place. Nothing depends on its success.
+    /// Moves what is committed to its final place. If there is no room for that, it stays where it is.
     fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error>;
+
+    /// Touches the disk no more, not even when it is dropped: what is on it is unknown.
+    fn abandon(&mut self);
 
     /// Gives back the memory that only saves time while there is much to do. Nothing depends on its success.
     fn relax(&mut self) -> Result<(), Error> {
@@ -150,6 +153,8 @@ pub(super) struct Writer<B> {
     complete: Option<(u64, Receipt)>,
     /// How many bytes were committed since the last checkpoint.
     unchecked: usize,
+    /// What found no room on the disk. It comes before everything else.
+    waiting: Vec<Job>,
     lost: Option<Lost>,
 }
 
@@ -164,27 +169,36 @@ pub(super) struct Done {
 impl<B: Backend> Writer<B> {
     /// A writer over an opened backend.
     pub(super) const fn new(backend: B, bounds: Bounds) -> Self {
-        Self { backend, bounds, complete: None, unchecked: 0, lost: None }
+        Self { backend, bounds, complete: None, unchecked: 0, waiting: Vec::new(), lost: None }
     }
 
-    /// Commits `jobs`. After the first error there is no success
-    /// any more: what the failed commit left behind on the disk is unknown, so a second attempt could acknowledge what
-    /// is not there.
-    pub(super) fn step(&mut self, jobs: Vec<Job>, advance: Advance) -> Result<Done, Lost> {
+    /// Commits `jobs` behind those that found no room before; says nothing if there still is none. After any other error
+    /// there is no success any more: what the failed commit left behind on the disk is unknown, so a second attempt
+    /// could acknowledge what is not there.
+    pub(super) fn step(&mut self, jobs: Vec<Job>, advance: Advance) -> Result<Option<Done>, Lost> {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
+        let was_full = self.has_no_room();
+        self.waiting.extend(jobs);
+        let jobs = std::mem::take(&mut self.waiting);
         let reserve = advance.next.saturating_add(Positions::RANGE);
         let reserve = (reserve.saturating_sub(self.bounds.reserved) > Positions::RANGE / 2).then_some(reserve);
         let index = self.due_index(&jobs, advance);
         let existing = match self.backend.commit(&jobs, reserve, index) {
             Ok(existing) => existing,
-            Err(error) => {
-                let lost = Lost::new(&error.to_string());
-                self.lost = Some(lost.clone());
-                return Err(lost);
+            Err(error @ Error::NoRoom(_)) => {
+                if !was_full {
+                    tracing::error!(%error, "nothing is acknowledged until there is room again");
+                }
+                self.waiting = jobs;
+                return Ok(None);
             }
+            Err(error) => return Err(self.lose(&error)),
         };
+        if was_full {
+            tracing::warn!("there is room on the disk again: what waited is written");
+        }
         self.bounds.reserved = reserve.unwrap_or(self.bounds.reserved);
         self.bounds.indexed = index.unwrap_or(self.bounds.indexed);
         let mut durable = Receipt::NONE;
@@ -197,10 +211,17 @@ impl<B: Backend> Writer<B> {
                 answers.push((creation.answer, verdict));
             }
         }
-        if self.unchecked >= CHECKPOINT {
-            self.checkpoint(Checkpoint::Passive);
-        }
-        Ok(Done { durable, answers })
+        Ok(Some(Done { durable, answers }))
+    }
+
+    /// Whether something waits for room on the disk. Another step tries it again.
+    pub(super) const fn has_no_room(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Empties the write-ahead log if it has grown large. To be called after a step, when its receipts are published.
+    pub(super) fn relieve(&mut self) -> Result<(), Lost> {
+        if self.unchecked >= CHECKPOINT { self.checkpoint(Checkpoint::Passive) } else { Ok(()) }
     }
 
     /// Up to where the log can be indexed together with `jobs`, if it is time for that.
@@ -219,26 +240,44 @@ impl<B: Backend> Writer<B> {
     }
 
     /// Uses an idle moment.
-    pub(super) fn idle(&mut self) {
-        self.checkpoint(Checkpoint::Passive);
+    pub(super) fn idle(&mut self) -> Result<(), Lost> {
+        self.checkpoint(Checkpoint::Passive)?;
         if let Err(error) = self.backend.relax() {
             tracing::warn!(%error, "memory of the database could not be given back");
         }
+        Ok(())
     }
 
     /// Leaves everything in its final place.
-    pub(super) fn close(mut self) {
-        if self.lost.is_none() {
-            self.checkpoint(Checkpoint::Whole);
+    pub(super) fn close(mut self) -> Result<(), Lost> {
+        if let Some(lost) = self.lost.take() {
+            return Err(lost);
+        }
+        if self.has_no_room() {
+            return Err(self.lose(&Error::NoRoom("what waited for it was never acknowledged".into())));
+        }
+        self.checkpoint(Checkpoint::Whole)
+    }
+
+    /// Without room what is committed stays in the write-ahead log. Any other failure may be one of a sync, after which
+    /// the next sync says nothing about what this one was for.
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Lost> {
+        self.unchecked = 0;
+        match self.backend.checkpoint(checkpoint) {
+            Ok(()) => Ok(()),
+            Err(error @ Error::NoRoom(_)) => {
+                tracing::warn!(%error, "the write-ahead log could not be moved into the database");
+                Ok(())
+            }
+            Err(error) => Err(self.lose(&error)),
         }
     }
 
-    /// A failed checkpoint costs nothing: what is committed stays in the write-ahead log.
-    fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.unchecked = 0;
-        if let Err(error) = self.backend.checkpoint(checkpoint) {
-            tracing::warn!(%error, "the write-ahead log could not be moved into the database");
-        }
+    fn lose(&mut self, error: &Error) -> Lost {
+        let lost = Lost::new(&error.to_string());
+        self.lost = Some(lost.clone());
+        self.backend.abandon();
+        lost
     }
 }
 
@@ -246,31 +285,44 @@ impl<B: Backend> Writer<B> {
 mod tests {
     use super::*;
 
-    /// A backend that fails at the n-th commit.
+    /// A backend that fails at the n-th commit, or has no room.
     #[derive(Debug, Default)]
     struct Fake {
         commits: usize,
         fails_at: Option<usize>,
+        /// The commits that are tried in this range find no room.
+        full: std::ops::Range<usize>,
+        /// What was committed, in this order.
+        written: Vec<u64>,
         reserved: Vec<u64>,
         indexed: Vec<u64>,
         checkpoints: usize,
+        checkpoint_fails: Option<fn() -> Error>,
+        abandoned: bool,
     }
 
     impl Backend for Fake {
-        fn commit(&mut self, _: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error> {
+        fn commit(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error> {
             self.commits += 1;
+            if self.fails_at == Some(self.commits) {
+                return Err(Error::Engine("disk I/O error".into()));
+            }
+            if self.full.contains(&self.commits) {
+                return Err(Error::NoRoom("database or disk is full".into()));
+            }
             self.indexed.extend(index);
             self.reserved.extend(reserve);
-            if self.fails_at == Some(self.commits) {
-                Err(Error::Engine("disk I/O error".into()))
-            } else {
-                Ok(Vec::new())
-            }
+            self.written.extend(jobs.iter().map(|job| job.receipt.number()));
+            Ok(Vec::new())
         }
 
         fn checkpoint(&mut self, _: Checkpoint) -> Result<(), Error> {
             self.checkpoints += 1;
-            Ok(())
+            self.checkpoint_fails.map_or(Ok(()), |error| Err(error()))
+        }
+
+        fn abandon(&mut self) {
+            self.abandoned = true;
         }
     }
 
@@ -304,7 +356,7 @@ mod tests {
     #[test]
     fn a_step_reaches_its_last_receipt() {
         let mut writer = Writer::new(Fake::default(), bounds(Positions::RANGE));
-        let done = writer.step(vec![job(1, 1), job(2, 1)], at(1)).unwrap();
+        let done = writer.step(vec![job(1, 1), job(2, 1)], at(1)).unwrap().unwrap();
         assert_eq!(done.durable, Receipt::new(2));
     }
 
@@ -316,7 +368,43 @@ mod tests {
         assert!(lost.to_string().contains("disk I/O error"), "{lost}");
         assert_eq!(writer.step(vec![job(3, 1)], at(1)).unwrap_err(), lost);
         assert_eq!(writer.backend.commits, 2);
-        assert!(!writer.has_leftovers());
+        assert!(writer.backend.abandoned && !writer.has_leftovers());
+        assert_eq!(writer.close(), Err(lost));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_written_before_what_comes_later() {
+        let mut writer = Writer::new(Fake { full: 2..4, ..Fake::default() }, bounds(Positions::RANGE));
+        writer.step(vec![job(1, 1)], at(1)).unwrap().unwrap();
+        assert!(writer.step(vec![job(2, 1), job(3, 1)], at(1)).unwrap().is_none());
+        assert!(writer.has_no_room());
+        assert!(writer.step(vec![job(4, 1)], at(1)).unwrap().is_none());
+        let done = writer.step(Vec::new(), at(1)).unwrap().unwrap();
+        assert_eq!(done.durable, Receipt::new(4));
+        assert_eq!(writer.backend.written, [1, 2, 3, 4]);
+        assert!(!writer.has_no_room() && !writer.backend.abandoned);
+    }
+
+    #[test]
+    fn what_found_no_room_until_the_end_is_lost() {
+        let mut writer = Writer::new(Fake { full: 1..9, ..Fake::default() }, bounds(Positions::RANGE));
+        assert!(writer.step(vec![job(1, 1)], at(1)).unwrap().is_none());
+        assert!(writer.close().unwrap_err().to_string().contains("no room"));
+    }
+
+    #[test]
+    fn a_failed_checkpoint_is_the_end_unless_there_was_no_room() {
+        let full: fn() -> Error = || Error::NoRoom("database or disk is full".into());
+        let mut writer =
+            Writer::new(Fake { checkpoint_fails: Some(full), ..Fake::default() }, bounds(Positions::RANGE));
+        writer.step(vec![job(1, CHECKPOINT)], at(1)).unwrap().unwrap();
+        writer.relieve().unwrap();
+        writer.idle().unwrap();
+        assert_eq!(writer.backend.checkpoints, 2);
+        writer.backend.checkpoint_fails = Some(|| Error::Engine("disk I/O error".into()));
+        let lost = writer.idle().unwrap_err();
+        assert!(writer.backend.abandoned);
+        assert_eq!(writer.step(vec![job(2, 1)], at(1)).unwrap_err(), lost);
     }
 
     #[test]
@@ -333,8 +421,10 @@ mod tests {
     fn a_busy_writer_checkpoints_by_size() {
         let mut writer = Writer::new(Fake::default(), bounds(Positions::RANGE));
         writer.step(vec![job(1, CHECKPOINT / 2)], at(1)).unwrap();
+        writer.relieve().unwrap();
         assert_eq!((writer.backend.checkpoints, writer.has_leftovers()), (0, true));
         writer.step(vec![job(2, CHECKPOINT / 2)], at(1)).unwrap();
+        writer.relieve().unwrap();
         assert_eq!((writer.backend.checkpoints, writer.has_leftovers()), (1, false));
     }
 

@@ -47,7 +47,7 @@ pub(super) async fn it_behaves_like_a_map_in_memory(storage: Storage) {
                 (5, Some(position)) => {
                     writes.unmark(owner, position, marks);
                     if let Some(entry) = log.get_mut(&(who, position)) {
-                        entry.marks = Marks::from_bits(i64::from(entry.marks.bits() & !marks.bits()));
+                        entry.marks = entry.marks.without(marks);
                         if entry.marks.is_empty() {
                             log.remove(&(who, position));
                         }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::super::writer::{Backend, Checkpoint, Job};
 use super::super::writes::Change;
 use super::super::{Direction, Entry, Error, Marks, Position, Receipt};
 use super::archive::ENTRY;
-use super::checksum::Covered;
+use super::checksum::{Covered, Kept, place};
+use super::counter::Counter;
 use super::readers::Readers;
-use super::rows::entry;
+use super::rows::{self, entry};
 use super::{RELAX, column, groups, index};
 use crate::crash;
 use crate::jid::BareJid;
@@ -59,13 +61,51 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     fn commit(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error> {
+        let committed = self.transact(jobs, reserve, index);
+        if committed.is_err() {
+            // The owners that it created are gone with it.
+            self.owners.0.clear();
+        }
+        committed
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let statement = match checkpoint {
+            Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+            Checkpoint::Whole => "PRAGMA wal_checkpoint(TRUNCATE)",
+        };
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        crash::at(crash::Point::Checkpoint);
+        connection.query_row(statement, [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Everybody who logs in has a time written beside his keys, so that after a while most accounts would lie in the
+    /// cache; the pages that the next change needs are read from the system's own cache in microseconds.
+    fn relax(&mut self) -> Result<(), Error> {
+        self.owners = Owners::default();
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).execute_batch(RELAX)?;
+        self.readers.relax()
+    }
+
+    fn abandon(&mut self) {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last connection that closes would move the write-ahead log, with another sync.
+        if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::warn!(%error, "the write-ahead log is moved although storage is lost");
+        }
+    }
+}
+
+impl Sqlite {
+    fn transact(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut existing = Vec::new();
         let mut insert = transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
         for job in jobs {
             if let Some(creation) = &job.creation {
-                if self.owners.find(&transaction, &creation.owner)?.is_some() {
+                if self.owners.exists(&transaction, &creation.owner)? {
                     existing.push(job.receipt);
                     continue;
                 }
@@ -89,7 +129,7 @@ impl Backend for Sqlite {
             hand_over(&transaction, upto)?;
         }
         if let Some(reserve) = reserve {
-            transaction.execute("UPDATE positions SET reserved = ?1", [column(reserve)])?;
+            Counter::Reserved.set(&transaction, column(reserve))?;
         }
         if let Some(upto) = index {
             index::extend(&transaction, upto)?;
@@ -98,25 +138,6 @@ impl Backend for Sqlite {
         transaction.commit()?;
         Ok(existing)
     }
-
-    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
-        let statement = match checkpoint {
-            Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
-            Checkpoint::Whole => "PRAGMA wal_checkpoint(TRUNCATE)",
-        };
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        crash::at(crash::Point::Checkpoint);
-        connection.query_row(statement, [], |_| Ok(()))?;
-        Ok(())
-    }
-
-    /// Everybody who logs in has a time written beside his keys, so that after a while most accounts would lie in the
-    /// cache; the pages that the next change needs are read from the system's own cache in microseconds.
-    fn relax(&mut self) -> Result<(), Error> {
-        self.owners = Owners::default();
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).execute_batch(RELAX)?;
-        self.readers.relax()
-    }
 }
 
 impl Owners {
@@ -124,8 +145,7 @@ impl Owners {
         if let Some(id) = self.0.get(owner) {
             return Ok(Some(*id));
         }
-        let mut statement = connection.prepare_cached("SELECT id FROM owners WHERE domain = ?1 AND local = ?2")?;
-        let id = statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?;
+        let id = rows::find(connection, owner)?;
         if let Some(id) = id {
             self.keep(owner, id);
         }
@@ -133,17 +153,33 @@ impl Owners {
     }
 
     fn create(&mut self, connection: &Connection, owner: &BareJid) -> Result<i64, Error> {
-        let mut statement = connection.prepare_cached("INSERT INTO owners (domain, local) VALUES (?1, ?2)")?;
-        let id = statement.insert(params![owner.domain(), local(owner)])?;
+        let insert = "INSERT INTO owners (domain, local, checksum) VALUES (?1, ?2, 0)";
+        let id = connection.prepare_cached(insert)?.insert(params![owner.domain(), local(owner)])?;
+        // It covers the number, which is known only now.
+        let checksum = Kept::Owner { domain: owner.domain(), local: local(owner) }.checksum(id);
+        connection.prepare_cached("UPDATE owners SET checksum = ?2 WHERE id = ?1")?.execute([id, checksum])?;
         self.keep(owner, id);
         Ok(id)
     }
 
+    /// One whose row is damaged exists, too.
+    fn exists(&mut self, connection: &Connection, owner: &BareJid) -> Result<bool, Error> {
+        match self.find(connection, owner) {
+            Err(Error::Damaged(_)) => Ok(true),
+            found => Ok(found?.is_some()),
+        }
+    }
+
     /// A domain exists as soon as it has something to keep.
     fn find_or_create_domain(&mut self, connection: &Connection, owner: &BareJid) -> Result<Option<i64>, Error> {
-        match self.find(connection, owner)? {
-            None if owner.local().is_none() => self.create(connection, owner).map(Some),
-            found => Ok(found),
+        match self.find(connection, owner) {
+            Ok(None) if owner.local().is_none() => self.create(connection, owner).map(Some),
+            // Nobody can read it either, so there is hardly anybody who writes; the others go on.
+            Err(error @ Error::Damaged(_)) => {
+                tracing::error!(%owner, %error, "what was to be written is lost");
+                Ok(None)
+            }
+            found => found,
         }
     }
 
@@ -172,14 +208,14 @@ pub(super) const fn direction(direction: Direction) -> i64 {
 fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, change: &Change) -> Result<(), Error> {
     match change {
         Change::PutCell { name, value } => connection
-            .prepare_cached("INSERT OR REPLACE INTO cells VALUES (?1, ?2, ?3)")?
-            .execute(params![owner, name, value])?,
+            .prepare_cached("INSERT OR REPLACE INTO cells VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![owner, name, value, Kept::Cell { name, value }.checksum(owner)])?,
         Change::DeleteCell { name } => connection
             .prepare_cached("DELETE FROM cells WHERE owner = ?1 AND name = ?2")?
             .execute(params![owner, name])?,
         Change::PutItem { name, key, value } => connection
-            .prepare_cached("INSERT OR REPLACE INTO maps VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![owner, name, key, value])?,
+            .prepare_cached("INSERT OR REPLACE INTO maps VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![owner, name, key, value, Kept::Item { name, key, value }.checksum(owner)])?,
         Change::DeleteItem { name, key } => connection
             .prepare_cached("DELETE FROM maps WHERE owner = ?1 AND name = ?2 AND key = ?3")?
             .execute(params![owner, name, key])?,
@@ -189,9 +225,16 @@ fn apply(connection: &Connection, insert: &mut CachedStatement<'_>, owner: i64, 
         Change::Append { position, entry } => return append(connection, insert, (owner, *position), entry),
         Change::Mark { position, marks } => return mark(connection, owner, *position, *marks),
         Change::Unmark { position, marks } => return unmark(connection, owner, *position, *marks),
-        Change::Queue { position, queued } => connection
-            .prepare_cached("INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3)")?
-            .execute(params![position, queued.session, column(queued.number)])?,
+        Change::Queue { position, queued } => {
+            let number = column(queued.number);
+            let checksum = place(column(position.number()), queued.session, number);
+            connection.prepare_cached("INSERT OR REPLACE INTO queued VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+                position,
+                queued.session,
+                number,
+                checksum
+            ])?
+        }
         Change::Replace { position, payload } => return replace(connection, owner, *position, payload),
         Change::Remove { position } => {
             connection
@@ -314,8 +357,7 @@ fn hand_over(connection: &Connection, upto: Position) -> Result<(), Error> {
              AND NOT EXISTS (SELECT 1 FROM log WHERE log.position = queued.position AND marks & ?2)"
     );
     connection.prepare_cached(&numbers)?.execute(params![upto, Marks::UNDELIVERED.bits()])?;
-    connection.prepare_cached("UPDATE handed SET upto = ?1")?.execute([upto])?;
-    Ok(())
+    Counter::Handed.set(connection, column(upto.number()))
 }
 
 fn delete(connection: &Connection, owner: i64) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The data directory: who may see it, and who has it open.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -36,21 +36,45 @@ pub(super) fn create(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// The path of the database, which is created empty and private if it does not exist. SQLite gives its other files the
-/// same permissions.
-pub(super) fn database(directory: &Path) -> Result<PathBuf, Error> {
+/// The path of the database, which is created by `fill` if it does not exist. It gets its name when it is whole, so an
+/// empty one has lost what was in it. SQLite gives its other files the same permissions.
+pub(super) fn database(directory: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<PathBuf, Error> {
     let path = directory.join(DATABASE);
     let at = |source| Error::File { path: path.clone(), source };
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(&path).map_err(at)?;
-    if file.metadata().map_err(at)?.permissions().mode() & 0o777 != MODE {
-        file.set_permissions(Permissions::from_mode(MODE)).map_err(at)?;
+    match path.metadata() {
+        Ok(data) if data.len() == 0 => return Err(Error::Corrupt(format!("{} is empty", path.display()))),
+        Ok(_) => create_file(&path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let new = directory.join(format!("{DATABASE}.new"));
+            for ending in ["", "-journal", "-wal", "-shm"] {
+                let rest = directory.join(format!("{DATABASE}.new{ending}"));
+                if rest.exists() {
+                    std::fs::remove_file(rest).map_err(at)?;
+                }
+            }
+            create_file(&new)?;
+            fill(&new)?;
+            File::open(&new).and_then(|file| file.sync_all()).map_err(at)?;
+            std::fs::rename(&new, &path).map_err(at)?;
+        }
+        Err(error) => return Err(at(error)),
     }
-    // The entry of the file must survive as the first commit does.
     sync(directory)?;
     Ok(path)
 }
 
-fn sync(directory: &Path) -> Result<(), Error> {
+/// Creates a private file, or makes the one that exists private.
+pub(super) fn create_file(path: &Path) -> Result<(), Error> {
+    let at = |source| Error::File { path: path.to_owned(), source };
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path).map_err(at)?;
+    if file.metadata().map_err(at)?.permissions().mode() & 0o777 != MODE {
+        file.set_permissions(Permissions::from_mode(MODE)).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync(directory: &Path) -> Result<(), Error> {
     File::open(directory)
         .and_then(|opened| opened.sync_all())
         .map_err(|source| Error::File { path: directory.to_owned(), source })

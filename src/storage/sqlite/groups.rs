@@ -4,10 +4,10 @@
 //! Which entry is the last of a group follows from its owner and position alone, so nobody has to count. A group that
 //! loses its last entry becomes one with the next; what is noted of it does no harm, because it is only where to look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::super::{End, Error};
 use super::checksum::mixed;
@@ -26,6 +26,16 @@ pub(super) fn close_at(connection: &Connection, owner: i64, position: i64) -> Re
     if !is_last(owner, position) {
         return Ok(());
     }
+    let (peers, first) = members(connection, owner, position)?;
+    let mut note = connection.prepare_cached("INSERT OR REPLACE INTO exchanged VALUES (?1, ?2, ?3, ?4)")?;
+    for peer in peers {
+        note.execute([owner, peer, position, first])?;
+    }
+    Ok(())
+}
+
+/// Who is in the group whose last entry this is, and its first one.
+fn members(connection: &Connection, owner: i64, position: i64) -> Result<(BTreeSet<i64>, i64), Error> {
     let mut statement = connection.prepare_cached(
         "SELECT position, peer FROM archived WHERE owner = ?1 AND position <= ?2 ORDER BY position DESC",
     )?;
@@ -39,11 +49,7 @@ pub(super) fn close_at(connection: &Connection, owner: i64, position: i64) -> Re
         first = found;
         peers.insert(row.get(1)?);
     }
-    let mut note = connection.prepare_cached("INSERT OR REPLACE INTO exchanged VALUES (?1, ?2, ?3, ?4)")?;
-    for peer in peers {
-        note.execute([owner, peer, position, first])?;
-    }
-    Ok(())
+    Ok((peers, first))
 }
 
 /// An entry has come into a group that may have been closed long ago.
@@ -54,6 +60,13 @@ pub(super) fn reopen(connection: &Connection, owner: i64, position: i64) -> Resu
     while let Some(row) = rows.next()? {
         let found: i64 = row.get(0)?;
         if is_last(owner, found) {
+            // Groups that have become parts of this one would be read before what lies in front of them.
+            let (peers, first) = members(connection, owner, found)?;
+            let mut forget = connection
+                .prepare_cached("DELETE FROM exchanged WHERE owner = ?1 AND peer = ?2 AND upto >= ?3 AND upto < ?4")?;
+            for peer in peers {
+                forget.execute([owner, peer, first, found])?;
+            }
             return close_at(connection, owner, found);
         }
     }
@@ -67,6 +80,68 @@ pub(super) fn trim(connection: &Connection, owner: i64) -> Result<(), Error> {
              AND upto < coalesce((SELECT min(position) FROM archived WHERE owner = ?1), 9223372036854775807)",
     )?;
     statement.execute([owner])?;
+    Ok(())
+}
+
+/// Whether every entry of the index that is in a group is found by its peer.
+pub(super) fn are_complete(connection: &Connection) -> Result<bool, Error> {
+    Ok(are_in_order(connection)? && are_noted(connection)?)
+}
+
+/// Whether no group of a peer ends behind another one and begins before it.
+fn are_in_order(connection: &Connection) -> Result<bool, Error> {
+    let mut statement = connection.prepare("SELECT owner, peer, first FROM exchanged ORDER BY owner, peer, upto")?;
+    let mut rows = statement.query([])?;
+    let mut before = (0, 0, 0);
+    while let Some(row) = rows.next()? {
+        let found: (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if (found.0, found.1) == (before.0, before.1) && found.2 < before.2 {
+            return Ok(false);
+        }
+        before = found;
+    }
+    Ok(true)
+}
+
+fn are_noted(connection: &Connection) -> Result<bool, Error> {
+    let mut statement =
+        connection.prepare("SELECT owner, position, peer FROM archived ORDER BY owner DESC, position DESC")?;
+    // What is noted must end within the group, or whoever reads up to the end of the group does not come across it.
+    let mut noted = connection.prepare(
+        "SELECT first FROM exchanged WHERE owner = ?1 AND peer = ?2 AND upto >= ?3 AND upto <= ?4 AND first <= ?3
+         ORDER BY upto DESC",
+    )?;
+    let mut rows = statement.query([])?;
+    let (mut group, mut found) = (None, BTreeMap::<i64, i64>::new());
+    while let Some(row) = rows.next()? {
+        let (owner, position, peer): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if is_last(owner, position) {
+            group = Some((owner, position));
+            found.clear();
+        }
+        let Some((_, upto)) = group.filter(|group| group.0 == owner) else { continue };
+        if found.get(&peer).is_some_and(|first| *first <= position) {
+            continue;
+        }
+        let first: Option<i64> = noted.query_row([owner, peer, position, upto], |row| row.get(0)).optional()?;
+        let Some(first) = first else { return Ok(false) };
+        found.insert(peer, first);
+    }
+    Ok(true)
+}
+
+/// Notes anew who is in which group.
+pub(super) fn renew(connection: &mut Connection) -> Result<(), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute("DELETE FROM exchanged", [])?;
+    let mut statement = transaction.prepare("SELECT owner, position FROM archived")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        close_at(&transaction, row.get(0)?, row.get(1)?)?;
+    }
+    drop(rows);
+    drop(statement);
+    transaction.commit()?;
     Ok(())
 }
 

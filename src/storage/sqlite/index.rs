@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::super::log::bare;
 use super::super::{End, Error, Marks, Position};
 use super::checksum::fingerprint;
+use super::counter::Counter;
 use super::times::{self, Spans};
 use super::{column, groups};
 
@@ -58,7 +59,8 @@ pub(super) fn extend(connection: &Connection, upto: u64) -> Result<(), Error> {
     while let Some(row) = rows.next()? {
         let (position, time): (i64, i64) = (row.get(1)?, row.get(2)?);
         spans.add(position, time);
-        if Marks::from_bits(row.get(4)?).contains(Marks::ARCHIVED) {
+        // One of the two is enough: whoever is led to the entry finds out what is wrong with the other.
+        if row.get::<_, i64>(4)? & Marks::ARCHIVED.bits() != 0 {
             let peer = row.get_ref(3)?.as_str().map_or(0, |peer| fingerprint(bare(peer)));
             archived.push((row.get(0)?, position, time, peer));
         }
@@ -72,8 +74,7 @@ pub(super) fn extend(connection: &Connection, upto: u64) -> Result<(), Error> {
         groups::close_at(connection, owner, position)?;
     }
     spans.note(connection)?;
-    connection.prepare_cached("UPDATE indexed SET upto = ?1")?.execute([column(upto)])?;
-    Ok(())
+    Counter::Indexed.set(connection, column(upto))
 }
 
 /// Takes in an entry that is archived later than its neighbours were indexed.

@@ -8,19 +8,26 @@
 mod apply;
 mod archive;
 mod checksum;
+mod counter;
 mod directory;
+mod examine;
 mod groups;
+mod header;
 mod index;
 mod readers;
+mod repair;
 mod rows;
+mod salvage;
 mod schema;
 mod times;
+mod wal;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::types::{ToSql, ToSqlOutput};
+use rusqlite::{Connection, ErrorCode};
 
 pub(super) use self::apply::Sqlite;
 pub(super) use self::directory::Lock;
@@ -50,12 +57,22 @@ pub(super) struct Opened<L> {
 pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Error> {
     directory::create(directory)?;
     let lock = Lock::take(directory)?;
-    let file = directory::database(directory)?;
-    let mut connection = Connection::open_with_flags(&file, directory::WRITE)?;
-    schema::check_application(&connection, &file)?;
-    schema::configure(&connection)?;
-    schema::migrate(&mut connection)?;
-    index::complete(&mut connection)?;
+    let file = directory::database(directory, |file| {
+        let mut connection = Connection::open_with_flags(file, directory::WRITE)?;
+        schema::migrate(&mut connection)?;
+        // Last, so that nothing is in a write-ahead log, which would keep its name.
+        schema::configure(&connection)?;
+        connection.close().map_err(|(_, error)| error.into())
+    })?;
+    header::mend(&file)?;
+    wal::mend(&file)?;
+    let mut connection = match connect(directory, &file) {
+        Err(Error::Corrupt(reason)) => {
+            salvage::salvage(&file, &reason)?;
+            connect(directory, &file)?
+        }
+        connected => connected?,
+    };
     let (first, reserved) = schema::reserve(&mut connection)?;
     schema::requeue(&mut connection, first)?;
     let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
@@ -63,6 +80,21 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     let readers = Readers::on_disk(file, readers);
     let backend = Sqlite::new(Arc::new(Mutex::new(connection)), readers.clone());
     Ok(Opened { backend, readers, lock, first, bounds, secret })
+}
+
+/// Opens the database for writing, with the current schema and nothing wrong in it.
+fn connect(directory: &Path, file: &Path) -> Result<Connection, Error> {
+    let mut connection = Connection::open_with_flags(file, directory::WRITE)?;
+    schema::check_application(&connection, file)?;
+    schema::configure(&connection)?;
+    // The write-ahead log exists now, and its name must survive as what is committed to it does. SQLite sees to that with
+    // the first commit, but says nothing if it fails.
+    directory::sync(directory)?;
+    schema::check(&connection)?;
+    schema::migrate(&mut connection)?;
+    examine::examine(&mut connection)?;
+    index::complete(&mut connection)?;
+    Ok(connection)
 }
 
 /// A database in memory. Its readers share the connection of its writer.
@@ -90,7 +122,27 @@ pub(super) fn open_in_memory(left: Option<Memory>) -> Result<Opened<Memory>, Err
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Engine(error.to_string())
+        let has_no_room = error.sqlite_error().is_some_and(|it| {
+            // The second is about the index of the write-ahead log, which is made anew whenever it is missing: that it
+            // could not grow says nothing about the data. Where a sync finds no room, SQLite tells it from neither.
+            it.code == ErrorCode::DiskFull || it.extended_code == SQLITE_IOERR_SHMSIZE
+        });
+        let is_corrupt = match &error {
+            // What was written has the type that is read, and what is asked for in this way is there.
+            rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => true,
+            other => matches!(
+                other.sqlite_error_code(),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TooBig)
+            ),
+        };
+        match error.to_string() {
+            reason if has_no_room => Self::NoRoom(reason),
+            reason if is_corrupt => Self::Corrupt(reason),
+            reason => Self::Engine(reason),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{Direction, Entry, Error, Marks, Page, Position, Queued, Stored};
 use super::apply::{direction, local};
-use super::checksum::Covered;
+use super::checksum::{Covered, Kept, place};
 use crate::jid::BareJid;
 
 /// A page ends behind the entry that makes it larger than this.
@@ -37,6 +37,17 @@ impl Owners {
     }
 }
 
+/// The row number of an owner. Its name comes from an index, which may lead to somebody else.
+pub(super) fn find(connection: &Connection, owner: &BareJid) -> Result<Option<i64>, Error> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, checksum FROM owners WHERE domain = ?1 AND local = ?2")?;
+    let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let found: Option<(i64, i64)> = statement.query_row(params![owner.domain(), local(owner)], columns).optional()?;
+    let Some((id, checksum)) = found else { return Ok(None) };
+    Kept::Owner { domain: owner.domain(), local: local(owner) }.check(id, checksum)?;
+    Ok(Some(id))
+}
+
 impl<'a> Rows<'a> {
     pub(super) const fn new(connection: &'a Connection, owners: &'a Owners) -> Self {
         Self { connection, owners }
@@ -46,8 +57,7 @@ impl<'a> Rows<'a> {
         if let Some(id) = self.owners.find(owner) {
             return Ok(Some(id));
         }
-        let mut statement = self.connection.prepare_cached("SELECT id FROM owners WHERE domain = ?1 AND local = ?2")?;
-        let id = statement.query_row(params![owner.domain(), local(owner)], |row| row.get(0)).optional()?;
+        let id = find(self.connection, owner)?;
         if let Some(id) = id {
             self.owners.keep(owner, id);
         }
@@ -56,15 +66,24 @@ impl<'a> Rows<'a> {
 
     pub(in super::super) fn cell(self, owner: &BareJid, name: &str) -> Result<Option<String>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(None) };
-        let mut statement = self.connection.prepare_cached("SELECT value FROM cells WHERE owner = ?1 AND name = ?2")?;
-        Ok(statement.query_row(params![owner, name], |row| row.get(0)).optional()?)
+        let query = "SELECT value, checksum FROM cells WHERE owner = ?1 AND name = ?2";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let found: Option<(String, i64)> =
+            statement.query_row(params![owner, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((value, checksum)) = found else { return Ok(None) };
+        Kept::Cell { name, value: &value }.check(owner, checksum)?;
+        Ok(Some(value))
     }
 
     pub(in super::super) fn item(self, owner: &BareJid, name: &str, key: &str) -> Result<Option<String>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(None) };
-        let query = "SELECT value FROM maps WHERE owner = ?1 AND name = ?2 AND key = ?3";
+        let query = "SELECT value, checksum FROM maps WHERE owner = ?1 AND name = ?2 AND key = ?3";
         let mut statement = self.connection.prepare_cached(query)?;
-        Ok(statement.query_row(params![owner, name, key], |row| row.get(0)).optional()?)
+        let found: Option<(String, i64)> =
+            statement.query_row(params![owner, name, key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((value, checksum)) = found else { return Ok(None) };
+        Kept::Item { name, key, value: &value }.check(owner, checksum)?;
+        Ok(Some(value))
     }
 
     /// The value of a cell of an account, and what two maps of its domain have under its localpart: in one look, and as long
@@ -88,10 +107,16 @@ impl<'a> Rows<'a> {
 
     pub(in super::super) fn items(self, owner: &BareJid, name: &str) -> Result<Vec<(String, String)>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
-        let query = "SELECT key, value FROM maps WHERE owner = ?1 AND name = ?2 ORDER BY key";
+        let query = "SELECT key, value, checksum FROM maps WHERE owner = ?1 AND name = ?2 ORDER BY key";
         let mut statement = self.connection.prepare_cached(query)?;
-        let items = statement.query_map(params![owner, name], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(items.collect::<Result<_, _>>()?)
+        let mut rows = statement.query(params![owner, name])?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (key, value): (String, String) = (row.get(0)?, row.get(1)?);
+            Kept::Item { name, key: &key, value: &value }.check(owner, row.get(2)?)?;
+            items.push((key, value));
+        }
+        Ok(items)
     }
 
     pub(in super::super) fn exists(self, owner: &BareJid) -> Result<bool, Error> {
@@ -99,10 +124,16 @@ impl<'a> Rows<'a> {
     }
 
     pub(in super::super) fn locals(self, domain: &str) -> Result<Vec<String>, Error> {
-        let query = "SELECT local FROM owners WHERE domain = ?1 AND local <> '' ORDER BY local";
+        let query = "SELECT id, local, checksum FROM owners WHERE domain = ?1 AND local <> '' ORDER BY local";
         let mut statement = self.connection.prepare_cached(query)?;
-        let locals = statement.query_map([domain], |row| row.get(0))?;
-        Ok(locals.collect::<Result<_, _>>()?)
+        let mut rows = statement.query([domain])?;
+        let mut locals = Vec::new();
+        while let Some(row) = rows.next()? {
+            let local: String = row.get(1)?;
+            Kept::Owner { domain, local: &local }.check(row.get(0)?, row.get(2)?)?;
+            locals.push(local);
+        }
+        Ok(locals)
     }
 
     pub(in super::super) fn undelivered_count(self, owner: &BareJid) -> Result<u64, Error> {
@@ -130,14 +161,22 @@ impl<'a> Rows<'a> {
     pub(in super::super) fn queued(self, owner: &BareJid) -> Result<Vec<(Position, Queued)>, Error> {
         let Some(owner) = self.owner(owner)? else { return Ok(Vec::new()) };
         let mut statement = self.connection.prepare_cached(
-            "SELECT queued.position, session, number FROM undelivered JOIN queued
+            "SELECT queued.position, session, number, checksum FROM undelivered JOIN queued
              ON queued.position = undelivered.position WHERE owner = ?1 ORDER BY queued.position",
         )?;
-        let queued = statement.query_map([owner], |row| {
+        let mut rows = statement.query([owner])?;
+        let mut queued = Vec::new();
+        while let Some(row) = rows.next()? {
             let (position, session, number): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok((Position::new(position.cast_unsigned()), Queued { session, number: number.cast_unsigned() }))
-        })?;
-        Ok(queued.collect::<Result<_, _>>()?)
+            if place(position, session, number) == row.get::<_, i64>(3)? {
+                let position = Position::new(position.cast_unsigned());
+                queued.push((position, Queued { session, number: number.cast_unsigned() }));
+            } else {
+                // It comes again under another number.
+                tracing::error!(owner, position, "the place of an entry in the queue of a session is damaged");
+            }
+        }
+        Ok(queued)
     }
 
     pub(in super::super) fn page(self, owner: &BareJid, after: Option<Position>, limit: usize) -> Result<Page, Error> {
@@ -188,10 +227,11 @@ pub(super) fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<E
         return Ok(None);
     }
     let known = [Direction::Received, Direction::Sent].into_iter().find(|known| direction(*known) == way);
-    let (Some(direction), Ok(peer), Ok(payload)) = (known, std::str::from_utf8(peer), std::str::from_utf8(payload))
+    let (Some(direction), Some(marks), Ok(peer), Ok(payload)) =
+        (known, Marks::from_bits(marks), std::str::from_utf8(peer), std::str::from_utf8(payload))
     else {
         return Ok(None);
     };
     let (peer, payload) = (peer.into(), payload.into());
-    Ok(Some(Entry { direction, peer, time: time.cast_unsigned(), marks: Marks::from_bits(marks), payload }))
+    Ok(Some(Entry { direction, peer, time: time.cast_unsigned(), marks, payload }))
 }

@@ -1,7 +1,7 @@
 //! When the entries of a portion of the log came, so that nobody who asks for a time reads all that came before. Clocks
 //! go back now and then: a portion is noted with the latest time of all up to it, and the earliest of all from it on.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::super::Error;
 use super::column;
@@ -50,6 +50,24 @@ impl Spans {
         }
         Ok(())
     }
+}
+
+/// Notes anew when what is indexed came.
+pub(super) fn renew(connection: &mut Connection) -> Result<(), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute("DELETE FROM times", [])?;
+    let mut spans = Spans::default();
+    {
+        let mut statement = transaction
+            .prepare("SELECT position, time FROM log WHERE position < (SELECT upto FROM indexed) ORDER BY position")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            spans.add(row.get(0)?, row.get(1)?);
+        }
+    }
+    spans.note(&transaction)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 /// Leaves out positions at which there is nothing of the wanted time.
