@@ -1,12 +1,13 @@
 //! What all queues and streams of this server share.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::Guard;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -45,6 +46,8 @@ pub struct Federation {
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
+    /// Wakes those who wait for that, the first one first.
+    ending: Notify,
     own: Weak<Self>,
 }
 
@@ -76,6 +79,7 @@ impl Federation {
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
+            ending: Notify::new(),
             own: Weak::clone(own),
         })
     }
@@ -90,21 +94,26 @@ impl Federation {
     /// stays there, the rest is answered with errors.
     pub async fn stop(&self) {
         self.closing.send_replace(true);
+        self.ending.notify_waiters();
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
         // Streams of others take what is under way; they count as long as they hold a receiver.
         let _ = timeout(DRAIN, self.closing.closed()).await;
     }
 
-    /// A receiver that tells when everything is to end; [`Federation::stop`] waits until it is dropped.
+    /// What [`Federation::stop`] waits for until it is dropped.
     pub(crate) fn until_closing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
     }
 
     /// Resolves when everything is to end.
     pub(crate) async fn closing(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
+        let mut ending = pin!(self.ending.notified());
+        // Before the look, so that it is not missed.
+        ending.as_mut().enable();
+        if !self.is_closing() {
+            ending.await;
+        }
     }
 
     pub(crate) fn is_closing(&self) -> bool {
