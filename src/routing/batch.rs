@@ -9,15 +9,26 @@ use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
 
 use super::account::Account;
+use super::binding::Binding;
 use super::marks::Mark;
 use super::remote::{Leaving, Pair, RemoteDelivery};
 use super::ring::{Pushed, Ring};
+use super::suspended::note_handled;
 
 /// Keeps account of how much of a batch has been routed, for somebody who is told what is in safe hands.
 pub trait Progress: Send {
     /// The first `routed` stanzas have had their effects, and `writes`, if it is not empty, is about to be handed to the
     /// storage writer: what is added is durable together with them.
     fn reached(&mut self, routed: usize, writes: &mut Writes);
+}
+
+/// Whose stanzas a batch routes.
+enum Followed {
+    Nobody,
+    /// Those of another server that counts.
+    Peer(Box<dyn Progress>),
+    /// Those of a client that counts, in this session of its account.
+    Client(Arc<Account>, Arc<Ring>),
 }
 
 /// The effects of routing, applied together.
@@ -40,7 +51,7 @@ pub struct Batch {
     receipt: Receipt,
     /// Whoever sends what is routed is told when it is in safe hands.
     pub(super) promised: bool,
-    progress: Option<Box<dyn Progress>>,
+    followed: Followed,
     /// So many stanzas have been routed, and whether the next one has had its effects already.
     routed: usize,
     is_kept: bool,
@@ -59,7 +70,7 @@ impl Batch {
             links: Vec::new(),
             receipt: Receipt::NONE,
             promised: false,
-            progress: None,
+            followed: Followed::Nobody,
             routed: 0,
             is_kept: false,
         }
@@ -73,7 +84,20 @@ impl Batch {
     /// The same, and `progress` is told how far that has come whenever something is written.
     pub fn follow(&mut self, progress: Box<dyn Progress>) {
         self.promise();
-        self.progress = Some(progress);
+        self.followed = Followed::Peer(progress);
+    }
+
+    /// The same for the session of `binding`, of which `count` stanzas have come before: if its client may come back, what
+    /// it has handled is written together with whatever that caused.
+    pub fn follow_client(&mut self, binding: &Binding, count: u64) {
+        self.promise();
+        self.followed = Followed::Client(Arc::clone(&binding.account), Arc::clone(&binding.ring));
+        (self.routed, self.is_kept) = (usize::try_from(count).unwrap_or(usize::MAX), false);
+    }
+
+    /// Nobody follows from here on.
+    pub fn unfollow(&mut self) {
+        self.followed = Followed::Nobody;
     }
 
     /// One more stanza has had its effects.
@@ -170,8 +194,13 @@ impl Batch {
                 self.remote.send(&pair, stanzas);
             }
         }
-        if let Some(progress) = &mut self.progress {
-            progress.reached(self.routed + usize::from(self.is_kept), &mut self.writes);
+        let routed = self.routed + usize::from(self.is_kept);
+        match &mut self.followed {
+            Followed::Client(account, ring) if !self.writes.is_empty() => {
+                note_handled(account.jid.as_jid(), ring, routed as u64, &mut self.writes);
+            }
+            Followed::Client(..) | Followed::Nobody => {}
+            Followed::Peer(progress) => progress.reached(routed, &mut self.writes),
         }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);

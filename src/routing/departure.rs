@@ -46,7 +46,7 @@ impl Router {
             let mut state = account.lock();
             let left = leave(&mut state, id);
             if is_kept {
-                note_requests(jid, ring, None, &mut batch);
+                note_requests(jid, ring, None, &mut batch.writes);
             }
             let mut remains = ring.shut();
             if let Some(lapsed) = remains.lapsed.clone() {

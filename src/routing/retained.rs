@@ -178,6 +178,11 @@ impl Retained {
         self.resumption.as_ref().map(|resumption| resumption.name.clone()).zip(noted)
     }
 
+    /// What the session is called, if the client may come back.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.resumption.as_ref().map(|resumption| resumption.name.as_str())
+    }
+
     /// How stanzas are counted, if the client may come back.
     pub(super) fn resumable(&self) -> Option<Resumable> {
         let name = self.resumption.as_ref()?.name.clone();

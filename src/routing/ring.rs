@@ -172,6 +172,11 @@ impl Ring {
         self.lock().retained.as_mut()?.unanswered(count)
     }
 
+    /// What the session is called, if its client may come back.
+    pub(super) fn session_name(&self) -> Option<String> {
+        self.lock().retained.as_ref()?.name().map(str::to_owned)
+    }
+
     /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.
     pub fn wake(&self) {
         let waker = {

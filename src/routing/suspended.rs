@@ -423,14 +423,12 @@ impl Binding {
     }
 
     /// Notes in storage that `count` stanzas of the client are in safe hands once the batch is.
-    pub fn handled(&self, name: &str, count: u64, batch: &mut Batch) {
-        let domain = BareJid::from_kept(self.jid.domain());
-        let _ = HANDLED.put(&mut batch.writes, &domain, name, &count);
-        self.note_requests(Some(count), batch);
+    pub fn handled(&self, count: u64, batch: &mut Batch) {
+        note_handled(&self.jid, &self.ring, count, &mut batch.writes);
     }
 
     pub(super) fn note_requests(&self, count: Option<u64>, batch: &mut Batch) {
-        note_requests(&self.jid, &self.ring, count, batch);
+        note_requests(&self.jid, &self.ring, count, &mut batch.writes);
     }
 
     /// The server has ended before the client got an answer to these.
@@ -496,15 +494,23 @@ impl Resource {
     }
 }
 
+/// Notes that `count` stanzas of the client of a session are in safe hands once `writes` is, if it may come back.
+pub(super) fn note_handled(jid: &Jid, ring: &Ring, count: u64, writes: &mut Writes) {
+    let Some(name) = ring.session_name() else { return };
+    let domain = BareJid::from_kept(jid.domain());
+    let _ = HANDLED.put(writes, &domain, &name, &count);
+    note_requests(jid, ring, Some(count), writes);
+}
+
 /// Notes which requests of a client are open among those of its stanzas that are in safe hands: the first `count`, or as
 /// many as storage knows already.
-pub(super) fn note_requests(jid: &Jid, ring: &Ring, count: Option<u64>, batch: &mut Batch) {
+pub(super) fn note_requests(jid: &Jid, ring: &Ring, count: Option<u64>, writes: &mut Writes) {
     let Some((name, open)) = ring.unanswered(count) else { return };
     let domain = BareJid::from_kept(jid.domain());
     if open.is_empty() {
-        REQUESTS.delete(&mut batch.writes, &domain, &name);
+        REQUESTS.delete(writes, &domain, &name);
     } else {
-        let _ = REQUESTS.put(&mut batch.writes, &domain, &name, &open);
+        let _ = REQUESTS.put(writes, &domain, &name, &open);
     }
 }
 

@@ -152,6 +152,9 @@ impl Bound {
         let mut intake = Intake::default();
         let read = {
             let (binding, inbound) = (&self.binding, &mut self.inbound);
+            if let Some(inbound) = inbound {
+                inbound.follow(binding, &mut batch);
+            }
             let mut taking = Taking { binding, router, limits, inbound, batch: &mut batch, intake: &mut intake };
             let mut reading = pin!(taking.read_all(reader, input));
             poll_fn(|waking| {
@@ -243,7 +246,6 @@ impl Taking<'_> {
                     Box::pin(self.answer_first()).await;
                 }
                 if let Some(inbound) = self.inbound {
-                    self.batch.promise();
                     self.binding.sends(inbound.next(), &stanza);
                 }
                 self.router.route(Origin::Client(self.binding), stanza, self.batch).await?;
@@ -255,7 +257,7 @@ impl Taking<'_> {
         }
         self.intake.stanzas += 1;
         if let Some(inbound) = self.inbound {
-            inbound.counted();
+            inbound.counted(self.batch);
         }
         Ok(())
     }
@@ -276,6 +278,7 @@ impl Taking<'_> {
     async fn answer_first(&mut self) {
         let Some(inbound) = self.inbound else { return };
         inbound.covered(self.binding, self.batch, self.router);
+        inbound.follow(self.binding, self.batch);
         if let Some(count) = inbound.answer(self.router).await {
             answer(self.binding, self.router, count);
         }
@@ -314,10 +317,11 @@ impl Taking<'_> {
 
     fn enable(&mut self, words: &dyn Acknowledgement, wish: Wish) {
         let retention = agreed(self.router, words, wish);
-        let name = retention.resumption.as_ref().map(|it| it.name.clone());
+        let inbound = Inbound::new(0, retention.resumption.is_some());
         self.binding.ring.retain(retention);
         self.binding.remember(self.batch);
-        *self.inbound = Some(Box::new(Inbound::new(0, name)));
+        inbound.follow(self.binding, self.batch);
+        *self.inbound = Some(Box::new(inbound));
     }
 }
 

@@ -92,7 +92,7 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     };
     let its = |resource: &str| entry.wishes.agent.is_some() && bind2::is_of(resource, &generated);
     let (counting, enabled) = counting(context, wish);
-    let name = counting.as_ref().map(|Retention { resumption, .. }| resumption.as_ref().map(|it| it.name.clone()));
+    let inbound = counting.as_ref().map(|it| Box::new(Inbound::new(0, it.resumption.is_some())));
     let mut batch = router.batch();
     let bound = router.bind_in_place(&entry.user, &wish.resource(&generated), (its, counting), &mut batch).await;
     let binding = bound.map_err(|refused| if router.is_stopping() { shutdown() } else { no_session(&refused.0) })?;
@@ -111,7 +111,7 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     }
     results.push_str(&enabled);
     batch.finish();
-    Ok((Opened { binding, inbound: name.map(|name| Box::new(Inbound::new(0, name))) }, results))
+    Ok((Opened { binding, inbound }, results))
 }
 
 /// Whether the stanzas of the session are counted from the first on, and what the client is told about that (XEP-0198 §9.1).

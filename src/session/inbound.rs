@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(super) struct Inbound {
     /// Stanzas that have been routed.
     count: u64,
-    /// What the session is called, if its client may come back, and which count storage knows then.
-    name: Option<String>,
+    /// Whether its client may come back, and which count storage knows then.
+    is_resumable: bool,
     noted: u64,
     /// Those of them that are in safe hands.
     durable: u64,
@@ -63,10 +63,10 @@ pub(super) fn agreed(router: &Router, words: &dyn Acknowledgement, wish: Wish) -
 
 impl Inbound {
     /// After `count` stanzas, all in safe hands.
-    pub(super) const fn new(count: u64, name: Option<String>) -> Self {
+    pub(super) const fn new(count: u64, is_resumable: bool) -> Self {
         Self {
             count,
-            name,
+            is_resumable,
             noted: count,
             durable: count,
             unsettled: VecDeque::new(),
@@ -82,8 +82,14 @@ impl Inbound {
     }
 
     /// One more stanza was routed.
-    pub(super) const fn counted(&mut self) {
+    pub(super) const fn counted(&mut self, batch: &mut Batch) {
         self.count += 1;
+        batch.routed();
+    }
+
+    /// The client is told when what comes is in safe hands, and what of it is in storage is counted there with it.
+    pub(super) fn follow(&self, binding: &Binding, batch: &mut Batch) {
+        batch.follow_client(binding, self.count);
     }
 
     /// The client wants to know.
@@ -104,13 +110,12 @@ impl Inbound {
     /// The count of a session whose client may come back is written with what its stanzas have caused to be written, or
     /// when the client asks: what it has been told once holds after the server has ended, too.
     pub(super) fn covered(&mut self, binding: &Binding, batch: &mut Batch, router: &Router) {
+        batch.unfollow();
         let mut noted = true;
-        if let Some(name) = &self.name
-            && self.noted != self.count
-        {
+        if self.is_resumable && self.noted != self.count {
             noted = batch.has_written() || self.unanswered;
             if noted {
-                binding.handled(name, self.count, batch);
+                binding.handled(self.count, batch);
                 self.noted = self.count;
             }
         }

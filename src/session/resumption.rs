@@ -82,7 +82,7 @@ impl Resumed {
     pub(super) async fn begin(mut self, dialogue: &mut Dialogue) -> Result<Option<Opened>, End> {
         dialogue.flush().await?;
         crash::at(crash::Point::Resume);
-        let inbound = Box::new(Inbound::new(self.guard.handled.count, Some(self.name)));
+        let inbound = Box::new(Inbound::new(self.guard.handled.count, true));
         Ok(self.guard.binding.take().map(|binding| Opened { binding, inbound: Some(inbound) }))
     }
 }
