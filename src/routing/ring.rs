@@ -1,22 +1,21 @@
 //! The outgoing bytes of one client session: who writes to a session writes here, the session's
 //! own task moves them to the socket.
 
+mod resuming;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::oneshot;
-
 use crate::clock::Timestamp;
-use crate::hooks::{TooHigh, Urgency};
+use crate::hooks::Urgency;
 use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
-use super::binding::Binding;
 use super::held::{Held, Judge};
 use super::marks::{Mark, Remains, Settled};
-use super::retained::{Handled, Lapsed, Resumption, Retained, Retention};
+use super::retained::{Lapsed, Retained};
 use super::unanswered::Asked;
 
 /// What a session's task finds in its ring.
@@ -367,127 +366,6 @@ impl Ring {
     pub(super) fn is_silent(&self, before: Timestamp, now: Timestamp) -> bool {
         let heard = self.last_heard();
         heard < before || heard > now
-    }
-
-    /// From here on every stanza counts and is kept until the client confirms it.
-    pub fn retain(&self, retention: Retention) {
-        let mut state = self.lock();
-        state.bytes.push_str(&retention.opening);
-        state.pushed += retention.opening.len() as u64;
-        let retained = Retained::new(state.pushed, retention.request, retention.resumption);
-        state.retained = Some(Box::new(retained));
-    }
-
-    /// Makes the ring that of a session which was there before the server started.
-    pub(super) fn restore(&self, request: &'static str, resumption: Resumption, handled: Handled) {
-        self.lock().retained = Some(Box::new(Retained::restored(request, resumption, handled)));
-    }
-
-    /// Whether stanzas are kept until the client confirms them.
-    #[must_use]
-    pub fn retains(&self) -> bool {
-        self.lock().retained.is_some()
-    }
-
-    /// Writes something that is no stanza and not kept. For the session's own task, which looks for
-    /// it before it waits.
-    pub fn push_aside(&self, text: &str) {
-        let mut state = self.lock();
-        if !state.admit(self.limit) {
-            return;
-        }
-        if let Some(retained) = &mut state.retained {
-            retained.aside.push_str(text);
-        } else {
-            state.bytes.push_str(text);
-            state.pushed += text.len() as u64;
-        }
-    }
-
-    /// The client has handled `count` of the stanzas that count, modulo 2^32. Says whether storage is to be told what
-    /// that means for its requests.
-    pub(super) fn confirm(&self, count: u32) -> Result<bool, TooHigh> {
-        let mut state = self.lock();
-        let Some(retained) = &mut state.retained else { return Ok(false) };
-        retained.confirm(count)?;
-        let stale = retained.is_stale();
-        let room = std::mem::take(&mut state.room);
-        drop(state);
-        room.into_iter().for_each(Waker::wake);
-        Ok(stale)
-    }
-
-    /// How long the session waits for its client to come back, if it does.
-    #[must_use]
-    pub fn resumption(&self) -> Option<Resumption> {
-        self.lock().retained.as_ref()?.resumption.clone()
-    }
-
-    /// The connection is gone; `handled` is what has come over it.
-    pub(super) fn leave(&self, handled: Handled) {
-        if let Some(retained) = &mut self.lock().retained {
-            (retained.away, retained.cut) = (Some(handled), None);
-            retained.aside.clear();
-        }
-    }
-
-    /// Whether nobody sees what is written: there is no connection, or nobody looks at the client.
-    pub(super) fn is_unattended(&self) -> bool {
-        let state = self.lock();
-        state.held.is_some() || state.retained.as_ref().is_some_and(|retained| retained.away.is_some())
-    }
-
-    /// What the client has not confirmed.
-    pub(super) fn unconfirmed(&self) -> String {
-        let state = self.lock();
-        let taken = state.retained.as_ref().map(|retained| retained.unconfirmed()).unwrap_or_default();
-        [taken, &state.bytes].concat()
-    }
-
-    /// What came from the client before its connection was lost, as long as it is away.
-    #[must_use]
-    pub fn away(&self) -> Option<Handled> {
-        self.lock().retained.as_ref()?.away
-    }
-
-    /// Waits for a connection to claim the session, or for the session's end; `None` is the end.
-    pub(super) fn poll_heir(&self, context: &mut Context<'_>) -> Poll<Option<oneshot::Sender<Binding>>> {
-        let mut state = self.lock();
-        if state.close.is_some() || state.shut {
-            return Poll::Ready(None);
-        }
-        if let Some(heir) = state.retained.as_mut().and_then(|retained| retained.heir.take()) {
-            return Poll::Ready(Some(heir));
-        }
-        state.stalled = true;
-        state.listen(context);
-        Poll::Pending
-    }
-
-    /// Claims the session for another connection if it is called `name`. The last claim counts.
-    pub(super) fn claim(&self, name: &str) -> Option<oneshot::Receiver<Binding>> {
-        let mut state = self.lock();
-        let closing = state.close.is_some() || state.shut;
-        let retained = state.retained.as_mut().filter(|retained| !closing && retained.is_called(name))?;
-        let (heir, receiver) = oneshot::channel();
-        retained.heir = Some(heir);
-        state.wake_all();
-        Some(receiver)
-    }
-
-    /// The client has come back and has handled `count` stanzas; the others go out again.
-    pub(super) fn resume(&self, count: u32) -> Result<(), TooHigh> {
-        let mut state = self.lock();
-        let state = &mut *state;
-        if let Some(retained) = &mut state.retained {
-            retained.resume(count, &mut state.bytes)?;
-        }
-        // XEP-0352 §5.2: every connection begins with somebody who looks.
-        state.release();
-        state.held = None;
-        state.stalled = false;
-        std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
-        Ok(())
     }
 
     /// Refuses further writes and hands out what is left.

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::super::marks::Queued;
 use super::*;
+use crate::hooks::TooHigh;
+use crate::routing::retained::{Handled, Resumption, Retention};
 
 fn ring(limit: usize) -> Ring {
     Ring::new(limit, Timestamp::from_unix_ms(0))
