@@ -31,7 +31,6 @@ pub(super) enum Outcome {
 /// A session that has been taken over and goes on once its client knows.
 pub(super) struct Resumed {
     guard: Guard,
-    name: String,
     /// What the client is to be told.
     pub(super) answer: String,
 }
@@ -61,7 +60,7 @@ pub(super) async fn resume(
         let mut batch = router.batch();
         // What has come before counts, although it may be on its way to storage still: otherwise the
         // client would send it again.
-        binding.handled(&previous.name, handled.count, &mut batch);
+        binding.handled(handled.count, &mut batch);
         if router.durable(batch.flush().max(handled.receipt)).await.is_err() {
             return Err(End::Lost);
         }
@@ -69,7 +68,7 @@ pub(super) async fn resume(
     }
     crash::at(crash::Point::Resume);
     let answer = words.resumed(&previous.name, modulo(handled.count));
-    Ok(Outcome::Resumed(Resumed { guard, name: previous.name, answer }))
+    Ok(Outcome::Resumed(Resumed { guard, answer }))
 }
 
 impl Resumed {
