@@ -4,17 +4,16 @@ import argparse
 import asyncio
 import os
 import shutil
-import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from harness import install, network
+from harness import install
 from harness.authority import Authority
 from harness.failure import CaseFailed, HarnessBroken
-from harness.kept import CACHE, ROOT, interrupted, logs_of_this_run
+from harness.kept import CACHE, ROOT
 from harness.matrix import words
+from harness.workplace import end_as_ctrl_c_does, workplace
 from peers.comity import binary
 
 from clients import CLIENTS, report
@@ -120,26 +119,18 @@ def main() -> int:
                 if column.name in options.column:
                     print(name, column.name, reason(CLIENTS[name], column) or "")
         return 0
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
+    end_as_ctrl_c_does()
     try:
         python = prepare(options.client)
     except HarnessBroken as error:
         install.tell(str(error))
         return 2
-    network.sweep()
-    logs = logs_of_this_run()
-    install.tell(f"{len(options.client)} clients; logs are in {logs}")
-    directory = Path(tempfile.mkdtemp(prefix=f"{network.PREFIX}{os.getpid()}-"))
-    directory.chmod(0o755)
     try:
-        cells = asyncio.run(perform(options, directory, logs, python))
+        with workplace(f"{len(options.client)} clients") as (directory, logs):
+            cells = asyncio.run(perform(options, directory, logs, python))
     except KeyboardInterrupt:
         install.tell("interrupted")
         return 1
-    finally:
-        network.remove_own()
-        shutil.rmtree(directory, ignore_errors=True)
     faults, news = report.judge(cells, set(options.client), set(options.column))
     if options.json:
         options.json.write_text(report.as_json(cells, faults) + "\n")

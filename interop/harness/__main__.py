@@ -3,18 +3,16 @@
 import argparse
 import asyncio
 import os
-import shutil
-import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from cases import CASES
-from harness import install, matrix, network, report
+from harness import install, matrix, report
 from harness.authority import Authority
 from harness.failure import HarnessBroken
-from harness.kept import CACHE, HOME, ROOT, interrupted, logs_of_this_run
+from harness.kept import CACHE, HOME, ROOT
 from harness.stage import Workshop
+from harness.workplace import end_as_ctrl_c_does, workplace
 from peers import PEERS
 from peers.comity import binary
 
@@ -82,26 +80,18 @@ def main() -> int:
     if options.list:
         print(report.listing(plan))
         return 0
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
+    end_as_ctrl_c_does()
     try:
         python = prepare(plan)
     except HarnessBroken as error:
         install.tell(str(error))
         return 2
-    network.sweep()
-    logs = logs_of_this_run()
-    install.tell(f"{len(plan)} rows; logs are in {logs}")
-    directory = Path(tempfile.mkdtemp(prefix=f"{network.PREFIX}{os.getpid()}-"))
-    directory.chmod(0o755)
     try:
-        outcomes = asyncio.run(perform(plan, directory, logs, python))
+        with workplace(f"{len(plan)} rows") as (directory, logs):
+            outcomes = asyncio.run(perform(plan, directory, logs, python))
     except KeyboardInterrupt:
         install.tell("interrupted")
         return 1
-    finally:
-        network.remove_own()
-        shutil.rmtree(directory, ignore_errors=True)
     pairs = {"-".join(kinds) for kinds in options.pairs}
     wanted = report.selected(report.required(HOME / "required.toml"), pairs, options.names)
     faults, news = report.judge(outcomes, wanted)

@@ -51,7 +51,7 @@ def installed(package: str) -> bool:
 
 def version(kind: str) -> str:
     """The version of the package of a server; nothing for one that is no package."""
-    return release(PEERS[kind][0]) if PEERS[kind] else ""
+    return release(kind) if kind in PEERS[kind] else ""
 
 
 def release(package: str) -> str:

@@ -1,4 +1,4 @@
-"""What stays on disk after a run, and how a run is ended early."""
+"""What stays on disk after a run."""
 
 import datetime
 import os
@@ -20,8 +20,3 @@ def logs_of_this_run() -> Path:
     logs = parent / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
     logs.mkdir()
     return logs
-
-
-def interrupted(_number: int, _frame: object) -> None:
-    """SIGTERM and SIGHUP end the run as Ctrl-C does: through the clean-up."""
-    raise KeyboardInterrupt

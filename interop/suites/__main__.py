@@ -5,17 +5,16 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import install, network
+from harness import install
 from harness.authority import Authority
 from harness.failure import HarnessBroken
-from harness.kept import CACHE, ROOT, interrupted, logs_of_this_run
+from harness.kept import CACHE, ROOT
+from harness.workplace import end_as_ctrl_c_does, workplace
 from peers import PEERS
 from peers.comity import binary
 from suites import SUITES, document, lists
@@ -176,26 +175,18 @@ def main() -> int:
     """Plays the suites."""
     options = arguments()
     runs = plan(options)
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
+    end_as_ctrl_c_does()
     try:
         prepare(runs)
     except HarnessBroken as error:
         install.tell(str(error))
         return 2
-    network.sweep()
-    logs = logs_of_this_run()
-    install.tell(f"{len(runs)} runs; logs are in {logs}")
-    directory = Path(tempfile.mkdtemp(prefix=f"{network.PREFIX}{os.getpid()}-"))
-    directory.chmod(0o755)
     try:
-        faults = perform(runs, directory, logs, options)
+        with workplace(f"{len(runs)} runs") as (directory, logs):
+            faults = perform(runs, directory, logs, options)
     except KeyboardInterrupt:
         install.tell("interrupted")
         return 1
-    finally:
-        network.remove_own()
-        shutil.rmtree(directory, ignore_errors=True)
     for fault in faults:
         print(f"FAULT {fault}")
     print(f"{len(faults)} faults", flush=True)
