@@ -172,17 +172,20 @@ pub fn hashes(storage: &Storage, domain: &str, now: Timestamp) -> Result<&'stati
     Ok(ScramHash::ALL)
 }
 
-/// The accounts whose keys are complete with those that were made later; `None` if there is one that has not all.
+/// The accounts whose keys are complete with those that were made later; `None` if there is one that has not all, or of
+/// which nobody knows what it has.
 fn all_keys(view: &View<'_>, domain: &str) -> Result<Option<Vec<(BareJid, Credentials)>>, Error> {
     let mut completed = Vec::new();
     for owner in view.owners(domain)? {
-        let Some(credentials) = view.cell(&CREDENTIALS, &owner)? else { continue };
-        if credentials.sha512.is_some() {
-            continue;
-        }
-        match with_later_keys(view, &owner, credentials)? {
-            credentials if credentials.sha512.is_some() => completed.push((owner, credentials)),
-            _ => return Ok(None),
+        let credentials = match view.cell(&CREDENTIALS, &owner) {
+            Err(Error::Damaged(_)) => return Ok(None),
+            found => found?,
+        };
+        let Some(credentials) = credentials.filter(|it| it.sha512.is_none()) else { continue };
+        match with_later_keys(view, &owner, credentials) {
+            Ok(credentials) if credentials.sha512.is_some() => completed.push((owner, credentials)),
+            Ok(_) | Err(Error::Damaged(_)) => return Ok(None),
+            Err(error) => return Err(error),
         }
     }
     Ok(Some(completed))

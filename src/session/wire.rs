@@ -80,9 +80,11 @@ impl Wire {
         loop {
             let step = self.reader.next(&self.input)?;
             let (consumed, event) = (step.consumed, step.event.map(Event::into_owned));
-            // There may have been a password in it.
-            self.input.get_mut(..consumed).unwrap_or_default().zeroize();
-            self.input.drain(..consumed);
+            // There may have been a password in it, or there is one in the rest, which moves.
+            let rest = self.input.len().saturating_sub(consumed);
+            self.input.copy_within(consumed.., 0);
+            self.input.get_mut(rest..).unwrap_or_default().zeroize();
+            self.input.truncate(rest);
             if let Some(event) = event {
                 return Ok(event);
             }

@@ -94,15 +94,38 @@ impl<'a> Rows<'a> {
         cell: &str,
         [one, other]: [&str; 2],
     ) -> Result<(Option<String>, [Option<String>; 2]), Error> {
+        // Rows have positive numbers, so nobody owns what is looked for in place of what is nobody's.
         let mut statement = self.connection.prepare_cached(
-            "SELECT (SELECT value FROM cells WHERE name = ?3
-                     AND owner = (SELECT id FROM owners WHERE domain = ?1 AND local = ?2)),
-                    (SELECT value FROM maps WHERE owner = home.id AND name = ?4 AND key = ?2),
-                    (SELECT value FROM maps WHERE owner = home.id AND name = ?5 AND key = ?2)
-             FROM (SELECT (SELECT id FROM owners WHERE domain = ?1 AND local = '') AS id) AS home",
+            "SELECT who.id, who.checksum, home.id, home.checksum, cells.value, cells.checksum,
+                    one.value, one.checksum, other.value, other.checksum
+             FROM (SELECT 1)
+             LEFT JOIN owners AS who ON who.domain = ?1 AND who.local = ?2
+             LEFT JOIN owners AS home ON home.domain = ?1 AND home.local = ''
+             LEFT JOIN cells ON cells.owner = ifnull(who.id, 0) AND cells.name = ?3
+             LEFT JOIN maps AS one ON one.owner = ifnull(home.id, 0) AND one.name = ?4 AND one.key = ?2
+             LEFT JOIN maps AS other ON other.owner = ifnull(home.id, 0) AND other.name = ?5 AND other.key = ?2",
         )?;
-        let keys = params![account.domain(), local(account), cell, one, other];
-        Ok(statement.query_row(keys, |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?])))?)
+        let (domain, key) = (account.domain(), local(account));
+        let (owners, values) = statement.query_row(params![domain, key, cell, one, other], |row| {
+            let owners = [(row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)];
+            let values = [(row.get(4)?, row.get(5)?), (row.get(6)?, row.get(7)?), (row.get(8)?, row.get(9)?)];
+            Ok((owners, values))
+        })?;
+        let [who, home] = [(key, owners[0]), ("", owners[1])].map(|(local, (id, checksum)): (_, (Option<i64>, _))| {
+            let Some((id, checksum)) = id.zip(checksum) else { return Ok(None) };
+            Kept::Owner { domain, local }.check(id, checksum).map(|()| Some(id))
+        });
+        let (who, home) = (who?, home?);
+        let checked = |owner: Option<i64>, (value, checksum): (Option<String>, Option<i64>), item: Option<&str>| {
+            let (Some(owner), Some(value), Some(checksum)) = (owner, value, checksum) else { return Ok(None) };
+            let kept = match item {
+                None => Kept::Cell { name: cell, value: &value },
+                Some(name) => Kept::Item { name, key, value: &value },
+            };
+            kept.check(owner, checksum).map(|()| Some(value))
+        };
+        let [value, first, second] = values;
+        Ok((checked(who, value, None)?, [checked(home, first, Some(one))?, checked(home, second, Some(other))?]))
     }
 
     pub(in super::super) fn items(self, owner: &BareJid, name: &str) -> Result<Vec<(String, String)>, Error> {
@@ -130,8 +153,10 @@ impl<'a> Rows<'a> {
         let mut locals = Vec::new();
         while let Some(row) = rows.next()? {
             let local: String = row.get(1)?;
-            Kept::Owner { domain, local: &local }.check(row.get(0)?, row.get(2)?)?;
-            locals.push(local);
+            // It is damaged for whoever asks for it, and for nobody else.
+            if (Kept::Owner { domain, local: &local }).check(row.get(0)?, row.get(2)?).is_ok() {
+                locals.push(local);
+            }
         }
         Ok(locals)
     }
@@ -234,4 +259,53 @@ pub(super) fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<E
     };
     let (peer, payload) = (peer.into(), payload.into());
     Ok(Some(Entry { direction, peer, time: time.cast_unsigned(), marks, payload }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn whoever_looks_once_hears_of_damage_as_well() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        let (domain, juliet) = ("verona.example", BareJid::parse("juliet@verona.example").unwrap());
+        for (id, local) in [(1, ""), (2, "juliet")] {
+            let checksum = Kept::Owner { domain, local }.checksum(id);
+            let row = params![id, domain, local, checksum];
+            connection
+                .execute("INSERT INTO owners (id, domain, local, checksum) VALUES (?1, ?2, ?3, ?4)", row)
+                .unwrap();
+        }
+        let checksum = Kept::Cell { name: "cell", value: "1" }.checksum(2);
+        connection
+            .execute("INSERT INTO cells (owner, name, value, checksum) VALUES (2, 'cell', '1', ?1)", [checksum])
+            .unwrap();
+        for name in ["one", "other"] {
+            let checksum = Kept::Item { name, key: "juliet", value: "2" }.checksum(1);
+            connection
+                .execute(
+                    "INSERT INTO maps (owner, name, key, value, checksum) VALUES (1, ?1, 'juliet', '2', ?2)",
+                    params![name, checksum],
+                )
+                .unwrap();
+        }
+        let looked = || Rows::new(&connection, &Owners::default()).account(&juliet, "cell", ["one", "other"]);
+        let value = |text: &str| Some(text.to_owned());
+        assert_eq!(looked().unwrap(), (value("1"), [value("2"), value("2")]));
+        for table in ["cells", "maps", "owners"] {
+            let add = |sign: &str| format!("UPDATE {table} SET checksum = checksum {sign} 1");
+            connection.execute(&add("+"), []).unwrap();
+            assert!(matches!(looked(), Err(Error::Damaged(_))), "{table}");
+            connection.execute(&add("-"), []).unwrap();
+        }
+        for (table, place) in [("maps", "name = 'other'"), ("owners", "local = ''"), ("owners", "local = 'juliet'")] {
+            let damage = |sign: &str| format!("UPDATE {table} SET checksum = checksum {sign} 1 WHERE {place}");
+            connection.execute(&damage("+"), []).unwrap();
+            assert!(matches!(looked(), Err(Error::Damaged(_))), "{table}: {place}");
+            connection.execute(&damage("-"), []).unwrap();
+        }
+        assert!(looked().is_ok());
+    }
 }
