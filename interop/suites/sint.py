@@ -109,8 +109,6 @@ def settings(stand: Stand) -> dict[str, str]:
         "dnsResolver": "javax",
         # What was on the wire is in the log of the run.
         "debugger": "console",
-        # What was on the wire is in the log of the run.
-        "debugger": "console",
     }
 
 

@@ -156,7 +156,7 @@ impl Attempts {
 
 impl State {
     fn remember(&mut self, keys: [Option<u64>; 2], now: i64) {
-        if self.known.len() >= MOST {
+        if self.known.len() >= MOST && keys.iter().flatten().any(|key| !self.known.contains_key(key)) {
             self.known.retain(|_, known| now - known.last < MEMORY);
             leave_half(&mut self.known, |known| known.last);
         }
@@ -175,13 +175,12 @@ fn grow(table: &mut HashMap<u64, Debt>, key: u64, most: i64, now: i64) {
     table.entry(key).or_default().grow(most, now);
 }
 
-/// If the table is full, leaves those with the greater numbers: the others would be found again one by one.
+/// If the table is more than half full, leaves those with the greater numbers: the others would be found again one by one,
+/// and each time the whole table would be looked at.
 fn leave_half<T>(table: &mut HashMap<u64, T>, number: impl Fn(&T) -> i64) {
-    if table.len() < MOST {
-        return;
-    }
+    let Some(over @ 1..) = table.len().checked_sub(MOST / 2) else { return };
     let mut numbers: Vec<i64> = table.values().map(&number).collect();
-    let (_, middle, greater) = numbers.select_nth_unstable(MOST / 2);
+    let (_, middle, greater) = numbers.select_nth_unstable(over);
     let middle = *middle;
     // Of those in the middle as many stay as there is room for.
     let mut room = (MOST / 2).saturating_sub(greater.iter().filter(|number| **number > middle).count());

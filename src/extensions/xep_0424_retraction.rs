@@ -33,7 +33,8 @@ pub(super) mod api {
 
 fn install(at: &mut Registrar<'_>) {
     let namespace = Namespaces::of(NS.as_bytes());
-    at.retraction(move |stanza, now| if stanza.payload.may_have(namespace) { read(stanza, now) } else { None });
+    let clock = at.clock.clone();
+    at.retraction(move |stanza| stanza.payload.may_have(namespace).then(|| read(stanza, clock.now())).flatten());
 }
 
 /// What `stanza` takes back; nothing if it has no id that a tombstone could name (XEP-0424 §4).

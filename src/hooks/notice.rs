@@ -18,7 +18,7 @@ pub struct Notice<'a, 's> {
 
 /// How they are told.
 pub(super) struct Notifier {
-    /// Whether a message is worth it; asked before anybody looks who is there.
+    /// Whether a message is worth it.
     pub(super) is_worth: fn(&Stanza<'_>) -> bool,
     /// Waits for nothing.
     pub(super) tell: Box<dyn Fn(&Notice<'_, '_>) + Send + Sync>,

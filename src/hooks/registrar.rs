@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{Stanza, StanzaError};
@@ -262,7 +262,7 @@ impl Registrar<'_> {
     }
 
     /// Reads what a message takes back; asked always, too: what waits for its recipient need not be archived.
-    pub fn retraction(&mut self, stage: impl Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync + 'static) {
+    pub fn retraction(&mut self, stage: impl Fn(&Stanza<'_>) -> Option<Retraction> + Send + Sync + 'static) {
         self.hooks.stages.retraction.push(Box::new(stage));
     }
 

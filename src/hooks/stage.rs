@@ -155,7 +155,7 @@ pub enum Verdict {
 type Pass = Box<dyn Fn(&mut Passing<'_, '_>) + Send + Sync>;
 type Undelivered = Box<dyn Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync>;
 type Copy = Box<dyn Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync>;
-type Retract = Box<dyn Fn(&Stanza<'_>, Timestamp) -> Option<Retraction> + Send + Sync>;
+type Retract = Box<dyn Fn(&Stanza<'_>) -> Option<Retraction> + Send + Sync>;
 type Private = Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync>;
 
 /// A stage of an extension that may be wanted or not.
@@ -241,8 +241,8 @@ impl Stages {
 
     /// What a message takes back, if it does; asked once the logs have kept it.
     #[must_use]
-    pub fn retraction(&self, stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
-        self.retraction.iter().find_map(|stage| stage(stanza, now))
+    pub fn retraction(&self, stanza: &Stanza<'_>) -> Option<Retraction> {
+        self.retraction.iter().find_map(|stage| stage(stanza))
     }
 
     /// Whether clients that are not there are told of a message.

@@ -47,9 +47,13 @@ impl Router {
             let session = sessions.find(|(_, session)| session.jid.resource() == Some(&it.resource));
             come.finds(session) && session.is_none_or(|(_, session)| session.ring.is_unattended())
         };
-        self.tell_of(account, state, stanza, is_absent);
+        let is_anybody = state.push.as_ref().is_some_and(|all| all.iter().any(&is_absent));
+        if is_anybody && self.stages().is_some_and(|stages| stages.is_told(stanza)) {
+            self.tell_of(account, state, stanza, is_absent);
+        }
     }
 
+    /// A message that is worth it has come, which these clients have not seen.
     fn tell_of(
         &self,
         account: &BareJid,
@@ -58,9 +62,6 @@ impl Router {
         is_absent: impl Fn(&Registration) -> bool,
     ) {
         let (Some(registrations), Some(stages)) = (&state.push, self.stages()) else { return };
-        if !stages.is_told(stanza) {
-            return;
-        }
         let absent: Vec<_> = registrations.iter().filter(|it| is_absent(it)).cloned().collect();
         if !absent.is_empty() {
             stages.tell(&Notice { account, stanza, absent, waiting: state.shelf.undelivered.len() });

@@ -30,7 +30,7 @@ struct Found {
 impl Router {
     /// What a message takes back.
     pub(super) fn retraction(&self, stanza: &Stanza<'_>) -> Option<Retraction> {
-        self.hooks()?.stages().retraction(stanza, self.clock.now())
+        self.hooks()?.stages().retraction(stanza)
     }
 
     /// Takes a message back that came before `stanza`.

@@ -42,17 +42,18 @@ impl Node {
     /// Deletes what is too old or too much at this moment.
     ///
     /// # Errors
-    /// What storage says.
+    /// What storage says first. What is wrong with one domain keeps nobody else's messages.
     pub async fn tidy_archives(&self) -> Result<(), Error> {
+        let mut result = Ok(());
         for Keeping { domain, retention, most } in &*self.settings.keeping.get() {
             if let Some(retention) = retention {
-                self.expire(domain, *retention).await?;
+                result = result.and(self.expire(domain, *retention).await);
             }
             if let Some(most) = most {
-                self.thin(domain, *most).await?;
+                result = result.and(self.thin(domain, *most).await);
             }
         }
-        Ok(())
+        result
     }
 
     /// Leaves no account of `domain` more than `most` archived messages; the oldest go first.
@@ -92,6 +93,9 @@ impl Node {
 
     /// The archives do not show these any more.
     async fn forget(&self, entries: Vec<(BareJid, Position)>) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let mut writes = Writes::new();
         for (owner, position) in &entries {
             writes.unmark(owner, *position, Marks::ARCHIVED);
@@ -101,9 +105,7 @@ impl Node {
         owners.dedup();
         owners.iter().for_each(|owner| writes.trim(owner));
         let submitted = self.storage.submit(writes);
-        if !entries.is_empty() {
-            crash::at(crash::Point::Retention);
-        }
+        crash::at(crash::Point::Retention);
         let durable = self.storage.durable(submitted).await;
         durable.map_err(|lost| Error::Engine(lost.to_string()))
     }

@@ -157,15 +157,21 @@ async fn a_domain_that_is_down_is_tried_again_and_nothing_is_lost() {
     assert_eq!(kept(&one).await, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_peer_that_connects_is_tried_at_once() {
-    let world = World::new();
+/// Something is kept for a server that is down, and is found again after twenty minutes.
+async fn down_for_long(world: &World) -> (Server, Server) {
     let one = world.server(&here());
     world.publish("there.example", 0, THERE, Start::Starttls);
     one.send_kept(hello(0));
     sleep(Duration::from_secs(1200)).await;
     let other = world.hidden(&there());
     world.listen(address(THERE), &other.federation, Start::Starttls);
+    (one, other)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_connects_is_tried_at_once() {
+    let world = World::new();
+    let (_one, other) = down_for_long(&world).await;
     let (mut raw, _) = world.secured(&there(), "here.example", HERE).await;
     raw.external("there.example", "here.example").await;
     let started = Instant::now();
@@ -176,12 +182,7 @@ async fn a_peer_that_connects_is_tried_at_once() {
 #[tokio::test(start_paused = true)]
 async fn what_is_new_is_a_reason_to_try_again() {
     let world = World::new();
-    let one = world.server(&here());
-    world.publish("there.example", 0, THERE, Start::Starttls);
-    one.send_kept(hello(0));
-    sleep(Duration::from_secs(1200)).await;
-    let other = world.hidden(&there());
-    world.listen(address(THERE), &other.federation, Start::Starttls);
+    let (one, other) = down_for_long(&world).await;
     one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     for id in ["0", "1"] {
         assert_eq!(other.arrival().await.id.as_deref(), Some(id));
