@@ -169,7 +169,8 @@ fn xep_0178_after_external_dialback_on_the_same_stream() {
 
 #[test]
 fn what_is_offered_before_dialback_holds_after_it() {
-    let offers = |machine: &mut Outgoing| machine.offers().is_some_and(|offers| offers.child("sm", "urn:xmpp:sm:3").is_some());
+    let offers =
+        |machine: &mut Outgoing| machine.offers().is_some_and(|offers| offers.child("sm", "urn:xmpp:sm:3").is_some());
     let mut machine = secured(machine(Aim::Deliver, Ways::Dialback, Proofs::Certificate), true);
     machine.handle(features("<sm xmlns='urn:xmpp:sm:3'/>"));
     assert_eq!(machine.handle(answer("valid")).next, Next::Ready);
