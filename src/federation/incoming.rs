@@ -253,20 +253,18 @@ impl Incoming {
         let features = Features::default();
         let dialback = Element::new("dialback", FEATURE_NS).with_child(Element::new("errors", FEATURE_NS));
         let proven = self.remote.as_deref().is_some_and(|remote| self.proves(remote).is_ok());
-        let by_dialback = proven || self.rules.accepts_dialback();
         let features = match self.layer {
             Layer::Plain => features.with(&starttls()),
             Layer::Secured if proven => {
                 let external = Element::new("mechanism", SASL_NS).with_text(Mechanism::External.as_str());
                 features.with(&Element::new("mechanisms", SASL_NS).with_child(external)).with(&dialback)
             }
-            Layer::Secured if !by_dialback => features,
+            Layer::Secured if !self.rules.accepts_dialback() => features,
             Layer::Secured | Layer::Authenticated => features.with(&dialback),
         };
         let stream = StreamState {
             peer: Peer::Server,
-            // No features come after dialback, so what they would say is said before it (XEP-0220 §2).
-            authenticated: self.layer == Layer::Authenticated || (self.layer == Layer::Secured && by_dialback),
+            authenticated: self.layer == Layer::Authenticated,
             encrypted: self.layer != Layer::Plain,
             bound: false,
         };

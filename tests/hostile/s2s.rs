@@ -626,8 +626,7 @@ async fn certificates_that_prove_nothing() {
             (message("x@c.example", "juliet@a.example"), "not-authorized"),
         ] {
             let (mut peer, features) = inside_tls(&scene, &tls).await;
-            let offered = ["EXTERNAL", "dialback", "urn:xmpp:sm:3"].map(|what| features.contains(what));
-            assert_eq!(offered, [false; 3], "{name}: {features}");
+            assert!(!features.contains("EXTERNAL") && !features.contains("dialback"), "{name}: {features}");
             peer.send(&bytes).await;
             let answer = match peer.next().await.expect("an answer") {
                 Said::Nonza(answer) => answer.to_xml("jabber:server"),
