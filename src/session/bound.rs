@@ -102,7 +102,12 @@ impl Bound {
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
         match (inbound, &end) {
-            (Some(inbound), End::Lost) => detach(binding, inbound.handled()),
+            (Some(inbound), End::Lost) => {
+                // A stream that may go on is not closed, even if the client can hear it still (XEP-0198 §5).
+                if detach(binding, inbound.handled()) {
+                    return;
+                }
+            }
             (Some(inbound), End::Cut(_)) => {
                 // The client gets the whole stanza on another connection.
                 let torn = !rest.is_empty();
