@@ -280,7 +280,7 @@ impl Stage {
     fn keep(&self) -> String {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("crash-{}", std::process::id()));
         std::fs::create_dir_all(&place).unwrap();
-        for (name, from) in [("near", &self.site.directory), ("abroad", self.abroad.directory())] {
+        for (name, from) in [("near", self.site.directory.as_path()), ("abroad", self.abroad.directory())] {
             let to = place.join(name);
             assert!(std::process::Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
         }
