@@ -43,7 +43,7 @@ const HANDLED: Map<u64> = Map::new("sessions-handled");
 const REQUESTS: Map<Vec<Asked>> = Map::new("sessions-requests");
 
 /// No client has got as many stanzas, and none is taken for seen that is numbered so far behind the last one.
-const UNSEEN: u64 = 1 << 30;
+pub(super) const UNSEEN: u64 = 1 << 30;
 
 /// A session in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -101,6 +101,10 @@ impl Abroad {
         if self.done {
             return Ok(Vec::new());
         }
+        // Who says nothing for minutes is not taken to be there.
+        for client in self.clients.values_mut() {
+            client.send("<iq type='get' id='there'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+        }
         // What comes last shows that nothing more comes before it.
         let mut last: Vec<(&str, usize, Name)> = Vec::new();
         for sender in &mut *senders {
