@@ -123,6 +123,7 @@ impl Accounts {
     /// Takes what was read into the table, unless somebody was faster.
     fn keep(&self, jid: &BareJid, mut state: State) -> Option<Arc<Account>> {
         state.in_flight = self.suspended.positions(jid);
+        state.awaited = self.suspended.has(jid);
         let mut table = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner);
         if self.leaving().contains(jid) {
             return None;
@@ -193,6 +194,7 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
         preferences: view.cell(&PREFERENCES, jid)?.map(Box::new),
         push: view.cell(&REGISTRATIONS, jid)?.map(Box::new),
         in_flight: BTreeSet::new(),
+        awaited: false,
         lapsed: None,
         copied: None,
     }))

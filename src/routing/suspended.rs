@@ -104,8 +104,13 @@ impl Suspended {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether sessions of `account` wait: no further ones will.
+    pub(super) fn has(&self, account: &BareJid) -> bool {
+        !self.is_empty() && self.lock().contains_key(account)
     }
 
     /// The messages of `account` that are in somebody's queue.
@@ -260,6 +265,7 @@ impl Router {
             let Removed { session, got, free } = removed;
             let (audience, heir) = {
                 let mut state = loaded.lock();
+                state.awaited = self.suspended.has(account);
                 arrived(&mut state, account, got, &mut batch.writes);
                 release(&mut state, &free);
                 let handled = Handled { count: session.handled, ..Handled::default() };
@@ -325,6 +331,7 @@ impl Router {
             return None;
         }
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
+        state.awaited = self.suspended.has(&account.jid);
         let Removed { mut session, got, .. } = removed;
         // It may have got them, too: its client has not said yet.
         session.got = got;
