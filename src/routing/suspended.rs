@@ -503,21 +503,27 @@ impl Resource {
 
 /// Notes that `count` stanzas of the client of a session are in safe hands once `writes` is, if it may come back.
 pub(super) fn note_handled(jid: &Jid, ring: &Ring, count: u64, writes: &mut Writes) {
-    let Some(name) = ring.session_name() else { return };
+    let Some((name, open)) = ring.unanswered(Some(count)) else { return };
     let domain = BareJid::from_kept(jid.domain());
     let _ = HANDLED.put(writes, &domain, &name, &count);
-    note_requests(jid, ring, Some(count), writes);
+    write_requests(&domain, &name, open, writes);
 }
 
 /// Notes which requests of a client are open among those of its stanzas that are in safe hands: the first `count`, or as
 /// many as storage knows already.
 pub(super) fn note_requests(jid: &Jid, ring: &Ring, count: Option<u64>, writes: &mut Writes) {
-    let Some((name, open)) = ring.unanswered(count) else { return };
-    let domain = BareJid::from_kept(jid.domain());
-    if open.is_empty() {
-        REQUESTS.delete(writes, &domain, &name);
-    } else {
-        let _ = REQUESTS.put(writes, &domain, &name, &open);
+    if let Some((name, open)) = ring.unanswered(count) {
+        write_requests(&BareJid::from_kept(jid.domain()), &name, open, writes);
+    }
+}
+
+fn write_requests(domain: &BareJid, name: &str, open: Option<Vec<Asked>>, writes: &mut Writes) {
+    match open {
+        Some(open) if open.is_empty() => REQUESTS.delete(writes, domain, name),
+        Some(open) => {
+            let _ = REQUESTS.put(writes, domain, name, &open);
+        }
+        None => {}
     }
 }
 
