@@ -102,7 +102,7 @@ impl Storage {
         let shared = Shared::new(options, opened.first);
         let writer = Writer::new(opened.backend, opened.bounds);
         thread::spawn(writer, Arc::clone(&shared), opened.lock)
-            .map_err(|source| Error::File { path: directory.to_owned(), source })?;
+            .map_err(Error::at(directory))?;
         Ok(Self(Arc::new(Inner { shared, readers: opened.readers, driver: Driver::Thread, secret: opened.secret })))
     }
 

@@ -18,7 +18,8 @@ use super::checksum::Kept;
 use super::counter::Counter;
 use super::examine::KNOWN;
 use super::repair::{self, Row};
-use super::{directory, header, index, schema, wal};
+use super::wal::{self, word};
+use super::{directory, header, index, schema};
 
 /// No row is longer.
 const LONGEST: usize = 1 << 26;
@@ -45,23 +46,15 @@ pub(super) fn salvage(file: &Path, reason: &str) -> Result<(), Error> {
         return Err(unable());
     }
     let [new, old] = ["new", "damaged"].map(|ending| beside(file, ending));
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::File { path, source }
-    };
     if new.exists() {
-        fs::remove_file(&new).map_err(at(&new))?;
+        fs::remove_file(&new).map_err(Error::at(&new))?;
     }
     let copied = copy(&pages, &free, &new)?.ok_or_else(unable)?;
-    File::open(&new).and_then(|file| file.sync_all()).map_err(at(&new))?;
     if old.exists() {
-        fs::remove_file(&old).map_err(at(&old))?;
+        fs::remove_file(&old).map_err(Error::at(&old))?;
     }
-    fs::hard_link(file, &old).map_err(at(&old))?;
-    fs::rename(&new, file).map_err(at(file))?;
-    if let Some(parent) = file.parent() {
-        directory::sync(parent)?;
-    }
+    fs::hard_link(file, &old).map_err(Error::at(&old))?;
+    directory::put_in_place(&new, file)?;
     tracing::error!(kept = %old.display(), copied.rows, copied.lost, "the rows of the damaged database are in a new one");
     Ok(())
 }
@@ -289,7 +282,7 @@ impl<'a> List<'a> {
     fn children(&self) -> impl Iterator<Item = u32> {
         let leads = matches!(self.kind, Kind::Branch | Kind::Node);
         let places = self.cells.iter().copied().chain([self.header + 8]).filter(move |_| leads);
-        places.map(|place| long(self.page, place).unwrap_or(u32::MAX))
+        places.map(|place| word(self.page, place).unwrap_or(u32::MAX))
     }
 }
 
@@ -304,7 +297,7 @@ struct Pages {
 
 impl Pages {
     fn open(path: &Path) -> Result<Self, Error> {
-        let at = |source| Error::File { path: path.to_owned(), source };
+        let at = Error::at(path);
         let file = File::open(path).map_err(at)?;
         let mut header = [0; 100];
         file.read_exact_at(&mut header, 0).map_err(at)?;
@@ -313,8 +306,8 @@ impl Pages {
         let length = file.metadata().map_err(at)?.len();
         let count = u32::try_from(length / size as u64).map_err(|_| Error::Engine("the file is too long".into()))?;
         // It was noted with the last change that counts.
-        let knows = long(&header, 24) == long(&header, 92);
-        let said = long(&header, 28).filter(|_| knows).unwrap_or(0);
+        let knows = word(&header, 24) == word(&header, 92);
+        let said = word(&header, 28).filter(|_| knows).unwrap_or(0);
         Ok(Self { file, size, count, said })
     }
 
@@ -363,16 +356,16 @@ impl Pages {
     /// The pages that hold nothing; nothing if their list is damaged.
     fn free(&self) -> Option<BTreeSet<u32>> {
         let header = self.read(1).ok()?;
-        let (mut trunk, count) = (long(&header, 32)?, long(&header, 36)?);
+        let (mut trunk, count) = (word(&header, 32)?, word(&header, 36)?);
         let mut free = BTreeSet::new();
         while trunk != 0 {
             let page = self.read(trunk).ok()?;
-            let leaves = usize::try_from(long(&page, 4)?).ok().filter(|leaves| *leaves <= self.size / 4 - 2)?;
-            let numbers = (0..leaves).map(|leaf| long(&page, 8 + 4 * leaf)).chain([Some(trunk)]);
+            let leaves = usize::try_from(word(&page, 4)?).ok().filter(|leaves| *leaves <= self.size / 4 - 2)?;
+            let numbers = (0..leaves).map(|leaf| word(&page, 8 + 4 * leaf)).chain([Some(trunk)]);
             for number in numbers {
                 number.filter(|number| (2..=self.count).contains(number) && free.insert(*number))?;
             }
-            trunk = long(&page, 0)?;
+            trunk = word(&page, 0)?;
         }
         (free.len() == usize::try_from(count).ok()?).then_some(free)
     }
@@ -463,11 +456,11 @@ impl Pages {
         let here = self.here(size, is_table);
         let mut payload = page.get(at..at + here)?.to_vec();
         let mut rest = Vec::new();
-        let mut next = if here < size { long(page, at + here)? } else { 0 };
+        let mut next = if here < size { word(page, at + here)? } else { 0 };
         while payload.len() < size {
             let page = (1..=self.count).contains(&next).then(|| self.read(next).ok())??;
             rest.push(next);
-            next = long(&page, 0)?;
+            next = word(&page, 0)?;
             payload.extend(page.get(4..)?.iter().take(size - payload.len()));
         }
         Some((payload, rest))
@@ -584,8 +577,4 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<i64> {
 
 fn number(bytes: &[u8], at: usize) -> usize {
     bytes.get(at..at + 2).map_or(0, |it| usize::from(it[0]) << 8 | usize::from(it[1]))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
