@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::super::log::bare;
 use super::super::{Entry, Error, Marks};
@@ -150,9 +150,6 @@ fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -
     transaction.execute_batch(&format!("ALTER TABLE {table} RENAME TO damaged; {create}"))?;
     {
         let mut statement = transaction.prepare(&format!("SELECT {columns} FROM damaged"))?;
-        let (numbers, texts) = kind.shape();
-        let marks = vec!["?"; numbers + texts + 1].join(", ");
-        let mut insert = transaction.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
         let mut rows = statement.query([])?;
         while let Some(next) = rows.next()? {
             let Some(found) = row(next, kind)? else {
@@ -163,10 +160,7 @@ fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -
                 // Perhaps the columns are not where they were, and that can be seen only in the page.
                 _ => found.repaired(kind).ok_or_else(|| Error::Corrupt(format!("a row of table {table}")))?,
             };
-            let mut values: Vec<ValueRef<'_>> = right.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
-            values.extend(right.texts.iter().map(|text| ValueRef::Text(text)));
-            values.push(ValueRef::Integer(right.checksum));
-            insert.execute(params_from_iter(values.into_iter().map(ToSqlOutput::Borrowed)))?;
+            right.insert(&transaction, kind, 0)?;
         }
     }
     transaction.execute_batch("DROP TABLE damaged")?;
@@ -193,17 +187,8 @@ fn entries(connection: &mut Connection, from: i64) -> Result<(), Error> {
     }
     for (place, right, marks) in &repaired {
         tracing::error!(position = place, "a flipped bit of a log entry was put right");
-        let ([position, owner, direction, time], [peer, payload]) = (right.numbers.as_slice(), right.texts.as_slice())
-        else {
-            continue;
-        };
         transaction.execute("DELETE FROM log WHERE position = ?1", [place])?;
-        let texts = [peer, payload].map(|text| ToSqlOutput::Borrowed(ValueRef::Text(text)));
-        let [peer, payload] = texts;
-        transaction.execute(
-            "INSERT OR IGNORE INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![position, owner, direction, time, marks, right.checksum, peer, payload],
-        )?;
+        right.insert(&transaction, Kind::Entry, *marks)?;
     }
     transaction.commit()?;
     Ok(())

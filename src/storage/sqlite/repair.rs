@@ -1,6 +1,9 @@
 //! Puts right what one flipped bit has changed in a row: with a checksum of 64 bits, the only bit that makes it fit is the
 //! one.
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, params_from_iter};
+
 use super::checksum::{CELL, ITEM, OWNER, QUEUED, SECRET, VERSION, each_word, flips, sum_of};
 use super::counter::Counter;
 
@@ -54,6 +57,30 @@ impl Kind {
 impl Row {
     pub(super) fn is_right(&self, kind: Kind) -> bool {
         self.sum(kind) == Some(self.checksum)
+    }
+
+    /// Writes it into its table unless its place is taken there, with its `marks` if it is an entry; tells how many rows that
+    /// makes. What stands in one row of its own is not written in this way.
+    pub(super) fn insert(&self, connection: &Connection, kind: Kind, marks: i64) -> rusqlite::Result<usize> {
+        let statement = match kind {
+            Kind::Owner => "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?)",
+            Kind::Cell => "INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?)",
+            Kind::Item => "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?, ?)",
+            Kind::Queued => "INSERT OR IGNORE INTO queued VALUES (?, ?, ?, ?)",
+            Kind::Entry => "INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            Kind::Counter(_) | Kind::Version | Kind::Secret => return Ok(0),
+        };
+        let mut columns: Vec<ValueRef<'_>> = self.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
+        let texts = self.texts.iter().map(|text| ValueRef::Text(text));
+        if kind == Kind::Entry {
+            columns.extend([ValueRef::Integer(marks), ValueRef::Integer(self.checksum)]);
+            columns.extend(texts);
+        } else {
+            columns.extend(texts);
+            columns.push(ValueRef::Integer(self.checksum));
+        }
+        let columns = columns.into_iter().map(ToSqlOutput::Borrowed);
+        connection.prepare_cached(statement)?.execute(params_from_iter(columns))
     }
 
     /// The row as it was written, if that can be told: some pairs of bits in neighbouring words have the same effect, and

@@ -10,8 +10,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::Connection;
 
 use super::super::{Error, Marks};
 use super::checksum::Kept;
@@ -23,8 +22,8 @@ use super::{directory, header, index, schema};
 
 /// No row is longer.
 const LONGEST: usize = 1 << 26;
-/// So much of a row is on one page, at most.
-const LOCAL: usize = 4096;
+/// Octets of a page; the header says so, or the file is none of ours.
+const PAGE: usize = 4096;
 /// So many rows are tried to be put right; if there are more, it was no bit.
 const MOST_BROKEN: usize = 64;
 
@@ -132,39 +131,14 @@ impl Copied {
     }
 
     fn take(&mut self, connection: &Connection, (kind, mut row, marks): Found) -> Result<(), Error> {
-        let statement = match kind {
-            repair::Kind::Owner => "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?)",
-            repair::Kind::Cell => "INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?)",
-            repair::Kind::Item => "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?, ?)",
-            repair::Kind::Queued => "INSERT OR IGNORE INTO queued VALUES (?, ?, ?, ?)",
-            repair::Kind::Entry => "INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        match kind {
             // One that is not right is of no use.
-            _ if !row.is_right(kind) => return Ok(()),
-            repair::Kind::Secret => {
-                self.secret = row.texts.pop();
-                return Ok(());
-            }
-            repair::Kind::Counter(counter) => {
-                match counter {
-                    Counter::Reserved => self.reserved = row.numbers.pop(),
-                    Counter::Handed => self.handed = row.numbers.pop(),
-                    Counter::Indexed => {}
-                }
-                return Ok(());
-            }
-            repair::Kind::Version => return Ok(()),
-        };
-        let mut values: Vec<ValueRef<'_>> = row.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
-        let texts = row.texts.iter().map(|text| ValueRef::Text(text));
-        if kind == repair::Kind::Entry {
-            values.extend([ValueRef::Integer(marks), ValueRef::Integer(row.checksum)]);
-            values.extend(texts);
-        } else {
-            values.extend(texts);
-            values.push(ValueRef::Integer(row.checksum));
+            repair::Kind::Secret | repair::Kind::Counter(_) if !row.is_right(kind) => {}
+            repair::Kind::Secret => self.secret = row.texts.pop(),
+            repair::Kind::Counter(Counter::Reserved) => self.reserved = row.numbers.pop(),
+            repair::Kind::Counter(Counter::Handed) => self.handed = row.numbers.pop(),
+            _ => self.rows += row.insert(connection, kind, marks)?,
         }
-        let values = values.into_iter().map(ToSqlOutput::Borrowed);
-        self.rows += connection.prepare_cached(statement)?.execute(params_from_iter(values))?;
         Ok(())
     }
 }
@@ -215,7 +189,7 @@ impl<'a> List<'a> {
         };
         let count = number(page, header + 3);
         let list = Self::with(page, header, nearest, count);
-        if list.is_whole(pages) {
+        if list.is_whole() {
             return list;
         }
         let counts = (0..12).map(|bit| Self::with(page, header, nearest, count ^ 1 << bit));
@@ -228,7 +202,7 @@ impl<'a> List<'a> {
             other
         });
         // If it is the list that is wrong, no row is.
-        let is_right = |other: &Self| other.is_whole(pages) && other.broken(pages) == 0;
+        let is_right = |other: &Self| other.is_whole() && other.broken(pages) == 0;
         kinds.chain(counts).chain(places).find(is_right).unwrap_or(list)
     }
 
@@ -240,7 +214,7 @@ impl<'a> List<'a> {
 
     /// Whether all of the page is accounted for: every octet behind the list belongs to one cell or to none, as the page
     /// says. So nothing that was deleted is listed, and nothing is listed twice instead of something else.
-    fn is_whole(&self, pages: &Pages) -> bool {
+    fn is_whole(&self) -> bool {
         let start = match number(self.page, self.header + 5) {
             0 => 1 << 16,
             start => start,
@@ -260,7 +234,7 @@ impl<'a> List<'a> {
         let mut places = self.cells.clone();
         places.sort_unstable();
         for place in places {
-            let Some(length) = pages.extent(self.page, self.kind, place).filter(|_| place >= before) else {
+            let Some(length) = extent(self.page, self.kind, place).filter(|_| place >= before) else {
                 return false;
             };
             used += length;
@@ -289,7 +263,6 @@ impl<'a> List<'a> {
 /// The file, page by page.
 struct Pages {
     file: File,
-    size: usize,
     count: u32,
     /// How many there are as the header says, if it knows.
     said: u32,
@@ -301,14 +274,12 @@ impl Pages {
         let file = File::open(path).map_err(at)?;
         let mut header = [0; 100];
         file.read_exact_at(&mut header, 0).map_err(at)?;
-        let size = usize::from(header[16]) << 8 | usize::from(header[17]);
-        let size = if size.is_power_of_two() && size >= 512 { size } else { 4096 };
         let length = file.metadata().map_err(at)?.len();
-        let count = u32::try_from(length / size as u64).map_err(|_| Error::Engine("the file is too long".into()))?;
+        let count = u32::try_from(length / PAGE as u64).map_err(|_| Error::Engine("the file is too long".into()))?;
         // It was noted with the last change that counts.
         let knows = word(&header, 24) == word(&header, 92);
         let said = word(&header, 28).filter(|_| knows).unwrap_or(0);
-        Ok(Self { file, size, count, said })
+        Ok(Self { file, count, said })
     }
 
     /// Whether something leads to a page that is not there.
@@ -347,8 +318,8 @@ impl Pages {
     }
 
     fn read(&self, number: u32) -> Result<Vec<u8>, Error> {
-        let mut page = vec![0; self.size];
-        let at = u64::from(number.saturating_sub(1)) * self.size as u64;
+        let mut page = vec![0; PAGE];
+        let at = u64::from(number.saturating_sub(1)) * PAGE as u64;
         self.file.read_exact_at(&mut page, at).map_err(|error| Error::Engine(error.to_string()))?;
         Ok(page)
     }
@@ -360,7 +331,7 @@ impl Pages {
         let mut free = BTreeSet::new();
         while trunk != 0 {
             let page = self.read(trunk).ok()?;
-            let leaves = usize::try_from(word(&page, 4)?).ok().filter(|leaves| *leaves <= self.size / 4 - 2)?;
+            let leaves = usize::try_from(word(&page, 4)?).ok().filter(|leaves| *leaves <= PAGE / 4 - 2)?;
             let numbers = (0..leaves).map(|leaf| word(&page, 8 + 4 * leaf)).chain([Some(trunk)]);
             for number in numbers {
                 number.filter(|number| (2..=self.count).contains(number) && free.insert(*number))?;
@@ -387,7 +358,7 @@ impl Pages {
             Cell::Row(right) if right.1.is_likely(right.0) && !found.contains(&right) => found.push(right),
             _ => {}
         };
-        for (octet, bit) in (at..page.len().min(at + LOCAL)).flat_map(|octet| (0..8).map(move |bit| (octet, bit))) {
+        for (octet, bit) in (at..page.len()).flat_map(|octet| (0..8).map(move |bit| (octet, bit))) {
             *page.get_mut(octet)? ^= 1 << bit;
             look(&page, at);
             *page.get_mut(octet)? ^= 1 << bit;
@@ -414,23 +385,6 @@ impl Pages {
         classify(key, &values)
     }
 
-    /// How many octets of the page belong to what begins there.
-    fn extent(&self, page: &[u8], kind: Kind, place: usize) -> Option<usize> {
-        let mut at = if matches!(kind, Kind::Branch | Kind::Node) { place + 4 } else { place };
-        if kind == Kind::Branch {
-            varint(page, &mut at)?;
-        } else {
-            let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
-            if kind == Kind::Table {
-                varint(page, &mut at)?;
-            }
-            let here = self.here(size, kind == Kind::Table);
-            at += if here < size { here + 4 } else { size };
-        }
-        // No hole is smaller.
-        Some((at - place).max(4)).filter(|length| place + length <= page.len())
-    }
-
     /// The key, if it is a number, and the columns of what begins there; and on which pages it goes on.
     fn record(&self, page: &[u8], kind: Kind, at: usize) -> Option<(Option<i64>, Vec<Value>, Vec<u32>)> {
         let mut at = if kind == Kind::Node { at + 4 } else { at };
@@ -440,20 +394,9 @@ impl Pages {
         Some((key, record(&payload)?, rest))
     }
 
-    /// How much of so long a row is on its page.
-    fn here(&self, size: usize, is_table: bool) -> usize {
-        let most = if is_table { self.size - 35 } else { (self.size - 12) * 64 / 255 - 23 };
-        if size <= most {
-            return size;
-        }
-        let least = (self.size - 12) * 32 / 255 - 23;
-        let wanted = least + (size - least) % (self.size - 4);
-        if wanted <= most { wanted } else { least }
-    }
-
     /// What does not fit into a page goes on in others.
     fn payload(&self, page: &[u8], at: usize, size: usize, is_table: bool) -> Option<(Vec<u8>, Vec<u32>)> {
-        let here = self.here(size, is_table);
+        let here = here(size, is_table);
         let mut payload = page.get(at..at + here)?.to_vec();
         let mut rest = Vec::new();
         let mut next = if here < size { word(page, at + here)? } else { 0 };
@@ -465,6 +408,34 @@ impl Pages {
         }
         Some((payload, rest))
     }
+}
+
+/// How many octets of the page belong to what begins there.
+fn extent(page: &[u8], kind: Kind, place: usize) -> Option<usize> {
+    let mut at = if matches!(kind, Kind::Branch | Kind::Node) { place + 4 } else { place };
+    if kind == Kind::Branch {
+        varint(page, &mut at)?;
+    } else {
+        let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
+        if kind == Kind::Table {
+            varint(page, &mut at)?;
+        }
+        let here = here(size, kind == Kind::Table);
+        at += if here < size { here + 4 } else { size };
+    }
+    // No hole is smaller.
+    Some((at - place).max(4)).filter(|length| place + length <= page.len())
+}
+
+/// How much of so long a row is on its page.
+const fn here(size: usize, is_table: bool) -> usize {
+    const LEAST: usize = (PAGE - 12) * 32 / 255 - 23;
+    let most = if is_table { PAGE - 35 } else { (PAGE - 12) * 64 / 255 - 23 };
+    if size <= most {
+        return size;
+    }
+    let wanted = LEAST + (size - LEAST) % (PAGE - 4);
+    if wanted <= most { wanted } else { LEAST }
 }
 
 enum Value {
