@@ -1,14 +1,15 @@
 //! The accounts at rest: who exists, with which keys, and who may not log in.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::storage::{Cell, CreateError, Error, Lost, Map, Storage, View, Writes};
+use crate::storage::{Cell, CreateError, Error, Lost, Map, Own, Storage, View, Writes};
 
 use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
 use super::random::{self, Exhausted};
-use super::removal::{self, REMOVED};
+use super::removal::{self, REMOVED, Removed};
 use super::{clients, tokens};
 
 /// The SCRAM keys of an account; its password is kept nowhere.
@@ -271,13 +272,31 @@ pub async fn exists(storage: &Storage, jid: &BareJid) -> Result<bool, Error> {
 /// # Errors
 /// What storage says.
 pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
-    let (credentials, disabled, removed) = view.account(jid, &CREDENTIALS, (&DISABLED, &REMOVED))?;
-    if credentials.is_none() {
+    let known = view.account(jid, Own::Cell(&CREDENTIALS), (&DISABLED, &REMOVED))?;
+    if known.0.is_none() {
         // What can be read there is decoded here, so that both ways take equally long.
         std::hint::black_box(serde_json::from_str::<Credentials>(std::hint::black_box(NOBODYS)).is_ok());
     }
+    Ok(of_owner(known))
+}
+
+/// What a map of an account has under `key`, and whether its owner may log in, if there is something. As much is read for an
+/// account that does not exist.
+///
+/// # Errors
+/// What storage says.
+pub(super) fn item<V: Serialize + DeserializeOwned>(
+    view: &View<'_>,
+    jid: &BareJid,
+    (map, key): (&Map<V>, &str),
+) -> Result<Option<(V, Standing)>, Error> {
+    view.account(jid, Own::Item(map, key), (&DISABLED, &REMOVED)).map(of_owner)
+}
+
+/// Nobody logs in to an account that is about to go.
+fn of_owner<T>((own, disabled, removed): (Option<T>, Option<Timestamp>, Option<Removed>)) -> Option<(T, Standing)> {
     let pending = removed.is_some_and(|removed| removed.pending);
-    Ok(credentials.filter(|_| !pending).map(|credentials| (credentials, Standing::of(disabled))))
+    own.filter(|_| !pending).map(|own| (own, Standing::of(disabled)))
 }
 
 /// Whether the owner of an account may log in.
