@@ -178,17 +178,10 @@ impl Worth {
 /// XEP-0203 §5: takes out what claims to be this server's note of a delay.
 fn discard(stanza: &mut Stanza<'_>, domains: &[String]) {
     let is_ours = |from: &str| domains.iter().any(|domain| domain == from);
-    let is_forged = |element: &Element| {
+    stanza.payload.remove(|element| {
         let from = element.attribute("from").and_then(|from| Jid::parse(from).ok());
         element.is("delay", DELAY_NS) && from.is_some_and(|from| is_ours(from.as_str()))
-    };
-    let elements = stanza.payload.elements();
-    if !elements.iter().any(is_forged) {
-        return;
-    }
-    let mut payload = String::new();
-    elements.iter().filter(|element| !is_forged(element)).for_each(|element| element.write(&mut payload, CLIENT_NS));
-    stanza.payload = Payload::canonical(payload);
+    });
 }
 
 /// The stanza of a log entry with the time at which it came (XEP-0203 §2), and with `tail`.

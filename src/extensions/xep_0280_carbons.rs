@@ -181,14 +181,9 @@ fn is_wrapper(name: &str, ns: &str) -> bool {
 
 /// XEP-0280 §11: takes out what somebody has written to look like a copy.
 fn strip(stanza: &mut Stanza<'_>) {
-    if !stanza.payload.children().any(|child| is_wrapper(child.name, child.ns)) {
-        return;
+    if stanza.payload.children().any(|child| is_wrapper(child.name, child.ns)) {
+        stanza.payload.remove(|element| is_wrapper(element.name(), element.ns()));
     }
-    let mut payload = String::new();
-    for element in stanza.payload.elements().iter().filter(|element| !is_wrapper(element.name(), element.ns())) {
-        element.write(&mut payload, CLIENT_NS);
-    }
-    stanza.payload = Payload::canonical(payload);
 }
 
 /// A client wants copies.
