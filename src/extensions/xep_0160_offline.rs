@@ -13,8 +13,9 @@ use crate::storage::{Direction, Entry, Marks, Position, Storage, Stored};
 use crate::stream::{ContentNamespace, read_back};
 use crate::xml::Element;
 
-use self::api::{CHAT_STATES_NS, DELAY_NS, HINTS_NS};
+use self::api::DELAY_NS;
 use super::xep_0359_stanza_ids::api::Ids;
+use super::{CHAT_STATES_NS, HINTS_NS};
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0160", version: "1.0.1" },
@@ -25,16 +26,10 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-/// For extensions that look at messages, keep them, and show when they came.
+/// For extensions that show when messages came.
 pub(super) mod api {
     /// XEP-0203.
     pub(in crate::extensions) const DELAY_NS: &str = "urn:xmpp:delay";
-
-    /// XEP-0334.
-    pub(in crate::extensions) const HINTS_NS: &str = "urn:xmpp:hints";
-
-    /// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
-    pub(in crate::extensions) const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
 }
 
 fn install(at: &mut Registrar<'_>) {
