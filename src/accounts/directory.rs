@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::storage::{Cell, CreateError, Error, Lost, Map, Own, Storage, View, Writes};
+use crate::storage::{Cell, CreateError, Error, Map, Own, Storage, View, Writes};
 
 use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
 use super::random::{self, Exhausted};
@@ -96,12 +96,6 @@ impl From<Error> for DirectoryError {
     }
 }
 
-impl From<Lost> for DirectoryError {
-    fn from(lost: Lost) -> Self {
-        Self::Storage(Error::Engine(lost.to_string()))
-    }
-}
-
 impl From<Exhausted> for DirectoryError {
     fn from(error: Exhausted) -> Self {
         Self::Exhausted(error)
@@ -125,7 +119,7 @@ pub async fn create(
     match storage.create(jid, writes).await {
         Ok(_) => Ok(()),
         Err(CreateError::Exists) => Err(DirectoryError::Exists),
-        Err(CreateError::Lost(lost)) => Err(lost.into()),
+        Err(CreateError::Lost(lost)) => Err(Error::from(lost).into()),
     }
 }
 
@@ -146,7 +140,7 @@ pub async fn set_credentials(
     LATER_KEYS.delete(&mut writes, jid);
     tokens::revoke(&mut writes, jid);
     clients::forget(&mut writes, jid);
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// The hash functions for which every account of `domain` has keys: only these may be offered, because an offer that
@@ -229,7 +223,7 @@ pub async fn add_keys(
     }
     let mut writes = Writes::new();
     LATER_KEYS.put(&mut writes, jid, &LaterKeys { of: random::hexadecimal(of), sha512: keys.clone() })?;
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// Lets the owner of an account log in, or not; it is so once this returns.
@@ -250,7 +244,7 @@ pub async fn set_standing(
         Standing::Active => let_in(&mut writes, jid),
         Standing::Disabled => DISABLED.put(&mut writes, &domain_of(jid), local(jid), &now)?,
     }
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// Forgets that an account was disabled.

@@ -247,7 +247,7 @@ pub async fn keep(storage: &Storage, holder: Holder<'_>, slots: &Slots, now: Tim
     } else {
         TOKENS.put(&mut writes, holder.account, holder.agent.as_str(), slots)?;
     }
-    storage.durable(storage.submit(writes)).await.map_err(|lost| Error::Engine(lost.to_string()))
+    storage.keep(writes).await
 }
 
 /// The clients that have no token any more, and those that are too many beside one more.

@@ -75,8 +75,7 @@ async fn keep(storage: Arc<Storage>, call: Call<Query>) -> Answer {
             KEPT.put(&mut writes, &owner, key, text).map_err(|error| failed(&error))?;
         }
     }
-    let receipt = storage.submit(writes);
-    storage.durable(receipt).await.map_err(|lost| failed(&Error::Engine(lost.to_string())))?;
+    storage.keep(writes).await.map_err(|error| failed(&error))?;
     Ok(None)
 }
 

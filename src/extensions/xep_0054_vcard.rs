@@ -51,8 +51,7 @@ async fn keep(storage: Arc<Storage>, call: Call<Card>) -> Answer {
     }
     let mut writes = Writes::new();
     CARD.put(&mut writes, &owner, &card).map_err(|error| failed(&error))?;
-    let receipt = storage.submit(writes);
-    storage.durable(receipt).await.map_err(|lost| failed(&Error::Engine(lost.to_string())))?;
+    storage.keep(writes).await.map_err(|error| failed(&error))?;
     Ok(None)
 }
 

@@ -116,8 +116,7 @@ impl Accounts {
 
     /// An entry may have left memory with its last writes still queued.
     async fn all_durable(&self) -> Result<(), Error> {
-        let durable = self.storage.durable(self.storage.latest()).await;
-        durable.map_err(|lost| Error::Engine(lost.to_string()))
+        Ok(self.storage.durable(self.storage.latest()).await?)
     }
 
     /// Takes what was read into the table, unless somebody was faster.

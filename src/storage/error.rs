@@ -94,6 +94,12 @@ impl fmt::Display for Lost {
 
 impl std::error::Error for Lost {}
 
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        Self::Engine(lost.to_string())
+    }
+}
+
 /// Why an owner was not created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateError {
