@@ -33,6 +33,12 @@ use crate::hooks::Extension;
 pub use xep_0160_offline::delay;
 pub use xep_0199_ping::NS as PING_NS;
 
+/// XEP-0334: what its sender says may be done with a message, for all who keep or copy some.
+const HINTS_NS: &str = "urn:xmpp:hints";
+
+/// XEP-0085, whose notifications alone are nothing that somebody wants later.
+const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
+
 /// Everything that is built in, in the order of the `mod` lines.
 pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,

@@ -44,17 +44,14 @@ async fn show(storage: Arc<Storage>, call: Call<Card>) -> Answer {
 
 /// XEP-0054 §3.2: the answer waits until the card is safe.
 async fn keep(storage: Arc<Storage>, call: Call<Card>) -> Answer {
-    if call.relation != Relation::Owner {
-        return Err(Condition::Forbidden.into());
-    }
+    let owner = call.owner()?;
     let card = call.request.0.to_xml("");
     if card.len() > MOST {
         return Err(StanzaError::new(Condition::PolicyViolation, format!("a card has at most {MOST} bytes")));
     }
     let mut writes = Writes::new();
-    CARD.put(&mut writes, &call.to.to_bare(), &card).map_err(|error| failed(&error))?;
-    let receipt = storage.submit(writes);
-    storage.durable(receipt).await.map_err(|lost| failed(&Error::Engine(lost.to_string())))?;
+    CARD.put(&mut writes, &owner, &card).map_err(|error| failed(&error))?;
+    storage.keep(writes).await.map_err(|error| failed(&error))?;
     Ok(None)
 }
 

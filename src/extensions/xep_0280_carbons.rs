@@ -14,9 +14,9 @@ use crate::stanza::{CLIENT_NS, Child, Condition, Kind, MessageType, Payload, Sta
 use crate::storage::{Direction, Storage};
 use crate::xml::Element;
 
-use super::xep_0160_offline::api::{CHAT_STATES_NS, HINTS_NS};
 use super::xep_0313_archive::api::{CONFERENCE_NS, FORWARD_NS, MARKERS_NS, RECEIPTS_NS};
 use super::xep_0424_retraction::api::MUC_USER_NS;
+use super::{CHAT_STATES_NS, HINTS_NS};
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0280", version: "1.0.1" },
@@ -181,14 +181,9 @@ fn is_wrapper(name: &str, ns: &str) -> bool {
 
 /// XEP-0280 §11: takes out what somebody has written to look like a copy.
 fn strip(stanza: &mut Stanza<'_>) {
-    if !stanza.payload.children().any(|child| is_wrapper(child.name, child.ns)) {
-        return;
+    if stanza.payload.children().any(|child| is_wrapper(child.name, child.ns)) {
+        stanza.payload.remove(|element| is_wrapper(element.name(), element.ns()));
     }
-    let mut payload = String::new();
-    for element in stanza.payload.elements().iter().filter(|element| !is_wrapper(element.name(), element.ns())) {
-        element.write(&mut payload, CLIENT_NS);
-    }
-    stanza.payload = Payload::canonical(payload);
 }
 
 /// A client wants copies.

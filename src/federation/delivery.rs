@@ -113,6 +113,7 @@ impl RemoteDelivery for Federation {
             }
             !is_late
         });
+        self.forget_some();
     }
 }
 

@@ -187,13 +187,14 @@ impl Recent {
 
 impl Repeats {
     /// Whether a message has come before. It may come as often as it has come: whoever says something twice under one id says
-    /// it twice when it is sent once more, too. The first message that is new ends it.
-    pub(super) fn take(&mut self, print: Print, now: Instant) -> Coming {
+    /// it twice when it is sent once more, too. The first message that is new ends it. Nobody asks for the time, `now`, of
+    /// what comes behind that.
+    pub(super) fn take(&mut self, print: Print, now: impl FnOnce() -> Instant) -> Coming {
         if self.left.is_empty() {
             return Coming::New;
         }
         if let Some((times, came)) = self.left.get_mut(&print.number).filter(|(times, _)| *times > 0) {
-            if !print.is_late && now.saturating_duration_since(*came) > FRESH {
+            if !print.is_late && now().saturating_duration_since(*came) > FRESH {
                 return Coming::New;
             }
             *times -= 1;
@@ -309,17 +310,17 @@ mod tests {
         recent.add([1, 2, 2, 3].into_iter(), now);
         let print = |number| Print { number, is_late: false };
         let mut repeats = recent.begin(now);
-        let taken = [2, 2, 1, 2, 3].map(|number| repeats.take(print(number), now + FRESH));
+        let taken = [2, 2, 1, 2, 3].map(|number| repeats.take(print(number), || now + FRESH));
         assert_eq!(taken, [Coming::Again, Coming::Again, Coming::Again, Coming::New, Coming::New]);
         let mut repeats = recent.begin(now);
         let late = |number| Print { number, is_late: true };
-        assert_eq!(repeats.take(late(1), now + 2 * FRESH), Coming::Again);
-        assert_eq!(repeats.take(print(2), now + FRESH + SECOND), Coming::New, "somebody says it again");
+        assert_eq!(repeats.take(late(1), || now + 2 * FRESH), Coming::Again);
+        assert_eq!(repeats.take(print(2), || now + FRESH + SECOND), Coming::New, "somebody says it again");
         assert_eq!(
-            [late(3), print(4), late(2)].map(|it| repeats.take(it, now)),
+            [late(3), print(4), late(2)].map(|it| repeats.take(it, || now)),
             [Coming::Again, Coming::New, Coming::New]
         );
-        assert_eq!(recent.begin(now).take(print(4), now), Coming::NewFirst);
+        assert_eq!(recent.begin(now).take(print(4), || now), Coming::NewFirst);
         recent.confirmed(now + AGE);
         assert_eq!(recent.count(), 4);
         recent.confirmed(now + AGE + SECOND);

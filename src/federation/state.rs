@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Federation {
     histories: Mutex<Histories>,
     /// What has arrived from others that count.
     arrivals: Mutex<Pairs>,
+    /// A stream of one of those has ended since somebody looked whether they are too many.
+    has_ended: AtomicBool,
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -76,6 +78,7 @@ impl Federation {
             abandoned: Mutex::default(),
             histories: Mutex::default(),
             arrivals: Mutex::default(),
+            has_ended: AtomicBool::new(false),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
@@ -175,6 +178,16 @@ impl Federation {
 
     pub(crate) fn arrivals(&self) -> MutexGuard<'_, Pairs> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream that counts has ended.
+    pub(crate) fn note_end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one has since the last time.
+    pub(crate) fn take_end(&self) -> bool {
+        self.has_ended.swap(false, Ordering::Relaxed)
     }
 
     /// Has the log of `local` keep what has not arrived.

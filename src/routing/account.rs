@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) push: Option<Box<Registrations>>,
     /// Undelivered positions that some session's ring holds, or that are being read for one.
     pub(super) in_flight: BTreeSet<u64>,
+    /// Sessions of it wait for their clients since the server has started.
+    pub(super) awaited: bool,
     /// The last sessions whose clients might have come back and did not.
     pub(super) lapsed: Option<Box<LapsedSessions>>,
     /// The messages of which copies went out last, if any did.

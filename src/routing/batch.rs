@@ -53,7 +53,7 @@ pub struct Batch {
     pub(super) promised: bool,
     followed: Followed,
     /// So many stanzas have been routed, and whether the next one has had its effects already.
-    routed: usize,
+    routed: u64,
     is_kept: bool,
 }
 
@@ -92,7 +92,7 @@ impl Batch {
     pub fn follow_client(&mut self, binding: &Binding, count: u64) {
         self.promise();
         self.followed = Followed::Client(Arc::clone(&binding.account), Arc::clone(&binding.ring));
-        (self.routed, self.is_kept) = (usize::try_from(count).unwrap_or(usize::MAX), false);
+        (self.routed, self.is_kept) = (count, false);
     }
 
     /// Nobody follows from here on.
@@ -194,13 +194,15 @@ impl Batch {
                 self.remote.send(&pair, stanzas);
             }
         }
-        let routed = self.routed + usize::from(self.is_kept);
+        let routed = self.routed + u64::from(self.is_kept);
         match &mut self.followed {
             Followed::Client(account, ring) if !self.writes.is_empty() => {
-                note_handled(account.jid.as_jid(), ring, routed as u64, &mut self.writes);
+                note_handled(account.jid.as_jid(), ring, routed, &mut self.writes);
             }
             Followed::Client(..) | Followed::Nobody => {}
-            Followed::Peer(progress) => progress.reached(routed, &mut self.writes),
+            Followed::Peer(progress) => {
+                progress.reached(usize::try_from(routed).unwrap_or(usize::MAX), &mut self.writes);
+            }
         }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);
@@ -220,7 +222,10 @@ impl Batch {
     /// Applies everything.
     #[expect(clippy::must_use_candidate, reason = "who promises nothing needs no receipt")]
     pub fn finish(mut self) -> Receipt {
-        self.flush()
+        let receipt = self.flush();
+        // Nothing comes between this and its end, so nobody is told of that.
+        self.unfollow();
+        receipt
     }
 }
 

@@ -112,7 +112,7 @@ impl Router {
         if let Some(left) = left {
             self.replaced(&account, left, batch);
         }
-        self.logins.note(&account.jid, self.clock.now());
+        self.logins.note(&account.jid, None, self.clock.now());
         Ok(Binding::new(self, account, (jid, id, ring), None))
     }
 

@@ -73,8 +73,8 @@ impl Router {
         batch: &mut Batch,
     ) -> Back {
         let original = Original { account, direction: Direction::Received, stanza, tail: "" };
-        let awaited = !self.suspended.is_empty()
-            && Meant::by(stanza, to, state).is_some_and(|meant| self.suspended.awaits(account, meant));
+        let awaited =
+            state.awaited && Meant::by(stanza, to, state).is_some_and(|meant| self.suspended.awaits(account, meant));
         let reach = match state.decide(stanza, to) {
             Delivery::To(reach) => Some(reach),
             Delivery::Undelivered => None,

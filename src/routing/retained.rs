@@ -169,21 +169,14 @@ impl Retained {
         self.open.as_ref().is_some_and(|requests| requests.is_stale())
     }
 
-    /// What storage is to know of the client's requests from now on, if that changes, with the name of the session; see
-    /// [`Requests::note`].
-    pub(super) fn unanswered(&mut self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
-        let requests = self.open.as_mut()?;
-        let noted = requests.note(count);
-        if requests.is_over() {
-            // An idle session owns no buffer.
-            self.open = None;
-        }
-        self.resumption.as_ref().map(|resumption| resumption.name.clone()).zip(noted)
-    }
-
-    /// What the session is called, if the client may come back.
-    pub(super) fn name(&self) -> Option<&str> {
-        self.resumption.as_ref().map(|resumption| resumption.name.as_str())
+    /// What the session is called, if the client may come back, and what storage is to know of its requests from now on, if
+    /// that changes; see [`Requests::note`].
+    pub(super) fn unanswered(&mut self, count: Option<u64>) -> Option<(String, Option<Vec<Asked>>)> {
+        let name = self.resumption.as_ref()?.name.clone();
+        let noted = self.open.as_mut().and_then(|requests| requests.note(count));
+        // An idle session owns no buffer.
+        self.open.take_if(|requests| requests.is_over());
+        Some((name, noted))
     }
 
     /// How stanzas are counted, if the client may come back.

@@ -173,14 +173,10 @@ impl Ring {
         }
     }
 
-    /// What storage is to know of the client's requests, now that `count` of its stanzas are in safe hands.
-    pub(super) fn unanswered(&self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
+    /// What the session is called, if its client may come back, and what storage is to know of the client's requests, now
+    /// that `count` of its stanzas are in safe hands, if that changes.
+    pub(super) fn unanswered(&self, count: Option<u64>) -> Option<(String, Option<Vec<Asked>>)> {
         self.lock().retained.as_mut()?.unanswered(count)
-    }
-
-    /// What the session is called, if its client may come back.
-    pub(super) fn session_name(&self) -> Option<String> {
-        self.lock().retained.as_ref()?.name().map(str::to_owned)
     }
 
     /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.

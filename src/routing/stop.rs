@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, PresenceType, Stanza};
+use crate::stream::StreamError;
 
 use super::Router;
 use super::account::{Account, Resource, State};
@@ -40,6 +41,23 @@ impl Binding {
 }
 
 impl Router {
+    /// Ends every session, as the server stops; from here on nobody begins one or comes back to one. Until
+    /// [`Router::depart_all`] messages reach all of them.
+    pub fn end_all(&self, error: &StreamError) {
+        self.stopping.store(true, Ordering::Release);
+        for account in self.in_order() {
+            for resource in &account.lock().resources {
+                resource.ring.close(error.clone());
+            }
+        }
+    }
+
+    /// Whether the server stops.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// How many sessions have not come to their end.
     #[must_use]
     pub fn bound(&self) -> usize {

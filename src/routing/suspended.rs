@@ -104,8 +104,13 @@ impl Suspended {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether sessions of `account` wait: no further ones will.
+    pub(super) fn has(&self, account: &BareJid) -> bool {
+        !self.is_empty() && self.lock().contains_key(account)
     }
 
     /// The messages of `account` that are in somebody's queue.
@@ -260,6 +265,7 @@ impl Router {
             let Removed { session, got, free } = removed;
             let (audience, heir) = {
                 let mut state = loaded.lock();
+                state.awaited = self.suspended.has(account);
                 arrived(&mut state, account, got, &mut batch.writes);
                 release(&mut state, &free);
                 let handled = Handled { count: session.handled, ..Handled::default() };
@@ -325,6 +331,7 @@ impl Router {
             return None;
         }
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
+        state.awaited = self.suspended.has(&account.jid);
         let Removed { mut session, got, .. } = removed;
         // It may have got them, too: its client has not said yet.
         session.got = got;
@@ -501,21 +508,27 @@ impl Resource {
 
 /// Notes that `count` stanzas of the client of a session are in safe hands once `writes` is, if it may come back.
 pub(super) fn note_handled(jid: &Jid, ring: &Ring, count: u64, writes: &mut Writes) {
-    let Some(name) = ring.session_name() else { return };
+    let Some((name, open)) = ring.unanswered(Some(count)) else { return };
     let domain = BareJid::from_kept(jid.domain());
     let _ = HANDLED.put(writes, &domain, &name, &count);
-    note_requests(jid, ring, Some(count), writes);
+    write_requests(&domain, &name, open, writes);
 }
 
 /// Notes which requests of a client are open among those of its stanzas that are in safe hands: the first `count`, or as
 /// many as storage knows already.
 pub(super) fn note_requests(jid: &Jid, ring: &Ring, count: Option<u64>, writes: &mut Writes) {
-    let Some((name, open)) = ring.unanswered(count) else { return };
-    let domain = BareJid::from_kept(jid.domain());
-    if open.is_empty() {
-        REQUESTS.delete(writes, &domain, &name);
-    } else {
-        let _ = REQUESTS.put(writes, &domain, &name, &open);
+    if let Some((name, open)) = ring.unanswered(count) {
+        write_requests(&BareJid::from_kept(jid.domain()), &name, open, writes);
+    }
+}
+
+fn write_requests(domain: &BareJid, name: &str, open: Option<Vec<Asked>>, writes: &mut Writes) {
+    match open {
+        Some(open) if open.is_empty() => REQUESTS.delete(writes, domain, name),
+        Some(open) => {
+            let _ = REQUESTS.put(writes, domain, name, &open);
+        }
+        None => {}
     }
 }
 

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::archive;
-use crate::arrive::{PAIRS, close, enter, pair_up, source, together};
+use crate::arrive::{PAIRS, close, enter, pair_up, some_together, source, together};
 use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session};
 use crate::crash;
 use crate::crowd::{Crowd, settle};
+use crate::fast::Returning;
 use crate::growth;
 use crate::login;
 use crate::meter::{Latency, Length, Measured};
@@ -184,6 +185,7 @@ impl<'a> Bench<'a> {
         }
         if self.options.wants("login") {
             self.login().await?;
+            self.login_again().await;
         }
         if self.options.wants("storm") {
             self.storm().await?;
@@ -351,6 +353,30 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Logins of clients that have a ticket of TLS and a token.
+    async fn login_again(&mut self) {
+        let scenario = "login-fast";
+        for at in self.present(scenario) {
+            let (started, server) = (Instant::now(), &self.servers[at]);
+            let (make, roots, site) = (server.make, [server.pid()], server.site.clone());
+            let length = self.options.length();
+            let done = async {
+                let coming = (0..LOGINS).map(|number| Returning::new(site.clone(), number));
+                let clients: Rc<[Returning]> = some_together(coming).await?.into();
+                let enter = move |number: usize| {
+                    let (site, clients) = (site.clone(), Rc::clone(&clients));
+                    async move { clients[number].login(&site).await }
+                };
+                login::run(LOGINS, &roots, length, enter).await
+            };
+            let done = done.await.map(|(measured, resumed)| {
+                self.report.resumed(scenario, make, resumed);
+                measured
+            });
+            self.note(scenario, make, started, done);
+        }
     }
 
     /// Everybody comes at once: STARTTLS, login, roster, presence to neighbours.

@@ -12,6 +12,7 @@ mod count;
 mod crash;
 mod crowd;
 mod dns;
+mod fast;
 mod floor;
 mod group_commit;
 mod growth;

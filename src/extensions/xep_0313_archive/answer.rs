@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
-use crate::hooks::{Answer, Call, Outbound, Relation, Request, Settings};
+use crate::hooks::{Answer, Call, Outbound, Request, Settings};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
@@ -116,10 +116,7 @@ impl Archive {
         if !self.is_kept(&call.to.to_bare()) {
             return Err(Condition::ServiceUnavailable.into());
         }
-        if call.relation == Relation::Owner {
-            return Ok(call.to.to_bare());
-        }
-        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
+        call.owner()
     }
 
     async fn find(&self, owner: &BareJid, query: &Query) -> Result<Found, StanzaError> {

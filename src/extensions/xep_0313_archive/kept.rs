@@ -2,7 +2,7 @@
 
 use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Stanza};
 
-use super::super::xep_0160_offline::api::HINTS_NS;
+use super::super::HINTS_NS;
 use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
 use super::api::{CALLS_NS, CONFERENCE_NS, GROUP_CALLS_NS, MARKERS_NS, RECEIPTS_NS};
 
