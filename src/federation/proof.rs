@@ -164,6 +164,12 @@ pub fn prove(shown: Shown<'_>, domain: &str, grounds: &Grounds<'_>) -> Result<Pr
     Ok(Proof { evidence })
 }
 
+impl From<Evidence> for Proof {
+    fn from(evidence: Evidence) -> Self {
+        Self { evidence }
+    }
+}
+
 impl Proof {
     /// By dialback: the server that was asked has said that the key is right.
     #[must_use]

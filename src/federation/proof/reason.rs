@@ -8,7 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
-use super::{Key, Role};
+use super::{Key, Kind, Role};
 use crate::net::tls::names::Presented;
 
 /// How many of the names found are shown when none fits.
@@ -47,6 +47,8 @@ pub enum Reason {
     /// The domain has signed DNS records for other keys: where they are, how many there are, and what the one that is
     /// nearest lacks, if one fits but for that.
     TlsaMismatch { names: Vec<String>, records: usize, found: Key, but: Option<Box<Self>> },
+    /// There is a proof, but of a kind that the operator does not accept of this domain.
+    NotAccepted(Kind),
     Other(String),
 }
 
@@ -168,6 +170,7 @@ impl fmt::Display for Reason {
                     None => Ok(()),
                 }
             }
+            Self::NotAccepted(kind) => write!(f, "proof by {kind} is not accepted of this domain"),
             Self::Other(what) => write!(f, "the certificate cannot be accepted ({what})"),
         }
     }
