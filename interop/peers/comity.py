@@ -25,6 +25,7 @@ trust_anchors = ["{directory}/trust.pem"]
 
 [dns]
 servers = ["{dns}"]
+{dnssec}
 
 [federation]
 accept_dialback = {accept_dialback}
@@ -54,6 +55,8 @@ class Comity(Server):
 
     kind = "comity"
     can_go_without_tls = False
+    connects_by_dane = True
+    accepts_by_dane = True
     components = ("irc", "bot")
 
     def configure(self) -> None:
@@ -69,6 +72,7 @@ class Comity(Server):
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,
                 dns=site.dns,
+                dnssec=f'dnssec = "required"\ntrust_anchors = "{site.root_key}"' if site.root_key else "",
                 accept_dialback=str(site.proof is Proof.DIALBACK).lower(),
                 component_port=COMPONENT_PORT,
             )
