@@ -2,14 +2,15 @@
 //!
 //! Happy eyeballs (RFC 8305) among the addresses of targets of equal priority, never across priorities
 //! (XEP-0495): the families alternate, the next address is tried after 250 ms or as soon as one fails.
-//! Each failure is remembered in words. It must never know what is said on a connection.
+//! Each failure is written down. It must never know what is said on a connection.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::resolve::{Candidate, Group, Host, Start, interleave};
+use crate::federation::trace::{Seen, Trace, timed};
+use crate::federation::trouble::Trouble;
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::{BoxFuture, Network, Transport};
 
@@ -30,6 +33,8 @@ const ADDRESSES: usize = 6;
 /// An address, and how a stream begins there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Door {
+    /// Whose address it is.
+    pub(crate) host: Arc<str>,
     pub(crate) address: SocketAddr,
     pub(crate) start: Start,
 }
@@ -47,7 +52,7 @@ pub(crate) struct Dialer<'a> {
     groups: VecDeque<Group>,
     /// The addresses of the current priority that have not been tried.
     doors: VecDeque<Door>,
-    faults: Vec<String>,
+    pub(crate) trace: Trace,
     /// Whether more is known than that names do not exist.
     reached: bool,
     /// How the latest negotiation failed.
@@ -56,12 +61,18 @@ pub(crate) struct Dialer<'a> {
 
 struct Attempt<'a> {
     door: Door,
+    since: Instant,
     connecting: BoxFuture<'a, io::Result<Transport>>,
 }
 
 impl<'a> Dialer<'a> {
-    pub(crate) fn new(network: &'a dyn Network, resolver: &'a dyn Resolver, groups: VecDeque<Group>) -> Self {
-        Self { network, resolver, groups, doors: VecDeque::new(), faults: Vec::new(), reached: false, negotiated: None }
+    pub(crate) fn new(
+        network: &'a dyn Network,
+        resolver: &'a dyn Resolver,
+        groups: VecDeque<Group>,
+        trace: Trace,
+    ) -> Self {
+        Self { network, resolver, groups, doors: VecDeque::new(), trace, reached: false, negotiated: None }
     }
 
     /// The next connection; `None` when there is nothing left to try.
@@ -78,52 +89,64 @@ impl<'a> Dialer<'a> {
         }
     }
 
+    /// Whether there is something left to try.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.doors.is_empty() || !self.groups.is_empty()
+    }
+
     /// The same door once more.
     pub(crate) async fn again(&mut self, door: &Door) -> Option<Transport> {
+        let since = Instant::now();
         match knock(self.network, door.address).await {
-            Ok(transport) => Some(transport),
+            Ok(transport) => {
+                self.trace.saw(since, Some(door), Seen::Connection, None);
+                Some(transport)
+            }
             Err(error) => {
-                self.faults.push(format!("{door}: {error}"));
+                self.trace.saw(since, Some(door), Seen::Connection, Some(unconnected(&error)));
                 None
             }
         }
     }
 
-    /// Remembers why the connection to `door` did not do.
-    pub(crate) fn reject(&mut self, door: &Door, failure: &Failure) {
+    /// Remembers that the connection did not do; why is in the trace.
+    pub(crate) fn reject(&mut self, failure: &Failure) {
         self.negotiated = Some(failure.fault);
-        self.faults.push(format!("{door}: {failure}"));
-    }
-
-    /// What is known so far, to be put behind another reason.
-    pub(crate) fn so_far(&self) -> String {
-        self.faults.iter().map(|fault| format!("; {fault}")).collect()
     }
 
     /// Why no connection was made.
-    pub(crate) fn failure(self) -> Failure {
-        let reason = self.faults.join("; ");
+    pub(crate) fn failure(&self) -> Failure {
         let unreached = if self.reached { Fault::Unreachable } else { Fault::NotFound };
-        Failure::new(self.negotiated.unwrap_or(unreached), reason)
+        let fault = self.negotiated.unwrap_or(unreached);
+        Failure { fault, reason: self.trace.shortened(), trouble: self.trace.last_trouble().cloned() }
     }
 
     async fn addresses(&mut self, group: Group) -> VecDeque<Door> {
+        let since = Instant::now();
         let lookups = group.iter().map(|candidate| lookup(self.resolver, candidate)).collect();
         let mut doors = VecDeque::new();
-        for (candidate, answer) in group.iter().zip(all(lookups).await) {
-            match answer {
-                Ok(addresses) => {
-                    self.reached = true;
-                    let mixed = interleave(&addresses).into_iter().take(ADDRESSES);
-                    let door = |ip| Door { address: SocketAddr::new(ip, candidate.port), start: candidate.start };
-                    doors.extend(mixed.map(door));
-                }
+        for (candidate, (answer, at)) in group.iter().zip(all(lookups).await) {
+            let host: Arc<str> = match &candidate.host {
+                Host::Name(name) => name.as_str().into(),
+                Host::Address(address) => address.to_string().into(),
+            };
+            let (addresses, trouble) = match answer {
+                Ok(addresses) => (addresses, None),
                 Err(error) => {
-                    self.reached |= matches!(error, DnsError::Failed(_));
-                    if let Host::Name(name) = &candidate.host {
-                        self.faults.push(format!("{name}: {error}"));
-                    }
+                    self.reached |= !matches!(error, DnsError::NotFound | DnsError::NoSuchName);
+                    (Vec::new(), Some(Trouble::from(&error)))
                 }
+            };
+            self.reached |= !addresses.is_empty();
+            let mixed = interleave(&addresses).into_iter().take(ADDRESSES);
+            let door = |ip| Door {
+                host: Arc::clone(&host),
+                address: SocketAddr::new(ip, candidate.port),
+                start: candidate.start,
+            };
+            doors.extend(mixed.map(door));
+            if let Host::Name(name) = &candidate.host {
+                self.trace.saw_until(since, at, Seen::Addresses { host: name.clone(), addresses }, trouble);
             }
         }
         doors
@@ -139,16 +162,18 @@ impl<'a> Dialer<'a> {
                 && let Some(door) = self.doors.pop_front()
             {
                 let connecting = Box::pin(knock(network, door.address));
-                racing.push(Attempt { door, connecting });
-                turn = Instant::now() + STAGGER;
+                let since = Instant::now();
+                racing.push(Attempt { door, since, connecting });
+                turn = since + STAGGER;
             }
             if racing.is_empty() {
                 return None;
             }
             tokio::select! {
                 biased;
-                (door, connected) = first(&mut racing) => match connected {
+                (door, since, connected) = first(&mut racing) => match connected {
                     Ok(transport) => {
+                        self.trace.saw(since, Some(&door), Seen::Connection, None);
                         for attempt in racing.into_iter().rev() {
                             self.doors.push_front(attempt.door);
                         }
@@ -156,7 +181,7 @@ impl<'a> Dialer<'a> {
                     }
                     Err(error) => {
                         self.reached = true;
-                        self.faults.push(format!("{door}: {error}"));
+                        self.trace.saw(since, Some(&door), Seen::Connection, Some(unconnected(&error)));
                         turn = Instant::now();
                     }
                 },
@@ -173,22 +198,33 @@ async fn knock(network: &dyn Network, address: SocketAddr) -> io::Result<Transpo
     }
 }
 
+/// Why there is no connection.
+fn unconnected(error: &io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Trouble::Refused,
+        io::ErrorKind::TimedOut => Trouble::NoAnswer,
+        _ => Trouble::NotConnected { why: error.to_string() },
+    }
+}
+
+/// The addresses of a candidate, and when they were known.
 fn lookup<'b>(
     resolver: &'b dyn Resolver,
     candidate: &'b Candidate,
-) -> BoxFuture<'b, Result<Vec<std::net::IpAddr>, DnsError>> {
+) -> BoxFuture<'b, (Result<Vec<IpAddr>, DnsError>, Instant)> {
     match &candidate.host {
-        Host::Name(name) => resolver.addresses(name),
-        Host::Address(address) => Box::pin(std::future::ready(Ok(vec![*address]))),
+        Host::Name(name) => Box::pin(timed(resolver.addresses(name))),
+        Host::Address(address) => Box::pin(timed(std::future::ready(Ok(vec![*address])))),
     }
 }
 
 /// The first attempt that comes to an end.
-async fn first(racing: &mut Vec<Attempt<'_>>) -> (Door, io::Result<Transport>) {
+async fn first(racing: &mut Vec<Attempt<'_>>) -> (Door, Instant, io::Result<Transport>) {
     std::future::poll_fn(|cx| {
         for (at, attempt) in racing.iter_mut().enumerate() {
             if let Poll::Ready(connected) = attempt.connecting.as_mut().poll(cx) {
-                return Poll::Ready((racing.remove(at).door, connected));
+                let Attempt { door, since, .. } = racing.remove(at);
+                return Poll::Ready((door, since, connected));
             }
         }
         Poll::Pending

@@ -10,7 +10,12 @@ mod tests;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::federation::failure::Failure;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::federation::failure::{Failure, Fault};
+use crate::federation::trace::{Seen, Trace, timed};
+use crate::federation::trouble::Trouble;
 use crate::net::dns::{DnsError, Resolver, Srv};
 
 /// The port of RFC 6120 §14.7, used where no SRV record names another.
@@ -19,7 +24,8 @@ const PORT: u16 = 5269;
 const TARGETS: usize = 8;
 
 /// How a connection begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Start {
     /// With a stream header in the clear, then STARTTLS (RFC 6120 §5).
     Starttls,
@@ -71,16 +77,33 @@ pub(crate) async fn candidates(
     resolver: &dyn Resolver,
     domain: &str,
     below: impl FnMut(u32) -> u32,
+    trace: &mut Trace,
 ) -> Result<VecDeque<Group>, Failure> {
     if let Some(address) = literal(domain) {
         return Ok(single(Host::Address(address)));
     }
     let Some(name) = ascii(domain) else {
-        return Err(Failure::not_found(format!("{domain} cannot be a name in DNS")));
+        return Err(Trouble::NoName { domain: domain.to_owned() }.into());
     };
-    let (direct, plain) = (format!("_xmpps-server._tcp.{name}"), format!("_xmpp-server._tcp.{name}"));
-    let (direct, plain) = tokio::join!(resolver.srv(&direct), resolver.srv(&plain));
-    order(&name, direct, plain, below)
+    let services = [format!("_xmpps-server._tcp.{name}"), format!("_xmpp-server._tcp.{name}")];
+    let [direct, plain] = &services;
+    let since = Instant::now();
+    let ((direct, direct_at), (plain, plain_at)) =
+        tokio::join!(timed(resolver.srv(direct)), timed(resolver.srv(plain)));
+    for (service, answer, at) in [(&services[0], &direct, direct_at), (&services[1], &plain, plain_at)] {
+        let (records, trouble) = match answer {
+            Ok(records) => (records.clone(), None),
+            // There need not be any.
+            Err(DnsError::NotFound | DnsError::NoSuchName) => (Vec::new(), None),
+            Err(error) => (Vec::new(), Some(Trouble::from(error))),
+        };
+        trace.saw_until(since, at, Seen::Srv { name: service.clone(), records }, trouble);
+    }
+    let order = order(&name, direct, plain, below);
+    if let Err(failure) = &order {
+        trace.blame(failure.trouble());
+    }
+    order
 }
 
 /// Merges the answers to both questions (XEP-0368) and decides about the fallback (RFC 6120 §3.2.2).
@@ -92,8 +115,8 @@ pub(crate) fn order(
 ) -> Result<VecDeque<Group>, Failure> {
     let answered = direct.is_ok() || plain.is_ok();
     let failed = [&direct, &plain].into_iter().find_map(|answer| match answer {
-        Err(DnsError::Failed(why)) => Some(why.clone()),
-        _ => None,
+        Ok(_) | Err(DnsError::NotFound | DnsError::NoSuchName) => None,
+        Err(error) => Some(Trouble::from(error)),
     });
     let offered: Vec<_> = [(Start::DirectTls, direct), (Start::Starttls, plain)]
         .into_iter()
@@ -106,8 +129,8 @@ pub(crate) fn order(
     }
     match (answered, failed) {
         // One kind of record says "no service", the other is not known.
-        (true, Some(why)) => Err(Failure::unreachable(format!("DNS does not answer for {name}: {why}"))),
-        (true, None) => Err(Failure::not_found(format!("{name} says in DNS that it has no XMPP service"))),
+        (true, Some(trouble)) => Err(trouble.as_fault(Fault::Unreachable)),
+        (true, None) => Err(Trouble::NoService { domain: name.to_owned() }.into()),
         // RFC 6120 §3.2.1: "does not receive a response" is both, no such record and no answer.
         (false, _) => Ok(single(Host::Name(name.to_owned()))),
     }

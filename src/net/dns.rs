@@ -14,6 +14,7 @@ use hickory_resolver::proto::op::{DnsRequestOptions, Query};
 use hickory_resolver::proto::rr::domain::usage::LOCALHOST;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver};
+use serde::{Deserialize, Serialize};
 
 use crate::net::BoxFuture;
 
@@ -24,8 +25,11 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// The same for "there is nothing", which is put right sooner.
 const LONGEST_NEGATIVE: Duration = Duration::from_secs(60);
 
+/// How many aliases are followed to see whether they lead in a circle.
+const ALIASES: usize = 8;
+
 /// Where a service is said to be (RFC 2782).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Srv {
     pub priority: u16,
     pub weight: u16,
@@ -37,8 +41,12 @@ pub struct Srv {
 /// Why a question got no records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsError {
-    /// There is no such name, or it has no records of the kind.
+    /// It has no records of the kind.
     NotFound,
+    /// There is no such name.
+    NoSuchName,
+    /// Its aliases lead in a circle.
+    Loop,
     /// Nobody knows: the server failed or did not answer; the text says which.
     Failed(String),
 }
@@ -47,6 +55,8 @@ impl std::fmt::Display for DnsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotFound => f.write_str("not found in DNS"),
+            Self::NoSuchName => f.write_str("not found in DNS, there is no such name"),
+            Self::Loop => f.write_str("in DNS its aliases (CNAME) lead in a circle"),
             Self::Failed(why) => write!(f, "DNS failed: {why}"),
         }
     }
@@ -109,6 +119,26 @@ impl Hickory {
             _ => Ok(self.resolver.lookup(name, RecordType::SRV).await?.answers().to_vec()),
         }
     }
+
+    /// Whether aliases lead from `name` to one that was there before.
+    async fn is_circle(&self, name: Name) -> bool {
+        let mut seen = vec![name];
+        while seen.len() <= ALIASES
+            && let Some(last) = seen.last()
+        {
+            let Ok(answer) = self.resolver.lookup(last.clone(), RecordType::CNAME).await else { return false };
+            let alias = answer.answers().iter().find_map(|record| match &record.data {
+                RData::CNAME(alias) => Some(alias.0.clone()),
+                _ => None,
+            });
+            match alias {
+                Some(alias) if seen.contains(&alias) => return true,
+                Some(alias) => seen.push(alias),
+                None => return false,
+            }
+        }
+        false
+    }
 }
 
 impl Resolver for Hickory {
@@ -122,9 +152,18 @@ impl Resolver for Hickory {
 
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         Box::pin(async move {
-            let found = self.resolver.lookup_ip(absolute(name)?).await.map_err(|error| fault(&error))?;
-            let found: Vec<_> = found.iter().collect();
-            if found.is_empty() { Err(DnsError::NotFound) } else { Ok(found) }
+            let name = absolute(name)?;
+            match self.resolver.lookup_ip(name.clone()).await {
+                Ok(found) => {
+                    let found: Vec<_> = found.iter().collect();
+                    if found.is_empty() { Err(DnsError::NotFound) } else { Ok(found) }
+                }
+                Err(error) => match fault(&error) {
+                    // A resolver calls it a failure, or says nothing of it.
+                    DnsError::NotFound | DnsError::Failed(_) if self.is_circle(name).await => Err(DnsError::Loop),
+                    fault => Err(fault),
+                },
+            }
         })
     }
 }
@@ -162,7 +201,9 @@ fn srv(record: &Record) -> Option<Srv> {
 }
 
 fn fault(error: &NetError) -> DnsError {
-    if error.is_no_records_found() || error.is_nx_domain() {
+    if error.is_nx_domain() {
+        DnsError::NoSuchName
+    } else if error.is_no_records_found() {
         DnsError::NotFound
     } else {
         DnsError::Failed(error.to_string())
@@ -172,7 +213,7 @@ fn fault(error: &NetError) -> DnsError {
 #[cfg(test)]
 mod tests {
     use hickory_resolver::proto::op::{Message, MessageType, OpCode, ResponseCode};
-    use hickory_resolver::proto::rr::rdata::{A, SRV};
+    use hickory_resolver::proto::rr::rdata::{A, CNAME, SRV};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -205,6 +246,11 @@ mod tests {
             }
             ("_xmpps-server._tcp.example.org.", RecordType::SRV) => Some(RData::SRV(SRV::new(0, 0, 0, Name::root()))),
             ("xmpp.example.org.", RecordType::A) => Some(RData::A(A::new(192, 0, 2, 7))),
+            ("one.example.org." | "other.example.org.", _) => {
+                let other = if name.starts_with("one") { "other.example.org." } else { "one.example.org." };
+                Some(RData::CNAME(CNAME(Name::from_ascii(other).unwrap())))
+            }
+            ("empty.example.org.", _) => None,
             ("broken.example.org.", _) => {
                 reply.metadata.response_code = ResponseCode::ServFail;
                 None
@@ -234,9 +280,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_and_failure_are_told_apart() {
         let dns = Hickory::with_servers(&[server().await]).unwrap();
-        assert_eq!(dns.srv("_xmpp-server._tcp.example.net").await, Err(DnsError::NotFound));
-        assert_eq!(dns.addresses("nobody.example.net").await, Err(DnsError::NotFound));
-        assert_eq!(dns.srv("_xmpp-server._tcp.b.localhost").await, Err(DnsError::NotFound));
+        assert_eq!(dns.srv("_xmpp-server._tcp.example.net").await, Err(DnsError::NoSuchName));
+        assert_eq!(dns.addresses("nobody.example.net").await, Err(DnsError::NoSuchName));
+        assert_eq!(dns.addresses("empty.example.org").await, Err(DnsError::NotFound));
+        assert_eq!(dns.addresses("one.example.org").await, Err(DnsError::Loop));
+        assert_eq!(dns.srv("_xmpp-server._tcp.b.localhost").await, Err(DnsError::NoSuchName));
         assert!(matches!(dns.srv("broken.example.org").await, Err(DnsError::Failed(_))));
         assert_eq!(dns.addresses("no such name").await, Err(DnsError::NotFound));
     }
