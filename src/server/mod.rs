@@ -1,6 +1,7 @@
 //! The composition root: the only module that sees everything.
 
 mod components;
+mod doctor;
 mod made;
 mod node;
 mod peers;
@@ -13,6 +14,7 @@ mod tls;
 mod token_secret;
 
 pub use components::{SecretError, component_warnings};
+pub use doctor::{EXAMINE, Examine, examine_alone};
 pub use made::Made;
 pub use node::{Node, Parts, StartError};
 pub use peers::PEERS;

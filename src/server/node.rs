@@ -32,6 +32,7 @@ use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::components::{self, SecretError};
+use super::doctor;
 use super::made::Made;
 use super::peers;
 use super::reload::Reload;
@@ -315,6 +316,7 @@ fn operations(
     ending.register(router, &mut operations)?;
     facts.register(&mut operations)?;
     peers::register(federation, &mut operations)?;
+    doctor::register(federation, &mut operations)?;
     if let Some(reload) = reload {
         reload.register(&mut operations)?;
     }
