@@ -25,7 +25,7 @@ use crate::net::{BoxFuture, Network, Transport};
 
 /// RFC 8305 §5, "Connection Attempt Delay".
 const STAGGER: Duration = Duration::from_millis(250);
-/// How long one address may take before the next priority gets its turn.
+/// How long one address may take at most before the next priority gets its turn.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// So many addresses of one target are tried at most.
 const ADDRESSES: usize = 6;
@@ -53,6 +53,8 @@ pub(crate) struct Dialer<'a> {
     /// The addresses of the current priority that have not been tried.
     doors: VecDeque<Door>,
     pub(crate) trace: Trace,
+    /// How long one address may take.
+    attempt: Duration,
     /// Whether more is known than that names do not exist.
     reached: bool,
     /// How the latest negotiation failed.
@@ -66,13 +68,16 @@ struct Attempt<'a> {
 }
 
 impl<'a> Dialer<'a> {
+    /// Somebody waits for `patience` in all: an address that does not answer leaves time for another one.
     pub(crate) fn new(
         network: &'a dyn Network,
         resolver: &'a dyn Resolver,
         groups: VecDeque<Group>,
         trace: Trace,
+        patience: Duration,
     ) -> Self {
-        Self { network, resolver, groups, doors: VecDeque::new(), trace, reached: false, negotiated: None }
+        let (doors, attempt) = (VecDeque::new(), ATTEMPT.min(patience / 2));
+        Self { network, resolver, groups, doors, trace, attempt, reached: false, negotiated: None }
     }
 
     /// The next connection; `None` when there is nothing left to try.
@@ -97,7 +102,7 @@ impl<'a> Dialer<'a> {
     /// The same door once more.
     pub(crate) async fn again(&mut self, door: &Door) -> Option<Transport> {
         let since = Instant::now();
-        match knock(self.network, door.address).await {
+        match knock(self.network, door.address, self.attempt).await {
             Ok(transport) => {
                 self.trace.saw(since, Some(door), Seen::Connection, None);
                 Some(transport)
@@ -154,14 +159,14 @@ impl<'a> Dialer<'a> {
 
     /// Tries the doors, each a little after the one before; the others stay for later when one opens.
     async fn race(&mut self) -> Option<(Transport, Door)> {
-        let network = self.network;
+        let (network, attempt) = (self.network, self.attempt);
         let mut racing: Vec<Attempt<'a>> = Vec::new();
         let mut turn = Instant::now();
         loop {
             if (racing.is_empty() || turn <= Instant::now())
                 && let Some(door) = self.doors.pop_front()
             {
-                let connecting = Box::pin(knock(network, door.address));
+                let connecting = Box::pin(knock(network, door.address, attempt));
                 let since = Instant::now();
                 racing.push(Attempt { door, since, connecting });
                 turn = since + STAGGER;
@@ -191,8 +196,8 @@ impl<'a> Dialer<'a> {
     }
 }
 
-async fn knock(network: &dyn Network, address: SocketAddr) -> io::Result<Transport> {
-    match timeout(ATTEMPT, network.connect(address)).await {
+async fn knock(network: &dyn Network, address: SocketAddr, attempt: Duration) -> io::Result<Transport> {
+    match timeout(attempt, network.connect(address)).await {
         Ok(connected) => connected,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer")),
     }

@@ -123,7 +123,7 @@ impl Links {
                 return (trace, false);
             }
         };
-        let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups, trace);
+        let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups, trace, patience);
         let mut reached = false;
         let visited = timeout_at(began + patience * TIMES, self.visit(&mut dialer, pair, ways, &mut reached)).await;
         if visited.is_err() {

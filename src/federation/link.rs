@@ -99,7 +99,11 @@ impl Links {
         let deadline = Instant::now() + patience;
         let late = |trace: &Trace| {
             let (seconds, known) = (patience.as_secs(), trace.shortened());
-            let known = if known.is_empty() { "DNS does not answer".to_owned() } else { known };
+            let known = match known.as_str() {
+                "" if trace.knows_addresses() => Trouble::NoAnswer.to_string(),
+                "" => "DNS does not answer".to_owned(),
+                _ => known,
+            };
             let reason = format!("no stream to {} within {seconds} seconds: {known}", pair.remote);
             Failure { fault: Fault::Unreachable, reason, trouble: trace.last_trouble().cloned() }
         };
@@ -107,7 +111,7 @@ impl Links {
         let mut trace = Trace::new(Depth::Brief);
         let found = candidates(&**resolver, &pair.remote, below, &mut trace);
         let Ok(groups) = timeout_at(deadline, found).await else { return Err(late(&trace)) };
-        let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups?, trace);
+        let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups?, trace, patience);
         let errand = Errand { pair, aim, ways: Ways::ExternalThenDialback };
         match timeout_at(deadline, self.walk(&mut dialer, &errand, deadline)).await {
             Ok(Some(opened)) => Ok(opened),

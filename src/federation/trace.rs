@@ -194,6 +194,11 @@ impl Trace {
                 None => reasons.push((vec![place], text)),
             }
         }
+        if !reasons.is_empty()
+            && let Some(name) = self.without_records()
+        {
+            reasons.insert(0, (vec![name.to_owned()], "there is no SRV record".to_owned()));
+        }
         let more = reasons.len().saturating_sub(REASONS);
         let told = reasons.iter().take(REASONS).map(|(places, text)| format!("{}: {text}", places.join(", ")));
         let mut told: Vec<_> = told.collect();
@@ -201,6 +206,24 @@ impl Trace {
             told.push(format!("and {more} more"));
         }
         told.join("; ")
+    }
+
+    /// The name at which a domain that exists has no SRV records.
+    fn without_records(&self) -> Option<&str> {
+        let mut missing = None;
+        for step in &self.steps {
+            match (&step.seen, &step.trouble) {
+                (Seen::Srv { name, records }, None) if records.is_empty() => missing = Some(name.as_str()),
+                (Seen::Srv { .. }, _) | (Seen::Addresses { .. }, Some(Trouble::NoSuchName)) => return None,
+                _ => {}
+            }
+        }
+        missing
+    }
+
+    /// Whether the addresses of some target are known.
+    pub(crate) fn knows_addresses(&self) -> bool {
+        self.steps.iter().any(|step| matches!(&step.seen, Seen::Addresses { addresses, .. } if !addresses.is_empty()))
     }
 
     /// All that was seen.

@@ -61,7 +61,7 @@ impl Resolver for Names {
 }
 
 fn dialer<'a>(town: &'a Town, names: &'a Names, groups: VecDeque<Group>) -> Dialer<'a> {
-    Dialer::new(town, names, groups, Trace::new(Depth::Brief))
+    Dialer::new(town, names, groups, Trace::new(Depth::Brief), Duration::from_secs(30))
 }
 
 fn groups(groups: &[&[(&str, u16)]]) -> VecDeque<Group> {
