@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::resolve::{Candidate, Group, Host, Start, interleave};
-use crate::federation::trace::{Seen, Trace, timed};
+use crate::federation::resolve::{Candidate, Group, Host, Start, in_time, interleave};
+use crate::federation::trace::{Seen, Trace};
 use crate::federation::trouble::Trouble;
 use crate::net::dns::{DnsError, Resolver};
 use crate::net::{BoxFuture, Network, Transport};
@@ -53,8 +53,8 @@ pub(crate) struct Dialer<'a> {
     /// The addresses of the current priority that have not been tried.
     doors: VecDeque<Door>,
     pub(crate) trace: Trace,
-    /// How long one address may take.
-    attempt: Duration,
+    /// How long somebody waits in all.
+    patience: Duration,
     /// Whether more is known than that names do not exist.
     reached: bool,
     /// How the latest negotiation failed.
@@ -76,8 +76,12 @@ impl<'a> Dialer<'a> {
         trace: Trace,
         patience: Duration,
     ) -> Self {
-        let (doors, attempt) = (VecDeque::new(), ATTEMPT.min(patience / 2));
-        Self { network, resolver, groups, doors, trace, attempt, reached: false, negotiated: None }
+        Self { network, resolver, groups, doors: VecDeque::new(), trace, patience, reached: false, negotiated: None }
+    }
+
+    /// How long one address may take.
+    fn attempt(&self) -> Duration {
+        ATTEMPT.min(self.patience / 2)
     }
 
     /// The next connection; `None` when there is nothing left to try.
@@ -102,7 +106,7 @@ impl<'a> Dialer<'a> {
     /// The same door once more.
     pub(crate) async fn again(&mut self, door: &Door) -> Option<Transport> {
         let since = Instant::now();
-        match knock(self.network, door.address, self.attempt).await {
+        match knock(self.network, door.address, self.attempt()).await {
             Ok(transport) => {
                 self.trace.saw(since, Some(door), Seen::Connection, None);
                 Some(transport)
@@ -128,7 +132,7 @@ impl<'a> Dialer<'a> {
 
     async fn addresses(&mut self, group: Group) -> VecDeque<Door> {
         let since = Instant::now();
-        let lookups = group.iter().map(|candidate| lookup(self.resolver, candidate)).collect();
+        let lookups = group.iter().map(|candidate| lookup(self.resolver, candidate, self.patience)).collect();
         let mut doors = VecDeque::new();
         for (candidate, (answer, at)) in group.iter().zip(all(lookups).await) {
             let host: Arc<str> = match &candidate.host {
@@ -159,7 +163,7 @@ impl<'a> Dialer<'a> {
 
     /// Tries the doors, each a little after the one before; the others stay for later when one opens.
     async fn race(&mut self) -> Option<(Transport, Door)> {
-        let (network, attempt) = (self.network, self.attempt);
+        let (network, attempt) = (self.network, self.attempt());
         let mut racing: Vec<Attempt<'a>> = Vec::new();
         let mut turn = Instant::now();
         loop {
@@ -216,10 +220,11 @@ fn unconnected(error: &io::Error) -> Trouble {
 fn lookup<'b>(
     resolver: &'b dyn Resolver,
     candidate: &'b Candidate,
+    patience: Duration,
 ) -> BoxFuture<'b, (Result<Vec<IpAddr>, DnsError>, Instant)> {
     match &candidate.host {
-        Host::Name(name) => Box::pin(timed(resolver.addresses(name))),
-        Host::Address(address) => Box::pin(timed(std::future::ready(Ok(vec![*address])))),
+        Host::Name(name) => Box::pin(in_time(patience, resolver.addresses(name))),
+        Host::Address(address) => Box::pin(in_time(patience, std::future::ready(Ok(vec![*address])))),
     }
 }
 

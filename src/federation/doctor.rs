@@ -5,8 +5,6 @@
 
 mod advice;
 mod findings;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use crate::federation::dial::{Dialer, Door};
 use crate::federation::link::{Errand, Links, Opened, below};
 use crate::federation::outgoing::{Aim, Ways};
 use crate::federation::resolve::candidates;
-use crate::federation::trace::{Depth, Seen, Step, Trace};
+use crate::federation::trace::{Depth, Step, Trace};
 use crate::federation::trouble::Trouble;
 use crate::federation::xep_0220_dialback::Verdict as Answer;
 use crate::routing::Pair;
@@ -112,16 +110,8 @@ impl Links {
         let began = Instant::now();
         let resolver = self.ways.resolver.get();
         let mut trace = Trace::new(Depth::Full);
-        let found = timeout(patience, candidates(&**resolver, &pair.remote, below, &mut trace)).await;
-        let groups = match found {
-            Ok(Ok(groups)) => groups,
-            Ok(Err(_)) => return (trace, false),
-            Err(_) => {
-                let (name, records) = (format!("_xmpp-server._tcp.{}", pair.remote), Vec::new());
-                let trouble = Trouble::DnsFailed { why: "no answer".to_owned() };
-                trace.saw(began, None, Seen::Srv { name, records }, Some(trouble));
-                return (trace, false);
-            }
+        let Ok(groups) = candidates(&**resolver, &pair.remote, patience, below, &mut trace).await else {
+            return (trace, false);
         };
         let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups, trace, patience);
         let mut reached = false;

@@ -109,7 +109,7 @@ impl Links {
         };
         let resolver = self.ways.resolver.get();
         let mut trace = Trace::new(Depth::Brief);
-        let found = candidates(&**resolver, &pair.remote, below, &mut trace);
+        let found = candidates(&**resolver, &pair.remote, patience, below, &mut trace);
         let Ok(groups) = timeout_at(deadline, found).await else { return Err(late(&trace)) };
         let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups?, trace, patience);
         let errand = Errand { pair, aim, ways: Ways::ExternalThenDialback };

@@ -9,12 +9,13 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::trace::{Seen, Trace, timed};
+use crate::federation::trace::{Seen, Trace};
 use crate::federation::trouble::Trouble;
 use crate::net::dns::{DnsError, Resolver, Srv};
 
@@ -22,6 +23,9 @@ use crate::net::dns::{DnsError, Resolver, Srv};
 const PORT: u16 = 5269;
 /// So many targets of one domain are tried at most: nobody makes us knock at a hundred doors.
 const TARGETS: usize = 8;
+
+/// How long the DNS may take for one answer at most.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How a connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,24 +76,27 @@ pub(crate) fn literal(domain: &str) -> Option<IpAddr> {
 
 /// Asks for both kinds of SRV record and puts the targets in order.
 ///
-/// `below` gives a random number from 0 to its argument inclusive.
+/// Somebody waits for `patience` in all; `below` gives a random number from 0 to its argument inclusive.
 pub(crate) async fn candidates(
     resolver: &dyn Resolver,
     domain: &str,
+    patience: Duration,
     below: impl FnMut(u32) -> u32,
     trace: &mut Trace,
 ) -> Result<VecDeque<Group>, Failure> {
     if let Some(address) = literal(domain) {
         return Ok(single(Host::Address(address)));
     }
+    let since = Instant::now();
     let Some(name) = ascii(domain) else {
-        return Err(Trouble::NoName { domain: domain.to_owned() }.into());
+        let trouble = Trouble::NoName { domain: domain.to_owned() };
+        trace.saw(since, None, Seen::Srv { name: domain.to_owned(), records: Vec::new() }, Some(trouble.clone()));
+        return Err(trouble.into());
     };
     let services = [format!("_xmpps-server._tcp.{name}"), format!("_xmpp-server._tcp.{name}")];
     let [direct, plain] = &services;
-    let since = Instant::now();
     let ((direct, direct_at), (plain, plain_at)) =
-        tokio::join!(timed(resolver.srv(direct)), timed(resolver.srv(plain)));
+        tokio::join!(in_time(patience, resolver.srv(direct)), in_time(patience, resolver.srv(plain)));
     for (service, answer, at) in [(&services[0], &direct, direct_at), (&services[1], &plain, plain_at)] {
         let (records, trouble) = match answer {
             Ok(records) => (records.clone(), None),
@@ -104,6 +111,16 @@ pub(crate) async fn candidates(
         trace.blame(failure.trouble());
     }
     order
+}
+
+/// An answer of the DNS for which somebody waits who has `patience` in all, and when it came. One that takes its time leaves
+/// some for others.
+pub(crate) async fn in_time<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, DnsError>>,
+) -> (Result<T, DnsError>, Instant) {
+    let answer = timeout(ANSWER.min(patience / 3), answer).await;
+    (answer.unwrap_or_else(|_| Err(DnsError::Failed("no answer".to_owned()))), Instant::now())
 }
 
 /// Merges the answers to both questions (XEP-0368) and decides about the fallback (RFC 6120 §3.2.2).

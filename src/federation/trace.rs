@@ -232,11 +232,6 @@ impl Trace {
     }
 }
 
-/// What comes of `future`, and when.
-pub(crate) async fn timed<T>(future: impl Future<Output = T>) -> (T, Instant) {
-    (future.await, Instant::now())
-}
-
 impl Step {
     /// The place as a person writes it.
     #[must_use]

@@ -78,7 +78,7 @@ pub(crate) const CASES: &[Case] = &[
     case("loop", Way::Loop, &["alias-loop"], Some("lead in a circle")),
     case("unknown", Way::Unknown, &["no-such-name"], Some("not found in DNS, there is no such name")),
     case("servfail", Way::Fails, &["dns-failed"], Some("DNS failed")),
-    case("dns-silent", Way::SaysNothing, &["dns-failed"], Some("DNS does not answer")),
+    case("dns-silent", Way::SaysNothing, &["dns-failed"], Some("DNS failed: no answer")),
     case("black-hole", Way::BlackHole, &["no-answer"], Some("no answer")),
     case("black-hole-beside", Way::BlackHoleBeside, &["no-answer"], None),
     case("dead", Way::Dead, &["refused"], Some("connection refused")),

@@ -53,6 +53,9 @@ impl Resolver for Names {
     }
 
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<std::net::IpAddr>, DnsError>> {
+        if name == "slow" {
+            return Box::pin(std::future::pending());
+        }
         let answer = self.0.iter().find(|(known, _)| *known == name).map(|(_, answer)| answer.clone());
         let answer = answer.unwrap_or(Err(DnsError::NotFound));
         let answer = answer.map(|list| list.iter().map(|address| address.parse().unwrap()).collect());
@@ -149,4 +152,14 @@ async fn names_that_do_not_exist_are_not_found() {
     assert!(dialer.next().await.is_none());
     let failure = dialer.failure();
     assert_eq!((failure.fault, failure.reason.as_str()), (Fault::NotFound, "a: not found in DNS, there is no address"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_answers_for_costs_bounded_time() {
+    let town = Town::new(&[("192.0.2.1:1", Manner::Opens)]);
+    let names = Names(vec![("a", Ok(vec!["192.0.2.1"]))]);
+    let mut dialer = dialer(&town, &names, groups(&[&[("slow", 1)], &[("a", 1)]]));
+    assert_eq!(dialer.next().await.unwrap().1.address.to_string(), "192.0.2.1:1");
+    assert_eq!(town.knocks(), [("192.0.2.1:1".to_owned(), 10_000)]);
+    assert_eq!(dialer.trace.shortened(), "slow: DNS failed: no answer");
 }
