@@ -23,7 +23,9 @@ pub use explain::{Explained, explain};
 pub use section::{Key, Section, Shape};
 pub use sections::{Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, SECTIONS, Tls};
 pub use units::{Period, Size};
-pub use values::{AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Secret};
+pub use values::{
+    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Pin, Secret,
+};
 
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,7 @@ impl Config {
         let domains = self.domains.iter_mut().flat_map(|domain| [&mut domain.certificate, &mut domain.key]).flatten();
         let tls = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
         let anchors = self.tls.trust_anchors.iter_mut().chain(&mut self.tls.client_trust_anchors);
+        let anchors = anchors.chain(&mut self.dns.trust_anchors);
         let secrets = self.components.iter_mut().filter_map(|component| component.secret_file.as_mut());
         for path in domains.chain(tls).chain(anchors).chain(secrets).chain([&mut self.data_dir]) {
             *path = directory.join(&path);

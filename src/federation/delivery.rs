@@ -182,7 +182,7 @@ impl Federation {
             };
             match opened {
                 Ok(link) => {
-                    self.connected(pair);
+                    self.connected(pair, link.proof.as_deref());
                     let (ended, why) = self.drive(link, &waiting).await;
                     let left = waiting.lock().queue.link_lost(Instant::now());
                     self.delivered(&waiting, &left);

@@ -2,7 +2,8 @@
 //!
 //! Happy eyeballs (RFC 8305) among the addresses of targets of equal priority, never across priorities
 //! (XEP-0495): the families alternate, the next address is tried after 250 ms or as soon as one fails.
-//! Each failure is written down. It must never know what is said on a connection.
+//! Where signed records lead to a target, it is looked up which keys it has (RFC 7673). Each failure is written down. It must
+//! never know what is said on a connection.
 
 #[cfg(test)]
 mod tests;
@@ -17,10 +18,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::resolve::{Candidate, Group, Host, Start, in_time, interleave};
+use crate::federation::proof::Endpoint;
+use crate::federation::resolve::{Candidate, Group, Host, Start, in_time, interleave, keys};
 use crate::federation::trace::{Seen, Trace};
 use crate::federation::trouble::Trouble;
-use crate::net::dns::{DnsError, Resolver};
+use crate::net::dns::{DnsError, Resolver, Security};
 use crate::net::{BoxFuture, Network, Transport};
 
 /// RFC 8305 §5, "Connection Attempt Delay".
@@ -37,6 +39,10 @@ pub(crate) struct Door {
     pub(crate) host: Arc<str>,
     pub(crate) address: SocketAddr,
     pub(crate) start: Start,
+    /// The target, if signed records lead to it and its keys.
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
+    /// What all records are worth that lead to the address.
+    pub(crate) security: Security,
 }
 
 impl std::fmt::Display for Door {
@@ -134,31 +140,48 @@ impl<'a> Dialer<'a> {
         let since = Instant::now();
         let lookups = group.iter().map(|candidate| lookup(self.resolver, candidate, self.patience)).collect();
         let mut doors = VecDeque::new();
-        for (candidate, (answer, at)) in group.iter().zip(all(lookups).await) {
+        for (candidate, found) in group.iter().zip(all(lookups).await) {
             let host: Arc<str> = match &candidate.host {
                 Host::Name(name) => name.as_str().into(),
                 Host::Address(address) => address.to_string().into(),
             };
-            let (addresses, trouble) = match answer {
-                Ok(addresses) => (addresses, None),
-                Err(error) => {
-                    self.reached |= !matches!(error, DnsError::NotFound | DnsError::NoSuchName);
-                    (Vec::new(), Some(Trouble::from(&error)))
-                }
-            };
-            self.reached |= !addresses.is_empty();
-            let mixed = interleave(&addresses).into_iter().take(ADDRESSES);
-            let door = |ip| Door {
+            self.note(since, candidate, &found);
+            let Target { addresses: Ok(addresses), endpoint: Ok(endpoint), security, .. } = found else { continue };
+            self.reached = true;
+            let endpoint = endpoint.map(Arc::new);
+            doors.extend(interleave(&addresses).into_iter().take(ADDRESSES).map(|ip| Door {
                 host: Arc::clone(&host),
                 address: SocketAddr::new(ip, candidate.port),
                 start: candidate.start,
-            };
-            doors.extend(mixed.map(door));
-            if let Host::Name(name) = &candidate.host {
-                self.trace.saw_until(since, at, Seen::Addresses { host: name.clone(), addresses }, trouble);
-            }
+                endpoint: endpoint.clone(),
+                security,
+            }));
         }
         doors
+    }
+
+    /// Writes down what was found out about a target.
+    fn note(&mut self, since: Instant, candidate: &Candidate, found: &Target) {
+        let Host::Name(name) = &candidate.host else { return };
+        let (addresses, trouble) = match &found.addresses {
+            Ok(addresses) => (addresses.clone(), None),
+            Err(error) => {
+                self.reached |= !error.is_absence();
+                (Vec::new(), Some(Trouble::from(error)))
+            }
+        };
+        let (at, security) = (found.addresses_at, found.signed);
+        self.trace.saw_until(since, at, Seen::Addresses { host: name.clone(), addresses, security }, trouble);
+        let Some(at) = found.keys_at else { return };
+        let (records, trouble) = match &found.endpoint {
+            Ok(endpoint) => (endpoint.iter().flat_map(|it| &it.keys).map(ToString::to_string).collect(), None),
+            Err(error) => {
+                self.reached = true;
+                (Vec::new(), Some(Trouble::from(error)))
+            }
+        };
+        let name = format!("_{}._tcp.{name}", candidate.port);
+        self.trace.saw_until(found.addresses_at, at, Seen::Tlsa { name, records }, trouble);
     }
 
     /// Tries the doors, each a little after the one before; the others stay for later when one opens.
@@ -216,16 +239,50 @@ fn unconnected(error: &io::Error) -> Trouble {
     }
 }
 
-/// The addresses of a candidate, and when they were known.
+/// What was found out about a target, and when.
+struct Target {
+    addresses: Result<Vec<IpAddr>, DnsError>,
+    addresses_at: Instant,
+    /// What the records of the addresses are worth.
+    signed: Security,
+    /// Where signed records lead to it: the target with its keys. Without an answer about those nobody may connect to it.
+    endpoint: Result<Option<Endpoint>, DnsError>,
+    keys_at: Option<Instant>,
+    /// What all records are worth.
+    security: Security,
+}
+
 fn lookup<'b>(
     resolver: &'b dyn Resolver,
     candidate: &'b Candidate,
     patience: Duration,
-) -> BoxFuture<'b, (Result<Vec<IpAddr>, DnsError>, Instant)> {
-    match &candidate.host {
-        Host::Name(name) => Box::pin(in_time(patience, resolver.addresses(name))),
-        Host::Address(address) => Box::pin(in_time(patience, std::future::ready(Ok(vec![*address])))),
-    }
+) -> BoxFuture<'b, Target> {
+    Box::pin(async move {
+        let name = match &candidate.host {
+            Host::Name(name) => name,
+            Host::Address(address) => {
+                let (addresses, addresses_at, security) = (Ok(vec![*address]), Instant::now(), candidate.security);
+                let (endpoint, keys_at) = (Ok(None), None);
+                return Target { addresses, addresses_at, signed: security, endpoint, keys_at, security };
+            }
+        };
+        let (found, addresses_at) = in_time(patience, resolver.addresses(name)).await;
+        let signed = found.as_ref().map_or(Security::Insecure, |found| found.security);
+        let endpoint = |keys| Endpoint { host: name.clone(), port: candidate.port, keys };
+        let (endpoint, keys_at) = match (&found, candidate.security, signed) {
+            // RFC 7673 §3.2: if the addresses are not signed, neither are keys looked up.
+            (Ok(_), Security::Secure, Security::Secure) => {
+                let (keys, at) = in_time(patience, keys(resolver, name, candidate.port)).await;
+                (keys.map(|keys| Some(endpoint(keys))), Some(at))
+            }
+            // RFC 7673 §4.1: the name counts all the same.
+            (Ok(_), Security::Secure, Security::Insecure) => (Ok(Some(endpoint(Vec::new()))), None),
+            _ => (Ok(None), None),
+        };
+        let is_secure = matches!(endpoint, Ok(Some(_))) && signed == Security::Secure;
+        let security = if is_secure { Security::Secure } else { Security::Insecure };
+        Target { addresses: found.map(|found| found.records), addresses_at, signed, endpoint, keys_at, security }
+    })
 }
 
 /// The first attempt that comes to an end.

@@ -143,7 +143,7 @@ impl Links {
         let errand = Errand { pair, aim: &aim, ways: Ways::ExternalThenDialback };
         let Some(transport) = dialer.again(door).await else { return };
         let limit = Instant::now() + patience;
-        if let Some(Opened::Answered(Answer::Valid)) = self.enter(dialer, transport, door, &errand, limit).await {
+        if let Some(Opened::Answered(Answer::Valid, _)) = self.enter(dialer, transport, door, &errand, limit).await {
             dialer.trace.blame(Trouble::VouchesForAnything);
         }
     }

@@ -4,6 +4,7 @@
 //! next address or to a fresh stream when one will not do.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, timeout_at};
@@ -12,8 +13,9 @@ use crate::accounts::random;
 use crate::clock::Clock;
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::outgoing::{Aim, Event, Next, Outgoing, Retry, Shown, Ways};
-use crate::federation::proof::{Proof, prove};
+use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Ways};
+use crate::federation::policy::Proofs;
+use crate::federation::proof::{Asked, Endpoint, Grounds, Kind, Proof, Reason, Role, Shown, prove};
 use crate::federation::resolve::{Start, candidates};
 use crate::federation::settings::{self, Settings};
 use crate::federation::trace::{Depth, Seen, Trace};
@@ -39,6 +41,8 @@ pub(crate) struct Links {
 /// A stream on which stanzas of its pair may be sent.
 pub(crate) struct Link {
     pub(crate) wire: Wire,
+    /// How the peer has proven itself, if it had to.
+    pub(crate) proof: Option<Arc<Proof>>,
     /// When the peer's certificate ends, if that is what proves it.
     pub(crate) until: Option<Instant>,
     /// The largest stanza that the peer takes, if it has said so.
@@ -50,7 +54,7 @@ pub(crate) struct Link {
 /// What a stream was opened for is done.
 pub(crate) enum Opened {
     Ready(Box<Link>),
-    Answered(Verdict),
+    Answered(Verdict, Asked),
 }
 
 enum Attempt {
@@ -81,16 +85,27 @@ impl Links {
     pub(crate) async fn deliver(&self, pair: &Pair) -> Result<Link, Failure> {
         match self.open(pair, &Aim::Deliver).await? {
             Opened::Ready(link) => Ok(*link),
-            Opened::Answered(_) => Err(Failure::unreachable("an answer without a question")),
+            Opened::Answered(..) => Err(Failure::unreachable("an answer without a question")),
         }
     }
 
     /// Asks the authoritative server of `pair.remote` about a key that came for our stream `id`, on a
     /// stream of its own (XEP-0220 §2.1.2).
-    pub(crate) async fn verify(&self, pair: &Pair, id: String, key: String) -> Result<Verdict, Failure> {
+    pub(crate) async fn verify(&self, pair: &Pair, id: String, key: String) -> Result<(Verdict, Asked), Failure> {
         match self.open(pair, &Aim::Verify { id, key }).await? {
-            Opened::Answered(verdict) => Ok(verdict),
+            Opened::Answered(verdict, asked) => Ok((verdict, asked)),
             Opened::Ready(_) => Err(Failure::unreachable("no answer to the question")),
+        }
+    }
+
+    /// Judges what a peer has shown, with all that counts now.
+    pub(crate) fn prove(&self, shown: Shown<'_>, domain: &str, endpoints: &[Endpoint]) -> Result<Proof, Reason> {
+        let (settings, trust) = (self.settings.load(), self.ways.trust.load());
+        let grounds = Grounds { now: now(&self.ways.clock), trust: &trust, pins: &settings.pins, endpoints };
+        let proof = prove(shown, domain, &grounds)?;
+        match proof.kind() {
+            kind if settings.policy.accepts(domain, kind) => Ok(proof),
+            kind => Err(Reason::NotAccepted(kind)),
         }
     }
 
@@ -178,25 +193,30 @@ impl Links {
         trace: &mut Trace,
     ) -> Attempt {
         let Errand { pair, aim, .. } = *errand;
-        let proofs = self.settings.load().policy.proofs;
+        let accepts_dialback = self.settings.load().policy.accepts(&pair.remote, Kind::Dialback);
+        let proofs = if accepts_dialback { Proofs::CertificateOrDialback } else { Proofs::Certificate };
         let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
-        let mut until = None;
+        let mut proof: Option<Arc<Proof>> = None;
         let mut effect = rules.begin(door.start);
         loop {
             let (since, phase) = (Instant::now(), rules.phase());
             let event = match effect.next {
                 Next::Ready => {
                     wire.trust_peer(self.settings.load().limits);
+                    let until = proof.as_ref().and_then(|proof| proof.until());
                     let until = until.map(|end| Instant::now() + left(&self.ways.clock, end));
-                    tracing::info!(local = %pair.local, remote = %pair.remote, %door, "stream established");
+                    let how = proof.as_ref().map(|proof| proof.to_string());
+                    tracing::info!(local = %pair.local, remote = %pair.remote, %door, proof = how, "stream established");
                     let (largest, offers) = (rules.largest(), rules.offers());
-                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until, largest, offers })));
+                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, proof, until, largest, offers })));
                 }
                 Next::Answered(verdict) => {
                     trace.answered(&verdict);
                     wire.close(CLOSE).await;
-                    return Attempt::Opened(Opened::Answered(verdict));
+                    let proof = proof.map(|proof| Box::new(Proof::clone(&proof)));
+                    let asked = Asked { server: door.address.to_string(), security: door.security, proof };
+                    return Attempt::Opened(Opened::Answered(verdict, asked));
                 }
                 Next::Retry(retry, failure) => return Attempt::Retry(retry, failure),
                 Next::Fail(failure) => return Attempt::Failed(failure),
@@ -206,9 +226,10 @@ impl Links {
                     return Attempt::Failed(Trouble::BehindProceed.into());
                 }
                 Next::Secure => match self.secure(&mut wire, door, pair, plan).await {
-                    Ok((proof, end)) => {
-                        until = end;
-                        Event::Secured { proof, shown: plan.shown() }
+                    Ok(judged) => {
+                        let certificate = certificate(&judged);
+                        proof = judged.ok().map(Arc::new);
+                        Event::Secured { certificate, ours: plan.certificate }
                     }
                     Err(event) => event,
                 },
@@ -234,14 +255,14 @@ impl Links {
         }
     }
 
-    /// Negotiates TLS: whether the certificate proves the domain, and for how long.
+    /// Negotiates TLS: whether what the peer has shown proves the domain.
     async fn secure(
         &self,
         wire: &mut Wire,
         door: &Door,
         pair: &Pair,
         plan: Plan,
-    ) -> Result<(Result<(), Trouble>, Option<SystemTime>), Event> {
+    ) -> Result<Result<Proof, Reason>, Event> {
         let why = || "TLS cannot express this domain".to_owned();
         let name = server_name(&pair.remote).ok_or_else(|| Event::Lost(Trouble::TlsFailed { why: why() }))?;
         let how = match door.start {
@@ -252,10 +273,17 @@ impl Links {
         let handshake = timeout_at(plan.limit, wire.secure(|transport| transport.connect_tls(config, name)));
         handshake.await.map_err(|_| Event::Late { partly: false })?.map_err(|error| broken_handshake(&error))?;
         let chain = wire.transport().peer_certificates();
-        Ok(match prove(&chain, &pair.remote, now(&self.ways.clock), &self.ways.trust.load()) {
-            Proof::Pkix { until, .. } => (Ok(()), Some(until)),
-            Proof::Unproven(reason) => (Err(Trouble::certificate(&reason, &chain)), None),
-        })
+        let shown = Shown { chain: &chain, role: Role::Server };
+        Ok(self.prove(shown, &pair.remote, door.endpoint.as_deref().map_or(&[], std::slice::from_ref)))
+    }
+}
+
+/// The judgement on a server as the rules want it.
+fn certificate(judged: &Result<Proof, Reason>) -> Certificate {
+    match judged {
+        Ok(_) => Certificate::Proves,
+        Err(reason) if reason.is_contradiction(Role::Server) => Certificate::Contradicts(reason.into()),
+        Err(reason) => Certificate::SaysNothing(reason.into()),
     }
 }
 
@@ -272,13 +300,6 @@ impl Plan {
                 true
             }
             _ => false,
-        }
-    }
-
-    fn shown(self) -> Shown {
-        match self.certificate {
-            ClientCertificate::Shown => Shown::Yes,
-            ClientCertificate::Withheld => Shown::No,
         }
     }
 }
@@ -302,7 +323,8 @@ fn hear(heard: Result<stream::Event<'_>, Broken>, phase: Phase) -> Event {
         Ok(stream::Event::Nonza(element)) => Event::Element(element),
         Ok(stream::Event::Close) => Event::Lost(Trouble::Closed { phase }),
         Ok(stream::Event::Stanza(_) | stream::Event::Rejected(_)) => {
-            Event::Lost(Trouble::Unexpected { phase, element: "a stanza".to_owned() })
+            let why = "the other server sent a stanza on a stream that carries only ours,".to_owned();
+            Event::Lost(Trouble::Broke { phase, why })
         }
         Err(broken) => lost(broken, phase),
     }
@@ -327,14 +349,6 @@ fn broken_handshake(error: &io::Error) -> Event {
         io::ErrorKind::UnexpectedEof => Trouble::Closed { phase: Phase::Tls },
         _ => Trouble::TlsFailed { why: error.to_string() },
     })
-}
-
-/// The proof as the rules want it, and when it ends.
-pub(crate) fn judged(proof: Proof) -> (Result<(), String>, Option<SystemTime>) {
-    match proof {
-        Proof::Pkix { until, .. } => (Ok(()), Some(until)),
-        Proof::Unproven(reason) => (Err(reason.to_string()), None),
-    }
 }
 
 /// The time now, as certificates have it.

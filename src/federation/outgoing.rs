@@ -18,6 +18,7 @@ use crate::federation::trouble::{Phase, Trouble};
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Secret, Verdict};
 use crate::negotiation::features::{STREAM_LIMITS_NS, TLS_NS};
 use crate::negotiation::sasl_profile;
+use crate::net::tls::ClientCertificate;
 use crate::routing::Pair;
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{ContentNamespace, Header, HeaderFields, STREAMS_NS, StreamCondition, StreamError, write_header};
@@ -42,11 +43,15 @@ pub(crate) enum Ways {
     External,
 }
 
-/// Whether we showed our certificate to the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Yes,
-    No,
+/// What the certificate of the peer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Certificate {
+    /// That it speaks for the domain.
+    Proves,
+    /// Nothing, for this reason; something else may prove it.
+    SaysNothing(Trouble),
+    /// That it is somebody else than the domain or the operator has said, whatever else it has.
+    Contradicts(Trouble),
 }
 
 /// Something that happened on the stream.
@@ -54,10 +59,11 @@ pub(crate) enum Shown {
 pub(crate) enum Event {
     Open(Header),
     Element(Element),
-    /// TLS is in force; the certificate of the peer proves its domain, or this is why not.
+    /// TLS is in force.
     Secured {
-        proof: Result<(), Trouble>,
-        shown: Shown,
+        certificate: Certificate,
+        /// Whether we have shown ours.
+        ours: ClientCertificate,
     },
     /// There is nothing more to hear, for this reason.
     Lost(Trouble),
@@ -132,7 +138,7 @@ pub(crate) struct Outgoing {
     secret: Secret,
     state: State,
     layer: Layer,
-    shown: Shown,
+    ours: ClientCertificate,
     /// Of the latest header of the peer.
     id: Option<String>,
     dialback: bool,
@@ -161,7 +167,7 @@ impl Outgoing {
             secret,
             state: State::Header,
             layer: Layer::Plain,
-            shown: Shown::No,
+            ours: ClientCertificate::Withheld,
             id: None,
             dialback: false,
             largest: None,
@@ -190,7 +196,7 @@ impl Outgoing {
                 self.lost(refused(&StreamError::from_element(&element)))
             }
             Event::Element(element) => self.element(&element),
-            Event::Secured { proof, shown } => self.secured(proof, shown),
+            Event::Secured { certificate, ours } => self.secured(certificate, ours),
             Event::Lost(why) => self.lost(why.into()),
             Event::Late { partly } => fail(self.late(partly).into()),
             Event::Unwelcome(why) => self.lost(Trouble::CertificateUnwelcome { why }.into()),
@@ -336,7 +342,7 @@ impl Outgoing {
         let offered = features
             .child("mechanisms", SASL_NS)
             .is_some_and(|list| list.elements().any(|mechanism| mechanism.text().trim() == external));
-        if offered && self.shown == Shown::Yes && self.ways != Ways::Dialback {
+        if offered && self.ours == ClientCertificate::Shown && self.ways != Ways::Dialback {
             self.state = State::External;
             // XEP-0178 §3 (interoperability note): older servers rely on the authorization identity.
             let auth = sasl_profile::auth(external, Some(self.pair.local.as_bytes()));
@@ -371,13 +377,16 @@ impl Outgoing {
         self.ask(true, Trouble::ExternalRefused { condition })
     }
 
-    fn secured(&mut self, proof: Result<(), Trouble>, shown: Shown) -> Effect {
-        match (proof, self.proofs) {
-            (Err(trouble), Proofs::Certificate) => return fail(trouble.into()),
-            (proof, _) => self.setback = proof.err().or(self.setback.take()),
+    fn secured(&mut self, certificate: Certificate, ours: ClientCertificate) -> Effect {
+        match (certificate, self.proofs) {
+            (Certificate::Proves, _) => {}
+            (Certificate::SaysNothing(why), Proofs::CertificateOrDialback) => self.setback = Some(why),
+            (Certificate::SaysNothing(why), Proofs::Certificate) | (Certificate::Contradicts(why), _) => {
+                return fail(why.into());
+            }
         }
         self.layer = Layer::Secured;
-        self.shown = shown;
+        self.ours = ours;
         self.state = State::Header;
         Effect { write: self.header(), next: Next::Restart }
     }
@@ -428,7 +437,7 @@ impl Outgoing {
     }
 
     fn shown_or_about_to(&self) -> bool {
-        self.state == State::Handshake || self.shown == Shown::Yes
+        self.state == State::Handshake || self.ours == ClientCertificate::Shown
     }
 }
 

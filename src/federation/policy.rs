@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 
 use crate::config::{Federation, FederationMode};
+use crate::federation::proof::Kind;
 
 /// What proves to us that a server speaks for its domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Proofs {
-    /// Only a certificate that we trust.
+    /// Only its own key: one that an authority, the domain or the operator names.
     #[default]
     Certificate,
     /// Dialback too, inside TLS with any certificate (XEP-0220): as safe as the DNS.
@@ -44,10 +45,13 @@ impl Policy {
         }
     }
 
-    /// Whether dialback alone proves that a server speaks for its domain.
+    /// Whether a proof of this kind is enough for `remote`.
     #[must_use]
-    pub fn accepts_dialback(&self) -> bool {
-        self.proofs == Proofs::CertificateOrDialback
+    pub fn accepts(&self, _remote: &str, kind: Kind) -> bool {
+        match kind {
+            Kind::Pkix | Kind::Dane | Kind::Pin => true,
+            Kind::Dialback => self.proofs == Proofs::CertificateOrDialback,
+        }
     }
 }
 
@@ -71,9 +75,11 @@ mod tests {
 
     #[test]
     fn dialback_is_off_unless_said_otherwise() {
-        assert!(!Policy::default().accepts_dialback());
-        assert!(!Policy::of(&Federation::default()).accepts_dialback());
+        let accepts = |policy: Policy| policy.accepts("there.example", Kind::Dialback);
+        assert!(!accepts(Policy::default()));
+        assert!(!accepts(Policy::of(&Federation::default())));
         let config = Federation { accept_dialback: true, ..Federation::default() };
-        assert!(Policy::of(&config).accepts_dialback());
+        assert!(accepts(Policy::of(&config)));
+        assert!(Policy::default().accepts("there.example", Kind::Pkix));
     }
 }

@@ -17,8 +17,8 @@ use crate::federation::outgoing::Event;
 use crate::federation::resolve::Start;
 use crate::federation::trouble::{Phase, Trouble};
 use crate::federation::xep_0220_dialback::Verdict;
-use crate::net::dns::Srv;
 use crate::negotiation::features::TLS_NS;
+use crate::net::dns::{Security, Srv};
 use crate::net::tls::names::presented;
 use crate::net::{TlsFacts, Transport};
 
@@ -52,8 +52,10 @@ pub struct Place {
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Seen {
     /// The SRV records of `name`; none where there are none, or nobody knows.
-    Srv { name: String, records: Vec<Srv> },
-    Addresses { host: String, addresses: Vec<IpAddr> },
+    Srv { name: String, records: Vec<Srv>, security: Security },
+    Addresses { host: String, addresses: Vec<IpAddr>, security: Security },
+    /// Which keys a signed DNS names for a target.
+    Tlsa { name: String, records: Vec<String> },
     Connection,
     /// The header of a stream.
     Header,
@@ -213,7 +215,7 @@ impl Trace {
         let mut missing = None;
         for step in &self.steps {
             match (&step.seen, &step.trouble) {
-                (Seen::Srv { name, records }, None) if records.is_empty() => missing = Some(name.as_str()),
+                (Seen::Srv { name, records, .. }, None) if records.is_empty() => missing = Some(name.as_str()),
                 (Seen::Srv { .. }, _) | (Seen::Addresses { .. }, Some(Trouble::NoSuchName)) => return None,
                 _ => {}
             }
@@ -238,7 +240,7 @@ impl Step {
     pub fn where_it_was(&self) -> String {
         match (&self.place, &self.seen) {
             (Some(place), _) => place.to_string(),
-            (None, Seen::Srv { name, .. } | Seen::Addresses { host: name, .. }) => name.clone(),
+            (None, Seen::Srv { name, .. } | Seen::Addresses { host: name, .. } | Seen::Tlsa { name, .. }) => name.clone(),
             (None, _) => "?".to_owned(),
         }
     }

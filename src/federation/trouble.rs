@@ -5,10 +5,7 @@
 
 use std::fmt;
 
-use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
 
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::proof::Reason;
@@ -42,6 +39,8 @@ pub enum Trouble {
     AliasLoop,
     /// Nobody knows: the DNS failed or did not answer.
     DnsFailed { why: String },
+    /// The answer should be signed, and its signatures do not fit (RFC 4035 §4.3).
+    DnssecBogus { what: String },
     /// Nobody listens.
     Refused,
     /// Whoever is there does not even refuse.
@@ -104,56 +103,51 @@ pub enum CertificateFault {
     /// That of an authority, though not its own.
     Authority,
     UnknownAuthority,
-    /// The peer shows its own certificate alone, and whoever has issued it is no authority that is trusted.
+    /// Whoever has issued the last one that was shown is no authority that is trusted here, nor was he shown.
     MissingIntermediate,
     WrongUsage,
     Constrained,
     BadSignature,
+    /// The operator of this server has pinned other keys.
+    PinMismatch,
+    /// A signed DNS names other keys.
+    TlsaMismatch,
+    /// It proves the domain in a way that is not accepted of it.
+    NotAccepted,
     Other,
 }
 
-impl CertificateFault {
-    fn of(reason: &Reason, chain: &[CertificateDer<'_>]) -> Self {
+impl From<&Reason> for CertificateFault {
+    fn from(reason: &Reason) -> Self {
         match reason {
             Reason::NoCertificate => Self::NotShown,
             Reason::Malformed(_) => Self::Malformed,
             Reason::Expired(_) => Self::Expired,
             Reason::NotYetValid(_) => Self::NotYetValid,
             Reason::NameMismatch { .. } | Reason::UnusableDomain => Self::WrongName,
-            Reason::SelfSigned if chain.first().is_some_and(is_authority) => Self::SelfSignedAuthority,
             Reason::SelfSigned => Self::SelfSigned,
+            Reason::SelfSignedAuthority => Self::SelfSignedAuthority,
             Reason::AuthorityAsPeer => Self::Authority,
-            Reason::UnknownAuthority if chain.len() == 1 => Self::MissingIntermediate,
-            Reason::UnknownAuthority => Self::UnknownAuthority,
+            Reason::UnknownAuthority(_) => Self::UnknownAuthority,
+            Reason::UnknownIssuer(_) => Self::MissingIntermediate,
             Reason::WrongUsage => Self::WrongUsage,
             Reason::Constrained => Self::Constrained,
             Reason::BadSignature | Reason::UnacceptableSignature => Self::BadSignature,
+            Reason::PinMismatch { .. } => Self::PinMismatch,
+            Reason::TlsaMismatch { .. } => Self::TlsaMismatch,
+            Reason::NotAccepted(_) => Self::NotAccepted,
             Reason::Other(_) => Self::Other,
         }
     }
 }
 
-fn is_authority(certificate: &CertificateDer<'_>) -> bool {
-    X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.is_ca())
+impl From<&Reason> for Trouble {
+    fn from(reason: &Reason) -> Self {
+        Self::Certificate { fault: reason.into(), text: reason.to_string() }
+    }
 }
 
 impl Trouble {
-    /// What a chain does not prove.
-    pub(crate) fn certificate(reason: &Reason, chain: &[CertificateDer<'_>]) -> Self {
-        let fault = CertificateFault::of(reason, chain);
-        let text = match fault {
-            CertificateFault::SelfSignedAuthority => format!("{reason}, as an authority (CA:TRUE)"),
-            CertificateFault::MissingIntermediate => match issuer(chain) {
-                Some(issuer) => format!(
-                    "the certificate is shown alone, and {issuer}, who has issued it, is no authority that is trusted here"
-                ),
-                None => reason.to_string(),
-            },
-            _ => reason.to_string(),
-        };
-        Self::Certificate { fault, text }
-    }
-
     /// What kind of error the sender gets for it.
     pub(crate) fn fault(&self) -> Fault {
         match self {
@@ -192,12 +186,6 @@ impl Trouble {
     }
 }
 
-fn issuer(chain: &[CertificateDer<'_>]) -> Option<String> {
-    let (_, parsed) = X509Certificate::from_der(chain.first()?).ok()?;
-    // A stranger chose the name, and it ends up in a log.
-    Some(parsed.issuer().to_string().escape_debug().to_string())
-}
-
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         let fault = trouble.fault();
@@ -212,6 +200,7 @@ impl From<&DnsError> for Trouble {
             DnsError::NoSuchName => Self::NoSuchName,
             DnsError::Loop => Self::AliasLoop,
             DnsError::Failed(why) => Self::DnsFailed { why: why.clone() },
+            DnsError::Bogus(what) => Self::DnssecBogus { what: what.clone() },
         }
     }
 }
@@ -238,6 +227,7 @@ impl fmt::Display for Trouble {
             Self::NoAddress => f.write_str("not found in DNS, there is no address"),
             Self::AliasLoop => f.write_str("in DNS its aliases (CNAME) lead in a circle"),
             Self::DnsFailed { why } => write!(f, "DNS failed: {why}"),
+            Self::DnssecBogus { what } => write!(f, "the signatures in DNS (DNSSEC) are wrong: {what}"),
             Self::Refused => f.write_str("connection refused"),
             Self::NoAnswer => f.write_str("no answer"),
             Self::NotConnected { why } | Self::Other { text: why } => f.write_str(why),

@@ -15,7 +15,7 @@ mod token_secret;
 
 pub use components::{SecretError, component_warnings};
 pub use doctor::{EXAMINE, Examine, examine_alone};
-pub use made::Made;
+pub use made::{Made, resolver};
 pub use node::{Node, Parts, StartError};
 pub use peers::PEERS;
 pub use reload::{RELOAD, Reload, Reloaded};

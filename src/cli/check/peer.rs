@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::federation::doctor::{Diagnosis, Finding, Verdict};
 use crate::federation::{Encryption, Place, Seen, Shown, Start, Step};
 use crate::net::Srv;
+use crate::net::dns::Security;
 use crate::server::{EXAMINE, Examine, examine_alone};
 
 pub(super) fn check(
@@ -57,9 +58,14 @@ fn line(step: &Step) -> String {
 
 fn seen(seen: &Seen) -> (String, Vec<String>) {
     match seen {
-        Seen::Srv { name, records } if records.is_empty() => (name.clone(), vec!["no records".to_owned()]),
-        Seen::Srv { name, records } => (name.clone(), records.iter().map(record).collect()),
-        Seen::Addresses { host, addresses } => (host.clone(), addresses.iter().map(ToString::to_string).collect()),
+        Seen::Srv { name, records, .. } if records.is_empty() => (name.clone(), vec!["no records".to_owned()]),
+        Seen::Srv { name, records, security } => {
+            (signed(name, *security), records.iter().map(record).collect())
+        }
+        Seen::Addresses { host, addresses, security } => {
+            (signed(host, *security), addresses.iter().map(ToString::to_string).collect())
+        }
+        Seen::Tlsa { name, records } => (name.clone(), records.clone()),
         Seen::Connection => ("connection".to_owned(), Vec::new()),
         Seen::Header => ("stream header".to_owned(), Vec::new()),
         Seen::Features { offered } if offered.is_empty() => ("features".to_owned(), Vec::new()),
@@ -72,6 +78,14 @@ fn seen(seen: &Seen) -> (String, Vec<String>) {
             let answer = answer.as_ref().map(|answer| format!("the answer is: {answer}"));
             ("a question about a wrong dialback key".to_owned(), answer.into_iter().collect())
         }
+    }
+}
+
+/// A name, and whether its records are signed.
+fn signed(name: &str, security: Security) -> String {
+    match security {
+        Security::Secure => format!("{name} (signed)"),
+        Security::Insecure => name.to_owned(),
     }
 }
 
@@ -123,7 +137,7 @@ mod tests {
             start: Start::Starttls,
         };
         let record = Srv { priority: 0, weight: 5, port: 5269, target: "xmpp.b.example".to_owned() };
-        let srv = Seen::Srv { name: "_xmpp-server._tcp.b.example".to_owned(), records: vec![record] };
+        let srv = Seen::Srv { name: "_xmpp-server._tcp.b.example".to_owned(), records: vec![record], security: Security::Secure };
         let step = |place, seen, trouble| Step { at_ms: 0, took_ms: 7, place, seen, trouble };
         let trouble = Trouble::Silent { phase: Phase::Header };
         let diagnosis = Diagnosis {
@@ -147,7 +161,7 @@ mod tests {
         assert_eq!(
             human(&diagnosis),
             "b.example, reached from a.example
-        7 ms  _xmpp-server._tcp.b.example: ok
+        7 ms  _xmpp-server._tcp.b.example (signed): ok
               xmpp.b.example port 5269 (priority 0, weight 5)
 
   xmpp.b.example port 5269 at 192.0.2.1

@@ -41,7 +41,7 @@ impl Context<'_> {
     /// The SRV record that has led to `host` (and `port`), as in a zone file.
     fn record_of(&self, host: &str, port: Option<u16>) -> Option<String> {
         self.diagnosis.steps.iter().find_map(|step| match &step.seen {
-            Seen::Srv { name, records } => records
+            Seen::Srv { name, records, .. } => records
                 .iter()
                 .find(|record| record.target == host && port.is_none_or(|port| record.port == port))
                 .map(|srv| format!("{name}. IN SRV {} {} {} {}.", srv.priority, srv.weight, srv.port, srv.target)),
@@ -84,9 +84,14 @@ pub(super) fn advice(trouble: &Trouble, step: &Step, context: &Context<'_>) -> O
             "the DNS servers of {domain} do not work, or those that comity.toml names under [dns]; to see it: dig {} SRV",
             step.where_it_was()
         ),
+        Trouble::DnssecBogus { .. } => format!(
+            "sign the zone anew, or take away its DS record, if nobody attacks the DNS on the way here; to see it: delv {} {}",
+            step.where_it_was(),
+            kind_of_record(&step.seen)
+        ),
         Trouble::Refused | Trouble::NoAnswer | Trouble::NotConnected { .. } => unconnected(trouble, place?, context),
         Trouble::Certificate { fault, .. } => {
-            format!("{}{}", certificate(*fault, context), context.look(place))
+            format!("{}{}", certificate(*fault, place, context), context.look(place))
         }
         Trouble::CertificateUnwelcome { .. } | Trouble::ExternalRefused { .. } => ours(trouble, context),
         _ => stream(trouble, &host, context)?,
@@ -121,7 +126,15 @@ fn unconnected(trouble: &Trouble, place: &Place, context: &Context<'_>) -> Strin
     }
 }
 
-fn certificate(fault: CertificateFault, context: &Context<'_>) -> String {
+fn kind_of_record(seen: &Seen) -> &'static str {
+    match seen {
+        Seen::Srv { .. } => "SRV",
+        Seen::Tlsa { .. } => "TLSA",
+        _ => "A",
+    }
+}
+
+fn certificate(fault: CertificateFault, place: Option<&Place>, context: &Context<'_>) -> String {
     let domain = context.domain();
     let ours = "here, under [federation] in comity.toml, accept_dialback = true takes any certificate";
     match fault {
@@ -151,6 +164,18 @@ fn certificate(fault: CertificateFault, context: &Context<'_>) -> String {
         CertificateFault::Constrained | CertificateFault::Malformed | CertificateFault::BadSignature => {
             format!("get another certificate for {domain}; this one nobody should accept")
         }
+        CertificateFault::PinMismatch => format!(
+            "ask the people of {domain} whether their key is another one now; if so, put it in place of the old one in \
+             comity.toml, and if not, somebody else answers in their place"
+        ),
+        CertificateFault::TlsaMismatch => {
+            let name = place.map(|place| format!("_{}._tcp.{}", place.address.port(), place.host)).unwrap_or_default();
+            format!(
+                "publish the key that the server has: {name}. 3600 IN TLSA 3 1 1 (SHA-256 of its public key), or have it \
+                 show the certificate that the records name; if neither has changed, somebody else answers in its place"
+            )
+        }
+        CertificateFault::NotAccepted => format!("allow this kind of proof for {domain} in comity.toml, or ask for another"),
         CertificateFault::Other => format!("get another certificate for {domain}; {ours}"),
     }
 }

@@ -44,7 +44,7 @@ fn lost() -> Event {
 }
 
 fn proven() -> Event {
-    Event::Secured { proof: Ok(()), shown: Shown::Yes }
+    Event::Secured { certificate: Certificate::Proves, ours: ClientCertificate::Shown }
 }
 
 fn key() -> String {
@@ -209,7 +209,8 @@ fn where_nobody_could_vouch_for_a_key_none_is_sent() {
 #[test]
 fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
     let trouble = || Trouble::Certificate { fault: CertificateFault::SelfSigned, text: "self-signed".to_owned() };
-    let unproven = || Event::Secured { proof: Err(trouble()), shown: Shown::Yes };
+    let secured = |certificate| Event::Secured { certificate, ours: ClientCertificate::Shown };
+    let unproven = || secured(Certificate::SaysNothing(trouble()));
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
     let effect = machine.handle(unproven());
@@ -219,6 +220,11 @@ fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
     let mut machine = self::machine(Aim::Deliver, Ways::ExternalThenDialback, Proofs::CertificateOrDialback);
     machine.begin(Start::DirectTls);
     assert_eq!(machine.handle(unproven()).next, Next::Restart);
+    // What the domain itself has said is not made good by anything.
+    let mut machine = self::machine(Aim::Deliver, Ways::ExternalThenDialback, Proofs::CertificateOrDialback);
+    machine.begin(Start::DirectTls);
+    let effect = machine.handle(secured(Certificate::Contradicts(trouble())));
+    assert_eq!(fault(&effect), Fault::Unproven);
 }
 
 // Proves: XEP-0220 §2
@@ -250,7 +256,7 @@ fn after_a_stream_closed_over_external_dialback_on_a_fresh_one() {
 fn external_needs_a_certificate_that_was_shown() {
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
-    machine.handle(Event::Secured { proof: Ok(()), shown: Shown::No });
+    machine.handle(Event::Secured { certificate: Certificate::Proves, ours: ClientCertificate::Withheld });
     machine.handle(open(true));
     assert_eq!(machine.handle(external()).write, key());
 }
