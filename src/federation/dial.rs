@@ -252,11 +252,7 @@ struct Target {
     security: Security,
 }
 
-fn lookup<'b>(
-    resolver: &'b dyn Resolver,
-    candidate: &'b Candidate,
-    patience: Duration,
-) -> BoxFuture<'b, Target> {
+fn lookup<'b>(resolver: &'b dyn Resolver, candidate: &'b Candidate, patience: Duration) -> BoxFuture<'b, Target> {
     Box::pin(async move {
         let name = match &candidate.host {
             Host::Name(name) => name,

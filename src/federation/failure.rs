@@ -37,16 +37,8 @@ impl Failure {
         Self { fault, reason: reason.into(), trouble: None }
     }
 
-    pub(crate) fn not_found(reason: impl Into<String>) -> Self {
-        Self::new(Fault::NotFound, reason)
-    }
-
     pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
         Self::new(Fault::Unreachable, reason)
-    }
-
-    pub(crate) fn unproven(reason: impl Into<String>) -> Self {
-        Self::new(Fault::Unproven, reason)
     }
 
     /// What was in the way.

@@ -181,7 +181,8 @@ pub(crate) fn order(
     below: impl FnMut(u32) -> u32,
 ) -> Result<VecDeque<Group>, Failure> {
     let answered = direct.is_ok() || plain.is_ok();
-    let failed = [&direct, &plain].into_iter().find_map(|answer| answer.as_ref().err().filter(|error| !error.is_absence()));
+    let failed =
+        [&direct, &plain].into_iter().find_map(|answer| answer.as_ref().err().filter(|error| !error.is_absence()));
     let failed = failed.map(Trouble::from);
     let bogus = [&direct, &plain].into_iter().find_map(|answer| {
         answer.as_ref().err().filter(|error| matches!(error, DnsError::Bogus(_))).map(Trouble::from)

@@ -52,21 +52,36 @@ pub struct Place {
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Seen {
     /// The SRV records of `name`; none where there are none, or nobody knows.
-    Srv { name: String, records: Vec<Srv>, security: Security },
-    Addresses { host: String, addresses: Vec<IpAddr>, security: Security },
+    Srv {
+        name: String,
+        records: Vec<Srv>,
+        security: Security,
+    },
+    Addresses {
+        host: String,
+        addresses: Vec<IpAddr>,
+        security: Security,
+    },
     /// Which keys a signed DNS names for a target.
-    Tlsa { name: String, records: Vec<String> },
+    Tlsa {
+        name: String,
+        records: Vec<String>,
+    },
     Connection,
     /// The header of a stream.
     Header,
     /// The names of what is offered, among them the mechanisms of SASL.
-    Features { offered: Vec<String> },
+    Features {
+        offered: Vec<String>,
+    },
     Starttls,
     Tls(Box<Encryption>),
     External,
     Dialback,
     /// The answer to a question about a key (XEP-0220 §2.3).
-    Verification { answer: Option<String> },
+    Verification {
+        answer: Option<String>,
+    },
 }
 
 /// How a stream is encrypted, and by whom.
@@ -143,7 +158,8 @@ impl Trace {
                     offered.push(feature.name().to_owned());
                     let mechanisms = feature.elements().filter(|inner| inner.name() == "mechanism");
                     offered.extend(mechanisms.map(|mechanism| mechanism.text().trim().to_owned()));
-                    let is_required = feature.ns() == TLS_NS && feature.elements().any(|inner| inner.name() == "required");
+                    let is_required =
+                        feature.ns() == TLS_NS && feature.elements().any(|inner| inner.name() == "required");
                     offered.extend(is_required.then(|| "required".to_owned()));
                 }
                 Seen::Features { offered }
@@ -240,7 +256,9 @@ impl Step {
     pub fn where_it_was(&self) -> String {
         match (&self.place, &self.seen) {
             (Some(place), _) => place.to_string(),
-            (None, Seen::Srv { name, .. } | Seen::Addresses { host: name, .. } | Seen::Tlsa { name, .. }) => name.clone(),
+            (None, Seen::Srv { name, .. } | Seen::Addresses { host: name, .. } | Seen::Tlsa { name, .. }) => {
+                name.clone()
+            }
             (None, _) => "?".to_owned(),
         }
     }

@@ -29,34 +29,61 @@ pub enum Phase {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Trouble {
     /// The domain cannot stand in the DNS.
-    NoName { domain: String },
+    NoName {
+        domain: String,
+    },
     /// The only target is the root (RFC 2782).
-    NoService { domain: String },
+    NoService {
+        domain: String,
+    },
     NoSuchName,
     /// The name is there, without an address.
     NoAddress,
     /// Aliases lead in a circle.
     AliasLoop,
     /// Nobody knows: the DNS failed or did not answer.
-    DnsFailed { why: String },
+    DnsFailed {
+        why: String,
+    },
     /// The answer should be signed, and its signatures do not fit (RFC 4035 §4.3).
-    DnssecBogus { what: String },
+    DnssecBogus {
+        what: String,
+    },
     /// Nobody listens.
     Refused,
     /// Whoever is there does not even refuse.
     NoAnswer,
-    NotConnected { why: String },
+    NotConnected {
+        why: String,
+    },
     /// It has said nothing until there was no more time.
-    Silent { phase: Phase },
+    Silent {
+        phase: Phase,
+    },
     /// It has said a part of something until there was no more time.
-    Slow { phase: Phase },
-    Closed { phase: Phase },
-    Broke { phase: Phase, why: String },
+    Slow {
+        phase: Phase,
+    },
+    Closed {
+        phase: Phase,
+    },
+    Broke {
+        phase: Phase,
+        why: String,
+    },
     /// It has ended the stream with an error.
-    StreamError { error: String },
-    Unexpected { phase: Phase, element: String },
+    StreamError {
+        error: String,
+    },
+    Unexpected {
+        phase: Phase,
+        element: String,
+    },
     /// What it says is nothing that a server may say.
-    Nonsense { phase: Phase, error: String },
+    Nonsense {
+        phase: Phase,
+        error: String,
+    },
     /// It is of a time before XMPP 1.0.
     OldXmpp,
     /// Neither offered nor begun when we asked for it (RFC 7590 §3.1).
@@ -68,24 +95,39 @@ pub enum Trouble {
     /// Nothing newer than TLS 1.1.
     OldTls,
     NoCommonCipher,
-    TlsFailed { why: String },
-    Certificate { fault: CertificateFault, text: String },
+    TlsFailed {
+        why: String,
+    },
+    Certificate {
+        fault: CertificateFault,
+        text: String,
+    },
     /// It does not want ours, and says so in TLS.
-    CertificateUnwelcome { why: String },
-    ExternalRefused { condition: String },
-    NoWayToAuthenticate { external: bool },
+    CertificateUnwelcome {
+        why: String,
+    },
+    ExternalRefused {
+        condition: String,
+    },
+    NoWayToAuthenticate {
+        external: bool,
+    },
     /// Without an id no dialback key can be made (RFC 6120 §4.7.3).
     NoStreamId,
     /// No server of ours runs that could vouch for our key.
     DialbackNotTried,
     KeyInvalid,
-    DialbackRefused { condition: String },
+    DialbackRefused {
+        condition: String,
+    },
     DialbackMalformed,
     /// It has answered what nobody had asked: another id, or other domains.
     OtherAnswer,
     /// It vouches for a key that nobody has made.
     VouchesForAnything,
-    Other { text: String },
+    Other {
+        text: String,
+    },
 }
 
 /// Why a chain of certificates does not prove the domain.
@@ -259,7 +301,9 @@ impl fmt::Display for Trouble {
                 f.write_str("the other server offers no way to authenticate")
             }
             Self::NoStreamId => f.write_str("the other server gives its stream no id, which dialback needs"),
-            Self::DialbackNotTried => f.write_str("dialback was not tried: no server of ours runs that could vouch for it"),
+            Self::DialbackNotTried => {
+                f.write_str("dialback was not tried: no server of ours runs that could vouch for it")
+            }
             Self::KeyInvalid => f.write_str("the other server says that our dialback key is invalid"),
             Self::DialbackRefused { condition } => {
                 write!(f, "the other server could not verify our domain by dialback: {condition}")

@@ -40,12 +40,7 @@ enum Way {
     DeadFirst,
 }
 
-const fn case(
-    name: &'static str,
-    way: Way,
-    kinds: &'static [&'static str],
-    told: Option<&'static str>,
-) -> Case {
+const fn case(name: &'static str, way: Way, kinds: &'static [&'static str], told: Option<&'static str>) -> Case {
     Case { name, way, kinds, told }
 }
 

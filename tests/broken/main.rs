@@ -159,7 +159,10 @@ async fn without_a_server_of_ours_nobody_vouches_for_a_key() {
     assert_eq!((other.status.code(), kinds(&other)), (Some(1), BTreeSet::from(["dialback-not-tried".to_owned()])));
     let told = site.run(&["check", "expired.example"], "");
     let told = String::from_utf8(told.stdout).unwrap();
-    assert!(told.contains("WRONG    127.0.0.1:") && told.contains("renew the certificate of expired.example"), "{told}");
+    assert!(
+        told.contains("WRONG    127.0.0.1:") && told.contains("renew the certificate of expired.example"),
+        "{told}"
+    );
     let own = site.run(&["check", "verona.example", "--json"], "");
     assert_eq!(own.status.code(), Some(2));
 }

@@ -159,7 +159,8 @@ impl Peer {
     }
 
     fn header(&self, layer: &str) -> String {
-        let id = if self.manner == Manner::NoStreamId { String::new() } else { format!("id='{layer}-{}'", self.domain) };
+        let id =
+            if self.manner == Manner::NoStreamId { String::new() } else { format!("id='{layer}-{}'", self.domain) };
         format!(
             "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' \
              xmlns:db='jabber:server:dialback' from='{}' {id} version='1.0'>",

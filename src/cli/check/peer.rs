@@ -59,9 +59,7 @@ fn line(step: &Step) -> String {
 fn seen(seen: &Seen) -> (String, Vec<String>) {
     match seen {
         Seen::Srv { name, records, .. } if records.is_empty() => (name.clone(), vec!["no records".to_owned()]),
-        Seen::Srv { name, records, security } => {
-            (signed(name, *security), records.iter().map(record).collect())
-        }
+        Seen::Srv { name, records, security } => (signed(name, *security), records.iter().map(record).collect()),
         Seen::Addresses { host, addresses, security } => {
             (signed(host, *security), addresses.iter().map(ToString::to_string).collect())
         }
@@ -137,7 +135,11 @@ mod tests {
             start: Start::Starttls,
         };
         let record = Srv { priority: 0, weight: 5, port: 5269, target: "xmpp.b.example".to_owned() };
-        let srv = Seen::Srv { name: "_xmpp-server._tcp.b.example".to_owned(), records: vec![record], security: Security::Secure };
+        let srv = Seen::Srv {
+            name: "_xmpp-server._tcp.b.example".to_owned(),
+            records: vec![record],
+            security: Security::Secure,
+        };
         let step = |place, seen, trouble| Step { at_ms: 0, took_ms: 7, place, seen, trouble };
         let trouble = Trouble::Silent { phase: Phase::Header };
         let diagnosis = Diagnosis {

@@ -189,7 +189,9 @@ fn ours(trouble: &Trouble, context: &Context<'_>) -> String {
              {remote} should accept (ejabberd does since 25.07), or let dialback decide; to see ours: comity check"
         );
     }
-    format!("the certificate of {local} has to name it, in date, with its chain, from an authority that {remote} trusts: comity check")
+    format!(
+        "the certificate of {local} has to name it, in date, with its chain, from an authority that {remote} trusts: comity check"
+    )
 }
 
 /// It is about what the other server says.
@@ -207,22 +209,30 @@ fn stream(trouble: &Trouble, host: &str, context: &Context<'_>) -> Option<String
         }
         Trouble::StreamError { .. } => format!("its words say what the server of {remote} minds about {local}"),
         Trouble::Unexpected { .. } | Trouble::Nonsense { .. } => {
-            format!("is it an XMPP server for other servers that listens on {host}? The port for clients is another one")
+            format!(
+                "is it an XMPP server for other servers that listens on {host}? The port for clients is another one"
+            )
         }
         Trouble::OldXmpp | Trouble::NoStarttls | Trouble::StarttlsRefused => {
-            format!("give the server of {remote} a certificate and switch on TLS for streams between servers (STARTTLS)")
+            format!(
+                "give the server of {remote} a certificate and switch on TLS for streams between servers (STARTTLS)"
+            )
         }
         Trouble::StarttlsStripped => format!(
             "somebody between here and {host} removes <starttls/> from the features: an \"inspecting\" firewall, or an attacker"
         ),
         Trouble::BehindProceed => format!("the server of {remote} must say nothing between <proceed/> and TLS"),
-        Trouble::OldTls => format!("switch on TLS 1.2 and 1.3 in the server of {remote} (RFC 8996 forbids what is older)"),
+        Trouble::OldTls => {
+            format!("switch on TLS 1.2 and 1.3 in the server of {remote} (RFC 8996 forbids what is older)")
+        }
         Trouble::NoCommonCipher => format!(
             "switch on TLS 1.3, or for TLS 1.2 ciphers with ECDHE and AES-GCM or ChaCha20, in the server of {remote} (RFC 9325)"
         ),
         Trouble::TlsFailed { .. } => format!("the log of the server of {remote} says what it minds in TLS"),
         Trouble::NoWayToAuthenticate { .. } => {
-            format!("the server of {remote} has to offer SASL EXTERNAL or dialback; does it trust the authority of {local}?")
+            format!(
+                "the server of {remote} has to offer SASL EXTERNAL or dialback; does it trust the authority of {local}?"
+            )
         }
         Trouble::NoStreamId => format!("the server of {remote} has to give each stream an id (RFC 6120 §4.7.3)"),
         Trouble::DialbackNotTried => format!("start the server of {local} (comity serve), and check again"),
@@ -231,7 +241,9 @@ fn stream(trouble: &Trouble, host: &str, context: &Context<'_>) -> Option<String
              {local} have to lead here, and port 5269 has to be open (comity check)"
         ),
         Trouble::DialbackMalformed | Trouble::OtherAnswer => {
-            format!("the server of {remote} breaks XEP-0220: an answer has the id and the domains of the question, swapped")
+            format!(
+                "the server of {remote} breaks XEP-0220: an answer has the id and the domains of the question, swapped"
+            )
         }
         Trouble::VouchesForAnything => format!(
             "anybody can pass for {remote} where dialback is believed: its server has to compare the key (XEP-0220 §2.2.2)"

@@ -63,9 +63,10 @@ fn without_records(diagnosis: &Diagnosis, context: &Context<'_>) -> Option<Findi
     });
     let (_, last) = services.clone().last()?;
     // A domain that does not exist has none, of course.
-    let exists = !diagnosis.steps.iter().any(|step| {
-        matches!((&step.seen, &step.trouble), (Seen::Addresses { .. }, Some(Trouble::NoSuchName)))
-    });
+    let exists = !diagnosis
+        .steps
+        .iter()
+        .any(|step| matches!((&step.seen, &step.trouble), (Seen::Addresses { .. }, Some(Trouble::NoSuchName))));
     (services.all(|(is_empty, _)| is_empty) && exists && !diagnosis.reached).then(|| Finding {
         verdict: Verdict::Wrong,
         kind: "no-srv".to_owned(),

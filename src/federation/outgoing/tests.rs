@@ -39,7 +39,7 @@ fn external() -> Event {
     features("<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>")
 }
 
-fn lost() -> Event {
+fn gone() -> Event {
     Event::Lost(Trouble::Closed { phase: Phase::Header })
 }
 
@@ -165,7 +165,7 @@ fn an_offer_of_tls_that_was_taken_out_deters_nobody() {
     assert_eq!(machine.take_setback(), Some(Trouble::StarttlsStripped));
     assert_eq!(machine.take_setback(), None);
     let failure = element("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-    for event in [failure, lost(), Event::Late { partly: false }] {
+    for event in [failure, gone(), Event::Late { partly: false }] {
         assert_eq!(asked().handle(event).next, Next::Fail(Trouble::NoStarttls.into()));
     }
 }
@@ -244,12 +244,12 @@ fn after_a_stream_closed_over_external_dialback_on_a_fresh_one() {
         if !closed_early {
             machine.handle(element(SASL_FAILURE));
         }
-        let lost = machine.handle(lost());
+        let lost = machine.handle(gone());
         assert!(matches!(lost.next, Next::Retry(Retry::WithDialback, _)), "{lost:?}");
     }
     let mut machine = secured(machine(Aim::Deliver, Ways::Dialback, Proofs::Certificate), true);
     assert_eq!(machine.handle(external()).write, key());
-    assert_eq!(fault(&machine.handle(lost())), Fault::Unreachable);
+    assert_eq!(fault(&machine.handle(gone())), Fault::Unreachable);
 }
 
 #[test]
@@ -283,17 +283,14 @@ fn the_stream_feature_alone_promises_dialback() {
 fn a_certificate_that_is_not_welcome_is_withheld_next_time() {
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
-    let lost = machine.handle(lost());
+    let lost = machine.handle(gone());
     assert!(matches!(lost.next, Next::Retry(Retry::WithoutCertificate, _)));
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
     machine.handle(proven());
-    let lost = machine.handle(lost());
+    let lost = machine.handle(gone());
     assert!(matches!(lost.next, Next::Retry(Retry::WithoutCertificate, _)));
-    for (event, known) in [
-        (lost(), Fault::Unreachable),
-        (Event::Unwelcome("unknown_ca".to_owned()), Fault::Unproven),
-    ] {
+    for (event, known) in [(gone(), Fault::Unreachable), (Event::Unwelcome("unknown_ca".to_owned()), Fault::Unproven)] {
         let mut machine = deliver();
         machine.begin(Start::DirectTls);
         let Next::Retry(Retry::WithoutCertificate, failure) = machine.handle(event).next else { panic!("no retry") };
@@ -301,7 +298,7 @@ fn a_certificate_that_is_not_welcome_is_withheld_next_time() {
     }
     let mut machine = deliver();
     machine.begin(Start::Starttls);
-    assert_eq!(fault(&machine.handle(lost())), Fault::Unreachable);
+    assert_eq!(fault(&machine.handle(gone())), Fault::Unreachable);
 }
 
 #[test]
@@ -316,7 +313,7 @@ fn xep_0220_2_1_1_outcomes() {
     let error = "<result xmlns='jabber:server:dialback' from='there.example' to='here.example' type='error'>\
         <error type='cancel'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></result>";
     assert_eq!(fault(&asked().handle(element(error))), Fault::Unproven);
-    assert_eq!(fault(&asked().handle(lost())), Fault::Unreachable);
+    assert_eq!(fault(&asked().handle(gone())), Fault::Unreachable);
 }
 
 // Proves: XEP-0220 §2.1.1
