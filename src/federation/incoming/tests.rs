@@ -6,10 +6,8 @@ use crate::config::FederationMode;
 use super::dialback::PENDING;
 use crate::federation::policy::{Policy, Proofs};
 use crate::federation::proof::{Asked, Evidence, Pins};
-use crate::federation::xep_0220_dialback::Verdict;
 use crate::net::dns::Security;
 use crate::net::tls::names::Presented;
-use crate::stanza::{Condition, StanzaError};
 use crate::hooks::StreamFeatures;
 use crate::stream::Limits;
 

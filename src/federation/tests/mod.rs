@@ -1,8 +1,10 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
 mod counting;
+mod dane;
 mod doctor;
 mod outbox;
+mod spoofing;
 mod world;
 
 use std::net::SocketAddr;

@@ -176,7 +176,7 @@ impl Zones {
         if !found.is_empty() {
             return (zone.signed(of, found), Vec::new());
         }
-        let Some(alias @ RData::CNAME(CNAME(target))) = zone.find(of, RecordType::CNAME).pop() else {
+        let Some(ref alias @ RData::CNAME(CNAME(ref target))) = zone.find(of, RecordType::CNAME).pop() else {
             return (Vec::new(), zone.denied(of));
         };
         let mut answers = zone.signed(of, vec![alias.clone()]);
