@@ -180,6 +180,9 @@ impl Zones {
             return (Vec::new(), zone.denied(of));
         };
         let mut answers = zone.signed(of, vec![alias.clone()]);
+        if target == of {
+            return (answers, Vec::new());
+        }
         let (more, denial) = self.answer(&Query::query(target.clone(), kind));
         answers.extend(more);
         (answers, denial)
