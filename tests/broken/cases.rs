@@ -127,7 +127,7 @@ pub(crate) struct Street {
     _kept: Vec<(Vec<TcpStream>, TcpListener)>,
 }
 
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Nobody listens on this address, not even on the port that is tried without SRV records.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 77, 1, 1));
 
@@ -187,7 +187,7 @@ impl Street {
 }
 
 /// Has the peer listen; on which port it does.
-async fn listen(peer: Peer, address: IpAddr) -> u16 {
+pub(crate) async fn listen(peer: Peer, address: IpAddr) -> u16 {
     let listener = TcpListener::bind((address, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     peer.serve(listener);

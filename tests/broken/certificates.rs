@@ -10,6 +10,8 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 /// An authority, possibly below another one.
 pub(crate) struct Authority {
@@ -108,6 +110,12 @@ impl Authority {
 impl Issued {
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()
+    }
+
+    /// Its public key (SubjectPublicKeyInfo).
+    pub(crate) fn public(&self) -> Vec<u8> {
+        let (_, parsed) = X509Certificate::from_der(&self.chain[0]).unwrap();
+        parsed.public_key().raw.to_vec()
     }
 
     fn private(&self) -> PrivateKeyDer<'static> {

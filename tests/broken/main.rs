@@ -7,7 +7,12 @@
 mod cases;
 mod certificates;
 mod peer;
+mod signatures;
+#[path = "../../src/net/dns/hickory/signed.rs"]
+#[expect(dead_code, reason = "its own tests have more zones")]
+mod signed;
 #[path = "../site/mod.rs"]
+#[expect(dead_code, reason = "others do more with it")]
 mod site;
 mod zone;
 
@@ -24,28 +29,37 @@ use tokio::task::JoinSet;
 
 use cases::{CASES, Case, Street};
 use certificates::{Authority, Flaw};
+use signatures::Signed;
 use site::{Site, free};
 
 /// How many examinations go on at a time.
 const AT_A_TIME: usize = 6;
 
-/// The server under test, whose certificate has the purpose of servers alone.
-fn site(name: &str, dns: SocketAddr, authority: &Authority) -> Site {
+/// A directory for the server under test, whose certificate has the purpose of servers alone.
+fn site(name: &str, authority: &Authority) -> Site {
     let site = Site::new(name);
     let issued = authority.issue("verona.example", Flaw::None);
     std::fs::write(site.directory.join("chain.pem"), &issued.pem).unwrap();
     std::fs::write(site.directory.join("key.pem"), issued.key_pem()).unwrap();
     std::fs::write(site.directory.join("anchors.pem"), authority.certificate.pem()).unwrap();
+    site
+}
+
+/// The sections about the DNS and other servers are `more`.
+fn configure(site: &Site, more: &str) {
     let config = format!(
         "domain = \"verona.example\"\ndata_dir = \"data\"\n\
          [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{}\"\ns2s_tls = []\n\
          [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"anchors.pem\"]\n\
-         [dns]\nservers = [\"{dns}\"]\n[federation]\nconnect_timeout = \"4s\"\nexpiry = \"0s\"\n",
+         {more}connect_timeout = \"4s\"\nexpiry = \"0s\"\n",
         site.c2s,
         free()
     );
     std::fs::write(site.directory.join("comity.toml"), config).unwrap();
-    site
+}
+
+fn asking(dns: SocketAddr) -> String {
+    format!("[dns]\nservers = [\"{dns}\"]\n[federation]\n")
 }
 
 async fn log_in(site: &Site, authority: &Authority) -> Client {
@@ -60,13 +74,16 @@ async fn log_in(site: &Site, authority: &Authority) -> Client {
 }
 
 /// What becomes of a message to each of the domains: its error, or nothing where it arrives.
-async fn fates(client: &mut Client, arrived: &mut UnboundedReceiver<String>) -> BTreeMap<String, Option<String>> {
-    for case in CASES {
-        let domain = case.domain();
+async fn fates(
+    client: &mut Client,
+    arrived: &mut UnboundedReceiver<String>,
+    domains: &[String],
+) -> BTreeMap<String, Option<String>> {
+    for domain in domains {
         client.send(&format!("<message type='chat' to='juliet@{domain}' id='{domain}'><body>?</body></message>")).await;
     }
     let mut fates = BTreeMap::new();
-    while fates.len() < CASES.len() {
+    while fates.len() < domains.len() {
         tokio::select! {
             domain = arrived.recv() => fates.insert(domain.unwrap(), None),
             stanza = client.next() => {
@@ -81,13 +98,16 @@ async fn fates(client: &mut Client, arrived: &mut UnboundedReceiver<String>) -> 
 }
 
 /// What `comity check` says of each of the domains.
-async fn checks(site: &Arc<Site>) -> BTreeMap<&'static str, Output> {
+async fn checks(site: &Arc<Site>, domains: &[String]) -> BTreeMap<String, Output> {
     let mut checks = BTreeMap::new();
-    for some in CASES.chunks(AT_A_TIME) {
+    for some in domains.chunks(AT_A_TIME) {
         let mut running = JoinSet::new();
-        for case in some {
+        for domain in some.iter().cloned() {
             let site = Arc::clone(site);
-            running.spawn_blocking(move || (case.name, site.run(&["check", &case.domain(), "--json"], "")));
+            running.spawn_blocking(move || {
+                let output = site.run(&["check", &domain, "--json"], "");
+                (domain, output)
+            });
         }
         checks.extend(running.join_all().await);
     }
@@ -102,24 +122,25 @@ fn kinds(output: &Output) -> BTreeSet<String> {
 }
 
 /// What of a case is not as it should be.
-fn judge(case: &Case, fate: Option<&String>, check: &Output) -> Result<(), String> {
-    let expected: BTreeSet<String> = case.kinds.iter().map(ToString::to_string).collect();
+fn judge(domain: &str, expected: (&[&str], Option<&str>), fate: Option<&String>, check: &Output) -> Result<(), String> {
+    let (expected, words) = expected;
+    let expected: BTreeSet<String> = expected.iter().map(ToString::to_string).collect();
     let (found, told) = (kinds(check), fate.map_or("it arrives", String::as_str));
     if found != expected {
         let all = String::from_utf8_lossy(&check.stdout);
-        return Err(format!("{}: {found:?} instead of {expected:?}: {all}", case.name));
+        return Err(format!("{domain}: {found:?} instead of {expected:?}: {all}"));
     }
-    let is_told = match case.told {
+    let is_told = match words {
         Some(words) => fate.is_some_and(|fate| fate.contains(words)),
         None => fate.is_none(),
     };
     if !is_told {
-        return Err(format!("{}: {told:?} instead of {:?}", case.name, case.told));
+        return Err(format!("{domain}: {told:?} instead of {words:?}"));
     }
     // What arrives, or would, is no failure.
-    let code = i32::from(case.told.is_some());
+    let code = i32::from(words.is_some());
     if check.status.code() != Some(code) {
-        return Err(format!("{}: exit code {:?} instead of {code}", case.name, check.status.code()));
+        return Err(format!("{domain}: exit code {:?} instead of {code}", check.status.code()));
     }
     Ok(())
 }
@@ -128,13 +149,18 @@ fn judge(case: &Case, fate: Option<&String>, check: &Output) -> Result<(), Strin
 async fn each_is_named_and_whoever_writes_there_is_told() {
     let authority = Authority::root("an authority that is trusted");
     let mut street = Street::build(&authority).await;
-    let mut site = site("broken", street.dns, &authority);
+    let mut site = site("broken", &authority);
+    configure(&site, &asking(street.dns));
     site.start();
     let mut client = log_in(&site, &authority).await;
-    let fates = fates(&mut client, &mut street.arrived).await;
+    let domains: Vec<_> = CASES.iter().map(Case::domain).collect();
+    let fates = fates(&mut client, &mut street.arrived, &domains).await;
     let site = Arc::new(site);
-    let checks = checks(&site).await;
-    let judged = CASES.iter().map(|case| judge(case, fates[&case.domain()].as_ref(), &checks[case.name]));
+    let checks = checks(&site, &domains).await;
+    let judged = CASES.iter().map(|case| {
+        let domain = case.domain();
+        judge(&domain, (case.kinds, case.told), fates[&domain].as_ref(), &checks[&domain])
+    });
     let wrong: Vec<_> = judged.filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
@@ -151,7 +177,8 @@ async fn each_is_named_and_whoever_writes_there_is_told() {
 async fn without_a_server_of_ours_nobody_vouches_for_a_key() {
     let authority = Authority::root("an authority that is trusted");
     let street = Street::build(&authority).await;
-    let site = site("broken-alone", street.dns, &authority);
+    let site = site("broken-alone", &authority);
+    configure(&site, &asking(street.dns));
     let check = |domain: &str| site.run(&["check", domain, "--json"], "");
     let honest = check("honest.example");
     assert_eq!((honest.status.code(), kinds(&honest)), (Some(0), BTreeSet::new()));
@@ -165,4 +192,27 @@ async fn without_a_server_of_ours_nobody_vouches_for_a_key() {
     );
     let own = site.run(&["check", "verona.example", "--json"], "");
     assert_eq!(own.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_in_the_dns_and_pinned_keys_count() {
+    let authority = Authority::root("an authority that is trusted");
+    let mut site = site("broken-signed", &authority);
+    let mut signed = Signed::build(&authority, &site.directory).await;
+    configure(&site, &signed.config);
+    site.start();
+    let mut client = log_in(&site, &authority).await;
+    let domains: Vec<_> = signatures::CASES.iter().map(|(domain, ..)| (*domain).to_owned()).collect();
+    let fates = fates(&mut client, &mut signed.arrived, &domains).await;
+    let site = Arc::new(site);
+    let checks = checks(&site, &domains).await;
+    let judged = signatures::CASES
+        .map(|(domain, kinds, told)| judge(domain, (kinds, told), fates[domain].as_ref(), &checks[domain]));
+    let wrong: Vec<_> = judged.into_iter().filter_map(Result::err).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let diagnosis: Value = serde_json::from_slice(&checks["key-in-dns"].stdout).unwrap();
+    let step = |name: &str| diagnosis["steps"].as_array().unwrap().iter().find(|step| step["step"] == name).cloned();
+    assert_eq!(step("srv").unwrap()["security"], "insecure", "there is none for direct TLS");
+    assert_eq!(step("addresses").unwrap()["security"], "secure");
+    assert_eq!(step("tlsa").unwrap()["records"].as_array().unwrap().len(), 1);
 }

@@ -162,8 +162,8 @@ impl Peer {
         let id =
             if self.manner == Manner::NoStreamId { String::new() } else { format!("id='{layer}-{}'", self.domain) };
         format!(
-            "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' \
-             xmlns:db='jabber:server:dialback' from='{}' {id} version='1.0'>",
+            "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' {dialback} from='{}' \
+             {id} version='1.0'>",
             self.domain
         )
     }
