@@ -159,6 +159,8 @@ impl Peer {
     }
 
     fn header(&self, layer: &str) -> String {
+        // Who declares it offers it (XEP-0220 §2.4.1).
+        let dialback = if self.manner == Manner::OnlyExternal { "" } else { "xmlns:db='jabber:server:dialback'" };
         let id =
             if self.manner == Manner::NoStreamId { String::new() } else { format!("id='{layer}-{}'", self.domain) };
         format!(
