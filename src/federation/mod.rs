@@ -8,7 +8,7 @@
 //! whether a key does from `xep_0220_dialback`; whether we want to talk to it from `policy`.
 //!
 //! What is seen on the way to another server is written down in a `trace`, what is in the way is a `trouble`, and `doctor`
-//! walks all the ways to a domain and says what is wrong with them.
+//! walks all the ways to a domain and says what is wrong with them; `tester` says it to whoever makes the other server.
 //!
 //! - Nothing passes before TLS, and nothing before the pair of domains is proven on that very stream.
 //! - Every stanza given to [`Federation`] is handed to a peer, in order, or answered with an error; one that storage
@@ -38,6 +38,7 @@ mod resolve;
 mod schedule;
 mod settings;
 mod state;
+pub mod tester;
 mod trace;
 mod trouble;
 mod wire;
@@ -51,7 +52,7 @@ pub use reception::Reception;
 pub use resolve::Start;
 pub use settings::{Settings, Ways};
 pub use state::Federation;
-pub use trace::{Encryption, Place, Seen, Shown, Step};
+pub use trace::{Encryption, Greeting, Place, Seen, Shown, Step};
 pub use trouble::{CertificateFault, Phase, Trouble};
 
 #[cfg(test)]

@@ -450,7 +450,7 @@ pub(crate) fn refused(error: &StreamError) -> Failure {
         }
         _ => Fault::Unreachable,
     };
-    Trouble::StreamError { error: error.to_string() }.as_fault(fault)
+    Trouble::StreamError { error: error.to_string() }.into_failure(fault)
 }
 
 /// XEP-0220 §2.5: whatever the error, the sender is told `remote-server-timeout`.
@@ -463,7 +463,7 @@ fn dialback_error(error: &StanzaError) -> Failure {
         | Condition::NotAcceptable => Fault::Unproven,
         _ => Fault::Unreachable,
     };
-    Trouble::DialbackRefused { condition: error.condition.as_str().to_owned() }.as_fault(fault)
+    Trouble::DialbackRefused { condition: error.condition.as_str().to_owned() }.into_failure(fault)
 }
 
 fn read() -> Effect {

@@ -206,7 +206,7 @@ pub(crate) fn order(
     }
     match (answered, failed) {
         // One kind of record says "no service", the other is not known.
-        (true, Some(trouble)) => Err(trouble.as_fault(Fault::Unreachable)),
+        (true, Some(trouble)) => Err(trouble.into_failure(Fault::Unreachable)),
         (true, None) => Err(Trouble::NoService { domain: name.to_owned() }.into()),
         // RFC 6120 §3.2.1: "does not receive a response" is both, no such record and no answer.
         (false, _) => Ok(single(Host::Name(name.to_owned()))),

@@ -16,7 +16,7 @@ use crate::federation::dial::Door;
 use crate::federation::outgoing::Event;
 use crate::federation::resolve::Start;
 use crate::federation::trouble::{Phase, Trouble};
-use crate::federation::xep_0220_dialback::Verdict;
+use crate::federation::xep_0220_dialback::{FEATURE_NS, Verdict};
 use crate::negotiation::features::TLS_NS;
 use crate::net::dns::{Security, Srv};
 use crate::net::tls::names::presented;
@@ -68,8 +68,8 @@ pub enum Seen {
         records: Vec<String>,
     },
     Connection,
-    /// The header of a stream.
-    Header,
+    /// The header of a stream, if one has come.
+    Header { greeting: Option<Greeting> },
     /// The names of what is offered, among them the mechanisms of SASL.
     Features {
         offered: Vec<String>,
@@ -82,6 +82,15 @@ pub enum Seen {
     Verification {
         answer: Option<String>,
     },
+}
+
+/// What a stream header says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub id: Option<String>,
+    pub version: Option<String>,
 }
 
 /// How a stream is encrypted, and by whom.
@@ -151,13 +160,21 @@ impl Trace {
     /// What an event on a stream shows.
     pub(crate) fn seen(&self, phase: Phase, event: &Event, is_verification: bool, transport: &Transport) -> Seen {
         match (phase, event) {
-            (Phase::Header, _) => Seen::Header,
+            (Phase::Header, Event::Open(header)) if self.depth == Depth::Full => {
+                let version = header.version.map(|(major, minor)| format!("{major}.{minor}"));
+                let (from, to, id) = (header.from.clone(), header.to.clone(), header.id.clone());
+                Seen::Header { greeting: Some(Greeting { from, to, id, version }) }
+            }
+            (Phase::Header, _) => Seen::Header { greeting: None },
             (Phase::Features, Event::Element(features)) => {
                 let mut offered = Vec::new();
                 for feature in features.elements() {
                     offered.push(feature.name().to_owned());
                     let mechanisms = feature.elements().filter(|inner| inner.name() == "mechanism");
                     offered.extend(mechanisms.map(|mechanism| mechanism.text().trim().to_owned()));
+                    let has_errors =
+                        feature.ns() == FEATURE_NS && feature.elements().any(|inner| inner.name() == "errors");
+                    offered.extend(has_errors.then(|| "errors".to_owned()));
                     let is_required =
                         feature.ns() == TLS_NS && feature.elements().any(|inner| inner.name() == "required");
                     offered.extend(is_required.then(|| "required".to_owned()));

@@ -212,7 +212,7 @@ impl Trouble {
     }
 
     /// The failure in which it shows, where it depends on more than its kind.
-    pub(crate) fn as_fault(self, fault: Fault) -> Failure {
+    pub(crate) fn into_failure(self, fault: Fault) -> Failure {
         Failure { fault, reason: self.to_string(), trouble: Some(self) }
     }
 
@@ -231,7 +231,7 @@ impl Trouble {
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         let fault = trouble.fault();
-        trouble.as_fault(fault)
+        trouble.into_failure(fault)
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn examine_alone(config: &Config, asked: &Examine) -> Result<Diagnosis
 }
 
 impl Examine {
-    fn pair(&self, ours: &[String]) -> Result<Pair, OperationError> {
+    pub(super) fn pair(&self, ours: &[String]) -> Result<Pair, OperationError> {
         let usage = |text: String| OperationError::Usage(text);
         let prepared = |domain: &str| {
             domainpart(domain).map(|domain| domain.into_owned()).map_err(|_| usage(format!("{domain:?} is no domain")))

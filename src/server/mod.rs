@@ -2,6 +2,7 @@
 
 mod components;
 mod doctor;
+mod interop;
 mod made;
 mod node;
 mod peers;
@@ -15,6 +16,7 @@ mod token_secret;
 
 pub use components::{SecretError, component_warnings};
 pub use doctor::{EXAMINE, Examine, examine_alone};
+pub use interop::{INTEROP, Report};
 pub use made::{Made, resolver};
 pub use node::{Node, Parts, StartError};
 pub use peers::PEERS;

@@ -33,6 +33,7 @@ use crate::xml::Element;
 
 use super::components::{self, SecretError};
 use super::doctor;
+use super::interop;
 use super::made::Made;
 use super::peers;
 use super::reload::Reload;
@@ -317,6 +318,8 @@ fn operations(
     facts.register(&mut operations)?;
     peers::register(federation, &mut operations)?;
     doctor::register(federation, &mut operations)?;
+    let outbound: Arc<dyn Outbound> = Arc::clone(router) as _;
+    interop::register(federation, &outbound, &mut operations)?;
     if let Some(reload) = reload {
         reload.register(&mut operations)?;
     }

@@ -31,29 +31,32 @@ use cases::{CASES, Case, Street};
 use certificates::{Authority, Flaw};
 use signatures::Signed;
 use site::{Site, free};
+use zone::Zone;
+
+/// The domain of the server under test.
+const VERONA: &str = "verona.example";
 
 /// How many examinations go on at a time.
 const AT_A_TIME: usize = 6;
 
-/// A directory for the server under test, whose certificate has the purpose of servers alone.
-fn site(name: &str, authority: &Authority) -> Site {
+/// A directory for the server of `domain`, whose certificate has the purpose of servers alone.
+fn site(name: &str, domain: &str, authority: &Authority) -> Site {
     let site = Site::new(name);
-    let issued = authority.issue("verona.example", Flaw::None);
+    let issued = authority.issue(domain, Flaw::None);
     std::fs::write(site.directory.join("chain.pem"), &issued.pem).unwrap();
     std::fs::write(site.directory.join("key.pem"), issued.key_pem()).unwrap();
     std::fs::write(site.directory.join("anchors.pem"), authority.certificate.pem()).unwrap();
     site
 }
 
-/// The sections about the DNS and other servers are `more`.
-fn configure(site: &Site, more: &str) {
+/// The sections about the DNS and other servers are `more`; those connect to `s2s`.
+fn configure(site: &Site, domain: &str, s2s: SocketAddr, more: &str) {
     let config = format!(
-        "domain = \"verona.example\"\ndata_dir = \"data\"\n\
-         [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{}\"\ns2s_tls = []\n\
+        "domain = \"{domain}\"\ndata_dir = \"data\"\n\
+         [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{s2s}\"\ns2s_tls = []\n\
          [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"anchors.pem\"]\n\
          {more}connect_timeout = \"4s\"\nexpiry = \"0s\"\n",
-        site.c2s,
-        free()
+        site.c2s
     );
     std::fs::write(site.directory.join("comity.toml"), config).unwrap();
 }
@@ -149,8 +152,8 @@ fn judge(domain: &str, expected: (&[&str], Option<&str>), fate: Option<&String>,
 async fn each_is_named_and_whoever_writes_there_is_told() {
     let authority = Authority::root("an authority that is trusted");
     let mut street = Street::build(&authority).await;
-    let mut site = site("broken", &authority);
-    configure(&site, &asking(street.dns));
+    let mut site = site("broken", VERONA, &authority);
+    configure(&site, VERONA, free(), &asking(street.dns));
     site.start();
     let mut client = log_in(&site, &authority).await;
     let domains: Vec<_> = CASES.iter().map(Case::domain).collect();
@@ -177,8 +180,8 @@ async fn each_is_named_and_whoever_writes_there_is_told() {
 async fn without_a_server_of_ours_nobody_vouches_for_a_key() {
     let authority = Authority::root("an authority that is trusted");
     let street = Street::build(&authority).await;
-    let site = site("broken-alone", &authority);
-    configure(&site, &asking(street.dns));
+    let site = site("broken-alone", VERONA, &authority);
+    configure(&site, VERONA, free(), &asking(street.dns));
     let check = |domain: &str| site.run(&["check", domain, "--json"], "");
     let honest = check("honest.example");
     assert_eq!((honest.status.code(), kinds(&honest)), (Some(0), BTreeSet::new()));
@@ -197,9 +200,9 @@ async fn without_a_server_of_ours_nobody_vouches_for_a_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn signatures_in_the_dns_and_pinned_keys_count() {
     let authority = Authority::root("an authority that is trusted");
-    let mut site = site("broken-signed", &authority);
+    let mut site = site("broken-signed", VERONA, &authority);
     let mut signed = Signed::build(&authority, &site.directory).await;
-    configure(&site, &signed.config);
+    configure(&site, VERONA, free(), &signed.config);
     site.start();
     let mut client = log_in(&site, &authority).await;
     let domains: Vec<_> = signatures::CASES.iter().map(|(domain, ..)| (*domain).to_owned()).collect();
@@ -215,4 +218,30 @@ async fn signatures_in_the_dns_and_pinned_keys_count() {
     assert_eq!(step("srv").unwrap()["security"], "insecure", "there is none for direct TLS");
     assert_eq!(step("addresses").unwrap()["security"], "secure");
     assert_eq!(step("tlsa").unwrap()["records"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tester_has_nothing_to_say_against_a_server_like_this_one() {
+    let authority = Authority::root("an authority that is trusted");
+    let mut zone = Zone::default();
+    let servers = [("tester", VERONA), ("tested", "mantua.example")].map(|(name, domain)| {
+        let (site, s2s) = (site(name, domain, &authority), free());
+        zone.srv(domain, 0, &format!("host.{domain}"), s2s.port());
+        zone.host(&format!("host.{domain}"), s2s.ip());
+        (site, domain, s2s)
+    });
+    let dns = zone.serve().await;
+    let [mut tester, mut tested] = servers.map(|(site, domain, s2s)| {
+        configure(&site, domain, s2s, &asking(dns));
+        site
+    });
+    tester.start();
+    tested.start();
+    let report = tester.run(&["interop", "mantua.example"], "");
+    let told = String::from_utf8(report.stdout).unwrap();
+    assert_eq!(report.status.code(), Some(0), "{told}{}", String::from_utf8_lossy(&report.stderr));
+    assert!(told.ends_with("17 passed, 0 failed, 1 untried.\n"), "{told}");
+    // Without a server nobody is asked.
+    drop(tester.stop());
+    assert_eq!(tester.run(&["interop", "mantua.example"], "").status.code(), Some(1));
 }

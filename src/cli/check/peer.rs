@@ -65,7 +65,7 @@ fn seen(seen: &Seen) -> (String, Vec<String>) {
         }
         Seen::Tlsa { name, records } => (name.clone(), records.clone()),
         Seen::Connection => ("connection".to_owned(), Vec::new()),
-        Seen::Header => ("stream header".to_owned(), Vec::new()),
+        Seen::Header { .. } => ("stream header".to_owned(), Vec::new()),
         Seen::Features { offered } if offered.is_empty() => ("features".to_owned(), Vec::new()),
         Seen::Features { offered } => ("features".to_owned(), vec![offered.join(", ")]),
         Seen::Starttls => ("STARTTLS".to_owned(), Vec::new()),
@@ -157,7 +157,7 @@ mod tests {
             steps: vec![
                 step(None, srv, None),
                 step(Some(place.clone()), Seen::Connection, None),
-                step(Some(place), Seen::Header, Some(trouble)),
+                step(Some(place), Seen::Header { greeting: None }, Some(trouble)),
             ],
         };
         assert_eq!(

@@ -140,7 +140,7 @@ async fn after_a_connection_that_will_not_do_the_rest_is_tried() {
     let mut dialer = dialer(&town, &names, groups(&[&[("a", 1)], &[("b", 3)]]));
     let mut seen = Vec::new();
     while let Some((_, door)) = dialer.next().await {
-        dialer.trace.saw(Instant::now(), Some(&door), Seen::Header, Some(Trouble::OldXmpp));
+        dialer.trace.saw(Instant::now(), Some(&door), Seen::Connection, Some(Trouble::OldXmpp));
         dialer.reject(&Trouble::OldXmpp.into());
         seen.push(door.address.to_string());
     }

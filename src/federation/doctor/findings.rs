@@ -61,7 +61,7 @@ fn without_records(diagnosis: &Diagnosis, context: &Context<'_>) -> Option<Findi
         Seen::Srv { records, .. } => Some((records.is_empty() && step.trouble.is_none(), step)),
         _ => None,
     });
-    let (_, last) = services.clone().last()?;
+    let (_, last) = services.clone().next_back()?;
     // A domain that does not exist has none, of course.
     let exists = !diagnosis
         .steps
