@@ -144,7 +144,7 @@ pub(crate) struct Outgoing {
     dialback: bool,
     /// The largest stanza that the peer takes, as far as it has said.
     largest: Option<usize>,
-    /// What the peer offers once we are authenticated.
+    /// What the peer has offered last, but for TLS.
     offers: Option<Element>,
     /// Whether TLS was offered before we asked for it.
     tls_offered: bool,
@@ -240,7 +240,7 @@ impl Outgoing {
         self.largest
     }
 
-    /// The features of the authenticated stream, if there are any: dialback has none.
+    /// The features of the authenticated stream; after dialback, where none follow, those that came before it.
     pub(crate) fn offers(&mut self) -> Option<Element> {
         self.offers.take()
     }
@@ -321,6 +321,7 @@ impl Outgoing {
             }
             Layer::Secured => {
                 self.dialback |= features.child("dialback", FEATURE_NS).is_some();
+                self.offers = Some(features.clone());
                 self.authenticate(features)
             }
             Layer::Authenticated => {
