@@ -165,7 +165,7 @@ fn authentication(steps: &[Step]) -> Vec<Outcome> {
     let offers = |name: &str| offered.iter().any(|offered| has(offered, name));
     if offers("dialback") {
         let missing = (!offers("errors")).then(|| "<errors/> is missing".to_owned());
-        outcomes.push(Outcome::unless("dialback-errors", "XEP-0220 §2.5", Mark::Advised, missing));
+        outcomes.push(Outcome::unless("dialback-errors", "XEP-0220 §2.4.2", Mark::Advised, missing));
     }
     for (case, sections, name) in [("stream-management", "XEP-0198 §2", "sm"), ("limits", "XEP-0478 §3", "limits")] {
         let missing = (!offers(name)).then(|| "it is not among the features".to_owned());

@@ -78,7 +78,7 @@ pub enum Seen {
     Tls(Box<Encryption>),
     External,
     Dialback,
-    /// The answer to a question about a key (XEP-0220 §2.3).
+    /// The answer to a question about a key (XEP-0220 §2.2.2).
     Verification {
         answer: Option<String>,
     },
