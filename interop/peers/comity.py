@@ -1,5 +1,6 @@
 """Comity, driven only by what its interface promises: `serve`, the line `ready`, `account add` and comity.toml."""
 
+import json
 import os
 from pathlib import Path
 
@@ -90,3 +91,9 @@ class Comity(Server):
         await self.run(
             [str(binary()), "account", "add", jid, "--password-stdin", "--config", config], stdin=f"{password}\n"
         )
+
+    async def told(self, *command: str) -> dict:
+        """What a command prints as JSON, whether or not it has found something wrong."""
+        line = [str(binary()), *command, "--json", "--config", str(self.path("comity.toml"))]
+        # Its exit code says whether something is wrong, which is for the case to judge.
+        return json.loads(await self.run(["sh", "-c", '"$@" || test $? -eq 1', "sh", *line]))

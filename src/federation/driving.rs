@@ -302,6 +302,7 @@ async fn resume(link: &mut Link, words: &dyn Acknowledgement, name: &str, waitin
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
+            Broken::Closed => Self::unreachable("the other server closed the connection"),
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::unreachable(why),
             Broken::Refused(error) => refused(&error),
         }

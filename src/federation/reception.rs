@@ -85,6 +85,7 @@ enum End {
 impl From<Broken> for End {
     fn from(broken: Broken) -> Self {
         match broken {
+            Broken::Closed => Self::Lost("the other server closed the connection".to_owned()),
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::Lost(why),
             Broken::Refused(error) => Self::Refused(error),
         }

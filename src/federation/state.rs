@@ -125,6 +125,12 @@ impl Federation {
         *self.closing.borrow()
     }
 
+    /// The domains that are served here.
+    #[must_use]
+    pub fn domains(&self) -> Vec<String> {
+        self.settings().domains.clone()
+    }
+
     /// The settings of this moment.
     pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
         self.links.settings.load()

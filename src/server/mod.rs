@@ -1,6 +1,8 @@
 //! The composition root: the only module that sees everything.
 
 mod components;
+mod doctor;
+mod interop;
 mod made;
 mod node;
 mod peers;
@@ -13,6 +15,8 @@ mod tls;
 mod token_secret;
 
 pub use components::{SecretError, component_warnings};
+pub use doctor::{EXAMINE, Examine, examine_alone};
+pub use interop::{INTEROP, Report};
 pub use made::{Made, resolver};
 pub use node::{Node, Parts, StartError};
 pub use peers::PEERS;

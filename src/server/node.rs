@@ -32,6 +32,8 @@ use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::components::{self, SecretError};
+use super::doctor;
+use super::interop;
 use super::made::Made;
 use super::peers;
 use super::reload::Reload;
@@ -315,6 +317,9 @@ fn operations(
     ending.register(router, &mut operations)?;
     facts.register(&mut operations)?;
     peers::register(federation, &mut operations)?;
+    doctor::register(federation, &mut operations)?;
+    let outbound: Arc<dyn Outbound> = Arc::clone(router) as _;
+    interop::register(federation, &outbound, &mut operations)?;
     if let Some(reload) = reload {
         reload.register(&mut operations)?;
     }

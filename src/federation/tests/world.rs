@@ -327,7 +327,7 @@ impl Raw {
                 Ok(Event::Nonza(element)) => all.push_str(&element.to_xml("")),
                 Ok(Event::Close) => all.push_str("</stream>"),
                 Ok(other) => panic!("{other:?}"),
-                Err(Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
+                Err(Broken::Closed | Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
                 Err(Broken::Refused(error)) => panic!("{error}"),
             }
         }
