@@ -112,7 +112,7 @@ impl Issued {
         self.key.serialize_pem()
     }
 
-    /// Its public key (SubjectPublicKeyInfo).
+    /// Its public key (`SubjectPublicKeyInfo`).
     pub(crate) fn public(&self) -> Vec<u8> {
         let (_, parsed) = X509Certificate::from_der(&self.chain[0]).unwrap();
         parsed.public_key().raw.to_vec()

@@ -118,8 +118,9 @@ async fn checks(site: &Arc<Site>, domains: &[String]) -> BTreeMap<String, Output
 }
 
 fn kinds(output: &Output) -> BTreeSet<String> {
-    let diagnosis: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let diagnosis: Result<Value, _> = serde_json::from_slice(&output.stdout);
+    assert!(diagnosis.is_ok(), "{}", String::from_utf8_lossy(&output.stderr));
+    let diagnosis = diagnosis.unwrap();
     let findings = diagnosis["findings"].as_array().unwrap();
     findings.iter().map(|finding| finding["kind"].as_str().unwrap().to_owned()).collect()
 }
@@ -242,6 +243,6 @@ async fn the_tester_has_nothing_to_say_against_a_server_like_this_one() {
     assert_eq!(report.status.code(), Some(0), "{told}{}", String::from_utf8_lossy(&report.stderr));
     assert!(told.ends_with("17 passed, 0 failed, 1 untried.\n"), "{told}");
     // Without a server nobody is asked.
-    drop(tester.stop());
+    assert!(tester.stop().success());
     assert_eq!(tester.run(&["interop", "mantua.example"], "").status.code(), Some(1));
 }

@@ -58,7 +58,7 @@ impl Peer {
             while let Ok((socket, _)) = listener.accept().await {
                 let peer = self.clone();
                 // Whatever the other side minds, the test hears from there.
-                tokio::spawn(async move { drop(peer.converse(socket).await) });
+                tokio::spawn(async move { drop(Box::pin(peer.converse(socket)).await) });
             }
         });
     }
@@ -89,9 +89,9 @@ impl Peer {
         until(&mut socket, "/>", "<starttls").await?;
         socket.write_all(format!("<proceed xmlns='{TLS}'/>").as_bytes()).await?;
         match self.manner {
-            Manner::OldTls => return answer_hello(&mut socket, &server_hello_of_tls_1_1()).await,
+            Manner::OldTls => return Box::pin(answer_hello(&mut socket, &server_hello_of_tls_1_1())).await,
             // A fatal alert: handshake_failure (RFC 5246 §7.2).
-            Manner::NoCommonCipher => return answer_hello(&mut socket, &[21, 3, 3, 0, 2, 2, 40]).await,
+            Manner::NoCommonCipher => return Box::pin(answer_hello(&mut socket, &[21, 3, 3, 0, 2, 2, 40])).await,
             _ => {}
         }
         let stream = TlsAcceptor::from(Arc::clone(&self.tls)).accept(socket).await?;
@@ -200,7 +200,9 @@ async fn drip(stream: &mut TcpStream) -> io::Result<()> {
 /// Waits for the first words of TLS and says this to them.
 async fn answer_hello(stream: &mut TcpStream, answer: &[u8]) -> io::Result<()> {
     let mut octets = [0; 16 * 1024];
-    stream.read(&mut octets).await?;
+    if stream.read(&mut octets).await? == 0 {
+        return Ok(());
+    }
     stream.write_all(answer).await?;
     rest(stream).await
 }
