@@ -48,7 +48,7 @@ impl Room {
         }
         match request {
             Request::Accept => self.unlock(effects),
-            Request::Cancel if self.is_locked() => self.destroy(at, Destruction::default(), effects),
+            Request::Cancel if self.locked => self.destroy(at, Destruction::default(), effects),
             Request::Cancel => {}
         }
         Ok(None)

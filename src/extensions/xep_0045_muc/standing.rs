@@ -40,13 +40,22 @@ impl Room {
 
     /// Notes what is known of somebody for good.
     pub(super) fn note_affiliated(&mut self, user: &BareJid, known: Option<Affiliated>, effects: &mut Effects) {
-        match &known {
-            Some(known) => drop(self.affiliations.insert(user.clone(), known.clone())),
-            None => drop(self.affiliations.remove(user)),
-        }
-        if self.config.persistent {
+        self.know(user, known.clone());
+        if self.is_stored() {
             effects.keep(Change::Affiliation(user.clone(), known));
         }
+    }
+
+    /// Has it known, without a word to anybody.
+    pub(super) fn know(&mut self, user: &BareJid, known: Option<Affiliated>) {
+        if let Some(nick) = self.affiliations.remove(user).and_then(|before| before.nick) {
+            self.reserved.remove(&nick);
+        }
+        let Some(known) = known else { return };
+        if let Some(nick) = &known.nick {
+            self.reserved.insert(nick.clone(), user.clone());
+        }
+        self.affiliations.insert(user.clone(), known);
     }
 
     fn follow_affiliation(&mut self, number: Number, to: Affiliation, why: &Why, effects: &mut Effects) {
@@ -83,7 +92,8 @@ impl Room {
         }
         let face = match (was_shown, self.is_shown(number)) {
             (_, true) => said,
-            (true, false) => self.gone_face(occupant, Some(why), &[]),
+            // He is here still, and nobody sees it.
+            (true, false) => self.hidden(occupant, Some(why)),
             (false, false) => return,
         };
         effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: Some(number) });
