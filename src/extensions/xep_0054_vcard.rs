@@ -8,6 +8,8 @@ use crate::stanza::{Condition, StanzaError};
 use crate::storage::{Cell, Error, Storage, Writes};
 use crate::xml::Element;
 
+use self::api::NS;
+
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0054", version: "1.3.0" },
     name: "vcard",
@@ -17,7 +19,10 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-const NS: &str = "vcard-temp";
+/// For rooms, which pass on what is asked of occupants.
+pub(super) mod api {
+    pub(in crate::extensions) const NS: &str = "vcard-temp";
+}
 
 /// The card, as XML.
 const CARD: Cell<String> = Cell::new("vcard");

@@ -6,7 +6,7 @@ use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
-use super::super::xep_0199_ping::NS as PING_NS;
+use super::super::xep_0199_ping::api::NS as PING_NS;
 use super::{about, owner};
 
 /// A request of which somebody here knows what it means.
