@@ -10,7 +10,7 @@ use crate::xml::Element;
 use super::api::NS;
 
 /// XEP-0059.
-pub(super) const RSM_NS: &str = "http://jabber.org/protocol/rsm";
+pub(in crate::extensions) const RSM_NS: &str = "http://jabber.org/protocol/rsm";
 
 /// Ids that one query may name.
 const MOST_IDS: usize = 250;
@@ -50,15 +50,15 @@ pub(super) struct Query {
 
 /// Which results of a query are wanted (XEP-0059).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Page {
-    pub(super) max: Option<usize>,
-    pub(super) after: Option<String>,
-    pub(super) before: Option<Before>,
+pub(in crate::extensions) struct Page {
+    pub(in crate::extensions) max: Option<usize>,
+    pub(in crate::extensions) after: Option<String>,
+    pub(in crate::extensions) before: Option<Before>,
 }
 
 /// Where a page ends that is asked for backwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Before {
+pub(in crate::extensions) enum Before {
     TheEnd,
     Id(String),
 }
@@ -140,7 +140,7 @@ impl Query {
 }
 
 impl Page {
-    fn read(set: &Element) -> Result<Self, StanzaError> {
+    pub(in crate::extensions) fn read(set: &Element) -> Result<Self, StanzaError> {
         let text = |name| set.child(name, RSM_NS).map(Element::text);
         if text("index").is_some() {
             return Err(StanzaError::new(Condition::FeatureNotImplemented, "pages have no numbers"));
