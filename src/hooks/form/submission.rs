@@ -46,6 +46,12 @@ impl Submission {
         self.0
     }
 
+    /// Whether there is such a field, be it empty: that may be what somebody wants.
+    #[must_use]
+    pub fn has(&self, var: &str) -> bool {
+        self.0.contains_key(var)
+    }
+
     /// All values of a field; none if it was not filled in.
     #[must_use]
     pub fn all(&self, var: &str) -> &[String] {
