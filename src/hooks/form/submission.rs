@@ -139,7 +139,7 @@ impl Field {
         let shape = match self.field_type {
             FieldType::Boolean => boolean(value).is_some(),
             FieldType::JidMulti | FieldType::JidSingle => jid(value).is_some(),
-            FieldType::ListMulti | FieldType::ListSingle => self.open || self.options.iter().any(|it| it == value),
+            FieldType::ListMulti | FieldType::ListSingle => self.open || self.options.iter().any(|(it, _)| it == value),
             FieldType::Hidden | FieldType::TextMulti | FieldType::TextPrivate | FieldType::TextSingle => true,
         };
         let meaning = match self.data {
