@@ -4,7 +4,7 @@
 
 use crate::hooks::form::{Field, FieldType, Form, FormType, NS as FORM_NS, Submission};
 use crate::hooks::paging::Page;
-use crate::hooks::{Extension, Registrar, Spec};
+use crate::hooks::{Entity, Extension, Spec};
 use crate::stanza::{Condition, ErrorType, StanzaError};
 use crate::xml::{Element, spelled};
 
@@ -13,11 +13,11 @@ use self::api::{Channel, NS};
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0433", version: "0.1.0" },
     name: "channel-search",
-    // A service of rooms says it itself.
-    advertises: &[],
+    advertises: &[(Entity::Rooms, NS)],
     commands: &[],
     wanted: Extension::ALWAYS,
-    install: |_: &mut Registrar<'_>| {},
+    // The service of rooms asks what to answer.
+    install: |_| {},
 };
 
 /// What the form is about.
