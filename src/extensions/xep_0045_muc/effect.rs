@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use crate::jid::{BareJid, Jid};
-use crate::stanza::Stanza;
+use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::storage::Slot;
 
-use super::association::Affiliation;
+use super::moderation::Burial;
 use super::occupant::{Affiliated, Number};
 use super::room_config::RoomConfig;
 use super::subject::Subject;
@@ -32,6 +32,21 @@ pub(super) struct Face {
     pub(super) open: Arc<Stanza<'static>>,
     /// For those who do not.
     pub(super) closed: Arc<Stanza<'static>>,
+}
+
+impl Face {
+    /// The same for everybody.
+    pub(super) fn alike(stanza: Stanza<'static>) -> Self {
+        let stanza = Arc::new(stanza);
+        Self { open: Arc::clone(&stanza), closed: stanza }
+    }
+}
+
+/// Of somebody of whom nothing has been said yet.
+impl Default for Face {
+    fn default() -> Self {
+        Self::alike(Stanza::new(Kind::Presence(PresenceType::Available)))
+    }
 }
 
 /// One thing that follows.
@@ -60,8 +75,12 @@ pub(super) enum Change {
     Subject(Subject),
     /// `None` where nothing is left to know.
     Affiliation(BareJid, Option<Affiliated>),
-    /// A message for the archive. `sender` is the real address.
-    Append { slot: Slot, message: Arc<Stanza<'static>>, sender: BareJid, affiliation: Affiliation, time: u64 },
+    /// Another card, or none any more (XEP-0486).
+    Card(Option<String>),
+    /// Another payload for a message of the archive, if it is the one.
+    Bury(Box<Burial>),
+    /// A message for the archive. `sender` is the real address, `time` Unix time in milliseconds.
+    Append { slot: Slot, message: Arc<Stanza<'static>>, sender: Jid, time: u64 },
 }
 
 /// Effects in their order. What answers a request stands between what had to happen before it and what the others are told
@@ -85,6 +104,10 @@ impl Effects {
 
     pub(super) fn send(&mut self, to: &Jid, stanza: Arc<Stanza<'static>>) {
         self.push(Effect::Send { to: to.clone(), stanza });
+    }
+
+    pub(super) fn tell(&mut self, to: Roll, face: Face, except: Option<Number>) {
+        self.push(Effect::Tell { to, face, except });
     }
 
     pub(super) fn keep(&mut self, change: Change) {

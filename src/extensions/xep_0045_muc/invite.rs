@@ -8,7 +8,7 @@ use crate::xml::Element;
 
 use super::api::USER_NS;
 use super::association::Affiliation;
-use super::command::Call;
+use super::command::{Call, Moment};
 use super::effect::{Effect, Effects};
 use super::privileges::{AffiliationPrivilege, RolePrivilege, affiliation_may, role_may};
 use super::room::Room;
@@ -53,7 +53,13 @@ struct Invitation {
 
 impl Room {
     /// A message with an `<x/>` of `muc#user`: invitations, or one that is declined.
-    pub(super) fn mediate(&mut self, call: &Call<'_>, x: &Element, effects: &mut Effects) -> Result<(), StanzaError> {
+    pub(super) fn mediate(
+        &mut self,
+        at: &Moment,
+        call: &Call<'_>,
+        x: &Element,
+        effects: &mut Effects,
+    ) -> Result<(), StanzaError> {
         if let Some(decline) = x.child("decline", USER_NS) {
             return self.decline(call, decline, effects);
         }
@@ -67,6 +73,10 @@ impl Room {
         let invitations: Vec<Invitation> =
             invitations.into_iter().map(Invitation::read).collect::<Result<_, _>>()?;
         self.judge_invitations(call, &invitations)?;
+        // Whoever invites speaks, and not faster than others.
+        if self.occupant_of(call).is_some() {
+            self.speaker(at, call)?;
+        }
         let inviter = call.from.to_bare();
         for invitation in invitations {
             let invitee = invitation.to.to_bare();

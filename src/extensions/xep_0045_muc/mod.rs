@@ -13,13 +13,21 @@
 //! - `service`, `table`, `outbox`, `kept`, `listing`, `watch`: the service that has the rooms: which are in memory, in which
 //!   order their effects reach storage and occupants, who is not there any more.
 
+mod admin;
 mod association;
+mod avatar;
 mod command;
+mod config_form;
 mod effect;
+mod invite;
+mod moderation;
 mod occupant;
 mod owner;
+mod petition;
 mod privileges;
+mod register;
 mod request;
 mod room;
 mod room_config;
 mod standing;
+mod voice;

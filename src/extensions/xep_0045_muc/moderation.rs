@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::hooks::Answer;
 use crate::jid::Jid;
-use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::Position;
+use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Namespaces, Payload, Stanza, StanzaError};
+use crate::storage::{Position, Slot};
 use crate::xml::Element;
 
 use super::super::xep_0160_offline::api::DELAY_NS;
@@ -15,9 +16,12 @@ use super::super::xep_0421_occupant_ids::api::NS as OCCUPANT_NS;
 use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
 use super::super::xep_0425_moderation::api::{Moderation, Moderator};
 use super::command::{Call, Moment};
-use super::effect::{Change, Effects};
+use super::effect::{Change, Effects, Face};
 use super::privileges::{AffiliationPrivilege, RolePrivilege, affiliation_may, role_may};
 use super::room::Room;
+
+/// Where a retraction may be.
+const RETRACTION: Namespaces = Namespaces::of(RETRACTION_NS.as_bytes());
 
 /// What is to be left of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +75,9 @@ impl Room {
         let none = || StanzaError::new(Condition::ItemNotFound, "there is no such message");
         let position = self.keys.ids.position(&self.jid, &moderation.id).ok_or_else(none)?;
         let slot = at.slot.ok_or(Condition::InternalServerError)?;
-        let user = call.from.to_bare();
         let occupant = self.occupant_of(call).map(|it| (it.address.clone(), Arc::clone(&it.id)));
         let (address, occupant) = occupant.unwrap_or_else(|| {
-            (Jid::from(self.jid.clone()), self.keys.occupant_ids.id(&self.jid, &user).into())
+            (Jid::from(self.jid.clone()), self.keys.occupant_ids.id(&self.jid, &call.from.to_bare()).into())
         });
         let occupant = Element::new("occupant-id", OCCUPANT_NS).with("id", &occupant);
         let by = Moderator { address: address.as_str(), occupant: &occupant };
@@ -85,12 +88,15 @@ impl Room {
         let mut payload = String::new();
         moderation.told(by).iter().for_each(|element| element.write(&mut payload, CLIENT_NS));
         let told = Stanza::new(Kind::Message(MessageType::Groupchat)).id(id).payload(Payload::canonical(payload));
-        self.announce(slot, (told, at.now), &user, effects);
+        self.announce(slot, (told, at.now), call.from, effects);
         Ok(None)
     }
 
     /// XEP-0424 §3: somebody who is in the room takes back what he has said, by its id of the room.
-    pub(super) fn note_retraction(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) {
+    pub(super) fn note_retraction(&mut self, now: Timestamp, call: &Call<'_>, effects: &mut Effects) {
+        if !call.stanza.payload.may_have(RETRACTION) {
+            return;
+        }
         let Some(own) = self.occupant_of(call).map(|occupant| Arc::clone(&occupant.id)) else { return };
         let elements = call.stanza.payload.elements();
         let retract = elements.iter().find(|element| element.is("retract", RETRACTION_NS));
@@ -98,8 +104,25 @@ impl Room {
         // XEP-0424 §4: a tombstone names the retraction.
         let (Some(of), Some(id)) = (of, call.stanza.id.as_deref()) else { return };
         let Some(position) = self.keys.ids.position(&self.jid, of) else { return };
-        let tombstone = Element::new("retracted", RETRACTION_NS).with("id", id).with("stamp", &at.now.to_string());
+        let tombstone = Element::new("retracted", RETRACTION_NS).with("id", id).with("stamp", &now.to_string());
         self.bury(Burial { position, author: Some(own), tombstone }, effects);
+    }
+
+    /// The room says something itself that the archive keeps.
+    fn announce(
+        &self,
+        slot: Slot,
+        (told, now): (Stanza<'static>, Timestamp),
+        sender: &Jid,
+        effects: &mut Effects,
+    ) {
+        let mut payload = String::from(told.payload.as_str());
+        self.keys.ids.write_element(&mut payload, &self.jid, slot.position());
+        let face = Face::alike(told.from(Jid::from(self.jid.clone())).payload(Payload::canonical(payload)));
+        if self.has_archive() {
+            self.archive(slot, &face, sender, now.unix_ms(), effects);
+        }
+        effects.tell(self.occupants.roll(), face, None);
     }
 
     fn bury(&mut self, burial: Burial, effects: &mut Effects) {

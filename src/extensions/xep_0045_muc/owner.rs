@@ -96,14 +96,12 @@ impl Room {
     fn configure(&mut self, call: &Call<'_>, submission: &Submission, effects: &mut Effects) -> Result<(), StanzaError> {
         let decision = config_form::read(submission, &self.config, &self.jid)?;
         let people = self.judge_lists(decision.owners, decision.admins)?;
-        self.unlock(effects);
-        if decision.config != self.config {
-            self.reconfigure(decision.config, effects);
-        }
+        self.reconfigure(decision.config, effects);
         let why = self.why(call, None);
         for (user, to) in people {
             self.set_affiliation(&user, to, &why, effects);
         }
+        self.unlock(effects);
         Ok(())
     }
 

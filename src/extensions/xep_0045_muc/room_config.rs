@@ -42,6 +42,14 @@ pub(super) struct RoomConfig {
     pub(super) archive: bool,
     /// How many messages are shown to who enters (`muc#maxhistoryfetch`).
     pub(super) history: usize,
+    /// Whether people who are no members yet may ask to be (`muc#roomconfig_allowregister`).
+    pub(super) registration: bool,
+    /// Whether whoever is outside may see who is in the room (`muc#roomconfig_listoccupants`).
+    pub(super) occupants_listed: bool,
+    /// `muc#roomconfig_pubsub`.
+    pub(super) pubsub: String,
+    /// Hashes of the pictures on the room's card (XEP-0486).
+    pub(super) avatar: Vec<String>,
 }
 
 impl Default for RoomConfig {
@@ -63,6 +71,10 @@ impl Default for RoomConfig {
             presence_broadcast: Roles::ALL,
             archive: true,
             history: Self::HISTORY,
+            registration: true,
+            occupants_listed: false,
+            pubsub: String::new(),
+            avatar: Vec::new(),
         }
     }
 }

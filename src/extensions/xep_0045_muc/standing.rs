@@ -15,7 +15,10 @@ use super::room::Room;
 impl Room {
     /// The affiliation that is known for good; administrators of the server are not told apart here.
     pub(super) fn kept_affiliation(&self, user: &BareJid) -> Affiliation {
-        self.affiliations.get(user).map_or(Affiliation::None, |known| known.affiliation)
+        let known = |user: &str| self.affiliations.get(user).map(|known| known.affiliation);
+        // §9.2: whoever has none of his own is banned together with his domain.
+        let ban = || known(user.domain()).filter(|known| *known == Affiliation::Outcast);
+        known(user.as_str()).or_else(ban).unwrap_or(Affiliation::None)
     }
 
     /// How many owners are known for good.
@@ -27,26 +30,40 @@ impl Room {
     /// now, and so does everybody.
     pub(super) fn set_affiliation(&mut self, user: &BareJid, to: Affiliation, why: &Why, effects: &mut Effects) {
         let nick = self.affiliations.get(user).and_then(|known| known.nick.clone());
-        // Outcasts have no nick (XEP-0045§9.2).
-        let nick = nick.filter(|_| to != Affiliation::Outcast);
+        // A nick is kept for members (§7.10); outcasts lose theirs (§9.2).
+        let nick = nick.filter(|_| to.is_at_least(Affiliation::Member));
         let kept = Affiliated { affiliation: to, nick, reason: why.reason.clone() };
-        let kept = Some(kept).filter(|kept| to != Affiliation::None || kept.nick.is_some());
-        self.note_affiliated(user, kept, effects);
-        let own: Vec<Number> = self.occupants.iter().filter(|it| it.user == *user).map(|it| it.number).collect();
-        for number in own {
+        self.note_affiliated(user, Some(kept).filter(|_| to != Affiliation::None), effects);
+        let is_domain = user.local().is_none();
+        let own = self.occupants.iter().filter_map(|it| {
+            let to = self.kept_affiliation(&it.user);
+            // With a domain those go who have no affiliation of their own.
+            let follows = it.user == *user || (is_domain && it.user.domain() == user.domain() && it.affiliation != to);
+            follows.then_some((it.number, to))
+        });
+        for (number, to) in own.collect::<Vec<_>>() {
             self.follow_affiliation(number, to, why, effects);
         }
     }
 
     /// Notes what is known of somebody for good.
     pub(super) fn note_affiliated(&mut self, user: &BareJid, known: Option<Affiliated>, effects: &mut Effects) {
-        match &known {
-            Some(known) => drop(self.affiliations.insert(user.clone(), known.clone())),
-            None => drop(self.affiliations.remove(user)),
-        }
-        if self.config.persistent {
+        self.know(user, known.clone());
+        if self.is_stored() {
             effects.keep(Change::Affiliation(user.clone(), known));
         }
+    }
+
+    /// Has it known, without a word to anybody.
+    pub(super) fn know(&mut self, user: &BareJid, known: Option<Affiliated>) {
+        if let Some(nick) = self.affiliations.remove(user).and_then(|before| before.nick) {
+            self.reserved.remove(&nick);
+        }
+        let Some(known) = known else { return };
+        if let Some(nick) = &known.nick {
+            self.reserved.insert(nick.clone(), user.clone());
+        }
+        self.affiliations.insert(user.clone(), known);
     }
 
     fn follow_affiliation(&mut self, number: Number, to: Affiliation, why: &Why, effects: &mut Effects) {
@@ -83,7 +100,8 @@ impl Room {
         }
         let face = match (was_shown, self.is_shown(number)) {
             (_, true) => said,
-            (true, false) => self.gone_face(occupant, Some(why), &[]),
+            // He is here still, and nobody sees it.
+            (true, false) => self.hidden(occupant, Some(why)),
             (false, false) => return,
         };
         effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: Some(number) });
