@@ -38,7 +38,8 @@ pub(super) struct RoomConfig {
     pub(super) private_messages: PrivateMessages,
     /// Whose presence is told to all (`muc#roomconfig_presencebroadcast`).
     pub(super) presence_broadcast: Roles,
-    /// The room has an archive that its occupants can read (`muc#roomconfig_enablelogging`); only a persistent one can.
+    /// What is said is kept for its occupants to read (`muc#roomconfig_enablelogging`). Only a persistent room does keep it,
+    /// but all of them say so: it may become one.
     pub(super) archive: bool,
     /// How many messages are shown to who enters (`muc#maxhistoryfetch`).
     pub(super) history: usize,
@@ -86,9 +87,9 @@ impl RoomConfig {
     /// The most that an owner may set.
     pub(super) const MOST_HISTORY: usize = 100;
 
-    /// Whether what is said stays, for others to read.
+    /// Whether people have to know that what they say may stay, for others to read.
     pub(super) const fn is_logged(&self) -> bool {
-        self.archive && self.persistent
+        self.archive
     }
 }
 
