@@ -18,7 +18,7 @@ pub(super) mod api {
     use crate::jid::Jid;
     use crate::stanza::{Kind, Stanza};
 
-    use super::super::xep_0199_ping::NS as PING_NS;
+    use super::super::xep_0199_ping::api::NS as PING_NS;
     use crate::stanza::IqType;
 
     /// Whether an occupant at `own`, which is `room/nick`, asks whether he is there.

@@ -25,7 +25,7 @@ mod visit;
 
 pub use acknowledgement::{Acknowledgement, Heard, Said, TooHigh, Wish};
 pub use attention::{Attention, ClientState, Urgency};
-pub use catalogue::{ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, Settings};
+pub use catalogue::{ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, RoomSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use inline_feature::{InlineFeatures, InlineOffers};

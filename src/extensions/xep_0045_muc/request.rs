@@ -6,7 +6,7 @@ use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
-use super::super::xep_0199_ping::NS as PING_NS;
+use super::super::xep_0199_ping::api::NS as PING_NS;
 use super::super::xep_0054_vcard::api as vcard;
 use super::super::xep_0077_registration::api::NS as REGISTER_NS;
 use super::super::xep_0425_moderation::api as moderation;

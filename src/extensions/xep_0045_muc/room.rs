@@ -48,6 +48,13 @@ pub(super) struct Bounds {
     pub(super) messages: Rate,
 }
 
+impl Bounds {
+    /// Nothing is bounded.
+    pub(super) const fn none() -> Self {
+        Self { occupants: usize::MAX, messages: Rate { per_second: 0, burst: 0 } }
+    }
+}
+
 /// A room.
 pub(super) struct Room {
     pub(super) jid: BareJid,

@@ -61,18 +61,22 @@ pub(super) fn available(stanza: &Stanza<'_>) -> Command {
 }
 
 fn speech(stanza: &Stanza<'_>) -> Speech {
-    let mut children = stanza.payload.children().filter(|child| child.ns == CLIENT_NS).map(|child| child.name);
-    let (mut has_subject, mut has_more) = (false, false);
-    for name in children.by_ref() {
-        has_subject |= name == "subject";
-        has_more |= matches!(name, "body" | "thread");
-    }
-    if has_subject && !has_more {
+    if changes_subject(stanza) {
         let elements = stanza.payload.elements();
         let subject = elements.iter().find(|element| element.is("subject", CLIENT_NS));
         return Speech::Subject(subject.map(Element::text).unwrap_or_default());
     }
     Speech::Message { kept: is_worth_keeping(stanza) }
+}
+
+/// Whether a message is a change of the subject: it has one and neither body nor thread (XEP-0045§8.1).
+pub(super) fn changes_subject(stanza: &Stanza<'_>) -> bool {
+    let (mut has_subject, mut has_more) = (false, false);
+    for child in stanza.payload.children().filter(|child| child.ns == CLIENT_NS) {
+        has_subject |= child.name == "subject";
+        has_more |= matches!(child.name, "body" | "thread");
+    }
+    has_subject && !has_more
 }
 
 fn says_gone(stanza: &Stanza<'_>) -> bool {
