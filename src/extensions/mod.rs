@@ -28,8 +28,11 @@ mod xep_0390_capabilities;
 mod xep_0410_self_ping;
 mod xep_0421_occupant_ids;
 mod xep_0424_retraction;
+mod xep_0425_moderation;
+mod xep_0433_channel_search;
 mod xep_0441_preferences;
 mod xep_0478_stream_limits;
+mod xep_0486_avatars;
 mod xep_0494_client_access;
 
 use crate::hooks::Extension;
@@ -66,7 +69,10 @@ pub const ALL: &[Extension] = &[
     xep_0410_self_ping::EXTENSION,
     xep_0421_occupant_ids::EXTENSION,
     xep_0424_retraction::EXTENSION,
+    xep_0425_moderation::EXTENSION,
+    xep_0433_channel_search::EXTENSION,
     xep_0441_preferences::EXTENSION,
     xep_0478_stream_limits::EXTENSION,
+    xep_0486_avatars::EXTENSION,
     xep_0494_client_access::EXTENSION,
 ];

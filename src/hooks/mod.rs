@@ -17,6 +17,7 @@ mod lifecycle;
 mod notice;
 pub mod operation;
 mod outbound;
+pub mod paging;
 mod registrar;
 mod stage;
 mod stream_feature;

@@ -8,8 +8,10 @@ use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
 use super::super::xep_0313_archive::api::{EXTENDED as ARCHIVE_EXTENDED, NS as ARCHIVE_NS};
+use super::super::xep_0486_avatars::api as avatars;
 use super::association::Affiliation;
 use super::command::Call;
+use super::register;
 use super::room::Room;
 use super::room_config::{Anonymity, RoomConfig};
 
@@ -40,14 +42,26 @@ impl Room {
         }
         match request {
             Request::Info(None) => Ok(Some(self.info(call))),
+            Request::Info(Some(node)) if node == register::NICK_NODE => Ok(Some(self.nick_info(call))),
             // §18.1.1: all of them.
             Request::Info(Some(node)) if node == TRAFFIC => Err(Condition::ServiceUnavailable.into()),
             Request::Info(Some(_)) | Request::Items(Some(_)) => {
                 Err(StanzaError::new(Condition::ItemNotFound, "there is no such node"))
             }
-            // Who is here is for those who are.
-            Request::Items(None) => Ok(Some(Element::new("query", ITEMS_NS))),
+            Request::Items(None) => Ok(Some(self.items(call))),
         }
+    }
+
+    /// §6.5: who is here is for those who are, unless owners let everybody know.
+    fn items(&self, call: &Call<'_>) -> Element {
+        let query = Element::new("query", ITEMS_NS);
+        if !self.config.occupants_listed && self.occupant_of(call).is_none() {
+            return query;
+        }
+        let shown = self.occupants.iter().filter(|occupant| self.shows(occupant));
+        shown.fold(query, |query, occupant| {
+            query.with_child(Element::new("item", ITEMS_NS).with("jid", occupant.address.as_str()))
+        })
     }
 
     fn info(&self, call: &Call<'_>) -> Element {
@@ -86,6 +100,13 @@ impl Room {
             .field(text("muc#roominfo_lang", &config.language).label("Language of the discussion"))
             .field(flag("muc#roomconfig_changesubject", config.change_subject).label("Occupants may change the subject"))
             .field(number("muc#maxhistoryfetch", config.history).label("Messages that are shown to who enters"));
+        if !config.pubsub.is_empty() {
+            form = form.field(text("muc#roomconfig_pubsub", &config.pubsub).label("Node of the room"));
+        }
+        if !config.avatar.is_empty() {
+            let hashes = Field::new(avatars::HASHES, FieldType::TextMulti).label("Hashes of the picture");
+            form = form.field(hashes.values(config.avatar.iter().cloned()));
+        }
         // What goes on inside is not for those who may not see it.
         let is_inside = self.occupant_of(call).is_some() || self.affiliation_of(call).is_at_least(Affiliation::Member);
         if is_inside || (!config.members_only && config.password.is_none()) {

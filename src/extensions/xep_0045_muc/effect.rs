@@ -8,6 +8,7 @@ use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::storage::Slot;
 
+use super::moderation::Burial;
 use super::occupant::{Affiliated, Number};
 use super::room_config::RoomConfig;
 use super::subject::Subject;
@@ -74,6 +75,10 @@ pub(super) enum Change {
     Subject(Subject),
     /// `None` where nothing is left to know.
     Affiliation(BareJid, Option<Affiliated>),
+    /// Another card, or none any more (XEP-0486).
+    Card(Option<String>),
+    /// Another payload for a message of the archive, if it is the one.
+    Bury(Box<Burial>),
     /// A message for the archive. `sender` is the real address, `time` Unix time in milliseconds.
     Append { slot: Slot, message: Arc<Stanza<'static>>, sender: Jid, time: u64 },
 }

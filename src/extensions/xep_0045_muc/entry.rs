@@ -119,7 +119,7 @@ impl Room {
     /// What is said to whoever enters, as far as it depends on the room alone.
     fn statuses(&self) -> Vec<Status> {
         let is_open = self.config.anonymity == Anonymity::NonAnonymous;
-        let statuses = [(true, Status::SelfPresence), (is_open, Status::NonAnonymous), (self.has_archive(), Status::Logged)];
+        let statuses = [(true, Status::SelfPresence), (is_open, Status::NonAnonymous), (self.config.is_logged(), Status::Logged)];
         statuses.into_iter().filter(|(holds, _)| *holds).map(|(_, status)| status).collect()
     }
 

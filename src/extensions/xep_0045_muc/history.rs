@@ -12,6 +12,7 @@ use crate::xml::{Element, escape_into};
 
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::api::NS;
+use super::moderation::Burial;
 
 /// What he wants to see of it: whatever is the least counts (§7.2.14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,10 +90,11 @@ impl History {
         self.0.iter().skip(self.0.len() - shown)
     }
 
-    /// Puts something else in the place of the message at `position`, if it is there.
-    pub(super) fn replace(&mut self, position: Position, stanza: Stanza<'static>) {
-        if let Some(past) = self.0.iter_mut().find(|past| past.position == position) {
-            *past = Past::new(stanza, past.time, position);
+    /// Leaves a tombstone of a message, if it is the one.
+    pub(super) fn bury(&mut self, burial: &Burial) {
+        let buried = self.0.iter_mut().find(|past| past.position == burial.position);
+        if let Some((past, left)) = buried.and_then(|past| burial.of(&past.stanza).map(|left| (past, left))) {
+            *past = Past::new(left, past.time, past.position);
         }
     }
 }
@@ -165,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_can_be_replaced() {
+    fn a_message_can_be_taken_back() {
         let mut history = history();
-        history.replace(Position::new(5), Stanza::new(Kind::Message(MessageType::Groupchat)));
-        let bodies = history.shown(&Wish::default(), at(12)).filter(|past| past.stanza.payload.is_empty()).count();
-        assert_eq!(bodies, 1);
+        history.bury(&Burial { position: Position::new(5), author: None, tombstone: Element::new("gone", "urn:x") });
+        let buried = history.shown(&Wish::default(), at(12)).filter(|past| !past.stanza.payload.as_str().contains("body"));
+        assert_eq!(buried.map(|past| past.position.number()).collect::<Vec<_>>(), [5]);
     }
 }

@@ -8,28 +8,36 @@
 //! - `effect`, `item`, `traffic`: what follows from it, what is said of an occupant, what of a stanza is passed on.
 //! - `room`, `occupant`, `entry`, `nick`, `leaving`, `speech`, `subject`, `history`, `standing`, `reconfiguration`,
 //!   `forwarding`, `about`, `rate`: the room itself, one file for each part of its life.
-//! - `owner`: what owners ask a room for.
+//! - `admin`, `owner`, `config_form`, `register`, `petition`, `voice`, `invite`, `moderation`, `avatar`: what admins, owners
+//!   and those who want something of them ask a room for.
 //! - `service`, `outbox`, `kept`, `listing`, `watch`: the service that has the rooms: which are in memory, in which order
 //!   their effects reach storage and occupants, who is not there any more.
 
 mod about;
+mod admin;
 mod association;
+mod avatar;
 mod command;
+mod config_form;
 mod effect;
 mod entry;
 mod forwarding;
 mod history;
+mod invite;
 mod item;
 mod kept;
 mod leaving;
 mod listing;
+mod moderation;
 mod nick;
 mod occupant;
 mod outbox;
 mod owner;
+mod petition;
 mod privileges;
 mod rate;
 mod reconfiguration;
+mod register;
 mod request;
 mod room;
 mod room_config;
@@ -38,8 +46,11 @@ mod speech;
 mod standing;
 mod subject;
 mod traffic;
+mod voice;
 mod watch;
 mod wire;
+#[cfg(test)]
+mod tests;
 
 pub use service::Rooms;
 

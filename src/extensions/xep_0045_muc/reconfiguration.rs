@@ -19,7 +19,7 @@ impl Room {
 
     /// Whether the room has an archive that others can read.
     pub(super) const fn has_archive(&self) -> bool {
-        self.config.is_logged() && !self.locked
+        self.config.archive && self.is_stored()
     }
 
     /// Whoever has made the room is content with its configuration: others may enter.

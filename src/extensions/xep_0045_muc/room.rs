@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::hooks::form::{NS as FORM_NS, Submission};
 use crate::hooks::discovery::About;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{CLIENT_NS, Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
@@ -13,18 +14,22 @@ use crate::xml::Element;
 
 use super::super::xep_0359_stanza_ids::api::Ids;
 use super::super::xep_0421_occupant_ids::api::{self as occupant_ids, OccupantIds};
+use super::api::USER_NS;
 use super::association::{Affiliation, Role};
 use super::command::{Call, Command, Moment};
 use super::effect::{Effect, Effects, Face};
 use super::forwarding::Forwarded;
 use super::history::History;
+use super::invite::Invitations;
 use super::item::{Item, Status, Why, x};
 use super::occupant::{Affiliated, Number, Occupant, Occupants};
+use super::petition::Petitions;
 use super::privileges::{RolePrivilege, role_may};
 use super::rate::Rate;
 use super::request::Request;
 use super::room_config::{Anonymity, RoomConfig};
 use super::subject::Subject;
+use super::{register, voice};
 
 /// What all rooms of a server have in common.
 pub(super) struct Keys {
@@ -66,6 +71,8 @@ pub(super) struct Room {
     pub(super) bounds: Bounds,
     /// Grows with each change of the configuration.
     pub(super) version: u32,
+    pub(super) invitations: Invitations,
+    pub(super) petitions: Petitions,
     /// Nobody but its owners enters before one of them has configured it (XEP-0045§10.1.1).
     pub(super) locked: bool,
 }
@@ -94,6 +101,8 @@ impl Room {
             keys,
             bounds,
             version: 0,
+            invitations: Invitations::default(),
+            petitions: Petitions::default(),
             locked: false,
         }
     }
@@ -120,7 +129,7 @@ impl Room {
             Command::Say(speech) => self.say(at, call, speech, &mut effects),
             Command::Whisper => self.whisper(&at, call, &mut effects),
             Command::Write => self.write_to_room(&at, call, &mut effects),
-            Command::Ask(request) => self.ask(&at, call, request, &mut effects),
+            Command::Ask(request) => self.ask(at, call, request, &mut effects),
             Command::Forward => self.forward(call, &mut effects),
             Command::Answer => self.answer_forwarded(call, &mut effects),
         };
@@ -140,7 +149,7 @@ impl Room {
 
     fn ask(
         &mut self,
-        at: &Moment,
+        at: Moment,
         call: &Call<'_>,
         request: Request,
         effects: &mut Effects,
@@ -148,7 +157,11 @@ impl Room {
         let payload = match request {
             Request::About(request) => self.asked_about(call, &request)?,
             Request::Ping => None,
-            Request::Owner(request) => self.asked_by_owner(at, call, request, effects)?,
+            Request::Admin(request) => self.asked_by_admin(call, request, effects)?,
+            Request::Card(card) => self.asked_to_show_card(call, card, effects)?,
+            Request::Moderate(moderation) => self.asked_to_moderate(at, call, &moderation, effects)?,
+            Request::Owner(request) => self.asked_by_owner(&at, call, request, effects)?,
+            Request::Register(request) => self.asked_to_register(&at, call, request, effects)?,
         };
         let mut answer = call.stanza.result();
         answer.to = None;
@@ -160,8 +173,35 @@ impl Room {
     }
 
     /// A message to the room that is for none of its occupants (XEP-0045§7.8.2, §7.13).
-    fn write_to_room(&mut self, _at: &Moment, _call: &Call<'_>, _effects: &mut Effects) -> Result<(), StanzaError> {
+    fn write_to_room(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
+        for element in call.stanza.payload.elements() {
+            if element.is("x", USER_NS) {
+                return self.mediate(at, call, &element, effects);
+            }
+            if element.is("x", FORM_NS) {
+                return self.hear(at, call, &element, effects);
+            }
+        }
         Err(StanzaError::new(Condition::BadRequest, "a message to everybody is of type groupchat"))
+    }
+
+    /// A form that nobody was asked for by an IQ: requests, and what is decided about them.
+    fn hear(
+        &mut self,
+        at: &Moment,
+        call: &Call<'_>,
+        form: &Element,
+        effects: &mut Effects,
+    ) -> Result<(), StanzaError> {
+        if form.attribute("type") == Some("cancel") {
+            return Ok(());
+        }
+        let form = Submission::read(form)?;
+        match form.about() {
+            Some(voice::ABOUT) => self.hear_of_voice(at, call, &form, effects),
+            Some(register::ABOUT) => self.hear_of_membership(call, &form, effects),
+            _ => Err(StanzaError::new(Condition::BadRequest, "what is the form about?")),
+        }
     }
 
     /// Whether the presence of an occupant is told to the others.

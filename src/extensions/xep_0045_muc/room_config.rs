@@ -38,10 +38,19 @@ pub(super) struct RoomConfig {
     pub(super) private_messages: PrivateMessages,
     /// Whose presence is told to all (`muc#roomconfig_presencebroadcast`).
     pub(super) presence_broadcast: Roles,
-    /// The room has an archive that its occupants can read (`muc#roomconfig_enablelogging`); only a persistent one can.
+    /// What is said is kept for its occupants to read (`muc#roomconfig_enablelogging`). Only a persistent room does keep it,
+    /// but all of them say so: it may become one.
     pub(super) archive: bool,
     /// How many messages are shown to who enters (`muc#maxhistoryfetch`).
     pub(super) history: usize,
+    /// Whether people who are no members yet may ask to be (`muc#roomconfig_allowregister`).
+    pub(super) registration: bool,
+    /// Whether whoever is outside may see who is in the room (`muc#roomconfig_listoccupants`).
+    pub(super) occupants_listed: bool,
+    /// `muc#roomconfig_pubsub`.
+    pub(super) pubsub: String,
+    /// Hashes of the pictures on the room's card (XEP-0486).
+    pub(super) avatar: Vec<String>,
 }
 
 impl Default for RoomConfig {
@@ -63,6 +72,10 @@ impl Default for RoomConfig {
             presence_broadcast: Roles::ALL,
             archive: true,
             history: Self::HISTORY,
+            registration: true,
+            occupants_listed: false,
+            pubsub: String::new(),
+            avatar: Vec::new(),
         }
     }
 }
@@ -74,9 +87,9 @@ impl RoomConfig {
     /// The most that an owner may set.
     pub(super) const MOST_HISTORY: usize = 100;
 
-    /// Whether what is said stays, for others to read.
+    /// Whether people have to know that what they say may stay, for others to read.
     pub(super) const fn is_logged(&self) -> bool {
-        self.archive && self.persistent
+        self.archive
     }
 }
 

@@ -71,10 +71,11 @@ impl Room {
             self.subject = Some(subject);
         }
         effects.tell(self.occupants.roll(), face, None);
+        self.note_retraction(now, call, effects);
         Ok(())
     }
 
-    fn archive(&self, slot: Slot, face: &Face, sender: &Jid, time: i64, effects: &mut Effects) {
+    pub(super) fn archive(&self, slot: Slot, face: &Face, sender: &Jid, time: i64, effects: &mut Effects) {
         let time = u64::try_from(time).unwrap_or_default();
         effects.keep(Change::Append { slot, message: Arc::clone(&face.open), sender: sender.clone(), time });
     }
@@ -106,7 +107,7 @@ impl Room {
     }
 
     /// Whoever speaks, if he is here and does not speak too fast.
-    fn speaker(
+    pub(super) fn speaker(
         &mut self,
         at: &Moment,
         call: &Call<'_>,

@@ -15,7 +15,10 @@ use super::room::Room;
 impl Room {
     /// The affiliation that is known for good; administrators of the server are not told apart here.
     pub(super) fn kept_affiliation(&self, user: &BareJid) -> Affiliation {
-        self.affiliations.get(user).map_or(Affiliation::None, |known| known.affiliation)
+        let known = |user: &str| self.affiliations.get(user).map(|known| known.affiliation);
+        // §9.2: whoever has none of his own is banned together with his domain.
+        let ban = || known(user.domain()).filter(|known| *known == Affiliation::Outcast);
+        known(user.as_str()).or_else(ban).unwrap_or(Affiliation::None)
     }
 
     /// How many owners are known for good.
@@ -27,13 +30,18 @@ impl Room {
     /// now, and so does everybody.
     pub(super) fn set_affiliation(&mut self, user: &BareJid, to: Affiliation, why: &Why, effects: &mut Effects) {
         let nick = self.affiliations.get(user).and_then(|known| known.nick.clone());
-        // Outcasts have no nick (XEP-0045§9.2).
-        let nick = nick.filter(|_| to != Affiliation::Outcast);
+        // A nick is kept for members (§7.10); outcasts lose theirs (§9.2).
+        let nick = nick.filter(|_| to.is_at_least(Affiliation::Member));
         let kept = Affiliated { affiliation: to, nick, reason: why.reason.clone() };
-        let kept = Some(kept).filter(|kept| to != Affiliation::None || kept.nick.is_some());
-        self.note_affiliated(user, kept, effects);
-        let own: Vec<Number> = self.occupants.iter().filter(|it| it.user == *user).map(|it| it.number).collect();
-        for number in own {
+        self.note_affiliated(user, Some(kept).filter(|_| to != Affiliation::None), effects);
+        let is_domain = user.local().is_none();
+        let own = self.occupants.iter().filter_map(|it| {
+            let to = self.kept_affiliation(&it.user);
+            // With a domain those go who have no affiliation of their own.
+            let follows = it.user == *user || (is_domain && it.user.domain() == user.domain() && it.affiliation != to);
+            follows.then_some((it.number, to))
+        });
+        for (number, to) in own.collect::<Vec<_>>() {
             self.follow_affiliation(number, to, why, effects);
         }
     }

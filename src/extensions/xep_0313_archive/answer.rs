@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
+use crate::hooks::paging::{Before, NS as RSM_NS};
 use crate::hooks::{Answer, Call, Outbound, Relation, Request, Settings};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
@@ -15,7 +16,7 @@ use crate::xml::{Element, escape_into};
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
 use super::api::{FORWARD_NS, NS};
-use super::query::{self, Before, FormRequest, Metadata, Query, RSM_NS};
+use super::query::{self, FormRequest, Metadata, Query};
 
 /// Results of one page if the client does not say.
 const PAGE: usize = 50;

@@ -37,8 +37,6 @@ pub(super) const EXTENSION: Extension = Extension {
 pub(super) mod api {
     use crate::stanza::{Child, Stanza};
 
-    pub(in crate::extensions) use super::query::{Before, Page, RSM_NS};
-
     /// Whether the archive of a room keeps a message to everybody.
     pub(in crate::extensions) fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
         super::kept::is_worth_keeping(stanza)
