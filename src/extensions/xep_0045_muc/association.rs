@@ -72,7 +72,9 @@ mod tests {
     fn they_are_in_the_order_of_their_power() {
         assert!(Affiliation::ALL.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
         assert!(Role::ALL.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
-        assert!(Affiliation::Owner.is_at_least(Affiliation::Owner) && !Affiliation::None.is_at_least(Affiliation::Member));
+        assert!(
+            Affiliation::Owner.is_at_least(Affiliation::Owner) && !Affiliation::None.is_at_least(Affiliation::Member)
+        );
     }
 
     #[test]

@@ -170,7 +170,8 @@ mod tests {
     fn a_message_can_be_taken_back() {
         let mut history = history();
         history.bury(&Burial { position: Position::new(5), author: None, tombstone: Element::new("gone", "urn:x") });
-        let buried = history.shown(&Wish::default(), at(12)).filter(|past| !past.stanza.payload.as_str().contains("body"));
+        let buried =
+            history.shown(&Wish::default(), at(12)).filter(|past| !past.stanza.payload.as_str().contains("body"));
         assert_eq!(buried.map(|past| past.position.number()).collect::<Vec<_>>(), [5]);
     }
 }

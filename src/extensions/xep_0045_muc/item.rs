@@ -78,13 +78,8 @@ mod tests {
     fn what_is_said_of_an_occupant() {
         let jid = "hag66@shakespeare.lit/pda".parse().unwrap();
         let why = Why { actor: Some("Fluellen".to_owned()), reason: Some("Avaunt!".to_owned()) };
-        let item = Item {
-            affiliation: Affiliation::Member,
-            role: Role::None,
-            jid: Some(&jid),
-            nick: None,
-            why: Some(&why),
-        };
+        let item =
+            Item { affiliation: Affiliation::Member, role: Role::None, jid: Some(&jid), nick: None, why: Some(&why) };
         assert_eq!(
             x(Some(item.to_element()), &[Status::Kicked, Status::SelfPresence]).to_xml(""),
             "<x xmlns='http://jabber.org/protocol/muc#user'>\

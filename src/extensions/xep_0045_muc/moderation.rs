@@ -44,9 +44,8 @@ impl Burial {
         let by = by.and_then(|element| element.attribute("id"));
         let is_his = self.author.as_ref().is_none_or(|author| by == Some(&**author));
         // What has been taken back is gone, and a retraction stays (XEP-0424 §5).
-        let is_taken_back = |element: &Element| {
-            element.ns() == RETRACTION_NS && ["retract", "retracted"].contains(&element.name())
-        };
+        let is_taken_back =
+            |element: &Element| element.ns() == RETRACTION_NS && ["retract", "retracted"].contains(&element.name());
         if message.kind != Kind::Message(MessageType::Groupchat) || !is_his || elements.iter().any(is_taken_back) {
             return None;
         }
@@ -109,13 +108,7 @@ impl Room {
     }
 
     /// The room says something itself that the archive keeps.
-    fn announce(
-        &self,
-        slot: Slot,
-        (told, now): (Stanza<'static>, Timestamp),
-        sender: &Jid,
-        effects: &mut Effects,
-    ) {
+    fn announce(&self, slot: Slot, (told, now): (Stanza<'static>, Timestamp), sender: &Jid, effects: &mut Effects) {
         let mut payload = String::from(told.payload.as_str());
         self.keys.ids.write_element(&mut payload, &self.jid, slot.position());
         let face = Face::alike(told.from(Jid::from(self.jid.clone())).payload(Payload::canonical(payload)));

@@ -15,7 +15,7 @@ use crate::routing::{Batch, Router};
 use crate::stanza::{Letter, Stanza};
 use crate::storage::Receipt;
 
-use super::command::{Call, Command, Moment};
+use super::command::{Call, Command, Moment, Reading};
 use super::effect::{Change, Effect, Effects, Face, Roll};
 use super::kept::{self, Durable, Listed};
 use super::occupant::Number;
@@ -99,7 +99,11 @@ impl Hosted {
     }
 
     fn apply(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
-        let slot = matches!(command, Command::Say(_)).then(|| rooms.storage.slot());
+        let command = match command {
+            Command::Read(reading) => return self.read(rooms, call, reading, batch),
+            command => command,
+        };
+        let slot = command.wants_slot().then(|| rooms.storage.slot());
         let moment = Moment { now: rooms.clock.now(), slot };
         let effects = self.room.apply(moment, call, command);
         self.bring(rooms, effects, batch);
@@ -109,6 +113,18 @@ impl Hosted {
     pub(super) fn bring_about(&mut self, rooms: &Rooms, effects: Effects, batch: &mut Batch) {
         self.bring(rooms, effects, batch);
         self.hear_back(rooms, batch);
+    }
+
+    /// Somebody wants to read what only storage has.
+    fn read(&mut self, rooms: &Rooms, call: &Call<'_>, reading: Reading, batch: &mut Batch) {
+        match self.room.may_read(call, &reading) {
+            Ok(sees) => rooms.show_later(call, reading, sees),
+            Err(error) => {
+                let mut effects = Effects::default();
+                self.room.refuse(call, &error, &mut effects);
+                self.bring(rooms, effects, batch);
+            }
+        }
     }
 
     fn bring(&mut self, rooms: &Rooms, effects: Effects, batch: &mut Batch) {
@@ -157,6 +173,13 @@ impl Hosted {
                 batch.cover(receipt);
                 if !rooms.storage.is_durable(receipt) {
                     self.waiting.push_back(Waiting::Until(receipt));
+                }
+            }
+            Ok(Durable::Later(burial)) => {
+                if self.room.is_stored() {
+                    let (told, asking) = oneshot::channel();
+                    rooms.bury_later(self.room.jid.clone(), *burial, told);
+                    self.waiting.push_back(Waiting::Written(asking));
                 }
             }
             Ok(Durable::WithBatch) => self.waiting.push_back(Waiting::Written(batch.receipt_to_come())),

@@ -41,8 +41,7 @@ impl Request {
         if let Some(destroy) = element.child("destroy", NS) {
             let text = |name| destroy.child(name, NS).map(Element::text).filter(|text| !text.is_empty());
             let alternate = destroy.attribute("jid").map(Jid::parse).transpose();
-            let alternate =
-                alternate.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
+            let alternate = alternate.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
             return Ok(Self::Destroy(Destruction { alternate, reason: text("reason"), password: text("password") }));
         }
         let form = element.child("x", FORM_NS).ok_or(Condition::BadRequest)?;
@@ -73,7 +72,7 @@ impl Room {
             Request::Show => return Ok(Some(self.shown_config())),
             Request::Accept => self.unlock(effects),
             Request::Configure(submission) => self.configure(call, &submission, effects)?,
-            Request::Cancel if self.is_locked() => self.destroy(at, Destruction::default(), effects),
+            Request::Cancel if self.locked => self.destroy(at, Destruction::default(), effects),
             Request::Cancel => {}
             Request::Destroy(how) => self.destroy(at, how, effects),
         }
@@ -93,7 +92,12 @@ impl Room {
     }
 
     /// §10.2: all of it, or nothing.
-    fn configure(&mut self, call: &Call<'_>, submission: &Submission, effects: &mut Effects) -> Result<(), StanzaError> {
+    fn configure(
+        &mut self,
+        call: &Call<'_>,
+        submission: &Submission,
+        effects: &mut Effects,
+    ) -> Result<(), StanzaError> {
         let decision = config_form::read(submission, &self.config, &self.jid)?;
         let people = self.judge_lists(decision.owners, decision.admins)?;
         self.reconfigure(decision.config, effects);

@@ -1,14 +1,13 @@
 //! Stanzas to rooms, read once: what comes out is what a room decides about.
 
 use crate::hooks::Verb;
-use crate::stanza::{
-    CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError,
-};
+use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 
-use super::super::xep_0313_archive::api::is_worth_keeping;
+use super::super::xep_0054_vcard::api as vcard;
+use super::super::xep_0313_archive::api::{Asked, is_worth_keeping};
 use super::api::NS;
-use super::command::{Command, Entry, Speech};
+use super::command::{Command, Entry, Reading, Speech};
 use super::history::Wish;
 use super::request::Request;
 
@@ -46,9 +45,20 @@ pub(super) fn read(stanza: &Stanza<'_>) -> Result<Option<Command>, StanzaError> 
         Kind::Iq(kind) => {
             let verb = if kind == IqType::Set { Verb::Set } else { Verb::Get };
             let payload = stanza.payload.first().ok_or(Condition::BadRequest)?;
-            Some(Command::Ask(Request::parse(verb, &payload)?))
+            Some(match reading(verb, &payload) {
+                Some(reading) => Command::Read(reading?),
+                None => Command::Ask(Request::parse(verb, &payload)?),
+            })
         }
     })
+}
+
+/// Whether somebody wants to read something that is not in memory.
+fn reading(verb: Verb, payload: &Element) -> Option<Result<Reading, StanzaError>> {
+    if verb == Verb::Get && payload.is(vcard::NAME, vcard::NS) {
+        return Some(Ok(Reading::Card));
+    }
+    Asked::read(verb, payload).map(|asked| asked.map(Reading::Archive))
 }
 
 /// Whether somebody wants to enter, or is here and says so.
@@ -91,8 +101,9 @@ mod tests {
     use crate::stanza::Payload;
 
     fn read_one(kind: Kind, to: &str, payload: &str) -> Result<Option<String>, Condition> {
-        let stanza =
-            Stanza::new(kind).to(to.parse::<crate::jid::Jid>().unwrap()).payload(Payload::canonical(payload.to_owned()));
+        let stanza = Stanza::new(kind)
+            .to(to.parse::<crate::jid::Jid>().unwrap())
+            .payload(Payload::canonical(payload.to_owned()));
         read(&stanza).map(|command| command.map(|command| format!("{command:?}"))).map_err(|error| error.condition)
     }
 
@@ -102,7 +113,8 @@ mod tests {
         const ROOM: &str = "coven@chat.shakespeare.lit";
         const NICK: &str = "coven@chat.shakespeare.lit/firstwitch";
         let presence = |kind, payload| read_one(Kind::Presence(kind), NICK, payload);
-        let entry = presence(PresenceType::Available, "<x xmlns='http://jabber.org/protocol/muc'><password>p</password></x>");
+        let entry =
+            presence(PresenceType::Available, "<x xmlns='http://jabber.org/protocol/muc'><password>p</password></x>");
         assert!(entry.unwrap().unwrap().contains("Enter(Entry { password: Some(\"p\")"));
         assert_eq!(presence(PresenceType::Available, "<show>away</show>"), Ok(Some("Present".to_owned())));
         assert_eq!(presence(PresenceType::Unavailable, ""), Ok(Some("Leave".to_owned())));
