@@ -6,11 +6,13 @@ use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::routing::Batch;
 use crate::stanza::Stanza;
-use crate::storage::{Cell, Direction, End, Entry, Error, Map, Marks, Range, Receipt, Storage, Stored, View, Writes};
+use crate::storage::{Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes};
 use crate::stream::{ContentNamespace, read_back};
 
+use super::avatar::CARD;
 use super::effect::Change;
 use super::history::{Past, delayed};
+use super::moderation::Burial;
 use super::occupant::Affiliated;
 use super::room::Room;
 use super::room_config::RoomConfig;
@@ -150,10 +152,29 @@ pub(super) fn keep(
             CONFIG.put(&mut writes, room, &config)?;
             ROOMS.put(&mut writes, service, local, &listed)?;
         }
+        Change::Card(Some(card)) => CARD.put(&mut writes, room, &card)?,
+        Change::Card(None) => CARD.delete(&mut writes, room),
         Change::Subject(subject) => SUBJECT.put(&mut writes, room, &subject)?,
         Change::Affiliation(user, Some(known)) => AFFILIATIONS.put(&mut writes, room, user.as_str(), &known)?,
         Change::Affiliation(user, None) => AFFILIATIONS.delete(&mut writes, room, user.as_str()),
     }
     // Under the lock of the room, so that storage gets its changes in the order in which they hold.
     Ok(Durable::At(storage.submit(writes)))
+}
+
+/// Leaves a tombstone of a message in the log of `room`, if it is the one.
+pub(super) async fn bury(storage: &Storage, room: BareJid, burial: Burial) -> Result<Receipt, Error> {
+    let number = burial.position.number();
+    let (after, before) = (Position::new(number.saturating_sub(1)), Position::new(number.saturating_add(1)));
+    let only = Range { after: Some(after), before: Some(before), ..Range::default() };
+    let owner = room.clone();
+    let found = storage.read(move |view| view.archived(&owner, &only, End::Oldest, 1)).await?;
+    let mut writes = Writes::new();
+    for stored in found.entries.iter().filter(|stored| stored.position == burial.position) {
+        let message = read_back(&stored.entry.payload, ContentNamespace::Client).next();
+        if let Some(left) = message.and_then(|(_, message)| burial.of(&message)) {
+            writes.replace(&room, stored.position, left.to_xml().into());
+        }
+    }
+    Ok(storage.submit(writes))
 }

@@ -1,17 +1,15 @@
 //! What the service itself says: what it is, and which rooms there are (XEP-0045§6.1 to §6.3).
 
-use std::ops::Bound;
 use std::sync::PoisonError;
 
 use crate::hooks::discovery::INFO_NS;
+use crate::hooks::paging::Page;
 use crate::hooks::{Answer, Verb};
-use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
 use super::super::xep_0199_ping::api::NS as PING_NS;
-use super::super::xep_0313_archive::api::{Before, Page, RSM_NS};
 use super::service::Rooms;
 
 /// Rooms of one page.
@@ -50,42 +48,19 @@ impl Rooms {
 
     /// §6.3: the rooms that are in the list, in pages (XEP-0059).
     fn rooms(&self, request: &Element) -> Result<Element, StanzaError> {
-        let set = request.child("set", RSM_NS);
-        let page = set.map(Page::read).transpose()?.unwrap_or_default();
+        let page = Page::within(request)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let unknown = || StanzaError::new(Condition::ItemNotFound, "there is no such room");
-        let edge = |id: &str| BareJid::parse(id).map_err(|_| unknown());
-        let after = page.after.as_deref().map(edge).transpose()?.map_or(Bound::Unbounded, Bound::Excluded);
-        let before = match &page.before {
-            Some(Before::Id(id)) => Bound::Excluded(edge(id)?),
-            Some(Before::TheEnd) | None => Bound::Unbounded,
-        };
-        if matches!((&after, &before), (Bound::Excluded(after), Bound::Excluded(before)) if after >= before) {
-            return Err(unknown());
-        }
-        let shown = || known.iter().filter(|(_, listed)| listed.public);
-        let in_range = || known.range((after.clone(), before.clone())).filter(|(_, listed)| listed.public);
-        let max = page.max.unwrap_or(PAGE).min(PAGE);
-        let some: Vec<_> = if page.before.is_some() {
-            let mut some: Vec<_> = in_range().rev().take(max).collect();
-            some.reverse();
-            some
-        } else {
-            in_range().take(max).collect()
-        };
+        let shown: Vec<_> = known.iter().filter(|(_, listed)| listed.public).collect();
+        let is_long = shown.len() > PAGE;
+        let is_empty = shown.is_empty();
+        let (shown, set) = page.clone().unwrap_or_default().cut(shown, |(room, _)| room.as_str(), PAGE);
         let mut answer = Element::new("query", ITEMS_NS);
-        for (room, listed) in &some {
+        for (room, listed) in shown {
             answer.push(Element::new("item", ITEMS_NS).with("jid", room.as_str()).with("name", &listed.title));
         }
-        let count = shown().count();
-        if set.is_some() || some.len() < count {
-            let mut set = Element::new("set", RSM_NS);
-            if let (Some((first, _)), Some((last, _))) = (some.first(), some.last()) {
-                let index = shown().take_while(|(room, _)| room != first).count();
-                set.push(Element::new("first", RSM_NS).with("index", &index.to_string()).with_text(first.as_str()));
-                set.push(Element::new("last", RSM_NS).with_text(last.as_str()));
-            }
-            answer.push(set.with_child(Element::new("count", RSM_NS).with_text(&count.to_string())));
+        // XEP-0059 §2.2: what is empty as a whole has no pages.
+        if (page.is_some() && !is_empty) || is_long {
+            answer.push(set);
         }
         Ok(answer)
     }

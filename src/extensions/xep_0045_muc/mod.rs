@@ -1,4 +1,4 @@
-//! XEP-0045 Multi-User Chat, version 1.35.3: rooms on a domain of their own, `[services] rooms`.
+//! XEP-0045 Multi-User Chat, version 1.35.5: rooms on a domain of their own, `[services] rooms`.
 //!
 //! What a room does is decided by [`room::Room`], which takes a [`command::Command`] and gives [`effect::Effects`]: no I/O,
 //! no clock, no randomness, no lock. Around it:
@@ -58,7 +58,7 @@ use crate::hooks::discovery::Identity;
 use crate::hooks::{Entity, Extension, Spec};
 
 pub(super) const EXTENSION: Extension = Extension {
-    spec: Spec { name: "XEP-0045", version: "1.35.3" },
+    spec: Spec { name: "XEP-0045", version: "1.35.5" },
     name: "rooms",
     advertises: &[
         (Entity::Rooms, api::NS),

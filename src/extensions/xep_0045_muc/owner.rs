@@ -73,7 +73,7 @@ impl Room {
             Request::Show => return Ok(Some(self.shown_config())),
             Request::Accept => self.unlock(effects),
             Request::Configure(submission) => self.configure(call, &submission, effects)?,
-            Request::Cancel if self.is_locked() => self.destroy(at, Destruction::default(), effects),
+            Request::Cancel if self.locked => self.destroy(at, Destruction::default(), effects),
             Request::Cancel => {}
             Request::Destroy(how) => self.destroy(at, how, effects),
         }
@@ -94,7 +94,11 @@ impl Room {
 
     /// §10.2: all of it, or nothing.
     fn configure(&mut self, call: &Call<'_>, submission: &Submission, effects: &mut Effects) -> Result<(), StanzaError> {
-        let decision = config_form::read(submission, &self.config, &self.jid)?;
+        let mut decision = config_form::read(submission, &self.config, &self.jid)?;
+        if self.is_stored() && !decision.config.persistent {
+            // The card goes with everything else that storage has.
+            decision.config.avatar.clear();
+        }
         let people = self.judge_lists(decision.owners, decision.admins)?;
         self.reconfigure(decision.config, effects);
         let why = self.why(call, None);

@@ -41,9 +41,11 @@ const KEPT: &[(&str, &str)] = &[
 
 /// Whether the archive keeps the message.
 pub(super) fn is_archived(stanza: &Stanza<'_>) -> bool {
-    if !matches!(stanza.kind, Kind::Message(MessageType::Chat | MessageType::Normal)) {
-        return false;
-    }
+    matches!(stanza.kind, Kind::Message(MessageType::Chat | MessageType::Normal)) && is_worth_keeping(stanza)
+}
+
+/// Whether a message is worth it, whatever its type.
+pub(super) fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
     let mut kept = false;
     for child in stanza.payload.children() {
         if child.ns == HINTS_NS && matches!(child.name, "no-store" | "no-permanent-store") {
