@@ -60,6 +60,8 @@ pub(super) enum Effect {
     Post(Stanza<'static>),
     /// Something to be stored.
     Keep(Change),
+    /// A message of the archive is to become a tombstone, if it is the one.
+    Bury(Box<Burial>),
     /// The room is no more: nobody is to find it.
     Closed,
 }
@@ -77,8 +79,6 @@ pub(super) enum Change {
     Affiliation(BareJid, Option<Affiliated>),
     /// Another card, or none any more (XEP-0486).
     Card(Option<String>),
-    /// Another payload for a message of the archive, if it is the one.
-    Bury(Box<Burial>),
     /// A message for the archive. `sender` is the real address, `time` Unix time in milliseconds.
     Append {
         slot: Slot,

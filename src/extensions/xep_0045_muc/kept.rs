@@ -6,9 +6,13 @@ use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::routing::Batch;
 use crate::stanza::Stanza;
+<<<<<<< HEAD
 use crate::storage::{
     Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes,
 };
+=======
+use crate::storage::{Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes};
+>>>>>>> muc-admin
 use crate::stream::{ContentNamespace, read_back};
 
 use super::avatar::CARD;
@@ -200,4 +204,21 @@ pub(super) fn keep(
     }
     // Under the lock of the room, so that storage gets its changes in the order in which they hold.
     Ok(Durable::At(storage.submit(writes)))
+}
+
+/// Leaves a tombstone of a message in the log of `room`, if it is the one.
+pub(super) async fn bury(storage: &Storage, room: BareJid, burial: Burial) -> Result<Receipt, Error> {
+    let number = burial.position.number();
+    let (after, before) = (Position::new(number.saturating_sub(1)), Position::new(number.saturating_add(1)));
+    let only = Range { after: Some(after), before: Some(before), ..Range::default() };
+    let owner = room.clone();
+    let found = storage.read(move |view| view.archived(&owner, &only, End::Oldest, 1)).await?;
+    let mut writes = Writes::new();
+    for stored in found.entries.iter().filter(|stored| stored.position == burial.position) {
+        let message = read_back(&stored.entry.payload, ContentNamespace::Client).next();
+        if let Some(left) = message.and_then(|(_, message)| burial.of(&message)) {
+            writes.replace(&room, stored.position, left.to_xml().into());
+        }
+    }
+    Ok(storage.submit(writes))
 }

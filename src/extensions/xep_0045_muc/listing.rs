@@ -5,15 +5,18 @@ use std::sync::PoisonError;
 use crate::hooks::discovery::INFO_NS;
 use crate::hooks::paging::Page;
 use crate::hooks::{Answer, Verb};
-use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
 use super::super::xep_0199_ping::api::NS as PING_NS;
+<<<<<<< HEAD
 use super::super::xep_0433_channel_search::api::{self as search, Channel};
 use super::kept::Listed;
 use super::service::{Rooms, State};
+=======
+use super::service::Rooms;
+>>>>>>> muc-admin
 
 /// Rooms of one page.
 const PAGE: usize = 250;
@@ -52,6 +55,7 @@ impl Rooms {
         }
     }
 
+<<<<<<< HEAD
     /// Those that are in the list, sorted.
     fn shown(&self) -> Vec<(BareJid, Listed)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -88,5 +92,24 @@ impl Rooms {
             is_semi_anonymous: listed.is_semi_anonymous,
         });
         search::answer(question, channels)
+=======
+    /// §6.3: the rooms that are in the list, in pages (XEP-0059).
+    fn rooms(&self, request: &Element) -> Result<Element, StanzaError> {
+        let page = Page::within(request)?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let shown: Vec<_> = known.iter().filter(|(_, listed)| listed.public).collect();
+        let is_long = shown.len() > PAGE;
+        let is_empty = shown.is_empty();
+        let (shown, set) = page.clone().unwrap_or_default().cut(shown, |(room, _)| room.as_str(), PAGE);
+        let mut answer = Element::new("query", ITEMS_NS);
+        for (room, listed) in shown {
+            answer.push(Element::new("item", ITEMS_NS).with("jid", room.as_str()).with("name", &listed.title));
+        }
+        // XEP-0059 §2.2: what is empty as a whole has no pages.
+        if (page.is_some() && !is_empty) || is_long {
+            answer.push(set);
+        }
+        Ok(answer)
+>>>>>>> muc-admin
     }
 }

@@ -16,7 +16,7 @@ use super::super::xep_0421_occupant_ids::api::NS as OCCUPANT_NS;
 use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
 use super::super::xep_0425_moderation::api::{Moderation, Moderator};
 use super::command::{Call, Moment};
-use super::effect::{Change, Effects, Face};
+use super::effect::{Effect, Effects, Face};
 use super::privileges::{AffiliationPrivilege, RolePrivilege, affiliation_may, role_may};
 use super::room::Room;
 
@@ -120,7 +120,7 @@ impl Room {
 
     fn bury(&mut self, burial: Burial, effects: &mut Effects) {
         self.history.bury(&burial);
-        effects.keep(Change::Bury(Box::new(burial)));
+        effects.push(Effect::Bury(Box::new(burial)));
     }
 }
 

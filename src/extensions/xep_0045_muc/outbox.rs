@@ -18,6 +18,7 @@ use crate::storage::Receipt;
 use super::command::{Call, Command, Moment, Reading};
 use super::effect::{Change, Effect, Effects, Face, Roll};
 use super::kept::{self, Durable, Listed};
+use super::moderation::Burial;
 use super::occupant::Number;
 use super::room::Room;
 use super::service::Rooms;
@@ -99,11 +100,20 @@ impl Hosted {
     }
 
     fn apply(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
+<<<<<<< HEAD
         let command = match command {
             Command::Read(reading) => return self.read(rooms, call, reading, batch),
             command => command,
         };
         let slot = command.wants_slot().then(|| rooms.storage.slot());
+=======
+        let slot = match &command {
+            Command::Say(_) => true,
+            Command::Ask(request) => request.wants_slot(),
+            _ => false,
+        };
+        let slot = slot.then(|| rooms.storage.slot());
+>>>>>>> muc-admin
         let moment = Moment { now: rooms.clock.now(), slot };
         let effects = self.room.apply(moment, call, command);
         self.bring(rooms, effects, batch);
@@ -135,6 +145,10 @@ impl Hosted {
                 Effect::Post(stanza) => Outgoing::Post(stanza),
                 Effect::Keep(change) => {
                     self.keep(rooms, change, batch);
+                    continue;
+                }
+                Effect::Bury(burial) => {
+                    self.bury(rooms, *burial);
                     continue;
                 }
                 Effect::Closed => {
@@ -185,6 +199,25 @@ impl Hosted {
             Ok(Durable::WithBatch) => self.waiting.push_back(Waiting::Written(batch.receipt_to_come())),
             Err(error) => tracing::error!(room = %self.room.jid, %error, "a change of a room could not be written"),
         }
+    }
+
+    /// Leaves a tombstone: the message has to be read, and what stands behind it waits for that.
+    fn bury(&mut self, rooms: &Rooms, burial: Burial) {
+        if !self.room.is_stored() {
+            return;
+        }
+        // Without a runtime the server has ended.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (told, receipt) = oneshot::channel();
+        self.waiting.push_back(Waiting::Written(receipt));
+        let (storage, room) = (rooms.storage.clone(), self.room.jid.clone());
+        runtime.spawn(async move {
+            match kept::bury(&storage, room.clone(), burial).await {
+                // Nobody waits who has given up.
+                Ok(receipt) => drop(told.send(receipt)),
+                Err(error) => tracing::error!(%room, %error, "a message could not be taken back"),
+            }
+        });
     }
 
     /// Sends what waits, up to something that is not durable yet.

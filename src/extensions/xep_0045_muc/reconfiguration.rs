@@ -28,15 +28,18 @@ impl Room {
             self.locked = false;
             self.version += 1;
             if self.is_stored() {
-                effects.keep(self.begin());
+                self.begin(effects);
             }
         }
     }
 
-    /// Everything that is known of the room for good.
-    fn begin(&self) -> Change {
+    /// Has everything stored that is known of the room for good.
+    fn begin(&mut self, effects: &mut Effects) {
         let known = self.affiliations.iter().map(|(user, known)| (user.clone(), known.clone()));
-        Change::Begin(Box::new(self.config.clone()), self.subject.clone(), known.collect())
+        effects.keep(Change::Begin(Box::new(self.config.clone()), self.subject.clone(), known.collect()));
+        if let Some(card) = self.card.take() {
+            effects.keep(Change::Card(Some(card)));
+        }
     }
 
     /// Works with `config` from now on.
@@ -48,7 +51,7 @@ impl Room {
         let (was_stored, before) = (self.is_stored(), std::mem::replace(&mut self.config, config));
         self.version += 1;
         match (was_stored, self.is_stored()) {
-            (false, true) => effects.keep(self.begin()),
+            (false, true) => self.begin(effects),
             (true, true) => effects.keep(Change::Config(Box::new(self.config.clone()))),
             (true, false) => effects.keep(Change::End),
             (false, false) => {}

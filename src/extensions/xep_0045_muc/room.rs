@@ -71,6 +71,8 @@ pub(super) struct Room {
     pub(super) bounds: Bounds,
     /// Grows with each change of the configuration.
     pub(super) version: u32,
+    /// Its card, while it is not stored (XEP-0486).
+    pub(super) card: Option<String>,
     pub(super) invitations: Invitations,
     pub(super) petitions: Petitions,
     /// Nobody but its owners enters before one of them has configured it (XEP-0045§10.1.1).
@@ -101,6 +103,7 @@ impl Room {
             keys,
             bounds,
             version: 0,
+            card: None,
             invitations: Invitations::default(),
             petitions: Petitions::default(),
             locked: false,

@@ -22,7 +22,7 @@ use super::outbox::Hosted;
 use super::rate::{Bucket, Rate};
 use super::room::{Bounds, Keys, Room};
 use super::room_config::{Anonymity, RoomConfig};
-use super::wire;
+use super::{avatar, wire};
 
 /// So many stanzas wait for a room that is being read.
 const MOST_WAITING: usize = 256;
@@ -365,6 +365,9 @@ impl routing::Service for Rooms {
         let (from, to) = (stanza.from.as_ref()?, stanza.to.as_ref()?);
         if to.local().is_none() {
             return self.asked(stanza);
+        }
+        if avatar::is_asked_for(stanza) {
+            return self.show_card(stanza);
         }
         let command = match wire::read(stanza) {
             Ok(command) => command?,
