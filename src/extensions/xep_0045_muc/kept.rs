@@ -15,7 +15,7 @@ use super::history::{Past, delayed};
 use super::moderation::Burial;
 use super::occupant::Affiliated;
 use super::room::Room;
-use super::room_config::RoomConfig;
+use super::room_config::{Anonymity, RoomConfig};
 use super::subject::Subject;
 use super::wire::changes_subject;
 
@@ -33,6 +33,17 @@ pub(super) struct Listed {
     pub(super) title: String,
     /// It is in the list.
     pub(super) public: bool,
+    /// What a search looks at beside that (XEP-0433).
+    #[serde(default)]
+    pub(super) description: String,
+    #[serde(default)]
+    pub(super) language: String,
+    /// Everybody may enter who comes along.
+    #[serde(default)]
+    pub(super) open: bool,
+    /// Its occupants do not see each other's addresses.
+    #[serde(default)]
+    pub(super) semi_anonymous: bool,
     /// Storage has it.
     #[serde(skip, default = "Listed::is_stored")]
     pub(super) stored: bool,
@@ -44,7 +55,16 @@ impl Listed {
     }
 
     pub(super) fn of(room: &Room) -> Self {
-        Self { title: room.title().to_owned(), public: room.config.public, stored: room.is_stored() }
+        let config = &room.config;
+        Self {
+            title: room.title().to_owned(),
+            public: config.public,
+            description: config.description.clone(),
+            language: config.language.clone(),
+            open: !config.members_only && config.password.is_none(),
+            semi_anonymous: config.anonymity == Anonymity::SemiAnonymous,
+            stored: room.is_stored(),
+        }
     }
 }
 

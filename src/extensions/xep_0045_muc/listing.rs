@@ -5,12 +5,15 @@ use std::sync::PoisonError;
 use crate::hooks::discovery::INFO_NS;
 use crate::hooks::paging::Page;
 use crate::hooks::{Answer, Verb};
+use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
 use super::super::xep_0199_ping::api::NS as PING_NS;
-use super::service::Rooms;
+use super::super::xep_0433_channel_search::api::{self as search, Channel};
+use super::kept::Listed;
+use super::service::{Rooms, State};
 
 /// Rooms of one page.
 const PAGE: usize = 250;
@@ -42,8 +45,26 @@ impl Rooms {
             (Verb::Get, "query", ITEMS_NS) if request.attribute("node").is_some() => Err(Condition::ItemNotFound.into()),
             (Verb::Get, "query", ITEMS_NS) => self.rooms(&request).map(Some),
             (Verb::Get, "ping", PING_NS) => Ok(None),
+            (Verb::Get, search::NAME, search::NS) => search::answer(&request, self.channels().into_iter()).map(Some),
             _ => Err(Condition::ServiceUnavailable.into()),
         }
+    }
+
+    /// The rooms that anybody may find.
+    fn channels(&self) -> Vec<Channel> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = known.iter().filter(|(_, listed)| listed.public);
+        let mut channels: Vec<Channel> = shown.map(|(room, listed)| channel(room, listed)).collect();
+        // A room that is asked may be about to change the list.
+        drop(known);
+        for channel in &mut channels {
+            let place = self.place(channel.address.as_str());
+            channel.users = place.map_or(0, |place| match &*place.lock() {
+                State::Here(hosted) => hosted.room.occupants.len(),
+                State::Coming(_) | State::Gone => 0,
+            });
+        }
+        channels
     }
 
     /// §6.3: the rooms that are in the list, in pages (XEP-0059).
@@ -63,5 +84,17 @@ impl Rooms {
             answer.push(set);
         }
         Ok(answer)
+    }
+}
+
+fn channel(room: &BareJid, listed: &Listed) -> Channel {
+    Channel {
+        address: room.clone(),
+        name: listed.title.clone(),
+        description: listed.description.clone(),
+        language: listed.language.clone(),
+        users: 0,
+        is_open: listed.open,
+        is_semi_anonymous: listed.semi_anonymous,
     }
 }
