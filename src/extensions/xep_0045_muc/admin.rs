@@ -220,9 +220,10 @@ impl Room {
         for Wish { to, reason } in wishes {
             let why = self.why(call, reason);
             steps.push(match to {
-                Target::Role { nick, to } => {
-                    Step::Role { number: self.judge_role(own, &nick, to)?, to, why }
-                }
+                Target::Role { nick, to } => match self.judge_role(own, &nick, to)? {
+                    Some(number) => Step::Role { number, to, why },
+                    None => continue,
+                },
                 Target::Affiliation { user, to, nick } => {
                     let user = self.whom(own, user)?;
                     let from = ahead.of(self, &user);
@@ -254,8 +255,8 @@ impl Room {
         self.occupants.called(&address).ok_or_else(none)
     }
 
-    /// §8.2 to §8.5, §9.6 to §9.8.
-    fn judge_role(&self, own: Standing, nick: &str, to: Role) -> Result<Number, StanzaError> {
+    /// §8.2 to §8.5, §9.6 to §9.8. Nobody is named who has the role already: whoever sends a whole list names many who do.
+    fn judge_role(&self, own: Standing, nick: &str, to: Role) -> Result<Option<Number>, StanzaError> {
         let is_admin = affiliation_may(own.affiliation, AffiliationPrivilege::AssignModeratorRole, &self.config);
         let kind = if to == Role::None { RolePrivilege::KickParticipantsAndVisitors } else { RolePrivilege::GrantVoice };
         if !is_admin && !role_may(own.role, kind, &self.config) {
@@ -263,12 +264,14 @@ impl Room {
         }
         let occupant = self.occupant_called(nick)?;
         let target = Standing { affiliation: occupant.affiliation, role: occupant.role };
+        if target.role == to {
+            return Ok(None);
+        }
         if may_change_role(own, target, to) {
-            return Ok(occupant.number);
+            return Ok(Some(occupant.number));
         }
         // §9.6 is for admins; whatever else is refused is so because of whom it would befall (§8.2, §8.4, §9.7).
-        let is_grant = to == Role::Moderator && target.role != Role::Moderator;
-        Err(if is_grant && !is_admin { Condition::Forbidden } else { Condition::NotAllowed }.into())
+        Err(if to == Role::Moderator && !is_admin { Condition::Forbidden } else { Condition::NotAllowed }.into())
     }
 
     /// §9.1 to §9.5, §10.3 to §10.8.
