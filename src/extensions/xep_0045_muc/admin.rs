@@ -329,7 +329,7 @@ impl Room {
     fn take_step(&mut self, call: &Call<'_>, step: Step, effects: &mut Effects) {
         match step {
             Step::Role { number, to: Role::None, why } => {
-                self.remove(number, &Removal { statuses: &[Status::Kicked], why, ..Removal::default() }, effects);
+                self.remove(number, &Removal { statuses: &[Status::Kicked], why }, effects);
             }
             Step::Role { number, to, why } => self.become_role(number, to, &why, effects),
             Step::Affiliation { user, to, nick, is_new, why } => {
