@@ -1,5 +1,5 @@
 //! XEP-0410 MUC Self-Ping (Schrödinger's Chat), version 1.1.0: a client asks whether it is in a room by a ping to itself,
-//! and the room answers at once, without asking any client (§4).
+//! and the room answers at once, without asking any client (§3.3).
 
 use crate::hooks::{Entity, Extension, Spec};
 
@@ -33,7 +33,7 @@ pub(super) mod api {
         use super::*;
         use crate::stanza::Payload;
 
-        // Proves: XEP-0410 §4
+        // Proves: XEP-0410 §3.3
         #[test]
         fn a_ping_to_oneself() {
             let own: Jid = "characters@chat.shakespeare.lit/JuliC".parse().unwrap();
