@@ -17,7 +17,7 @@ use literals::{Literals, is_test, namespaces_in};
 use tree::File;
 
 /// Namespaces in which the server writes nothing, and why they are in the sources all the same.
-const NOT_WRITTEN: [(&str, &str); 32] = [
+const NOT_WRITTEN: [(&str, &str); 36] = [
     ("http://jabber.org/network/serverinfo", "the FORM_TYPE of a form"),
     ("http://jabber.org/protocol/admin", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/admin#", "the nodes of commands"),
@@ -25,13 +25,14 @@ const NOT_WRITTEN: [(&str, &str); 32] = [
         "http://jabber.org/protocol/chatstates",
         "says what is not worth keeping for later, what is copied and what may wait",
     ),
+    ("http://jabber.org/protocol/muc", "is read where somebody enters a room; the name of a feature"),
     ("http://jabber.org/protocol/muc#register", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/muc#request", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/muc#roomconfig", "the FORM_TYPE of a form"),
-    (
-        "http://jabber.org/protocol/muc#user",
-        "says what is copied, what may wait and what is from an occupant of a room",
-    ),
+    ("http://jabber.org/protocol/muc#roominfo", "the FORM_TYPE of a form"),
+    ("http://jabber.org/protocol/muc#self-ping-optimization", "the name of a feature"),
+    ("http://jabber.org/protocol/muc#stable_id", "the name of a feature"),
+    ("http://jabber.org/protocol/muc#traffic", "the node of a question"),
     ("http://jabber.org/protocol/pubsub#event", "says what may wait for a client that nobody looks at"),
     ("http://jabber.org/protocol/pubsub#publish-options", "the FORM_TYPE of a form"),
     ("jabber:x:conference", "says what is archived and copied"),

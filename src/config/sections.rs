@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
 use crate::config::{
-    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Period, RoomCreation, Secret,
-    Size,
+    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Period, RoomCreation,
+    Secret, Size,
 };
 use crate::telemetry::{Filter, Format};
 

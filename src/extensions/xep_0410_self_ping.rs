@@ -38,7 +38,10 @@ pub(super) mod api {
         fn a_ping_to_oneself() {
             let own: Jid = "characters@chat.shakespeare.lit/JuliC".parse().unwrap();
             let ask = |kind, to: &Jid, payload: &str| {
-                is_self_ping(&Stanza::new(Kind::Iq(kind)).to(to.clone()).payload(Payload::canonical(payload.to_owned())), &own)
+                is_self_ping(
+                    &Stanza::new(Kind::Iq(kind)).to(to.clone()).payload(Payload::canonical(payload.to_owned())),
+                    &own,
+                )
             };
             let ping = "<ping xmlns='urn:xmpp:ping'/>";
             assert!(ask(IqType::Get, &own, ping));

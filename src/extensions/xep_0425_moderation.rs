@@ -145,7 +145,9 @@ pub(super) mod api {
             let occupant = Element::new("occupant-id", "urn:example").with("id", "o");
             let by = Moderator { address: "coven@chat.example/firstwitch", occupant: &occupant };
             let moderated = |ns: &str, inside: &str| {
-                format!("<moderated xmlns='{ns}' by='coven@chat.example/firstwitch'><occupant-id xmlns='urn:example' id='o'/>{inside}</moderated>")
+                format!(
+                    "<moderated xmlns='{ns}' by='coven@chat.example/firstwitch'><occupant-id xmlns='urn:example' id='o'/>{inside}</moderated>"
+                )
             };
             let [told, old] = moderation(Some("why")).told(by);
             assert_eq!(

@@ -130,7 +130,9 @@ fn form() -> Form {
         .fold(words, |form, place| form.field(yes_or_no(place.var, place.label)))
         .field(Field::new("min_users", FieldType::TextSingle).label("People at least"))
         .field(Field::new("types", FieldType::ListMulti).label("Kinds").open().value(ROOMS).options(&[ROOMS]))
-        .field(Field::new("key", FieldType::ListSingle).label("Sorted by").value(Order::Users.as_str()).options(&orders))
+        .field(
+            Field::new("key", FieldType::ListSingle).label("Sorted by").value(Order::Users.as_str()).options(&orders),
+        )
 }
 
 /// What somebody looks for.
@@ -280,10 +282,8 @@ mod tests {
     }
 
     fn asked(fields: &[(&str, &str)], set: &str) -> Result<Element, String> {
-        let fields: String = fields
-            .iter()
-            .map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>"))
-            .collect();
+        let fields: String =
+            fields.iter().map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>")).collect();
         let xml = format!("<search xmlns='{NS}'>{set}<x xmlns='jabber:x:data' type='submit'>{fields}</x></search>");
         answer(&Element::parse(&xml, "").unwrap(), channels().into_iter()).map_err(|error| {
             let detail = error.detail.as_ref().map(|detail| detail.name().to_owned()).unwrap_or_default();

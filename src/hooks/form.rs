@@ -248,10 +248,7 @@ mod tests {
              <option label='1'><value>1</value></option><option label='2'><value>2</value></option></field></x>"
         );
         let field = Field::new("x", FieldType::ListSingle).choices(&[("1", "One")]).to_element().to_xml(NS);
-        assert_eq!(
-            field,
-            "<field var='x' type='list-single'><option label='One'><value>1</value></option></field>"
-        );
+        assert_eq!(field, "<field var='x' type='list-single'><option label='One'><value>1</value></option></field>");
     }
 
     // Proves: XEP-0122 §3

@@ -23,8 +23,8 @@ use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, ServerTls, Trust};
-use crate::routing::{Router, Service};
 use crate::routing::operations::{Accounts, Ending};
+use crate::routing::{Router, Service};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
@@ -196,11 +196,11 @@ impl Node {
             Arc::clone(&federation) as _,
         );
         let components = components::of_config(config, &parts.clock).map_err(StartError::Component)?;
-        let rooms = rooms::of_config(config, (&parts.storage, &parts.clock), &settings.catalogue);
+        let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
+        let rooms = rooms::of_config(config, (&parts.storage, &parts.clock), &settings.catalogue, &outbound);
         let rooms = rooms.map_err(StartError::Storage)?;
         serve(&router, &components, &rooms);
         router.prepare().map_err(StartError::Storage)?;
-        let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
         let admission = Admission::new(settings::bounds(config, parts.connections));
         let added = parts.storage.read_blocking(|view| admins::added(view, &domains)).map_err(StartError::Storage)?;
         settings.admins.replace_added(added);

@@ -98,7 +98,9 @@ impl Room {
         let mut form = Form::new(FormType::Result, ROOM_INFO)
             .field(text("muc#roominfo_description", &config.description).label("Description"))
             .field(text("muc#roominfo_lang", &config.language).label("Language of the discussion"))
-            .field(flag("muc#roomconfig_changesubject", config.change_subject).label("Occupants may change the subject"))
+            .field(
+                flag("muc#roomconfig_changesubject", config.change_subject).label("Occupants may change the subject"),
+            )
             .field(number("muc#maxhistoryfetch", config.history).label("Messages that are shown to who enters"));
         if !config.pubsub.is_empty() {
             form = form.field(text("muc#roomconfig_pubsub", &config.pubsub).label("Node of the room"));

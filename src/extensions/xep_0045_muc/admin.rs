@@ -52,8 +52,15 @@ pub(super) struct Wish {
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     /// The nick is the one that is kept for him; an empty one takes it away (§9.5).
-    Affiliation { user: Whom, to: Affiliation, nick: Option<String> },
-    Role { nick: String, to: Role },
+    Affiliation {
+        user: Whom,
+        to: Affiliation,
+        nick: Option<String>,
+    },
+    Role {
+        nick: String,
+        to: Role,
+    },
 }
 
 /// Whose affiliation it is.
@@ -115,7 +122,9 @@ impl Wish {
         let jid = jid.transpose().map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
         let to = match (association(item)?, jid, nick) {
             // §10.3: whoever is named by one of his sessions is meant himself.
-            (Association::Affiliation(to), Some(user), nick) => Target::Affiliation { user: Whom::User(user), to, nick },
+            (Association::Affiliation(to), Some(user), nick) => {
+                Target::Affiliation { user: Whom::User(user), to, nick }
+            }
             (Association::Affiliation(to), None, Some(nick)) => {
                 Target::Affiliation { user: Whom::Occupant(nick), to, nick: None }
             }
@@ -179,7 +188,8 @@ impl Room {
         let nicks: BTreeMap<&BareJid, &str> = self.occupants.iter().map(|it| (&it.user, it.nick())).collect();
         let listed = self.affiliations.iter().filter(|(_, known)| known.affiliation == affiliation);
         let items = listed.map(|(user, known)| {
-            let mut item = Element::new("item", NS).with("affiliation", affiliation.as_str()).with("jid", user.as_str());
+            let mut item =
+                Element::new("item", NS).with("affiliation", affiliation.as_str()).with("jid", user.as_str());
             let nick = known.nick.as_deref().or_else(|| nicks.get(user).copied());
             // Outcasts have none (XEP-0045#bizrules-iq).
             if let Some(nick) = nick.filter(|_| affiliation != Affiliation::Outcast) {
@@ -258,7 +268,8 @@ impl Room {
     /// §8.2 to §8.5, §9.6 to §9.8. Nobody is named who has the role already: whoever sends a whole list names many who do.
     fn judge_role(&self, own: Standing, nick: &str, to: Role) -> Result<Option<Number>, StanzaError> {
         let is_admin = affiliation_may(own.affiliation, AffiliationPrivilege::AssignModeratorRole, &self.config);
-        let kind = if to == Role::None { RolePrivilege::KickParticipantsAndVisitors } else { RolePrivilege::GrantVoice };
+        let kind =
+            if to == Role::None { RolePrivilege::KickParticipantsAndVisitors } else { RolePrivilege::GrantVoice };
         if !is_admin && !role_may(own.role, kind, &self.config) {
             return Err(Condition::Forbidden.into());
         }

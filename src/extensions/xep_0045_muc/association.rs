@@ -16,22 +16,22 @@ spelled! {
 
 impl Affiliation {
     /// Grows with power.
-    pub(super) const fn rank(self) -> u8 {
-        self as u8
+    pub(super) fn rank(self) -> Option<usize> {
+        Self::ALL.iter().position(|known| *known == self)
     }
 
-    pub(super) const fn is_at_least(self, other: Self) -> bool {
+    pub(super) fn is_at_least(self, other: Self) -> bool {
         self.rank() >= other.rank()
     }
 }
 
 impl Role {
     /// Grows with power.
-    pub(super) const fn rank(self) -> u8 {
-        self as u8
+    pub(super) fn rank(self) -> Option<usize> {
+        Self::ALL.iter().position(|known| *known == self)
     }
 
-    pub(super) const fn is_at_least(self, other: Self) -> bool {
+    pub(super) fn is_at_least(self, other: Self) -> bool {
         self.rank() >= other.rank()
     }
 }
@@ -72,7 +72,9 @@ mod tests {
     fn they_are_in_the_order_of_their_power() {
         assert!(Affiliation::ALL.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
         assert!(Role::ALL.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
-        assert!(Affiliation::Owner.is_at_least(Affiliation::Owner) && !Affiliation::None.is_at_least(Affiliation::Member));
+        assert!(
+            Affiliation::Owner.is_at_least(Affiliation::Owner) && !Affiliation::None.is_at_least(Affiliation::Member)
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::jid::Jid;
 use crate::stanza::Stanza;
 use crate::storage::Slot;
 
+use super::super::xep_0313_archive::api::Asked;
 use super::history::Wish;
 use super::request::Request;
 
@@ -46,10 +47,23 @@ pub(super) enum Command {
     Write,
     /// An IQ request to the room.
     Ask(Request),
+    /// An IQ request to the archive of the room, which is not in memory.
+    Read(Asked),
     /// An IQ request to an occupant.
     Forward,
     /// An IQ result or error to an occupant, in answer to one that was forwarded.
     Answer,
+}
+
+impl Command {
+    /// Whether the room may say something that has an id.
+    pub(super) const fn wants_slot(&self) -> bool {
+        match self {
+            Self::Say(_) => true,
+            Self::Ask(request) => request.wants_slot(),
+            _ => false,
+        }
+    }
 }
 
 /// How somebody wants to enter.

@@ -54,9 +54,20 @@ struct Setting {
 }
 
 enum Kind {
-    Text { most: usize, of: fn(&RoomConfig) -> &str, set: fn(&mut RoomConfig, String) },
-    Switch { of: fn(&RoomConfig) -> bool, set: fn(&mut RoomConfig, bool) },
-    Choice { choices: &'static [(&'static str, &'static str)], of: fn(&RoomConfig) -> usize, set: fn(&mut RoomConfig, usize) },
+    Text {
+        most: usize,
+        of: fn(&RoomConfig) -> &str,
+        set: fn(&mut RoomConfig, String),
+    },
+    Switch {
+        of: fn(&RoomConfig) -> bool,
+        set: fn(&mut RoomConfig, bool),
+    },
+    Choice {
+        choices: &'static [(&'static str, &'static str)],
+        of: fn(&RoomConfig) -> usize,
+        set: fn(&mut RoomConfig, usize),
+    },
 }
 
 const fn text(
@@ -99,7 +110,11 @@ const SETTINGS: [Setting; 15] = [
         |it, on| it.persistent = on,
     ),
     switch(("muc#roomconfig_publicroom", "Everybody can find it"), |it| it.public, |it, on| it.public = on),
-    switch(("muc#roomconfig_membersonly", "Only members may enter"), |it| it.members_only, |it, on| it.members_only = on),
+    switch(
+        ("muc#roomconfig_membersonly", "Only members may enter"),
+        |it| it.members_only,
+        |it, on| it.members_only = on,
+    ),
     switch(
         ("muc#roomconfig_moderatedroom", "Moderators decide who may speak"),
         |it| it.moderated,
@@ -155,7 +170,8 @@ fn place<T: PartialEq>(all: &[T], value: &T) -> usize {
 /// The form, filled in with what is set.
 pub(super) fn form(room: &BareJid, config: &RoomConfig, owners: &[BareJid], admins: &[BareJid]) -> Form {
     let title = format!("Configuration of {room}");
-    let form = SETTINGS.iter().fold(Form::new(FormType::Form, ABOUT).title(&title), |form, it| form.field(it.field(config)));
+    let form =
+        SETTINGS.iter().fold(Form::new(FormType::Form, ABOUT).title(&title), |form, it| form.field(it.field(config)));
     let password = config.password.as_ref().map(|password| password.0.clone());
     let most = config.max_occupants.map_or_else(|| "none".to_owned(), |most| most.to_string());
     let roles: Vec<(&str, &str)> = ROLES.iter().map(|(role, label)| (role.as_str(), *label)).collect();
@@ -166,11 +182,14 @@ pub(super) fn form(room: &BareJid, config: &RoomConfig, owners: &[BareJid], admi
     form.field(yes_or_no(PROTECTED, "A password is needed to enter", password.is_some()))
         .field(Field::new(SECRET, FieldType::TextPrivate).label("Password").values(password))
         .field(
-            Field::new(MAX_OCCUPANTS, FieldType::ListSingle)
-                .label("Occupants at most")
-                .open()
-                .value(&most)
-                .choices(&[("10", "10"), ("20", "20"), ("50", "50"), ("100", "100"), ("500", "500"), ("none", "No limit")]),
+            Field::new(MAX_OCCUPANTS, FieldType::ListSingle).label("Occupants at most").open().value(&most).choices(&[
+                ("10", "10"),
+                ("20", "20"),
+                ("50", "50"),
+                ("100", "100"),
+                ("500", "500"),
+                ("none", "No limit"),
+            ]),
         )
         .field(
             Field::new(PRESENCE, FieldType::ListMulti)
@@ -217,10 +236,7 @@ pub(super) fn read(submission: &Submission, config: &RoomConfig, room: &BareJid)
     Ok(Decision { config, owners: read_addresses(submission, OWNERS)?, admins: read_addresses(submission, ADMINS)? })
 }
 
-fn read_password(
-    submission: &Submission,
-    current: Option<RoomPassword>,
-) -> Result<Option<RoomPassword>, StanzaError> {
+fn read_password(submission: &Submission, current: Option<RoomPassword>) -> Result<Option<RoomPassword>, StanzaError> {
     let given = submission.text(SECRET);
     match (submission.boolean(PROTECTED)?, given) {
         (Some(false), _) => Ok(None),
@@ -340,10 +356,8 @@ mod tests {
                 (field.attribute("var").unwrap().to_owned(), values.collect())
             })
             .collect();
-        let fields: Vec<(&str, Vec<&str>)> = fields
-            .iter()
-            .map(|(var, values)| (var.as_str(), values.iter().map(String::as_str).collect()))
-            .collect();
+        let fields: Vec<(&str, Vec<&str>)> =
+            fields.iter().map(|(var, values)| (var.as_str(), values.iter().map(String::as_str).collect())).collect();
         let fields: Vec<(&str, &[&str])> = fields.iter().map(|(var, values)| (*var, values.as_slice())).collect();
         submission(&fields)
     }
@@ -376,7 +390,8 @@ mod tests {
     // Proves: XEP-0045 §10.2
     #[test]
     fn what_is_shown_and_sent_back_changes_nothing() {
-        let people: Vec<BareJid> = ["bard@shakespeare.lit", "crone1@shakespeare.lit"].map(|it| it.parse().unwrap()).into();
+        let people: Vec<BareJid> =
+            ["bard@shakespeare.lit", "crone1@shakespeare.lit"].map(|it| it.parse().unwrap()).into();
         for config in [RoomConfig::default(), unusual()] {
             let decision = read(&sent_back(&config, &people, &people[..1]), &config, &room()).unwrap();
             assert_eq!(decision.config, config);

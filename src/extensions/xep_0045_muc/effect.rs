@@ -80,7 +80,12 @@ pub(super) enum Change {
     /// Another card, or none any more (XEP-0486).
     Card(Option<String>),
     /// A message for the archive. `sender` is the real address, `time` Unix time in milliseconds.
-    Append { slot: Slot, message: Arc<Stanza<'static>>, sender: Jid, time: u64 },
+    Append {
+        slot: Slot,
+        message: Arc<Stanza<'static>>,
+        sender: Jid,
+        time: u64,
+    },
 }
 
 /// Effects in their order. What answers a request stands between what had to happen before it and what the others are told

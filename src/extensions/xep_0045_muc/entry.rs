@@ -84,7 +84,8 @@ impl Room {
         self.tell_others(occupant, call, effects);
         let own = self.face_with(occupant, None, statuses);
         effects.send(call.from, with_id(&own.open, call));
-        let most = Wish { max_stanzas: Some(history.max_stanzas.unwrap_or(usize::MAX).min(self.config.history)), ..*history };
+        let most =
+            Wish { max_stanzas: Some(history.max_stanzas.unwrap_or(usize::MAX).min(self.config.history)), ..*history };
         for past in self.history.shown(&most, at.now) {
             effects.send(call.from, Arc::clone(&past.stanza));
         }
@@ -105,13 +106,7 @@ impl Room {
     }
 
     /// §7.2.1: somebody who is here and does not know it is told everything anew.
-    fn resynchronise(
-        &mut self,
-        at: &Moment,
-        call: &Call<'_>,
-        history: &Wish,
-        effects: &mut Effects,
-    ) {
+    fn resynchronise(&mut self, at: &Moment, call: &Call<'_>, history: &Wish, effects: &mut Effects) {
         let Some(number) = self.note_presence(at, call) else { return };
         self.welcome(at, call, history, (number, &self.statuses()), effects);
     }
@@ -119,7 +114,8 @@ impl Room {
     /// What is said to whoever enters, as far as it depends on the room alone.
     fn statuses(&self) -> Vec<Status> {
         let is_open = self.config.anonymity == Anonymity::NonAnonymous;
-        let statuses = [(true, Status::SelfPresence), (is_open, Status::NonAnonymous), (self.config.is_logged(), Status::Logged)];
+        let statuses =
+            [(true, Status::SelfPresence), (is_open, Status::NonAnonymous), (self.config.is_logged(), Status::Logged)];
         statuses.into_iter().filter(|(holds, _)| *holds).map(|(_, status)| status).collect()
     }
 

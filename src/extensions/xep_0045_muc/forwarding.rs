@@ -104,7 +104,9 @@ impl Room {
         let number = call.stanza.id.as_deref().and_then(|id| id.parse::<u64>().ok());
         let waiting = &mut self.forwarded.waiting;
         let is_it = |it: &Waiting| Some(it.number) == number && it.asked.as_str() == call.from.bare_str();
-        let Some(waiting) = waiting.iter().position(is_it).and_then(|place| waiting.remove(place)) else { return Ok(()) };
+        let Some(waiting) = waiting.iter().position(is_it).and_then(|place| waiting.remove(place)) else {
+            return Ok(());
+        };
         let kind = if call.stanza.kind == Kind::Iq(IqType::Result) { IqType::Result } else { IqType::Error };
         if self.occupants.at(&waiting.asker).is_some() {
             let mut answer = waiting.answer(kind);

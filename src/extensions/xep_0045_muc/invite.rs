@@ -70,8 +70,7 @@ impl Room {
         if invitations.len() > MOST_AT_ONCE {
             return Err(StanzaError::new(Condition::NotAcceptable, format!("at most {MOST_AT_ONCE} at once")));
         }
-        let invitations: Vec<Invitation> =
-            invitations.into_iter().map(Invitation::read).collect::<Result<_, _>>()?;
+        let invitations: Vec<Invitation> = invitations.into_iter().map(Invitation::read).collect::<Result<_, _>>()?;
         self.judge_invitations(call, &invitations)?;
         // Whoever invites speaks, and not faster than others.
         if self.occupant_of(call).is_some() {
@@ -171,7 +170,8 @@ impl Room {
 
 impl Invitation {
     fn read(invite: &Element) -> Result<Self, StanzaError> {
-        let to = invite.attribute("to").ok_or_else(|| StanzaError::new(Condition::BadRequest, "whom do you invite?"))?;
+        let to =
+            invite.attribute("to").ok_or_else(|| StanzaError::new(Condition::BadRequest, "whom do you invite?"))?;
         let to = Jid::parse(to).map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
         let goes_on = invite.child("continue", USER_NS).map(|goes_on| {
             let thread = goes_on.attribute("thread");

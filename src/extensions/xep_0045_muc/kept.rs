@@ -6,7 +6,9 @@ use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::routing::Batch;
 use crate::stanza::Stanza;
-use crate::storage::{Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes};
+use crate::storage::{
+    Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes,
+};
 use crate::stream::{ContentNamespace, read_back};
 
 use super::avatar::CARD;

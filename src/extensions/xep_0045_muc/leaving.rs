@@ -66,14 +66,7 @@ impl Room {
         self.take_out(number, "", Some(&removal.why), removal.statuses, effects);
     }
 
-    fn take_out(
-        &mut self,
-        number: Number,
-        said: &str,
-        why: Option<&Why>,
-        statuses: &[Status],
-        effects: &mut Effects,
-    ) {
+    fn take_out(&mut self, number: Number, said: &str, why: Option<&Why>, statuses: &[Status], effects: &mut Effects) {
         let is_shown = self.is_shown(number);
         let Some(occupant) = self.occupants.leave(number) else { return };
         let own = [statuses, &[Status::SelfPresence]].concat();

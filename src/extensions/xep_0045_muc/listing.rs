@@ -42,7 +42,9 @@ impl Rooms {
                 let info = self.catalogue.about_rooms().info(request.attribute("node"));
                 info.map(Some).ok_or_else(|| Condition::ItemNotFound.into())
             }
-            (Verb::Get, "query", ITEMS_NS) if request.attribute("node").is_some() => Err(Condition::ItemNotFound.into()),
+            (Verb::Get, "query", ITEMS_NS) if request.attribute("node").is_some() => {
+                Err(Condition::ItemNotFound.into())
+            }
             (Verb::Get, "query", ITEMS_NS) => self.rooms(&request).map(Some),
             (Verb::Get, "ping", PING_NS) => Ok(None),
             (Verb::Get, search::NAME, search::NS) => search::answer(&request, self.channels().into_iter()).map(Some),

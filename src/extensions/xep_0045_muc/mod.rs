@@ -36,6 +36,7 @@ mod owner;
 mod petition;
 mod privileges;
 mod rate;
+mod reading;
 mod reconfiguration;
 mod register;
 mod request;
@@ -45,12 +46,12 @@ mod service;
 mod speech;
 mod standing;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod voice;
 mod watch;
 mod wire;
-#[cfg(test)]
-mod tests;
 
 pub use service::Rooms;
 

@@ -36,17 +36,14 @@ impl Burial {
     /// What is left of `message`, if it is the one: whose it is and when it was stays, and that there was one.
     pub(super) fn of(&self, message: &Stanza<'_>) -> Option<Stanza<'static>> {
         let elements = message.payload.elements();
-        let is_known = |element: &&Element| match (element.name(), element.ns()) {
-            ("occupant-id", OCCUPANT_NS) | ("stanza-id", IDS_NS) | ("delay", DELAY_NS) => true,
-            _ => false,
-        };
+        let known = [("occupant-id", OCCUPANT_NS), ("stanza-id", IDS_NS), ("delay", DELAY_NS)];
+        let is_known = |element: &&Element| known.contains(&(element.name(), element.ns()));
         let by = elements.iter().find(|element| element.is("occupant-id", OCCUPANT_NS));
         let by = by.and_then(|element| element.attribute("id"));
         let is_his = self.author.as_ref().is_none_or(|author| by == Some(&**author));
         // What has been taken back is gone, and a retraction stays (XEP-0424 §5).
-        let is_taken_back = |element: &Element| {
-            element.ns() == RETRACTION_NS && ["retract", "retracted"].contains(&element.name())
-        };
+        let is_taken_back =
+            |element: &Element| element.ns() == RETRACTION_NS && ["retract", "retracted"].contains(&element.name());
         if message.kind != Kind::Message(MessageType::Groupchat) || !is_his || elements.iter().any(is_taken_back) {
             return None;
         }
@@ -109,13 +106,7 @@ impl Room {
     }
 
     /// The room says something itself that the archive keeps.
-    fn announce(
-        &self,
-        slot: Slot,
-        (told, now): (Stanza<'static>, Timestamp),
-        sender: &Jid,
-        effects: &mut Effects,
-    ) {
+    fn announce(&self, slot: Slot, (told, now): (Stanza<'static>, Timestamp), sender: &Jid, effects: &mut Effects) {
         let mut payload = String::from(told.payload.as_str());
         self.keys.ids.write_element(&mut payload, &self.jid, slot.position());
         let face = Face::alike(told.from(Jid::from(self.jid.clone())).payload(Payload::canonical(payload)));

@@ -16,12 +16,7 @@ use super::room::{Room, Said, item_of, with_id};
 
 impl Room {
     /// Available presence without the `<x/>` of those who enter.
-    pub(super) fn present(
-        &mut self,
-        at: &Moment,
-        call: &Call<'_>,
-        effects: &mut Effects,
-    ) -> Result<(), StanzaError> {
+    pub(super) fn present(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         let Some(occupant) = self.occupant_of(call) else {
             effects.send(call.from, Arc::new(not_here(call)));
             return Ok(());
@@ -137,11 +132,7 @@ impl Room {
             effects.send(&session.jid, with_id(&own, call));
         }
         if self.shows(occupant) {
-            effects.push(Effect::Tell {
-                to: self.occupants.roll(),
-                face: occupant.face.clone(),
-                except: Some(number),
-            });
+            effects.push(Effect::Tell { to: self.occupants.roll(), face: occupant.face.clone(), except: Some(number) });
         }
     }
 

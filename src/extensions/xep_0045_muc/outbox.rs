@@ -15,6 +15,7 @@ use crate::routing::{Batch, Router};
 use crate::stanza::{Letter, Stanza};
 use crate::storage::Receipt;
 
+use super::super::xep_0313_archive::api::Asked;
 use super::command::{Call, Command, Moment};
 use super::effect::{Change, Effect, Effects, Face, Roll};
 use super::kept::{self, Durable, Listed};
@@ -100,12 +101,11 @@ impl Hosted {
     }
 
     fn apply(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
-        let slot = match &command {
-            Command::Say(_) => true,
-            Command::Ask(request) => request.wants_slot(),
-            _ => false,
+        let command = match command {
+            Command::Read(asked) => return self.read(rooms, call, asked, batch),
+            command => command,
         };
-        let slot = slot.then(|| rooms.storage.slot());
+        let slot = command.wants_slot().then(|| rooms.storage.slot());
         let moment = Moment { now: rooms.clock.now(), slot };
         let effects = self.room.apply(moment, call, command);
         self.bring(rooms, effects, batch);
@@ -115,6 +115,18 @@ impl Hosted {
     pub(super) fn bring_about(&mut self, rooms: &Rooms, effects: Effects, batch: &mut Batch) {
         self.bring(rooms, effects, batch);
         self.hear_back(rooms, batch);
+    }
+
+    /// Somebody wants to read what only storage has.
+    fn read(&mut self, rooms: &Rooms, call: &Call<'_>, asked: Asked, batch: &mut Batch) {
+        match self.room.may_read(call) {
+            Ok(sees) => rooms.show_later(call, asked, sees),
+            Err(error) => {
+                let mut effects = Effects::default();
+                self.room.refuse(call, &error, &mut effects);
+                self.bring(rooms, effects, batch);
+            }
+        }
     }
 
     fn bring(&mut self, rooms: &Rooms, effects: Effects, batch: &mut Batch) {

@@ -41,8 +41,7 @@ impl Request {
         if let Some(destroy) = element.child("destroy", NS) {
             let text = |name| destroy.child(name, NS).map(Element::text).filter(|text| !text.is_empty());
             let alternate = destroy.attribute("jid").map(Jid::parse).transpose();
-            let alternate =
-                alternate.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
+            let alternate = alternate.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
             return Ok(Self::Destroy(Destruction { alternate, reason: text("reason"), password: text("password") }));
         }
         let form = element.child("x", FORM_NS).ok_or(Condition::BadRequest)?;
@@ -93,7 +92,12 @@ impl Room {
     }
 
     /// §10.2: all of it, or nothing.
-    fn configure(&mut self, call: &Call<'_>, submission: &Submission, effects: &mut Effects) -> Result<(), StanzaError> {
+    fn configure(
+        &mut self,
+        call: &Call<'_>,
+        submission: &Submission,
+        effects: &mut Effects,
+    ) -> Result<(), StanzaError> {
         let mut decision = config_form::read(submission, &self.config, &self.jid)?;
         if self.is_stored() && !decision.config.persistent {
             // The card goes with everything else that storage has.

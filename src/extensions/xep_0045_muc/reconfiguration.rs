@@ -107,7 +107,8 @@ impl Room {
                 Anonymity::SemiAnonymous => Status::NowSemiAnonymous,
             });
         }
-        let told = RoomConfig { archive: now.archive, anonymity: now.anonymity, persistent: now.persistent, ..before.clone() };
+        let told =
+            RoomConfig { archive: now.archive, anonymity: now.anonymity, persistent: now.persistent, ..before.clone() };
         if told != *now || statuses.is_empty() {
             statuses.push(Status::ConfigurationChanged);
         }

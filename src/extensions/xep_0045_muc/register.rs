@@ -54,7 +54,8 @@ impl Request {
         if element.child("remove", NS).is_some() {
             return Ok(Self::Leave);
         }
-        let form = element.child("x", FORM_NS).ok_or_else(|| StanzaError::new(Condition::BadRequest, "a form is needed"))?;
+        let form =
+            element.child("x", FORM_NS).ok_or_else(|| StanzaError::new(Condition::BadRequest, "a form is needed"))?;
         if form.attribute("type") == Some("cancel") {
             return Ok(Self::Cancel);
         }

@@ -6,9 +6,9 @@ use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
-use super::super::xep_0199_ping::api::NS as PING_NS;
 use super::super::xep_0054_vcard::api as vcard;
 use super::super::xep_0077_registration::api::NS as REGISTER_NS;
+use super::super::xep_0199_ping::api::NS as PING_NS;
 use super::super::xep_0425_moderation::api as moderation;
 use super::super::xep_0486_avatars::api::Card;
 use super::{about, admin, owner, register};
@@ -43,7 +43,9 @@ impl Request {
             ("ping", PING_NS) if verb == Verb::Get => Ok(Self::Ping),
             ("query", admin::NS) => admin::Request::parse(verb, element).map(Self::Admin),
             (vcard::NAME, vcard::NS) if verb == Verb::Set => Card::read(element).map(Self::Card),
-            (moderation::NAME, moderation::NS) | (moderation::OLD_NAME, moderation::FASTENED_NS) if verb == Verb::Set => {
+            (moderation::NAME, moderation::NS) | (moderation::OLD_NAME, moderation::FASTENED_NS)
+                if verb == Verb::Set =>
+            {
                 moderation::Moderation::parse(element).map(Self::Moderate)
             }
             ("query", REGISTER_NS) => register::Request::parse(verb, element).map(Self::Register),

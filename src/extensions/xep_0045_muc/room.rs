@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::hooks::form::{NS as FORM_NS, Submission};
 use crate::hooks::discovery::About;
+use crate::hooks::form::{NS as FORM_NS, Submission};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{CLIENT_NS, Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
@@ -34,7 +34,7 @@ use super::{register, voice};
 /// What all rooms of a server have in common.
 pub(super) struct Keys {
     /// Of messages.
-    pub(super) ids: Ids,
+    pub(super) ids: Arc<Ids>,
     pub(super) occupant_ids: OccupantIds,
     /// What every room can do.
     pub(super) features: About,
@@ -132,6 +132,8 @@ impl Room {
             Command::Say(speech) => self.say(at, call, speech, &mut effects),
             Command::Whisper => self.whisper(&at, call, &mut effects),
             Command::Write => self.write_to_room(&at, call, &mut effects),
+            // Whoever has the room has asked it whether it may be.
+            Command::Read(_) => Ok(()),
             Command::Ask(request) => self.ask(at, call, request, &mut effects),
             Command::Forward => self.forward(call, &mut effects),
             Command::Answer => self.answer_forwarded(call, &mut effects),
@@ -150,13 +152,7 @@ impl Room {
         }
     }
 
-    fn ask(
-        &mut self,
-        at: Moment,
-        call: &Call<'_>,
-        request: Request,
-        effects: &mut Effects,
-    ) -> Result<(), StanzaError> {
+    fn ask(&mut self, at: Moment, call: &Call<'_>, request: Request, effects: &mut Effects) -> Result<(), StanzaError> {
         let payload = match request {
             Request::About(request) => self.asked_about(call, &request)?,
             Request::Ping => None,
@@ -189,13 +185,7 @@ impl Room {
     }
 
     /// A form that nobody was asked for by an IQ: requests, and what is decided about them.
-    fn hear(
-        &mut self,
-        at: &Moment,
-        call: &Call<'_>,
-        form: &Element,
-        effects: &mut Effects,
-    ) -> Result<(), StanzaError> {
+    fn hear(&mut self, at: &Moment, call: &Call<'_>, form: &Element, effects: &mut Effects) -> Result<(), StanzaError> {
         if form.attribute("type") == Some("cancel") {
             return Ok(());
         }
@@ -284,7 +274,7 @@ impl Room {
     }
 
     /// The form in which somebody sees others who has this role.
-    pub(super) fn seen_by<'a>(role: Role, face: &'a Face) -> &'a Arc<Stanza<'static>> {
+    pub(super) fn seen_by(role: Role, face: &Face) -> &Arc<Stanza<'static>> {
         if role == Role::Moderator { &face.open } else { &face.closed }
     }
 }

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use crate::clock::Clock;
 use crate::config::RoomCreation;
-use crate::hooks::{Catalogue, Hosted as Service, RoomSettings};
+use crate::hooks::{Catalogue, Hosted as Service, Outbound, RoomSettings};
 use crate::jid::{BareJid, Jid};
 use crate::routing::{self, Batch, Router};
 use crate::stanza::{Condition, ErrorType, Stanza, StanzaError};
 use crate::storage::{self, Storage};
 
+use super::super::xep_0313_archive::api::Archive;
 use super::super::xep_0359_stanza_ids::api::Ids;
 use super::super::xep_0421_occupant_ids::api::OccupantIds;
 use super::command::{Call, Command};
@@ -39,6 +40,7 @@ pub struct Rooms {
     pub(super) clock: Clock,
     pub(super) catalogue: Catalogue,
     pub(super) keys: Arc<Keys>,
+    pub(super) archive: Archive,
     router: OnceLock<Weak<Router>>,
     /// Those in memory.
     pub(super) table: RwLock<HashMap<BareJid, Arc<Place>, foldhash::fast::RandomState>>,
@@ -88,12 +90,16 @@ impl Rooms {
         parent: Arc<str>,
         (storage, clock): (&Storage, &Clock),
         catalogue: &Catalogue,
+        outbound: &Arc<dyn Outbound>,
     ) -> Result<Option<Arc<Self>>, storage::Error> {
         let Some(ids) = Ids::new(storage.secret()) else {
             tracing::error!("the cryptographic library fails: there are no rooms");
             return Ok(None);
         };
         let occupant_ids = OccupantIds::new(storage.secret());
+        let ids = Arc::new(ids);
+        let archive =
+            Archive::new(storage.clone(), Arc::clone(outbound), Arc::clone(&ids), catalogue.settings().clone());
         let keys = Arc::new(Keys { ids, occupant_ids, features: catalogue.about_room().clone() });
         let known = storage.read_blocking(|view| kept::rooms(view, &name))?.into_iter().collect();
         Ok(Some(Arc::new_cyclic(|own| Self {
@@ -103,6 +109,7 @@ impl Rooms {
             clock: clock.clone(),
             catalogue: catalogue.clone(),
             keys,
+            archive,
             router: OnceLock::new(),
             table: RwLock::default(),
             known: RwLock::new(known),
@@ -258,7 +265,7 @@ impl Rooms {
             Command::Leave | Command::Gone | Command::Answer => return Err(Nowhere::Nothing),
             // XEP-0410§3.2: whoever asks himself whether he is here is not.
             Command::Forward => return Err(Nowhere::Refused(Condition::NotAcceptable.into())),
-            Command::Say(_) | Command::Whisper | Command::Write | Command::Ask(_) => {
+            Command::Say(_) | Command::Whisper | Command::Write | Command::Ask(_) | Command::Read(_) => {
                 return Err(Nowhere::Refused(Condition::ItemNotFound.into()));
             }
         }

@@ -81,12 +81,7 @@ impl Room {
     }
 
     /// A message to one occupant (§7.5), or an error in answer to one.
-    pub(super) fn whisper(
-        &mut self,
-        at: &Moment,
-        call: &Call<'_>,
-        effects: &mut Effects,
-    ) -> Result<(), StanzaError> {
+    pub(super) fn whisper(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         if call.stanza.kind == Kind::Message(MessageType::Groupchat) {
             return Err(Condition::BadRequest.into());
         }

@@ -113,7 +113,10 @@ fn asked(occupant: &Occupant, session: &Jid) -> Form {
         .title("Request for voice")
         .instructions("Somebody asks for permission to speak. Grant it, or do nothing.")
         .field(
-            Field::new(ROLE, FieldType::ListSingle).label("Role").value(participant).choices(&[(participant, "Participant")]),
+            Field::new(ROLE, FieldType::ListSingle)
+                .label("Role")
+                .value(participant)
+                .choices(&[(participant, "Participant")]),
         )
         .field(Field::new(USER, FieldType::JidSingle).label("Address").value(session.as_str()))
         .field(Field::new(NICK, FieldType::TextSingle).label("Nick").value(occupant.nick()))

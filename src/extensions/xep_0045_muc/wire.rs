@@ -1,12 +1,10 @@
 //! Stanzas to rooms, read once: what comes out is what a room decides about.
 
 use crate::hooks::Verb;
-use crate::stanza::{
-    CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError,
-};
+use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 
-use super::super::xep_0313_archive::api::is_worth_keeping;
+use super::super::xep_0313_archive::api::{Asked, is_worth_keeping};
 use super::api::NS;
 use super::command::{Command, Entry, Speech};
 use super::history::Wish;
@@ -46,7 +44,10 @@ pub(super) fn read(stanza: &Stanza<'_>) -> Result<Option<Command>, StanzaError> 
         Kind::Iq(kind) => {
             let verb = if kind == IqType::Set { Verb::Set } else { Verb::Get };
             let payload = stanza.payload.first().ok_or(Condition::BadRequest)?;
-            Some(Command::Ask(Request::parse(verb, &payload)?))
+            Some(match Asked::read(verb, &payload) {
+                Some(asked) => Command::Read(asked?),
+                None => Command::Ask(Request::parse(verb, &payload)?),
+            })
         }
     })
 }
@@ -91,8 +92,9 @@ mod tests {
     use crate::stanza::Payload;
 
     fn read_one(kind: Kind, to: &str, payload: &str) -> Result<Option<String>, Condition> {
-        let stanza =
-            Stanza::new(kind).to(to.parse::<crate::jid::Jid>().unwrap()).payload(Payload::canonical(payload.to_owned()));
+        let stanza = Stanza::new(kind)
+            .to(to.parse::<crate::jid::Jid>().unwrap())
+            .payload(Payload::canonical(payload.to_owned()));
         read(&stanza).map(|command| command.map(|command| format!("{command:?}"))).map_err(|error| error.condition)
     }
 
@@ -102,7 +104,8 @@ mod tests {
         const ROOM: &str = "coven@chat.shakespeare.lit";
         const NICK: &str = "coven@chat.shakespeare.lit/firstwitch";
         let presence = |kind, payload| read_one(Kind::Presence(kind), NICK, payload);
-        let entry = presence(PresenceType::Available, "<x xmlns='http://jabber.org/protocol/muc'><password>p</password></x>");
+        let entry =
+            presence(PresenceType::Available, "<x xmlns='http://jabber.org/protocol/muc'><password>p</password></x>");
         assert!(entry.unwrap().unwrap().contains("Enter(Entry { password: Some(\"p\")"));
         assert_eq!(presence(PresenceType::Available, "<show>away</show>"), Ok(Some("Present".to_owned())));
         assert_eq!(presence(PresenceType::Unavailable, ""), Ok(Some("Leave".to_owned())));
@@ -110,7 +113,7 @@ mod tests {
             let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
             assert_eq!(presence(kind, x), Ok(None), "{kind:?}");
         }
-        let message = |kind, to, payload| read_one(Kind::Message(kind), to, payload).unwrap();
+        let message = |kind, to: &str, payload: &str| read_one(Kind::Message(kind), to, payload).unwrap();
         let subject = "<subject>x</subject>";
         let said = |payload: &str| message(MessageType::Groupchat, ROOM, payload).unwrap();
         assert_eq!(said(subject), "Say(Subject(\"x\"))");

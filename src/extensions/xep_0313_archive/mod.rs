@@ -6,6 +6,7 @@
 mod answer;
 mod kept;
 mod query;
+mod room;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -36,6 +37,9 @@ pub(super) const EXTENSION: Extension = Extension {
 /// For extensions that look at messages or forward them, and for rooms, which have archives of their own.
 pub(super) mod api {
     use crate::stanza::{Child, Stanza};
+
+    pub(in crate::extensions) use super::answer::Archive;
+    pub(in crate::extensions) use super::room::{Asked, Reader};
 
     /// Whether the archive of a room keeps a message to everybody.
     pub(in crate::extensions) fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {

@@ -32,7 +32,7 @@ pub(super) fn form() -> Form {
 
 /// A query as it was sent; ids are not looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Query {
+pub(in crate::extensions) struct Query {
     /// Comes back with every result.
     pub(super) queryid: Option<String>,
     pub(super) with: Option<Jid>,

@@ -47,7 +47,10 @@ fn whoever_is_no_member_any_more_leaves_a_room_for_members() {
     assert_eq!((done, stage.role("hag")), (Ok(()), Role::None));
     assert!(heard(&told, "hag", &["type='unavailable'", "affiliation='none'", "code='321'", "code='110'"]).is_some());
     assert!(heard(&told, BARD, &["type='unavailable'", "code='321'"]).is_some());
-    assert!(!told.iter().any(|told| told.xml.starts_with("<presence from")), "nobody is told that he is here: {told:?}");
+    assert!(
+        !told.iter().any(|told| told.xml.starts_with("<presence from")),
+        "nobody is told that he is here: {told:?}"
+    );
     assert_eq!(condition(&stage.enter("hag")[0].xml), "registration-required");
 }
 

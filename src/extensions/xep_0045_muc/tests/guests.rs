@@ -13,7 +13,9 @@ fn letter(inside: &str) -> String {
 fn invite(names: &[&str]) -> String {
     let invites: String = names
         .iter()
-        .map(|name| format!("<invite to='{}'><reason>Hey</reason><continue thread='t' colour='red'/></invite>", user(name)))
+        .map(|name| {
+            format!("<invite to='{}'><reason>Hey</reason><continue thread='t' colour='red'/></invite>", user(name))
+        })
         .collect();
     letter(&format!("<x xmlns='{USER_NS}'>{invites}</x>"))
 }
@@ -209,7 +211,10 @@ fn whoever_registers_with_an_open_room_is_a_member() {
     assert!(done.is_ok());
     assert_eq!(stage.affiliation("hag"), Affiliation::Member);
     for name in [BARD, "hag"] {
-        assert!(heard(&told, name, &["affiliation='member'", "jid='hag@shakespeare.lit/pda'", "role='participant'"]).is_some());
+        assert!(
+            heard(&told, name, &["affiliation='member'", "jid='hag@shakespeare.lit/pda'", "role='participant'"])
+                .is_some()
+        );
     }
     let shown = stage.ask("hag", "get", &registration("")).0.unwrap();
     assert!(shown.contains("<registered/><username>thirdwitch</username>"), "{shown}");

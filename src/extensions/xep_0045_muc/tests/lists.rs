@@ -66,12 +66,15 @@ fn long_lists_come_in_pages() {
         stage.affiliate(name, Affiliation::Member);
     }
     let set = |inside: &str| format!("<set xmlns='http://jabber.org/protocol/rsm'>{inside}</set>");
-    let mut page = |inside: &str| list(&mut stage, BARD, &format!("<item affiliation='member'/>{}", set(inside))).unwrap();
+    let mut page =
+        |inside: &str| list(&mut stage, BARD, &format!("<item affiliation='member'/>{}", set(inside))).unwrap();
     let item = |name: &str| format!("<item affiliation='member' jid='{}'/>", user(name));
     let (anne, beth) = (user("anne"), user("beth"));
     assert_eq!(
         page("<max>2</max>"),
-        item("anne") + &item("beth") + &set(&format!("<first index='0'>{anne}</first><last>{beth}</last><count>4</count>"))
+        item("anne")
+            + &item("beth")
+            + &set(&format!("<first index='0'>{anne}</first><last>{beth}</last><count>4</count>"))
     );
     assert!(page(&format!("<max>1</max><after>{beth}</after>")).starts_with(&item("cora")));
     assert!(page("<max>1</max><before/>").starts_with(&item("dora")));
@@ -109,7 +112,13 @@ fn what_makes_no_sense() {
     assert_eq!(stage.change(BARD, &many).0, Err("not-acceptable".to_owned()));
     let long = format!("<item nick='hag' role='none'><reason>{}</reason></item>", "x".repeat(1025));
     assert_eq!(stage.change(BARD, &long).0, Err("not-acceptable".to_owned()));
-    for items in ["", "<item/>", "<item affiliation='none'/>", "<item role='none'/>", "<item role='visitor'/><item role='visitor'/>"] {
+    for items in [
+        "",
+        "<item/>",
+        "<item affiliation='none'/>",
+        "<item role='none'/>",
+        "<item role='visitor'/><item role='visitor'/>",
+    ] {
         assert_eq!(list(&mut stage, BARD, items).unwrap_err(), "bad-request", "{items}");
     }
     assert_eq!((stage.role("hag"), stage.affiliation("hag")), (Role::Participant, Affiliation::None));
@@ -168,7 +177,10 @@ fn nicks_are_kept_for_members() {
     assert_eq!(stage.change(BARD, &two).0, Err("conflict".to_owned()));
     // Somebody is called so.
     assert_eq!(stage.change(BARD, &item("crone", "member", BARD)).0, Err("conflict".to_owned()));
-    let told = stage.play("crone", &format!("<presence to='{ROOM}/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
+    let told = stage.play(
+        "crone",
+        &format!("<presence to='{ROOM}/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+    );
     assert!(told[0].xml.contains("<conflict"), "{told:?}");
     // An empty one takes it away, and so does a ban.
     assert_eq!(stage.change(BARD, &item("hag", "member", "")).0, Ok(()));
@@ -211,7 +223,9 @@ fn whoever_is_kicked_knows_before_whoever_kicks_and_the_others_behind() {
     let iq = format!("<iq type='set' id='kick1' to='{ROOM}'>{}</iq>", query(kick));
     let told = stage.play(BARD, &iq);
     let at = |name: &str, part: &str| {
-        told.iter().position(|told| told.to == session(name) && told.xml.contains(part)).unwrap_or_else(|| panic!("{told:?}"))
+        told.iter()
+            .position(|told| told.to == session(name) && told.xml.contains(part))
+            .unwrap_or_else(|| panic!("{told:?}"))
     };
     let own = at("pistol", "code='307'");
     assert!(own < at(BARD, "<iq type='result'") && at(BARD, "<iq type='result'") < at("gower", "code='307'"));

@@ -210,7 +210,12 @@ fn every_cell_of_the_default_roles() {
             assert_eq!(stage.role(HAG), expected.unwrap_or(Role::None), "{name}: {affiliation:?}");
             match expected {
                 Some(role) => {
-                    let said = format!("affiliation='{}' jid='{}' role='{}'", affiliation.as_str(), session(HAG), role.as_str());
+                    let said = format!(
+                        "affiliation='{}' jid='{}' role='{}'",
+                        affiliation.as_str(),
+                        session(HAG),
+                        role.as_str()
+                    );
                     assert!(heard(&told, HAG, &[&said, "code='110'"]).is_some(), "{name}: {told:?}");
                 }
                 None => assert_eq!(condition(&told[0].xml), "registration-required", "{name}"),
@@ -341,12 +346,14 @@ fn can(privilege: AffiliationPrivilege, affiliation: Affiliation) -> bool {
             done.is_ok()
         }
         AffiliationPrivilege::RetrieveMemberList => stage.ask(HAG, "get", &list("member")).0.is_ok(),
-        AffiliationPrivilege::BanMembersAndUnaffiliated => [Affiliation::None, Affiliation::Member].iter().all(|from| {
-            stage.affiliate(CRONE, *from);
-            let done = stage.give_affiliation(HAG, CRONE, Affiliation::Outcast);
-            assert_eq!(stage.affiliation(CRONE) == Affiliation::Outcast, done.is_ok());
-            done.is_ok()
-        }),
+        AffiliationPrivilege::BanMembersAndUnaffiliated => {
+            [Affiliation::None, Affiliation::Member].iter().all(|from| {
+                stage.affiliate(CRONE, *from);
+                let done = stage.give_affiliation(HAG, CRONE, Affiliation::Outcast);
+                assert_eq!(stage.affiliation(CRONE) == Affiliation::Outcast, done.is_ok());
+                done.is_ok()
+            })
+        }
         AffiliationPrivilege::EditMemberList => {
             let grants = stage.give_affiliation(HAG, CRONE, Affiliation::Member).is_ok();
             stage.affiliate(CRONE, Affiliation::Member);

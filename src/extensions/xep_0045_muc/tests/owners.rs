@@ -25,8 +25,12 @@ fn a_reserved_room_is_as_its_owner_wants_it() {
     let mut stage = Stage::locked();
     stage.enter(BARD);
     let shown = stage.own(BARD, "get", "").0.unwrap();
-    assert!(shown.contains("<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/muc#roomconfig</value>"));
-    assert!(shown.contains("<field var='muc#roomconfig_roomowners' type='jid-multi' label='Owners'><value>bard@shakespeare.lit</value>"));
+    assert!(
+        shown.contains("<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/muc#roomconfig</value>")
+    );
+    assert!(shown.contains(
+        "<field var='muc#roomconfig_roomowners' type='jid-multi' label='Owners'><value>bard@shakespeare.lit</value>"
+    ));
     let fields: &[(&str, &[&str])] = &[
         ("FORM_TYPE", &["http://jabber.org/protocol/muc#roomconfig"]),
         ("muc#roomconfig_roomname", &["A Dark Cave"]),
@@ -168,7 +172,8 @@ fn a_room_goes_with_a_word_to_everybody() {
     assert_eq!(stage.own("hag", "set", "<destroy/>").0, Err("forbidden".to_owned()));
     let wrong = "<destroy jid='@'/>";
     assert_eq!(stage.own(BARD, "set", wrong).0, Err("jid-malformed".to_owned()));
-    let destroy = "<destroy jid='heath@chat.shakespeare.lit'><password>p</password><reason>Macbeth doth come.</reason></destroy>";
+    let destroy =
+        "<destroy jid='heath@chat.shakespeare.lit'><password>p</password><reason>Macbeth doth come.</reason></destroy>";
     let (done, told) = stage.own(BARD, "set", destroy);
     assert!(done.is_ok() && stage.is_closed);
     for name in [BARD, "hag"] {

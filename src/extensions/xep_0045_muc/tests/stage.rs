@@ -67,7 +67,7 @@ impl Stage {
     /// A room that its owner is still to enter.
     pub(super) fn locked() -> Self {
         let storage = Storage::open_in_memory().unwrap();
-        let (ids, occupant_ids) = (Ids::new(&[7; 32]).unwrap(), OccupantIds::new(&[7; 32]));
+        let (ids, occupant_ids) = (Arc::new(Ids::new(&[7; 32]).unwrap()), OccupantIds::new(&[7; 32]));
         let keys = Keys { ids, occupant_ids, features: About::default() };
         let bounds = Bounds { occupants: 100, messages: Rate { per_second: 0, burst: 0 } };
         let room = Room::new(ROOM.parse().unwrap(), &user(BARD), RoomConfig::default(), Arc::new(keys), bounds);

@@ -49,19 +49,25 @@ fn moderators_take_back_what_others_have_said() {
             let message = heard(&told, name, &["type='groupchat'", &format!("from='{ROOM}'")]).unwrap();
             // Clients of either version understand it, whatever the moderator's client is.
             let by = format!("<moderated xmlns='urn:xmpp:message-moderate:1' by='{ROOM}/{BARD}'><occupant-id");
-            let old = format!("<apply-to xmlns='urn:xmpp:fasten:0' id='{id}'><moderated xmlns='urn:xmpp:message-moderate:0'");
+            let old =
+                format!("<apply-to xmlns='urn:xmpp:fasten:0' id='{id}'><moderated xmlns='urn:xmpp:message-moderate:0'");
             let retract = format!("<retract xmlns='urn:xmpp:message-retract:1' id='{id}'>");
             for part in [&by, &old, &retract] {
                 assert!(message.contains(part.as_str()), "{part}\n{message}");
             }
             assert_eq!(message.contains("<reason>Not here</reason>"), !is_old);
             let told = id_in(message);
-            assert!(message.contains(&format!(" id='{told}' from=")), "it has the id that a tombstone names: {message}");
+            assert!(
+                message.contains(&format!(" id='{told}' from=")),
+                "it has the id that a tombstone names: {message}"
+            );
         }
         let history = shown(&mut stage);
         let [tombstone] = &history[..] else { panic!("{history:?}") };
         assert!(!tombstone.xml.contains("magic") && tombstone.xml.contains(&id), "{tombstone:?}");
-        assert!(tombstone.xml.contains("id='inappropriate'") && tombstone.xml.contains(&format!("from='{ROOM}/oldhag'")));
+        assert!(
+            tombstone.xml.contains("id='inappropriate'") && tombstone.xml.contains(&format!("from='{ROOM}/oldhag'"))
+        );
         assert!(tombstone.xml.contains("<retracted xmlns='urn:xmpp:message-retract:1' id='"), "{tombstone:?}");
         assert!(tombstone.xml.contains("<moderated xmlns='urn:xmpp:message-moderate:1'"), "{tombstone:?}");
         assert_eq!(stage.buried.len(), 1);
