@@ -42,7 +42,7 @@ impl Rooms {
     }
 
     /// Looks once.
-    fn look(&self) {
+    pub(super) fn look(&self) {
         let now = self.clock.now();
         let Some(router) = self.router() else { return };
         for place in self.places() {
