@@ -65,6 +65,7 @@ impl Config {
         usable.data_dir.clone_from(&running.data_dir);
         usable.listen.clone_from(&running.listen);
         usable.components.clone_from(&running.components);
+        usable.services.clone_from(&running.services);
         usable.log.format = running.log.format;
         usable.domain.clone_from(&running.domain);
         let domains = running.domains.iter();
@@ -124,6 +125,14 @@ mod tests {
         assert_eq!(old.changes(&new), ["components"]);
         assert!(new.changes(&new).is_empty());
         assert_eq!(new.for_running(&old).components, old.components);
+    }
+
+    #[test]
+    fn names_of_services_need_a_restart() {
+        let with = |name: &str| read(&format!("domain = \"a.example\"\n[services]\nrooms = [\"{name}\"]\n"));
+        let (old, new) = (with("rooms.a.example"), with("chat.a.example"));
+        assert_eq!(old.changes(&new), ["services.rooms"]);
+        assert_eq!(new.for_running(&old).services, old.services);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod lifecycle;
 mod notice;
 pub mod operation;
 mod outbound;
+pub mod paging;
 mod registrar;
 mod stage;
 mod stream_feature;
@@ -24,7 +25,7 @@ mod visit;
 
 pub use acknowledgement::{Acknowledgement, Heard, Said, TooHigh, Wish};
 pub use attention::{Attention, ClientState, Urgency};
-pub use catalogue::{ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, Settings};
+pub use catalogue::{ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, RoomSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use extension::{Entity, Extension, Spec};
 pub use inline_feature::{InlineFeatures, InlineOffers};

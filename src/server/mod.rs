@@ -8,13 +8,14 @@ mod node;
 mod peers;
 mod reload;
 mod retention;
+mod rooms;
 mod settings;
 mod sockets;
 pub mod status;
 mod tls;
 mod token_secret;
 
-pub use components::{SecretError, component_warnings};
+pub use components::{SecretError, service_warnings};
 pub use doctor::{EXAMINE, Examine, examine_alone};
 pub use interop::{INTEROP, Report};
 pub use made::{Made, resolver};
