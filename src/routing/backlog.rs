@@ -97,7 +97,7 @@ impl Router {
                 return CaughtUp::Full;
             }
             let Some(claim) = Claim::next(account) else { return CaughtUp::All };
-            let caught_up = self.hand(claim, ring, patience, batch).await;
+            let caught_up = self.hand_claimed(claim, ring, patience, batch).await;
             if caught_up != CaughtUp::All {
                 return caught_up;
             }
@@ -112,10 +112,16 @@ impl Router {
         positions: BTreeSet<u64>,
         batch: &mut Batch,
     ) -> CaughtUp {
-        self.hand(Claim { account, positions }, ring, Patience::None, batch).await
+        self.hand_claimed(Claim { account, positions }, ring, Patience::None, batch).await
     }
 
-    async fn hand(&self, mut claim: Claim<'_>, ring: &Arc<Ring>, patience: Patience, batch: &mut Batch) -> CaughtUp {
+    async fn hand_claimed(
+        &self,
+        mut claim: Claim<'_>,
+        ring: &Arc<Ring>,
+        patience: Patience,
+        batch: &mut Batch,
+    ) -> CaughtUp {
         let account = claim.account;
         batch.flush();
         let Some(hooks) = self.hooks() else { return CaughtUp::All };

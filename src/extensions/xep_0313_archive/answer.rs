@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::hooks::paging::{Before, NS as RSM_NS};
-use crate::hooks::{Answer, Call, Outbound, Relation, Request, Settings};
+use crate::hooks::{Answer, Call, Outbound, Request, Settings};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
