@@ -69,7 +69,9 @@ pub enum Seen {
     },
     Connection,
     /// The header of a stream, if one has come.
-    Header { greeting: Option<Greeting> },
+    Header {
+        greeting: Option<Greeting>,
+    },
     /// The names of what is offered, among them the mechanisms of SASL.
     Features {
         offered: Vec<String>,

@@ -100,7 +100,8 @@ fn a_rule_that_is_broken_is_named() {
 
 #[test]
 fn what_it_did_not_come_to_is_not_judged() {
-    let silent = Step { trouble: Some(Trouble::Silent { phase: Phase::Header }), ..step(Seen::Header { greeting: None }) };
+    let silent =
+        Step { trouble: Some(Trouble::Silent { phase: Phase::Header }), ..step(Seen::Header { greeting: None }) };
     let steps = [good()[..2].to_vec(), vec![silent]].concat();
     assert!(judged(steps).contains(&("stream-header".to_owned(), Mark::Untried)));
 }
