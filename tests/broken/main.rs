@@ -241,7 +241,7 @@ async fn the_tester_has_nothing_to_say_against_a_server_like_this_one() {
     let report = tester.run(&["interop", "mantua.example"], "");
     let told = String::from_utf8(report.stdout).unwrap();
     assert_eq!(report.status.code(), Some(0), "{told}{}", String::from_utf8_lossy(&report.stderr));
-    assert!(told.ends_with("17 passed, 0 failed, 1 untried.\n"), "{told}");
+    assert!(told.ends_with(" passed, 0 failed, 1 untried.\n") && !told.contains("advice"), "{told}");
     // Without a server nobody is asked.
     assert!(tester.stop().success());
     assert_eq!(tester.run(&["interop", "mantua.example"], "").status.code(), Some(1));
