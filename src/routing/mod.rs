@@ -6,6 +6,7 @@
 mod absence;
 mod account;
 mod accounts;
+mod attendance;
 mod backlog;
 mod barring;
 mod batch;
@@ -15,6 +16,8 @@ mod contacts;
 mod copies;
 mod delivery;
 mod departure;
+mod guard;
+mod guardian;
 mod held;
 mod hosts;
 mod logins;
@@ -95,6 +98,7 @@ pub struct Router {
     /// The server stops: sessions that may be resumed are kept for the next one.
     stopping: std::sync::atomic::AtomicBool,
     bound: stop::Held,
+    guard: guard::Guard,
     /// For sends of the server's own accord, which happen outside any input task.
     own: std::sync::Weak<Self>,
 }
@@ -127,6 +131,7 @@ impl Router {
             suspended,
             stopping: std::sync::atomic::AtomicBool::new(false),
             bound: stop::Held::default(),
+            guard: guard::Guard::default(),
             own: own.clone(),
         })
     }
