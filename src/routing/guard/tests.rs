@@ -51,7 +51,7 @@ async fn said(node: &Node, from: &str) {
 fn told(client: &mut Client) -> Vec<String> {
     let heard = std::iter::from_fn(|| client.received()).filter(|it| it.name() == "presence");
     heard
-        .map(|it| format!("{} {}", it.attr("from").unwrap_or_default(), it.attr("type").unwrap_or("available")))
+        .map(|it| format!("{} {}", it.attribute("from").unwrap_or_default(), it.attribute("type").unwrap_or("available")))
         .collect()
 }
 
@@ -113,7 +113,7 @@ async fn what_others_could_not_be_told_they_are_told_when_they_are_back() {
 #[tokio::test(start_paused = true)]
 async fn who_was_there_for_a_moment_only_is_not_there_afterwards() {
     let mut world = world().await;
-    let juliet = available(&mut world, JULIET).await;
+    let mut juliet = available(&mut world, JULIET).await;
     let mut romeo = available(&mut world, ROMEO).await;
     let node = world.server("verona.example").unwrap();
     juliet.close().await;
