@@ -21,7 +21,9 @@ pub use error::{ConfigError, Problem};
 pub use example::{example, manual};
 pub use explain::{Explained, explain};
 pub use section::{Key, Section, Shape};
-pub use sections::{Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, SECTIONS, Tls};
+pub use sections::{
+    Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, Peer, SECTIONS, Tls,
+};
 pub use units::{Period, Size};
 pub use values::{AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Secret};
 

@@ -53,8 +53,8 @@ impl Rules {
         self.settings.load().policy.permits(remote)
     }
 
-    fn accepts_dialback(&self) -> bool {
-        self.settings.load().policy.accepts_dialback()
+    fn accepts_dialback(&self, remote: &str) -> bool {
+        self.settings.load().policy.accepts_dialback(remote)
     }
 }
 
@@ -267,7 +267,8 @@ impl Incoming {
                 let external = Element::new("mechanism", SASL_NS).with_text(Mechanism::External.as_str());
                 features.with(&Element::new("mechanisms", SASL_NS).with_child(external)).with(&dialback)
             }
-            Layer::Secured if !self.rules.accepts_dialback() => features,
+            // Whoever has not said who he is learns what holds for most.
+            Layer::Secured if !self.rules.accepts_dialback(self.remote.as_deref().unwrap_or_default()) => features,
             Layer::Secured | Layer::Authenticated => features.with(&dialback),
         };
         let stream = StreamState {
@@ -401,7 +402,7 @@ impl Incoming {
                     self.prove(pair.clone(), Some(until));
                     Verdict::Valid
                 }
-                (Err(_), Some(id)) if self.rules.accepts_dialback() => {
+                (Err(_), Some(id)) if self.rules.accepts_dialback(&pair.remote) => {
                     self.pending.push(pair.clone());
                     return Effect { write: String::new(), next: Next::Verify(Verification { pair, id, key }) };
                 }

@@ -127,7 +127,7 @@ impl Links {
 
     /// One connection, from its first byte.
     async fn attempt(&self, transport: Transport, door: &Door, pair: &Pair, aim: &Aim, plan: Plan) -> Attempt {
-        let proofs = self.settings.load().policy.proofs;
+        let proofs = self.settings.load().policy.terms(&pair.remote).proofs;
         let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
         let mut until = None;

@@ -40,7 +40,7 @@ mod xep_0220_dialback;
 pub use counting::Note;
 pub use history::{Event, Peer, Standing};
 pub use inbound::Inbound;
-pub use policy::{Policy, Proofs};
+pub use policy::{Allowance, Neighbourhood, Policy, Proofs, Terms};
 pub use reception::Reception;
 pub use resolve::Start;
 pub use settings::{Settings, Ways};

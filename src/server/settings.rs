@@ -16,8 +16,8 @@ use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
 use crate::routing;
-use crate::session::{self, Pace};
-use crate::stream::Limits;
+use crate::session;
+use crate::stream::{Limits, Pace};
 
 use super::node::SILENCE;
 
@@ -149,8 +149,8 @@ fn of_sessions(config: &Config) -> session::Settings {
         limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
         pace: Pace::new(
             config.limits.client_stanzas_per_second,
-            config.limits.client_bytes_per_second,
-            config.limits.client_burst,
+            config.limits.client_bytes_per_second.bytes(),
+            config.limits.client_burst.duration(),
         ),
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
@@ -177,7 +177,7 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
     let federation = &config.federation;
     federation::Settings {
         domains: domains.to_vec(),
-        policy: federation::Policy::of(federation),
+        policy: federation::Policy::of(config),
         connect_timeout: federation.connect_timeout.duration(),
         idle_timeout: federation.idle_timeout.duration(),
         expiry: federation.expiry.duration(),

@@ -319,6 +319,8 @@ fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
         // Whoever does not ask for a pace may send as much as he likes.
         config.limits.client_stanzas_per_second = 0;
         config.limits.client_bytes_per_second = Size::new(0);
+        config.limits.server_stanzas_per_second = 0;
+        config.limits.server_bytes_per_second = Size::new(0);
     }
     Ok(config)
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::{Clock, Timestamp};
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Ways};
+use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Terms, Ways};
 use crate::hooks::{Acknowledgement, StreamFeatures};
 use crate::jid::BareJid;
 use crate::live::Live;
@@ -171,7 +171,7 @@ impl World {
         trust.add(self.ca.certificate()).unwrap();
         let settings = Settings {
             domains: vec![plan.domain.to_owned()],
-            policy: Policy { proofs: plan.proofs, ..Policy::default() },
+            policy: Policy { terms: Terms { proofs: plan.proofs, ..Terms::default() }, ..Policy::default() },
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             expiry: plan.expiry,
