@@ -137,8 +137,8 @@ section! {
 }
 
 section! {
-    /// Other domains for which something else holds than for all: one `[[peers]]` each. It holds from the next
-    /// `comity reload` on, for streams that are open, too.
+    /// Other domains for which something else holds than for all: one `[[peers]]` each. `comity reload` has it hold at
+    /// once, for streams that are open, too, but for the proof that they began with.
     Peer, "peers", Repeated {
         /// The other domain, exactly; those below it are not meant.
         name: DomainName = DomainName::unnamed(), like "\"example.net\"";

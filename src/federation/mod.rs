@@ -15,6 +15,7 @@
 //! It must never know sessions, extensions, or what a stanza means: it hands over to one trait,
 //! [`Inbound`].
 
+mod budgets;
 mod counting;
 mod delivery;
 mod dial;

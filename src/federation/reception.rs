@@ -4,6 +4,7 @@
 //! and hands stanzas on, all those of one wake-up together.
 
 mod answers;
+mod budget;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
+use self::budget::{refused, rested};
 use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::budgets::Seat;
 use crate::federation::counting::Counted;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::{Effect, Incoming, Next, Verification, Way};
@@ -54,6 +57,12 @@ pub struct Reception {
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
+    /// One for each domain that it has proven to speak for.
+    seats: Vec<Seat>,
+    /// Stanzas and bytes that have come and are not charged to a budget yet.
+    intake: (usize, usize),
+    /// It has been too fast: nothing is read before this time.
+    rest: Option<Instant>,
     /// [`Federation::stop`] waits for its end.
     _open: watch::Receiver<bool>,
 }
@@ -66,6 +75,8 @@ enum Woken {
     Arrived,
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
+    /// It has been waited for long enough.
+    Rested,
     /// The peer has begun another stream, or goes on with this one on another connection.
     Superseded,
 }
@@ -123,11 +134,14 @@ impl Federation {
             known: 0,
             counted: None,
             wait: None,
+            seats: Vec::new(),
+            intake: (0, 0),
+            rest: None,
             _open: self.until_closing(),
         };
         let end = tokio::select! {
             biased;
-            end = reception.authenticate(start) => end,
+            end = reception.begin(start) => end,
             () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
             () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
         };
@@ -245,8 +259,9 @@ impl Reception {
             // A task that died has no verdict; its pair stays unproven.
             Some(verified) = self.verifying.join_next() => Ok(Woken::Verified(verified.ok())),
             () = superseded => Ok(Woken::Superseded),
+            () = rested(self.rest), if self.rest.is_some() => Ok(Woken::Rested),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
+            filled = self.wire.fill(), if self.rest.is_none() => filled.map(|()| Woken::Arrived).map_err(End::from),
         }
     }
 
@@ -257,7 +272,15 @@ impl Reception {
                 let effect = self.judge(|rules| rules.verified(&pair, verdict));
                 self.apply(effect).await
             }
-            Woken::Arrived => self.read().await,
+            Woken::Arrived => {
+                self.read().await?;
+                self.charge();
+                Ok(())
+            }
+            Woken::Rested => {
+                self.rest = None;
+                Ok(())
+            }
             Woken::Answer { is_durable: true } => {
                 self.wait = None;
                 self.answer().await
@@ -300,7 +323,10 @@ impl Reception {
     /// Routes the stanzas up to the next event that is none, which it returns.
     async fn gather(&mut self) -> Result<Option<Event<'static>>, StreamError> {
         let inbound = self.federation.inbound();
-        let limits = self.trusted.then(|| self.federation.settings().limits);
+        let settings = self.federation.settings();
+        let limits = self.trusted.then_some(settings.limits);
+        let allowance = self.seats.first().map(|seat| settings.policy.terms(&seat.remote).allowance);
+        drop(settings);
         let (reader, buffer) = self.wire.gate();
         let language = reader.language();
         let mut at = 0;
@@ -329,7 +355,15 @@ impl Reception {
             }
             of = Some(pair);
             more += 1;
+            self.intake.0 += 1;
             if self.federation.heard(pair, &stanza) {
+                continue;
+            }
+            if let (Some(seat), Some(allowance)) = (self.seats.first_mut(), &allowance)
+                && let Err(excess) = seat.judge(&stanza, allowance)
+            {
+                let error = StanzaError::new(Condition::PolicyViolation, excess.as_str());
+                self.federation.send(pair, stanza.error(&error).into_iter().map(Into::into).collect());
                 continue;
             }
             if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza, more)) {
@@ -342,6 +376,7 @@ impl Reception {
         if let Some(of) = of {
             arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;
         }
+        self.intake.1 += at;
         self.wire.consume(at);
         outcome
     }
@@ -363,6 +398,7 @@ impl Reception {
             let remote = self.rules.claimed().unwrap_or("-");
             tracing::info!(%remote, address = ?self.wire.transport().peer(), "stream from another server authenticated");
         }
+        self.take_seats().map_err(|excess| refused(StreamCondition::ResourceConstraint, excess))?;
         let proven = self.rules.proven();
         for pair in proven.get(self.known..).unwrap_or_default() {
             self.federation.reached(pair);

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::federation::budgets::Budgets;
 use crate::federation::counting::Pairs;
 use crate::federation::delivery::Waiting;
 use crate::federation::history::Histories;
@@ -43,6 +44,8 @@ pub struct Federation {
     histories: Mutex<Histories>,
     /// What has arrived from others that count.
     arrivals: Mutex<Pairs>,
+    /// What others have used of what they may.
+    budgets: Arc<Budgets>,
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -76,6 +79,7 @@ impl Federation {
             abandoned: Mutex::default(),
             histories: Mutex::default(),
             arrivals: Mutex::default(),
+            budgets: Arc::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
@@ -139,6 +143,10 @@ impl Federation {
 
     pub(crate) fn inbound(&self) -> Option<Arc<dyn Inbound>> {
         self.inbound.get().and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn budgets(&self) -> &Arc<Budgets> {
+        &self.budgets
     }
 
     pub(crate) fn call_backs(&self) -> &Semaphore {

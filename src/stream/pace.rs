@@ -53,6 +53,9 @@ impl Pace {
 }
 
 impl Ahead {
+    /// Of whoever has sent nothing yet.
+    pub const NONE: Self = Self { stanzas: 0, bytes: 0 };
+
     /// Counts what was taken in; returns how long to wait before more is.
     pub fn charge(&mut self, pace: &Pace, intake: Intake) -> Option<Duration> {
         let passed = intake.elapsed.saturating_mul(1000);
