@@ -75,6 +75,8 @@ pub struct Limits {
     pub resume_timeout: Duration,
     /// Items and pending requests of one roster.
     pub contacts: usize,
+    /// Requests of one other domain that wait for the answer of one account; 0 is any number.
+    pub requests: usize,
     /// Accounts that stay loaded without a session; fixed when the router is made.
     pub cached_accounts: usize,
 }

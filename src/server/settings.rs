@@ -140,6 +140,7 @@ fn of_routing(config: &Config) -> routing::Limits {
         sessions: config.limits.sessions_per_account,
         resume_timeout: config.limits.resume_timeout.duration(),
         contacts: config.limits.roster_items,
+        requests: config.limits.server_requests_waiting,
         cached_accounts: CACHED_ACCOUNTS,
     }
 }
