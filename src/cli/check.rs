@@ -3,8 +3,6 @@
 mod certificates;
 mod records;
 
-use std::net::SocketAddr;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -13,7 +11,8 @@ use crate::cli::place::Place;
 use crate::cli::wait_for;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::net::{Hickory, System};
+use crate::net::System;
+use crate::server::resolver;
 
 /// Check the own domains: DNS records, certificates, ports.
 ///
@@ -68,7 +67,7 @@ impl Check {
 }
 
 async fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {
-    let resolver = resolver(config)?;
+    let resolver = resolver(&config.dns).map_err(|error| Failure::Failed(format!("the DNS cannot be asked: {error}")))?;
     let mut all = Vec::new();
     for domain in &config.domains {
         let mut findings = Findings { domain: domain.name.as_str(), all: &mut all };
@@ -77,12 +76,6 @@ async fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {
         records::connect(&endpoints, &resolver, &System, &mut findings).await;
     }
     Ok(all)
-}
-
-fn resolver(config: &Config) -> Result<Hickory, Failure> {
-    let servers: Vec<SocketAddr> = config.dns.servers.iter().map(|server| server.address()).collect();
-    let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
-    resolver.map_err(|error| Failure::Failed(format!("the DNS cannot be asked: {error}")))
 }
 
 impl Findings<'_> {

@@ -25,7 +25,10 @@ pub use sections::{
     Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, Peer, SECTIONS, Tls,
 };
 pub use units::{Period, Size};
-pub use values::{AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Secret};
+pub use values::{
+    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Pin, ProofKind,
+    Secret,
+};
 
 #[cfg(test)]
 mod tests;

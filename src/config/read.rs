@@ -90,6 +90,7 @@ impl Config {
         let domains = self.domains.iter_mut().flat_map(|domain| [&mut domain.certificate, &mut domain.key]).flatten();
         let tls = [&mut self.tls.certificate, &mut self.tls.key].into_iter().flatten();
         let anchors = self.tls.trust_anchors.iter_mut().chain(&mut self.tls.client_trust_anchors);
+        let anchors = anchors.chain(&mut self.dns.trust_anchors);
         let secrets = self.components.iter_mut().filter_map(|component| component.secret_file.as_mut());
         for path in domains.chain(tls).chain(anchors).chain(secrets).chain([&mut self.data_dir]) {
             *path = directory.join(&path);
@@ -366,7 +367,7 @@ fn peers(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
     let mut faults = Vec::new();
     let own: HashSet<&DomainName> = config.domain.iter().chain(config.domains.iter().map(|it| &it.name)).collect();
     let mut seen = HashSet::new();
-    for (index, Peer { name, federate, .. }) in config.peers.iter().enumerate() {
+    for (index, Peer { name, federate, proofs, .. }) in config.peers.iter().enumerate() {
         let path = format!("peers[{}]", index + 1);
         let here = |name: &str| value_at(&format!("{path}.{name}"));
         if *name == DomainName::unnamed() {
@@ -379,6 +380,10 @@ fn peers(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
         if *federate == Some(true) && config.federation.mode == FederationMode::Closed {
             let fault = Fault::new(here("federate"), "federation.mode = \"closed\" has no exceptions");
             faults.push(fault.suggest("set federation.mode = \"listed\""));
+        }
+        if proofs.as_ref().is_some_and(Vec::is_empty) {
+            let fault = Fault::new(here("proofs"), format!("nothing would prove that a server speaks for {name}"));
+            faults.push(fault.suggest("say federate = false"));
         }
         if *federate == Some(false) && config.federation.allow.contains(name) {
             faults.push(Fault::new(here("federate"), format!("{name} is in federation.allow, too")));

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
 use crate::config::{
-    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Period, Secret, Size,
+    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Period, Pin,
+    ProofKind, Secret, Size,
 };
 use crate::telemetry::{Filter, Format};
 
@@ -106,6 +107,14 @@ section! {
         /// The DNS servers to ask, as addresses with or without port. When the list is empty, those of
         /// this machine (/etc/resolv.conf) are asked.
         servers: Vec<NameServer> = Vec::new();
+        /// Whether signatures of answers (DNSSEC) are checked, by this server itself: `"auto"` (where the DNS servers pass
+        /// them on; once they have done so, they have to), `"required"` (always: a DNS server that does not pass them on
+        /// is no use) or `"off"`. What is signed lets other servers prove their domains by keys that the DNS names (DANE),
+        /// and what is signed wrongly is not followed.
+        dnssec: Dnssec = Dnssec::Auto;
+        /// A file with the keys with which all trust in signatures begins: DNSKEY records, as in a zone file. Without it,
+        /// the keys of the root of the DNS.
+        trust_anchors: Option<PathBuf> = None, like "\"/etc/comity/root.key\"";
     }
 }
 
@@ -120,6 +129,10 @@ section! {
         /// Whether a server without a trusted certificate may prove its domain by dialback alone
         /// (XEP-0220). That is only as safe as the DNS.
         accept_dialback: bool = false;
+        /// Keys of other servers, for example `["example.org sha256:e3b0...b855"]`: the domain, and the SHA-256 hash of
+        /// the public key (its SubjectPublicKeyInfo) in hexadecimal digits. A domain may have several. Nothing but one of
+        /// its keys proves such a domain, and whoever has it needs nothing else.
+        pins: Vec<Pin> = Vec::new();
         /// How long the way to another server may take, from the DNS to the end of its authentication,
         /// before what waits for it is answered with an error.
         connect_timeout: Period = Period::seconds(30);
@@ -144,8 +157,10 @@ section! {
         name: DomainName = DomainName::unnamed(), like "\"example.net\"";
         /// Whether the server talks with it, whatever `federation.mode` says.
         federate: Option<bool> = None, like "false";
-        /// The same as `federation.accept_dialback`.
-        accept_dialback: Option<bool> = None, like "true";
+        /// What proves that a server speaks for it, in place of what holds for all: `"pkix"` (a certificate of an
+        /// authority that is trusted), `"dane"` (a key that the signed DNS names), `"pin"` (one of
+        /// `federation.pins`), `"dialback"` (XEP-0220).
+        proofs: Option<Vec<ProofKind>> = None, like "[\"dane\", \"dialback\"]";
         /// The same as `limits.server_stanzas_per_second`.
         stanzas_per_second: Option<usize> = None, like "10000";
         /// The same as `limits.server_bytes_per_second`.

@@ -39,6 +39,39 @@ pub struct ContactUri(String);
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
+/// A key of another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub domain: DomainName,
+    /// The SHA-256 hash of its SubjectPublicKeyInfo.
+    pub key: [u8; 32],
+}
+
+/// Whether signatures in the DNS are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dnssec {
+    /// Where they can be had.
+    #[default]
+    Auto,
+    /// Always.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// What can prove that a server speaks for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofKind {
+    /// A certificate of an authority that is trusted.
+    Pkix,
+    /// A key that the signed DNS names.
+    Dane,
+    /// A key that the operator names.
+    Pin,
+    /// The word of the server that the DNS names.
+    Dialback,
+}
+
 /// With which domains the server talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FederationMode {
@@ -370,6 +403,68 @@ impl<'de> Deserialize<'de> for Secret {
 /// A secret of another type.
 const NO_TEXT: &str = "a secret is a text in quotes";
 
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || format!("\"{text}\" is no pin: write \"example.org sha256:\" and 64 hexadecimal digits");
+        let (domain, digits) = text.split_once(" sha256:").ok_or_else(form)?;
+        let mut key = [0; 32];
+        if digits.len() != 2 * key.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(form());
+        }
+        for (octet, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| form())?;
+            *octet = u8::from_str_radix(pair, 16).map_err(|_| form())?;
+        }
+        Ok(Self { domain: domain.parse()?, key })
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} sha256:", self.domain)?;
+        self.key.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl Dnssec {
+    const NAMES: [(&'static str, Self); 3] = [("auto", Self::Auto), ("required", Self::Required), ("off", Self::Off)];
+}
+
+impl FromStr for Dnssec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        choice(text, &Self::NAMES)
+    }
+}
+
+impl fmt::Display for Dnssec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(*self, &Self::NAMES))
+    }
+}
+
+impl ProofKind {
+    const NAMES: [(&'static str, Self); 4] =
+        [("pkix", Self::Pkix), ("dane", Self::Dane), ("pin", Self::Pin), ("dialback", Self::Dialback)];
+}
+
+impl FromStr for ProofKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        choice(text, &Self::NAMES)
+    }
+}
+
+impl fmt::Display for ProofKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(*self, &Self::NAMES))
+    }
+}
+
 impl FederationMode {
     const NAMES: [(&'static str, Self); 3] = [("open", Self::Open), ("closed", Self::Closed), ("listed", Self::Listed)];
 }
@@ -423,4 +518,4 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(AccountName, ContactUri, DomainName, LocalName, NameServer, FederationMode);
+as_text!(AccountName, ContactUri, Dnssec, DomainName, LocalName, NameServer, FederationMode, Pin, ProofKind);

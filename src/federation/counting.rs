@@ -336,11 +336,15 @@ impl Federation {
     }
 
     /// Goes on with the stream `name`, if it is one of those that have proven one of `pairs`.
-    pub(crate) async fn take_over(self: &Arc<Self>, pairs: &[Pair], name: &str) -> Option<Counted> {
+    pub(crate) async fn take_over<'p>(
+        self: &Arc<Self>,
+        pairs: impl IntoIterator<Item = &'p Pair>,
+        name: &str,
+    ) -> Option<Counted> {
         let is_meant = |arrivals: &Arrivals| arrivals.lock().is_resumable(name, Instant::now());
         let (pair, arrivals) = {
             let known = self.arrivals();
-            let mut found = pairs.iter().filter_map(|pair| Some((pair, known.get(pair)?)));
+            let mut found = pairs.into_iter().filter_map(|pair| Some((pair, known.get(pair)?)));
             let (pair, arrivals) = found.find(|(_, arrivals)| is_meant(arrivals))?;
             (pair, Arc::clone(arrivals))
         };

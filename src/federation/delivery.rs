@@ -188,7 +188,7 @@ impl Federation {
             };
             match opened {
                 Ok(link) => {
-                    self.connected(pair);
+                    self.connected(pair, link.proof.as_deref());
                     self.reached(pair);
                     let (ended, why) = self.drive(link, &waiting).await;
                     let left = waiting.lock().queue.link_lost(Instant::now());

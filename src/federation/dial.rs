@@ -2,22 +2,24 @@
 //!
 //! Happy eyeballs (RFC 8305) among the addresses of targets of equal priority, never across priorities
 //! (XEP-0495): the families alternate, the next address is tried after 250 ms or as soon as one fails.
-//! Each failure is remembered in words. It must never know what is said on a connection.
+//! Where signed records lead to a target, it is looked up which keys it has (RFC 7673). Each failure is remembered in words. It must never know what is said on a connection.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::resolve::{Candidate, Group, Host, Start, interleave};
-use crate::net::dns::{DnsError, Resolver};
+use crate::federation::proof::Endpoint;
+use crate::federation::resolve::{Candidate, Group, Host, Start, interleave, keys};
+use crate::net::dns::{DnsError, Resolver, Security};
 use crate::net::{BoxFuture, Network, Transport};
 
 /// RFC 8305 §5, "Connection Attempt Delay".
@@ -32,6 +34,10 @@ const ADDRESSES: usize = 6;
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     pub(crate) start: Start,
+    /// The target, if signed records lead to it and its keys.
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
+    /// What all records are worth that lead to the address.
+    pub(crate) security: Security,
 }
 
 impl std::fmt::Display for Door {
@@ -112,14 +118,18 @@ impl<'a> Dialer<'a> {
         let mut doors = VecDeque::new();
         for (candidate, answer) in group.iter().zip(all(lookups).await) {
             match answer {
-                Ok(addresses) => {
+                Ok(Place { addresses, endpoint, security }) => {
                     self.reached = true;
-                    let mixed = interleave(&addresses).into_iter().take(ADDRESSES);
-                    let door = |ip| Door { address: SocketAddr::new(ip, candidate.port), start: candidate.start };
-                    doors.extend(mixed.map(door));
+                    let endpoint = endpoint.map(Arc::new);
+                    doors.extend(interleave(&addresses).into_iter().take(ADDRESSES).map(|ip| Door {
+                        address: SocketAddr::new(ip, candidate.port),
+                        start: candidate.start,
+                        endpoint: endpoint.clone(),
+                        security,
+                    }));
                 }
                 Err(error) => {
-                    self.reached |= matches!(error, DnsError::Failed(_));
+                    self.reached |= error != DnsError::NotFound;
                     if let Host::Name(name) = &candidate.host {
                         self.faults.push(format!("{name}: {error}"));
                     }
@@ -173,14 +183,38 @@ async fn knock(network: &dyn Network, address: SocketAddr) -> io::Result<Transpo
     }
 }
 
-fn lookup<'b>(
-    resolver: &'b dyn Resolver,
-    candidate: &'b Candidate,
-) -> BoxFuture<'b, Result<Vec<std::net::IpAddr>, DnsError>> {
-    match &candidate.host {
-        Host::Name(name) => resolver.addresses(name),
-        Host::Address(address) => Box::pin(std::future::ready(Ok(vec![*address]))),
-    }
+/// Where a target is.
+struct Place {
+    addresses: Vec<IpAddr>,
+    endpoint: Option<Endpoint>,
+    security: Security,
+}
+
+fn lookup<'b>(resolver: &'b dyn Resolver, candidate: &'b Candidate) -> BoxFuture<'b, Result<Place, DnsError>> {
+    Box::pin(async move {
+        let name = match &candidate.host {
+            Host::Name(name) => name,
+            Host::Address(address) => {
+                return Ok(Place { addresses: vec![*address], endpoint: None, security: candidate.security });
+            }
+        };
+        let found = resolver.addresses(name).await?;
+        let endpoint = match (candidate.security, found.security) {
+            // RFC 7673 §3.2: if the addresses are not signed, neither are keys looked up.
+            (Security::Secure, Security::Secure) => {
+                let keys = keys(resolver, name, candidate.port).await?;
+                Some(Endpoint { host: name.clone(), port: candidate.port, keys })
+            }
+            // RFC 7673 §4.1: the name counts all the same.
+            (Security::Secure, Security::Insecure) => {
+                Some(Endpoint { host: name.clone(), port: candidate.port, keys: Vec::new() })
+            }
+            (Security::Insecure, _) => None,
+        };
+        let is_secure = endpoint.is_some() && found.is_secure();
+        let security = if is_secure { Security::Secure } else { Security::Insecure };
+        Ok(Place { addresses: found.records, endpoint, security })
+    })
 }
 
 /// The first attempt that comes to an end.

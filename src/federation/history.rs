@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::federation::Federation;
 use crate::federation::failure::Failure;
+use crate::federation::proof::Proof;
 use crate::routing::Pair;
 
 /// So many events of one pair of domains are remembered ...
@@ -116,12 +117,14 @@ impl Federation {
         }
     }
 
-    pub(crate) fn connected(&self, pair: &Pair) {
+    /// A stream is open, to a server that has proven itself so.
+    pub(crate) fn connected(&self, pair: &Pair, proof: Option<&Proof>) {
+        let how = proof.map_or_else(|| "not proven".to_owned(), ToString::to_string);
         let now = self.ways().clock.now();
         let mut histories = self.histories();
         let entry = histories.enter(pair, Standing::Connected, now);
         entry.failures = 0;
-        entry.note(now, "connected".to_owned());
+        entry.note(now, format!("connected, {how}"));
     }
 
     /// A stream has ended.

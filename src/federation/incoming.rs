@@ -6,24 +6,27 @@
 //! Nothing but STARTTLS is possible before TLS. After it, each pair of domains has to be proven before
 //! its stanzas pass: by SASL EXTERNAL for the domains in the header, by `<db:result/>` for any pair,
 //! where the certificate of the peer or, if the policy allows it, a call back to the authoritative
-//! server decides. `<db:verify/>` is answered for anybody.
+//! server decides. Where the certificate alone does not say enough, a signed DNS may (RFC 7712).
+//! `<db:verify/>` is answered for anybody.
 
+mod dialback;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub(crate) use self::dialback::{Denial, Verification, untrusted};
 use crate::accounts::sasl::{Mechanism, SASL_NS, SaslCondition, SaslError, external};
+use crate::federation::proof::{Endpoint, Kind, Proof, Reason};
 use crate::federation::settings::Settings;
-use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret, Verdict};
+use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret};
 use crate::hooks::{Peer, StreamFeatures, StreamState};
 use crate::jid::{BareJid, Jid, domainpart};
 use crate::live::Live;
 use crate::negotiation::features::{Features, TLS_NS, proceed, starttls};
 use crate::negotiation::sasl_profile::{self, Request};
 use crate::routing::Pair;
-use crate::stanza::{Condition, StanzaError};
 use crate::stream::{
     CLOSE, ContentNamespace, Header, HeaderFields, STREAMS_NS, StreamCondition, StreamError, write_header,
 };
@@ -31,10 +34,6 @@ use crate::xml::Element;
 
 /// What is spoken here (RFC 6120 §4.7.5).
 const VERSION: (u32, u32) = (1, 0);
-/// So many pairs one stream may prove.
-const PAIRS: usize = 64;
-/// So many keys may be under verification on one stream at a time.
-const PENDING: usize = 4;
 /// So many attempts at SASL one stream has.
 const ATTEMPTS: u8 = 3;
 
@@ -43,6 +42,8 @@ pub(crate) struct Rules {
     pub(crate) settings: Live<Settings>,
     pub(crate) secret: Secret,
     pub(crate) is_local: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Whether an answer of the DNS can be trusted at all.
+    pub(crate) dns_is_signed: Box<dyn Fn() -> bool + Send + Sync>,
     pub(crate) stream_features: StreamFeatures,
     /// The name that answers where the peer has not asked for one of ours (RFC 6120 §4.9.1.3).
     pub(crate) name: Arc<str>,
@@ -54,12 +55,19 @@ impl Rules {
     }
 
     fn accepts_dialback(&self, remote: &str) -> bool {
-        self.settings.load().policy.accepts_dialback(remote)
+        self.settings.load().policy.accepts(remote, Kind::Dialback)
     }
 }
 
-/// Says until when the certificate of the peer proves a domain, or why it does not.
-pub(crate) type Certificate = Box<dyn Fn(&str) -> Result<SystemTime, String> + Send + Sync>;
+/// Judges the certificate of the peer for a domain of which a signed DNS names these servers.
+pub(crate) type Certificate = Box<dyn Fn(&str, &[Endpoint]) -> Result<Proof, Reason> + Send + Sync>;
+
+/// A pair of domains that the peer has proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proven {
+    pub(crate) pair: Pair,
+    pub(crate) proof: Arc<Proof>,
+}
 
 /// What is to be done: first write, then the next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,18 +83,12 @@ pub(crate) enum Next {
     Secure(Arc<str>),
     /// Expect a new header; bytes behind what was read are a reason to close.
     Restart,
-    /// Ask the authoritative server of `pair.remote` whether `key` is right for our stream `id`.
+    /// Ask the DNS which servers the domain has, and their keys, and say so to [`Incoming::looked_up`]; read on meanwhile.
+    LookUp(Arc<str>),
+    /// Have somebody vouch for the pair, and say so to [`Incoming::verified`]; read on meanwhile.
     Verify(Verification),
     /// End the connection; the reason is for the log.
     Close(String),
-}
-
-/// A key that somebody has to vouch for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Verification {
-    pub(crate) pair: Pair,
-    pub(crate) id: String,
-    pub(crate) key: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +108,11 @@ pub(crate) struct Incoming {
     remote: Option<Arc<str>>,
     /// Of the header that we have answered with; `None` while one is expected.
     id: Option<String>,
-    proven: Vec<Pair>,
+    /// The features wait for what the DNS says about `remote`.
+    is_looking: bool,
+    /// What it says.
+    published: Vec<Endpoint>,
+    proven: Vec<Proven>,
     pending: Vec<Pair>,
     until: Option<SystemTime>,
     attempts: u8,
@@ -135,6 +141,8 @@ impl Incoming {
             local: None,
             remote: None,
             id: None,
+            is_looking: false,
+            published: Vec::new(),
             proven: Vec::new(),
             pending: Vec::new(),
             until: None,
@@ -150,10 +158,11 @@ impl Incoming {
         self.layer = Layer::Secured;
         self.certificate = Some(certificate);
         self.id = None;
+        self.is_looking = false;
     }
 
     /// What the peer has proven, the latest last.
-    pub(crate) fn proven(&self) -> &[Pair] {
+    pub(crate) fn proven(&self) -> &[Proven] {
         &self.proven
     }
 
@@ -190,11 +199,36 @@ impl Incoming {
             Ok((local, remote)) => {
                 self.local = Some(local);
                 self.remote = remote;
+                self.published = Vec::new();
+                if let Some(remote) = self.unsure() {
+                    self.is_looking = true;
+                    return Effect { write: answer, next: Next::LookUp(remote) };
+                }
                 self.features().write_to(&mut answer);
                 Effect { write: answer, next: Next::Read }
             }
             Err(error) => close(answer, &error),
         }
+    }
+
+    /// The domain of the header, if its certificate proves nothing by itself and a signed DNS may have more to say.
+    fn unsure(&self) -> Option<Arc<str>> {
+        let remote = self.remote.as_ref().filter(|_| self.layer == Layer::Secured && (self.rules.dns_is_signed)())?;
+        let reason = self.proves(remote).err()?;
+        let is_hopeless = matches!(reason, Reason::NoCertificate | Reason::UnusableDomain) || dialback::is_final(&reason);
+        (!is_hopeless).then(|| Arc::clone(remote))
+    }
+
+    /// The DNS has said which servers the domain of the header has; the features follow.
+    pub(crate) fn looked_up(&mut self, domain: &str, published: Vec<Endpoint>) -> Effect {
+        let is_meant = std::mem::take(&mut self.is_looking) && self.remote.as_deref() == Some(domain);
+        if !is_meant || self.layer != Layer::Secured || self.id.is_none() {
+            return write(String::new());
+        }
+        self.published = published;
+        let mut features = String::new();
+        self.features().write_to(&mut features);
+        write(features)
     }
 
     /// The stream error for what the gate or the clock refuses, with a header of the fresh `id` where
@@ -251,7 +285,7 @@ impl Incoming {
             return refused(StreamCondition::PolicyViolation, "this server does not federate with that domain");
         }
         let pair = Pair { local: local.clone(), remote: remote.clone() };
-        if self.layer == Layer::Authenticated && !self.proven.contains(&pair) {
+        if self.layer == Layer::Authenticated && !self.has_proven(&pair) {
             return refused(StreamCondition::InvalidFrom, "not the domains that were authenticated");
         }
         Ok((local, Some(remote)))
@@ -267,7 +301,7 @@ impl Incoming {
                 let external = Element::new("mechanism", SASL_NS).with_text(Mechanism::External.as_str());
                 features.with(&Element::new("mechanisms", SASL_NS).with_child(external)).with(&dialback)
             }
-            // Whoever has not said who he is learns what holds for most.
+            // A stream without `from` may be there to verify keys of anybody.
             Layer::Secured if !self.rules.accepts_dialback(self.remote.as_deref().unwrap_or_default()) => features,
             Layer::Secured | Layer::Authenticated => features.with(&dialback),
         };
@@ -280,11 +314,16 @@ impl Incoming {
         features.with_extensions(&self.rules.stream_features, stream)
     }
 
-    fn proves(&self, domain: &str) -> Result<SystemTime, String> {
+    fn proves(&self, domain: &str) -> Result<Proof, Reason> {
+        let published = if self.remote.as_deref() == Some(domain) { self.published.as_slice() } else { &[] };
         match &self.certificate {
-            Some(certificate) => certificate(domain),
-            None => Err("there is no TLS".to_owned()),
+            Some(certificate) => certificate(domain, published),
+            None => Err(Reason::NoCertificate),
         }
+    }
+
+    fn has_proven(&self, pair: &Pair) -> bool {
+        self.proven.iter().any(|proven| proven.pair == *pair)
     }
 
     /// A first-level element that is no stanza.
@@ -350,10 +389,12 @@ impl Incoming {
         if !self.rules.permits(remote) || (self.rules.is_local)(remote) {
             return refuse(&StreamError::new(StreamCondition::PolicyViolation, "not a domain to federate with"));
         }
-        let until = self.proves(remote).ok();
+        let Ok(proof) = self.proves(remote) else {
+            return self.sasl_failed(SaslCondition::NotAuthorized.into());
+        };
         let remote = Arc::<str>::from(remote);
         self.remote = Some(remote.clone());
-        self.prove(Pair { local, remote }, until);
+        self.prove(Pair { local, remote }, proof);
         self.layer = Layer::Authenticated;
         self.id = None;
         Effect { write: sasl_profile::success(None).to_xml(""), next: Next::Restart }
@@ -371,90 +412,9 @@ impl Incoming {
         Effect { write: failure + &refusal.write, next: refusal.next }
     }
 
-    fn dialback(&mut self, said: Dialback) -> Effect {
-        match said {
-            Dialback::Result { from, to, key } => self.asked(Pair { local: to, remote: from }, key),
-            Dialback::Verify { from, to, id, key } => self.verify(from, to, id, &key),
-            // T-S2S-1: nothing is ever asked on a stream that the peer opened.
-            Dialback::ResultAnswer { .. } | Dialback::VerifyAnswer { .. } => {
-                refuse(&StreamError::new(StreamCondition::PolicyViolation, "a dialback answer that nobody asked for"))
-            }
-        }
-    }
-
-    /// `<db:result/>`: the peer wants to send for `pair` (XEP-0220 §2.2.1).
-    fn asked(&mut self, pair: Pair, key: String) -> Effect {
-        let error = |condition, text: &str| Verdict::Error(StanzaError::new(condition, text));
-        let verdict = if self.layer == Layer::Plain {
-            error(Condition::PolicyViolation, "TLS comes first")
-        } else if !(self.rules.is_local)(&pair.local) {
-            error(Condition::ItemNotFound, "this domain is not served here")
-        } else if (self.rules.is_local)(&pair.remote) || !self.rules.permits(&pair.remote) {
-            error(Condition::PolicyViolation, "this server does not federate with that domain")
-        } else if self.proven.contains(&pair) {
-            Verdict::Valid
-        } else if self.proven.len() >= PAIRS || self.pending.len() >= PENDING || self.pending.contains(&pair) {
-            error(Condition::ResourceConstraint, "too many domains on one stream")
-        } else {
-            match (self.proves(&pair.remote), self.id.clone()) {
-                // The certificate says more than a key could.
-                (Ok(until), _) => {
-                    self.prove(pair.clone(), Some(until));
-                    Verdict::Valid
-                }
-                (Err(_), Some(id)) if self.rules.accepts_dialback(&pair.remote) => {
-                    self.pending.push(pair.clone());
-                    return Effect { write: String::new(), next: Next::Verify(Verification { pair, id, key }) };
-                }
-                (Err(why), _) => error(Condition::NotAuthorized, &format!("a trusted certificate is needed: {why}")),
-            }
-        };
-        write(answer(&pair, verdict))
-    }
-
-    /// The authoritative server has spoken, or could not be asked.
-    pub(crate) fn verified(&mut self, pair: &Pair, verdict: Verdict) -> Effect {
-        let Some(at) = self.pending.iter().position(|pending| pending == pair) else {
-            return write(String::new());
-        };
-        self.pending.swap_remove(at);
-        if verdict == Verdict::Invalid {
-            self.failure = Some((Way::Dialback, "invalid key"));
-        }
-        match verdict {
-            Verdict::Valid => self.prove(pair.clone(), None),
-            Verdict::Error(_) => {}
-            // XEP-0220 §2.2.1: others on this stream may be as they should.
-            Verdict::Invalid if self.is_authenticated() => {
-                let error = StanzaError::new(Condition::Forbidden, "the key is invalid");
-                return write(answer(pair, Verdict::Error(error)));
-            }
-            Verdict::Invalid => {
-                let write = answer(pair, Verdict::Invalid) + CLOSE;
-                return Effect { write, next: Next::Close(format!("the dialback key of {} is invalid", pair.remote)) };
-            }
-        }
-        write(answer(pair, verdict))
-    }
-
-    /// `<db:verify/>`: is this key ours? (XEP-0220 §2.2.2)
-    fn verify(&self, from: Arc<str>, to: Arc<str>, id: String, key: &str) -> Effect {
-        let error = |condition, text| Verdict::Error(StanzaError::new(condition, text));
-        let verdict = if self.layer == Layer::Plain {
-            error(Condition::PolicyViolation, "TLS comes first")
-        } else if !(self.rules.is_local)(&to) {
-            error(Condition::ItemNotFound, "this domain is not served here")
-        } else if self.rules.secret.verify(&from, &to, &id, key) {
-            Verdict::Valid
-        } else {
-            Verdict::Invalid
-        };
-        write(Dialback::VerifyAnswer { from: to, to: from, id, verdict }.to_xml())
-    }
-
-    fn prove(&mut self, pair: Pair, until: Option<SystemTime>) {
-        self.proven.push(pair);
-        self.until = [self.until, until].into_iter().flatten().min();
+    fn prove(&mut self, pair: Pair, proof: Proof) {
+        self.until = [self.until, proof.until()].into_iter().flatten().min();
+        self.proven.push(Proven { pair, proof: Arc::new(proof) });
     }
 
     /// The pair for which a stanza with these addresses passes (RFC 6120 §8.1.1.2, §8.1.2.2).
@@ -465,13 +425,14 @@ impl Incoming {
         let (Some(from), Some(to)) = (from, to) else {
             return Err(StreamCondition::ImproperAddressing.into());
         };
-        let proven = self.proven.iter().find(|pair| *pair.local == *to.domain() && *pair.remote == *from.domain());
+        let mut pairs = self.proven.iter().map(|proven| &proven.pair);
+        let proven = pairs.find(|pair| *pair.local == *to.domain() && *pair.remote == *from.domain());
         if proven.is_some_and(|pair| !self.rules.permits(&pair.remote)) {
             // It was welcome when it proved its domain.
             return Err(StreamCondition::PolicyViolation.into());
         }
         proven.ok_or_else(|| {
-            let known = self.proven.iter().any(|pair| *pair.remote == *from.domain());
+            let known = self.admit_sender(Some(from)).is_some();
             if known && !(self.rules.is_local)(to.domain()) {
                 StreamCondition::HostUnknown.into()
             } else {
@@ -483,12 +444,8 @@ impl Incoming {
     /// The pair to which an answer to a stanza belongs of which only `from` is known.
     pub(crate) fn admit_sender(&self, from: Option<&Jid>) -> Option<&Pair> {
         let from = from?;
-        self.proven.iter().find(|pair| *pair.remote == *from.domain())
+        self.proven.iter().map(|proven| &proven.pair).find(|pair| *pair.remote == *from.domain())
     }
-}
-
-fn answer(pair: &Pair, verdict: Verdict) -> String {
-    Dialback::ResultAnswer { from: pair.local.clone(), to: pair.remote.clone(), verdict }.to_xml()
 }
 
 fn write(write: String) -> Effect {

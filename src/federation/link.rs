@@ -3,6 +3,7 @@
 //! The thin driver of [`Outgoing`]: it moves bytes, negotiates TLS, keeps the time, and walks on to the
 //! next address or to a fresh stream when one will not do.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, timeout_at};
@@ -11,8 +12,9 @@ use crate::accounts::random;
 use crate::clock::Clock;
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::outgoing::{Aim, Event, Next, Outgoing, Retry, Shown, Ways};
-use crate::federation::proof::{Proof, prove};
+use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Ways};
+use crate::federation::policy::Proofs;
+use crate::federation::proof::{Asked, Endpoint, Grounds, Kind, Proof, Reason, Role, Shown, prove};
 use crate::federation::resolve::{Start, candidates};
 use crate::federation::settings::{self, Settings};
 use crate::federation::wire::{Broken, Wire};
@@ -34,6 +36,8 @@ pub(crate) struct Links {
 /// A stream on which stanzas of its pair may be sent.
 pub(crate) struct Link {
     pub(crate) wire: Wire,
+    /// How the peer has proven itself, if it had to.
+    pub(crate) proof: Option<Arc<Proof>>,
     /// When the peer's certificate ends, if that is what proves it.
     pub(crate) until: Option<Instant>,
     /// The largest stanza that the peer takes, if it has said so.
@@ -45,7 +49,7 @@ pub(crate) struct Link {
 /// What a stream was opened for is done.
 pub(crate) enum Opened {
     Ready(Box<Link>),
-    Answered(Verdict),
+    Answered(Verdict, Asked),
 }
 
 enum Attempt {
@@ -66,16 +70,27 @@ impl Links {
     pub(crate) async fn deliver(&self, pair: &Pair) -> Result<Link, Failure> {
         match self.open(pair, &Aim::Deliver).await? {
             Opened::Ready(link) => Ok(*link),
-            Opened::Answered(_) => Err(Failure::unreachable("an answer without a question")),
+            Opened::Answered(..) => Err(Failure::unreachable("an answer without a question")),
         }
     }
 
     /// Asks the authoritative server of `pair.remote` about a key that came for our stream `id`, on a
     /// stream of its own (XEP-0220 §2.1.2).
-    pub(crate) async fn verify(&self, pair: &Pair, id: String, key: String) -> Result<Verdict, Failure> {
+    pub(crate) async fn verify(&self, pair: &Pair, id: String, key: String) -> Result<(Verdict, Asked), Failure> {
         match self.open(pair, &Aim::Verify { id, key }).await? {
-            Opened::Answered(verdict) => Ok(verdict),
+            Opened::Answered(verdict, asked) => Ok((verdict, asked)),
             Opened::Ready(_) => Err(Failure::unreachable("no answer to the question")),
+        }
+    }
+
+    /// Judges what a peer has shown, with all that counts now.
+    pub(crate) fn prove(&self, shown: Shown<'_>, domain: &str, endpoints: &[Endpoint]) -> Result<Proof, Reason> {
+        let (settings, trust) = (self.settings.load(), self.ways.trust.load());
+        let grounds = Grounds { now: now(&self.ways.clock), trust: &trust, pins: &settings.pins, endpoints };
+        let proof = prove(shown, domain, &grounds)?;
+        match proof.kind() {
+            kind if settings.policy.accepts(domain, kind) => Ok(proof),
+            kind => Err(Reason::NotAccepted(kind)),
         }
     }
 
@@ -127,10 +142,11 @@ impl Links {
 
     /// One connection, from its first byte.
     async fn attempt(&self, transport: Transport, door: &Door, pair: &Pair, aim: &Aim, plan: Plan) -> Attempt {
-        let proofs = self.settings.load().policy.terms(&pair.remote).proofs;
+        let accepts_dialback = self.settings.load().policy.accepts(&pair.remote, Kind::Dialback);
+        let proofs = if accepts_dialback { Proofs::CertificateOrDialback } else { Proofs::Certificate };
         let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
-        let mut until = None;
+        let mut proof: Option<Arc<Proof>> = None;
         let mut effect = rules.begin(door.start);
         loop {
             if !effect.write.is_empty()
@@ -150,23 +166,27 @@ impl Links {
                     return Attempt::Failed(Failure::unproven("the other server sent data behind <proceed/>"));
                 }
                 Next::Secure => match self.secure(&mut wire, door, pair, plan).await {
-                    Ok(proof) => {
-                        let (proof, end) = judged(proof);
-                        until = end;
-                        Event::Secured { proof, shown: plan.shown() }
+                    Ok(judged) => {
+                        let certificate = certificate(&judged);
+                        proof = judged.ok().map(Arc::new);
+                        Event::Secured { certificate, ours: plan.certificate }
                     }
                     Err(lost) => lost,
                 },
                 Next::Ready => {
                     wire.trust_peer(self.settings.load().limits);
+                    let until = proof.as_ref().and_then(|proof| proof.until());
                     let until = until.map(|end| Instant::now() + left(&self.ways.clock, end));
-                    tracing::info!(local = %pair.local, remote = %pair.remote, %door, "stream established");
+                    let how = proof.as_ref().map(|proof| proof.to_string());
+                    tracing::info!(local = %pair.local, remote = %pair.remote, %door, proof = how, "stream established");
                     let (largest, offers) = (rules.largest(), rules.offers());
-                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, until, largest, offers })));
+                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, proof, until, largest, offers })));
                 }
                 Next::Answered(verdict) => {
                     wire.close(CLOSE).await;
-                    return Attempt::Opened(Opened::Answered(verdict));
+                    let proof = proof.map(|proof| Box::new(Proof::clone(&proof)));
+                    let asked = Asked { server: door.address.to_string(), security: door.security, proof };
+                    return Attempt::Opened(Opened::Answered(verdict, asked));
                 }
                 Next::Retry(retry, failure) => return Attempt::Retry(retry, failure),
                 Next::Fail(failure) => return Attempt::Failed(failure),
@@ -175,7 +195,13 @@ impl Links {
         }
     }
 
-    async fn secure(&self, wire: &mut Wire, door: &Door, pair: &Pair, plan: Plan) -> Result<Proof, Event> {
+    async fn secure(
+        &self,
+        wire: &mut Wire,
+        door: &Door,
+        pair: &Pair,
+        plan: Plan,
+    ) -> Result<Result<Proof, Reason>, Event> {
         let no_name = || Event::Lost("TLS cannot express this domain".to_owned());
         let name = server_name(&pair.remote).ok_or_else(no_name)?;
         let how = match door.start {
@@ -189,7 +215,17 @@ impl Links {
             false => Event::Lost(format!("TLS failed: {error}")),
         })?;
         let chain = wire.transport().peer_certificates();
-        Ok(prove(&chain, &pair.remote, now(&self.ways.clock), &self.ways.trust.load()))
+        let shown = Shown { chain: &chain, role: Role::Server };
+        Ok(self.prove(shown, &pair.remote, door.endpoint.as_deref().map_or(&[], std::slice::from_ref)))
+    }
+}
+
+/// The judgement on a server as the rules want it.
+fn certificate(judged: &Result<Proof, Reason>) -> Certificate {
+    match judged {
+        Ok(_) => Certificate::Proves,
+        Err(reason) if reason.is_contradiction(Role::Server) => Certificate::Contradicts(reason.to_string()),
+        Err(reason) => Certificate::SaysNothing(reason.to_string()),
     }
 }
 
@@ -206,13 +242,6 @@ impl Plan {
                 true
             }
             _ => false,
-        }
-    }
-
-    fn shown(self) -> Shown {
-        match self.certificate {
-            ClientCertificate::Shown => Shown::Yes,
-            ClientCertificate::Withheld => Shown::No,
         }
     }
 }
@@ -234,14 +263,6 @@ fn lost(broken: Broken) -> Event {
         Broken::Lost(why) => Event::Lost(why),
         Broken::Refused(error) => Event::Lost(format!("what the other server sent was refused: {error}")),
         Broken::Unwelcome(why) => Event::Unwelcome(why),
-    }
-}
-
-/// The proof as the rules want it, and when it ends.
-pub(crate) fn judged(proof: Proof) -> (Result<(), String>, Option<SystemTime>) {
-    match proof {
-        Proof::Pkix { until, .. } => (Ok(()), Some(until)),
-        Proof::Unproven(reason) => (Err(reason.to_string()), None),
     }
 }
 

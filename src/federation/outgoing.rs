@@ -17,6 +17,7 @@ use crate::federation::resolve::Start;
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Secret, Verdict};
 use crate::negotiation::features::{STREAM_LIMITS_NS, TLS_NS};
 use crate::negotiation::sasl_profile;
+use crate::net::tls::ClientCertificate;
 use crate::routing::Pair;
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{ContentNamespace, Header, HeaderFields, STREAMS_NS, StreamCondition, StreamError, write_header};
@@ -39,11 +40,15 @@ pub(crate) enum Ways {
     Dialback,
 }
 
-/// Whether we showed our certificate to the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Yes,
-    No,
+/// What the certificate of the peer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Certificate {
+    /// That it speaks for the domain.
+    Proves,
+    /// Nothing, for this reason; something else may prove it.
+    SaysNothing(String),
+    /// That it is somebody else than the domain or the operator has said, whatever else it has.
+    Contradicts(String),
 }
 
 /// Something that happened on the stream.
@@ -51,10 +56,11 @@ pub(crate) enum Shown {
 pub(crate) enum Event {
     Open(Header),
     Element(Element),
-    /// TLS is in force; the certificate of the peer proves its domain, or this is why not.
+    /// TLS is in force.
     Secured {
-        proof: Result<(), String>,
-        shown: Shown,
+        certificate: Certificate,
+        /// Whether we have shown ours.
+        ours: ClientCertificate,
     },
     /// The peer closed the stream, or the connection broke for the reason given.
     Lost(String),
@@ -125,7 +131,7 @@ pub(crate) struct Outgoing {
     secret: Secret,
     state: State,
     layer: Layer,
-    shown: Shown,
+    ours: ClientCertificate,
     /// Of the latest header of the peer.
     id: Option<String>,
     dialback: bool,
@@ -148,7 +154,7 @@ impl Outgoing {
             secret,
             state: State::Header,
             layer: Layer::Plain,
-            shown: Shown::No,
+            ours: ClientCertificate::Withheld,
             id: None,
             dialback: false,
             largest: None,
@@ -174,7 +180,7 @@ impl Outgoing {
                 self.lost(refused(&StreamError::from_element(&element)))
             }
             Event::Element(element) => self.element(&element),
-            Event::Secured { proof, shown } => self.secured(proof, shown),
+            Event::Secured { certificate, ours } => self.secured(certificate, ours),
             Event::Lost(why) => self.lost(Failure::unreachable(why)),
             Event::Unwelcome(why) => {
                 self.lost(Failure::unproven(format!("the other server does not accept our certificate: {why}")))
@@ -289,7 +295,7 @@ impl Outgoing {
         let offered = features
             .child("mechanisms", SASL_NS)
             .is_some_and(|list| list.elements().any(|mechanism| mechanism.text().trim() == external));
-        if offered && self.shown == Shown::Yes && self.ways == Ways::ExternalThenDialback {
+        if offered && self.ours == ClientCertificate::Shown && self.ways == Ways::ExternalThenDialback {
             self.state = State::External;
             // XEP-0178 §3 (interoperability note): older servers rely on the authorization identity.
             let auth = sasl_profile::auth(external, Some(self.pair.local.as_bytes()));
@@ -321,14 +327,16 @@ impl Outgoing {
         self.ask(true, Failure::unproven(format!("the other server does not accept our certificate: {condition}")))
     }
 
-    fn secured(&mut self, proof: Result<(), String>, shown: Shown) -> Effect {
-        if let (Err(why), Proofs::Certificate) = (proof, self.proofs) {
-            return fail(Failure::unproven(format!(
-                "the certificate of the other server does not prove its domain: {why}"
-            )));
+    fn secured(&mut self, certificate: Certificate, ours: ClientCertificate) -> Effect {
+        match (certificate, self.proofs) {
+            (Certificate::Proves, _) | (Certificate::SaysNothing(_), Proofs::CertificateOrDialback) => {}
+            (Certificate::SaysNothing(why), Proofs::Certificate) | (Certificate::Contradicts(why), _) => {
+                let reason = format!("the certificate of the other server does not prove its domain: {why}");
+                return fail(Failure::unproven(reason));
+            }
         }
         self.layer = Layer::Secured;
-        self.shown = shown;
+        self.ours = ours;
         self.state = State::Header;
         Effect { write: self.header(), next: Next::Restart }
     }
@@ -370,7 +378,7 @@ impl Outgoing {
     }
 
     fn shown_or_about_to(&self) -> bool {
-        self.state == State::Handshake || self.shown == Shown::Yes
+        self.state == State::Handshake || self.ours == ClientCertificate::Shown
     }
 }
 

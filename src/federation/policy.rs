@@ -5,13 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::config::{Config, FederationMode, Peer};
+use crate::config::{Config, FederationMode, Peer, ProofKind};
+use crate::federation::proof::Kind;
 use crate::stream::Pace;
 
 /// What proves to us that a server speaks for its domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Proofs {
-    /// Only a certificate that we trust.
+    /// Only its own key: one that an authority, the domain or the operator names.
     #[default]
     Certificate,
     /// Dialback too, inside TLS with any certificate (XEP-0220): as safe as the DNS.
@@ -35,9 +36,10 @@ pub struct Policy {
 }
 
 /// The terms on which we talk with a domain.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    pub proofs: Proofs,
+    /// What proves that a server speaks for it.
+    pub proofs: Vec<Kind>,
     pub allowance: Allowance,
 }
 
@@ -62,15 +64,33 @@ pub struct Neighbourhood {
     pub connects: Pace,
 }
 
+impl Proofs {
+    /// What that means for each kind of proof.
+    #[must_use]
+    pub fn kinds(self) -> Vec<Kind> {
+        let mut kinds = vec![Kind::Pkix, Kind::Dane, Kind::Pin];
+        if self == Self::CertificateOrDialback {
+            kinds.push(Kind::Dialback);
+        }
+        kinds
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { proofs: Proofs::default().kinds(), allowance: Allowance::default() }
+    }
+}
+
 impl Policy {
     /// The policy that is configured.
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let (federation, limits) = (&config.federation, &config.limits);
-        let proofs = |accepts| if accepts { Proofs::CertificateOrDialback } else { Proofs::Certificate };
+        let general = if federation.accept_dialback { Proofs::CertificateOrDialback } else { Proofs::Certificate };
         let burst = limits.server_burst.duration();
         let of = |of: &Peer| Terms {
-            proofs: proofs(of.accept_dialback.unwrap_or(federation.accept_dialback)),
+            proofs: of.proofs.as_ref().map_or_else(|| general.kinds(), |it| it.iter().map(|it| kind(*it)).collect()),
             allowance: Allowance {
                 pace: Pace::new(
                     of.stanzas_per_second.unwrap_or(limits.server_stanzas_per_second),
@@ -115,10 +135,19 @@ impl Policy {
         special.unwrap_or(&self.terms)
     }
 
-    /// Whether dialback alone proves that a server speaks for `remote`.
+    /// Whether a proof of this kind is enough for `remote`.
     #[must_use]
-    pub fn accepts_dialback(&self, remote: &str) -> bool {
-        self.terms(remote).proofs == Proofs::CertificateOrDialback
+    pub fn accepts(&self, remote: &str, kind: Kind) -> bool {
+        self.terms(remote).proofs.contains(&kind)
+    }
+}
+
+const fn kind(said: ProofKind) -> Kind {
+    match said {
+        ProofKind::Pkix => Kind::Pkix,
+        ProofKind::Dane => Kind::Dane,
+        ProofKind::Pin => Kind::Pin,
+        ProofKind::Dialback => Kind::Dialback,
     }
 }
 
@@ -135,11 +164,12 @@ mod tests {
     #[test]
     fn modes() {
         let peers = "[[peers]]\nname = \"foe.example\"\nfederate = false\n[[peers]]\nname = \"kin.example\"\n";
+        let listed = "listed\"\nallow = [\"friend.example\"]\n#\"";
         for (mode, more, permitted) in [
             ("open", "", "friend foe kin stranger"),
             ("open", peers, "friend kin stranger"),
-            ("listed\"\nallow = [\"friend.example\"]\n#\"", peers, "friend"),
-            ("listed\"\nallow = [\"friend.example\"]\n#\"", &format!("{peers}federate = true\n"), "friend kin"),
+            (listed, peers, "friend"),
+            (listed, &format!("{peers}federate = true\n"), "friend kin"),
             ("listed", &format!("{peers}federate = true\n"), "kin"),
             ("closed", peers, ""),
         ] {
@@ -152,12 +182,22 @@ mod tests {
 
     #[test]
     fn dialback_is_off_unless_said_otherwise() {
-        assert!(!Policy::default().accepts_dialback("b.example"));
-        assert!(!policy("").accepts_dialback("b.example"));
-        let general = policy("[federation]\naccept_dialback = true\n[[peers]]\nname = \"b.example\"\naccept_dialback = false");
-        assert!(general.accepts_dialback("c.example") && !general.accepts_dialback("b.example"));
-        let special = policy("[[peers]]\nname = \"b.example\"\naccept_dialback = true");
-        assert!(special.accepts_dialback("b.example") && !special.accepts_dialback("sub.b.example"));
+        let accepts = |policy: &Policy, remote| policy.accepts(remote, Kind::Dialback);
+        assert!(!accepts(&Policy::default(), "b.example") && !accepts(&policy(""), "b.example"));
+        let general = "[federation]\naccept_dialback = true\n[[peers]]\nname = \"b.example\"\n";
+        let general = policy(&format!("{general}proofs = [\"dane\"]"));
+        assert!(accepts(&general, "c.example") && !accepts(&general, "b.example"));
+        let special = policy("[[peers]]\nname = \"b.example\"\nproofs = [\"pkix\", \"dialback\"]");
+        assert!(accepts(&special, "b.example") && !accepts(&special, "sub.b.example"));
+    }
+
+    #[test]
+    fn a_domain_may_be_asked_for_more() {
+        let policy = policy("[[peers]]\nname = \"b.example\"\nproofs = [\"dane\", \"pin\"]");
+        for (remote, accepted) in [("b.example", [false, true, true, false]), ("c.example", [true, true, true, false])] {
+            let kinds = [Kind::Pkix, Kind::Dane, Kind::Pin, Kind::Dialback];
+            assert_eq!(kinds.map(|kind| policy.accepts(remote, kind)), accepted, "{remote}");
+        }
     }
 
     #[test]

@@ -1,219 +1,271 @@
-//! Whether a chain of certificates proves that the peer speaks for a domain (RFC 6120 §13.7, RFC 9525).
+//! What proves that a peer speaks for a domain, how strong that is, and on what it rests.
 //!
-//! A pure rule: chain, domain, time and trust in, judgement out. `domain` is always the one of the
-//! stream (`to` for the side that connected, `from` for the other), never a name learnt from DNS.
-//! The usage asked of a certificate is that of a server in both directions, because authorities no
-//! longer issue certificates for clients to servers. Revocation is not looked at.
-//! It must never know how the chain arrived or what is done with the judgement.
+//! RFC 6120 §13.7 and RFC 9525 (certificates), RFC 6698, RFC 7671 and RFC 7673 (keys in a signed DNS), RFC 7712 (the same
+//! for whoever connects to us), XEP-0220 (dialback), and keys that the operator has pinned. One component for both
+//! directions, for policy and for whoever looks at streams.
+//!
+//! Pure: what a peer has shown, a domain and the grounds go in, a [`Proof`] or the [`Reason`] why there is none comes out.
+//! `domain` is always the one of the stream (`to` for the side that connected, `from` for the other); another name counts
+//! only where signed DNS records lead to it. The usage asked of a certificate is that of a server in both directions,
+//! because authorities no longer issue certificates for clients to servers. Revocation is not looked at.
+//! It must never know how anything arrived or what is done with the judgement.
 
+mod dane;
+mod pin;
+mod pkix;
+mod reason;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
-use x509_parser::time::ASN1Time;
+use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
 
+pub use pin::{Key, Pins};
+pub use reason::Reason;
+
+use self::reason::Date;
+use crate::net::dns::{Security, Tlsa};
 use crate::net::tls::Trust;
-use crate::net::tls::names::{Presented, Service, a_labels, presented};
-use crate::net::tls::path::{end_of, is_name_constrained};
+use crate::net::tls::names::Presented;
 
-/// How many of the names found are shown when none fits.
-const SHOWN: usize = 8;
-
-/// The judgement on a chain.
+/// That a peer speaks for a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
-    /// A trusted authority vouches for the domain.
+pub struct Proof {
+    evidence: Evidence,
+}
+
+/// In which way it is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A trusted authority says so in a certificate.
+    Pkix,
+    /// The domain says so in a signed DNS.
+    Dane,
+    /// The operator of this server says so.
+    Pin,
+    /// Whoever the DNS names for the domain says so.
+    Dialback,
+}
+
+/// What has to go wrong before somebody else passes for the domain, the easiest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strength {
+    /// Somebody forges an answer of the DNS, or is on the way to the server that it names.
+    Unsigned,
+    /// Somebody is on the way to that server.
+    Signed,
+    /// The peer is deceived about us, and gives somebody a key that is meant for us: it says so itself, over a connection on
+    /// which it is proven.
+    Vouched,
+    /// One of the trusted authorities is deceived.
+    Authority,
+    /// Somebody gets at the keys of the domain's zone, or of one above it.
+    Zone,
+    /// The peer's own key gets lost.
+    Key,
+}
+
+/// On what a proof rests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
     Pkix {
         /// The name in the certificate that stands for the domain.
         name: Presented,
+        /// It is the name of a host instead, to which signed SRV records of the domain lead.
+        host: Option<String>,
         /// When the first certificate of the path ends; the stream has to be proven anew then
         /// (RFC 6120 §13.7.2.3).
         until: SystemTime,
     },
-    Unproven(Reason),
-}
-
-/// Why a chain proves nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// The peer showed no certificate.
-    NoCertificate,
-    /// No certificate can name this domain.
-    UnusableDomain,
-    Malformed(String),
-    Expired(SystemTime),
-    NotYetValid(SystemTime),
-    UnknownAuthority,
-    SelfSigned,
-    /// The peer's own certificate is that of an authority.
-    AuthorityAsPeer,
-    /// The certificate is for another purpose than TLS between servers.
-    WrongUsage,
-    /// An authority in the path was not allowed to issue for these names, or this far down.
-    Constrained,
-    BadSignature,
-    /// Signed in a way that is not accepted, for instance with SHA-1.
-    UnacceptableSignature,
-    /// Valid, but for others: the names that were found.
-    NameMismatch {
-        domain: String,
-        found: Vec<Presented>,
+    Dane {
+        /// The record that fits.
+        record: Tlsa,
+        /// Where it is published.
+        host: String,
+        port: u16,
+        /// As above, where certificates count at all.
+        until: Option<SystemTime>,
     },
-    Other(String),
+    Pin(Key),
+    Dialback(Asked),
 }
 
-/// Which purposes a certificate may be limited to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purposes {
+/// Who has been asked about a dialback key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its address.
+    pub server: String,
+    /// What the DNS records are worth that lead there.
+    pub security: Security,
+    /// How it has proven itself, if it has.
+    pub proof: Option<Box<Proof>>,
+}
+
+/// What a peer has shown, its own certificate first, and in which role.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    pub chain: &'a [CertificateDer<'a>],
+    pub role: Role,
+}
+
+/// Which side of TLS the peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
     Server,
-    ServerOrOnlyClient,
+    /// A certificate that is limited to the purpose of clients, as private authorities issue them, is in its place here.
+    Client,
 }
 
-/// Judges the chain of a peer, its own certificate first.
-#[must_use]
-pub fn prove(chain: &[CertificateDer<'_>], domain: &str, now: SystemTime, trust: &Trust) -> Proof {
-    judge(chain, domain, now, trust, Purposes::Server)
+/// A server to which signed SRV records of the domain lead, and what a signed DNS says about its keys (RFC 7673 §3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+    /// Empty if nothing was published.
+    pub keys: Vec<Tlsa>,
 }
 
-/// The same for the chain that a peer showed as TLS client, where a certificate that is limited to
-/// the purpose of clients, as private authorities issue them, is in its place too.
-#[must_use]
-pub fn prove_client(chain: &[CertificateDer<'_>], domain: &str, now: SystemTime, trust: &Trust) -> Proof {
-    judge(chain, domain, now, trust, Purposes::ServerOrOnlyClient)
+/// What counts here and now.
+#[derive(Debug, Clone, Copy)]
+pub struct Grounds<'a> {
+    pub now: SystemTime,
+    pub trust: &'a Trust,
+    pub pins: &'a Pins,
+    /// The one that we have connected to, or, for whoever has connected to us, all of the domain.
+    pub endpoints: &'a [Endpoint],
 }
 
-fn judge(chain: &[CertificateDer<'_>], domain: &str, now: SystemTime, trust: &Trust, purposes: Purposes) -> Proof {
-    match path_and_name(chain, domain, now, trust, purposes) {
-        Ok(proof) => proof,
-        Err(reason) => Proof::Unproven(reason),
+/// Judges what a peer has shown.
+///
+/// # Errors
+/// Why it proves nothing.
+pub fn prove(shown: Shown<'_>, domain: &str, grounds: &Grounds<'_>) -> Result<Proof, Reason> {
+    let evidence = match grounds.pins.of(domain) {
+        // Who pins keys says that nothing else counts.
+        Some(pinned) => Evidence::Pin(pin::fitting(shown, pinned)?),
+        None => match shown.role {
+            // RFC 7673 §4.2: with usable records, they and nothing else.
+            Role::Server if dane::is_usable(grounds.endpoints) => dane::fitting(shown, domain, grounds)?,
+            Role::Server => pkix::path_and_name(shown, domain, grounds)?,
+            // RFC 7712 §2: any proof will do. Whoever connects may be another machine than those that the records name.
+            Role::Client => match pkix::path_and_name(shown, domain, grounds) {
+                Err(reason) if dane::is_usable(grounds.endpoints) && reason != Reason::NoCertificate => {
+                    dane::fitting(shown, domain, grounds)?
+                }
+                judged => judged?,
+            },
+        },
+    };
+    Ok(Proof { evidence })
+}
+
+impl From<Evidence> for Proof {
+    fn from(evidence: Evidence) -> Self {
+        Self { evidence }
     }
 }
 
-fn path_and_name(
-    chain: &[CertificateDer<'_>],
-    domain: &str,
-    now: SystemTime,
-    trust: &Trust,
-    purposes: Purposes,
-) -> Result<Proof, Reason> {
-    let (leaf, intermediates) = chain.split_first().ok_or(Reason::NoCertificate)?;
-    let reference = a_labels(domain).ok_or(Reason::UnusableDomain)?;
-    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| Reason::Malformed(error.to_string()))?;
-    let end_entity = EndEntityCert::try_from(leaf).map_err(|error| reason(&error, &parsed))?;
-    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let verify = |usage: KeyUsage| {
-        end_entity.verify_for_usage(ALL_VERIFICATION_ALGS, trust.anchors(), intermediates, now, usage, None, None)
-    };
-    let usage = match purposes {
-        Purposes::ServerOrOnlyClient if is_only_for_clients(&parsed) => KeyUsage::client_auth(),
-        _ => KeyUsage::server_auth(),
-    };
-    let path = verify(usage).map_err(|error| reason(&error, &parsed))?;
-    let found = presented(&parsed);
-    let constrained = is_name_constrained(&path);
-    let counts = |name: &&Presented| !constrained || matches!(name, Presented::Dns(_));
-    let name = found.iter().filter(counts).find(|name| name.stands_for(&reference, Service::Server)).cloned();
-    match name {
-        Some(name) => Ok(Proof::Pkix { name, until: end_of(&path, &parsed) }),
-        None => Err(Reason::NameMismatch { domain: reference, found }),
+impl Proof {
+    /// By dialback: the server that was asked has said that the key is right.
+    #[must_use]
+    pub const fn dialback(asked: Asked) -> Self {
+        Self { evidence: Evidence::Dialback(asked) }
+    }
+
+    #[must_use]
+    pub const fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self.evidence {
+            Evidence::Pkix { .. } => Kind::Pkix,
+            Evidence::Dane { .. } => Kind::Dane,
+            Evidence::Pin(_) => Kind::Pin,
+            Evidence::Dialback(_) => Kind::Dialback,
+        }
+    }
+
+    #[must_use]
+    pub fn strength(&self) -> Strength {
+        match &self.evidence {
+            Evidence::Pkix { .. } => Strength::Authority,
+            Evidence::Dane { .. } => Strength::Zone,
+            Evidence::Pin(_) => Strength::Key,
+            Evidence::Dialback(Asked { proof: Some(proof), .. }) => Strength::Vouched.min(proof.strength()),
+            Evidence::Dialback(Asked { security: Security::Secure, .. }) => Strength::Signed,
+            Evidence::Dialback(_) => Strength::Unsigned,
+        }
+    }
+
+    /// When the stream has to be proven anew, if certificates say so.
+    #[must_use]
+    pub fn until(&self) -> Option<SystemTime> {
+        match &self.evidence {
+            Evidence::Pkix { until, .. } => Some(*until),
+            Evidence::Dane { until, .. } => *until,
+            Evidence::Pin(_) | Evidence::Dialback(_) => None,
+        }
     }
 }
 
-/// Whether the extended key usage names the purpose of TLS clients and not that of servers.
-fn is_only_for_clients(certificate: &X509Certificate<'_>) -> bool {
-    matches!(certificate.extended_key_usage(), Ok(Some(usage)) if usage.value.client_auth && !usage.value.server_auth)
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pkix => "certificate",
+            Self::Dane => "DANE",
+            Self::Pin => "pinned key",
+            Self::Dialback => "dialback",
+        })
+    }
 }
 
-fn reason(error: &webpki::Error, leaf: &X509Certificate<'_>) -> Reason {
-    use webpki::Error;
-    let time = |time: &UnixTime| UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs())).unwrap_or(UNIX_EPOCH);
-    let is_self_signed = leaf.subject().as_raw() == leaf.issuer().as_raw();
-    match error {
-        Error::CertExpired { not_after, .. } => Reason::Expired(time(not_after)),
-        Error::CertNotValidYet { not_before, .. } => Reason::NotYetValid(time(not_before)),
-        Error::UnknownIssuer | Error::CaUsedAsEndEntity if is_self_signed => Reason::SelfSigned,
-        Error::UnknownIssuer => Reason::UnknownAuthority,
-        Error::CaUsedAsEndEntity => Reason::AuthorityAsPeer,
-        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => Reason::WrongUsage,
-        Error::NameConstraintViolation
-        | Error::PathLenConstraintViolated
-        | Error::EndEntityUsedAsCa
-        | Error::MalformedNameConstraint
-        | Error::InvalidNetworkMaskConstraint => Reason::Constrained,
-        Error::InvalidSignatureForPublicKey => Reason::BadSignature,
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
-        | Error::SignatureAlgorithmMismatch => Reason::UnacceptableSignature,
-        Error::BadDer
-        | Error::BadDerTime
-        | Error::ExtensionValueInvalid
-        | Error::InvalidCertValidity
-        | Error::InvalidSerialNumber
-        | Error::MalformedDnsIdentifier
-        | Error::MalformedExtensions
-        | Error::TrailingData(_)
-        | Error::UnsupportedCertVersion => Reason::Malformed(format!("{error:?}")),
-        other => Reason::Other(format!("{other:?}")),
+impl fmt::Display for Strength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsigned => "as good as an unsigned DNS and the way to the server",
+            Self::Signed => "as good as the way to the server",
+            Self::Vouched => "as good as the peer's care about whom it talks to",
+            Self::Authority => "as good as the trusted authorities",
+            Self::Zone => "as good as the signed DNS",
+            Self::Key => "as good as the peer's own key",
+        })
     }
 }
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pkix { name, until } => write!(f, "proven by the certificate for {name}, until {}", Date(*until)),
-            Self::Unproven(reason) => write!(f, "not proven: {reason}"),
+        match &self.evidence {
+            Evidence::Pkix { name, host: None, until } => {
+                write!(f, "proven by the certificate for {name}, until {}", Date(*until))
+            }
+            Evidence::Pkix { name, host: Some(host), until } => {
+                write!(f, "proven by the certificate for {name}, to which signed SRV records lead ({host}), until {}", Date(*until))
+            }
+            Evidence::Dane { record, host, port, .. } => {
+                write!(f, "proven by the signed record _{port}._tcp.{host} TLSA {record}")
+            }
+            Evidence::Pin(key) => write!(f, "proven by the pinned key {key}"),
+            Evidence::Dialback(Asked { server, security, proof }) => {
+                let dns = if *security == Security::Secure { "signed" } else { "unsigned" };
+                write!(f, "proven by dialback: {server}, found by {dns} DNS records, says so, ")?;
+                match proof {
+                    Some(proof) => write!(f, "itself {proof}"),
+                    None => f.write_str("itself not proven"),
+                }
+            }
         }
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCertificate => f.write_str("no certificate was shown"),
-            Self::UnusableDomain => f.write_str("no certificate can name this domain"),
-            Self::Malformed(what) => write!(f, "the certificate is malformed ({what})"),
-            Self::Expired(end) => write!(f, "a certificate expired on {}", Date(*end)),
-            Self::NotYetValid(start) => write!(f, "a certificate is not valid before {}", Date(*start)),
-            Self::UnknownAuthority => f.write_str("the certificate comes from an authority that is not trusted here"),
-            Self::SelfSigned => f.write_str("the certificate is self-signed"),
-            Self::AuthorityAsPeer => f.write_str("the certificate is that of an authority, not of a server"),
-            Self::WrongUsage => f.write_str("the certificate is not meant for TLS servers (extended key usage)"),
-            Self::Constrained => f.write_str("the authority is not allowed to issue this certificate"),
-            Self::BadSignature => f.write_str("the signature of the certificate is wrong"),
-            Self::UnacceptableSignature => f.write_str("the certificate is signed in a way that is not accepted"),
-            Self::NameMismatch { domain, found } if found.is_empty() => {
-                write!(f, "the certificate names no domain, {domain} was expected (a Common Name does not count)")
-            }
-            Self::NameMismatch { domain, found } => {
-                write!(f, "the certificate is not for {domain}, but for ")?;
-                for (at, name) in found.iter().take(SHOWN).enumerate() {
-                    write!(f, "{}{name}", if at == 0 { "" } else { ", " })?;
-                }
-                match found.len().saturating_sub(SHOWN) {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
-            }
-            Self::Other(what) => write!(f, "the certificate cannot be accepted ({what})"),
-        }
-    }
-}
-
-/// A time as a person writes it.
-struct Date(SystemTime);
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        match i64::try_from(seconds).ok().and_then(|seconds| ASN1Time::from_timestamp(seconds).ok()) {
-            Some(time) => write!(f, "{time}"),
-            None => f.write_str("a date far away"),
-        }
+        write!(f, "{} port {}", self.host, self.port)
     }
 }

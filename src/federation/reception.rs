@@ -4,6 +4,7 @@
 //! and hands stanzas on, all those of one wake-up together.
 
 mod answers;
+mod asking;
 mod budget;
 
 use std::pin::pin;
@@ -16,23 +17,23 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
+use self::asking::Answered;
 use self::budget::{refused, rested};
 use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::budgets::Seat;
 use crate::federation::counting::Counted;
 use crate::federation::inbound::Inbound;
-use crate::federation::incoming::{Effect, Incoming, Next, Verification, Way};
-use crate::federation::link::{judged, left, now};
-use crate::federation::proof::{Proof, prove_client};
+use crate::federation::incoming::{Effect, Incoming, Next, Proven, Way};
+use crate::federation::link::left;
+use crate::federation::proof::{Role, Shown};
 use crate::federation::resolve::Start;
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::xep_0220_dialback::Verdict;
 use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
 use crate::routing::{Pair, RemoteDelivery};
-use crate::stanza::{Condition, Stanza, StanzaError};
+use crate::stanza::Stanza;
 use crate::storage::Receipt;
 use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
@@ -49,7 +50,7 @@ pub struct Reception {
     rules: Incoming,
     /// The certificates of the peer, while a rule looks at them.
     shown: Arc<Mutex<Vec<CertificateDer<'static>>>>,
-    verifying: JoinSet<(Pair, Verdict)>,
+    asking: JoinSet<Answered>,
     /// Whether the larger limits are in force.
     trusted: bool,
     /// How many pairs it has proven that what waits for them knows of.
@@ -69,8 +70,8 @@ pub struct Reception {
 
 /// What woke the task.
 enum Woken {
-    /// A key was verified, or nobody could say.
-    Verified(Option<(Pair, Verdict)>),
+    /// Somebody has answered; `None` if the task that asked has died.
+    Answered(Option<Answered>),
     /// There is something new to read.
     Arrived,
     /// Storage is ready for an answer, or has taken long enough.
@@ -129,7 +130,7 @@ impl Federation {
             rules: Incoming::new(self.rules()),
             wire: Wire::new(transport, Limits::UNAUTHENTICATED_SERVER),
             shown: Arc::default(),
-            verifying: JoinSet::new(),
+            asking: JoinSet::new(),
             trusted: false,
             known: 0,
             counted: None,
@@ -256,8 +257,8 @@ impl Reception {
         };
         tokio::select! {
             biased;
-            // A task that died has no verdict; its pair stays unproven.
-            Some(verified) = self.verifying.join_next() => Ok(Woken::Verified(verified.ok())),
+            // What nobody has answered stays unproven.
+            Some(answered) = self.asking.join_next() => Ok(Woken::Answered(answered.ok())),
             () = superseded => Ok(Woken::Superseded),
             () = rested(self.rest), if self.rest.is_some() => Ok(Woken::Rested),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
@@ -267,9 +268,12 @@ impl Reception {
 
     async fn handle(&mut self, woken: Woken) -> Result<(), End> {
         match woken {
-            Woken::Verified(None) => Ok(()),
-            Woken::Verified(Some((pair, verdict))) => {
-                let effect = self.judge(|rules| rules.verified(&pair, verdict));
+            Woken::Answered(None) => Ok(()),
+            Woken::Answered(Some(answered)) => {
+                let effect = self.judge(|rules| match answered {
+                    Answered::LookedUp(domain, servers) => rules.looked_up(&domain, servers),
+                    Answered::Verified(pair, outcome) => rules.verified(&pair, outcome),
+                });
                 self.apply(effect).await
             }
             Woken::Arrived => {
@@ -395,12 +399,12 @@ impl Reception {
         if self.rules.is_authenticated() && !self.trusted {
             self.trusted = true;
             self.wire.trust_peer(self.federation.settings().limits);
-            let remote = self.rules.claimed().unwrap_or("-");
-            tracing::info!(%remote, address = ?self.wire.transport().peer(), "stream from another server authenticated");
         }
         self.take_seats().map_err(|excess| refused(StreamCondition::ResourceConstraint, excess))?;
         let proven = self.rules.proven();
-        for pair in proven.get(self.known..).unwrap_or_default() {
+        for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
+            let address = self.wire.transport().peer();
+            tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
             self.federation.reached(pair);
             self.federation.nudge(pair);
         }
@@ -414,6 +418,10 @@ impl Reception {
             Next::Secure(domain) => self.secure(IncomingTls::ServerStartTls, Some(&domain)).await,
             Next::Restart => {
                 self.wire.restart();
+                Ok(())
+            }
+            Next::LookUp(domain) => {
+                self.look_up(domain);
                 Ok(())
             }
             Next::Verify(verification) => {
@@ -442,24 +450,11 @@ impl Reception {
     }
 
     fn take_certificate(&mut self) {
-        let shown = Arc::clone(&self.shown);
-        let ways = self.federation.ways();
-        let (trust, clock) = (ways.trust.clone(), ways.clock.clone());
-        self.rules.secured(Box::new(move |domain| {
-            match prove_client(&certificates(&shown), domain, now(&clock), &trust.load()) {
-                Proof::Pkix { until, .. } => Ok(until),
-                unproven @ Proof::Unproven(_) => Err(judged(unproven).0.err().unwrap_or_default()),
-            }
+        let (shown, federation) = (Arc::clone(&self.shown), Arc::clone(&self.federation));
+        self.rules.secured(Box::new(move |domain, endpoints| {
+            let shown = Shown { chain: &certificates(&shown), role: Role::Client };
+            federation.links().prove(shown, domain, endpoints)
         }));
-    }
-
-    /// Calls the authoritative server back, beside the stream.
-    fn verify(&mut self, Verification { pair, id, key }: Verification) {
-        let federation = Arc::clone(&self.federation);
-        self.verifying.spawn(async move {
-            let verdict = federation.call_back(&pair, id, key).await;
-            (pair, verdict)
-        });
     }
 
     /// Answers a stanza that is wrong in itself; the stream goes on.
@@ -491,7 +486,7 @@ impl Reception {
     /// Says so if the peer may have gone, and what was on the way with it.
     fn part(&self, end: &End) {
         let is_broken = matches!(end, End::Lost(_) | End::Superseded) || self.rules.is_broken_off();
-        for pair in self.rules.proven().iter().filter(|_| is_broken && !self.federation.is_closing()) {
+        for Proven { pair, .. } in self.rules.proven().iter().filter(|_| is_broken && !self.federation.is_closing()) {
             self.federation.lost(pair);
             if matches!(end, End::Superseded) {
                 self.federation.reached(pair);
@@ -536,21 +531,6 @@ async fn arrived(
     let receipt = inbound.arrived(pair, stanzas, Some(counted.note())).await?;
     counted.handled(more, receipt);
     Ok(())
-}
-
-impl Federation {
-    /// Asks the server that the DNS names for `pair.remote` about a key (XEP-0220 §2.1.2).
-    async fn call_back(&self, pair: &Pair, id: String, key: String) -> Verdict {
-        let Ok(_permit) = self.call_backs().try_acquire() else {
-            return Verdict::Error(StanzaError::new(Condition::ResourceConstraint, "too many keys to verify"));
-        };
-        match self.links().verify(pair, id, key).await {
-            // XEP-0220 §2.5: an error in step 3 is told as this one.
-            Ok(Verdict::Error(_)) => Verdict::Error(Condition::RemoteServerNotFound.into()),
-            Ok(verdict) => verdict,
-            Err(failure) => Verdict::Error(failure.stanza_error()),
-        }
-    }
 }
 
 fn timed_out(why: &str) -> End {

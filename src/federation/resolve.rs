@@ -1,8 +1,8 @@
 //! Where the server of a domain is to be found, and in which order its targets are tried.
 //!
 //! RFC 6120 §3.2 (what to ask, when to fall back), RFC 2782 (priority and weight), XEP-0368 (the records
-//! of direct TLS are merged with the others). Pure, except for [`candidates`], which asks a
-//! [`Resolver`]. It must never know what happens on a connection.
+//! of direct TLS are merged with the others), RFC 7673 §3 (what signatures are good for). Pure, except for [`candidates`]
+//! and [`published`], which ask a [`Resolver`]. It must never know what happens on a connection.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::federation::failure::Failure;
-use crate::net::dns::{DnsError, Resolver, Srv};
+use crate::federation::proof::Endpoint;
+use crate::net::dns::{Answer, DnsError, Resolver, Security, Srv, Tlsa};
 
 /// The port of RFC 6120 §14.7, used where no SRV record names another.
 const PORT: u16 = 5269;
@@ -33,6 +34,8 @@ pub(crate) struct Candidate {
     pub(crate) host: Host,
     pub(crate) port: u16,
     pub(crate) start: Start,
+    /// What the record is worth that names it.
+    pub(crate) security: Security,
 }
 
 /// What a candidate is reached by.
@@ -78,35 +81,89 @@ pub(crate) async fn candidates(
     let Some(name) = ascii(domain) else {
         return Err(Failure::not_found(format!("{domain} cannot be a name in DNS")));
     };
-    let (direct, plain) = (format!("_xmpps-server._tcp.{name}"), format!("_xmpp-server._tcp.{name}"));
-    let (direct, plain) = tokio::join!(resolver.srv(&direct), resolver.srv(&plain));
+    let (direct, plain) = services(resolver, &name).await;
     order(&name, direct, plain, below)
+}
+
+/// Both kinds of SRV record: for direct TLS, and for STARTTLS.
+async fn services(
+    resolver: &dyn Resolver,
+    name: &str,
+) -> (Result<Answer<Srv>, DnsError>, Result<Answer<Srv>, DnsError>) {
+    let (direct, plain) = (format!("_xmpps-server._tcp.{name}"), format!("_xmpp-server._tcp.{name}"));
+    tokio::join!(resolver.srv(&direct), resolver.srv(&plain))
+}
+
+/// What a signed DNS says about the server at a port of a host to which signed SRV records lead (RFC 7673 §3.3).
+///
+/// # Errors
+/// Nobody can say; then nobody may connect to it (RFC 7673 §3.4).
+pub(crate) async fn keys(resolver: &dyn Resolver, host: &str, port: u16) -> Result<Vec<Tlsa>, DnsError> {
+    match resolver.tlsa(&format!("_{port}._tcp.{host}")).await {
+        Ok(answer) if answer.is_secure() => Ok(answer.records),
+        Ok(_) | Err(DnsError::NotFound) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// All servers of a domain to which signed SRV records lead, with their keys: what proves the domain of whoever connects to
+/// us (RFC 7712 §5.1). What cannot be found out proves nothing.
+pub(crate) async fn published(resolver: &dyn Resolver, domain: &str) -> Vec<Endpoint> {
+    let Some(name) = ascii(domain).filter(|_| literal(domain).is_none() && resolver.validates()) else {
+        return Vec::new();
+    };
+    let (direct, plain) = services(resolver, &name).await;
+    let mut endpoints = Vec::new();
+    let secure = [direct, plain].into_iter().flatten().filter(Answer::is_secure);
+    for record in secure.flatten().filter(is_target).take(TARGETS) {
+        // Who has no such record is no proof, but its name may be.
+        let keys = keys(resolver, &record.target, record.port).await.unwrap_or_default();
+        let endpoint = Endpoint { host: record.target, port: record.port, keys };
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    endpoints
+}
+
+/// RFC 2782: the root as target says that the service is not there.
+fn is_target(record: &Srv) -> bool {
+    record.target != "." && !record.target.is_empty()
 }
 
 /// Merges the answers to both questions (XEP-0368) and decides about the fallback (RFC 6120 §3.2.2).
 pub(crate) fn order(
     name: &str,
-    direct: Result<Vec<Srv>, DnsError>,
-    plain: Result<Vec<Srv>, DnsError>,
+    direct: Result<Answer<Srv>, DnsError>,
+    plain: Result<Answer<Srv>, DnsError>,
     below: impl FnMut(u32) -> u32,
 ) -> Result<VecDeque<Group>, Failure> {
     let answered = direct.is_ok() || plain.is_ok();
-    let failed = [&direct, &plain].into_iter().find_map(|answer| match answer {
-        Err(DnsError::Failed(why)) => Some(why.clone()),
-        _ => None,
+    let unknown = |error: &DnsError| *error != DnsError::NotFound;
+    let failed = [&direct, &plain].into_iter().find_map(|answer| answer.as_ref().err().cloned().filter(unknown));
+    let bogus = [&direct, &plain].into_iter().find_map(|answer| {
+        answer.as_ref().err().cloned().filter(|error| matches!(error, DnsError::Bogus(_)))
     });
     let offered: Vec<_> = [(Start::DirectTls, direct), (Start::Starttls, plain)]
         .into_iter()
-        .flat_map(|(start, answer)| answer.unwrap_or_default().into_iter().map(move |record| (start, record)))
-        // RFC 2782: the root as target says that the service is not there.
-        .filter(|(_, record)| record.target != "." && !record.target.is_empty())
+        .filter_map(|(start, answer)| Some((start, answer.ok()?)))
+        .flat_map(|(start, answer)| {
+            let security = answer.security;
+            answer.into_iter().map(move |record| (start, security, record))
+        })
+        .filter(|(.., record)| is_target(record))
+        // RFC 7673 §3.1: where one answer has been tampered with, only what is signed counts.
+        .filter(|(_, security, _)| bogus.is_none() || *security == Security::Secure)
         .collect();
     if !offered.is_empty() {
         return Ok(sorted(offered, below));
     }
+    if let Some(error) = bogus {
+        return Err(Failure::unreachable(format!("{name} cannot be looked up: {error}")));
+    }
     match (answered, failed) {
         // One kind of record says "no service", the other is not known.
-        (true, Some(why)) => Err(Failure::unreachable(format!("DNS does not answer for {name}: {why}"))),
+        (true, Some(why)) => Err(Failure::unreachable(format!("{name} cannot be looked up: {why}"))),
         (true, None) => Err(Failure::not_found(format!("{name} says in DNS that it has no XMPP service"))),
         // RFC 6120 §3.2.1: "does not receive a response" is both, no such record and no answer.
         (false, _) => Ok(single(Host::Name(name.to_owned()))),
@@ -114,15 +171,17 @@ pub(crate) fn order(
 }
 
 fn single(host: Host) -> VecDeque<Group> {
-    [Group::from([Candidate { host, port: PORT, start: Start::Starttls }])].into()
+    let security = Security::Insecure;
+    [Group::from([Candidate { host, port: PORT, start: Start::Starttls, security }])].into()
 }
 
-/// RFC 2782: lowest priority first; within a priority a random draw by weight.
-fn sorted(mut offered: Vec<(Start, Srv)>, mut below: impl FnMut(u32) -> u32) -> VecDeque<Group> {
-    offered.sort_by_key(|(_, record)| record.priority);
+/// RFC 2782: lowest priority first; within a priority a random draw by weight. Signatures change nothing about it
+/// (RFC 7673 §3.1).
+fn sorted(mut offered: Vec<(Start, Security, Srv)>, mut below: impl FnMut(u32) -> u32) -> VecDeque<Group> {
+    offered.sort_by_key(|(.., record)| record.priority);
     let mut groups = VecDeque::new();
     let mut left = TARGETS;
-    for same in offered.chunk_by(|(_, one), (_, other)| one.priority == other.priority) {
+    for same in offered.chunk_by(|(.., one), (.., other)| one.priority == other.priority) {
         let mut group = drawn(same.to_vec(), &mut below);
         group.truncate(left);
         left -= group.len();
@@ -135,20 +194,20 @@ fn sorted(mut offered: Vec<(Start, Srv)>, mut below: impl FnMut(u32) -> u32) -> 
 
 /// RFC 2782, "Weight": those of weight 0 first, running sums, a number from 0 to the sum inclusive
 /// takes the first record whose running sum reaches it; again with the rest.
-fn drawn(mut records: Vec<(Start, Srv)>, below: &mut impl FnMut(u32) -> u32) -> Group {
-    records.sort_by_key(|(_, record)| record.weight != 0);
+fn drawn(mut records: Vec<(Start, Security, Srv)>, below: &mut impl FnMut(u32) -> u32) -> Group {
+    records.sort_by_key(|(.., record)| record.weight != 0);
     let mut group = Group::new();
     while !records.is_empty() {
-        let total = records.iter().map(|(_, record)| u32::from(record.weight)).sum();
+        let total = records.iter().map(|(.., record)| u32::from(record.weight)).sum();
         let wanted = below(total);
         let mut running = 0;
-        let chosen = records.iter().position(|(_, record)| {
+        let chosen = records.iter().position(|(.., record)| {
             running += u32::from(record.weight);
             running >= wanted
         });
-        let (start, record) = records.remove(chosen.unwrap_or(0));
+        let (start, security, record) = records.remove(chosen.unwrap_or(0));
         let host = literal(&record.target).map_or(Host::Name(record.target), Host::Address);
-        group.push_back(Candidate { host, port: record.port, start });
+        group.push_back(Candidate { host, port: record.port, start, security });
     }
     group
 }

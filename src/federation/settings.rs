@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::federation::policy::Policy;
+use crate::federation::proof::Pins;
 use crate::hooks::StreamFeatures;
 use crate::live::Live;
 use crate::net::Network;
@@ -20,6 +21,8 @@ pub struct Settings {
     /// The domains served here, prepared; the first answers streams that ask for none. They never change.
     pub domains: Vec<String>,
     pub policy: Policy,
+    /// Keys that alone prove their domains.
+    pub pins: Pins,
     /// From the DNS to the end of authentication, for one stream that we open.
     pub connect_timeout: Duration,
     /// A stream without stanzas is closed after this time.

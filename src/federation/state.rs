@@ -61,12 +61,14 @@ impl Federation {
         let secret = Secret::new(&ways.secret);
         let inbound: Arc<OnceLock<Weak<dyn Inbound>>> = Arc::default();
         let hosts = Arc::clone(&inbound);
+        let resolver = ways.resolver.clone();
         let rules = Rules {
             settings: settings.clone(),
             secret: secret.clone(),
             is_local: Box::new(move |domain| {
                 hosts.get().and_then(Weak::upgrade).is_some_and(|inbound| inbound.is_local(domain))
             }),
+            dns_is_signed: Box::new(move || resolver.load().validates()),
             stream_features: ways.stream_features.clone(),
             name: settings.load().domains.first().map_or("", String::as_str).into(),
         };

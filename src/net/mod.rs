@@ -8,7 +8,7 @@ pub mod network;
 pub mod tls;
 pub mod transport;
 
-pub use dns::{DnsError, Hickory, Resolver, Srv};
+pub use dns::{Answer, DnsError, Hickory, Resolver, Srv};
 pub use household::household;
 pub use network::{Network, System};
 pub use transport::{TlsFacts, TlsVersion, Transport};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, Dns, Dnssec};
 use crate::hooks::operation::OperationError;
 use crate::net::Hickory;
-use crate::net::dns::Resolver;
+use crate::net::dns::{Anchors, Resolver, Validation};
 use crate::net::tls::{Identities, Identity, Trust};
 
 use super::tls;
@@ -31,10 +31,8 @@ impl Made {
         let identities = Arc::new(tls::identities(config, development).map_err(usage)?);
         let trust = tls::trust(config).map_err(usage)?;
         let client_trust = Self::client_trust(config)?;
-        let servers: Vec<_> = config.dns.servers.iter().map(|server| server.address()).collect();
-        let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
-        let resolver = resolver.map_err(|error| OperationError::Failed(format!("dns: {error}")))?;
-        Ok(Self { identities, trust, client_trust, resolver: Arc::new(resolver) })
+        let resolver = Arc::new(resolver(&config.dns)?);
+        Ok(Self { identities, trust, client_trust, resolver })
     }
 
     /// Who vouches for clients according to `config`.
@@ -44,4 +42,23 @@ impl Made {
     pub fn client_trust(config: &Config) -> Result<Trust, OperationError> {
         tls::client_trust(config).map_err(|error| OperationError::Usage(error.to_string()))
     }
+}
+
+/// What asks the DNS.
+///
+/// # Errors
+/// `Usage` for a file of keys that cannot be read.
+pub fn resolver(dns: &Dns) -> Result<Hickory, OperationError> {
+    let failed = |error: &dyn std::fmt::Display| OperationError::Failed(format!("dns: {error}"));
+    let servers: Vec<_> = dns.servers.iter().map(|server| server.address()).collect();
+    let resolver = if servers.is_empty() { Hickory::system() } else { Hickory::with_servers(&servers) };
+    let resolver = resolver.map_err(|error| failed(&error))?;
+    let validation = match dns.dnssec {
+        Dnssec::Off => return Ok(resolver),
+        Dnssec::Auto => Validation::WherePossible,
+        Dnssec::Required => Validation::Always,
+    };
+    let usage = |error| OperationError::Usage(format!("dns.trust_anchors: {error}"));
+    let anchors = dns.trust_anchors.as_deref().map_or_else(|| Ok(Anchors::default()), Anchors::load).map_err(usage)?;
+    resolver.validating(validation, anchors).map_err(|error| failed(&error))
 }

@@ -13,7 +13,7 @@ mod tls;
 mod token_secret;
 
 pub use components::{SecretError, component_warnings};
-pub use made::Made;
+pub use made::{Made, resolver};
 pub use node::{Node, Parts, StartError};
 pub use peers::PEERS;
 pub use reload::{RELOAD, Reload, Reloaded};

@@ -11,6 +11,7 @@ use crate::accounts::attempts;
 use crate::config::{Archive, Config, Domain};
 use crate::extensions;
 use crate::federation;
+use crate::federation::proof::Key;
 use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings};
 use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
@@ -179,6 +180,7 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
     federation::Settings {
         domains: domains.to_vec(),
         policy: federation::Policy::of(config),
+        pins: federation.pins.iter().map(|pin| (pin.domain.as_str().to_owned(), Key(pin.key))).collect(),
         connect_timeout: federation.connect_timeout.duration(),
         idle_timeout: federation.idle_timeout.duration(),
         expiry: federation.expiry.duration(),

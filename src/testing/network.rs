@@ -9,7 +9,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
 use super::written::dialled;
-use crate::net::dns::{DnsError, Resolver, Srv};
+use crate::net::dns::{Answer, DnsError, Resolver, Srv, Tlsa};
 use crate::net::{BoxFuture, Network, Transport};
 
 /// Bytes that a connection holds in each direction.
@@ -25,6 +25,10 @@ pub struct Net {
 struct State {
     services: BTreeMap<String, Vec<Srv>>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
+    keys: BTreeMap<String, Vec<Tlsa>>,
+    /// Names below these are signed, or their signatures are wrong.
+    signed: Vec<String>,
+    tampered: Vec<String>,
     listeners: BTreeMap<SocketAddr, mpsc::UnboundedSender<DuplexStream>>,
 }
 
@@ -48,6 +52,21 @@ impl Net {
     /// Publishes an address.
     pub fn publish_host(&self, name: &str, address: IpAddr) {
         self.lock().hosts.entry(name.to_owned()).or_default().push(address);
+    }
+
+    /// Publishes a TLSA record.
+    pub fn publish_key(&self, name: &str, record: Tlsa) {
+        self.lock().keys.entry(name.to_owned()).or_default().push(record);
+    }
+
+    /// Signs everything at and below `name`.
+    pub fn sign(&self, name: &str) {
+        self.lock().signed.push(name.to_owned());
+    }
+
+    /// Makes the signatures wrong of everything at and below `name`.
+    pub fn tamper(&self, name: &str) {
+        self.lock().tampered.push(name.to_owned());
     }
 
     /// Listens on an address; who connects comes out of the channel.
@@ -86,14 +105,36 @@ impl Network for Net {
     }
 }
 
+impl State {
+    /// What the DNS answers with these records.
+    fn answer<T: Clone>(&self, table: &BTreeMap<String, Vec<T>>, name: &str) -> Result<Answer<T>, DnsError> {
+        let name = name.trim_end_matches('.');
+        let lies_in = |zone: &String| name.strip_suffix(zone.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        if self.tampered.iter().any(lies_in) {
+            return Err(DnsError::Bogus(name.to_owned()));
+        }
+        let records = table.get(name).cloned().ok_or(DnsError::NotFound)?;
+        Ok(if self.signed.iter().any(lies_in) { Answer::secure(records) } else { Answer::insecure(records) })
+    }
+}
+
 impl Resolver for Net {
-    fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Srv>, DnsError>> {
-        let found = self.lock().services.get(name.trim_end_matches('.')).cloned();
-        Box::pin(std::future::ready(found.ok_or(DnsError::NotFound)))
+    fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<Srv>, DnsError>> {
+        let state = self.lock();
+        Box::pin(std::future::ready(state.answer(&state.services, name)))
     }
 
-    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
-        let found = self.lock().hosts.get(name.trim_end_matches('.')).cloned();
-        Box::pin(std::future::ready(found.ok_or(DnsError::NotFound)))
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
+        let state = self.lock();
+        Box::pin(std::future::ready(state.answer(&state.hosts, name)))
+    }
+
+    fn tlsa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<Tlsa>, DnsError>> {
+        let state = self.lock();
+        Box::pin(std::future::ready(state.answer(&state.keys, name)))
+    }
+
+    fn validates(&self) -> bool {
+        !self.lock().signed.is_empty()
     }
 }

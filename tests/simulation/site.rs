@@ -14,7 +14,8 @@ use comity::config::Config;
 use comity::jid::BareJid;
 use comity::net::tls::development::DevelopmentCa;
 use comity::net::tls::{Identities, Identity, Trust};
-use comity::net::{BoxFuture, DnsError, Network, Resolver, Srv, Transport};
+use comity::net::dns::Tlsa;
+use comity::net::{Answer, BoxFuture, DnsError, Network, Resolver, Srv, Transport};
 use comity::routing::CONTACTS;
 use comity::server::{Made, Node, Parts};
 use comity::session::Security;
@@ -318,16 +319,24 @@ impl Network for Gate {
 }
 
 impl Resolver for Gate {
-    fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Srv>, DnsError>> {
+    fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<Srv>, DnsError>> {
         let domain = name.trim_end_matches('.').strip_prefix("_xmpp-server._tcp.");
         let found = domain.filter(|domain| NAMES.contains(domain)).ok_or(DnsError::NotFound);
         let record = |target: &str| Srv { priority: 0, weight: 0, port: S2S, target: target.to_owned() };
-        Box::pin(std::future::ready(found.map(|domain| vec![record(domain)])))
+        Box::pin(std::future::ready(found.map(|domain| Answer::insecure(vec![record(domain)]))))
     }
 
-    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
         let found = NAMES.iter().position(|known| *known == name.trim_end_matches('.'));
         let address = |place| Ipv4Addr::new(192, 0, 2, u8::try_from(place).unwrap_or(u8::MAX)).into();
-        Box::pin(std::future::ready(found.map(|place| vec![address(place)]).ok_or(DnsError::NotFound)))
+        Box::pin(std::future::ready(found.map(|place| Answer::insecure(vec![address(place)])).ok_or(DnsError::NotFound)))
+    }
+
+    fn tlsa<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Answer<Tlsa>, DnsError>> {
+        Box::pin(std::future::ready(Err(DnsError::NotFound)))
+    }
+
+    fn validates(&self) -> bool {
+        false
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cli::check::{About, Findings, Verdict};
 use crate::config::{Addresses, Config};
-use crate::net::{DnsError, Network, Resolver, Srv};
+use crate::net::{Answer, DnsError, Network, Resolver, Srv};
 
 /// How long one address may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ impl Service<'_> {
         &self,
         name: &str,
         domain: &str,
-        answer: Result<Vec<Srv>, DnsError>,
+        answer: Result<Answer<Srv>, DnsError>,
         findings: &mut Findings<'_>,
     ) -> Vec<Endpoint> {
         let mut say = |verdict, text: String| findings.add(About::Dns, verdict, text);
@@ -64,6 +64,10 @@ impl Service<'_> {
         match answer {
             Err(DnsError::Failed(reason)) => {
                 say(Verdict::Wrong, format!("{name}: the DNS does not answer: {reason}"));
+                Vec::new()
+            }
+            Err(error @ DnsError::Bogus(_)) => {
+                say(Verdict::Wrong, format!("{name}: {error}"));
                 Vec::new()
             }
             Err(DnsError::NotFound) => self.absent(name, domain, findings),
@@ -140,6 +144,10 @@ pub(super) async fn connect(
                 findings.add(About::Dns, Verdict::Wrong, format!("{host}: the DNS does not answer: {reason}"));
                 continue;
             }
+            Err(error @ DnsError::Bogus(_)) => {
+                findings.add(About::Dns, Verdict::Wrong, format!("{host}: {error}"));
+                continue;
+            }
         };
         for ip in addresses {
             let address = SocketAddr::new(ip, *port);
@@ -169,13 +177,14 @@ mod tests {
     use super::{check, connect};
     use crate::cli::check::{Finding, Findings, Verdict};
     use crate::config::Config;
-    use crate::net::{BoxFuture, DnsError, Resolver, Srv, System};
+    use crate::net::dns::Tlsa;
+    use crate::net::{Answer, BoxFuture, DnsError, Resolver, Srv, System};
 
     #[derive(Default)]
     struct Table(HashMap<&'static str, Vec<(&'static str, u16)>>);
 
     impl Resolver for Table {
-        fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Srv>, DnsError>> {
+        fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<Srv>, DnsError>> {
             let record = |(target, port): &(&str, u16)| Srv {
                 priority: 0,
                 weight: 5,
@@ -183,13 +192,21 @@ mod tests {
                 target: (*target).to_owned(),
             };
             let found = self.0.get(name).map(|records| records.iter().map(record).collect());
-            Box::pin(async move { found.ok_or(DnsError::NotFound) })
+            Box::pin(async move { found.map(Answer::insecure).ok_or(DnsError::NotFound) })
         }
 
-        fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
             let found =
                 if name == "here.example" { Ok(vec![Ipv4Addr::LOCALHOST.into()]) } else { Err(DnsError::NotFound) };
-            Box::pin(async move { found })
+            Box::pin(async move { found.map(Answer::insecure) })
+        }
+
+        fn tlsa<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Answer<Tlsa>, DnsError>> {
+            Box::pin(async { Err(DnsError::NotFound) })
+        }
+
+        fn validates(&self) -> bool {
+            false
         }
     }
 

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use tokio::io::duplex;
 
 use super::*;
-use crate::net::dns::Srv;
+use crate::net::dns::{Answer, Srv, Tlsa};
 
 /// What an address does.
 #[derive(Clone, Copy)]
@@ -47,16 +47,38 @@ impl Network for Town {
 struct Names(Vec<(&'static str, Result<Vec<&'static str>, DnsError>)>);
 
 impl Resolver for Names {
-    fn srv<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Srv>, DnsError>> {
+    fn srv<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Answer<Srv>, DnsError>> {
         Box::pin(async { Err(DnsError::NotFound) })
     }
 
-    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<std::net::IpAddr>, DnsError>> {
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
         let answer = self.0.iter().find(|(known, _)| *known == name).map(|(_, answer)| answer.clone());
         let answer = answer.unwrap_or(Err(DnsError::NotFound));
         let answer = answer.map(|list| list.iter().map(|address| address.parse().unwrap()).collect());
+        // The name says what they are worth.
+        let worth = if name.starts_with("signed") { Answer::secure } else { Answer::insecure };
+        Box::pin(async move { answer.map(worth) })
+    }
+
+    fn tlsa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<Tlsa>, DnsError>> {
+        let answer = match name {
+            "_1._tcp.signed" => Ok(Answer::secure(vec![key()])),
+            "_1._tcp.signed-bogus" => Err(DnsError::Bogus("TLSA".to_owned())),
+            "_1._tcp.signed-silent" => Err(DnsError::Failed("SERVFAIL".to_owned())),
+            "_1._tcp.signed-bare" => Err(DnsError::NotFound),
+            "_1._tcp.signed-unsigned" => Ok(Answer::insecure(vec![key()])),
+            other => panic!("{other} was asked"),
+        };
         Box::pin(async { answer })
     }
+
+    fn validates(&self) -> bool {
+        true
+    }
+}
+
+fn key() -> Tlsa {
+    Tlsa { usage: 3, selector: 1, matching: 1, data: vec![7; 32] }
 }
 
 fn groups(groups: &[&[(&str, u16)]]) -> VecDeque<Group> {
@@ -64,6 +86,7 @@ fn groups(groups: &[&[(&str, u16)]]) -> VecDeque<Group> {
         host: Host::Name((*name).to_owned()),
         port: *port,
         start: Start::Starttls,
+        security: Security::Insecure,
     };
     groups.iter().map(|group| group.iter().map(candidate).collect()).collect()
 }
@@ -141,4 +164,37 @@ async fn names_that_do_not_exist_are_not_found() {
     assert!(dialer.next().await.is_none());
     let failure = dialer.failure();
     assert_eq!((failure.fault, failure.reason.as_str()), (Fault::NotFound, "a: not found in DNS"));
+}
+
+/// The endpoint at the first door of `name`, whose SRV record is signed if it begins with `security`.
+async fn endpoint(name: &str, security: Security) -> Result<Option<Arc<Endpoint>>, String> {
+    let town = Town::new(&[("192.0.2.1:1", Manner::Opens)]);
+    let names = Names(
+        ["signed", "signed-bogus", "signed-silent", "signed-bare", "signed-unsigned", "plain"]
+            .map(|name| (name, Ok(vec!["192.0.2.1"])))
+            .to_vec(),
+    );
+    let mut groups = groups(&[&[(name, 1)]]);
+    groups[0][0].security = security;
+    let mut dialer = Dialer::new(&town, &names, groups);
+    match dialer.next().await {
+        Some((_, door)) => Ok(door.endpoint),
+        None => Err(dialer.failure().reason),
+    }
+}
+
+// Proves: RFC 7673 §3.2, §3.3, §3.4
+#[tokio::test(start_paused = true)]
+async fn rfc_7673_3_keys_count_where_everything_that_leads_to_them_is_signed() {
+    use Security::{Insecure, Secure};
+    let of = |host: &str, keys: Vec<Tlsa>| Ok(Some(Arc::new(Endpoint { host: host.to_owned(), port: 1, keys })));
+    assert_eq!(endpoint("signed", Secure).await, of("signed", vec![key()]));
+    assert_eq!(endpoint("signed", Insecure).await, Ok(None));
+    // Without a signed address nobody even asks.
+    assert_eq!(endpoint("plain", Secure).await, of("plain", Vec::new()));
+    assert_eq!(endpoint("signed-bare", Secure).await, of("signed-bare", Vec::new()));
+    assert_eq!(endpoint("signed-unsigned", Secure).await, of("signed-unsigned", Vec::new()));
+    // Nobody connects where somebody may have taken them away.
+    assert!(endpoint("signed-bogus", Secure).await.unwrap_err().contains("DNSSEC"));
+    assert!(endpoint("signed-silent", Secure).await.unwrap_err().contains("SERVFAIL"));
 }

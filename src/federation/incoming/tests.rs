@@ -3,7 +3,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::config::FederationMode;
+use super::dialback::PENDING;
 use crate::federation::policy::{Policy, Proofs, Terms};
+use crate::federation::proof::{Asked, Evidence, Pins};
+use crate::federation::xep_0220_dialback::Verdict;
+use crate::net::dns::Security;
+use crate::net::tls::names::Presented;
+use crate::stanza::{Condition, StanzaError};
 use crate::hooks::StreamFeatures;
 use crate::stream::Limits;
 
@@ -20,13 +26,14 @@ fn rules(proofs: Proofs) -> Arc<Rules> {
 }
 
 fn terms(proofs: Proofs) -> Terms {
-    Terms { proofs, ..Terms::default() }
+    Terms { proofs: proofs.kinds(), ..Terms::default() }
 }
 
 fn rules_of(policy: Policy) -> Arc<Rules> {
     let settings = Settings {
         domains: vec!["here.example".to_owned()],
         policy,
+        pins: Pins::default(),
         connect_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(600),
         expiry: Duration::ZERO,
@@ -39,9 +46,18 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
         settings: Live::new(settings),
         secret: Secret::new(b"secret"),
         is_local: Box::new(|domain| ["here.example", "rooms.here.example"].contains(&domain)),
+        dns_is_signed: Box::new(|| false),
         stream_features: StreamFeatures::default(),
         name: "here.example".into(),
     })
+}
+
+fn proof() -> Proof {
+    Evidence::Pkix { name: Presented::Dns("there.example".to_owned()), host: None, until: UNIX_EPOCH }.into()
+}
+
+fn called_back() -> Proof {
+    Proof::dialback(Asked { server: "192.0.2.1:5269".to_owned(), security: Security::Insecure, proof: None })
 }
 
 fn header(from: Option<&str>, to: Option<&str>) -> Header {
@@ -59,11 +75,7 @@ fn greeting() -> Header {
 }
 
 fn certificate(names: &'static [&'static str]) -> Certificate {
-    Box::new(
-        move |domain| {
-            if names.contains(&domain) { Ok(UNIX_EPOCH) } else { Err("the certificate is for others".to_owned()) }
-        },
-    )
+    Box::new(move |domain, _| if names.contains(&domain) { Ok(proof()) } else { Err(Reason::SelfSigned) })
 }
 
 /// A stream behind TLS whose peer has shown a certificate for `names`, and its features.
@@ -267,15 +279,16 @@ fn xep_0220_2_2_1_a_key_is_verified_before_the_pair_counts() {
     let (mut machine, _) = secured(Proofs::CertificateOrDialback, &[]);
     let effect = machine.element(&result("there.example", "here.example"));
     let pair = pair("here.example", "there.example");
-    let verification = Verification { pair: pair.clone(), id: "1".to_owned(), key: "key".to_owned() };
+    let key = Some("key".to_owned());
+    let verification = Verification { pair: pair.clone(), id: "1".to_owned(), key };
     assert_eq!(effect, Effect { write: String::new(), next: Next::Verify(verification) });
     assert!(!machine.is_authenticated());
-    let effect = machine.verified(&pair, Verdict::Valid);
+    let effect = machine.verified(&pair, Ok(called_back()));
     assert_eq!(effect.write, "<db:result from='here.example' to='there.example' type='valid'/>");
     assert!(machine.is_authenticated());
     // T-S2S-1: the same verdict once more, or for another pair, has no effect.
-    assert_eq!(machine.verified(&pair, Verdict::Valid).write, "");
-    assert_eq!(machine.verified(&self::pair("here.example", "other.example"), Verdict::Valid).write, "");
+    assert_eq!(machine.verified(&pair, Ok(called_back())).write, "");
+    assert_eq!(machine.verified(&self::pair("here.example", "other.example"), Ok(called_back())).write, "");
     assert!(machine.admit(jid("a@other.example").as_ref(), jid("here.example").as_ref()).is_err());
 }
 
@@ -283,13 +296,13 @@ fn xep_0220_2_2_1_a_key_is_verified_before_the_pair_counts() {
 fn xep_0220_2_2_1_an_invalid_key_ends_the_stream_unless_it_is_used() {
     let (mut machine, _) = secured(Proofs::CertificateOrDialback, &[]);
     machine.element(&result("there.example", "here.example"));
-    let effect = machine.verified(&pair("here.example", "there.example"), Verdict::Invalid);
+    let effect = machine.verified(&pair("here.example", "there.example"), Err(Denial::Invalid));
     assert_eq!(effect.write, "<db:result from='here.example' to='there.example' type='invalid'/></stream:stream>");
     assert!(matches!(effect.next, Next::Close(_)));
     let (mut machine, _) = secured(Proofs::CertificateOrDialback, &["there.example"]);
     verdict_is(&machine.element(&result("there.example", "here.example")), "type='valid'");
     machine.element(&result("other.example", "here.example"));
-    verdict_is(&machine.verified(&pair("here.example", "other.example"), Verdict::Invalid), "<forbidden");
+    verdict_is(&machine.verified(&pair("here.example", "other.example"), Err(Denial::Invalid)), "<forbidden");
 }
 
 #[test]

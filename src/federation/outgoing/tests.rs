@@ -39,7 +39,7 @@ fn external() -> Event {
 }
 
 fn proven() -> Event {
-    Event::Secured { proof: Ok(()), shown: Shown::Yes }
+    Event::Secured { certificate: Certificate::Proves, ours: ClientCertificate::Shown }
 }
 
 fn key() -> String {
@@ -146,7 +146,8 @@ fn tls_is_required() {
 // Proves: XEP-0368 §3
 #[test]
 fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
-    let unproven = || Event::Secured { proof: Err("self-signed".to_owned()), shown: Shown::Yes };
+    let secured = |certificate| Event::Secured { certificate, ours: ClientCertificate::Shown };
+    let unproven = || secured(Certificate::SaysNothing("self-signed".to_owned()));
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
     let effect = machine.handle(unproven());
@@ -156,6 +157,11 @@ fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
     let mut machine = self::machine(Aim::Deliver, Ways::ExternalThenDialback, Proofs::CertificateOrDialback);
     machine.begin(Start::DirectTls);
     assert_eq!(machine.handle(unproven()).next, Next::Restart);
+    // What the domain itself has said is not made good by anything.
+    let mut machine = self::machine(Aim::Deliver, Ways::ExternalThenDialback, Proofs::CertificateOrDialback);
+    machine.begin(Start::DirectTls);
+    let effect = machine.handle(secured(Certificate::Contradicts("another key".to_owned())));
+    assert_eq!(fault(&effect), Fault::Unproven);
 }
 
 // Proves: XEP-0220 §2
@@ -187,7 +193,7 @@ fn after_a_stream_closed_over_external_dialback_on_a_fresh_one() {
 fn external_needs_a_certificate_that_was_shown() {
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
-    machine.handle(Event::Secured { proof: Ok(()), shown: Shown::No });
+    machine.handle(Event::Secured { certificate: Certificate::Proves, ours: ClientCertificate::Withheld });
     machine.handle(open(true));
     assert_eq!(machine.handle(external()).write, key());
 }

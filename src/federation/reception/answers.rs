@@ -35,7 +35,7 @@ impl Reception {
     pub(super) async fn hear(&mut self, said: Result<Said, StanzaError>) -> Result<(), End> {
         let Some(inbound) = self.federation.inbound() else { return Ok(()) };
         let Some(words) = inbound.acknowledgement() else { return Ok(()) };
-        let pair = self.rules.proven().first().cloned();
+        let pair = self.rules.proven().first().map(|proven| proven.pair.clone());
         let answer = match (said, pair, &mut self.counted) {
             (Ok(Said::Enable(wish)), Some(pair), None) => {
                 let (counted, name) = self.federation.count(&pair, wish).await;
@@ -47,7 +47,8 @@ impl Reception {
                 return Err(StreamError::new(StreamCondition::PolicyViolation, text).into());
             }
             (Ok(Said::Resume { previous, .. }), Some(_), None) => {
-                match self.federation.take_over(self.rules.proven(), &previous).await {
+                let pairs = self.rules.proven().iter().map(|proven| &proven.pair);
+                match self.federation.take_over(pairs, &previous).await {
                     Some(counted) => {
                         let count = counted.counting.count();
                         let durable = self.federation.ways().storage.durable(counted.counting.latest());

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{End, Reception};
 use crate::federation::budgets::Excess;
+use crate::federation::incoming::Proven;
 use crate::federation::resolve::Start;
 use crate::stream::{StreamCondition, StreamError};
 
@@ -38,7 +39,7 @@ impl Reception {
     /// What has just been proven is charged to the budget of its domain.
     pub(super) fn take_seats(&mut self) -> Result<(), Excess> {
         let address = self.address();
-        for pair in self.rules.proven().get(self.known..).unwrap_or_default() {
+        for Proven { pair, .. } in self.rules.proven().get(self.known..).unwrap_or_default() {
             if self.seats.iter().any(|seat| seat.remote == pair.remote) {
                 continue;
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::{Clock, Timestamp};
+use crate::federation::proof::Key;
 use crate::federation::wire::{Broken, Wire};
 use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Terms, Ways};
 use crate::hooks::{Acknowledgement, StreamFeatures};
@@ -46,6 +47,7 @@ pub(super) struct Plan<'a> {
     pub(super) expiry: Duration,
     /// Whether it answers requests.
     pub(super) answers: bool,
+    pub(super) pins: &'a [(String, Key)],
 }
 
 impl<'a> Plan<'a> {
@@ -60,6 +62,7 @@ impl<'a> Plan<'a> {
             queue_bytes: 1 << 20,
             expiry,
             answers: true,
+            pins: &[],
         }
     }
 }
@@ -171,7 +174,8 @@ impl World {
         trust.add(self.ca.certificate()).unwrap();
         let settings = Settings {
             domains: vec![plan.domain.to_owned()],
-            policy: Policy { terms: Terms { proofs: plan.proofs, ..Terms::default() }, ..Policy::default() },
+            policy: Policy { terms: Terms { proofs: plan.proofs.kinds(), ..Terms::default() }, ..Policy::default() },
+            pins: plan.pins.iter().cloned().collect(),
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             expiry: plan.expiry,
