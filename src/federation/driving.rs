@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::audit::Direction;
 use crate::federation::delivery::{Waiting, error};
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::inbound::Inbound;
@@ -51,6 +52,8 @@ impl Federation {
             farewell(link, true).await;
             return (ended(&broken), broken.into());
         }
+        let listed = self.audit().list(Direction::Out, link.wire.transport(), self.ways().clock.now());
+        listed.prove(&waiting.pair, link.proof.as_ref());
         let mut portion = Vec::new();
         let mut attention = None;
         let mut stalled = pin!(sleep(self.settings().idle_timeout));
@@ -87,6 +90,7 @@ impl Federation {
                     Ok(Turn::HandedOver(count)) => {
                         let freed = waiting.lock().queue.handed_over(count, Instant::now());
                         self.discharge(freed);
+                        listed.count(count);
                         portion.clear();
                         None
                     }

@@ -15,6 +15,7 @@
 //! It must never know sessions, extensions, or what a stanza means: it hands over to one trait,
 //! [`Inbound`].
 
+mod audit;
 mod budgets;
 mod counting;
 mod delivery;
@@ -38,6 +39,7 @@ mod state;
 mod wire;
 mod xep_0220_dialback;
 
+pub use audit::{Direction, ProvenPair, Stream};
 pub use counting::Note;
 pub use history::{Event, Peer, Standing};
 pub use inbound::Inbound;

@@ -21,6 +21,7 @@ use self::asking::Answered;
 use self::budget::{refused, rested};
 use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::audit::Listed;
 use crate::federation::budgets::Seat;
 use crate::federation::counting::Counted;
 use crate::federation::inbound::Inbound;
@@ -58,6 +59,8 @@ pub struct Reception {
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
+    /// Its place on the list of all streams, once it has proven something.
+    listed: Option<Listed>,
     /// One for each domain that it has proven to speak for.
     seats: Vec<Seat>,
     /// Stanzas and bytes that have come and are not charged to a budget yet.
@@ -135,6 +138,7 @@ impl Federation {
             known: 0,
             counted: None,
             wait: None,
+            listed: None,
             seats: Vec::new(),
             intake: (0, 0),
             rest: None,
@@ -405,6 +409,9 @@ impl Reception {
         for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
             let address = self.wire.transport().peer();
             tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
+            if let Some(listed) = &self.listed {
+                listed.prove(pair, Some(proof));
+            }
             self.federation.reached(pair);
             self.federation.nudge(pair);
         }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::federation::audit::Audit;
 use crate::federation::budgets::Budgets;
 use crate::federation::counting::Pairs;
 use crate::federation::delivery::Waiting;
@@ -44,6 +45,8 @@ pub struct Federation {
     histories: Mutex<Histories>,
     /// What has arrived from others that count.
     arrivals: Mutex<Pairs>,
+    /// The streams that are open.
+    audit: Arc<Audit>,
     /// What others have used of what they may.
     budgets: Arc<Budgets>,
     call_backs: Semaphore,
@@ -81,6 +84,7 @@ impl Federation {
             abandoned: Mutex::default(),
             histories: Mutex::default(),
             arrivals: Mutex::default(),
+            audit: Arc::default(),
             budgets: Arc::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
@@ -145,6 +149,10 @@ impl Federation {
 
     pub(crate) fn inbound(&self) -> Option<Arc<dyn Inbound>> {
         self.inbound.get().and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn audit(&self) -> &Arc<Audit> {
+        &self.audit
     }
 
     pub(crate) fn budgets(&self) -> &Arc<Budgets> {

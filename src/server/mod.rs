@@ -15,7 +15,7 @@ mod token_secret;
 pub use components::{SecretError, component_warnings};
 pub use made::{Made, resolver};
 pub use node::{Node, Parts, StartError};
-pub use peers::PEERS;
+pub use peers::{PEERS, STREAMS};
 pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
 pub use tls::warnings;

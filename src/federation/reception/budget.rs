@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{End, Reception};
+use crate::federation::audit::Direction;
 use crate::federation::budgets::Excess;
 use crate::federation::incoming::Proven;
 use crate::federation::resolve::Start;
@@ -36,9 +37,13 @@ impl Reception {
         Some(self.wire.transport().peer()?.ip())
     }
 
-    /// What has just been proven is charged to the budget of its domain.
+    /// What has just been proven is charged to the budget of its domain, and the stream is on the list of all.
     pub(super) fn take_seats(&mut self) -> Result<(), Excess> {
         let address = self.address();
+        if self.listed.is_none() && self.rules.is_authenticated() {
+            let (transport, now) = (self.wire.transport(), self.federation.ways().clock.now());
+            self.listed = Some(self.federation.audit().list(Direction::In, transport, now));
+        }
         for Proven { pair, .. } in self.rules.proven().get(self.known..).unwrap_or_default() {
             if self.seats.iter().any(|seat| seat.remote == pair.remote) {
                 continue;
@@ -55,12 +60,15 @@ impl Reception {
     /// Charges what has come to the domain that was proven first, and has it rest if that is too much.
     pub(super) fn charge(&mut self) {
         let intake = std::mem::take(&mut self.intake);
-        let Some(seat) = self.seats.first() else { return };
+        let (Some(seat), Some(listed)) = (self.seats.first(), &self.listed) else { return };
+        listed.count(intake.1);
         let now = Instant::now();
         let allowance = self.federation.settings().policy.terms(&seat.remote).allowance;
         if let Some(wait) = seat.charge(&allowance, intake, now) {
             tracing::debug!(remote = %seat.remote, ?wait, "another server sends too fast");
-            self.rest = Some(now + wait.min(REST));
+            let wait = wait.min(REST);
+            listed.hold_back(wait);
+            self.rest = Some(now + wait);
         }
     }
 }
