@@ -1,9 +1,12 @@
 """How two servers find and believe each other: DNS, TLS, certificates and dialback."""
 
-from cases.case import Case
+from cases.case import Case, Directions
 from cases.federation import ERROR_WITHIN, TEXT, deliver
 from harness import stanzas
-from harness.stage import Side, Srv, Stage, Variant
+from harness.failure import CaseFailed
+from harness.network import DNS_ADDRESS
+from harness.process import run
+from harness.stage import Dane, Side, Srv, Stage, Variant
 from peers.server import Proof
 
 
@@ -28,6 +31,26 @@ async def tls_required(stage: Stage, near: Side, far: Side) -> None:
     stage.nothing_leaked()
 
 
+async def dane(stage: Stage, near: Side, far: Side) -> None:
+    """No certificate is trusted; both sides prove themselves by the keys that a signed DNS names (RFC 7673, RFC 7712)."""
+    await arrives(stage, near, far)
+
+
+async def records_validate(_stage: Stage, near: Side, far: Side) -> None:
+    """Another implementation (BIND) comes to the same judgement on the records that the servers have followed."""
+    key = near.server.site.root_key.read_text().split()
+    flags, protocol, algorithm, *digits = key[key.index("DNSKEY") + 1 :]
+    anchors = near.server.site.directory / "delv.anchors"
+    text = f'trust-anchors {{ . static-key {flags} {protocol} {algorithm} "{"".join(digits)}"; }};\n'
+    anchors.write_text(text)
+    host = f"xmpp.{far.domain}"
+    for name, kind in ((f"_xmpp-server._tcp.{far.domain}", "SRV"), (host, "A"), (f"_5269._tcp.{host}", "TLSA")):
+        command = ["delv", f"@{DNS_ADDRESS}", "-a", str(anchors), "+root=.", name, kind]
+        said = await run(near.namespace.command(command))
+        if "; fully validated" not in said:
+            raise CaseFailed(f"delv says of {name} {kind}: {said.strip()}")
+
+
 CASES = [
     Case("dialback-only", Variant("dialback", Proof.DIALBACK, trusted=False), arrives),
     Case("certificate-only", Variant("certificate", Proof.CERTIFICATE), arrives),
@@ -35,4 +58,20 @@ CASES = [
     Case("tls-required", Variant("plaintext", second_without_tls=True), tls_required),
     Case("srv-first-dead", Variant("srv-dead", srv=Srv.FIRST_DEAD), arrives),
     Case("srv-other-port", Variant("srv-port", srv=Srv.OTHER_PORT), arrives),
+    Case("dane", Variant("dane", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT), dane),
+    Case("dane-validator", Variant("dane", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT), records_validate),
+    Case(
+        "dane-target",
+        Variant("dane-target", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT, first_trusted=True),
+        arrives,
+        Directions.FIRST_ONLY,
+        "comity",
+    ),
+    Case(
+        "dane-mismatch",
+        Variant("dane-mismatch", Proof.CERTIFICATE, dane=Dane.WRONG),
+        refused,
+        Directions.FIRST_ONLY,
+        "comity",
+    ),
 ]

@@ -1,6 +1,8 @@
 """Certificates for one run: an authority that every server trusts and one that nobody trusts."""
 
+import base64
 import enum
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,3 +73,10 @@ class Authority:
         digest = (await run(["openssl", "x509", "-noout", "-hash", "-in", str(self.root)])).strip()
         (directory / f"{digest}.0").write_text(self.root.read_text())
         return directory
+
+
+async def public_key_hash(certificate: Certificate) -> str:
+    """The SHA-256 hash of the SubjectPublicKeyInfo: what TLSA records of the form `3 1 1` have (RFC 6698)."""
+    pem = await run(["openssl", "x509", "-in", str(certificate.chain), "-noout", "-pubkey"])
+    body = "".join(line for line in pem.splitlines() if not line.startswith("-----"))
+    return hashlib.sha256(base64.b64decode(body)).hexdigest()

@@ -71,14 +71,37 @@ class Network:
         await run(["ip", "-n", member.name, "link", "set", "eth0", "up"])
         return member
 
-    async def serve_dns(self, records: list[str]) -> None:
+    @property
+    def root_key(self) -> Path:
+        """The file with the key that signs the DNS, as a DNSKEY record, where it is signed."""
+        return self._directory / "root.key"
+
+    async def _sign(self, records: list[str]) -> Path:
+        """A root zone with these records, signed with a key of this run."""
+        folder, zone = self._directory, self._directory / "root.zone"
+        head = [". 3600 IN SOA ns.example. nobody.example. 1 3600 600 86400 60", ". 3600 IN NS ns.example."]
+        zone.write_text("\n".join([*head, f"ns.example. 3600 IN A {DNS_ADDRESS}", *records, ""]))
+        name = (await run(["sh", "-c", f"cd '{folder}' && ldns-keygen -a ECDSAP256SHA256 -k ."])).strip()
+        await run(["sh", "-c", f"cd '{folder}' && ldns-signzone root.zone '{name}'"])
+        self.root_key.write_text((folder / f"{name}.key").read_text().split(";")[0].strip() + "\n")
+        # Prosody reads it as its own user.
+        self.root_key.chmod(0o644)
+        return folder / "root.zone.signed"
+
+    async def serve_dns(self, records: list[str], signed: bool = False) -> None:
         """Starts the DNS server; every name that is not in `records` does not exist."""
+        if signed:
+            zone = await self._sign(records)
+            answers = []
+            tail = ["auth-zone:", '  name: "."', f'  zonefile: "{zone}"', "  fallback-enabled: no"]
+        else:
+            answers = ['  local-zone: "." static', *(f'  local-data: "{record}"' for record in records)]
+            tail = []
         lines = [
             "server:", f"  interface: {DNS_ADDRESS}", "  do-daemonize: no", '  username: ""', '  chroot: ""',
             f'  directory: "{self._directory}"', '  pidfile: ""', "  use-syslog: no", '  logfile: ""',
             "  verbosity: 1", "  access-control: 10.77.0.0/24 allow", '  module-config: "iterator"',
-            '  local-zone: "." static', *(f'  local-data: "{record}"' for record in records),
-            "remote-control:", "  control-enable: no", "",
+            *answers, "remote-control:", "  control-enable: no", *tail, "",
         ]
         config = self._directory / "unbound.conf"
         config.write_text("\n".join(lines))

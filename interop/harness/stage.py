@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.authority import Authority, Usage
+from harness.authority import Authority, Usage, public_key_hash
 from harness.clients import Client, Component, Driver
 from harness.failure import CaseFailed
 from harness.network import DEAD_ADDRESS, Namespace, Network
@@ -25,6 +25,13 @@ class Srv(enum.Enum):
     OTHER_PORT = "one target on another port; nobody listens on 5269"
 
 
+class Dane(enum.Enum):
+    """What the TLSA records of a signed DNS say about the servers (RFC 7673)."""
+
+    RIGHT = "the key that the server has"
+    WRONG = "another key"
+
+
 @dataclass(frozen=True)
 class Variant:
     """A configuration that some cases share."""
@@ -34,6 +41,10 @@ class Variant:
     trusted: bool = True
     second_without_tls: bool = False
     srv: Srv = Srv.ORDINARY
+    #: What the TLSA records in a signed DNS name; without them the DNS is not signed.
+    dane: Dane | None = None
+    #: Whether the first of the pair has a certificate that every server trusts although the second has not.
+    first_trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,9 @@ class Stage:
             site = await self._site(label, encryption, stripped, usage, peer.components)
             sites.append((peer, site, stripped))
             records += self._records(site)
-        await self._network.serve_dns(records)
+            if self._variant.dane:
+                records.append(await self._key(site, self._variant.dane))
+        await self._network.serve_dns(records, signed=self._variant.dane is not None)
         self._servers = [peer(site) for peer, site, _ in sites]
         raised = await asyncio.gather(
             *(self._raise(server, stripped) for server, (_, _, stripped) in zip(self._servers, sites)),
@@ -155,11 +168,15 @@ class Stage:
         if stripped:
             await self._strip(site)
         # Clients verify in every variant; where the servers' certificates come from a stranger, only the clients know it.
-        trust = self._workshop.authority if self._variant.trusted else self._workshop.stranger
+        trust = self._workshop.authority if self._trusts(site.label) else self._workshop.stranger
         log = self.logs / f"{site.label}-clients.log"
         driver = await Driver.start(site.namespace, self._workshop.python, log, trust.root)
         self._drivers.append(driver)
         return Side(site.label, server, driver, self._workshop)
+
+    def _trusts(self, label: str) -> bool:
+        """Whether every server trusts the certificate of this one."""
+        return self._variant.trusted or (self._variant.first_trusted and label == labels(self._pair)[0])
 
     def _usage(self, other: type[Server]) -> Usage:
         needed = self._variant.proof is Proof.CERTIFICATE and other.wants_client_usage
@@ -171,7 +188,7 @@ class Stage:
         # Resolvers know `test` themselves and never ask for it (RFC 6761); they do ask for `example`.
         domain = f"{label}.example"
         components = tuple(f"{component}.{domain}" for component in components)
-        authority = self._workshop.authority if self._variant.trusted else self._workshop.stranger
+        authority = self._workshop.authority if self._trusts(label) else self._workshop.stranger
         port = 7269 if self._variant.srv is Srv.OTHER_PORT else 5269
         namespace = await self._network.join(label)
         return Site(
@@ -187,7 +204,15 @@ class Stage:
             s2s_address="127.0.0.1" if stripped else "0.0.0.0",
             s2s_port=5369 if stripped else port,
             components=components,
+            root_key=self._network.root_key if self._variant.dane else None,
         )
+
+    async def _key(self, site: Site, dane: Dane) -> str:
+        """The TLSA record for the port that the SRV record of this server names."""
+        digest = await public_key_hash(site.certificate)
+        if dane is Dane.WRONG:
+            digest = digest[::-1]
+        return f"_5269._tcp.xmpp.{site.domain}. 0 IN TLSA 3 1 1 {digest}"
 
     def _records(self, site: Site) -> list[str]:
         host, domain = f"xmpp.{site.domain}.", f"{site.domain}."

@@ -25,6 +25,7 @@ trust_anchors = ["{directory}/trust.pem"]
 
 [dns]
 servers = ["{dns}"]
+{dnssec}
 
 [federation]
 accept_dialback = {accept_dialback}
@@ -69,6 +70,7 @@ class Comity(Server):
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,
                 dns=site.dns,
+                dnssec=f'dnssec = "required"\ntrust_anchors = "{site.root_key}"' if site.root_key else "",
                 accept_dialback=str(site.proof is Proof.DIALBACK).lower(),
                 component_port=COMPONENT_PORT,
             )

@@ -23,6 +23,7 @@ s2s_require_encryption = {s2s_require_encryption}
 s2s_secure_auth = {s2s_secure_auth}
 s2s_timeout = 20
 use_ipv6 = false
+{dane}
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/trust.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
 {options}
@@ -56,6 +57,7 @@ class Prosody(Server):
     def configure(self) -> None:
         site = self.site
         services = site.services
+        dane = f'use_dane = true\nunbound = {{ resolvconf = true, trustfile = "{site.root_key}" }}' if site.root_key else ""
         disabled = []
         if site.proof is Proof.CERTIFICATE:
             disabled.append('"dialback"')
@@ -70,6 +72,7 @@ class Prosody(Server):
                 components=COMPONENTS.format(domain=site.domain) if services else "",
                 c2s_require_encryption=str(not (services and services.clients_without_tls)).lower(),
                 disabled=", ".join(disabled),
+                dane=dane,
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,
                 s2s_require_encryption=str(site.encryption is Encryption.REQUIRED).lower(),

@@ -57,6 +57,8 @@ class Site:
     s2s_port: int
     components: tuple[str, ...] = ()
     dns: str = DNS_ADDRESS
+    #: The key that signs the DNS, if it is signed.
+    root_key: Path | None = None
     services: Services | None = None
 
 

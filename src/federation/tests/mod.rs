@@ -1,7 +1,9 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
 mod counting;
+mod dane;
 mod outbox;
+mod spoofing;
 mod world;
 
 use std::net::SocketAddr;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use tokio::io::DuplexStream;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::{Clock, Timestamp};
@@ -17,7 +18,8 @@ use crate::live::Live;
 use crate::net::dns::Srv;
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{
-    ClientCertificate, ClientTls, Identities, Identity, Outgoing as OutgoingTls, ServerTls, Trust, server_name,
+    ClientCertificate, ClientTls, Identities, Identity, Incoming, Outgoing as OutgoingTls, ServerTls, Trust,
+    server_name,
 };
 use crate::net::{BoxFuture, Transport};
 use crate::routing::{Kept, Leaving, Pair, RemoteDelivery};
@@ -87,7 +89,7 @@ pub(super) struct Recorder {
 
 impl Inbound for Recorder {
     fn is_local(&self, domain: &str) -> bool {
-        domain == self.domain
+        domain.strip_suffix(self.domain.as_str()).is_some_and(|rest| ["", "rooms."].contains(&rest))
     }
 
     fn acknowledgement(&self) -> Option<&dyn Acknowledgement> {
@@ -160,7 +162,12 @@ impl World {
 
     /// A server that others find and can connect to.
     pub(super) fn server(&self, plan: &Plan<'_>) -> Server {
-        let server = self.hidden(plan);
+        self.server_showing(plan, self.identities(plan))
+    }
+
+    /// The same with these certificates.
+    pub(super) fn server_showing(&self, plan: &Plan<'_>, identities: Arc<Identities>) -> Server {
+        let server = self.hidden_showing(plan, identities);
         let address = SocketAddr::new(plan.address.parse().unwrap(), PORT);
         self.publish(plan.domain, 0, plan.address, plan.start);
         self.listen(address, &server.federation, plan.start);
@@ -169,7 +176,10 @@ impl World {
 
     /// A server that others do not find.
     pub(super) fn hidden(&self, plan: &Plan<'_>) -> Server {
-        let identities = self.identities(plan);
+        self.hidden_showing(plan, self.identities(plan))
+    }
+
+    fn hidden_showing(&self, plan: &Plan<'_>, identities: Arc<Identities>) -> Server {
         let mut trust = Trust::nobody();
         trust.add(self.ca.certificate()).unwrap();
         let settings = Settings {
@@ -185,8 +195,7 @@ impl World {
             deadline: Duration::from_secs(30),
         };
         let storage = Storage::open_in_memory().unwrap();
-        let mut secret = [7; 32];
-        secret[0] = plan.address.bytes().last().unwrap();
+        let secret = secret(plan.address);
         let ways = Ways {
             network: Arc::clone(&self.net) as _,
             resolver: Live::new(Arc::clone(&self.net) as _),
@@ -246,23 +255,56 @@ impl World {
         Raw { wire: Wire::new(transport, crate::stream::Limits::UNAUTHENTICATED) }
     }
 
+    /// The other end of a connection that a server has opened, up to the features inside TLS: `features` are those.
+    pub(super) async fn answered(&self, io: DuplexStream, plan: &Plan<'_>, peer: &str, features: &str) -> Raw {
+        let mut raw =
+            Raw { wire: Wire::new(Transport::plain(io, None), crate::stream::Limits::UNAUTHENTICATED_SERVER) };
+        raw.answer_header(plan.domain, peer, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+        assert!(raw.element().await.contains("starttls"));
+        raw.say("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+        let tls = ServerTls::new(self.identities(plan)).unwrap();
+        let acceptor = tls.acceptor(Incoming::ServerStartTls, None);
+        raw.wire.secure(|transport| acceptor.accept(transport)).await.unwrap();
+        raw.answer_header(plan.domain, peer, features).await;
+        raw
+    }
+
     /// A stream to `to` inside TLS, with a certificate for what `plan` says, up to the features.
     pub(super) async fn secured(&self, plan: &Plan<'_>, to: &str, address: &str) -> (Raw, String) {
+        let (raw, features, _) = self.secured_showing(self.identities(plan), plan.domain, to, address).await;
+        (raw, features)
+    }
+
+    /// The same with these certificates, and the id of the stream.
+    pub(super) async fn secured_showing(
+        &self,
+        identities: Arc<Identities>,
+        from: &str,
+        to: &str,
+        address: &str,
+    ) -> (Raw, String, String) {
         let mut raw = self.raw(address);
-        raw.say(&header(plan.domain, to)).await;
+        raw.say(&header(from, to)).await;
         raw.header().await;
         assert!(raw.element().await.contains("starttls"));
         raw.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
         assert!(raw.element().await.contains("proceed"));
-        let tls = ClientTls::new(self.identities(plan)).unwrap();
-        let config = tls.config(plan.domain, OutgoingTls::StartTls, ClientCertificate::Shown);
+        let tls = ClientTls::new(identities).unwrap();
+        let config = tls.config(from, OutgoingTls::StartTls, ClientCertificate::Shown);
         let name = server_name(to).unwrap();
         raw.wire.secure(|transport| transport.connect_tls(config, name)).await.unwrap();
-        raw.say(&header(plan.domain, to)).await;
-        raw.header().await;
+        raw.say(&header(from, to)).await;
+        let id = raw.header().await.unwrap_or_default();
         let features = raw.element().await;
-        (raw, features)
+        (raw, features, id)
     }
+}
+
+/// What the server at this address makes its dialback keys from.
+pub(super) fn secret(address: &str) -> [u8; 32] {
+    let mut secret = [7; 32];
+    secret[0] = address.bytes().last().unwrap();
+    secret
 }
 
 pub(super) fn header(from: &str, to: &str) -> String {
@@ -280,6 +322,13 @@ pub(super) struct Raw {
 impl Raw {
     pub(super) async fn say(&mut self, text: &str) {
         self.wire.write(text).await.unwrap();
+    }
+
+    /// Takes a header, and answers it with one and with features. The id of the stream is `42`.
+    pub(super) async fn answer_header(&mut self, from: &str, to: &str, features: &str) {
+        self.header().await;
+        let header = header(from, to).replace(" version=", " id='42' version=");
+        self.say(&format!("{header}<stream:features>{features}</stream:features>")).await;
     }
 
     /// The id of the stream that the other side opens.

@@ -1,0 +1,419 @@
+//! Who may say what on which stream: every address on every stream, and dialback that nobody asked for.
+//!
+//! Mallory is a server of its own, `evil.example`, and proves what it can in every way there is. Whatever it says in the
+//! name of others reaches nobody. What is expected is worked out here from the specifications, not from the code.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use super::world::{PORT, Plan, Raw, Server, World, header, message, pair, secret};
+use super::*;
+use crate::federation::proof::Key;
+use crate::federation::xep_0220_dialback::Secret;
+use crate::net::dns::Tlsa;
+
+const EVIL: &str = "192.0.2.66";
+const EXTERNAL: &str =
+    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
+
+/// Who speaks: Mallory's own addresses, those of somebody else, of those who hear it, and what only looks alike.
+const FROM: [&str; 10] = [
+    "e@evil.example/x",
+    "evil.example",
+    "E@EVIL.example",
+    "e@sub.evil.example",
+    "a@here.example",
+    "here.example",
+    "c@there.example",
+    "a@here.example.evil.example",
+    "e@vil.example",
+    "",
+];
+
+/// To whom.
+const TO: [&str; 7] = [
+    "b@there.example",
+    "there.example",
+    "B@THERE.example/x",
+    "b@rooms.there.example",
+    "b@unknown.example",
+    "e@evil.example",
+    "",
+];
+
+/// In which way Mallory has proven something on a stream that it has opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It has not even started TLS.
+    Plain,
+    /// It could, and has not.
+    Nothing,
+    External,
+    /// EXTERNAL, and then another of its domains by dialback without a call back.
+    AnotherOfItsOwn,
+    /// EXTERNAL, and then another of our domains.
+    AnotherOfOurs,
+    /// EXTERNAL, and then somebody else's domain, which was denied.
+    AndDenied,
+    Dialback,
+    /// Whoever would know does not answer.
+    DialbackUnanswered,
+    Dane,
+    Pin,
+}
+
+const WAYS: [Way; 10] = [
+    Way::Plain,
+    Way::Nothing,
+    Way::External,
+    Way::AnotherOfItsOwn,
+    Way::AnotherOfOurs,
+    Way::AndDenied,
+    Way::Dialback,
+    Way::DialbackUnanswered,
+    Way::Dane,
+    Way::Pin,
+];
+
+impl Way {
+    /// The pairs that are proven: our domain and Mallory's.
+    fn pairs(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Plain | Self::Nothing | Self::DialbackUnanswered => &[],
+            Self::AnotherOfItsOwn => &[("there.example", "evil.example"), ("there.example", "sub.evil.example")],
+            Self::AnotherOfOurs => &[("there.example", "evil.example"), ("rooms.there.example", "evil.example")],
+            Self::External | Self::AndDenied | Self::Dialback | Self::Dane | Self::Pin => {
+                &[("there.example", "evil.example")]
+            }
+        }
+    }
+}
+
+fn domain(address: &str) -> String {
+    let bare = address.split('/').next().unwrap_or_default();
+    bare.rsplit('@').next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What becomes of a stanza: `None` if it arrives, or the error that ends the stream.
+fn expected(pairs: &[(&str, &str)], from: &str, to: &str) -> Option<&'static str> {
+    let (from, to) = (domain(from), domain(to));
+    if pairs.is_empty() {
+        // RFC 6120 §4.9.3.12
+        Some("not-authorized")
+    } else if from.is_empty() || to.is_empty() {
+        // RFC 6120 §8.1.1.2, §8.1.2.2: both MUST be there.
+        Some("improper-addressing")
+    } else if pairs.contains(&(to.as_str(), from.as_str())) {
+        None
+    } else if pairs.iter().any(|(_, theirs)| *theirs == from) && !to.ends_with("there.example") {
+        // RFC 6120 §4.9.3.6
+        Some("host-unknown")
+    } else {
+        // RFC 6120 §4.9.3.9
+        Some("invalid-from")
+    }
+}
+
+/// A kind of stanza for each case, so that none is forgotten; the server of these tests answers no result.
+fn stanza(case: usize, from: &str, to: &str) -> String {
+    let addresses: String = [("from", from), ("to", to)]
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!(" {name}='{value}'"))
+        .collect();
+    match case % 3 {
+        0 => format!("<message{addresses} id='{case}'><body>x</body></message>"),
+        1 => format!("<presence{addresses} id='{case}'/>"),
+        _ => format!("<iq type='result'{addresses} id='{case}'/>"),
+    }
+}
+
+fn mallory() -> Plan<'static> {
+    Plan { names: Some(&["evil.example", "sub.evil.example"]), ..Plan::new("evil.example", EVIL) }
+}
+
+/// The hash of the key in the certificate that `identities` show.
+fn key_of(world: &World, plan: &Plan<'_>) -> ([u8; 32], Arc<crate::net::tls::Identities>) {
+    let identities = world.identities(plan);
+    let key = identities.all()[0].certified_key();
+    let (_, parsed) = X509Certificate::from_der(&key.cert[0]).unwrap();
+    let hash = digest(&SHA256, parsed.public_key().raw);
+    (hash.as_ref().try_into().unwrap(), identities)
+}
+
+/// The server that hears Mallory, and whoever else there has to be.
+struct Stage {
+    world: World,
+    server: Server,
+    /// Mallory's own server, which says that its keys are good.
+    _evil: Option<Server>,
+    /// What Mallory shows, if it is always the same.
+    identities: Option<Arc<crate::net::tls::Identities>>,
+    way: Way,
+}
+
+impl Stage {
+    fn new(way: Way) -> Self {
+        let world = World::new();
+        let strange = Plan { names: None, ..mallory() };
+        let (mut evil, mut identities, mut pins) = (None, None, Vec::new());
+        let mut proofs = Proofs::Certificate;
+        match way {
+            Way::Dialback => {
+                proofs = Proofs::CertificateOrDialback;
+                evil = Some(world.server(&strange));
+            }
+            Way::DialbackUnanswered => {
+                proofs = Proofs::CertificateOrDialback;
+                world.publish("evil.example", 0, EVIL, Start::Starttls);
+                let incoming = world.net.listen(address(EVIL));
+                // Connections are taken, and nothing is said.
+                tokio::spawn(async move {
+                    let _kept = incoming;
+                    std::future::pending::<()>().await;
+                });
+            }
+            Way::Dane => {
+                let (key, shown) = key_of(&world, &strange);
+                identities = Some(shown);
+                world.publish("evil.example", 0, EVIL, Start::Starttls);
+                world.net.sign("evil.example");
+                let host = "host-192-0-2-66.example";
+                world.net.sign(host);
+                let record = Tlsa { usage: 3, selector: 1, matching: 1, data: key.to_vec() };
+                world.net.publish_key(&format!("_{PORT}._tcp.{host}"), record);
+            }
+            Way::Pin => {
+                let (key, shown) = key_of(&world, &strange);
+                identities = Some(shown);
+                pins.push(("evil.example".to_owned(), Key(key)));
+            }
+            _ => {}
+        }
+        let server = world.server(&Plan { proofs, pins: &pins, ..there() });
+        Self { world, server, _evil: evil, identities, way }
+    }
+
+    /// A stream on which Mallory has proven what it can.
+    async fn stream(&self) -> Raw {
+        let world = &self.world;
+        if self.way == Way::Plain {
+            let mut raw = world.raw(THERE);
+            raw.say(&header("evil.example", "there.example")).await;
+            raw.header().await;
+            raw.element().await;
+            return raw;
+        }
+        let names = match self.way {
+            Way::Dialback | Way::DialbackUnanswered | Way::Dane | Way::Pin => None,
+            _ => mallory().names,
+        };
+        let plan = Plan { names, ..mallory() };
+        let identities = self.identities.clone().unwrap_or_else(|| world.identities(&plan));
+        let (mut raw, features, id) = world.secured_showing(identities, "evil.example", "there.example", THERE).await;
+        let is_trusted = !matches!(self.way, Way::Dialback | Way::DialbackUnanswered);
+        assert_eq!(features.contains("EXTERNAL"), is_trusted, "{:?}: {features}", self.way);
+        let result = |from: &str, to: &str, key: &str| format!("<db:result from='{from}' to='{to}'>{key}</db:result>");
+        match self.way {
+            Way::Plain | Way::Nothing => {}
+            Way::External | Way::Dane | Way::Pin => raw.external("evil.example", "there.example").await,
+            Way::AnotherOfItsOwn => {
+                raw.external("evil.example", "there.example").await;
+                raw.say(&result("sub.evil.example", "there.example", "any")).await;
+                assert!(raw.element().await.contains("valid"));
+            }
+            Way::AnotherOfOurs => {
+                raw.external("evil.example", "there.example").await;
+                raw.say(&result("evil.example", "rooms.there.example", "any")).await;
+                assert!(raw.element().await.contains("valid"));
+            }
+            Way::AndDenied => {
+                raw.external("evil.example", "there.example").await;
+                raw.say(&result("here.example", "there.example", "any")).await;
+                assert!(raw.element().await.contains("not-authorized"));
+            }
+            Way::Dialback => {
+                let key = Secret::new(&secret(EVIL)).key("there.example", "evil.example", &id);
+                raw.say(&result("evil.example", "there.example", &key)).await;
+                let answer = raw.element().await;
+                assert!(answer.contains("type=\"valid\"") || answer.contains("type='valid'"), "{answer}");
+            }
+            Way::DialbackUnanswered => raw.say(&result("evil.example", "there.example", "guessed")).await,
+        }
+        raw
+    }
+
+    /// Says something on a stream of its own; the error that ends it, or `None` if a stanza has arrived.
+    async fn outcome(&self, said: &str) -> Option<String> {
+        let mut raw = self.stream().await;
+        raw.say(said).await;
+        raw.say("</stream:stream>").await;
+        let rest = raw.rest().await;
+        let error = rest.rfind("http://etherx.jabber.org/streams").and_then(|at| rest[at..].split_once("><"));
+        match error {
+            Some((_, error)) => {
+                let end = error.find([' ', '/', '>']).unwrap();
+                assert!(!self.server.got_more().await, "{said} arrived, and {rest}");
+                Some(error[..end].to_owned())
+            }
+            None => {
+                self.server.arrival().await;
+                None
+            }
+        }
+    }
+}
+
+// Proves: RFC 6120 §8.1.1.2, §8.1.2.2, §4.9.3.9, §4.9.3.12
+#[tokio::test(start_paused = true)]
+async fn every_address_on_every_stream_that_others_open() {
+    let mut cases = 0;
+    for way in WAYS {
+        let stage = Stage::new(way);
+        let mut arrived = 0;
+        for from in FROM {
+            for to in TO {
+                let expected = expected(way.pairs(), from, to);
+                let found = stage.outcome(&stanza(cases, from, to)).await;
+                assert_eq!(found.as_deref(), expected, "{way:?}: from {from:?} to {to:?}");
+                arrived += usize::from(found.is_none());
+                cases += 1;
+            }
+        }
+        assert!(!stage.server.got_more().await);
+        // Three spellings of one address for each pair, or one of another domain.
+        let proven = way.pairs().iter().map(|(ours, theirs)| {
+            let count = |list: &[&str], of: &str| list.iter().filter(|address| domain(address) == of).count();
+            count(&FROM, theirs) * count(&TO, ours)
+        });
+        assert_eq!(arrived, proven.sum::<usize>(), "{way:?}");
+    }
+    assert!(cases >= 300, "{cases} cases");
+}
+
+/// Dialback that nobody asked for: every answer there is, and questions about what is not Mallory's.
+fn unsolicited() -> Vec<String> {
+    let mut all = Vec::new();
+    for (from, to) in [
+        ("evil.example", "there.example"),
+        ("here.example", "there.example"),
+        ("there.example", "evil.example"),
+        ("there.example", "here.example"),
+        ("there.example", "there.example"),
+    ] {
+        for kind in ["valid", "invalid", "error"] {
+            let error = "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+            let content = if kind == "error" { error } else { "" };
+            all.push(format!("<db:result from='{from}' to='{to}' type='{kind}'>{content}</db:result>"));
+            for id in ["42", "1"] {
+                all.push(format!("<db:verify from='{from}' to='{to}' id='{id}' type='{kind}'>{content}</db:verify>"));
+            }
+        }
+    }
+    all
+}
+
+// Proves: XEP-0220 §3.1
+#[tokio::test(start_paused = true)]
+async fn t_s2s_1_dialback_that_nobody_asked_for_proves_nothing_on_streams_that_others_open() {
+    let mut cases = 0;
+    for way in WAYS {
+        let stage = Stage::new(way);
+        for said in unsolicited() {
+            // The stream ends over it; whatever else Mallory says comes too late.
+            let spoofed = "<message from='a@here.example' to='b@there.example'><body>x</body></message>";
+            let found = stage.outcome(&format!("{said}{spoofed}")).await;
+            assert_eq!(found.as_deref(), Some("policy-violation"), "{way:?}: {said}");
+            cases += 1;
+        }
+    }
+    assert!(cases >= 300, "{cases} cases");
+}
+
+/// Questions are answered, and prove nothing that is not Mallory's.
+#[tokio::test(start_paused = true)]
+async fn keys_for_other_domains_prove_nothing() {
+    for way in WAYS {
+        let stage = Stage::new(way);
+        for (from, to) in [
+            ("here.example", "there.example"),
+            ("there.example", "there.example"),
+            ("rooms.there.example", "there.example"),
+            ("evil.example", "unknown.example"),
+            ("evil.example", "here.example"),
+        ] {
+            let key = format!("<db:result from='{from}' to='{to}'>0123</db:result>");
+            let spoofed = format!("<message from='a@{from}' to='b@{to}'><body>x</body></message>");
+            let found = stage.outcome(&format!("{key}{spoofed}")).await;
+            assert!(found.is_some(), "{way:?}: {key}");
+        }
+    }
+}
+
+/// A stream that the server under test has opened to Mallory, who has accepted it, and what was sent on it.
+async fn opened(world: &World, server: &Server, has_dialback_only: bool) -> Raw {
+    let plan = mallory();
+    let mut incoming = world.net.listen(address(EVIL));
+    let question = message("b@there.example", "e@evil.example", 0);
+    server.federation.send(&pair("there.example", "evil.example"), vec![question.into()]);
+    let io = incoming.recv().await.unwrap();
+    let dialback = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>";
+    if has_dialback_only {
+        let mut raw = world.answered(io, &plan, "there.example", dialback).await;
+        assert!(raw.element().await.contains("<result"));
+        raw.say("<db:result from='evil.example' to='there.example' type='valid'/>").await;
+        return heard(raw).await;
+    }
+    let mut raw = world.answered(io, &plan, "there.example", EXTERNAL).await;
+    assert!(raw.element().await.contains("EXTERNAL"));
+    raw.say("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>").await;
+    raw.wire.restart();
+    raw.answer_header("evil.example", "there.example", dialback).await;
+    heard(raw).await
+}
+
+/// The stanza that the stream was opened for has come.
+async fn heard(mut raw: Raw) -> Raw {
+    match raw.wire.event().await.unwrap() {
+        crate::stream::Event::Stanza(stanza) => assert_eq!(stanza.id.as_deref(), Some("0")),
+        other => panic!("{other:?}"),
+    }
+    raw
+}
+
+// Proves: RFC 6120 §4.9.3.12, XEP-0220 §3.1
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_on_streams_that_we_open() {
+    let mut cases = 0;
+    for has_dialback_only in [false, true] {
+        let world = World::new();
+        world.publish("evil.example", 0, EVIL, Start::Starttls);
+        let server = world.server(&there());
+        for from in FROM {
+            for to in TO {
+                let mut raw = opened(&world, &server, has_dialback_only).await;
+                raw.say(&stanza(cases, from, to)).await;
+                let rest = raw.rest().await;
+                assert!(!server.got_more().await, "from {from:?} to {to:?}");
+                assert!(rest.contains("</stream>"), "from {from:?} to {to:?}: {rest}");
+                cases += 1;
+            }
+        }
+        // Dialback has no effect at all, and the stream goes on.
+        let mut raw = opened(&world, &server, has_dialback_only).await;
+        for said in unsolicited() {
+            raw.say(&said).await;
+            cases += 1;
+        }
+        let more = message("b@there.example", "e@evil.example", 0);
+        server.federation.send(&pair("there.example", "evil.example"), vec![more.into()]);
+        let mut raw = heard(raw).await;
+        raw.say("<message from='a@here.example' to='b@there.example'/>").await;
+        raw.rest().await;
+        assert!(!server.got_more().await);
+    }
+    assert!(cases >= 200, "{cases} cases");
+}
