@@ -19,7 +19,7 @@ use super::remote::Pair;
 /// Nobody counts as available at a domain that was lost for so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// How long people have to be heard of when their presence is asked for anew.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(15);
 /// Everybody at a domain is asked for once in this time, however often it is lost.
 const SPACING: Duration = Duration::from_secs(10);
 /// A domain that was lost is asked for a sign of life after so long, then more and more seldom.
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(play(&mut rules, start, [2, 3]), ["2 Ask"]);
         assert!(rules.reached(&there, start + Duration::from_secs(4)));
         assert!(!rules.reached(&there, start + Duration::from_secs(4)));
-        assert_eq!(play(&mut rules, start, [4, 23, 24, 34]), ["4 Tell(Back)", "4 Renew", "24 Sweep"]);
+        assert_eq!(play(&mut rules, start, [4, 18, 19]), ["4 Tell(Back)", "4 Renew", "19 Sweep"]);
         assert_eq!(rules.next(), None);
     }
 
