@@ -2,6 +2,7 @@
 
 mod counting;
 mod dane;
+mod limits;
 mod outbox;
 mod spoofing;
 mod world;

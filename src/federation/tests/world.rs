@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::clock::{Clock, Timestamp};
 use crate::federation::proof::Key;
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Terms, Ways};
+use crate::federation::{Allowance, Federation, Inbound, Note, Policy, Proofs, Settings, Start, Terms, Ways};
 use crate::hooks::{Acknowledgement, StreamFeatures};
 use crate::jid::BareJid;
 use crate::live::Live;
@@ -50,6 +50,7 @@ pub(super) struct Plan<'a> {
     /// Whether it answers requests.
     pub(super) answers: bool,
     pub(super) pins: &'a [(String, Key)],
+    pub(super) allowance: Allowance,
 }
 
 impl<'a> Plan<'a> {
@@ -65,6 +66,7 @@ impl<'a> Plan<'a> {
             expiry,
             answers: true,
             pins: &[],
+            allowance: Allowance::default(),
         }
     }
 }
@@ -184,7 +186,10 @@ impl World {
         trust.add(self.ca.certificate()).unwrap();
         let settings = Settings {
             domains: vec![plan.domain.to_owned()],
-            policy: Policy { terms: Terms { proofs: plan.proofs.kinds(), ..Terms::default() }, ..Policy::default() },
+            policy: Policy {
+                terms: Terms { proofs: plan.proofs.kinds(), allowance: plan.allowance },
+                ..Policy::default()
+            },
             pins: plan.pins.iter().cloned().collect(),
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
