@@ -67,7 +67,8 @@ impl Check {
 }
 
 async fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {
-    let resolver = resolver(&config.dns).map_err(|error| Failure::Failed(format!("the DNS cannot be asked: {error}")))?;
+    let resolver =
+        resolver(&config.dns).map_err(|error| Failure::Failed(format!("the DNS cannot be asked: {error}")))?;
     let mut all = Vec::new();
     for domain in &config.domains {
         let mut findings = Findings { domain: domain.name.as_str(), all: &mut all };

@@ -131,9 +131,7 @@ mod tests {
 
     #[test]
     fn what_holds_for_one_other_domain_is_used_at_once() {
-        let with = |more: &str| {
-            read(&format!("domain = \"a.example\"\n[[peers]]\nname = \"b.example\"\n{more}"))
-        };
+        let with = |more: &str| read(&format!("domain = \"a.example\"\n[[peers]]\nname = \"b.example\"\n{more}"));
         let (old, new) = (with(""), with("federate = false\n"));
         assert_eq!(old.changes(&new), ["peers"]);
         assert!(new.changes(&new).is_empty());

@@ -89,7 +89,8 @@ pub(crate) struct Listed {
 impl Audit {
     /// Puts a stream on the list that has just been established on `transport`.
     pub(crate) fn list(self: &Arc<Self>, direction: Direction, transport: &Transport, since: Timestamp) -> Listed {
-        let certificate = transport.peer_certificates().first().and_then(|it| digest(&SHA256, it).as_ref().try_into().ok());
+        let certificate =
+            transport.peer_certificates().first().and_then(|it| digest(&SHA256, it).as_ref().try_into().ok());
         let record = Arc::new(Record {
             direction,
             address: transport.peer(),
@@ -116,7 +117,8 @@ impl Record {
     }
 
     fn show(&self) -> Stream {
-        let pairs = self.pairs().iter().map(|(pair, proof)| ProvenPair {
+        let pairs = self.pairs();
+        let pairs = pairs.iter().map(|(pair, proof)| ProvenPair {
             local: pair.local.to_string(),
             remote: pair.remote.to_string(),
             kind: proof.as_ref().map(|proof| proof.kind()),

@@ -387,14 +387,9 @@ mod tests {
     #[test]
     fn who_has_filled_most_of_the_room_leaves_the_rest_to_others() {
         let bounds = (160, 1000);
-        for (cost, all, full) in [
-            (159, 749, false),
-            (160, 160, true),
-            (10, 750, true),
-            (9, 750, false),
-            (9, 999, false),
-            (0, 1000, true),
-        ] {
+        for (cost, all, full) in
+            [(159, 749, false), (160, 160, true), (10, 750, true), (9, 750, false), (9, 999, false), (0, 1000, true)]
+        {
             assert_eq!(is_full(cost, all, bounds), full, "{cost} {all}");
         }
     }

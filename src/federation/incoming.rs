@@ -215,7 +215,8 @@ impl Incoming {
     fn unsure(&self) -> Option<Arc<str>> {
         let remote = self.remote.as_ref().filter(|_| self.layer == Layer::Secured && (self.rules.dns_is_signed)())?;
         let reason = self.proves(remote).err()?;
-        let is_hopeless = matches!(reason, Reason::NoCertificate | Reason::UnusableDomain) || dialback::is_final(&reason);
+        let is_hopeless =
+            matches!(reason, Reason::NoCertificate | Reason::UnusableDomain) || dialback::is_final(&reason);
         (!is_hopeless).then(|| Arc::clone(remote))
     }
 

@@ -102,7 +102,8 @@ impl Policy {
                 requests: of.requests_per_hour.unwrap_or(limits.server_requests_per_hour),
             },
         };
-        let said = |wanted| config.peers.iter().filter(move |peer| peer.federate == Some(wanted)).map(|peer| &peer.name);
+        let said =
+            |wanted| config.peers.iter().filter(move |peer| peer.federate == Some(wanted)).map(|peer| &peer.name);
         Self {
             mode: federation.mode,
             listed: federation.allow.iter().chain(said(true)).map(ToString::to_string).collect(),
@@ -194,7 +195,8 @@ mod tests {
     #[test]
     fn a_domain_may_be_asked_for_more() {
         let policy = policy("[[peers]]\nname = \"b.example\"\nproofs = [\"dane\", \"pin\"]");
-        for (remote, accepted) in [("b.example", [false, true, true, false]), ("c.example", [true, true, true, false])] {
+        for (remote, accepted) in [("b.example", [false, true, true, false]), ("c.example", [true, true, true, false])]
+        {
             let kinds = [Kind::Pkix, Kind::Dane, Kind::Pin, Kind::Dialback];
             assert_eq!(kinds.map(|kind| policy.accepts(remote, kind)), accepted, "{remote}");
         }

@@ -246,7 +246,11 @@ impl fmt::Display for Proof {
                 write!(f, "proven by the certificate for {name}, until {}", Date(*until))
             }
             Evidence::Pkix { name, host: Some(host), until } => {
-                write!(f, "proven by the certificate for {name}, to which signed SRV records lead ({host}), until {}", Date(*until))
+                write!(
+                    f,
+                    "proven by the certificate for {name}, to which signed SRV records lead ({host}), until {}",
+                    Date(*until)
+                )
             }
             Evidence::Dane { record, host, port, .. } => {
                 write!(f, "proven by the signed record _{port}._tcp.{host} TLSA {record}")

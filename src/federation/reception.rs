@@ -34,7 +34,7 @@ use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
 use crate::routing::{Pair, RemoteDelivery};
-use crate::stanza::Stanza;
+use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::storage::Receipt;
 use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;

@@ -141,9 +141,9 @@ pub(crate) fn order(
     let answered = direct.is_ok() || plain.is_ok();
     let unknown = |error: &DnsError| *error != DnsError::NotFound;
     let failed = [&direct, &plain].into_iter().find_map(|answer| answer.as_ref().err().cloned().filter(unknown));
-    let bogus = [&direct, &plain].into_iter().find_map(|answer| {
-        answer.as_ref().err().cloned().filter(|error| matches!(error, DnsError::Bogus(_)))
-    });
+    let bogus = [&direct, &plain]
+        .into_iter()
+        .find_map(|answer| answer.as_ref().err().cloned().filter(|error| matches!(error, DnsError::Bogus(_))));
     let offered: Vec<_> = [(Start::DirectTls, direct), (Start::Starttls, plain)]
         .into_iter()
         .filter_map(|(start, answer)| Some((start, answer.ok()?)))

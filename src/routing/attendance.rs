@@ -106,7 +106,9 @@ impl Crowd {
             return usize::from(self.present.remove(from.as_str()).is_some());
         }
         let gone: Vec<Box<str>> = self.of(from).cloned().collect();
-        gone.iter().for_each(|jid| drop(self.present.remove(jid)));
+        for jid in &gone {
+            self.present.remove(jid);
+        }
         gone.len()
     }
 
@@ -144,7 +146,10 @@ mod tests {
     #[test]
     fn who_is_not_heard_of_again_is_gone() {
         let mut attendance = Attendance::default();
-        note(&mut attendance, &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("b@mantua.example/x", THERE)]);
+        note(
+            &mut attendance,
+            &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("b@mantua.example/x", THERE)],
+        );
         assert!(doubtful(&mut attendance).is_empty());
         attendance.doubt(&pair());
         note(&mut attendance, &[("a@mantua.example/y", THERE), ("c@mantua.example/x", THERE)]);
@@ -158,8 +163,14 @@ mod tests {
     #[test]
     fn who_says_goodbye_is_not_missed() {
         let mut attendance = Attendance::default();
-        note(&mut attendance, &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("ab@mantua.example/x", THERE)]);
-        note(&mut attendance, &[("a@mantua.example/x", GONE), ("a@mantua.example/x", GONE), ("z@mantua.example/x", GONE)]);
+        note(
+            &mut attendance,
+            &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("ab@mantua.example/x", THERE)],
+        );
+        note(
+            &mut attendance,
+            &[("a@mantua.example/x", GONE), ("a@mantua.example/x", GONE), ("z@mantua.example/x", GONE)],
+        );
         assert_eq!(attendance.count, 2);
         // As an answer to a probe: none of its resources is there.
         note(&mut attendance, &[("a@mantua.example", GONE), ("a@mantua.example", THERE)]);

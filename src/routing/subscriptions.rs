@@ -90,7 +90,7 @@ impl Router {
             return;
         }
         let stanza = stanza.borrow().to(Jid::from(account.jid.clone())).from(Jid::from(contact.clone()));
-        let (transition, presences) = {
+        let judged = {
             let mut state = account.lock();
             if state.gone {
                 return;
@@ -101,17 +101,18 @@ impl Router {
                 return;
             }
             if transition.state.pending_in() && !before.pending_in() && self.is_crowded(&state, contact.domain()) {
-                drop(state);
-                return self.refuse_request(&stanza, batch).await;
+                None
+            } else {
+                // RFC 6121 §3.1.6: the stanza comes before the push.
+                if transition.forward {
+                    forward(&state, kind, &stanza, batch);
+                }
+                let request = transition.state.pending_in().then(|| Request::of(contact.clone(), &stanza));
+                apply(account, &mut state, &contact, (transition, request), batch);
+                Some((transition, state.presences()))
             }
-            // RFC 6121 §3.1.6: the stanza comes before the push.
-            if transition.forward {
-                forward(&state, kind, &stanza, batch);
-            }
-            let request = transition.state.pending_in().then(|| Request::of(contact.clone(), &stanza));
-            apply(account, &mut state, &contact, (transition, request), batch);
-            (transition, state.presences())
         };
+        let Some((transition, presences)) = judged else { return self.refuse_request(&stanza, batch).await };
         self.answer_contact(account, &contact, transition, &presences, batch).await;
     }
 

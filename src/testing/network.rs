@@ -109,7 +109,8 @@ impl State {
     /// What the DNS answers with these records.
     fn answer<T: Clone>(&self, table: &BTreeMap<String, Vec<T>>, name: &str) -> Result<Answer<T>, DnsError> {
         let name = name.trim_end_matches('.');
-        let lies_in = |zone: &String| name.strip_suffix(zone.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let lies_in =
+            |zone: &String| name.strip_suffix(zone.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         if self.tampered.iter().any(lies_in) {
             return Err(DnsError::Bogus(name.to_owned()));
         }

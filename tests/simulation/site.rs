@@ -12,9 +12,9 @@ use comity::accounts::subscription::{Half, State};
 use comity::clock::{Clock, Timestamp};
 use comity::config::Config;
 use comity::jid::BareJid;
+use comity::net::dns::Tlsa;
 use comity::net::tls::development::DevelopmentCa;
 use comity::net::tls::{Identities, Identity, Trust};
-use comity::net::dns::Tlsa;
 use comity::net::{Answer, BoxFuture, DnsError, Network, Resolver, Srv, Transport};
 use comity::routing::CONTACTS;
 use comity::server::{Made, Node, Parts};
@@ -329,7 +329,9 @@ impl Resolver for Gate {
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
         let found = NAMES.iter().position(|known| *known == name.trim_end_matches('.'));
         let address = |place| Ipv4Addr::new(192, 0, 2, u8::try_from(place).unwrap_or(u8::MAX)).into();
-        Box::pin(std::future::ready(found.map(|place| Answer::insecure(vec![address(place)])).ok_or(DnsError::NotFound)))
+        Box::pin(std::future::ready(
+            found.map(|place| Answer::insecure(vec![address(place)])).ok_or(DnsError::NotFound),
+        ))
     }
 
     fn tlsa<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Answer<Tlsa>, DnsError>> {

@@ -126,7 +126,8 @@ impl Abroad {
         await_word(&mut socket, "<starttls").await?;
         socket.write_all(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await?;
         let mut io = TlsAcceptor::from(Arc::clone(&self.server)).accept(socket).await?;
-        let external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
+        let external =
+            "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
         greet(&mut io, external).await?;
         await_word(&mut io, "<auth").await?;
         io.write_all(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>").await?;

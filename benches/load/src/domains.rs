@@ -44,10 +44,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let dns = crate::servers::free_ports(1)?[0];
     let records = Abroad::records(count, listener.local_addr()?.port());
-    let serving = [
-        spawn_local(crate::dns::serve(dns, records)),
-        spawn_local(abroad.clone().listen(listener)),
-    ];
+    let serving = [spawn_local(crate::dns::serve(dns, records)), spawn_local(abroad.clone().listen(listener))];
     let population = Population { chatting: 2, others: 0, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
     let mut seen = Vec::new();
     for make in options.servers.iter().copied().filter(|make| *make != Make::Floor) {

@@ -103,8 +103,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let mut records = Abroad::records(HONEST, listener.local_addr()?.port());
     records.insert(name(FOE), hostile.port());
     let serving = [spawn_local(crate::dns::serve(dns, records)), spawn_local(abroad.clone().listen(listener))];
-    let population =
-        Population { chatting: HONEST, others: 1, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
+    let population = Population { chatting: HONEST, others: 1, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
     let mut server = Server::prepare(Make::Comity, directory, "comity.hostile", &authority, &population, false)?;
     default_limits(&directory.join("comity.hostile").join("comity.toml"))?;
     Server::start(std::slice::from_mut(&mut server))?;

@@ -127,8 +127,7 @@ fn follow_record(
 fn is_of(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
     match record.selector {
         CERTIFICATE => matches(record, certificate),
-        _ => X509Certificate::from_der(certificate)
-            .is_ok_and(|(_, parsed)| matches(record, parsed.public_key().raw)),
+        _ => X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| matches(record, parsed.public_key().raw)),
     }
 }
 

@@ -41,12 +41,22 @@ pub enum Reason {
     /// Signed in a way that is not accepted, for instance with SHA-1.
     UnacceptableSignature,
     /// Valid, but for others: the names that were found.
-    NameMismatch { domain: String, found: Vec<Presented> },
+    NameMismatch {
+        domain: String,
+        found: Vec<Presented>,
+    },
     /// The operator has pinned other keys than this one.
-    PinMismatch { found: Key },
+    PinMismatch {
+        found: Key,
+    },
     /// The domain has signed DNS records for other keys: where they are, how many there are, and what the one that is
     /// nearest lacks, if one fits but for that.
-    TlsaMismatch { names: Vec<String>, records: usize, found: Key, but: Option<Box<Self>> },
+    TlsaMismatch {
+        names: Vec<String>,
+        records: usize,
+        found: Key,
+        but: Option<Box<Self>>,
+    },
     /// There is a proof, but of a kind that the operator does not accept of this domain.
     NotAccepted(Kind),
     Other(String),
@@ -129,11 +139,9 @@ impl fmt::Display for Reason {
             Self::Malformed(what) => write!(f, "the certificate is malformed ({what})"),
             Self::Expired(end) => write!(f, "a certificate expired on {}", Date(*end)),
             Self::NotYetValid(start) => write!(f, "a certificate is not valid before {}", Date(*start)),
-            Self::UnknownAuthority(name) => write!(
-                f,
-                "the certificate comes from an authority that is not trusted here ({})",
-                name.escape_debug()
-            ),
+            Self::UnknownAuthority(name) => {
+                write!(f, "the certificate comes from an authority that is not trusted here ({})", name.escape_debug())
+            }
             Self::UnknownIssuer(name) => write!(
                 f,
                 "the certificate was issued by {}, which is not trusted here and whose own certificate was not sent: \
@@ -162,7 +170,9 @@ impl fmt::Display for Reason {
                     more => write!(f, " and {more} more"),
                 }
             }
-            Self::PinMismatch { found } => write!(f, "the key {found} is not one of those that are pinned for the domain"),
+            Self::PinMismatch { found } => {
+                write!(f, "the key {found} is not one of those that are pinned for the domain")
+            }
             Self::TlsaMismatch { names, records, found, but } => {
                 write!(f, "the key {found} fits none of the {records} signed TLSA records at {}", names.join(", "))?;
                 match but {

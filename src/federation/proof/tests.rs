@@ -145,7 +145,11 @@ fn cases(ca: &Authority) -> Vec<Case> {
         },
         Case {
             minted: strangers_own,
-            ..case("unknown authority, sent", &[], Not(|why| *why == Reason::UnknownAuthority("CN=stranger".to_owned())))
+            ..case(
+                "unknown authority, sent",
+                &[],
+                Not(|why| *why == Reason::UnknownAuthority("CN=stranger".to_owned())),
+            )
         },
         Case {
             minted: unaccompanied,

@@ -144,9 +144,12 @@ fn names_and_addresses() {
 fn rfc_7673_3_1_what_is_bogus_is_not_followed_and_not_fallen_back_from() {
     let bogus = || Err(DnsError::Bogus("SRV".to_owned()));
     let record = || vec![record(1, 1, 5269, "a")];
-    for (direct, plain) in
-        [(bogus(), bogus()), (bogus(), Err(DnsError::NotFound)), (bogus(), unsigned(record())), (unsigned(record()), bogus())]
-    {
+    for (direct, plain) in [
+        (bogus(), bogus()),
+        (bogus(), Err(DnsError::NotFound)),
+        (bogus(), unsigned(record())),
+        (unsigned(record()), bogus()),
+    ] {
         let failure = order("x.example", direct, plain, |_| 0).unwrap_err();
         assert_eq!(failure.fault, Fault::Unreachable);
         assert!(failure.reason.contains("DNSSEC"), "{failure}");

@@ -138,10 +138,9 @@ async fn a_pinned_key_is_enough_and_another_is_not() {
     let other = world.server(&there());
     one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     assert!(one.bounce().await.1.contains("is not one of those that are pinned"));
-    other.federation.send(
-        &pair("there.example", "here.example"),
-        vec![message("b@there.example", "a@here.example", 2).into()],
-    );
+    other
+        .federation
+        .send(&pair("there.example", "here.example"), vec![message("b@there.example", "a@here.example", 2).into()]);
     let (_, text, _) = other.bounce().await;
     assert!(text.contains("not-authorized") || text.contains("no way to authenticate"), "{text}");
 }

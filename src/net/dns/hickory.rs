@@ -87,7 +87,11 @@ impl Anchors {
             }
         }
         zones.dedup();
-        if zones.is_empty() { Err("no DNSKEY record is in it".to_owned()) } else { Ok(Self { keys: Arc::new(keys), zones }) }
+        if zones.is_empty() {
+            Err("no DNSKEY record is in it".to_owned())
+        } else {
+            Ok(Self { keys: Arc::new(keys), zones })
+        }
     }
 
     /// Reads a file of such records.
@@ -318,7 +322,11 @@ fn both(
     }
 }
 
-fn build(config: &ResolverConfig, options: &ResolverOpts, anchors: Option<&Anchors>) -> Result<TokioResolver, NetError> {
+fn build(
+    config: &ResolverConfig,
+    options: &ResolverOpts,
+    anchors: Option<&Anchors>,
+) -> Result<TokioResolver, NetError> {
     let mut builder = TokioResolver::builder_with_config(config.clone(), TokioRuntimeProvider::default());
     *builder.options_mut() = options.clone();
     match anchors {
