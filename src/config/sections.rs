@@ -314,11 +314,11 @@ section! {
         /// How many stanzas another domain may send each second in the long run, on all its streams together.
         /// Whoever sends more is read more slowly. Here and in the keys that follow, `0` is no limit, and
         /// `[[peers]]` may say something else for one domain.
-        server_stanzas_per_second: usize = 2000;
+        server_stanzas_per_second: usize = 1000;
         /// The same in bytes.
-        server_bytes_per_second: Size = Size::mib(2);
+        server_bytes_per_second: Size = Size::mib(1);
         /// How many seconds' worth of stanzas and bytes it may send at once after a pause, at most an hour.
-        server_burst: Period = Period::seconds(5);
+        server_burst: Period = Period::seconds(10);
         /// How many streams another domain may have open to this server at once; a further one is ended with an
         /// error.
         server_streams: usize = 32;
