@@ -6,11 +6,9 @@ use super::*;
 use crate::config::FederationMode;
 use crate::federation::policy::{Policy, Proofs, Terms};
 use crate::federation::proof::{Asked, Evidence, Pins};
-use crate::federation::xep_0220_dialback::Verdict;
 use crate::hooks::StreamFeatures;
 use crate::net::dns::Security;
 use crate::net::tls::names::Presented;
-use crate::stanza::{Condition, StanzaError};
 use crate::stream::Limits;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \

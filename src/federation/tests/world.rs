@@ -332,7 +332,7 @@ impl Raw {
     /// Takes a header, and answers it with one and with features. The id of the stream is `42`.
     pub(super) async fn answer_header(&mut self, from: &str, to: &str, features: &str) {
         self.header().await;
-        let header = header(from, to).replace(" version=", " id='42' version=");
+        let header = header(from, to).replace(" from=", " id='42' from=");
         self.say(&format!("{header}<stream:features>{features}</stream:features>")).await;
     }
 

@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The same for "there is nothing", which is put right sooner.
 const LONGEST_NEGATIVE: Duration = Duration::from_secs(60);
+/// So many aliases may lead to SRV records.
+const ALIASES: usize = 8;
 /// How long it may take to find out whether signatures come through.
 const TRIAL: Duration = Duration::from_secs(3);
 /// When that is tried again if they did not.
@@ -199,6 +201,24 @@ impl Hickory {
         records.map(Answer::insecure).map_err(|error| fault(&error))
     }
 
+    /// The SRV records of `name`, also behind aliases: hickory does not follow those to SRV records.
+    async fn services(&self, name: &str) -> Result<Answer<Srv>, DnsError> {
+        let (mut name, mut security) = (name.to_owned(), Security::Secure);
+        for _ in 0..ALIASES {
+            match self.ask(&name, RecordType::SRV).await.and_then(|answer| some(answer, srv)) {
+                Err(DnsError::NotFound) => {}
+                Ok(found) if security == Security::Insecure => return Ok(Answer::insecure(found.records)),
+                decided => return decided,
+            }
+            let alias = some(self.ask(&name, RecordType::CNAME).await?, alias)?;
+            if alias.security == Security::Insecure {
+                security = Security::Insecure;
+            }
+            name = alias.into_iter().next().ok_or(DnsError::NotFound)?;
+        }
+        Err(DnsError::NotFound)
+    }
+
     /// Who checks signatures of `name`, if anybody does.
     async fn in_charge_of(&self, name: &Name) -> Result<Option<&Validating>, DnsError> {
         let covers = |validating: &&Validating| validating.anchors.cover(name) && !LOCALHOST.zone_of(name);
@@ -271,7 +291,7 @@ impl Validating {
 
 impl Resolver for Hickory {
     fn srv<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<Srv>, DnsError>> {
-        Box::pin(async move { some(self.ask(name, RecordType::SRV).await?, srv) })
+        Box::pin(self.services(name))
     }
 
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
@@ -367,6 +387,11 @@ fn srv(record: &Record) -> Option<Srv> {
         Some(name) => name.to_owned(),
     };
     Some(Srv { priority: srv.priority, weight: srv.weight, port: srv.port, target })
+}
+
+fn alias(record: &Record) -> Option<String> {
+    let RData::CNAME(alias) = &record.data else { return None };
+    Some(alias.to_ascii())
 }
 
 fn address(record: &Record) -> Option<IpAddr> {

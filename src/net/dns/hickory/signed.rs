@@ -176,10 +176,13 @@ impl Zones {
         if !found.is_empty() {
             return (zone.signed(of, found), Vec::new());
         }
-        let Some(alias @ RData::CNAME(CNAME(target))) = zone.find(of, RecordType::CNAME).pop() else {
+        let Some(ref alias @ RData::CNAME(CNAME(ref target))) = zone.find(of, RecordType::CNAME).pop() else {
             return (Vec::new(), zone.denied(of));
         };
         let mut answers = zone.signed(of, vec![alias.clone()]);
+        if target == of {
+            return (answers, Vec::new());
+        }
         let (more, denial) = self.answer(&Query::query(target.clone(), kind));
         answers.extend(more);
         (answers, denial)

@@ -90,6 +90,9 @@ fn zones() -> Zones {
     zones.alias("_xmpp-server._tcp.near.well", "_xmpp-server._tcp.well");
     zones.alias("_xmpp-server._tcp.far.well", "_xmpp-server._tcp.unsigned");
     zones.alias("_xmpp-server._tcp.back.unsigned", "_xmpp-server._tcp.well");
+    zones.alias("_xmpp-server._tcp.around.well", "_xmpp-server._tcp.around.well");
+    zones.alias("_5270._tcp.host.well", "_5269._tcp.host.well");
+    zones.alias("_5271._tcp.host.well", "_5269._tcp.host.unsigned");
     zones
 }
 
@@ -142,6 +145,9 @@ async fn rfc_7673_3_1_a_chain_of_aliases_is_as_good_as_its_weakest_part() {
         // The same from what is remembered.
         assert_eq!(found(dns.srv(&format!("_xmpp-server._tcp.{name}")).await), Ok(security), "{name}");
     }
+    assert_eq!(dns.srv("_xmpp-server._tcp.around.well").await, Err(DnsError::NotFound));
+    assert_eq!(found(dns.tlsa("_5270._tcp.host.well").await), Ok(Security::Secure));
+    assert_eq!(found(dns.tlsa("_5271._tcp.host.well").await), Ok(Security::Insecure));
 }
 
 #[tokio::test]
