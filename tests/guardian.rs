@@ -219,7 +219,7 @@ async fn everybody_sees_who_is_there_after_the_other_server_was_killed_again_and
     friend.sees(&[&format!("two@{FAR}/last")]).await;
 
     let mut one = far.log_in("one", "last").await;
-    while arrived != (0..sent).collect() {
+    while arrived != (0..sent).collect::<BTreeSet<_>>() {
         for person in [&mut one, &mut last, &mut watcher] {
             person.catch_up().await;
             arrived.append(&mut person.got);
