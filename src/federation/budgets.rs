@@ -362,7 +362,7 @@ mod tests {
         for step in 1..2000 {
             one.charge(&allowance(), (0, 0), now + Duration::from_micros(step * 500));
         }
-        assert_eq!(two.charge(&allowance(), (9, 0), now + Duration::from_secs(1)), None);
+        assert_eq!(two.charge(&allowance(), (9, 0), now + Duration::from_millis(1010)), None);
     }
 
     #[test]
