@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::jid::Jid;
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza};
-use crate::storage;
+use crate::storage::{self, Marks, Position};
 use crate::stream::{ContentNamespace, read_back};
 
 use super::Router;
@@ -60,6 +60,7 @@ impl Router {
             }
             let mut others = state.held_by_others(id);
             others.append(&mut self.suspended.positions(&account.jid));
+            self.keep_unsure((account, &mut state), (ring, &mut remains), &others, &mut batch);
             let late = remains.marks.iter().filter_map(|(_, mark)| mark.undelivered());
             let (free, got): (Vec<u64>, Vec<u64>) =
                 late.filter(|it| !others.contains(it)).partition(|it| state.shelf.undelivered.contains(it));
@@ -70,6 +71,8 @@ impl Router {
             release(&mut state, &free);
             let answers = self.redeliver(account, &mut state, (&remains, &others), &mut batch);
             let heir = if self.is_stopping() { None } else { heir(&state) };
+            // Under the lock, so that nobody takes for done with what was queued.
+            batch.write();
             (left, answers, heir)
         };
         if let Some((_, audience)) = left {
@@ -83,8 +86,11 @@ impl Router {
             self.bounce(&answer, &mut batch);
         }
         batch.finish();
-        // Messages from the log that nobody has confirmed are there still; if no runtime is left to
-        // read them now, the next session gets them.
+        self.inherit(account, heir);
+    }
+
+    /// A session gets what waits for nobody else. If no runtime is left to read that now, the next session gets it.
+    pub(super) fn inherit(&self, account: &Arc<Account>, heir: Option<Arc<Ring>>) {
         if let (Some(ring), Ok(runtime), Some(router)) =
             (heir, tokio::runtime::Handle::try_current(), self.own.upgrade())
         {
@@ -97,6 +103,34 @@ impl Router {
         }
     }
 
+    /// Entries of the log that were written to a client which confirms nothing, and has said nothing since, wait again unless
+    /// `others` hold them: the connection may have been dead.
+    fn keep_unsure(
+        &self,
+        (account, state): (&Account, &mut State),
+        (ring, remains): (&Ring, &mut Remains),
+        others: &BTreeSet<u64>,
+        batch: &mut Batch,
+    ) {
+        let settled = self.storage.settled().number();
+        let mut early = Vec::new();
+        for (place, mark) in &mut remains.marks {
+            let Mark::Queued(Queued { position, .. }) = *mark else { continue };
+            if *place > remains.written || others.contains(&position) {
+                continue;
+            }
+            if position < settled {
+                *mark = Mark::Undelivered(position);
+                state.shelf.undelivered.insert(position);
+                batch.writes.mark(&account.jid, Position::new(position), Marks::UNDELIVERED);
+            } else {
+                // The entry itself is not with the storage writer yet.
+                early.push((*place, *mark));
+            }
+        }
+        ring.put_back(early);
+    }
+
     /// Finds another way for the stanzas that have not arrived and are not entries of the log that `others` hold; returns the
     /// errors for those that have none.
     fn redeliver(
@@ -107,11 +141,26 @@ impl Router {
         batch: &mut Batch,
     ) -> Vec<Stanza<'static>> {
         let mut answers = Vec::new();
-        unsent(remains, |stanza, known| {
+        // What comes behind something that gets an entry only now gets another one, behind that. In an archive the place of an
+        // entry is what it is called by.
+        let may_move = self.stages().is_some_and(|stages| !stages.archives());
+        let mut has_kept = false;
+        unsent(remains, |stanza, mut known| {
             if !self.is_stopping() && known.queued.is_some_and(|queued| others.contains(&queued.position)) {
                 // It goes another way with somebody else.
                 return;
             }
+            let moves = has_kept && may_move;
+            if let Some(position) = known.undelivered {
+                let waits = state.shelf.undelivered.contains(&position) && !others.contains(&position);
+                if !(moves && waits) {
+                    return;
+                }
+                arrived(state, &account.jid, vec![position], &mut batch.writes);
+            } else if let Some(queued) = known.queued.take_if(|_| moves) {
+                batch.writes.unmark(&account.jid, Position::new(queued.position), Marks::QUEUED);
+            }
+            let (is_new, last) = (known.queued.is_none(), state.shelf.undelivered.last().copied());
             let answer = match stanza.kind {
                 // Nobody is left who could read it.
                 Kind::Message(_) if state.gone => stanza.error(&Condition::ServiceUnavailable.into()),
@@ -120,6 +169,7 @@ impl Router {
                 Kind::Iq(IqType::Get | IqType::Set) => stanza.error(&Condition::ServiceUnavailable.into()),
                 Kind::Iq(_) | Kind::Presence(_) => None,
             };
+            has_kept |= is_new && state.shelf.undelivered.last().copied() > last;
             answers.extend(answer);
         });
         answers
@@ -150,13 +200,15 @@ impl Router {
 /// What is known of a stanza that has not arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Known {
+    /// The log has it there as undelivered.
+    pub(super) undelivered: Option<u64>,
     /// It is this entry of the log.
     pub(super) queued: Option<Queued>,
     /// It has this number in a session that its client may come back to.
     pub(super) number: Option<storage::Queued>,
 }
 
-/// Reads back the stanzas that have not arrived; those that are marked as undelivered wait in the log.
+/// Reads back the stanzas that have not arrived.
 fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
     let mut marks = remains.marks.iter().peekable();
     let mut counted = 0;
@@ -174,9 +226,11 @@ fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
         // Both are in the order of the places.
         while marks.next_if(|(marked, _)| *marked < place).is_some() {}
         match marks.next_if(|(marked, _)| *marked == place) {
-            Some((_, Mark::Undelivered(_))) => {}
-            Some((_, Mark::Queued(queued))) => each(stanza, Known { queued: Some(*queued), number }),
-            None => each(stanza, Known { queued: None, number }),
+            Some((_, Mark::Undelivered(position))) => {
+                each(stanza, Known { undelivered: Some(*position), queued: None, number });
+            }
+            Some((_, Mark::Queued(queued))) => each(stanza, Known { undelivered: None, queued: Some(*queued), number }),
+            None => each(stanza, Known { undelivered: None, queued: None, number }),
         }
     }
 }
@@ -200,8 +254,8 @@ mod tests {
                 resumable: None,
             };
             let mut ids = String::new();
-            unsent(&remains, |stanza, Known { queued, .. }| {
-                ids.push_str(stanza.id.as_deref().unwrap());
+            unsent(&remains, |stanza, Known { undelivered, queued, .. }| {
+                ids.push_str(undelivered.map_or(stanza.id.as_deref().unwrap(), |_| "-"));
                 queued.into_iter().for_each(|queued| ids.push_str(&queued.position.to_string()));
             });
             ids
@@ -209,9 +263,9 @@ mod tests {
         assert_eq!(ids(0, &[]), "abc");
         assert_eq!(ids(100 + first, &[]), "bc");
         assert_eq!(ids(100 + first - 1, &[]), "abc", "half a stanza is none");
-        assert_eq!(ids(0, &[(100 + 2 * first, Mark::Undelivered(7))]), "ac", "the log has it still");
+        assert_eq!(ids(0, &[(100 + 2 * first, Mark::Undelivered(7))]), "a-c", "the log has it still");
         let queued = Mark::Queued(Queued { position: 7, archived: false });
-        assert_eq!(ids(0, &[(100 + first, Mark::Undelivered(6)), (100 + 2 * first, queued)]), "b7c");
+        assert_eq!(ids(0, &[(100 + first, Mark::Undelivered(6)), (100 + 2 * first, queued)]), "-b7c");
         assert_eq!(ids(100 + text.len() as u64, &[]), "");
     }
 }

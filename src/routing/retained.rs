@@ -14,6 +14,7 @@ use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
 
 use super::binding::Binding;
+use super::suspended::UNSEEN;
 use super::unanswered::{Asked, Requests};
 
 /// Stanzas that may wait to be confirmed, however short they are.
@@ -142,8 +143,10 @@ impl Retained {
 
     /// The place of the youngest stanza in the queue of a session that its client may come back to.
     pub(super) fn queued(&self) -> Option<Queued> {
-        let resumption = self.resumption.as_ref().filter(|_| !self.restored)?;
-        Some(Queued { session: session_key(&resumption.name), number: self.confirmed + self.edges.len() as u64 })
+        let resumption = self.resumption.as_ref()?;
+        // Before the client of a restored session has said how many stanzas it has got, it has got none of these.
+        let before = if self.restored { UNSEEN } else { self.confirmed };
+        Some(Queued { session: session_key(&resumption.name), number: before + self.edges.len() as u64 })
     }
 
     /// The client's stanza with the number `count` is a request.

@@ -19,7 +19,7 @@ use crate::accounts::tokens::AgentId;
 use crate::hooks::{Interest, Interests, Seated};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
-use crate::storage::{Error, Map, Queued, View, Writes};
+use crate::storage::{Error, Map, Position, Queued, View, Writes};
 use crate::stream::{ContentNamespace, StreamCondition, StreamError, read_back};
 
 use super::Router;
@@ -43,7 +43,7 @@ const HANDLED: Map<u64> = Map::new("sessions-handled");
 const REQUESTS: Map<Vec<Asked>> = Map::new("sessions-requests");
 
 /// No client has got as many stanzas, and none is taken for seen that is numbered so far behind the last one.
-const UNSEEN: u64 = 1 << 30;
+pub(super) const UNSEEN: u64 = 1 << 30;
 
 /// A session in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -450,7 +450,7 @@ impl Binding {
     /// The client of a restored session has handled `count` stanzas, modulo 2^32: what it has not got is sent to it, and
     /// its presence is announced afresh.
     pub(super) async fn renew(&self, session: Session, count: u32, batch: &mut Batch) {
-        let Session { presence, queue, handled, mut requests, .. } = session;
+        let Session { presence, queue, handled, mut requests, resumption, priority, .. } = session;
         let known = |number: u64| {
             // The client has seen it if its number is not above the count, on a circle of 2^32 numbers.
             super::retained::modulo(number.wrapping_sub(u64::from(count)).wrapping_sub(1)) >= u32::MAX / 2
@@ -458,20 +458,25 @@ impl Binding {
         let (has, misses): (Vec<_>, Vec<_>) = queue.into_iter().partition(|(_, number)| known(*number));
         let router = &self.router;
         let has = router.suspended.take(&self.account.jid, has.into_iter().map(|(position, _)| position).collect());
-        {
-            let mut state = self.account.lock();
-            arrived(&mut state, &self.account.jid, has, &mut batch.writes);
-            release(&mut state, &misses.iter().map(|(position, _)| *position).collect::<Vec<_>>());
+        let misses: BTreeSet<u64> = misses.into_iter().map(|(position, _)| position).collect();
+        // Other stanzas get the numbers that they had. If the server ends again before they have new ones, the client must
+        // not seem to have seen them.
+        for (number, position) in (UNSEEN..).zip(&misses) {
+            let queued = Queued { session: session_key(&resumption.name), number };
+            batch.writes.queue(&self.account.jid, Position::new(*position), queued);
         }
+        arrived(&mut self.account.lock(), &self.account.jid, has, &mut batch.writes);
         requests.retain(|asked| !asked.answer.is_some_and(known));
         self.apologise(requests, handled, batch);
-        match presence {
+        let takes_all = presence.is_some() && priority.is_some_and(|priority| priority >= 0);
+        if takes_all {
             // What waits comes first, as for every resource that becomes available.
-            Some(presence) => router.broadcast_available(self, presence, batch).await,
-            None if misses.is_empty() => {}
-            None => {
-                router.catch_up(&self.account, &self.ring, Patience::None, batch).await;
-            }
+            release(&mut self.account.lock(), &misses.into_iter().collect::<Vec<_>>());
+        } else if !misses.is_empty() {
+            router.catch_up_with(&self.account, &self.ring, misses, batch).await;
+        }
+        if let Some(presence) = presence {
+            router.broadcast_available(self, presence, batch).await;
         }
     }
 }

@@ -101,7 +101,12 @@ impl Bound {
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
         match (inbound, &end) {
-            (Some(inbound), End::Lost) => detach(binding, inbound.handled()),
+            (Some(inbound), End::Lost) => {
+                // A stream that may go on is not closed, even if the client can hear it still (XEP-0198 §5).
+                if detach(binding, inbound.handled()) {
+                    return;
+                }
+            }
             (Some(inbound), End::Cut(_)) => {
                 // The client gets the whole stanza on another connection.
                 let torn = !rest.is_empty();
@@ -114,6 +119,15 @@ impl Bound {
                 drop(binding);
                 let answer = inbound.answer(router).await.zip(router.acknowledgement());
                 rest.extend(answer.into_iter().flat_map(|(count, words)| words.handled(modulo(count)).into_bytes()));
+            }
+            // The server stops: nobody hurries, and a client that closes the stream in its turn has got everything.
+            (None, End::Error(error)) if error.condition == StreamCondition::SystemShutdown => {
+                if wire.finish(end, rest).await {
+                    let mut batch = router.batch();
+                    binding.heard(Talks::No, &mut batch);
+                    batch.finish();
+                }
+                return;
             }
             _ => drop(binding),
         }
