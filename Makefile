@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check archives chaos simulation interop tls bench budget fuzz generate setup
+.PHONY: help run check archives chaos domains guardian simulation interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -62,6 +62,15 @@ chaos: setup ## ends Comity 500 times under load, breaks its connections and its
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load crash --document docs/reliability.md
+
+domains: setup ## a thousand other domains at once, and a hostile one beside honest ones (QUICK=1: a short look)
+	@benches/load/peers
+	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
+	@./target/release/comity-load domains $(if $(QUICK),--quick)
+	@./target/release/comity-load hostile $(if $(QUICK),--quick)
+
+guardian: setup ## kills another server 50 times while messages and presence are on their way (KILLS=n)
+	@KILLS=$(or $(KILLS),50) $(CARGO) test --quiet --test guardian -- --nocapture
 
 budget: setup ## instructions of one message against the committed budget (UPDATE=1: rewrite it)
 	@tools/valgrind

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Value;
 
 use crate::config::section::{Key, Section, Shape};
-use crate::config::{Component, Config, Domain, SECTIONS};
+use crate::config::{Component, Config, Domain, Peer, SECTIONS};
 
 /// The width of a comment's text.
 const WIDTH: usize = 96;
@@ -83,6 +83,7 @@ pub(super) fn default(section: &Section, key: &Key) -> Option<String> {
     let one = match section.name {
         "domains" => Value::try_from(Domain::default()),
         "components" => Value::try_from(Component::default()),
+        "peers" => Value::try_from(Peer::default()),
         _ => Value::try_from(Config::default()),
     };
     let value = one.ok()?;

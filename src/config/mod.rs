@@ -22,12 +22,13 @@ pub use example::{example, manual};
 pub use explain::{Explained, explain};
 pub use section::{Key, Section, Shape};
 pub use sections::{
-    Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, Rooms, SECTIONS, Services, Tls,
+    Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, Peer, Rooms, SECTIONS, Services,
+    Tls,
 };
 pub use units::{Period, Size};
 pub use values::{
-    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Pin, RoomCreation,
-    Secret,
+    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Pin, ProofKind,
+    RoomCreation, Secret,
 };
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::config::section::{Section, section};
 use crate::config::{
     AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Period, Pin,
-    RoomCreation, Secret, Size,
+    ProofKind, RoomCreation, Secret, Size,
 };
 use crate::telemetry::{Filter, Format};
 
@@ -17,6 +17,7 @@ pub const SECTIONS: &[Section] = &[
     Tls::SECTION,
     Dns::SECTION,
     Federation::SECTION,
+    Peer::SECTION,
     Contact::SECTION,
     Component::SECTION,
     Services::SECTION,
@@ -41,7 +42,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, services: Services, rooms: Rooms, archive: Archive, push: Push, registration: Registration, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, peers: Vec<Peer>, contact: Contact, components: Vec<Component>, services: Services, rooms: Rooms, archive: Archive, push: Push, registration: Registration, limits: Limits, log: Log }
 }
 
 section! {
@@ -123,7 +124,7 @@ section! {
     /// Other servers.
     Federation, "federation", Once {
         /// With which domains the server talks: `"open"` (all), `"closed"` (none, except among its own) or
-        /// `"listed"` (those in `allow`).
+        /// `"listed"` (those in `allow`). A domain in `[[peers]]` may be an exception.
         mode: FederationMode = FederationMode::Open;
         /// The domains for `mode = "listed"`.
         allow: Vec<DomainName> = Vec::new();
@@ -147,6 +148,31 @@ section! {
         queue_bytes: Size = Size::mib(8);
         /// How much may wait for all other domains together.
         queue_bytes_total: Size = Size::mib(64);
+    }
+}
+
+section! {
+    /// Other domains for which something else holds than for all: one `[[peers]]` each. `comity reload` has it hold at
+    /// once, for streams that are open, too, but for the proof that they began with.
+    Peer, "peers", Repeated {
+        /// The other domain, exactly; those below it are not meant.
+        name: DomainName = DomainName::unnamed(), like "\"example.net\"";
+        /// Whether the server talks with it, whatever `federation.mode` says.
+        federate: Option<bool> = None, like "false";
+        /// What proves that a server speaks for it, in place of what holds for all: `"pkix"` (a certificate of an
+        /// authority that is trusted), `"dane"` (a key that the signed DNS names), `"pin"` (one of
+        /// `federation.pins`), `"dialback"` (XEP-0220).
+        proofs: Option<Vec<ProofKind>> = None, like "[\"dane\", \"dialback\"]";
+        /// The same as `limits.server_stanzas_per_second`.
+        stanzas_per_second: Option<usize> = None, like "10000";
+        /// The same as `limits.server_bytes_per_second`.
+        bytes_per_second: Option<Size> = None, like "\"10MiB\"";
+        /// The same as `limits.server_streams`.
+        streams: Option<usize> = None, like "100";
+        /// The same as `limits.server_recipients_per_hour`.
+        recipients_per_hour: Option<usize> = None, like "20000";
+        /// The same as `limits.server_requests_per_hour`.
+        requests_per_hour: Option<usize> = None, like "5000";
     }
 }
 
@@ -330,6 +356,30 @@ section! {
         client_burst: Period = Period::seconds(20);
         /// The largest stanza taken from another server, at least 10000 bytes.
         server_stanza: Size = Size::kib(512);
+        /// How many stanzas another domain may send each second in the long run, on all its streams together.
+        /// Whoever sends more is read more slowly. Here and in the keys that follow, `0` is no limit, and
+        /// `[[peers]]` may say something else for one domain.
+        server_stanzas_per_second: usize = 1000;
+        /// The same in bytes.
+        server_bytes_per_second: Size = Size::mib(1);
+        /// How many seconds' worth of stanzas and bytes it may send at once after a pause, at most an hour.
+        server_burst: Period = Period::seconds(10);
+        /// How many streams another domain may have open to this server at once; a further one is ended with an
+        /// error.
+        server_streams: usize = 32;
+        /// How many streams of other domains there may be from one address, whatever domains they are for. Of
+        /// IPv6, a /56 network counts as one address.
+        server_streams_per_address: usize = 2000;
+        /// How many times a minute other servers may connect from one address. Beyond it they wait.
+        server_connects_per_minute: usize = 600;
+        /// To how many people here another domain may send messages and requests within an hour; to
+        /// further ones it gets an error, while those that it has reached already stay in reach.
+        server_recipients_per_hour: usize = 2000;
+        /// How many requests to see somebody's presence another domain may send within an hour; to further ones
+        /// it gets an error.
+        server_requests_per_hour: usize = 500;
+        /// How many such requests from one other domain may wait for the answer of one account.
+        server_requests_waiting: usize = 100;
         /// How much memory all connections that have not authenticated may use together. Beyond it,
         /// connections are closed.
         unauthenticated_bytes: Size = Size::mib(256);

@@ -59,6 +59,19 @@ pub enum Dnssec {
     Off,
 }
 
+/// What can prove that a server speaks for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofKind {
+    /// A certificate of an authority that is trusted.
+    Pkix,
+    /// A key that the signed DNS names.
+    Dane,
+    /// A key that the operator names.
+    Pin,
+    /// The word of the server that the DNS names.
+    Dialback,
+}
+
 /// With which domains the server talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FederationMode {
@@ -445,6 +458,25 @@ impl fmt::Display for Dnssec {
     }
 }
 
+impl ProofKind {
+    const NAMES: [(&'static str, Self); 4] =
+        [("pkix", Self::Pkix), ("dane", Self::Dane), ("pin", Self::Pin), ("dialback", Self::Dialback)];
+}
+
+impl FromStr for ProofKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        choice(text, &Self::NAMES)
+    }
+}
+
+impl fmt::Display for ProofKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(*self, &Self::NAMES))
+    }
+}
+
 impl FederationMode {
     const NAMES: [(&'static str, Self); 3] = [("open", Self::Open), ("closed", Self::Closed), ("listed", Self::Listed)];
 }
@@ -517,4 +549,15 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(AccountName, ContactUri, Dnssec, DomainName, LocalName, NameServer, FederationMode, Pin, RoomCreation);
+as_text!(
+    AccountName,
+    ContactUri,
+    Dnssec,
+    DomainName,
+    LocalName,
+    NameServer,
+    FederationMode,
+    Pin,
+    ProofKind,
+    RoomCreation
+);

@@ -18,6 +18,8 @@
 //! It must never know sessions, extensions, or what a stanza means: it hands over to one trait,
 //! [`Inbound`].
 
+mod audit;
+mod budgets;
 mod counting;
 mod delivery;
 mod dial;
@@ -44,10 +46,11 @@ mod trouble;
 mod wire;
 mod xep_0220_dialback;
 
+pub use audit::{Direction, ProvenPair, Stream};
 pub use counting::Note;
 pub use history::{Event, Peer, Standing};
 pub use inbound::Inbound;
-pub use policy::{Policy, Proofs};
+pub use policy::{Allowance, Neighbourhood, Policy, Proofs, Terms};
 pub use reception::Reception;
 pub use resolve::Start;
 pub use settings::{Settings, Ways};

@@ -5,6 +5,7 @@
 
 mod answers;
 mod asking;
+mod budget;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
 use self::asking::Answered;
+use self::budget::{refused, rested};
 use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::audit::Listed;
+use crate::federation::budgets::Seat;
 use crate::federation::counting::Counted;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::{Effect, Incoming, Next, Proven, Way};
@@ -30,7 +34,7 @@ use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
 use crate::routing::{Pair, RemoteDelivery};
-use crate::stanza::Stanza;
+use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::storage::Receipt;
 use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
@@ -55,6 +59,14 @@ pub struct Reception {
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
+    /// Its place on the list of all streams, once it has proven something.
+    listed: Option<Listed>,
+    /// One for each domain that it has proven to speak for.
+    seats: Vec<Seat>,
+    /// Stanzas and bytes that have come and are not charged to a budget yet.
+    intake: (usize, usize),
+    /// It has been too fast: nothing is read before this time.
+    rest: Option<Instant>,
     /// [`Federation::stop`] waits for its end.
     _open: watch::Receiver<bool>,
 }
@@ -67,6 +79,8 @@ enum Woken {
     Arrived,
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
+    /// It has been waited for long enough.
+    Rested,
     /// The peer has begun another stream, or goes on with this one on another connection.
     Superseded,
 }
@@ -80,6 +94,8 @@ enum End {
     Refused(StreamError),
     /// The peer has been told; this is for the log.
     Told(String),
+    /// Another stream of the peer has taken the place of this one, which it believes broken.
+    Superseded,
 }
 
 impl From<Broken> for End {
@@ -123,11 +139,15 @@ impl Federation {
             known: 0,
             counted: None,
             wait: None,
+            listed: None,
+            seats: Vec::new(),
+            intake: (0, 0),
+            rest: None,
             _open: self.until_closing(),
         };
         let end = tokio::select! {
             biased;
-            end = reception.authenticate(start) => end,
+            end = reception.begin(start) => end,
             () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
             () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
         };
@@ -245,8 +265,9 @@ impl Reception {
             // What nobody has answered stays unproven.
             Some(answered) = self.asking.join_next() => Ok(Woken::Answered(answered.ok())),
             () = superseded => Ok(Woken::Superseded),
+            () = rested(self.rest), if self.rest.is_some() => Ok(Woken::Rested),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
+            filled = self.wire.fill(), if self.rest.is_none() => filled.map(|()| Woken::Arrived).map_err(End::from),
         }
     }
 
@@ -260,7 +281,15 @@ impl Reception {
                 });
                 self.apply(effect).await
             }
-            Woken::Arrived => self.read().await,
+            Woken::Arrived => {
+                self.read().await?;
+                self.charge();
+                Ok(())
+            }
+            Woken::Rested => {
+                self.rest = None;
+                Ok(())
+            }
             Woken::Answer { is_durable: true } => {
                 self.wait = None;
                 self.answer().await
@@ -268,7 +297,7 @@ impl Reception {
             Woken::Answer { is_durable: false } => self.answer_so_far().await,
             Woken::Superseded => {
                 self.counted = None;
-                Err(End::Refused(StreamCondition::Conflict.into()))
+                Err(End::Superseded)
             }
         }
     }
@@ -303,7 +332,10 @@ impl Reception {
     /// Routes the stanzas up to the next event that is none, which it returns.
     async fn gather(&mut self) -> Result<Option<Event<'static>>, StreamError> {
         let inbound = self.federation.inbound();
-        let limits = self.trusted.then(|| self.federation.settings().limits);
+        let settings = self.federation.settings();
+        let limits = self.trusted.then_some(settings.limits);
+        let allowance = self.seats.first().map(|seat| settings.policy.terms(&seat.remote).allowance);
+        drop(settings);
         let (reader, buffer) = self.wire.gate();
         let language = reader.language();
         let mut at = 0;
@@ -332,7 +364,15 @@ impl Reception {
             }
             of = Some(pair);
             more += 1;
+            self.intake.0 += 1;
             if self.federation.heard(pair, &stanza) {
+                continue;
+            }
+            if let (Some(seat), Some(allowance)) = (self.seats.first_mut(), &allowance)
+                && let Err(excess) = seat.judge(&stanza, allowance)
+            {
+                let error = StanzaError::new(Condition::PolicyViolation, excess.as_str());
+                self.federation.send(pair, stanza.error(&error).into_iter().map(Into::into).collect());
                 continue;
             }
             if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza, more)) {
@@ -345,6 +385,7 @@ impl Reception {
         if let Some(of) = of {
             arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;
         }
+        self.intake.1 += at;
         self.wire.consume(at);
         outcome
     }
@@ -364,10 +405,15 @@ impl Reception {
             self.trusted = true;
             self.wire.trust_peer(self.federation.settings().limits);
         }
+        self.take_seats().map_err(|excess| refused(StreamCondition::ResourceConstraint, excess))?;
         let proven = self.rules.proven();
         for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
             let address = self.wire.transport().peer();
             tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
+            if let Some(listed) = &self.listed {
+                listed.prove(pair, Some(proof));
+            }
+            self.federation.reached(pair);
             self.federation.nudge(pair);
         }
         self.known = proven.len();
@@ -445,12 +491,28 @@ impl Reception {
         Ok(Effect { write: String::new(), next: Next::Read })
     }
 
+    /// Says so if the peer may have gone, and what was on the way with it.
+    fn part(&self, end: &End) {
+        let is_broken = matches!(end, End::Lost(_) | End::Superseded) || self.rules.is_broken_off();
+        for Proven { pair, .. } in self.rules.proven().iter().filter(|_| is_broken && !self.federation.is_closing()) {
+            self.federation.lost(pair);
+            if matches!(end, End::Superseded) {
+                self.federation.reached(pair);
+            }
+        }
+    }
+
     async fn finish(mut self, end: End) {
+        self.part(&end);
         let (last, reason) = match end {
             End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
             End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
             End::Told(why) => (String::new(), why),
+            End::Superseded => {
+                let conflict = StreamError::from(StreamCondition::Conflict);
+                (self.rules.refuse(&conflict, &random::token(ID_OCTETS)).write, conflict.to_string())
+            }
         };
         let remote = self.rules.claimed().unwrap_or("-");
         tracing::debug!(%remote, address = ?self.wire.transport().peer(), reason, "stream from another server ended");

@@ -11,6 +11,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::federation::audit::Audit;
+use crate::federation::budgets::Budgets;
 use crate::federation::counting::Pairs;
 use crate::federation::delivery::Waiting;
 use crate::federation::history::Histories;
@@ -45,6 +47,10 @@ pub struct Federation {
     arrivals: Mutex<Pairs>,
     /// A stream of one of those has ended since somebody looked whether they are too many.
     has_ended: AtomicBool,
+    /// The streams that are open.
+    audit: Arc<Audit>,
+    /// What others have used of what they may.
+    budgets: Arc<Budgets>,
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -81,6 +87,8 @@ impl Federation {
             histories: Mutex::default(),
             arrivals: Mutex::default(),
             has_ended: AtomicBool::new(false),
+            audit: Arc::default(),
+            budgets: Arc::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
@@ -150,6 +158,14 @@ impl Federation {
 
     pub(crate) fn inbound(&self) -> Option<Arc<dyn Inbound>> {
         self.inbound.get().and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn audit(&self) -> &Arc<Audit> {
+        &self.audit
+    }
+
+    pub(crate) fn budgets(&self) -> &Arc<Budgets> {
+        &self.budgets
     }
 
     pub(crate) fn call_backs(&self) -> &Semaphore {

@@ -20,7 +20,7 @@ pub use doctor::{EXAMINE, Examine, examine_alone};
 pub use interop::{INTEROP, Report};
 pub use made::{Made, resolver};
 pub use node::{Node, Parts, StartError};
-pub use peers::PEERS;
+pub use peers::{PEERS, STREAMS};
 pub use reload::{RELOAD, Reload, Reloaded};
 pub use sockets::{Bound, Server};
 pub use tls::warnings;

@@ -17,8 +17,8 @@ use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
 use crate::routing;
-use crate::session::{self, Pace};
-use crate::stream::Limits;
+use crate::session;
+use crate::stream::{Limits, Pace};
 
 use super::node::SILENCE;
 
@@ -161,6 +161,7 @@ fn of_routing(config: &Config) -> routing::Limits {
         sessions: config.limits.sessions_per_account,
         resume_timeout: config.limits.resume_timeout.duration(),
         contacts: config.limits.roster_items,
+        requests: config.limits.server_requests_waiting,
         cached_accounts: CACHED_ACCOUNTS,
     }
 }
@@ -170,8 +171,8 @@ fn of_sessions(config: &Config) -> session::Settings {
         limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
         pace: Pace::new(
             config.limits.client_stanzas_per_second,
-            config.limits.client_bytes_per_second,
-            config.limits.client_burst,
+            config.limits.client_bytes_per_second.bytes(),
+            config.limits.client_burst.duration(),
         ),
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
@@ -198,7 +199,7 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
     let federation = &config.federation;
     federation::Settings {
         domains: domains.to_vec(),
-        policy: federation::Policy::of(federation),
+        policy: federation::Policy::of(config),
         pins: federation.pins.iter().map(|pin| (pin.domain.as_str().to_owned(), Key(pin.key))).collect(),
         connect_timeout: federation.connect_timeout.duration(),
         idle_timeout: federation.idle_timeout.duration(),

@@ -8,14 +8,13 @@ use std::time::Duration;
 use crate::hooks::{Acknowledgement, Said, Wish};
 use crate::routing::{Batch, Binding, Origin, Router, Talks, modulo};
 use crate::stanza::{Condition, Kind};
-use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
+use crate::stream::{Ahead, Event, Fault, Intake, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::context::{Context, Settings};
 use super::detached::detach;
 use super::inbound::{Inbound, agreed};
 use super::outgoing::Outgoing;
-use super::pace::{Ahead, Intake};
 use super::wire::{End, Wire};
 
 /// How long a client that is too fast is not looked at, at most.

@@ -128,7 +128,8 @@ impl World {
             Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let identities = Arc::new(Identities::new(identity));
         let node = self.node(&config, &storage, &identities)?;
-        let serving = accept(&self.net, address, &node);
+        let mut serving = accept(&self.net, address, &node);
+        serving.spawn(Arc::clone(&node).watch_peers());
         let site = Site { node: Arc::clone(&node), config, identities, storage, address, serving };
         self.sites.insert(domain.to_owned(), site);
         Ok(node)
@@ -183,6 +184,7 @@ impl World {
         site.node.restore().await;
         site.serving = accept(&self.net, site.address, &site.node);
         site.serving.spawn(Arc::clone(&site.node).expire_sessions());
+        site.serving.spawn(Arc::clone(&site.node).watch_peers());
         self.sites.insert(domain.to_owned(), site);
         Ok(())
     }
@@ -321,6 +323,8 @@ fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
         config.rooms.messages_per_second = 0;
         config.rooms.domain_entries_per_second = 0;
         config.rooms.domain_messages_per_second = 0;
+        config.limits.server_stanzas_per_second = 0;
+        config.limits.server_bytes_per_second = Size::new(0);
     }
     Ok(config)
 }

@@ -15,8 +15,10 @@ use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session};
 use crate::crash;
 use crate::crowd::{Crowd, settle};
+use crate::domains;
 use crate::fast::Returning;
 use crate::growth;
+use crate::hostile;
 use crate::login;
 use crate::meter::{Latency, Length, Measured};
 use crate::options::Options;
@@ -67,6 +69,23 @@ pub enum What {
     Crashes,
     /// What pages of long archives cost.
     Archives,
+    /// What many other domains cost.
+    Domains,
+    /// What a hostile domain costs the others.
+    Hostile,
+}
+
+impl What {
+    /// What the first argument says.
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "crash" => Some(Self::Crashes),
+            "archive" => Some(Self::Archives),
+            "domains" => Some(Self::Domains),
+            "hostile" => Some(Self::Hostile),
+            _ => None,
+        }
+    }
 }
 
 /// Runs what is wanted.
@@ -81,6 +100,8 @@ pub fn run(options: &Options, what: What) -> io::Result<()> {
         tokio::select! {
             done = crash::run(options, &directory), if what == What::Crashes => done,
             done = archive::run(options, &directory), if what == What::Archives => done,
+            done = domains::run(options, &directory), if what == What::Domains => done,
+            done = hostile::run(options, &directory), if what == What::Hostile => done,
             done = everything(options, &directory), if what == What::Everything => done,
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }

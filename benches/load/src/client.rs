@@ -301,7 +301,7 @@ async fn encrypt(socket: TcpStream, domain: &str, kit: &Kit) -> io::Result<Box<T
 }
 
 /// Sends `request` and reads up to and including `until`, which is returned.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     rest: &mut Vec<u8>,
     request: &str,
@@ -330,7 +330,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, into: &mut Vec<u8>) -> io::Result<()> {
+pub async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, into: &mut Vec<u8>) -> io::Result<()> {
     if stream.read_buf(into).await? == 0 {
         let end = format!("the server closed the stream after {:?}", String::from_utf8_lossy(into));
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, end));

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::dialback::PENDING;
 use super::*;
 use crate::config::FederationMode;
-use crate::federation::policy::{Policy, Proofs};
+use crate::federation::policy::{Policy, Proofs, Terms};
 use crate::federation::proof::{Asked, Evidence, Pins};
 use crate::hooks::StreamFeatures;
 use crate::net::dns::Security;
@@ -20,7 +20,11 @@ const DIALBACK: &str = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></
 const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
 
 fn rules(proofs: Proofs) -> Arc<Rules> {
-    rules_of(Policy { proofs, ..Policy::default() })
+    rules_of(Policy { terms: terms(proofs), ..Policy::default() })
+}
+
+fn terms(proofs: Proofs) -> Terms {
+    Terms { proofs: proofs.kinds(), ..Terms::default() }
 }
 
 fn rules_of(policy: Policy) -> Arc<Rules> {
@@ -251,7 +255,7 @@ fn a_stream_error_before_the_header_comes_with_one() {
 fn modes_refuse_strangers() {
     let with = |mode| {
         let listed = HashSet::from(["friend.example".to_owned()]);
-        rules_of(Policy { mode, listed, proofs: Proofs::CertificateOrDialback })
+        rules_of(Policy { mode, listed, terms: terms(Proofs::CertificateOrDialback), ..Policy::default() })
     };
     for mode in [FederationMode::Closed, FederationMode::Listed] {
         let effect = Incoming::new(with(mode)).opened(&greeting(), "1".to_owned());

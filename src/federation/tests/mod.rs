@@ -3,6 +3,7 @@
 mod counting;
 mod dane;
 mod doctor;
+mod limits;
 mod outbox;
 mod spoofing;
 mod world;

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::clock::{Clock, Timestamp};
 use crate::federation::proof::Key;
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Ways};
+use crate::federation::{Allowance, Federation, Inbound, Note, Policy, Proofs, Settings, Start, Terms, Ways};
 use crate::hooks::{Acknowledgement, StreamFeatures};
 use crate::jid::BareJid;
 use crate::live::Live;
@@ -50,6 +50,7 @@ pub(super) struct Plan<'a> {
     /// Whether it answers requests.
     pub(super) answers: bool,
     pub(super) pins: &'a [(String, Key)],
+    pub(super) allowance: Allowance,
 }
 
 impl<'a> Plan<'a> {
@@ -65,6 +66,7 @@ impl<'a> Plan<'a> {
             expiry,
             answers: true,
             pins: &[],
+            allowance: Allowance::default(),
         }
     }
 }
@@ -83,6 +85,7 @@ pub(super) struct Recorder {
     /// Whoever answers requests.
     federation: OnceLock<Weak<Federation>>,
     pub(super) asked: AtomicUsize,
+    changes: std::sync::Mutex<Vec<String>>,
     seen: Mutex<(mpsc::UnboundedReceiver<Stanza<'static>>, mpsc::UnboundedReceiver<Stanza<'static>>)>,
 }
 
@@ -122,6 +125,25 @@ impl Inbound for Recorder {
             let _ = self.bounced.send(error);
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn lost(&self, pair: &Pair) {
+        self.note(format!("lost {}", pair.remote));
+    }
+
+    fn reached(&self, pair: &Pair) {
+        self.note(format!("reached {}", pair.remote));
+    }
+}
+
+impl Recorder {
+    fn note(&self, what: String) {
+        self.changes.lock().unwrap().push(what);
+    }
+
+    /// What was heard of the streams with others, in order.
+    pub(super) fn changes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.changes.lock().unwrap())
     }
 }
 
@@ -164,7 +186,10 @@ impl World {
         trust.add(self.ca.certificate()).unwrap();
         let settings = Settings {
             domains: vec![plan.domain.to_owned()],
-            policy: Policy { proofs: plan.proofs, ..Policy::default() },
+            policy: Policy {
+                terms: Terms { proofs: plan.proofs.kinds(), allowance: plan.allowance },
+                ..Policy::default()
+            },
             pins: plan.pins.iter().cloned().collect(),
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
@@ -197,8 +222,15 @@ impl World {
         let seen = Mutex::new((arrivals, bounces));
         let domain = plan.domain.to_owned();
         let answers = if plan.answers { OnceLock::from(Arc::downgrade(&federation)) } else { OnceLock::new() };
-        let inbound =
-            Arc::new(Recorder { domain, arrived, bounced, federation: answers, asked: AtomicUsize::new(0), seen });
+        let inbound = Arc::new(Recorder {
+            domain,
+            arrived,
+            bounced,
+            federation: answers,
+            asked: AtomicUsize::new(0),
+            changes: std::sync::Mutex::default(),
+            seen,
+        });
         federation.attach(&inbound);
         Server { federation, inbound, storage }
     }

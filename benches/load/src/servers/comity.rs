@@ -41,6 +41,8 @@ unauthenticated_bytes = "4GiB"
 unauthenticated_bytes_per_address = "4GiB"
 client_stanzas_per_second = 0
 client_bytes_per_second = 0
+server_stanzas_per_second = 0
+server_bytes_per_second = 0
 ring_bytes = "16MiB"
 
 [federation]
