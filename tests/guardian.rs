@@ -226,4 +226,7 @@ async fn everybody_sees_who_is_there_after_the_other_server_was_killed_again_and
             arrived.append(&mut person.bounced);
         }
     }
+    for server in [&mut far, &mut near] {
+        assert!(server.site.stop().success());
+    }
 }

@@ -287,7 +287,7 @@ fn ended(broken: &Broken) -> Ended {
         Broken::Lost(why) if why == CLOSED => Ended::InOrder,
         // What is idle may be closed in this way, too.
         Broken::Refused(error) if error.condition == StreamCondition::ConnectionTimeout => Ended::InOrder,
-        Broken::Lost(_) | Broken::Refused(_) | Broken::Unwelcome(_) => Ended::Broken,
+        Broken::Closed | Broken::Lost(_) | Broken::Refused(_) | Broken::Unwelcome(_) => Ended::Broken,
     }
 }
 
