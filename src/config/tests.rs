@@ -258,6 +258,15 @@ fn what_contradicts_itself_is_refused() {
             "domain = \"a.example\"\n[rooms]\ncreate = \"anyone\"",
             "3:10: wrong value of rooms.create: \"anyone\" is none of \"local\", \"admins\", \"anybody\"",
         ),
+        ("domain = \"a.example\"\n[limits]\nserver_burst = \"61m\"", "3:16: limits.server_burst is more than an hour"),
+    ] {
+        assert_eq!(refused(text), message);
+    }
+}
+
+#[test]
+fn what_holds_for_another_domain_and_contradicts_itself_is_refused() {
+    for (text, message) in [
         ("domain = \"a.example\"\n[[peers]]\nstreams = 1", "2:1: peers[1] has no name"),
         (
             "domain = \"a.example\"\n[[peers]]\nname = \"A.example\"\n\
@@ -274,7 +283,6 @@ fn what_contradicts_itself_is_refused() {
              [[peers]]\nname = \"b.example\"\nfederate = false",
             "7:12: b.example is in federation.allow, too",
         ),
-        ("domain = \"a.example\"\n[limits]\nserver_burst = \"61m\"", "3:16: limits.server_burst is more than an hour"),
     ] {
         assert_eq!(refused(text), message);
     }
