@@ -15,6 +15,7 @@ mod contacts;
 mod copies;
 mod delivery;
 mod departure;
+mod elsewhere;
 mod held;
 mod hosts;
 mod logins;

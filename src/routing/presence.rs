@@ -17,7 +17,7 @@ use super::hosts::Host;
 use super::ring::Ring;
 
 /// How many entities a session may have told its presence directly: they are remembered.
-const MOST_DIRECTED: usize = 1000;
+pub(super) const MOST_DIRECTED: usize = 1000;
 
 /// The longest status that is remembered of somebody who has left, in bytes.
 const MOST_STATUS: usize = 1024;
@@ -74,7 +74,10 @@ impl Router {
             (PresenceType::Available, None) => self.broadcast_available(binding, stanza, batch).await,
             (PresenceType::Unavailable, None) => self.broadcast_unavailable(binding, &stanza, batch),
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => match note_directed(binding, kind, to) {
-                Ok(()) => self.deliver(stanza, batch).await,
+                Ok(()) => {
+                    self.told(&stanza);
+                    self.deliver(stanza, batch).await;
+                }
                 Err(error) => binding.refuse(&stanza, &error, batch),
             },
             (PresenceType::Error | PresenceType::Probe, Some(_)) => self.deliver(stanza, batch).await,
@@ -167,6 +170,7 @@ impl Router {
         for ring in &audience.own {
             batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
+        self.left(presence.from.as_ref(), audience);
         let letter = presence.letter();
         let mut rest = audience.watchers.as_str();
         while let Some((watcher, behind)) = split_at_byte(rest, 0) {

@@ -193,6 +193,9 @@ impl Router {
             None if presence == PresenceType::Probe => self.probed(&account, stanza, to, batch),
             None => {
                 let mut state = account.lock();
+                if self.is_withheld(&state, stanza, to) {
+                    return None;
+                }
                 if presence == PresenceType::Unavailable
                     && let Some(from) = &stanza.from
                 {
@@ -206,12 +209,18 @@ impl Router {
 
     /// Delivers a message or an IQ to a local account.
     async fn to_resources(&self, account: &Arc<Account>, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        if matches!(stanza.kind, Kind::Iq(IqType::Result | IqType::Error)) && self.requests.answered_for_session(stanza) {
+            return None;
+        }
         let relation = {
             let mut state = account.lock();
             if state.gone {
                 return self.to_nobody(stanza, to);
             }
             if matches!(stanza.kind, Kind::Message(_)) {
+                if stanza.kind == Kind::Message(MessageType::Groupchat) && self.is_withheld(&state, stanza, to) {
+                    return None;
+                }
                 return self.receive(&account.jid, &mut state, stanza, to, batch);
             }
             if is_request(stanza.kind)
