@@ -24,6 +24,7 @@ mod xep_0357_push;
 mod xep_0359_stanza_ids;
 mod xep_0377_reports;
 mod xep_0390_capabilities;
+mod xep_0410_self_ping;
 mod xep_0424_retraction;
 mod xep_0441_preferences;
 mod xep_0478_stream_limits;
@@ -58,6 +59,7 @@ pub const ALL: &[Extension] = &[
     xep_0359_stanza_ids::EXTENSION,
     xep_0377_reports::EXTENSION,
     xep_0390_capabilities::EXTENSION,
+    xep_0410_self_ping::EXTENSION,
     xep_0424_retraction::EXTENSION,
     xep_0441_preferences::EXTENSION,
     xep_0478_stream_limits::EXTENSION,
