@@ -20,9 +20,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long a room has to let somebody in again.
 const ENTRANCE: Duration = Duration::from_secs(60);
-/// Whoever was away for longer is told.
+/// Whoever returns to a room that he has not heard of for longer is told that he was out.
 const SHORT: Duration = Duration::from_secs(300);
-/// Whoever is in doubt for so long is told, and brought back when that is possible.
+/// Whoever is in doubt for so long because the room cannot be reached is told, and brought back when that is possible.
 const LONG: Duration = Duration::from_secs(600);
 
 /// How one session stands in one room.
@@ -43,7 +43,7 @@ pub(super) enum State {
 /// A time of which nobody knows whether the session was in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Absence {
-    pub(super) since: Instant,
+    since: Instant,
     /// How often the room could not be asked or did not let it in.
     attempts: u32,
     /// Its client takes it for out.
@@ -74,8 +74,10 @@ pub(super) enum Event {
 pub(super) enum Verdict {
     In,
     Out,
-    /// The room did not get the question, or its answer did not come.
-    Unknown,
+    /// The room cannot be reached.
+    Unreachable,
+    /// Nothing has come. The room may be there all the same: some have one of the user's clients answer, and that may sleep.
+    Silent,
 }
 
 /// What is known beside.
@@ -112,7 +114,7 @@ pub(super) enum Effect {
 pub(super) fn step(state: State, event: Event, sight: Sight) -> (Option<State>, Effect) {
     let Sight { now, heard, can_mend } = sight;
     let stays = (Some(state), Effect::Nothing);
-    let absence = Absence { since: heard, attempts: 0, is_told: false };
+    let absence = Absence { since: now, attempts: 0, is_told: false };
     match (state, event) {
         (_, Event::Left) | (State::Entering, Event::Refused { .. }) => (None, Effect::Nothing),
 
@@ -132,10 +134,11 @@ pub(super) fn step(state: State, event: Event, sight: Sight) -> (Option<State>, 
         }
         (State::Doubtful { at, absence }, Event::Time) if at <= now => (Some(State::Asking(absence)), Effect::Ask),
 
-        (State::Asking(absence), Event::Answered(Verdict::Unknown)) => later(absence, now),
+        (State::Asking(absence), Event::Answered(Verdict::Unreachable)) => later(absence, now, Effect::Tell),
+        (State::Asking(absence), Event::Answered(Verdict::Silent)) => later(absence, now, Effect::Nothing),
         (State::Asking(absence), Event::Answered(Verdict::In)) if !absence.is_told => (Some(State::In), Effect::Nothing),
         (State::Asking(absence), Event::Answered(Verdict::In | Verdict::Out)) => {
-            let is_quiet = absence.is_told || (can_mend && now.saturating_duration_since(absence.since) <= SHORT);
+            let is_quiet = absence.is_told || (can_mend && now.saturating_duration_since(heard) <= SHORT);
             let effect = if is_quiet { Effect::Return } else { Effect::TellAndReturn };
             let absence = Absence { is_told: absence.is_told || !is_quiet, ..absence };
             (Some(State::Returning { until: now + ENTRANCE, absence }), effect)
@@ -144,11 +147,11 @@ pub(super) fn step(state: State, event: Event, sight: Sight) -> (Option<State>, 
         (State::Returning { .. }, Event::Entered { is_new: false }) => (Some(State::In), Effect::Mend),
         (State::Returning { .. }, Event::Entered { is_new: true }) => (None, Effect::Withdraw),
         (State::Returning { .. }, Event::Refused { is_final: true }) => (None, Effect::GiveUp),
-        (State::Returning { absence, .. }, Event::Refused { is_final: false }) => later(absence, now),
+        (State::Returning { absence, .. }, Event::Refused { is_final: false }) => later(absence, now, Effect::Tell),
         (State::Returning { absence, .. }, Event::Lost) => {
             (Some(State::Doubtful { at: now + FIRST, absence }), Effect::Nothing)
         }
-        (State::Returning { until, absence }, Event::Time) if until <= now => later(absence, now),
+        (State::Returning { until, absence }, Event::Time) if until <= now => later(absence, now, Effect::Tell),
 
         // News that changes nothing, and answers that come too late.
         (State::In, Event::Entered { .. } | Event::Refused { .. } | Event::Answered(_) | Event::Time)
@@ -159,9 +162,9 @@ pub(super) fn step(state: State, event: Event, sight: Sight) -> (Option<State>, 
     }
 }
 
-/// It did not work; whoever has waited for long is told.
-fn later(absence: Absence, now: Instant) -> (Option<State>, Effect) {
-    let tells = !absence.is_told && now.saturating_duration_since(absence.since) >= LONG;
+/// It did not work; whoever has waited for long is told, if `effect` is that.
+fn later(absence: Absence, now: Instant, effect: Effect) -> (Option<State>, Effect) {
+    let tells = effect == Effect::Tell && !absence.is_told && now.saturating_duration_since(absence.since) >= LONG;
     let pause = PAUSE.saturating_mul(1_u32.checked_shl(absence.attempts).unwrap_or(u32::MAX)).min(LONGEST_PAUSE);
     let attempts = absence.attempts.saturating_add(1);
     let absence = Absence { attempts, is_told: absence.is_told || tells, ..absence };
@@ -218,7 +221,7 @@ mod tests {
     }
 
     const OUT: Event = Event::Answered(Verdict::Out);
-    const UNKNOWN: Event = Event::Answered(Verdict::Unknown);
+    const UNREACHABLE: Event = Event::Answered(Verdict::Unreachable);
     const ENTERED: Event = Event::Entered { is_new: false };
 
     // Proves: XEP-0410 §3.2
@@ -257,7 +260,7 @@ mod tests {
         let mut play = Play::new();
         play.at(10, Event::Lost);
         assert_eq!(play.next(), (12, Effect::Ask));
-        play.at(13, UNKNOWN);
+        play.at(13, UNREACHABLE);
         assert_eq!(play.at(14, Event::Back), Effect::Nothing);
         assert_eq!(play.next(), (14, Effect::Ask));
         // It was lost twice, and nobody has said so in between.
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_away_for_long_is_told_before_he_is_back() {
+    fn who_has_not_heard_of_the_room_for_long_is_told_before_he_is_back() {
         for (seconds, can_mend, effect) in
             [(300, true, Effect::Return), (301, true, Effect::TellAndReturn), (5, false, Effect::TellAndReturn)]
         {
@@ -288,7 +291,7 @@ mod tests {
             let (at, effect) = play.next();
             assert_eq!(effect, Effect::Ask);
             asked.push(at);
-            match play.at(at, UNKNOWN) {
+            match play.at(at, UNREACHABLE) {
                 Effect::Tell => told.push(at),
                 effect => assert_eq!(effect, Effect::Nothing),
             }
@@ -300,6 +303,17 @@ mod tests {
         assert_eq!(play.next(), (1300, Effect::Ask));
         assert_eq!(play.at(1300, Event::Answered(Verdict::In)), Effect::Return);
         assert_eq!(play.at(1301, ENTERED), Effect::Mend);
+    }
+
+    #[test]
+    fn a_room_that_says_nothing_is_asked_again_and_nobody_disturbed() {
+        let mut play = Play::new();
+        play.at(0, Event::Lost);
+        for _ in 0..10 {
+            let (at, effect) = play.next();
+            assert_eq!(effect, Effect::Ask);
+            assert_eq!(play.at(at, Event::Answered(Verdict::Silent)), Effect::Nothing);
+        }
     }
 
     #[test]

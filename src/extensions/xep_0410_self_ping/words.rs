@@ -130,16 +130,16 @@ pub(super) fn ping(session: Jid, occupant: Jid) -> Stanza<'static> {
 }
 
 /// What the answer says. Beyond XEP-0410 §3.2, `item-not-found` says that he is out: that is what services say of a room that
-/// has gone with their memory, and whoever has changed his name is asked after under the new one. A service that is told to be
-/// there later has said nothing of the room.
+/// has gone with their memory, and whoever has changed his name is asked after under the new one. A service that says
+/// `wait` has not looked.
 pub(super) fn verdict(reply: &Reply) -> Verdict {
-    let Reply::Answered(answer) = reply else { return Verdict::Unknown };
+    let Reply::Answered(answer) = reply else { return Verdict::Silent };
     if answer.kind == Kind::Iq(IqType::Result) {
         return Verdict::In;
     }
     let (condition, may_change) = reason(answer);
     match condition {
-        _ if may_change => Verdict::Unknown,
+        _ if may_change => Verdict::Unreachable,
         Some(Condition::ServiceUnavailable | Condition::FeatureNotImplemented) => Verdict::In,
         _ => Verdict::Out,
     }
@@ -217,11 +217,11 @@ mod tests {
             (error("cancel", "not-allowed"), Verdict::Out),
             (error("modify", "bad-request"), Verdict::Out),
             (error("cancel", "item-not-found"), Verdict::Out),
-            (error("wait", "service-unavailable"), Verdict::Unknown),
-            (error("cancel", "remote-server-not-found"), Verdict::Unknown),
-            (error("wait", "remote-server-timeout"), Verdict::Unknown),
-            (error("cancel", "remote-server-timeout"), Verdict::Unknown),
-            (Reply::Silent, Verdict::Unknown),
+            (error("wait", "service-unavailable"), Verdict::Unreachable),
+            (error("cancel", "remote-server-not-found"), Verdict::Unreachable),
+            (error("wait", "remote-server-timeout"), Verdict::Unreachable),
+            (error("cancel", "remote-server-timeout"), Verdict::Unreachable),
+            (Reply::Silent, Verdict::Silent),
         ] {
             assert_eq!(verdict(&reply), expected, "{reply:?}");
         }
