@@ -97,6 +97,12 @@ impl RemoteDelivery for Federation {
         }
     }
 
+    fn knock(&self, pair: &Pair) {
+        // If streams are there, the answer says that the other server is.
+        let (_, ping) = self.ping(pair);
+        self.send(pair, vec![ping.into()]);
+    }
+
     fn settle(&self, upto: Position) {
         let all: Vec<_> = self.queues().values().cloned().collect();
         for waiting in all {
@@ -183,6 +189,7 @@ impl Federation {
             match opened {
                 Ok(link) => {
                     self.connected(pair);
+                    self.reached(pair);
                     let (ended, why) = self.drive(link, &waiting).await;
                     let left = waiting.lock().queue.link_lost(Instant::now());
                     self.delivered(&waiting, &left);
@@ -193,8 +200,10 @@ impl Federation {
                     if fruitless.is_none() {
                         schedule.succeeded();
                     }
-                    if matches!(ended, Ended::Closing) {
-                        return self.abandon(&waiting).await;
+                    match ended {
+                        Ended::InOrder => {}
+                        Ended::Broken => self.lost(pair),
+                        Ended::Closing => return self.abandon(&waiting).await,
                     }
                 }
                 Err(failure) => {
@@ -204,6 +213,7 @@ impl Federation {
                     let waits = failure.fault == Fault::Unreachable && waiting.lock().queue.is_kept();
                     let next = waits.then(|| self.ways().clock.now().after(pause));
                     self.unreachable(pair, &failure, next);
+                    self.lost(pair);
                     self.wait(&waiting, &failure, pause).await;
                 }
             }

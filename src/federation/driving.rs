@@ -25,6 +25,8 @@ use crate::xml::Element;
 const STALLED: Duration = Duration::from_secs(60);
 /// Why a link ends that nobody needs.
 pub(crate) const IDLE: &str = "idle";
+/// Why a link ends that the peer does not need.
+const CLOSED: &str = "the other server closed the stream";
 /// How long the last words of a link may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a stream may be resumed of which the peer does not say it.
@@ -34,8 +36,10 @@ const ID_OCTETS: usize = 16;
 
 /// How a link came to its end.
 pub(crate) enum Ended {
-    /// It is not needed any more, or the peer had enough; whatever waits gets another.
-    Over,
+    /// It is not needed any more, or the peer had enough and has said so; whatever waits gets another.
+    InOrder,
+    /// It broke: the peer may have gone, and what was on the way with it.
+    Broken,
     /// The server stops.
     Closing,
 }
@@ -45,7 +49,7 @@ impl Federation {
     pub(crate) async fn drive(&self, mut link: Link, waiting: &Waiting) -> (Ended, Failure) {
         if let Err(broken) = self.begin(&mut link, waiting).await {
             farewell(link, true).await;
-            return (Ended::Over, broken.into());
+            return (ended(&broken), broken.into());
         }
         let mut portion = Vec::new();
         let mut attention = None;
@@ -60,9 +64,12 @@ impl Federation {
                 // Rare things first, so that a peer which never stops cannot hide them; what waits goes out before the end.
                 biased;
                 () = &mut stalled => {
-                    let why = if portion.is_empty() { IDLE } else { "the other server takes nothing" };
+                    let (ended, why) = match portion.is_empty() {
+                        true => (Ended::InOrder, IDLE),
+                        false => (Ended::Broken, "the other server takes nothing"),
+                    };
                     self.part(link, portion.is_empty(), waiting).await;
-                    return (Ended::Over, Failure::unreachable(why));
+                    return (ended, Failure::unreachable(why));
                 }
                 () = waiting.news() => {
                     self.answer_refused(waiting).await;
@@ -70,7 +77,7 @@ impl Federation {
                 }
                 () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
                     self.part(link, true, waiting).await;
-                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
+                    return (Ended::InOrder, Failure::unreachable("the certificate of the other server has expired"));
                 }
                 () = self.closing(), if portion.is_empty() => {
                     self.part(link, true, waiting).await;
@@ -89,14 +96,14 @@ impl Federation {
                 () = sleep_until(attention.unwrap_or_else(Instant::now)), if attention.is_some() && portion.is_empty() => {
                     if waiting.lock().queue.silent_at().is_some_and(|at| at <= Instant::now()) {
                         self.part(link, true, waiting).await;
-                        return (Ended::Over, Failure::unreachable("the other server does not answer"));
+                        return (Ended::Broken, Failure::unreachable("the other server does not answer"));
                     }
                     None
                 }
             };
             if let Some(broken) = broken {
                 farewell(link, portion.is_empty()).await;
-                return (Ended::Over, broken.into());
+                return (ended(&broken), broken.into());
             }
         }
     }
@@ -151,14 +158,20 @@ impl Federation {
             let words = inbound.as_deref().and_then(Inbound::acknowledgement);
             return (String::new(), words.map(Acknowledgement::request).unwrap_or_default().to_owned());
         }
+        let (id, ping) = self.ping(pair);
+        (id, ping.to_xml())
+    }
+
+    /// A request of our domain to the other one, and its id.
+    pub(crate) fn ping(&self, pair: &Pair) -> (String, Stanza<'static>) {
         let id = random::token(ID_OCTETS);
         let domain = |name| Jid::from(BareJid::from_kept(name));
-        let probe = Stanza::new(Kind::Iq(IqType::Get))
+        let ping = Stanza::new(Kind::Iq(IqType::Get))
             .id(id.clone())
             .from(domain(&pair.local))
             .to(domain(&pair.remote))
             .payload(self.ways().probe.clone());
-        (id, probe.to_xml())
+        (id, ping)
     }
 
     /// Whether a stanza of `pair` that has come from the other server answers a probe; then it is dealt with.
@@ -170,6 +183,8 @@ impl Federation {
         if !is_domain(&stanza.from, &pair.remote) || !is_domain(&stanza.to, &pair.local) {
             return false;
         }
+        // Whatever it answers, it is there.
+        self.reached(pair);
         let Some(waiting) = self.queues().get(pair).cloned() else { return false };
         let Some(left) = waiting.lock().queue.answered(id) else { return false };
         self.delivered(&waiting, &left);
@@ -182,7 +197,7 @@ impl Federation {
         while let Some(event) = link.wire.read()? {
             match event {
                 Event::Nonza(element) => self.told(&element, waiting)?,
-                Event::Close => return Err(Broken::Lost("the other server closed the stream".to_owned())),
+                Event::Close => return Err(Broken::Lost(CLOSED.to_owned())),
                 Event::Open(_) | Event::Stanza(_) | Event::Rejected(_) => {
                     return Err(Broken::Refused(StreamError::new(
                         StreamCondition::NotAuthorized,
@@ -259,6 +274,16 @@ impl Federation {
                 Err(_) => return false,
             }
         }
+    }
+}
+
+/// Whether a peer that ends a link goes on as before.
+fn ended(broken: &Broken) -> Ended {
+    match broken {
+        Broken::Lost(why) if why == CLOSED => Ended::InOrder,
+        // What is idle may be closed in this way, too.
+        Broken::Refused(error) if error.condition == StreamCondition::ConnectionTimeout => Ended::InOrder,
+        Broken::Lost(_) | Broken::Refused(_) | Broken::Unwelcome(_) => Ended::Broken,
     }
 }
 

@@ -114,6 +114,8 @@ pub(crate) struct Incoming {
     challenged: bool,
     /// For the one line that a failed authentication leaves.
     failure: Option<(Way, &'static str)>,
+    /// The peer has ended the stream with an error, as it does when it stops.
+    broken_off: bool,
 }
 
 /// How a peer has tried to authenticate.
@@ -139,6 +141,7 @@ impl Incoming {
             attempts: 0,
             challenged: false,
             failure: None,
+            broken_off: false,
         }
     }
 
@@ -157,6 +160,11 @@ impl Incoming {
     /// Whether the peer has proven anything.
     pub(crate) fn is_authenticated(&self) -> bool {
         !self.proven.is_empty()
+    }
+
+    /// Whether the peer has ended the stream with an error, so that it may have stopped.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        self.broken_off
     }
 
     /// When the first certificate that counts here expires (RFC 6120 §13.7.2.3).
@@ -281,7 +289,10 @@ impl Incoming {
     /// A first-level element that is no stanza.
     pub(crate) fn element(&mut self, element: &Element) -> Effect {
         if element.is("error", STREAMS_NS) {
-            let reason = format!("the peer ended the stream: {}", StreamError::from_element(element));
+            let error = StreamError::from_element(element);
+            // What is idle may be closed in this way, too.
+            self.broken_off = error.condition != StreamCondition::ConnectionTimeout;
+            let reason = format!("the peer ended the stream: {error}");
             return Effect { write: CLOSE.to_owned(), next: Next::Close(reason) };
         }
         if element.is("starttls", TLS_NS) && self.layer == Layer::Plain {

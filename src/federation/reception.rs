@@ -79,6 +79,8 @@ enum End {
     Refused(StreamError),
     /// The peer has been told; this is for the log.
     Told(String),
+    /// Another stream of the peer has taken the place of this one, which it believes broken.
+    Superseded,
 }
 
 impl From<Broken> for End {
@@ -263,7 +265,7 @@ impl Reception {
             Woken::Answer { is_durable: false } => self.answer_so_far().await,
             Woken::Superseded => {
                 self.counted = None;
-                Err(End::Refused(StreamCondition::Conflict.into()))
+                Err(End::Superseded)
             }
         }
     }
@@ -363,6 +365,7 @@ impl Reception {
         }
         let proven = self.rules.proven();
         for pair in proven.get(self.known..).unwrap_or_default() {
+            self.federation.reached(pair);
             self.federation.nudge(pair);
         }
         self.known = proven.len();
@@ -449,12 +452,28 @@ impl Reception {
         Ok(Effect { write: String::new(), next: Next::Read })
     }
 
+    /// Says so if the peer may have gone, and what was on the way with it.
+    fn part(&self, end: &End) {
+        let is_broken = matches!(end, End::Lost(_) | End::Superseded) || self.rules.is_broken_off();
+        for pair in self.rules.proven().iter().filter(|_| is_broken && !self.federation.is_closing()) {
+            self.federation.lost(pair);
+            if matches!(end, End::Superseded) {
+                self.federation.reached(pair);
+            }
+        }
+    }
+
     async fn finish(mut self, end: End) {
+        self.part(&end);
         let (last, reason) = match end {
             End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
             End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
             End::Told(why) => (String::new(), why),
+            End::Superseded => {
+                let conflict = StreamError::from(StreamCondition::Conflict);
+                (self.rules.refuse(&conflict, &random::token(ID_OCTETS)).write, conflict.to_string())
+            }
         };
         let remote = self.rules.claimed().unwrap_or("-");
         tracing::debug!(%remote, address = ?self.wire.transport().peer(), reason, "stream from another server ended");

@@ -24,6 +24,7 @@ use super::lifecycle::{Backlog, Delayed};
 use super::notice::{Notice, Notifier};
 use super::operation::Operations;
 use super::outbound::Outbound;
+use super::peer_change::{Hearer, PeerChange};
 use super::stage::{Arriving, Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
@@ -42,6 +43,7 @@ pub struct Hooks {
     companion: Option<(Switch, Arc<dyn Companion>)>,
     strangers: Strangers,
     inline: InlineFeatures,
+    peers: Vec<(Switch, Hearer)>,
 }
 
 /// Two extensions claim the same request.
@@ -179,6 +181,11 @@ impl Hooks {
         &self.inline
     }
 
+    /// Something has changed between the domain `local` of ours and the domain `remote`.
+    pub fn peer_changed(&self, local: &str, remote: &str, change: PeerChange) {
+        self.peers.iter().filter(|(switch, _)| switch.is_on()).for_each(|(_, hear)| hear(local, remote, change));
+    }
+
     /// Fetches what waits at `positions` of the account's log.
     pub async fn backlog(&self, account: &BareJid, positions: Vec<u64>) -> Vec<Delayed> {
         let mut all = Vec::new();
@@ -281,6 +288,12 @@ impl Registrar<'_> {
         tell: impl Fn(&Notice<'_, '_>) + Send + Sync + 'static,
     ) {
         self.hooks.stages.notifier = Some(Staged::new(self.switch, Notifier { is_worth, tell: Box::new(tell) }));
+    }
+
+    /// Hears when the server of another domain is lost, and when it is back: `hear` gets the domain of ours, the other one
+    /// and what has happened, in order, and waits for nothing.
+    pub fn peers(&mut self, hear: impl Fn(&str, &str, PeerChange) + Send + Sync + 'static) {
+        self.hooks.peers.push((self.switch.clone(), Box::new(hear)));
     }
 
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.

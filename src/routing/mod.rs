@@ -6,6 +6,7 @@
 mod absence;
 mod account;
 mod accounts;
+mod attendance;
 mod backlog;
 mod barring;
 mod batch;
@@ -16,6 +17,8 @@ mod copies;
 mod delivery;
 mod departure;
 mod elsewhere;
+mod guard;
+mod guardian;
 mod held;
 mod hosts;
 mod logins;
@@ -96,6 +99,7 @@ pub struct Router {
     /// The server stops: sessions that may be resumed are kept for the next one.
     stopping: std::sync::atomic::AtomicBool,
     bound: stop::Held,
+    guard: guard::Guard,
     /// For sends of the server's own accord, which happen outside any input task.
     own: std::sync::Weak<Self>,
 }
@@ -128,6 +132,7 @@ impl Router {
             suspended,
             stopping: std::sync::atomic::AtomicBool::new(false),
             bound: stop::Held::default(),
+            guard: guard::Guard::default(),
             own: own.clone(),
         })
     }

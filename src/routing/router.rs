@@ -202,6 +202,9 @@ impl Router {
                     state.forget_directed(from, to);
                 }
                 state.offer(stanza, to, batch);
+                if let Some(from) = &stanza.from {
+                    self.note_attendance(&account, &state, from, presence);
+                }
                 None
             }
         }

@@ -90,7 +90,7 @@ impl Router {
     }
 
     /// The same each time, so that what a test finds is found again.
-    fn in_order(&self) -> Vec<Arc<Account>> {
+    pub(super) fn in_order(&self) -> Vec<Arc<Account>> {
         let mut accounts = self.accounts.all();
         accounts.sort_unstable_by(|one, other| one.jid.cmp(&other.jid));
         accounts

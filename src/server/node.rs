@@ -364,6 +364,11 @@ impl Node {
         }
     }
 
+    /// Sees to it, for ever, that nobody of a domain that was lost stays available who is gone.
+    pub async fn watch_peers(self: Arc<Self>) {
+        self.router.watch_peers().await;
+    }
+
     /// Ends those of them whose clients do not come back in time.
     pub async fn expire_sessions(self: Arc<Self>) {
         while let Some(next) = self.router.expire().await {

@@ -127,7 +127,8 @@ impl World {
             Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let identities = Arc::new(Identities::new(identity));
         let node = self.node(&config, &storage, &identities)?;
-        let serving = accept(&self.net, address, &node);
+        let mut serving = accept(&self.net, address, &node);
+        serving.spawn(Arc::clone(&node).watch_peers());
         let site = Site { node: Arc::clone(&node), config, identities, storage, address, serving };
         self.sites.insert(domain.to_owned(), site);
         Ok(node)
@@ -182,6 +183,7 @@ impl World {
         site.node.restore().await;
         site.serving = accept(&self.net, site.address, &site.node);
         site.serving.spawn(Arc::clone(&site.node).expire_sessions());
+        site.serving.spawn(Arc::clone(&site.node).watch_peers());
         self.sites.insert(domain.to_owned(), site);
         Ok(())
     }

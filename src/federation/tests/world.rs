@@ -78,6 +78,7 @@ pub(super) struct Recorder {
     /// Whoever answers requests.
     federation: OnceLock<Weak<Federation>>,
     pub(super) asked: AtomicUsize,
+    changes: std::sync::Mutex<Vec<String>>,
     seen: Mutex<(mpsc::UnboundedReceiver<Stanza<'static>>, mpsc::UnboundedReceiver<Stanza<'static>>)>,
 }
 
@@ -117,6 +118,25 @@ impl Inbound for Recorder {
             let _ = self.bounced.send(error);
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn lost(&self, pair: &Pair) {
+        self.note(format!("lost {}", pair.remote));
+    }
+
+    fn reached(&self, pair: &Pair) {
+        self.note(format!("reached {}", pair.remote));
+    }
+}
+
+impl Recorder {
+    fn note(&self, what: String) {
+        self.changes.lock().unwrap().push(what);
+    }
+
+    /// What was heard of the streams with others, in order.
+    pub(super) fn changes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.changes.lock().unwrap())
     }
 }
 
@@ -184,8 +204,15 @@ impl World {
         let seen = Mutex::new((arrivals, bounces));
         let domain = plan.domain.to_owned();
         let answers = if plan.answers { OnceLock::from(Arc::downgrade(&federation)) } else { OnceLock::new() };
-        let inbound =
-            Arc::new(Recorder { domain, arrived, bounced, federation: answers, asked: AtomicUsize::new(0), seen });
+        let inbound = Arc::new(Recorder {
+            domain,
+            arrived,
+            bounced,
+            federation: answers,
+            asked: AtomicUsize::new(0),
+            changes: std::sync::Mutex::default(),
+            seen,
+        });
         federation.attach(&inbound);
         Server { federation, inbound, storage }
     }
