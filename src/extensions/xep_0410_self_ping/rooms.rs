@@ -337,13 +337,14 @@ impl Seat {
             None => names,
         };
         // Whoever was never let in believes nothing.
-        let can_mend = before.is_some() || !self.entry.is_old();
+        let was_in = self.entry.is_old();
+        let can_mend = before.is_some() || !was_in;
         let was_in_doubt = self.state.is_in_doubt();
-        let (state, effect) = step(self.state, event, Sight { now, heard: self.heard, can_mend });
+        let (state, effect) = step(self.state, event, Sight { now, heard: self.heard, was_in, can_mend });
         let Some(state) = state else { return (false, effect) };
         match (was_in_doubt, state.is_in_doubt()) {
             (false, true) => {
-                let before = if self.entry.is_old() { names.clone() } else { None };
+                let before = if was_in { names.clone() } else { None };
                 self.mending = Some(Box::new(Mending { before, seen: BTreeSet::new() }));
             }
             (true, false) if effect != Effect::Mend => self.mending = None,

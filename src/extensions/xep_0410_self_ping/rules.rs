@@ -86,6 +86,8 @@ pub(super) struct Sight {
     pub(super) now: Instant,
     /// When the room was heard of last.
     pub(super) heard: Instant,
+    /// The room has let the session in before.
+    pub(super) was_in: bool,
     /// What its client believes of the room can be put right without its knowing.
     pub(super) can_mend: bool,
 }
@@ -112,11 +114,13 @@ pub(super) enum Effect {
 
 /// What becomes of a session in a room, nothing if it is out; and what is to be done.
 pub(super) fn step(state: State, event: Event, sight: Sight) -> (Option<State>, Effect) {
-    let Sight { now, heard, can_mend } = sight;
+    let Sight { now, heard, was_in, can_mend } = sight;
     let stays = (Some(state), Effect::Nothing);
     let absence = Absence { since: now, attempts: 0, is_told: false };
     match (state, event) {
         (_, Event::Left) | (State::Entering, Event::Refused { .. }) => (None, Effect::Nothing),
+        // Its client has heard that it is not in.
+        (State::Doubtful { .. } | State::Asking(_), Event::Refused { .. }) if !was_in => (None, Effect::Nothing),
 
         (State::Entering | State::In, Event::Lost) => {
             (Some(State::Doubtful { at: now + FIRST, absence }), Effect::Nothing)
@@ -195,18 +199,19 @@ mod tests {
     struct Play {
         start: Instant,
         state: Option<State>,
+        was_in: bool,
         can_mend: bool,
     }
 
     impl Play {
         fn new() -> Self {
-            Self { start: Instant::now(), state: Some(State::In), can_mend: true }
+            Self { start: Instant::now(), state: Some(State::In), was_in: true, can_mend: true }
         }
 
         /// Something happens after `seconds`; the room was heard of at the beginning.
         fn at(&mut self, seconds: u64, event: Event) -> Effect {
             let now = self.start + Duration::from_secs(seconds);
-            let sight = Sight { now, heard: self.start, can_mend: self.can_mend };
+            let sight = Sight { now, heard: self.start, was_in: self.was_in, can_mend: self.can_mend };
             let (state, effect) = step(self.state.unwrap(), event, sight);
             self.state = state;
             effect
@@ -354,5 +359,12 @@ mod tests {
         play.state = Some(State::Entering);
         play.at(0, Event::Refused { is_final: true });
         assert_eq!(play.state, None, "his client has heard it");
+        // The domain counts as lost before that is said.
+        for was_in in [false, true] {
+            let mut play = Play { state: Some(State::Entering), was_in, ..Play::new() };
+            play.at(0, Event::Lost);
+            play.at(0, Event::Refused { is_final: false });
+            assert_eq!(play.state.is_some(), was_in);
+        }
     }
 }
