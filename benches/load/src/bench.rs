@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::population::{Population, befriend};
 use crate::process::{self, Clock};
 use crate::report::{Report, Value};
+use crate::rooms;
 use crate::servers::{Make, Server};
 use crate::targets::joins;
 use crate::tls::{self, Authority, Tickets};
@@ -66,6 +67,8 @@ pub enum What {
     Crashes,
     /// What pages of long archives cost.
     Archives,
+    /// What rooms cost.
+    Rooms,
 }
 
 /// Runs what is wanted.
@@ -80,6 +83,7 @@ pub fn run(options: &Options, what: What) -> io::Result<()> {
         tokio::select! {
             done = crash::run(options, &directory), if what == What::Crashes => done,
             done = archive::run(options, &directory), if what == What::Archives => done,
+            done = rooms::run(options, &directory), if what == What::Rooms => done,
             done = everything(options, &directory), if what == What::Everything => done,
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }

@@ -16,6 +16,7 @@ mod floor;
 mod group_commit;
 mod growth;
 mod growth_tables;
+mod hall;
 mod hang;
 mod ledger;
 mod login;
@@ -25,6 +26,7 @@ mod plot;
 mod population;
 mod process;
 mod report;
+mod rooms;
 mod scram;
 mod servers;
 mod targets;
@@ -56,8 +58,9 @@ fn run() -> io::Result<()> {
         let certificate = tls::Certificate { chain: PathBuf::from(next()?), key: PathBuf::from(next()?) };
         return floor::run(port, &certificate, PathBuf::from(next()?));
     }
-    let what = match arguments.next_if(|it| it == "crash" || it == "archive").as_deref() {
+    let what = match arguments.next_if(|it| ["crash", "archive", "rooms"].contains(&it.as_str())).as_deref() {
         Some("crash") => What::Crashes,
+        Some("rooms") => What::Rooms,
         Some(_) => What::Archives,
         None => What::Everything,
     };

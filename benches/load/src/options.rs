@@ -8,11 +8,13 @@ use crate::meter::Length;
 use crate::servers::Make;
 
 const HELP: &str = "\
-Usage: comity-load [crash|archive] [OPTION]...
+Usage: comity-load [crash|archive|rooms] [OPTION]...
 
   crash               kill servers instead of measuring them; takes --rounds,
                       --servers, --document and --keep
   archive             ask for pages of long archives; takes --quick, --servers,
+                      --document and --keep
+  rooms               measure rooms; takes --quick, --rounds, --servers,
                       --document and --keep
 
   --quick             one short round with small numbers
