@@ -13,7 +13,7 @@ use crate::scram::PASSWORD;
 const CONFIG: &str = include_str!("ejabberd.yml");
 
 /// What the module of rooms has beside, where rooms are measured: its limits are below what is.
-const ROOMS: &str = "host: \"rooms.@HOST@\"
+const ROOMS: &str = "hosts: [\"rooms.@HOST@\"]
     max_users: 10000
     max_user_conferences: 100000
     default_room_options:
