@@ -144,7 +144,10 @@ mod tests {
     #[test]
     fn who_is_not_heard_of_again_is_gone() {
         let mut attendance = Attendance::default();
-        note(&mut attendance, &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("b@mantua.example/x", THERE)]);
+        note(
+            &mut attendance,
+            &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("b@mantua.example/x", THERE)],
+        );
         assert!(doubtful(&mut attendance).is_empty());
         attendance.doubt(&pair());
         note(&mut attendance, &[("a@mantua.example/y", THERE), ("c@mantua.example/x", THERE)]);
@@ -158,8 +161,14 @@ mod tests {
     #[test]
     fn who_says_goodbye_is_not_missed() {
         let mut attendance = Attendance::default();
-        note(&mut attendance, &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("ab@mantua.example/x", THERE)]);
-        note(&mut attendance, &[("a@mantua.example/x", GONE), ("a@mantua.example/x", GONE), ("z@mantua.example/x", GONE)]);
+        note(
+            &mut attendance,
+            &[("a@mantua.example/x", THERE), ("a@mantua.example/y", THERE), ("ab@mantua.example/x", THERE)],
+        );
+        note(
+            &mut attendance,
+            &[("a@mantua.example/x", GONE), ("a@mantua.example/x", GONE), ("z@mantua.example/x", GONE)],
+        );
         assert_eq!(attendance.count, 2);
         // As an answer to a probe: none of its resources is there.
         note(&mut attendance, &[("a@mantua.example", GONE), ("a@mantua.example", THERE)]);

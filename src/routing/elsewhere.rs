@@ -13,7 +13,6 @@ use super::batch::Batch;
 use super::hosts::Host;
 use super::presence::{Audience, MOST_DIRECTED};
 
-
 impl Router {
     fn companion(&self) -> Option<&dyn Companion> {
         self.hooks().and_then(Hooks::companion)

@@ -143,8 +143,9 @@ impl Router {
     }
 
     /// Notes that somebody elsewhere could not be told of the presence of one of our resources; `error` says so to it.
-    pub(super) fn note_untold(&self, error: &Stanza<'_>) {
-        let (Kind::Presence(PresenceType::Error), Some(ours), Some(theirs)) = (error.kind, &error.to, &error.from) else {
+    pub fn note_untold(&self, error: &Stanza<'_>) {
+        let (Kind::Presence(PresenceType::Error), Some(ours), Some(theirs)) = (error.kind, &error.to, &error.from)
+        else {
             return;
         };
         let (mut owed, now) = (self.guard.owed(), Instant::now());

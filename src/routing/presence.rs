@@ -28,7 +28,7 @@ pub(super) struct Audience {
     /// Contacts with a subscription, each with a NUL behind it.
     watchers: String,
     /// For `unavailable`: who got directed presence.
-    directed: Vec<Jid>,
+    pub(super) directed: Vec<Jid>,
     /// The account's own available resources.
     own: Vec<Arc<Ring>>,
     /// For `unavailable`: the account had one available resource, and has none now.

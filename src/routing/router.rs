@@ -212,7 +212,8 @@ impl Router {
 
     /// Delivers a message or an IQ to a local account.
     async fn to_resources(&self, account: &Arc<Account>, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
-        if matches!(stanza.kind, Kind::Iq(IqType::Result | IqType::Error)) && self.requests.answered_for_session(stanza) {
+        if matches!(stanza.kind, Kind::Iq(IqType::Result | IqType::Error)) && self.requests.answered_for_session(stanza)
+        {
             return None;
         }
         let relation = {

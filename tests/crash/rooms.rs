@@ -167,7 +167,9 @@ impl Stage {
                 .await;
             upto(&mut client, |it| it.name() == "message").await?;
             if account == "owner" && self.cycle == 1 {
-                client.send(&configure("c", "<field var='muc#roomconfig_persistentroom'><value>1</value></field>")).await;
+                client
+                    .send(&configure("c", "<field var='muc#roomconfig_persistentroom'><value>1</value></field>"))
+                    .await;
                 upto(&mut client, |it| it.attribute("id") == Some("c")).await?;
             }
             self.clients.push(client);

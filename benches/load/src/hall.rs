@@ -73,9 +73,10 @@ impl Hall {
     /// Has these come in, each with its own words, a few at a time; who has no words is in already.
     pub fn open(sessions: Vec<Session>, words: impl Fn(usize) -> Option<String>) -> Self {
         let (shared, gate) = (Rc::new(Shared::default()), Rc::new(Semaphore::new(TOGETHER)));
-        let members = sessions.into_iter().enumerate().map(|(number, session)| {
-            spawn_local(attend(session, words(number), Rc::clone(&shared), Rc::clone(&gate)))
-        });
+        let members = sessions
+            .into_iter()
+            .enumerate()
+            .map(|(number, session)| spawn_local(attend(session, words(number), Rc::clone(&shared), Rc::clone(&gate))));
         Self { members: members.collect(), shared }
     }
 

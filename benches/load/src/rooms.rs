@@ -134,7 +134,11 @@ impl Bench<'_> {
         let (speaker, measured) = hall.speak(speaker, message, &roots, self.options.length()).await?;
         let Measured { us_per_unit, units, cpu_seconds, latency, .. } = measured;
         let latency = latency.map(|it| format!("p50 {} p95 {} us, ", it.p50, it.p95)).unwrap_or_default();
-        self.note(format!("copy, {size} occupants"), us_per_unit, format!("{latency}{units} copies, {cpu_seconds:.1} s"));
+        self.note(
+            format!("copy, {size} occupants"),
+            us_per_unit,
+            format!("{latency}{units} copies, {cpu_seconds:.1} s"),
+        );
         speaker.close().await?;
         hall.close().await
     }
@@ -209,7 +213,8 @@ fn message(to: &str, kind: &str) -> Rc<[u8]> {
 }
 
 fn tables(options: &Options, figures: &[Figure]) -> String {
-    let mut out = format!("Machine: {}. Peers: {}. {} rounds, medians.\n\n| what |", machine(), peers(), options.rounds);
+    let mut out =
+        format!("Machine: {}. Peers: {}. {} rounds, medians.\n\n| what |", machine(), peers(), options.rounds);
     for make in &options.servers {
         let _ = write!(out, " {} |", make.name());
     }

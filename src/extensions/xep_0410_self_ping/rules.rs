@@ -133,14 +133,14 @@ pub(super) fn step(state: State, event: Event, sight: Sight) -> (Option<State>, 
             (Some(State::In), Effect::Nothing)
         }
 
-        (State::Doubtful { absence, .. }, Event::Back) => {
-            (Some(State::Doubtful { at: now, absence }), Effect::Nothing)
-        }
+        (State::Doubtful { absence, .. }, Event::Back) => (Some(State::Doubtful { at: now, absence }), Effect::Nothing),
         (State::Doubtful { at, absence }, Event::Time) if at <= now => (Some(State::Asking(absence)), Effect::Ask),
 
         (State::Asking(absence), Event::Answered(Verdict::Unreachable)) => later(absence, now, Effect::Tell),
         (State::Asking(absence), Event::Answered(Verdict::Silent)) => later(absence, now, Effect::Nothing),
-        (State::Asking(absence), Event::Answered(Verdict::In)) if !absence.is_told => (Some(State::In), Effect::Nothing),
+        (State::Asking(absence), Event::Answered(Verdict::In)) if !absence.is_told => {
+            (Some(State::In), Effect::Nothing)
+        }
         (State::Asking(absence), Event::Answered(Verdict::In | Verdict::Out)) => {
             let is_quiet = absence.is_told || (can_mend && now.saturating_duration_since(heard) <= SHORT);
             let effect = if is_quiet { Effect::Return } else { Effect::TellAndReturn };

@@ -51,7 +51,9 @@ async fn said(node: &Node, from: &str) {
 fn told(client: &mut Client) -> Vec<String> {
     let heard = std::iter::from_fn(|| client.received()).filter(|it| it.name() == "presence");
     heard
-        .map(|it| format!("{} {}", it.attribute("from").unwrap_or_default(), it.attribute("type").unwrap_or("available")))
+        .map(|it| {
+            format!("{} {}", it.attribute("from").unwrap_or_default(), it.attribute("type").unwrap_or("available"))
+        })
         .collect()
 }
 
@@ -96,9 +98,11 @@ async fn what_others_could_not_be_told_they_are_told_when_they_are_back() {
     let mut romeo = available(&mut world, ROMEO).await;
     let node = world.server("verona.example").unwrap();
     for resource in ["balcony", "tomb"] {
-        let error = Stanza::new(Kind::Presence(PresenceType::Error))
-            .from(Jid::from(bare(ROMEO)))
-            .to(format!("juliet@verona.example/{resource}").parse::<Jid>().unwrap());
+        let error = Stanza::new(Kind::Presence(PresenceType::Error)).from(Jid::from(bare(ROMEO))).to(format!(
+            "juliet@verona.example/{resource}"
+        )
+        .parse::<Jid>()
+        .unwrap());
         node.router.note_untold(&error);
     }
     told(&mut romeo);
