@@ -124,6 +124,8 @@ fn table() -> String {
                 let who = match entity {
                     Entity::Domain => "server",
                     Entity::Account => "account",
+                    Entity::Rooms => "room service",
+                    Entity::Room => "room",
                 };
                 format!("{who}: `{feature}`")
             })

@@ -65,6 +65,7 @@ impl Config {
         usable.data_dir.clone_from(&running.data_dir);
         usable.listen.clone_from(&running.listen);
         usable.components.clone_from(&running.components);
+        usable.services.clone_from(&running.services);
         usable.log.format = running.log.format;
         usable.domain.clone_from(&running.domain);
         let domains = running.domains.iter();

@@ -21,9 +21,13 @@ pub use error::{ConfigError, Problem};
 pub use example::{example, manual};
 pub use explain::{Explained, explain};
 pub use section::{Key, Section, Shape};
-pub use sections::{Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, SECTIONS, Tls};
+pub use sections::{
+    Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, Rooms, SECTIONS, Services, Tls,
+};
 pub use units::{Period, Size};
-pub use values::{AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Secret};
+pub use values::{
+    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, RoomCreation, Secret,
+};
 
 #[cfg(test)]
 mod tests;

@@ -240,6 +240,7 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
     let value_at = |path: &str| at(path).map_or(0, |key| key.value.start);
     let mut faults = domains(config, &key_at, &value_at);
     faults.extend(components(config, &key_at, &value_at));
+    faults.extend(services(config, &value_at));
     pair(&mut faults, "tls", config.tls.certificate.as_ref(), config.tls.key.as_ref(), &key_at);
     if config.listen.c2s_without_tls && !config.listen.c2s.is_loopback() {
         let reason = "listen.c2s_without_tls would let other machines log in without encryption";
@@ -353,6 +354,15 @@ fn components(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn
         }
     }
     faults
+}
+
+/// A service has a name of its own.
+fn services(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
+    let domains = config.domain.iter().chain(config.domains.iter().map(|it| &it.name));
+    let mut taken: HashSet<&DomainName> = domains.chain(config.components.iter().map(|it| &it.name)).collect();
+    let twice = config.services.rooms.iter().filter(|name| !taken.insert(name));
+    let fault = |name| Fault::new(value_at("services.rooms"), format!("{name} is the name of something else already"));
+    twice.map(|name| fault(name).suggest("give the rooms a domain of their own")).collect()
 }
 
 /// A certificate is of no use without its key.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
 use crate::config::{
-    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Period, Secret, Size,
+    AccountName, Addresses, ContactUri, DomainName, FederationMode, LocalName, NameServer, Period, RoomCreation,
+    Secret, Size,
 };
 use crate::telemetry::{Filter, Format};
 
@@ -18,6 +19,8 @@ pub const SECTIONS: &[Section] = &[
     Federation::SECTION,
     Contact::SECTION,
     Component::SECTION,
+    Services::SECTION,
+    Rooms::SECTION,
     Archive::SECTION,
     Push::SECTION,
     Registration::SECTION,
@@ -38,7 +41,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, archive: Archive, push: Push, registration: Registration, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, services: Services, rooms: Rooms, archive: Archive, push: Push, registration: Registration, limits: Limits, log: Log }
 }
 
 section! {
@@ -173,6 +176,49 @@ section! {
         stanza: Size = Size::kib(512);
         /// How much may wait for the component when it reads slowly; more is answered with an error.
         queue_bytes: Size = Size::mib(1);
+    }
+}
+
+section! {
+    /// What the server offers under names of its own, each a domain that is found in the DNS and named in the certificate as
+    /// any other.
+    Services, "services", Once {
+        /// The domains of rooms in which many talk (XEP-0045), for example `["rooms.example.org"]`; the domain of this
+        /// server that is nearest above one lists it among its services. When the list is empty, there are no rooms.
+        rooms: Vec<DomainName> = Vec::new();
+    }
+}
+
+section! {
+    /// Rooms, if `services.rooms` names a domain for them.
+    Rooms, "rooms", Once {
+        /// Who may make rooms: `"local"` (accounts of this server), `"admins"` or `"anybody"`, from whatever server.
+        create: RoomCreation = RoomCreation::Local;
+        /// Whether administrators of the server own every room.
+        admins_own: bool = true;
+        /// How many rooms there may be.
+        rooms: usize = 100_000;
+        /// How many may be in one room. Its owners may set less.
+        occupants: usize = 5000;
+        /// Whether a room stays when nobody is in it, if its owner does not say.
+        persistent: bool = false;
+        /// Whether a room is in the list of rooms, if its owner does not say.
+        public: bool = true;
+        /// Whether everybody in a room sees the addresses of the others, if its owner does not say. Otherwise moderators do.
+        non_anonymous: bool = false;
+        /// Whether a room that stays has an archive that its occupants can read, if its owner does not say.
+        archive: bool = true;
+        /// How many messages are shown to who enters, if the owner of the room does not say.
+        history: usize = 20;
+        /// How many messages one occupant may send each second in the long run; more are refused. `0` is no limit.
+        messages_per_second: usize = 10;
+        /// How many times all from one other domain may enter rooms each second in the long run; more are refused.
+        domain_entries_per_second: usize = 20;
+        /// How many messages and requests all from one other domain may send to rooms each second in the long run; more are
+        /// refused.
+        domain_messages_per_second: usize = 200;
+        /// How many seconds' worth of these may come at once after a pause.
+        burst: Period = Period::seconds(10);
     }
 }
 

@@ -51,6 +51,18 @@ pub enum FederationMode {
     Listed,
 }
 
+/// Who may make rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RoomCreation {
+    /// Accounts of this server.
+    #[default]
+    Local,
+    /// Administrators.
+    Admins,
+    /// Everybody, from whatever server.
+    Anybody,
+}
+
 impl DomainName {
     /// What stands in a `[[domains]]` until its name is read; never the name of a domain.
     pub(super) const fn unnamed() -> Self {
@@ -388,6 +400,25 @@ impl fmt::Display for FederationMode {
     }
 }
 
+impl RoomCreation {
+    const NAMES: [(&'static str, Self); 3] =
+        [("local", Self::Local), ("admins", Self::Admins), ("anybody", Self::Anybody)];
+}
+
+impl FromStr for RoomCreation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        choice(text, &Self::NAMES)
+    }
+}
+
+impl fmt::Display for RoomCreation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(*self, &Self::NAMES))
+    }
+}
+
 /// The value called `text`, or what could have been meant.
 pub(super) fn choice<T: Copy>(text: &str, names: &[(&'static str, T)]) -> Result<T, String> {
     if let Some((_, value)) = names.iter().find(|(name, _)| *name == text) {
@@ -423,4 +454,4 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(AccountName, ContactUri, DomainName, LocalName, NameServer, FederationMode);
+as_text!(AccountName, ContactUri, DomainName, LocalName, NameServer, FederationMode, RoomCreation);

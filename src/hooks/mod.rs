@@ -18,6 +18,7 @@ mod lifecycle;
 mod notice;
 pub mod operation;
 mod outbound;
+pub mod paging;
 mod peer_change;
 mod registrar;
 mod stage;
@@ -26,7 +27,7 @@ mod visit;
 
 pub use acknowledgement::{Acknowledgement, Heard, Said, TooHigh, Wish};
 pub use attention::{Attention, ClientState, Urgency};
-pub use catalogue::{ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, Settings};
+pub use catalogue::{ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, RoomSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
 pub use companion::{Companion, Passage};
 pub use extension::{Entity, Extension, Spec};

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use tokio::sync::oneshot;
+
 use crate::jid::BareJid;
 use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
@@ -49,6 +51,8 @@ pub struct Batch {
     links: Vec<(Pair, Vec<Leaving>)>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
+    /// Those who wait to know under which receipt the changes are that are here now.
+    asking: Vec<oneshot::Sender<Receipt>>,
     /// Whoever sends what is routed is told when it is in safe hands.
     pub(super) promised: bool,
     followed: Followed,
@@ -69,6 +73,7 @@ impl Batch {
             idle: Vec::new(),
             links: Vec::new(),
             receipt: Receipt::NONE,
+            asking: Vec::new(),
             promised: false,
             followed: Followed::Nobody,
             routed: 0,
@@ -163,6 +168,23 @@ impl Batch {
         self.idle.push(task);
     }
 
+    /// What a service of ours wants stored together with everything else that comes of this.
+    pub const fn writes(&mut self) -> &mut Writes {
+        &mut self.writes
+    }
+
+    /// Tells under which receipt it is, once the storage writer has it.
+    pub fn receipt_to_come(&mut self) -> oneshot::Receiver<Receipt> {
+        let (told, asking) = oneshot::channel();
+        self.asking.push(told);
+        asking
+    }
+
+    /// Something else has been submitted that is part of what comes of this.
+    pub fn cover(&mut self, receipt: Receipt) {
+        self.receipt = self.receipt.max(receipt);
+    }
+
     /// Whether anything was written to storage, or will be.
     #[must_use]
     pub fn has_written(&self) -> bool {
@@ -204,6 +226,10 @@ impl Batch {
         }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);
+        for asking in self.asking.drain(..) {
+            // Whoever has asked may not wait any more.
+            let _ = asking.send(self.receipt);
+        }
     }
 
     /// Applies everything so far. What was written to storage is durable once the receipt is.

@@ -19,6 +19,7 @@ mod departure;
 mod elsewhere;
 mod guard;
 mod guardian;
+mod handing;
 mod held;
 mod hosts;
 mod logins;

@@ -8,7 +8,6 @@ use crate::components::{Components, Settings};
 use crate::config::{Config, FederationMode, Secret};
 use crate::net::tls::Identities;
 use crate::net::tls::names::Service;
-use crate::routing::Router;
 use crate::stream::Limits;
 
 /// A file without the secret of a component.
@@ -26,15 +25,12 @@ impl std::fmt::Display for SecretError {
 
 impl std::error::Error for SecretError {}
 
-/// Has the components of the configuration serve their domains.
+/// The components of the configuration; they are served once the router knows them.
 ///
 /// # Errors
 /// A secret cannot be read.
-pub(super) fn join(config: &Config, clock: &Clock, router: &Arc<Router>) -> Result<Arc<Components>, SecretError> {
-    let components = Components::new(settings(config)?, clock.clone());
-    router.serve(components.services());
-    components.attach(router);
-    Ok(components)
+pub(super) fn of_config(config: &Config, clock: &Clock) -> Result<Arc<Components>, SecretError> {
+    Ok(Components::new(settings(config)?, clock.clone()))
 }
 
 fn settings(config: &Config) -> Result<Vec<Settings>, SecretError> {
@@ -64,8 +60,8 @@ fn secret(file: &Path) -> Result<Secret, SecretError> {
     text.trim().parse().map_err(failed)
 }
 
-/// The domain among whose services a component is: the nearest above it, or the first.
-fn parent<'a>(config: &'a Config, name: &str) -> &'a str {
+/// The domain among whose services something is: the nearest above it, or the first.
+pub(super) fn parent<'a>(config: &'a Config, name: &str) -> &'a str {
     let above = |domain: &&str| name.strip_suffix(*domain).is_some_and(|rest| rest.ends_with('.'));
     let domains = || config.domains.iter().map(|domain| domain.name.as_str());
     domains().filter(above).max_by_key(|domain| domain.len()).or_else(|| domains().next()).unwrap_or_default()

@@ -6,6 +6,7 @@ mod node;
 mod peers;
 mod reload;
 mod retention;
+mod rooms;
 mod settings;
 mod sockets;
 pub mod status;

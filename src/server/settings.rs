@@ -11,7 +11,7 @@ use crate::accounts::attempts;
 use crate::config::{Archive, Config, Domain};
 use crate::extensions;
 use crate::federation;
-use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings};
+use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, RoomSettings};
 use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
@@ -114,6 +114,7 @@ fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>)
         push: push(config),
         client_retention: config.limits.client_retention.duration(),
         registration: of_registration(config),
+        rooms: of_rooms(config),
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
         servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
     }
@@ -132,6 +133,25 @@ fn of_registration(config: &Config) -> RegistrationSettings {
         reserved: registration.reserved_names.iter().map(|name| name.as_str().to_owned()).collect(),
         self_service: registration.self_service,
     }
+}
+
+fn of_rooms(config: &Config) -> Option<RoomSettings> {
+    let rooms = &config.rooms;
+    (!config.services.rooms.is_empty()).then(|| RoomSettings {
+        create: rooms.create,
+        admins_own: rooms.admins_own,
+        rooms: rooms.rooms,
+        occupants: rooms.occupants,
+        persistent: rooms.persistent,
+        public: rooms.public,
+        non_anonymous: rooms.non_anonymous,
+        archive: rooms.archive,
+        history: rooms.history,
+        messages: rooms.messages_per_second,
+        domain_entries: rooms.domain_entries_per_second,
+        domain_messages: rooms.domain_messages_per_second,
+        burst: usize::try_from(rooms.burst.duration().as_secs()).unwrap_or(usize::MAX),
+    })
 }
 
 fn of_routing(config: &Config) -> routing::Limits {

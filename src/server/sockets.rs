@@ -111,6 +111,7 @@ impl Server {
         tasks.spawn(Arc::clone(&node).settle());
         tasks.spawn(Arc::clone(&node).expire_sessions());
         tasks.spawn(Arc::clone(&node).watch_peers());
+        tasks.spawn(Arc::clone(&node).watch_rooms());
         Self { node, tasks }
     }
 

@@ -117,7 +117,8 @@ impl World {
         let target = format!("host.{domain}");
         let record = Srv { priority: 0, weight: 0, port: S2S, target: target.clone() };
         let components = config.components.iter().map(|component| component.name.as_str());
-        let names: Vec<&str> = [domain].into_iter().chain(components).collect();
+        let rooms = config.services.rooms.iter().map(|name| name.as_str());
+        let names: Vec<&str> = [domain].into_iter().chain(components).chain(rooms).collect();
         for name in &names {
             self.net.publish(&format!("_xmpp-server._tcp.{name}"), record.clone());
         }
@@ -319,6 +320,9 @@ fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
         // Whoever does not ask for a pace may send as much as he likes.
         config.limits.client_stanzas_per_second = 0;
         config.limits.client_bytes_per_second = Size::new(0);
+        config.rooms.messages_per_second = 0;
+        config.rooms.domain_entries_per_second = 0;
+        config.rooms.domain_messages_per_second = 0;
     }
     Ok(config)
 }

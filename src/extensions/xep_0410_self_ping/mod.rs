@@ -2,8 +2,9 @@
 //! and may have dropped out of it is brought back, or told. Decision 0023 says why and how.
 //!
 //! `rules` decides about one session in one room, `rooms` knows all of them, `words` has what is said and heard. Here it is
-//! brought about: one task, as long as anybody is in a room elsewhere.
+//! brought about: one task, as long as anybody is in a room elsewhere. `api` is for the rooms of this server, which others ask.
 
+pub(super) mod api;
 mod names;
 mod rooms;
 mod rules;
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
-use crate::hooks::{Companion, Extension, Outbound, Passage, PeerChange, Registrar, Spec};
+use crate::hooks::{Companion, Entity, Extension, Outbound, Passage, PeerChange, Registrar, Spec};
 use crate::jid::Jid;
 use crate::stanza::Stanza;
 
@@ -27,8 +28,8 @@ use self::rooms::{Action, Moment, Rooms};
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0410", version: "1.1.0" },
     name: "self-ping",
-    // Rooms that answer for their occupants say so themselves; nobody needs to know that the server asks.
-    advertises: &[],
+    // That the server asks rooms elsewhere nobody needs to know.
+    advertises: &[(Entity::Room, "http://jabber.org/protocol/muc#self-ping-optimization")],
     commands: &[],
     wanted: Extension::ALWAYS,
     install,

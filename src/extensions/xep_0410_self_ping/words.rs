@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::extensions::PING_NS;
-use crate::extensions::xep_0424_retraction::api::MUC_USER_NS;
+use crate::extensions::xep_0045_muc::api::{NS as MUC_NS, USER_NS as MUC_USER_NS};
 use crate::fnv;
 use crate::hooks::Reply;
 use crate::jid::Jid;
@@ -14,9 +14,6 @@ use crate::stanza::{CLIENT_NS, Condition, ErrorType, IqType, Kind, Payload, Pres
 use crate::xml::Element;
 
 use super::rules::Verdict;
-
-/// What somebody says who enters a room (XEP-0045 §7.2.1).
-const MUC_NS: &str = "http://jabber.org/protocol/muc";
 
 /// The longest presence that is said again, in bytes; of a longer one nothing is left but that he is there.
 const MOST_BYTES: usize = 2048;
