@@ -2,6 +2,7 @@
 
 import itertools
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from cases.case import Case
 from cases.federation import ORDINARY, RECOVERY_WITHIN, TEXT
@@ -47,8 +48,8 @@ async def enter(client: Client, room: str, nick: str) -> None:
 
 async def say(client: Client, room: str, body: str) -> None:
     """Says something; the number tells messages apart that say the same."""
-    text = body.replace("&", "&amp;").replace("<", "&lt;")
-    await client.raw(f"<message type='groupchat' to='{room}' id='say-{next(NUMBERS)}'><body>{text}</body></message>")
+    identity = f"say-{next(NUMBERS)}"
+    await client.raw(f"<message type='groupchat' to='{room}' id='{identity}'><body>{escape(body)}</body></message>")
 
 
 async def make(owner: Client, side: Side) -> str:

@@ -76,7 +76,7 @@ impl Router {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(jid.clone());
             self.note_last_seen(account, &audience, &gone, &mut batch);
             if is_kept {
-                self.left(Some(jid), &audience);
+                self.left(jid, &audience.directed);
             } else {
                 self.tell(&audience, &gone, &mut batch);
             }

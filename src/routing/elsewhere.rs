@@ -11,7 +11,7 @@ use super::Router;
 use super::account::State;
 use super::batch::Batch;
 use super::hosts::Host;
-use super::presence::{Audience, MOST_DIRECTED};
+use super::presence::MOST_DIRECTED;
 
 impl Router {
     fn companion(&self) -> Option<&dyn Companion> {
@@ -28,11 +28,9 @@ impl Router {
     }
 
     /// A session has become unavailable to those whom it has told its presence.
-    pub(super) fn left(&self, session: Option<&Jid>, Audience { directed, .. }: &Audience) {
-        if !directed.is_empty()
-            && let (Some(companion), Some(session)) = (self.companion(), session)
-        {
-            companion.left(session, directed);
+    pub(super) fn left(&self, session: &Jid, told: &[Jid]) {
+        if let Some(companion) = self.companion().filter(|_| !told.is_empty()) {
+            companion.left(session, told);
         }
     }
 

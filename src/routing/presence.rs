@@ -170,7 +170,7 @@ impl Router {
         for ring in &audience.own {
             batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
-        self.left(presence.from.as_ref(), audience);
+        presence.from.iter().for_each(|session| self.left(session, &audience.directed));
         let letter = presence.letter();
         let mut rest = audience.watchers.as_str();
         while let Some((watcher, behind)) = split_at_byte(rest, 0) {
