@@ -17,7 +17,7 @@ use literals::{Literals, is_test, namespaces_in};
 use tree::File;
 
 /// Namespaces in which the server writes nothing, and why they are in the sources all the same.
-const NOT_WRITTEN: [(&str, &str); 32] = [
+const NOT_WRITTEN: [(&str, &str); 36] = [
     ("http://jabber.org/network/serverinfo", "the FORM_TYPE of a form"),
     ("http://jabber.org/protocol/admin", "the FORM_TYPE of forms"),
     ("http://jabber.org/protocol/admin#", "the nodes of commands"),

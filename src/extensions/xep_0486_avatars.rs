@@ -82,7 +82,7 @@ pub(super) mod api {
         let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &octets);
         Ok(Some(digest.as_ref().iter().fold(String::with_capacity(40), |mut text, octet| {
             // A String takes everything.
-            drop(write!(text, "{octet:02x}"));
+            let _ = write!(text, "{octet:02x}");
             text
         })))
     }

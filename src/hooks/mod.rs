@@ -29,7 +29,7 @@ pub use acknowledgement::{Acknowledgement, Heard, Said, TooHigh, Wish};
 pub use attention::{Attention, ClientState, Urgency};
 pub use catalogue::{ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, RoomSettings, Settings};
 pub use command::{Ask, Asked, COMMANDS_NS, Command, Done, Note, Run};
-pub use companion::{Companion, Passage};
+pub use companion::{Companion, Passage, There};
 pub use extension::{Entity, Extension, Spec};
 pub use inline_feature::{InlineFeatures, InlineOffers};
 pub use interest::{Interest, Interests, Wanted};

@@ -57,7 +57,7 @@ pub trait Outbound: Send + Sync {
     /// Sends a stanza.
     fn send(&self, stanza: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Tells the presence of a session on its behalf to somebody elsewhere, who will hear of its end as well.
+    /// Tells the presence of a session on its behalf to a room, which will hear of its end as well.
     fn present(&self, presence: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// How many bytes more the session `to` may be sent of its own asking.

@@ -67,7 +67,7 @@ impl Router {
             Kind::Presence(kind) => {
                 batch.push_stanza(&resource.ring, stanza, |out| write(out, to.as_str()));
                 if let Some(from) = stanza.from.as_ref().filter(|_| kind == PresenceType::Unavailable) {
-                    state.forget_directed(from, to);
+                    state.forget_directed(from, to, batch);
                 }
                 None
             }

@@ -13,6 +13,7 @@ use super::account::{Account, Available, Resource, State};
 use super::backlog::{CaughtUp, Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
+use super::elsewhere::Told;
 use super::hosts::Host;
 use super::ring::Ring;
 
@@ -74,8 +75,8 @@ impl Router {
             (PresenceType::Available, None) => self.broadcast_available(binding, stanza, batch).await,
             (PresenceType::Unavailable, None) => self.broadcast_unavailable(binding, &stanza, batch),
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => match note_directed(binding, kind, to) {
-                Ok(()) => {
-                    self.told(&stanza);
+                Ok(was) => {
+                    self.told(binding, &stanza, was, batch);
                     self.deliver(stanza, batch).await;
                 }
                 Err(error) => binding.refuse(&stanza, &error, batch),
@@ -228,7 +229,7 @@ impl Router {
         if presence.kind == Kind::Presence(PresenceType::Unavailable)
             && let Some(from) = &presence.from
         {
-            state.forget_directed(from, full.unwrap_or(account.jid.as_jid()));
+            state.forget_directed(from, full.unwrap_or(account.jid.as_jid()), batch);
         }
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
@@ -276,7 +277,7 @@ fn fall_silent(state: &mut State, binding: u64) -> Option<(Audience, bool)> {
     let mut audience = if was_available { audience(state) } else { Audience::default() };
     // RFC 6121 §4.6.3: also those who know only from directed presence.
     let knows = |jid: &Jid| was_available && (state.is_subscriber(jid) || jid.bare_str() == account.as_str());
-    audience.directed.extend(directed.into_iter().filter(|jid| !knows(jid)));
+    audience.directed.extend(directed.into_keys().filter(|jid| !knows(jid)));
     audience.leaves_nobody = was_available && !state.gone && state.resources.iter().all(|it| it.available.is_none());
     Some((audience, was_available))
 }
@@ -326,19 +327,19 @@ fn arrival(state: &mut State, binding: &Binding) -> Arrival {
     Arrival { initial: true, probes, asked, told: siblings.chain(requests).collect(), first }
 }
 
-/// Remembers who has to hear that the resource becomes unavailable (RFC 6121 §4.6.3).
-fn note_directed(binding: &Binding, kind: PresenceType, to: &Jid) -> Result<(), StanzaError> {
+/// Remembers who has to hear that the resource becomes unavailable (RFC 6121 §4.6.3); gives what he was before.
+fn note_directed(binding: &Binding, kind: PresenceType, to: &Jid) -> Result<Option<Told>, StanzaError> {
     let mut state = binding.account.lock();
-    let Some(resource) = state.resource_mut(binding.id) else { return Ok(()) };
+    let Some(resource) = state.resource_mut(binding.id) else { return Ok(None) };
     if kind == PresenceType::Unavailable {
-        resource.directed.remove(to);
-        return Ok(());
+        return Ok(resource.directed.remove(to));
     }
-    if resource.directed.len() >= MOST_DIRECTED && !resource.directed.contains(to) {
+    if resource.directed.len() >= MOST_DIRECTED && !resource.directed.contains_key(to) {
         return Err(StanzaError::new(Condition::ResourceConstraint, "too many receivers of directed presence"));
     }
-    resource.directed.insert(to.clone());
-    Ok(())
+    let was = resource.directed.get(to).copied();
+    resource.directed.insert(to.clone(), was.unwrap_or(Told::Somebody));
+    Ok(was)
 }
 
 /// The priority that a presence stanza gives (RFC 6121 §4.7.2.3).

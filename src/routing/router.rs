@@ -199,7 +199,7 @@ impl Router {
                 if presence == PresenceType::Unavailable
                     && let Some(from) = &stanza.from
                 {
-                    state.forget_directed(from, to);
+                    state.forget_directed(from, to, batch);
                 }
                 state.offer(stanza, to, batch);
                 if let Some(from) = &stanza.from {
@@ -371,5 +371,5 @@ fn may_ask(account: &Account, state: &State, place: usize, from: Option<&Jid>) -
         return true;
     }
     let directed = state.resources.get(place).map(|resource| &resource.directed);
-    directed.is_some_and(|directed| directed.iter().any(|known| known.bare_str() == from.bare_str()))
+    directed.is_some_and(|directed| directed.keys().any(|known| known.bare_str() == from.bare_str()))
 }

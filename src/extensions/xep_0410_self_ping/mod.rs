@@ -19,11 +19,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
-use crate::hooks::{Companion, Entity, Extension, Outbound, Passage, PeerChange, Registrar, Spec};
+use crate::hooks::{Companion, Entity, Extension, Outbound, Passage, PeerChange, Registrar, Spec, There};
 use crate::jid::Jid;
 use crate::stanza::Stanza;
 
 use self::rooms::{Action, Moment, Rooms};
+use self::words::Entry;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0410", version: "1.1.0" },
@@ -71,25 +72,27 @@ struct State {
 }
 
 impl Companion for Guard {
-    fn told(&self, presence: &Stanza<'_>) {
-        let mut state = self.lock();
-        state.rooms.told(presence, self.moment());
-        if !state.is_watched
-            && !state.rooms.is_empty()
-            && let (Some(own), Ok(runtime)) = (self.own.upgrade(), Handle::try_current())
-        {
-            state.is_watched = true;
-            runtime.spawn(own.watch());
+    fn told(&self, presence: &Stanza<'_>, there: There) -> bool {
+        if there == There::Here {
+            return Entry::read(presence).is_some();
         }
+        let mut state = self.lock();
+        let is_in = state.rooms.told(presence, self.moment());
+        self.see_to(&mut state);
+        is_in
+    }
+
+    fn back(&self, session: &Jid, occupant: &Jid, there: There, presence: Option<&Stanza<'_>>) {
+        let mut state = self.lock();
+        let actions = state.rooms.back((session, occupant), there, presence, self.moment());
+        self.see_to(&mut state);
+        drop(state);
+        self.act_later(actions);
     }
 
     fn hears(&self, session: &Jid, stanza: &Stanza<'_>) -> Passage {
         let (passage, actions) = self.lock().rooms.hears(session, stanza, self.moment());
-        if !actions.is_empty()
-            && let (Some(own), Ok(runtime)) = (self.own.upgrade(), Handle::try_current())
-        {
-            runtime.spawn(async move { own.act(actions).await });
-        }
+        self.act_later(actions);
         passage
     }
 
@@ -102,6 +105,26 @@ impl Guard {
     fn peer(&self, local: &str, remote: &str, change: PeerChange) {
         self.lock().rooms.peer(local, remote, change, self.moment());
         self.bell.notify_one();
+    }
+
+    /// Has a task look after the rooms, if there are any.
+    fn see_to(&self, state: &mut State) {
+        if !state.is_watched
+            && !state.rooms.is_empty()
+            && let (Some(own), Ok(runtime)) = (self.own.upgrade(), Handle::try_current())
+        {
+            state.is_watched = true;
+            runtime.spawn(own.watch());
+        }
+        self.bell.notify_one();
+    }
+
+    fn act_later(&self, actions: Vec<Action>) {
+        if !actions.is_empty()
+            && let (Some(own), Ok(runtime)) = (self.own.upgrade(), Handle::try_current())
+        {
+            runtime.spawn(async move { own.act(actions).await });
+        }
     }
 
     /// Does what is due until nobody is in a room elsewhere any more.

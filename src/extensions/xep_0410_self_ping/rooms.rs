@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::hooks::{Passage, PeerChange};
+use crate::hooks::{Passage, PeerChange, There};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, PresenceType, Stanza};
 
@@ -24,8 +24,13 @@ const OVERLAP: Duration = Duration::from_secs(5);
 const MOST_KNOWN: usize = 128;
 /// For so long after a return what comes may be known already.
 const CATCHING_UP: Duration = Duration::from_secs(10);
+/// What was said so long before is asked for by whoever does not know what he has got: this server has ended meanwhile.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 /// The names of all rooms together that are remembered.
 const MOST_NAMES: usize = 200_000;
+
+/// What somebody is told who was out.
+const INTERRUPTED: &str = "the connection to the room was lost for a while";
 
 /// What somebody is told whose room does not answer.
 const UNREACHABLE: &str = "the connection to the room was lost, and it cannot be reached";
@@ -104,11 +109,12 @@ impl Rooms {
         self.domains.is_empty()
     }
 
-    /// A session has told its presence to `to`.
-    pub(super) fn told(&mut self, presence: &Stanza<'_>, moment: Moment) {
-        let (Some(session), Some(to)) = (&presence.from, &presence.to) else { return };
+    /// A session has told its presence to `to`; whether it is in a room with that, or wants to be.
+    pub(super) fn told(&mut self, presence: &Stanza<'_>, moment: Moment) -> bool {
+        let (Some(session), Some(to)) = (&presence.from, &presence.to) else { return false };
         if presence.kind == Kind::Presence(PresenceType::Unavailable) {
-            return self.leave(session, to);
+            self.leave(session, to);
+            return false;
         }
         let entry = Entry::read(presence);
         if let Some(seat) = self.seat(session, to) {
@@ -117,13 +123,35 @@ impl Rooms {
                 Some(entry) => *seat = Seat::new(to, entry, moment),
                 None => seat.entry.update(presence),
             }
-            return;
+            return true;
         }
-        if let Some(entry) = entry.filter(|_| !to.is_bare()) {
-            let domain = self.domains.entry(to.domain().into()).or_default();
-            let room = domain.entry(to.to_bare()).or_default();
-            room.seats.insert(session.clone(), Seat::new(to, entry, moment));
+        let Some(entry) = entry.filter(|_| !to.is_bare()) else { return false };
+        self.seat_at(session, Seat::new(to, entry, moment));
+        true
+    }
+
+    fn seat_at(&mut self, session: &Jid, seat: Seat) {
+        let domain = self.domains.entry(seat.occupant.domain().into()).or_default();
+        let room = domain.entry(seat.occupant.to_bare()).or_default();
+        room.seats.insert(session.clone(), seat);
+    }
+
+    /// The client of a session is back that was in a room when this server ended. A room of ours has nobody in it then; any
+    /// other is asked.
+    pub(super) fn back(
+        &mut self,
+        (session, occupant): (&Jid, &Jid),
+        there: There,
+        presence: Option<&Stanza<'_>>,
+        moment: Moment,
+    ) -> Vec<Action> {
+        let seat = Seat::back(occupant, presence.map(Entry::old).unwrap_or_default(), moment);
+        if there == There::Here {
+            let told = out(session, occupant, INTERRUPTED);
+            return vec![Action::Say(session.clone(), vec![told]), seat.entrance(session)];
         }
+        self.seat_at(session, seat);
+        Vec::new()
     }
 
     /// A session hears something from a room.
@@ -293,7 +321,7 @@ impl Room {
             Effect::Ask => vec![Action::Ask { session: session.clone(), occupant: seat.occupant.clone() }],
             Effect::Return => vec![seat.entrance(session)],
             Effect::TellAndReturn => {
-                let told = out(session, &seat.occupant, "the connection to the room was lost for a while");
+                let told = out(session, &seat.occupant, INTERRUPTED);
                 vec![say(vec![told]), seat.entrance(session)]
             }
             Effect::Tell | Effect::GiveUp => vec![say(vec![out(session, &seat.occupant, why)])],
@@ -327,6 +355,18 @@ impl Seat {
             known: VecDeque::new(),
             returned: None,
             mending: None,
+        }
+    }
+
+    /// One of which nobody knows how long it may have been out, and who was there.
+    fn back(occupant: &Jid, entry: Entry, moment: Moment) -> Self {
+        let earlier = moment.time.unix_ms().saturating_sub(i64::try_from(FORGOTTEN.as_millis()).unwrap_or(i64::MAX));
+        let (state, _) = step(State::In, Event::Back, Sight { now: moment.now, heard: moment.now, was_in: true, can_mend: false });
+        Self {
+            state: state.unwrap_or(State::In),
+            spoke: Timestamp::from_unix_ms(earlier),
+            mending: Some(Box::default()),
+            ..Self::new(occupant, entry, moment)
         }
     }
 

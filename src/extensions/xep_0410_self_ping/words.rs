@@ -53,6 +53,13 @@ impl Entry {
         Some(entry)
     }
 
+    /// That of somebody who was in before: his presence, as everybody sees it.
+    pub(super) fn old(presence: &Stanza<'_>) -> Self {
+        let mut entry = Self::default();
+        entry.update(presence);
+        entry
+    }
+
     /// He says more of himself.
     pub(super) fn update(&mut self, presence: &Stanza<'_>) {
         self.says(&presence.payload.elements());
