@@ -17,8 +17,6 @@ pub(super) const EXTENSION: Extension = Extension {
 
 /// For rooms.
 pub(super) mod api {
-    use std::fmt::Write;
-
     use aws_lc_rs::digest;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
@@ -80,11 +78,7 @@ pub(super) mod api {
             return Ok(None);
         }
         let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &octets);
-        Ok(Some(digest.as_ref().iter().fold(String::with_capacity(40), |mut text, octet| {
-            // A String takes everything.
-            let _ = write!(text, "{octet:02x}");
-            text
-        })))
+        Ok(Some(digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()))
     }
 
     #[cfg(test)]

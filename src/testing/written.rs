@@ -230,7 +230,9 @@ fn stanza(written: &str, domain: &str) -> String {
     for child in &parts.children {
         match child {
             Node::Text(text) => out.push_str(text),
-            Node::Element(child) if is_own || is_added(child, (kind, is_from_room), domain) => out.push_str(&own(child, domain)),
+            Node::Element(child) if is_own || is_added(child, (kind, is_from_room), domain) => {
+                out.push_str(&own(child, domain));
+            }
             // Writing to a string cannot fail.
             Node::Element(child) => drop(write!(out, "{}{child}{}", OTHERS.0, OTHERS.1)),
         }

@@ -230,7 +230,10 @@ impl Room {
         for Wish { to, reason } in wishes {
             let why = self.why(call, reason);
             steps.push(match to {
-                Target::Role { nick, to } => Step::Role { number: self.judge_role(own, &nick, to)?, to, why },
+                Target::Role { nick, to } => match self.judge_role(own, &nick, to)? {
+                    Some(number) => Step::Role { number, to, why },
+                    None => continue,
+                },
                 Target::Affiliation { user, to, nick } => {
                     let user = self.whom(own, user)?;
                     let from = ahead.of(self, &user);
@@ -262,8 +265,8 @@ impl Room {
         self.occupants.called(&address).ok_or_else(none)
     }
 
-    /// §8.2 to §8.5, §9.6 to §9.8.
-    fn judge_role(&self, own: Standing, nick: &str, to: Role) -> Result<Number, StanzaError> {
+    /// §8.2 to §8.5, §9.6 to §9.8. Nobody is named who has the role already: whoever sends a whole list names many who do.
+    fn judge_role(&self, own: Standing, nick: &str, to: Role) -> Result<Option<Number>, StanzaError> {
         let is_admin = affiliation_may(own.affiliation, AffiliationPrivilege::AssignModeratorRole, &self.config);
         let kind =
             if to == Role::None { RolePrivilege::KickParticipantsAndVisitors } else { RolePrivilege::GrantVoice };
@@ -272,12 +275,14 @@ impl Room {
         }
         let occupant = self.occupant_called(nick)?;
         let target = Standing { affiliation: occupant.affiliation, role: occupant.role };
+        if target.role == to {
+            return Ok(None);
+        }
         if may_change_role(own, target, to) {
-            return Ok(occupant.number);
+            return Ok(Some(occupant.number));
         }
         // §9.6 is for admins; whatever else is refused is so because of whom it would befall (§8.2, §8.4, §9.7).
-        let is_grant = to == Role::Moderator && target.role != Role::Moderator;
-        Err(if is_grant && !is_admin { Condition::Forbidden } else { Condition::NotAllowed }.into())
+        Err(if to == Role::Moderator && !is_admin { Condition::Forbidden } else { Condition::NotAllowed }.into())
     }
 
     /// §9.1 to §9.5, §10.3 to §10.8.
@@ -324,7 +329,7 @@ impl Room {
     fn take_step(&mut self, call: &Call<'_>, step: Step, effects: &mut Effects) {
         match step {
             Step::Role { number, to: Role::None, why } => {
-                self.remove(number, &Removal { statuses: &[Status::Kicked], why, ..Removal::default() }, effects);
+                self.remove(number, &Removal { statuses: &[Status::Kicked], why }, effects);
             }
             Step::Role { number, to, why } => self.become_role(number, to, &why, effects),
             Step::Affiliation { user, to, nick, is_new, why } => {

@@ -16,22 +16,22 @@ spelled! {
 
 impl Affiliation {
     /// Grows with power.
-    pub(super) const fn rank(self) -> u8 {
-        self as u8
+    pub(super) fn rank(self) -> Option<usize> {
+        Self::ALL.iter().position(|known| *known == self)
     }
 
-    pub(super) const fn is_at_least(self, other: Self) -> bool {
+    pub(super) fn is_at_least(self, other: Self) -> bool {
         self.rank() >= other.rank()
     }
 }
 
 impl Role {
     /// Grows with power.
-    pub(super) const fn rank(self) -> u8 {
-        self as u8
+    pub(super) fn rank(self) -> Option<usize> {
+        Self::ALL.iter().position(|known| *known == self)
     }
 
-    pub(super) const fn is_at_least(self, other: Self) -> bool {
+    pub(super) fn is_at_least(self, other: Self) -> bool {
         self.rank() >= other.rank()
     }
 }

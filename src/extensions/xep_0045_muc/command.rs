@@ -47,21 +47,12 @@ pub(super) enum Command {
     Write,
     /// An IQ request to the room.
     Ask(Request),
-    /// An IQ request for something that is not in memory.
-    Read(Reading),
+    /// An IQ request to the archive of the room, which is not in memory.
+    Read(Asked),
     /// An IQ request to an occupant.
     Forward,
     /// An IQ result or error to an occupant, in answer to one that was forwarded.
     Answer,
-}
-
-/// What somebody wants to read.
-#[derive(Debug)]
-pub(super) enum Reading {
-    /// XEP-0313.
-    Archive(Asked),
-    /// XEP-0486.
-    Card,
 }
 
 impl Command {

@@ -383,6 +383,7 @@ mod tests {
             registration: false,
             occupants_listed: true,
             pubsub: "xmpp:pubsub.example?;node=coven".to_owned(),
+            avatar: Vec::new(),
         }
     }
 

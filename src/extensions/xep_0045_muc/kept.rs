@@ -6,13 +6,9 @@ use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::routing::Batch;
 use crate::stanza::Stanza;
-<<<<<<< HEAD
 use crate::storage::{
     Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes,
 };
-=======
-use crate::storage::{Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes};
->>>>>>> muc-admin
 use crate::stream::{ContentNamespace, read_back};
 
 use super::avatar::CARD;
@@ -39,14 +35,17 @@ pub(super) struct Listed {
     pub(super) title: String,
     /// It is in the list.
     pub(super) public: bool,
+    /// What a search looks at beside that (XEP-0433).
     #[serde(default)]
     pub(super) description: String,
     #[serde(default)]
     pub(super) language: String,
-    /// Everybody may enter.
-    pub(super) is_open: bool,
-    /// Occupants do not see who the others are.
-    pub(super) is_semi_anonymous: bool,
+    /// Everybody may enter who comes along.
+    #[serde(default)]
+    pub(super) open: bool,
+    /// Its occupants do not see each other's addresses.
+    #[serde(default)]
+    pub(super) semi_anonymous: bool,
     /// Storage has it.
     #[serde(skip, default = "Listed::is_stored")]
     pub(super) stored: bool,
@@ -64,8 +63,8 @@ impl Listed {
             public: config.public,
             description: config.description.clone(),
             language: config.language.clone(),
-            is_open: !config.members_only && config.password.is_none(),
-            is_semi_anonymous: config.anonymity == Anonymity::SemiAnonymous,
+            open: !config.members_only && config.password.is_none(),
+            semi_anonymous: config.anonymity == Anonymity::SemiAnonymous,
             stored: room.is_stored(),
         }
     }
@@ -85,8 +84,6 @@ pub(super) enum Durable {
     At(Receipt),
     /// With whatever else the batch writes.
     WithBatch,
-    /// Something has to be read first.
-    Later(Box<Burial>),
 }
 
 /// The rooms of `service`.
@@ -139,24 +136,6 @@ fn past(room: &Room, stored: &Stored) -> Option<Past> {
     Some(Past::new(Stanza::into_owned(message), time, stored.position))
 }
 
-/// Leaves a tombstone of a message, if it is there and the one that is meant.
-pub(super) async fn bury(storage: &Storage, room: BareJid, burial: Burial) -> Result<Receipt, Error> {
-    let (owner, at) = (room.clone(), burial.position.number());
-    let (after, before) = (Position::new(at.saturating_sub(1)), Position::new(at.saturating_add(1)));
-    let only = Range { after: Some(after), before: Some(before), ..Range::default() };
-    let durable = storage.durable(storage.latest()).await;
-    durable.map_err(|lost| Error::Engine(lost.to_string()))?;
-    let page = storage.read(move |view| view.archived(&owner, &only, End::Oldest, 1)).await?;
-    let mut writes = Writes::new();
-    for stored in &page.entries {
-        let found = read_back(&stored.entry.payload, ContentNamespace::Client).next();
-        if let Some(left) = found.and_then(|(_, message)| burial.of(&message)) {
-            writes.replace(&room, stored.position, left.to_xml().into());
-        }
-    }
-    Ok(storage.submit(writes))
-}
-
 /// Has storage keep a change of `room`, of which `listed` is to be known by the service.
 pub(super) fn keep(
     change: Change,
@@ -174,7 +153,6 @@ pub(super) fn keep(
             batch.writes().append(room, slot, entry);
             return Ok(Durable::WithBatch);
         }
-        Change::Bury(burial) => return Ok(Durable::Later(burial)),
         Change::Begin(config, subject, affiliations) => {
             CONFIG.put(&mut writes, room, &config)?;
             if let Some(subject) = subject {

@@ -5,18 +5,15 @@ use std::sync::PoisonError;
 use crate::hooks::discovery::INFO_NS;
 use crate::hooks::paging::Page;
 use crate::hooks::{Answer, Verb};
+use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0030_service_discovery::api::ITEMS_NS;
 use super::super::xep_0199_ping::api::NS as PING_NS;
-<<<<<<< HEAD
 use super::super::xep_0433_channel_search::api::{self as search, Channel};
 use super::kept::Listed;
 use super::service::{Rooms, State};
-=======
-use super::service::Rooms;
->>>>>>> muc-admin
 
 /// Rooms of one page.
 const PAGE: usize = 250;
@@ -49,50 +46,29 @@ impl Rooms {
                 Err(Condition::ItemNotFound.into())
             }
             (Verb::Get, "query", ITEMS_NS) => self.rooms(&request).map(Some),
-            (Verb::Get, search::NAME, search::NS) => self.found(&request).map(Some),
             (Verb::Get, "ping", PING_NS) => Ok(None),
+            (Verb::Get, search::NAME, search::NS) => search::answer(&request, self.channels().into_iter()).map(Some),
             _ => Err(Condition::ServiceUnavailable.into()),
         }
     }
 
-<<<<<<< HEAD
-    /// Those that are in the list, sorted.
-    fn shown(&self) -> Vec<(BareJid, Listed)> {
+    /// The rooms that anybody may find.
+    fn channels(&self) -> Vec<Channel> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter(|(_, listed)| listed.public).map(|(room, listed)| (room.clone(), listed.clone())).collect()
-    }
-
-    /// §6.3, in pages (XEP-0059).
-    fn rooms(&self, request: &Element) -> Result<Element, StanzaError> {
-        let page = Page::within(request)?;
-        let is_asked = page.is_some();
-        let shown = self.shown();
-        let count = shown.len();
-        let (rooms, set) = page.unwrap_or_default().cut(shown, |(room, _)| room.as_str(), PAGE);
-        let mut answer = Element::new("query", ITEMS_NS);
-        for (room, listed) in &rooms {
-            answer.push(Element::new("item", ITEMS_NS).with("jid", room.as_str()).with("name", &listed.title));
-        }
-        Ok(if is_asked || rooms.len() < count { answer.with_child(set) } else { answer })
-    }
-
-    /// XEP-0433: the same rooms, by words.
-    fn found(&self, question: &Element) -> Result<Element, StanzaError> {
-        let channels = self.shown().into_iter().map(|(room, listed)| Channel {
-            // Those who are not in memory have nobody in them.
-            users: self.place(room.as_str()).map_or(0, |place| match &*place.lock() {
+        let shown = known.iter().filter(|(_, listed)| listed.public);
+        let mut channels: Vec<Channel> = shown.map(|(room, listed)| channel(room, listed)).collect();
+        // A room that is asked may be about to change the list.
+        drop(known);
+        for channel in &mut channels {
+            let place = self.place(channel.address.as_str());
+            channel.users = place.map_or(0, |place| match &*place.lock() {
                 State::Here(hosted) => hosted.room.occupants.len(),
                 State::Coming(_) | State::Gone => 0,
-            }),
-            address: room,
-            name: listed.title,
-            description: listed.description,
-            language: listed.language,
-            is_open: listed.is_open,
-            is_semi_anonymous: listed.is_semi_anonymous,
-        });
-        search::answer(question, channels)
-=======
+            });
+        }
+        channels
+    }
+
     /// §6.3: the rooms that are in the list, in pages (XEP-0059).
     fn rooms(&self, request: &Element) -> Result<Element, StanzaError> {
         let page = Page::within(request)?;
@@ -110,6 +86,17 @@ impl Rooms {
             answer.push(set);
         }
         Ok(answer)
->>>>>>> muc-admin
+    }
+}
+
+fn channel(room: &BareJid, listed: &Listed) -> Channel {
+    Channel {
+        address: room.clone(),
+        name: listed.title.clone(),
+        description: listed.description.clone(),
+        language: listed.language.clone(),
+        users: 0,
+        is_open: listed.open,
+        is_semi_anonymous: listed.semi_anonymous,
     }
 }

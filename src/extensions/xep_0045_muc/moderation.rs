@@ -36,10 +36,8 @@ impl Burial {
     /// What is left of `message`, if it is the one: whose it is and when it was stays, and that there was one.
     pub(super) fn of(&self, message: &Stanza<'_>) -> Option<Stanza<'static>> {
         let elements = message.payload.elements();
-        let is_known = |element: &&Element| match (element.name(), element.ns()) {
-            ("occupant-id", OCCUPANT_NS) | ("stanza-id", IDS_NS) | ("delay", DELAY_NS) => true,
-            _ => false,
-        };
+        let known = [("occupant-id", OCCUPANT_NS), ("stanza-id", IDS_NS), ("delay", DELAY_NS)];
+        let is_known = |element: &&Element| known.contains(&(element.name(), element.ns()));
         let by = elements.iter().find(|element| element.is("occupant-id", OCCUPANT_NS));
         let by = by.and_then(|element| element.attribute("id"));
         let is_his = self.author.as_ref().is_none_or(|author| by == Some(&**author));

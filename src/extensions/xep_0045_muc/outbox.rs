@@ -15,7 +15,8 @@ use crate::routing::{Batch, Router};
 use crate::stanza::{Letter, Stanza};
 use crate::storage::Receipt;
 
-use super::command::{Call, Command, Moment, Reading};
+use super::super::xep_0313_archive::api::Asked;
+use super::command::{Call, Command, Moment};
 use super::effect::{Change, Effect, Effects, Face, Roll};
 use super::kept::{self, Durable, Listed};
 use super::moderation::Burial;
@@ -100,20 +101,11 @@ impl Hosted {
     }
 
     fn apply(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
-<<<<<<< HEAD
         let command = match command {
-            Command::Read(reading) => return self.read(rooms, call, reading, batch),
+            Command::Read(asked) => return self.read(rooms, call, asked, batch),
             command => command,
         };
         let slot = command.wants_slot().then(|| rooms.storage.slot());
-=======
-        let slot = match &command {
-            Command::Say(_) => true,
-            Command::Ask(request) => request.wants_slot(),
-            _ => false,
-        };
-        let slot = slot.then(|| rooms.storage.slot());
->>>>>>> muc-admin
         let moment = Moment { now: rooms.clock.now(), slot };
         let effects = self.room.apply(moment, call, command);
         self.bring(rooms, effects, batch);
@@ -126,9 +118,9 @@ impl Hosted {
     }
 
     /// Somebody wants to read what only storage has.
-    fn read(&mut self, rooms: &Rooms, call: &Call<'_>, reading: Reading, batch: &mut Batch) {
-        match self.room.may_read(call, &reading) {
-            Ok(sees) => rooms.show_later(call, reading, sees),
+    fn read(&mut self, rooms: &Rooms, call: &Call<'_>, asked: Asked, batch: &mut Batch) {
+        match self.room.may_read(call) {
+            Ok(sees) => rooms.show_later(call, asked, sees),
             Err(error) => {
                 let mut effects = Effects::default();
                 self.room.refuse(call, &error, &mut effects);
@@ -187,13 +179,6 @@ impl Hosted {
                 batch.cover(receipt);
                 if !rooms.storage.is_durable(receipt) {
                     self.waiting.push_back(Waiting::Until(receipt));
-                }
-            }
-            Ok(Durable::Later(burial)) => {
-                if self.room.is_stored() {
-                    let (told, asking) = oneshot::channel();
-                    rooms.bury_later(self.room.jid.clone(), *burial, told);
-                    self.waiting.push_back(Waiting::Written(asking));
                 }
             }
             Ok(Durable::WithBatch) => self.waiting.push_back(Waiting::Written(batch.receipt_to_come())),

@@ -92,22 +92,17 @@ impl Room {
     }
 
     /// §10.2: all of it, or nothing.
-<<<<<<< HEAD
     fn configure(
         &mut self,
         call: &Call<'_>,
         submission: &Submission,
         effects: &mut Effects,
     ) -> Result<(), StanzaError> {
-        let decision = config_form::read(submission, &self.config, &self.jid)?;
-=======
-    fn configure(&mut self, call: &Call<'_>, submission: &Submission, effects: &mut Effects) -> Result<(), StanzaError> {
         let mut decision = config_form::read(submission, &self.config, &self.jid)?;
         if self.is_stored() && !decision.config.persistent {
             // The card goes with everything else that storage has.
             decision.config.avatar.clear();
         }
->>>>>>> muc-admin
         let people = self.judge_lists(decision.owners, decision.admins)?;
         self.reconfigure(decision.config, effects);
         let why = self.why(call, None);

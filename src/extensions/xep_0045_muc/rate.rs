@@ -48,7 +48,7 @@ mod tests {
     fn a_burst_and_then_the_rate() {
         let rate = Rate { per_second: 10, burst: 2 };
         let mut bucket = Bucket::default();
-        let at = |ms| Timestamp::from_unix_ms(1_000_000 + ms);
+        let at = |ms: i64| Timestamp::from_unix_ms(1_000_000 + ms);
         assert_eq!((0..100).filter(|_| bucket.take(at(0), rate)).count(), 20);
         assert!(!bucket.take(at(99), rate) && bucket.take(at(100), rate) && !bucket.take(at(100), rate));
         assert!(!bucket.is_idle(at(2099)) && bucket.is_idle(at(2100)));

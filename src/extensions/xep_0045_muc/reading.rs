@@ -1,38 +1,30 @@
-//! What somebody reads that is not in memory: the archive of a room (XEP-0313 §3.3.2) and its card (XEP-0486).
+//! The archive of a room, which is not in memory (XEP-0313 §3.3.2).
 
 use std::sync::Arc;
-
-use tokio::sync::oneshot;
 
 use crate::hooks::{Answer, Outbound};
 use crate::jid::{BareJid, Jid};
 use crate::routing::Router;
 use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::Receipt;
 use crate::xml::Element;
 
 use super::super::xep_0313_archive::api::{Asked, Reader};
 use super::association::{Affiliation, Role};
-use super::command::{Call, Reading};
+use super::command::Call;
 use super::item::{Item, x};
-use super::moderation::Burial;
 use super::room::Room;
 use super::room_config::Anonymity;
 use super::service::Rooms;
-use super::{avatar, kept};
 
 /// How much somebody of another server gets at once.
 const ABROAD: usize = 256 * 1024;
 
 impl Room {
-    /// Whether somebody may read it; says whether he sees who has said something.
-    pub(super) fn may_read(&self, call: &Call<'_>, reading: &Reading) -> Result<bool, StanzaError> {
+    /// Whether somebody may read the archive; says whether he sees who has said something.
+    pub(super) fn may_read(&self, call: &Call<'_>) -> Result<bool, StanzaError> {
         let affiliation = self.affiliation_of(call);
         if self.locked && affiliation != Affiliation::Owner {
             return Err(Condition::ItemNotFound.into());
-        }
-        if matches!(reading, Reading::Card) {
-            return Ok(false);
         }
         if !self.has_archive() {
             return Err(Condition::ServiceUnavailable.into());
@@ -51,17 +43,13 @@ impl Room {
 
 impl Rooms {
     /// Has a task show somebody what he wants to read.
-    pub(super) fn show_later(&self, call: &Call<'_>, reading: Reading, sees: bool) {
+    pub(super) fn show_later(&self, call: &Call<'_>, asked: Asked, sees: bool) {
         let (Some(rooms), Some(router)) = (self.own(), self.router()) else { return };
         // Without a runtime the server has ended.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (from, room, asking) = (call.from.clone(), call.to.to_bare(), call.stanza.borrow().into_owned());
         runtime.spawn(async move {
-            let answer = match reading {
-                Reading::Card => avatar::show(&rooms.storage, &room).await,
-                Reading::Archive(asked) => rooms.show_archive(&router, (&room, &from), &asked, sees).await,
-            };
-            let answer = match answer {
+            let answer = match rooms.show_archive(&router, (&room, &from), &asked, sees).await {
                 Ok(Some(element)) => Some(asking.result().payload(element)),
                 Ok(None) => Some(asking.result()),
                 Err(error) => asking.error(&error),
@@ -90,19 +78,6 @@ impl Rooms {
         }
         batch.finish();
         Ok(answer)
-    }
-
-    /// Has a task leave a tombstone of a message, and tell when it is durable.
-    pub(super) fn bury_later(&self, room: BareJid, burial: Burial, told: oneshot::Sender<Receipt>) {
-        let storage = self.storage.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                match kept::bury(&storage, room, burial).await {
-                    Ok(receipt) => drop(told.send(receipt)),
-                    Err(error) => tracing::error!(%error, "a message could not be taken back"),
-                }
-            });
-        }
     }
 }
 

@@ -274,7 +274,7 @@ impl Room {
     }
 
     /// The form in which somebody sees others who has this role.
-    pub(super) fn seen_by<'a>(role: Role, face: &'a Face) -> &'a Arc<Stanza<'static>> {
+    pub(super) fn seen_by(role: Role, face: &Face) -> &Arc<Stanza<'static>> {
         if role == Role::Moderator { &face.open } else { &face.closed }
     }
 }

@@ -75,11 +75,7 @@ impl Room {
         let role = occupant.role;
         let Some(standard) = default_role(to, &self.config) else {
             let status = if to == Affiliation::Outcast { Status::Banned } else { Status::AffiliationLost };
-            return self.remove(
-                number,
-                &Removal { statuses: &[status], why: why.clone(), ..Removal::default() },
-                effects,
-            );
+            return self.remove(number, &Removal { statuses: &[status], why: why.clone() }, effects);
         };
         // What is gained with an affiliation is certain, what is lost is not (§5.1.3).
         let role = if to.is_at_least(before) && role.is_at_least(standard) { role } else { standard };

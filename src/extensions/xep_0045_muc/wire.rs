@@ -4,10 +4,9 @@ use crate::hooks::Verb;
 use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 
-use super::super::xep_0054_vcard::api as vcard;
 use super::super::xep_0313_archive::api::{Asked, is_worth_keeping};
 use super::api::NS;
-use super::command::{Command, Entry, Reading, Speech};
+use super::command::{Command, Entry, Speech};
 use super::history::Wish;
 use super::request::Request;
 
@@ -45,20 +44,12 @@ pub(super) fn read(stanza: &Stanza<'_>) -> Result<Option<Command>, StanzaError> 
         Kind::Iq(kind) => {
             let verb = if kind == IqType::Set { Verb::Set } else { Verb::Get };
             let payload = stanza.payload.first().ok_or(Condition::BadRequest)?;
-            Some(match reading(verb, &payload) {
-                Some(reading) => Command::Read(reading?),
+            Some(match Asked::read(verb, &payload) {
+                Some(asked) => Command::Read(asked?),
                 None => Command::Ask(Request::parse(verb, &payload)?),
             })
         }
     })
-}
-
-/// Whether somebody wants to read something that is not in memory.
-fn reading(verb: Verb, payload: &Element) -> Option<Result<Reading, StanzaError>> {
-    if verb == Verb::Get && payload.is(vcard::NAME, vcard::NS) {
-        return Some(Ok(Reading::Card));
-    }
-    Asked::read(verb, payload).map(|asked| asked.map(Reading::Archive))
 }
 
 /// Whether somebody wants to enter, or is here and says so.
@@ -122,7 +113,7 @@ mod tests {
             let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
             assert_eq!(presence(kind, x), Ok(None), "{kind:?}");
         }
-        let message = |kind, to, payload| read_one(Kind::Message(kind), to, payload).unwrap();
+        let message = |kind, to: &str, payload: &str| read_one(Kind::Message(kind), to, payload).unwrap();
         let subject = "<subject>x</subject>";
         let said = |payload: &str| message(MessageType::Groupchat, ROOM, payload).unwrap();
         assert_eq!(said(subject), "Say(Subject(\"x\"))");

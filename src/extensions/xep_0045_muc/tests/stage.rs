@@ -14,6 +14,7 @@ use super::super::super::xep_0421_occupant_ids::api::OccupantIds;
 use super::super::association::{Affiliation, Role};
 use super::super::command::{Call, Moment};
 use super::super::effect::{Change, Effect, Effects};
+use super::super::moderation::Burial;
 use super::super::occupant::Affiliated;
 use super::super::rate::Rate;
 use super::super::room::{Bounds, Keys, Room};
@@ -37,6 +38,8 @@ pub(super) struct Stage {
     pub(super) seconds: i64,
     /// What was to be stored, in the order in which it was.
     pub(super) kept: Vec<Change>,
+    /// What is to become a tombstone in the archive.
+    pub(super) buried: Vec<Burial>,
     /// The room is no more.
     pub(super) is_closed: bool,
     storage: Storage,
@@ -68,7 +71,7 @@ impl Stage {
         let keys = Keys { ids, occupant_ids, features: About::default() };
         let bounds = Bounds { occupants: 100, messages: Rate { per_second: 0, burst: 0 } };
         let room = Room::new(ROOM.parse().unwrap(), &user(BARD), RoomConfig::default(), Arc::new(keys), bounds);
-        Self { room, seconds: 1_000_000, kept: Vec::new(), is_closed: false, storage }
+        Self { room, seconds: 1_000_000, kept: Vec::new(), buried: Vec::new(), is_closed: false, storage }
     }
 
     /// Makes somebody something, without a word to anybody.
@@ -131,6 +134,10 @@ impl Stage {
             Effect::Post(stanza) => vec![Told { to: stanza.to.as_ref().unwrap().to_string(), xml: stanza.to_xml() }],
             Effect::Keep(change) => {
                 self.kept.push(change);
+                Vec::new()
+            }
+            Effect::Bury(burial) => {
+                self.buried.push(*burial);
                 Vec::new()
             }
             Effect::Closed => {
