@@ -128,6 +128,14 @@ mod tests {
     }
 
     #[test]
+    fn names_of_services_need_a_restart() {
+        let with = |name: &str| read(&format!("domain = \"a.example\"\n[services]\nrooms = [\"{name}\"]\n"));
+        let (old, new) = (with("rooms.a.example"), with("chat.a.example"));
+        assert_eq!(old.changes(&new), ["services.rooms"]);
+        assert_eq!(new.for_running(&old).services, old.services);
+    }
+
+    #[test]
     fn domains_are_told_apart_by_their_names() {
         let one = read("domain = \"a.example\"\n");
         let listed = read("[[domains]]\nname = \"a.example\"\n");

@@ -250,6 +250,14 @@ fn what_contradicts_itself_is_refused() {
              8:10: components[2].stanza is below 10000 bytes, the least that RFC 6120 allows",
         ),
         ("domain = \"a.example\"\n[[components]]\nsecret = \"s\"", "2:1: components[1] has no name"),
+        (
+            "domain = \"a.example\"\n[services]\nrooms = [\"A.example\"]",
+            "3:9: a.example is the name of something else already; give the rooms a domain of their own",
+        ),
+        (
+            "domain = \"a.example\"\n[rooms]\ncreate = \"anyone\"",
+            "3:10: wrong value of rooms.create: \"anyone\" is none of \"local\", \"admins\", \"anybody\"; did you mean \"anybody\"?",
+        ),
     ] {
         assert_eq!(refused(text), message);
     }

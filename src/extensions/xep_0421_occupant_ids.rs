@@ -29,7 +29,7 @@ pub(super) mod api {
     /// Separates this use of the server's secret from any other.
     const PURPOSE: &[u8] = b"XEP-0421 occupant ids";
 
-    /// Gives ids to the occupants of rooms (XEP-0421 §3.3).
+    /// Gives ids to the occupants of rooms (XEP-0421 §4.1).
     pub(in crate::extensions) struct OccupantIds(hmac::Key);
 
     impl OccupantIds {
@@ -63,7 +63,7 @@ pub(super) mod api {
     mod tests {
         use super::*;
 
-        // Proves: XEP-0421 §3.3
+        // Proves: XEP-0421 §4.1
         #[test]
         fn an_id_is_of_one_user_in_one_room() {
             let jid = |text: &str| BareJid::parse(text).unwrap();
@@ -78,7 +78,7 @@ pub(super) mod api {
             }
         }
 
-        // Proves: XEP-0421 §3.3
+        // Proves: XEP-0421 §4.1
         /// Clients remember ids: they must never change.
         #[test]
         fn known_id() {

@@ -207,15 +207,18 @@ impl Batch {
         }
     }
 
+    /// Hands what is for other domains over to whoever sends it there, before anything that somebody else has for them.
+    pub fn hand_over(&mut self) {
+        for (pair, stanzas) in self.links.drain(..) {
+            self.remote.send(&pair, stanzas);
+        }
+    }
+
     /// Hands the changes so far to the storage writer, which takes them in this order, and before that what is for other
     /// domains to whoever sends it there.
     pub(super) fn write(&mut self) {
         // Before the entries of what leaves are with the writer: from then on somebody may ask what has become of it.
-        if !self.links.is_empty() {
-            for (pair, stanzas) in self.links.drain(..) {
-                self.remote.send(&pair, stanzas);
-            }
-        }
+        self.hand_over();
         let routed = self.routed + usize::from(self.is_kept);
         match &mut self.followed {
             Followed::Client(account, ring) if !self.writes.is_empty() => {

@@ -57,13 +57,13 @@ impl Router {
         let mut state = account.lock();
         let place = state.resources.iter().position(|resource| resource.jid == *to);
         let Some((place, resource)) = place.and_then(|place| Some((place, state.resources.get(place)?))) else {
-            drop(state);
             return nobody(stanza, to);
         };
         match stanza.kind {
             // Whoever blocks one occupant of a room is in the room all the same.
             Kind::Presence(_) | Kind::Message(MessageType::Groupchat) if is_blocked => None,
-            _ if is_blocked => nobody(stanza, to),
+            // He is in the room, and everybody sees it.
+            _ if is_blocked => stanza.borrow().to(to.clone()).error(&Condition::NotAcceptable.into()),
             Kind::Presence(kind) => {
                 batch.push_stanza(&resource.ring, stanza, |out| write(out, to.as_str()));
                 if let Some(from) = stanza.from.as_ref().filter(|_| kind == PresenceType::Unavailable) {

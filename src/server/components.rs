@@ -67,17 +67,19 @@ pub(super) fn parent<'a>(config: &'a Config, name: &str) -> &'a str {
     domains().filter(above).max_by_key(|domain| domain.len()).or_else(|| domains().next()).unwrap_or_default()
 }
 
-/// What an operator should know of the components.
+/// What an operator should know of the components and of the rooms.
 #[must_use]
-pub fn component_warnings(config: &Config, identities: &Identities) -> Vec<String> {
+pub fn service_warnings(config: &Config, identities: &Identities) -> Vec<String> {
     let mut warnings = Vec::new();
     if !config.components.is_empty() && !config.listen.component.is_loopback() {
         warnings.push("listen.component can be reached from other machines, and components do not encrypt".to_owned());
     }
-    let names = config.components.iter().map(|component| component.name.as_str());
-    for name in names.filter(|_| config.federation.mode != FederationMode::Closed) {
+    let components = config.components.iter().map(|component| ("component", &component.name));
+    let rooms = config.services.rooms.iter().map(|name| ("domain of rooms", name));
+    for (what, name) in components.chain(rooms).filter(|_| config.federation.mode != FederationMode::Closed) {
+        let name = name.as_str();
         if !identities.for_domain(name).is_some_and(|identity| identity.covers(name, Service::Server)) {
-            warnings.push(format!("no certificate names the component {name}: other servers will not talk to it"));
+            warnings.push(format!("no certificate names the {what} {name}: other servers will not talk to it"));
         }
     }
     warnings
@@ -87,7 +89,7 @@ pub fn component_warnings(config: &Config, identities: &Identities) -> Vec<Strin
 mod tests {
     use std::path::Path;
 
-    use super::{component_warnings, parent, settings};
+    use super::{parent, service_warnings, settings};
     use crate::config::Config;
     use crate::net::tls::development::DevelopmentCa;
     use crate::net::tls::{Identities, Identity};
@@ -113,11 +115,12 @@ mod tests {
         let identities = Identities::new(identity);
         let warnings = |name: &str, more: &str| {
             let text = format!("domain = \"a.example\"\n[[components]]\nname = \"{name}\"\nsecret = \"s\"\n{more}");
-            component_warnings(&Config::parse(&text, Path::new("comity.toml")).unwrap(), &identities).len()
+            service_warnings(&Config::parse(&text, Path::new("comity.toml")).unwrap(), &identities).len()
         };
         assert_eq!(warnings("irc.a.example", ""), 0);
         assert_eq!(warnings("bots.a.example", ""), 1);
         assert_eq!(warnings("bots.a.example", "[federation]\nmode = \"closed\"\n"), 0);
+        assert_eq!(warnings("irc.a.example", "[services]\nrooms = [\"rooms.a.example\"]\n"), 1);
         assert_eq!(warnings("irc.a.example", "[listen]\ncomponent = \"[::]:5347\"\n"), 1);
     }
 

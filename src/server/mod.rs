@@ -13,7 +13,7 @@ pub mod status;
 mod tls;
 mod token_secret;
 
-pub use components::{SecretError, component_warnings};
+pub use components::{SecretError, service_warnings};
 pub use made::Made;
 pub use node::{Node, Parts, StartError};
 pub use peers::PEERS;

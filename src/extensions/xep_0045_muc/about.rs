@@ -1,4 +1,4 @@
-//! What a room says about itself to whoever asks (XEP-0045§6.4, §6.5).
+//! What a room says about itself to whoever asks (XEP-0045 §6.4, §6.5).
 
 use crate::hooks::Answer;
 use crate::hooks::discovery::{INFO_NS, Identity};
@@ -125,7 +125,7 @@ fn number(var: &str, value: usize) -> Field {
     Field::new(var, FieldType::TextSingle).data(DataType::Integer(0, i64::from(u32::MAX))).value(&value.to_string())
 }
 
-/// Features that say how a room is configured (§15.3).
+/// Features that say how a room is configured (§16.3).
 fn properties(config: &RoomConfig) -> impl Iterator<Item = &'static str> {
     let either = |holds, yes, no| if holds { yes } else { no };
     [

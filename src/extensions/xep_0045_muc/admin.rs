@@ -1,4 +1,4 @@
-//! What admins and moderators ask: the lists of affiliations and roles, and changes of them (XEP-0045§8, §9).
+//! What admins and moderators ask: the lists of affiliations and roles, and changes of them (XEP-0045 §8, §9).
 //!
 //! A request may name several people. All of it happens or nothing (§9.2).
 

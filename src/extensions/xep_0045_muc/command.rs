@@ -31,7 +31,7 @@ pub(super) struct Call<'a> {
 /// What a stanza says to a room.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Available presence with the `<x/>` of XEP-0045§7.2.1.
+    /// Available presence with the `<x/>` of XEP-0045 §7.2.1.
     Enter(Entry),
     /// Available presence without: a change of the nick or of the availability, or of somebody who is not here.
     Present,
@@ -56,6 +56,11 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Whether it matters that somebody is above the room.
+    pub(super) const fn wants_power(&self) -> bool {
+        matches!(self, Self::Enter(_) | Self::Ask(_) | Self::Read(_) | Self::Write)
+    }
+
     /// Whether the room may say something that has an id.
     pub(super) const fn wants_slot(&self) -> bool {
         match self {
@@ -76,7 +81,7 @@ pub(super) struct Entry {
 /// What a message to everybody is, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Speech {
-    /// A subject and neither body nor thread (XEP-0045§8.1).
+    /// A subject and neither body nor thread (XEP-0045 §8.1).
     Subject(String),
     /// Anything else; whether the archive keeps it.
     Message { kept: bool },

@@ -89,7 +89,7 @@ pub(super) enum Change {
 }
 
 /// Effects in their order. What answers a request stands between what had to happen before it and what the others are told
-/// behind it (XEP-0045§8.2).
+/// behind it (XEP-0045 §8.2).
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     first: Vec<Effect>,

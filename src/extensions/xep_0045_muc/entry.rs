@@ -1,4 +1,4 @@
-//! Somebody enters (XEP-0045§7.2).
+//! Somebody enters (XEP-0045 §7.2).
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl Room {
         let called = self.called(call)?;
         if let Some(occupant) = self.occupant_of(call) {
             if occupant.address != called.address {
-                self.rename(at, call, &called, effects)?;
+                self.rename(call, &called, effects)?;
             }
             self.resynchronise(at, call, &entry.history, effects);
             return Ok(());
@@ -49,7 +49,7 @@ impl Room {
         let (affiliation, role) = self.admit(call, entry)?;
         self.check_nick(call, &called.address)?;
         let is_new = self.locked && self.occupants.is_empty();
-        let session = self.session(at, call);
+        let session = self.session(call);
         let number = match self.occupants.called(&called.address).map(|occupant| occupant.number) {
             Some(number) => {
                 self.occupants.join(number, session);
@@ -107,7 +107,7 @@ impl Room {
 
     /// §7.2.1: somebody who is here and does not know it is told everything anew.
     fn resynchronise(&mut self, at: &Moment, call: &Call<'_>, history: &Wish, effects: &mut Effects) {
-        let Some(number) = self.note_presence(at, call) else { return };
+        let Some(number) = self.note_presence(call) else { return };
         self.welcome(at, call, history, (number, &self.statuses()), effects);
     }
 
@@ -179,12 +179,11 @@ impl Room {
     }
 
     /// The session that calls, with what it says of its availability.
-    pub(super) fn session(&self, at: &Moment, call: &Call<'_>) -> Session {
+    pub(super) fn session(&self, call: &Call<'_>) -> Session {
         Session {
             jid: call.from.clone(),
             presence: passed_on(&call.stanza.payload, &self.jid),
             language: call.stanza.lang.as_deref().map(str::to_owned),
-            heard: at.now,
         }
     }
 

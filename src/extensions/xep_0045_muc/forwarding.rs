@@ -1,4 +1,4 @@
-//! IQs between occupants (XEP-0045§17.4): the room asks in the name of the one and answers in the name of the other, and
+//! IQs between occupants (XEP-0045 §17.4): the room asks in the name of the one and answers in the name of the other, and
 //! neither learns who the other is.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! What somebody who enters is shown of what was said before (XEP-0045§7.2.13, §7.2.14).
+//! What somebody who enters is shown of what was said before (XEP-0045 §7.2.13, §7.2.14).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,7 +32,6 @@ pub(super) struct Past {
     pub(super) time: Timestamp,
     /// Where the log has it, or would.
     pub(super) position: Position,
-    chars: usize,
 }
 
 /// The last messages, the oldest first.
@@ -56,8 +55,12 @@ impl Wish {
 
 impl Past {
     pub(super) fn new(stanza: Stanza<'static>, time: Timestamp, position: Position) -> Self {
-        let chars = stanza.to_xml().chars().count();
-        Self { stanza: Arc::new(stanza), time, position, chars }
+        Self { stanza: Arc::new(stanza), time, position }
+    }
+
+    /// Characters of the whole stanza: hardly anybody asks.
+    fn chars(&self) -> usize {
+        self.stanza.to_xml().chars().count()
     }
 }
 
@@ -76,13 +79,14 @@ impl History {
 
     /// What is shown of them, the oldest first.
     pub(super) fn shown(&self, wish: &Wish, now: Timestamp) -> impl Iterator<Item = &Past> {
-        let (mut chars, mut stanzas) = (wish.max_chars.unwrap_or(usize::MAX), wish.max_stanzas.unwrap_or(usize::MAX));
+        let (mut chars, mut stanzas) = (wish.max_chars, wish.max_stanzas.unwrap_or(usize::MAX));
         let fits = |past: &&Past| {
             let fits = wish.since.is_none_or(|since| past.time >= since)
                 && wish.seconds.is_none_or(|seconds| now.since(past.time) <= Duration::from_secs(seconds))
-                && past.chars <= chars
                 && stanzas > 0;
-            chars = chars.saturating_sub(past.chars);
+            let rest = chars.map(|chars| chars.checked_sub(past.chars()));
+            let fits = fits && rest != Some(None);
+            chars = rest.map(Option::unwrap_or_default);
             stanzas = stanzas.saturating_sub(1);
             fits
         };

@@ -1,4 +1,4 @@
-//! Invitations that go through the room, and what becomes of those that are declined (XEP-0045§7.8.2).
+//! Invitations that go through the room, and what becomes of those that are declined (XEP-0045 §7.8.2).
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What a room says about an occupant beside his presence: one `<x/>` of `muc#user` (XEP-0045§7.2.2, §17.3).
+//! What a room says about an occupant beside his presence: one `<x/>` of `muc#user` (XEP-0045 §7.2.2, §17.3).
 
 use crate::jid::Jid;
 use crate::xml::Element;
@@ -6,7 +6,7 @@ use crate::xml::Element;
 use super::api::USER_NS;
 use super::association::{Affiliation, Role};
 
-/// XEP-0045§16.6.2, those that a room of ours gives, in the order of their codes.
+/// XEP-0045 §16.6.2, those that a room of ours gives, in the order of their codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Status {
     NonAnonymous,

@@ -1,4 +1,4 @@
-//! How somebody goes: by himself, because he has to, or because he is not there any more (XEP-0045§7.14, §8.2, §9.1,
+//! How somebody goes: by himself, because he has to, or because he is not there any more (XEP-0045 §7.14, §8.2, §9.1,
 //! §11); and how a room goes.
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) struct Removal<'a> {
     pub(super) why: Why,
 }
 
-/// What is said of a room that is no more (XEP-0045§10.9).
+/// What is said of a room that is no more (XEP-0045 §10.9).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Destruction {
     /// Another room to go to.
@@ -40,7 +40,7 @@ impl Room {
         Ok(())
     }
 
-    /// A session is not there any more, as its server says, or whoever should reach it (§17.5.2).
+    /// A session is not there any more, as its server says, or whoever should reach it (§11.1).
     pub(super) fn gone(&mut self, session: &Jid, effects: &mut Effects) -> Result<(), StanzaError> {
         self.part(session, &Payload::EMPTY, &[Status::TechnicalProblem], effects);
         Ok(())

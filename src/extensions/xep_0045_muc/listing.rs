@@ -1,4 +1,4 @@
-//! What the service itself says: what it is, and which rooms there are (XEP-0045§6.1 to §6.3).
+//! What the service itself says: what it is, and which rooms there are (XEP-0045 §6.1 to §6.3).
 
 use std::sync::PoisonError;
 

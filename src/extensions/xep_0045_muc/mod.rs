@@ -77,7 +77,7 @@ pub(super) const EXTENSION: Extension = Extension {
 /// What people read in the list of services.
 const TITLE: &str = "Rooms";
 
-/// A message comes back with the id that it was sent with (XEP-0045§7.4).
+/// A message comes back with the id that it was sent with (XEP-0045 §7.4).
 const STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
 
 /// For extensions that recognise what comes from rooms.

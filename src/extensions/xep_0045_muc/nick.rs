@@ -1,12 +1,12 @@
-//! Presence of somebody who is in the room: another nick, or another availability (XEP-0045§7.6, §7.7); and of somebody
-//! who thinks that he is (§7.2.17).
+//! Presence of somebody who is in the room: another nick, or another availability (XEP-0045 §7.6, §7.7); and of somebody
+//! who thinks that he is (§7.2.18).
 
 use std::sync::Arc;
 
 use crate::stanza::{Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
 
 use super::association::{Affiliation, Role};
-use super::command::{Call, Moment};
+use super::command::Call;
 use super::effect::{Effect, Effects, Face};
 use super::entry::Called;
 use super::item::{Item, Status, Why, x};
@@ -16,28 +16,28 @@ use super::room::{Room, Said, item_of, with_id};
 
 impl Room {
     /// Available presence without the `<x/>` of those who enter.
-    pub(super) fn present(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
+    pub(super) fn present(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         let Some(occupant) = self.occupant_of(call) else {
             effects.send(call.from, Arc::new(not_here(call)));
             return Ok(());
         };
         let called = self.called(call)?;
         if occupant.address != called.address {
-            return self.rename(at, call, &called, effects);
+            return self.rename(call, &called, effects);
         }
         if !role_may(occupant.role, RolePrivilege::ChangeAvailability, &self.config) {
             return Err(Condition::Forbidden.into());
         }
-        if let Some(number) = self.note_presence(at, call) {
+        if let Some(number) = self.note_presence(call) {
             self.tell_presence(number, Some(call), effects);
         }
         Ok(())
     }
 
     /// Notes what a session says of its availability; from now on it speaks for its occupant.
-    pub(super) fn note_presence(&mut self, at: &Moment, call: &Call<'_>) -> Option<Number> {
+    pub(super) fn note_presence(&mut self, call: &Call<'_>) -> Option<Number> {
         let number = self.occupant_of(call)?.number;
-        let session = self.session(at, call);
+        let session = self.session(call);
         let occupant = self.occupants.get_mut(number)?;
         occupant.sessions.retain(|known| known.jid != session.jid);
         occupant.sessions.push(session);
@@ -48,7 +48,6 @@ impl Room {
     /// Presence to another nick (§7.6).
     pub(super) fn rename(
         &mut self,
-        at: &Moment,
         call: &Call<'_>,
         called: &Called,
         effects: &mut Effects,
@@ -61,20 +60,14 @@ impl Room {
         let is_alone = occupant.sessions.len() == 1;
         let number = occupant.number;
         match self.occupants.called(&called.address).map(|target| target.number) {
-            None if is_alone => self.rename_whole(at, (call, number), called, effects),
-            target => self.move_session(at, (call, number), (called, target), effects),
+            None if is_alone => self.rename_whole((call, number), called, effects),
+            target => self.move_session((call, number), (called, target), effects),
         }
         Ok(())
     }
 
     /// Somebody who has one session is called something else.
-    fn rename_whole(
-        &mut self,
-        at: &Moment,
-        (call, number): (&Call<'_>, Number),
-        called: &Called,
-        effects: &mut Effects,
-    ) {
+    fn rename_whole(&mut self, (call, number): (&Call<'_>, Number), called: &Called, effects: &mut Effects) {
         let Some(occupant) = self.occupants.get(number) else { return };
         effects.send(call.from, self.renamed(occupant, called, &[Status::NickChanged, Status::SelfPresence]).open);
         if self.shows(occupant) {
@@ -82,7 +75,7 @@ impl Room {
             effects.tell(self.occupants.roll(), face, Some(number));
         }
         self.occupants.rename(number, called.address.clone());
-        self.note_presence(at, call);
+        self.note_presence(call);
         self.tell_as_called(call, (number, called), effects);
     }
 
@@ -90,7 +83,6 @@ impl Room {
     /// nick goes if it was the last session.
     fn move_session(
         &mut self,
-        at: &Moment,
         (call, number): (&Call<'_>, Number),
         (called, target): (&Called, Option<Number>),
         effects: &mut Effects,
@@ -109,7 +101,7 @@ impl Room {
             self.refresh(number);
             self.tell_presence(number, None, effects);
         }
-        let session = self.session(at, call);
+        let session = self.session(call);
         let number = match target {
             Some(target) => {
                 self.occupants.join(target, session);
@@ -143,7 +135,7 @@ impl Room {
     }
 }
 
-/// What somebody gets who thinks that he is in a room, and is not (§7.2.17).
+/// What somebody gets who thinks that he is in a room, and is not (§7.2.18).
 pub(super) fn not_here(call: &Call<'_>) -> Stanza<'static> {
     let why = Why { actor: None, reason: Some("You are not in the room.".to_owned()) };
     let item = Item { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: Some(&why) };

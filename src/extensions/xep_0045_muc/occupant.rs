@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Payload;
 
@@ -20,7 +19,7 @@ pub(super) type Number = u32;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Affiliated {
     pub(super) affiliation: Affiliation,
-    /// Nobody else may be called so (XEP-0045§7.10).
+    /// Nobody else may be called so (XEP-0045 §7.10).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) nick: Option<String>,
     /// Why he is banned, or whatever was said with it.
@@ -35,11 +34,9 @@ pub(super) struct Session {
     /// What it said last of its availability, without what only the room may say.
     pub(super) presence: Payload<'static>,
     pub(super) language: Option<String>,
-    /// When it was last heard of.
-    pub(super) heard: Timestamp,
 }
 
-/// Somebody who is in the room under one nick, with one session or several (XEP-0045§7.2.8).
+/// Somebody who is in the room under one nick, with one session or several (XEP-0045 §7.2.8).
 #[derive(Debug)]
 pub(super) struct Occupant {
     pub(super) number: Number,
@@ -188,7 +185,7 @@ impl Occupants {
     }
 }
 
-/// Whether somebody sees the real addresses in a semi-anonymous room (XEP-0045§7.2.4).
+/// Whether somebody sees the real addresses in a semi-anonymous room (XEP-0045 §7.2.4).
 fn sees(occupant: &Occupant) -> bool {
     occupant.role == Role::Moderator
 }

@@ -98,6 +98,8 @@ impl Hosted {
         self.touched = rooms.clock.now();
         self.apply(rooms, call, command, batch);
         self.hear_back(rooms, batch);
+        // Under the lock of the room: the next one may be in another batch.
+        batch.hand_over();
     }
 
     fn apply(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
@@ -115,6 +117,7 @@ impl Hosted {
     pub(super) fn bring_about(&mut self, rooms: &Rooms, effects: Effects, batch: &mut Batch) {
         self.bring(rooms, effects, batch);
         self.hear_back(rooms, batch);
+        batch.hand_over();
     }
 
     /// Somebody wants to read what only storage has.
@@ -207,6 +210,12 @@ impl Hosted {
 
     /// Sends what waits, up to something that is not durable yet.
     pub(super) fn go_on(&mut self, rooms: &Rooms, batch: &mut Batch) -> Next {
+        let next = self.go_on_until(rooms, batch);
+        batch.hand_over();
+        next
+    }
+
+    fn go_on_until(&mut self, rooms: &Rooms, batch: &mut Batch) -> Next {
         loop {
             match self.waiting.front_mut() {
                 None => return Next::Nothing,

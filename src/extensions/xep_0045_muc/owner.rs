@@ -1,4 +1,4 @@
-//! What owners ask: the configuration of the room and its end (XEP-0045§10).
+//! What owners ask: the configuration of the room and its end (XEP-0045 §10).
 
 use std::collections::BTreeSet;
 

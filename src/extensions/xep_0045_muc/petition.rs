@@ -12,7 +12,7 @@ const MOST: usize = 500;
 /// What somebody has asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Petition {
-    /// To speak (XEP-0045§7.13).
+    /// To speak (XEP-0045 §7.13).
     Voice,
     /// To become a member (§7.10).
     Membership,

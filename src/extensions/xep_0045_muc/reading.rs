@@ -70,13 +70,19 @@ impl Rooms {
         let is_here = router.has_accounts(to.domain());
         let reader = Reader { sees, room: if is_here { Outbound::room(&**router, to) } else { ABROAD } };
         let (results, answer) = self.archive.of_room(room, asked, reader, author).await?;
-        let mut batch = router.batch();
-        for result in results {
-            let message = Stanza::new(Kind::Message(MessageType::Normal)).from(Jid::from(room.clone()));
-            // A session that is gone reads nothing.
-            drop(router.hand(&message.payload(Payload::canonical(result)), to, &mut batch));
+        let messages = results.into_iter().map(|result| {
+            let message = Stanza::new(Kind::Message(MessageType::Normal)).from(Jid::from(room.clone())).to(to.clone());
+            message.payload(Payload::canonical(result))
+        });
+        if is_here {
+            let texts: Vec<_> = messages.map(|message| message.to_xml()).collect();
+            Outbound::write(&**router, to, &texts);
+        } else {
+            let mut batch = router.batch();
+            // Whoever is gone reads nothing.
+            messages.for_each(|message| drop(router.hand(&message, to, &mut batch)));
+            batch.finish();
         }
-        batch.finish();
         Ok(answer)
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration of a room changes (XEP-0045§10.2): whatever it says now is true at once for everybody who is here.
+//! The configuration of a room changes (XEP-0045 §10.2): whatever it says now is true at once for everybody who is here.
 
 use crate::jid::Jid;
 use crate::stanza::{Kind, MessageType, Payload, Stanza};

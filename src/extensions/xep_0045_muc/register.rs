@@ -1,4 +1,4 @@
-//! People become members by themselves, and a nick is kept for them (XEP-0045§7.10, §7.12, §9.9).
+//! People become members by themselves, and a nick is kept for them (XEP-0045 §7.10, §7.12, §9.9).
 //!
 //! Where membership gives something that not everybody has (to enter, or to speak), admins decide; elsewhere everybody who
 //! asks is a member at once.

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::clock::Timestamp;
 use crate::hooks::discovery::About;
 use crate::hooks::form::{NS as FORM_NS, Submission};
 use crate::jid::{BareJid, Jid};
@@ -75,7 +74,7 @@ pub(super) struct Room {
     pub(super) card: Option<String>,
     pub(super) invitations: Invitations,
     pub(super) petitions: Petitions,
-    /// Nobody but its owners enters before one of them has configured it (XEP-0045§10.1.1).
+    /// Nobody but its owners enters before one of them has configured it (XEP-0045 §10.1.1).
     pub(super) locked: bool,
 }
 
@@ -123,10 +122,9 @@ impl Room {
     /// What follows from a command, the answer to whoever gave it among it.
     pub(super) fn apply(&mut self, at: Moment, call: &Call<'_>, command: Command) -> Effects {
         let mut effects = Effects::default();
-        self.note_heard(call.from, at.now);
         let done = match command {
             Command::Enter(entry) => self.enter(&at, call, &entry, &mut effects),
-            Command::Present => self.present(&at, call, &mut effects),
+            Command::Present => self.present(call, &mut effects),
             Command::Leave => self.leave(call, &mut effects),
             Command::Gone => self.gone(call.from, &mut effects),
             Command::Say(speech) => self.say(at, call, speech, &mut effects),
@@ -171,7 +169,7 @@ impl Room {
         Ok(())
     }
 
-    /// A message to the room that is for none of its occupants (XEP-0045§7.8.2, §7.13).
+    /// A message to the room that is for none of its occupants (XEP-0045 §7.8.2, §7.13).
     fn write_to_room(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         for element in call.stanza.payload.elements() {
             if element.is("x", USER_NS) {
@@ -204,13 +202,6 @@ impl Room {
 
     pub(super) fn shows(&self, occupant: &Occupant) -> bool {
         role_may(occupant.role, RolePrivilege::BroadcastPresence, &self.config)
-    }
-
-    /// Somebody has been heard of.
-    fn note_heard(&mut self, session: &Jid, now: Timestamp) {
-        let Some(number) = self.occupants.at(session).map(|occupant| occupant.number) else { return };
-        let sessions = self.occupants.get_mut(number).into_iter().flat_map(|occupant| &mut occupant.sessions);
-        sessions.filter(|known| known.jid == *session).for_each(|known| known.heard = now);
     }
 
     /// Writes the presence of an occupant anew, as others see it.

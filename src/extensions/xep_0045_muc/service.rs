@@ -154,7 +154,7 @@ impl Rooms {
     /// Gives a room a stanza, with what was read from it.
     pub(super) fn give(&self, stanza: &Stanza<'_>, command: Command, batch: &mut Batch) -> Option<Stanza<'static>> {
         let (from, to) = (stanza.from.as_ref()?, stanza.to.as_ref()?);
-        let call = Call { from, to, stanza, is_admin: self.is_admin(from) };
+        let call = Call { from, to, stanza, is_admin: command.wants_power() && self.is_admin(from) };
         loop {
             let place = match self.place(to.bare_str()) {
                 Some(place) => place,
@@ -257,13 +257,13 @@ impl Rooms {
         Ok(place)
     }
 
-    /// XEP-0045§10.1: whoever enters a room that is not there makes it, if he may.
+    /// XEP-0045 §10.1: whoever enters a room that is not there makes it, if he may.
     fn make(&self, room: &BareJid, call: &Call<'_>, command: &Command) -> Result<Hosted, Nowhere> {
         match command {
             Command::Enter(_) => {}
             Command::Present => return Err(Nowhere::NotHere),
             Command::Leave | Command::Gone | Command::Answer => return Err(Nowhere::Nothing),
-            // XEP-0410§3.2: whoever asks himself whether he is here is not.
+            // XEP-0410 §3.2: whoever asks himself whether he is here is not.
             Command::Forward => return Err(Nowhere::Refused(Condition::NotAcceptable.into())),
             Command::Say(_) | Command::Whisper | Command::Write | Command::Ask(_) | Command::Read(_) => {
                 return Err(Nowhere::Refused(Condition::ItemNotFound.into()));
@@ -307,12 +307,12 @@ impl Rooms {
         settings.rooms.as_ref().is_some_and(|rooms| rooms.admins_own) && settings.admins.contains(&who.to_bare())
     }
 
-    /// Whether somebody of another domain comes too often (XEP-0045§13.6).
+    /// Whether somebody of another domain comes too often (XEP-0045 §14.6).
     fn is_too_much(&self, from: &Jid, command: &Command) -> bool {
-        let Some(settings) = self.settings() else { return false };
         if self.router().is_some_and(|router| router.is_local(from.domain())) {
             return false;
         }
+        let Some(settings) = self.settings() else { return false };
         let rate = |per_second| Rate { per_second, burst: settings.burst };
         let now = self.clock.now();
         let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What is said in a room, to everybody or to one (XEP-0045§7.4, §7.5, §8.1).
+//! What is said in a room, to everybody or to one (XEP-0045 §7.4, §7.5, §8.1).
 
 use std::sync::Arc;
 
@@ -108,8 +108,7 @@ impl Room {
         call: &Call<'_>,
     ) -> Result<(super::occupant::Number, super::association::Role), StanzaError> {
         let Some(occupant) = self.occupant_of(call) else {
-            let is_nowhere = self.locked && !call.is_admin;
-            return Err(if is_nowhere { Condition::ItemNotFound } else { Condition::NotAcceptable }.into());
+            return Err(if self.locked { Condition::ItemNotFound } else { Condition::NotAcceptable }.into());
         };
         let (number, role, rate) = (occupant.number, occupant.role, self.bounds.messages);
         let in_time = self.occupants.get_mut(number).is_some_and(|occupant| occupant.pace.take(at.now, rate));

@@ -1,4 +1,4 @@
-//! Affiliations and roles change, and the room follows (XEP-0045§5.1.3, §5.2.2).
+//! Affiliations and roles change, and the room follows (XEP-0045 §5.1.3, §5.2.2).
 //!
 //! Nothing here asks whether somebody may do that: `privileges` says, and who calls has asked.
 

@@ -1,4 +1,4 @@
-//! The subject of a room (XEP-0045§7.2.15, §8.1).
+//! The subject of a room (XEP-0045 §7.2.15, §8.1).
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What of a stanza is passed on to occupants: everything but what only the room may say (XEP-0045§17.3, XEP-0421§4,
-//! XEP-0359§3).
+//! What of a stanza is passed on to occupants: everything but what only the room may say (XEP-0045 §17.3, XEP-0421 §4,
+//! XEP-0359 §3).
 
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{CLIENT_NS, Namespaces, Payload};

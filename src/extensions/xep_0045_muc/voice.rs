@@ -1,4 +1,4 @@
-//! Whoever may not speak asks for it, and moderators decide (XEP-0045§7.13, §8.6).
+//! Whoever may not speak asks for it, and moderators decide (XEP-0045 §7.13, §8.6).
 
 use std::sync::Arc;
 

@@ -42,7 +42,7 @@ impl Rooms {
     }
 
     /// Looks once.
-    fn look(&self) {
+    pub(super) fn look(&self) {
         let now = self.clock.now();
         let Some(router) = self.router() else { return };
         for place in self.places() {
@@ -63,7 +63,7 @@ impl Rooms {
         }
     }
 
-    /// Tells everybody that the service stops (XEP-0045§11.2), and waits until he knows.
+    /// Tells everybody that the service stops (XEP-0045 §11.2), and waits until he knows.
     pub async fn stop(&self) {
         self.note_stopping();
         let Some(router) = self.router() else { return };
@@ -134,7 +134,7 @@ impl Rooms {
         if hosted.is_closed {
             hosted.late.push(stanza.clone());
         } else if let Ok(Some(command)) = wire::read(stanza) {
-            let call = Call { from, to, stanza, is_admin: self.is_admin(from) };
+            let call = Call { from, to, stanza, is_admin: command.wants_power() && self.is_admin(from) };
             hosted.take(self, &call, command, batch);
         }
     }
@@ -223,8 +223,8 @@ async fn send_waiting(rooms: Arc<Rooms>, place: Arc<Place>) {
 }
 
 impl Room {
-    /// A message without a word to everybody of these domains: whoever is not there any more is found out by the error with which it comes
-    /// back (XEP-0045§18.1.2).
+    /// A message without a word to everybody of these domains: whoever is not there any more is found out by the error
+    /// with which it comes back (XEP-0045 §18.1.2).
     pub(super) fn knock(&self, is_asked: impl Fn(&str) -> bool) -> Effects {
         let mut effects = Effects::default();
         let roll = self.occupants.roll();

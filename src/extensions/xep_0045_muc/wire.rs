@@ -10,7 +10,7 @@ use super::command::{Command, Entry, Speech};
 use super::history::Wish;
 use super::request::Request;
 
-/// Errors that say that nobody is there (XEP-0045§18.1.2), and the one with which servers answer for a session that is gone
+/// Errors that say that nobody is there (XEP-0045 §18.1.2), and the one with which servers answer for a session that is gone
 /// (RFC 6121 §8.5.3.2).
 const GONE: [Condition; 7] = [
     Condition::Gone,
@@ -70,7 +70,7 @@ fn speech(stanza: &Stanza<'_>) -> Speech {
     Speech::Message { kept: is_worth_keeping(stanza) }
 }
 
-/// Whether a message is a change of the subject: it has one and neither body nor thread (XEP-0045§8.1).
+/// Whether a message is a change of the subject: it has one and neither body nor thread (XEP-0045 §8.1).
 pub(super) fn changes_subject(stanza: &Stanza<'_>) -> bool {
     let (mut has_subject, mut has_more) = (false, false);
     for child in stanza.payload.children().filter(|child| child.ns == CLIENT_NS) {
