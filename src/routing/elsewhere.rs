@@ -66,7 +66,8 @@ impl Router {
             resource.map(|resource| rooms(resource).cloned().collect()).unwrap_or_default()
         };
         for room in rooms {
-            let there = if matches!(self.hosts.of(room.domain()), Host::Remote) { There::Elsewhere } else { There::Here };
+            let there =
+                if matches!(self.hosts.of(room.domain()), Host::Remote) { There::Elsewhere } else { There::Here };
             companion.back(&binding.jid, &room, there, presence);
         }
     }

@@ -227,6 +227,7 @@ impl Router {
             return;
         }
         if presence.kind == Kind::Presence(PresenceType::Unavailable)
+            && !self.is_stopping()
             && let Some(from) = &presence.from
         {
             state.forget_directed(from, full.unwrap_or(account.jid.as_jid()), batch);

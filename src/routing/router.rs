@@ -197,6 +197,7 @@ impl Router {
                     return None;
                 }
                 if presence == PresenceType::Unavailable
+                    && !self.is_stopping()
                     && let Some(from) = &stanza.from
                 {
                     state.forget_directed(from, to, batch);

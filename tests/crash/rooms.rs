@@ -46,29 +46,26 @@ enum Finding {
 /// Something that the owner changes again and again.
 #[derive(Debug, Default)]
 struct Changes {
-    /// What it may be, from the last one on of which the owner was told that it is done.
-    may_be: Vec<String>,
+    /// What it may be, from the last one on of which the owner was told that it is done, each with its number.
+    may_be: Vec<(usize, String)>,
 }
 
 impl Changes {
-    fn asked(&mut self, value: String) {
-        self.may_be.push(value);
+    fn asked(&mut self, number: usize, value: String) {
+        self.may_be.push((number, value));
     }
 
-    /// The change to `value` is done, and whatever was before is over.
-    fn done(&mut self, value: &str) {
-        if let Some(at) = self.may_be.iter().rposition(|other| other == value) {
-            self.may_be.drain(..at);
-        }
+    /// The change with this number is done, and whatever was before is over.
+    fn done(&mut self, number: usize) {
+        self.may_be.retain(|(other, _)| *other >= number);
     }
 
     /// As it is found; from here on nothing else may be.
     fn found(&mut self, what: &str, is: Option<String>) -> Option<Finding> {
-        let is_right = self.may_be.is_empty() || is.as_ref().is_some_and(|is| self.may_be.contains(is));
-        let wrong = || Finding::Undone { what: what.to_owned(), is: is.clone(), may_be: self.may_be.clone() };
-        let finding = (!is_right).then(wrong);
-        self.may_be = is.into_iter().collect();
-        finding
+        let may_be: Vec<String> = self.may_be.drain(..).map(|(_, value)| value).collect();
+        let is_right = may_be.is_empty() || is.as_ref().is_some_and(|is| may_be.contains(is));
+        self.may_be = is.iter().map(|is| (0, is.clone())).collect();
+        (!is_right).then(|| Finding::Undone { what: what.to_owned(), is, may_be })
     }
 }
 
@@ -85,7 +82,7 @@ struct Stage {
     name: Changes,
     members: BTreeMap<String, Changes>,
     /// Requests of the owner that have no answer yet, with what they change.
-    open: BTreeMap<String, (Option<String>, String)>,
+    open: BTreeMap<String, (Option<String>, usize)>,
     sent: usize,
 }
 
@@ -158,7 +155,7 @@ impl Stage {
         (self.clients, self.seen) = (Vec::new(), OCCUPANTS.map(|_| Vec::new()).into());
         for account in OCCUPANTS {
             let jid = format!("{account}@{DOMAIN}/{}", self.cycle);
-            let mut client = self.site.log_in(&jid, PASSWORD).await.map_err(|_| Cut)?;
+            let mut client = self.site.log_in(&jid, PASSWORD).await.map_err(Cut)?;
             // What is shown of earlier cycles is none of this one.
             client
                 .send(&format!(
@@ -221,10 +218,10 @@ impl Stage {
         let who = format!("member{}@elsewhere.example", count % MEMBERS);
         let affiliation = ["member", "admin", "outcast", "none"][count / MEMBERS % 4];
         let (first, second) = (format!("name-{count}"), format!("who-{count}"));
-        self.open.insert(first.clone(), (None, name.clone()));
-        self.open.insert(second.clone(), (Some(who.clone()), affiliation.to_owned()));
-        self.name.asked(name);
-        self.members.entry(who.clone()).or_default().asked(affiliation.to_owned());
+        self.open.insert(first.clone(), (None, count));
+        self.open.insert(second.clone(), (Some(who.clone()), count));
+        self.name.asked(count, name);
+        self.members.entry(who.clone()).or_default().asked(count, affiliation.to_owned());
         configure(&first, &field)
             + &format!(
                 "<iq type='set' id='{second}' to='{ROOM}'><query xmlns='{MUC}#admin'>\
@@ -249,8 +246,8 @@ impl Stage {
                 self.seen[number].push((id.to_owned(), mark));
             }
             ("iq", Some("result")) => match self.open.remove(id) {
-                Some((None, name)) => self.name.done(&name),
-                Some((Some(who), affiliation)) => self.members.entry(who).or_default().done(&affiliation),
+                Some((None, number)) => self.name.done(number),
+                Some((Some(who), number)) => self.members.entry(who).or_default().done(number),
                 None => {}
             },
             _ => {}
@@ -259,7 +256,7 @@ impl Stage {
 
     /// The owner looks at the room.
     async fn audit(&mut self) -> Result<Vec<Finding>, Cut> {
-        let mut owner = self.site.log_in(&format!("owner@{DOMAIN}/audit"), PASSWORD).await.map_err(|_| Cut)?;
+        let mut owner = self.site.log_in(&format!("owner@{DOMAIN}/audit"), PASSWORD).await.map_err(Cut)?;
         owner.send(&format!("<presence to='{ROOM}/owner'><x xmlns='{MUC}'/></presence>")).await;
         let archive = archive(&mut owner).await?;
         let mut findings = Vec::new();
@@ -299,7 +296,7 @@ fn configure(id: &str, field: &str) -> String {
 async fn ask(client: &mut Client, kind: &str, payload: &str) -> Result<Element, Cut> {
     client.send(&format!("<iq type='{kind}' id='ask' to='{ROOM}'>{payload}</iq>")).await;
     let mut all = upto(client, |it| it.attribute("id") == Some("ask")).await?;
-    let answer = all.pop().ok_or(Cut)?;
+    let answer = all.pop().ok_or_else(|| Cut("no answer".to_owned()))?;
     assert_eq!(answer.attribute("type"), Some("result"), "{}", answer.to_xml(""));
     Ok(answer)
 }
@@ -316,7 +313,7 @@ async fn archive(client: &mut Client) -> Result<Vec<(String, String)>, Cut> {
             ))
             .await;
         let mut page = upto(client, |it| it.attribute("id") == Some("page")).await?;
-        let end = page.pop().ok_or(Cut)?;
+        let end = page.pop().ok_or_else(|| Cut("no page".to_owned()))?;
         assert_eq!(end.attribute("type"), Some("result"), "{}", end.to_xml(""));
         let results = page.iter().flat_map(Element::elements).filter(|it| it.is("result", MAM));
         all.extend(results.filter_map(|result| {
@@ -369,11 +366,10 @@ fn the_judge_of_rooms_sees_what_is_wrong() {
 
     let mut changes = Changes::default();
     assert_eq!(changes.found("x", Some(id("0"))), None);
-    ["1", "2", "3"].into_iter().for_each(|value| changes.asked(id(value)));
-    changes.done("2");
+    (1..=3).for_each(|number| changes.asked(number, number.to_string()));
+    changes.done(2);
     let undone = Finding::Undone { what: id("x"), is: Some(id("1")), may_be: vec![id("2"), id("3")] };
     assert_eq!(changes.found("x", Some(id("1"))), Some(undone));
-    assert_eq!(changes.may_be, ["1"]);
-    changes.asked(id("2"));
+    changes.asked(4, id("2"));
     assert_eq!(changes.found("x", Some(id("2"))), None);
 }

@@ -361,7 +361,8 @@ impl Seat {
     /// One of which nobody knows how long it may have been out, and who was there.
     fn back(occupant: &Jid, entry: Entry, moment: Moment) -> Self {
         let earlier = moment.time.unix_ms().saturating_sub(i64::try_from(FORGOTTEN.as_millis()).unwrap_or(i64::MAX));
-        let (state, _) = step(State::In, Event::Back, Sight { now: moment.now, heard: moment.now, was_in: true, can_mend: false });
+        let (state, _) =
+            step(State::In, Event::Back, Sight { now: moment.now, heard: moment.now, was_in: true, can_mend: false });
         Self {
             state: state.unwrap_or(State::In),
             spoke: Timestamp::from_unix_ms(earlier),
