@@ -87,7 +87,7 @@ pub(super) mod api {
             let mut element = String::new();
             write_element(&mut element, &id);
             assert_eq!(element, format!("<occupant-id xmlns='urn:xmpp:occupant-id:0' id='{id}'/>"));
-            assert_eq!(id, "");
+            assert_eq!(id, "YBdZYndLLjUx_eJtZNKbsc_50xwsVuYG4PwAwguoiF8");
         }
     }
 }

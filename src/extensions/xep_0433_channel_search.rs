@@ -291,7 +291,7 @@ mod tests {
         })
     }
 
-    // Proves: XEP-0433#usecases-search-form, §5
+    // Proves: XEP-0433#usecases-search-form, §5, XEP-0433 §4.2.1
     #[test]
     fn whoever_sends_no_form_gets_one() {
         let given = answer(&Element::new(api::NAME, NS), std::iter::empty()).unwrap();
@@ -310,7 +310,7 @@ mod tests {
         }
     }
 
-    // Proves: XEP-0433#usecases-search-request, §5, §6.1
+    // Proves: XEP-0433#usecases-search-request, §5, §6.1, XEP-0433 §6.2
     #[test]
     fn words_are_found_where_somebody_looks() {
         let places = |local: &[&str]| Ok(local.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
@@ -332,6 +332,7 @@ mod tests {
     }
 
     // Proves: XEP-0433#usecases-search-request-unsuppsortkey, #usecases-search-request-searchinvalid,
+    // §4.2.2.2, §4.2.2.3, §4.2.2.6, §4.2.2.7,
     // #usecases-support-request-conflictingoptions, #usecases-search-request-nosearch
     #[test]
     fn what_makes_no_sense() {
@@ -348,7 +349,7 @@ mod tests {
         assert_eq!(wrong(&[("all", "true"), ("FORM_TYPE", "urn:x")]), "bad-request modify ");
     }
 
-    // Proves: XEP-0433#impl-searchformfields, #impl-resultitemformat, XEP-0059 §2.2
+    // Proves: XEP-0433#impl-searchformfields, #impl-resultitemformat, XEP-0059 §2.2, XEP-0433 §6.2
     #[test]
     fn results_come_in_order_and_in_pages() {
         let by = |order: &'static str| ("key", order);

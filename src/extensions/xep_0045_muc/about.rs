@@ -2,7 +2,7 @@
 
 use crate::hooks::Answer;
 use crate::hooks::discovery::{INFO_NS, Identity};
-use crate::hooks::form::{DataType, Field, FieldType, Form, FormType};
+use crate::hooks::form::{Field, FieldType, Form, FormType};
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -122,7 +122,7 @@ impl Room {
 }
 
 fn number(var: &str, value: usize) -> Field {
-    Field::new(var, FieldType::TextSingle).data(DataType::Integer(0, i64::from(u32::MAX))).value(&value.to_string())
+    Field::new(var, FieldType::TextSingle).value(&value.to_string())
 }
 
 /// Features that say how a room is configured (§16.3).

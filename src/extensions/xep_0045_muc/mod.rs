@@ -55,6 +55,7 @@ mod wire;
 
 pub use service::Rooms;
 
+use super::xep_0359_stanza_ids::api::NS as IDS_NS;
 use crate::hooks::discovery::Identity;
 use crate::hooks::{Entity, Extension, Spec};
 
@@ -66,6 +67,7 @@ pub(super) const EXTENSION: Extension = Extension {
         (Entity::Rooms, STABLE_ID),
         (Entity::Room, api::NS),
         (Entity::Room, STABLE_ID),
+        (Entity::Room, IDS_NS),
     ],
     wanted: |settings| settings.rooms.is_some(),
     commands: &[],

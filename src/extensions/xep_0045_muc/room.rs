@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::hooks::discovery::About;
 use crate::hooks::form::{NS as FORM_NS, Submission};
-use crate::jid::{BareJid, Jid};
+use crate::jid::BareJid;
 use crate::stanza::{CLIENT_NS, Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 

@@ -28,7 +28,7 @@ fn post<'a>(told: &'a [Told], name: &str) -> Option<&'a str> {
     told.iter().find(|told| told.to == user(name).as_str()).map(|told| told.xml.as_str())
 }
 
-// Proves: XEP-0045 §7.8.2, §7.9
+// Proves: XEP-0045 §7.8.2, §7.9, XEP-0045 §9.5
 #[test]
 fn an_invitation_goes_through_the_room_and_back() {
     let password = Some(RoomPassword("cauldronburn".to_owned()));

@@ -124,7 +124,7 @@ fn what_makes_no_sense() {
     assert_eq!((stage.role("hag"), stage.affiliation("hag")), (Role::Participant, Affiliation::None));
 }
 
-// Proves: XEP-0045 §9.2
+// Proves: XEP-0045 §9.2, XEP-0045 §9.1
 #[test]
 fn all_of_a_request_happens_or_nothing() {
     let mut stage = Stage::new(RoomConfig::default());

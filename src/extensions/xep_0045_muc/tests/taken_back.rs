@@ -36,7 +36,7 @@ fn shown(stage: &mut Stage) -> Vec<Told> {
     told.into_iter().filter(|told| told.xml.contains("<delay")).collect()
 }
 
-// Proves: XEP-0425 §3, §4
+// Proves: XEP-0425 §3, §4, XEP-0425 §3.1
 #[test]
 fn moderators_take_back_what_others_have_said() {
     for (request, is_old) in [(moderate as fn(&str) -> String, false), (moderate_of_old, true)] {
