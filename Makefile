@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check archives chaos domains guardian simulation interop tls bench budget fuzz generate setup
+.PHONY: help run check archives rooms chaos domains guardian simulation interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -50,6 +50,11 @@ archives: setup ## pages of archives of ten million messages, beside those of th
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity --example fill_archive -p comity-load --bin comity-load
 	@./target/release/comity-load archive $(if $(QUICK),--quick,--document docs/archive.md)
+
+rooms: setup ## rooms: copies, entries and memory, beside Prosody, ejabberd and the floor (QUICK=1: a short look)
+	@benches/load/peers
+	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
+	@./target/release/comity-load rooms $(if $(QUICK),--quick,--rounds 3 --document docs/performance-rooms.md)
 
 simulation: setup ## three servers in simulated time, 1,000 stories (SEEDS=n: so many; SEED=n: one, with its trace)
 	@$(if $(SEED),SEED=$(SEED),SEEDS=$(or $(SEEDS),1000)) $(CARGO) test --quiet --test simulation $(if $(SEED),nothing) -- --nocapture

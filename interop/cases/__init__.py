@@ -1,6 +1,6 @@
 """The cases: one function each, written from the near side's view; the matrix runs them in both directions."""
 
-from cases import clients, components, doctor, federation, links, outbox, presence
+from cases import clients, components, doctor, federation, links, outbox, presence, rooms
 from cases.case import Case
 
 CASES: list[Case] = [
@@ -11,4 +11,5 @@ CASES: list[Case] = [
     *components.CASES,
     *outbox.CASES,
     *presence.CASES,
+    *rooms.CASES,
 ]

@@ -187,7 +187,7 @@ class Stage:
     ) -> Site:
         # Resolvers know `test` themselves and never ask for it (RFC 6761); they do ask for `example`.
         domain = f"{label}.example"
-        components = tuple(f"{component}.{domain}" for component in components)
+        components, rooms = tuple(f"{component}.{domain}" for component in components), f"conference.{domain}"
         authority = self._workshop.authority if self._trusts(label) else self._workshop.stranger
         port = 7269 if self._variant.srv is Srv.OTHER_PORT else 5269
         namespace = await self._network.join(label)
@@ -197,13 +197,14 @@ class Stage:
             namespace=namespace,
             directory=self.directory / label,
             log=self.logs / f"{label}.log",
-            certificate=await authority.issue(domain, usage, also=components),
+            certificate=await authority.issue(domain, usage, also=(*components, rooms)),
             trust=self._workshop.authority.root,
             proof=self._variant.proof,
             encryption=encryption,
             s2s_address="127.0.0.1" if stripped else "0.0.0.0",
             s2s_port=5369 if stripped else port,
             components=components,
+            rooms=rooms,
             root_key=self._network.root_key if self._variant.dane else None,
         )
 
@@ -232,7 +233,8 @@ class Stage:
                 records.append(f"{server} 0 0 5269 dead.{domain}")
                 records.append(f"{server} 10 0 5269 {host}")
         port = 7269 if self._variant.srv is Srv.OTHER_PORT else 5269
-        records += [f"_xmpp-server._tcp.{name}. 0 IN SRV 0 0 {port} {host}" for name in site.components]
+        names = (*site.components, site.rooms)
+        records += [f"_xmpp-server._tcp.{name}. 0 IN SRV 0 0 {port} {host}" for name in names]
         return records
 
     async def _strip(self, site: Site) -> None:

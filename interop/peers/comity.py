@@ -44,6 +44,14 @@ name = "{name}"
 secret = "{secret}"
 """
 
+ROOMS = """
+[services]
+rooms = ["{rooms}"]
+
+[rooms]
+create = "anybody"
+"""
+
 
 def binary() -> Path:
     """The program under test: from the environment variable COMITY, or the release build of this tree."""
@@ -78,6 +86,7 @@ class Comity(Server):
                 component_port=COMPONENT_PORT,
             )
             + "".join(components)
+            + (ROOMS.format(rooms=site.rooms) if site.rooms else "")
         )
 
     def command(self) -> list[str]:

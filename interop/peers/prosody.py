@@ -40,9 +40,11 @@ admins = {{ "{admin}" }}
 contact_info = {{ admin = {{ "xmpp:{admin}" }} }}
 external_services = {{ {{ type = "stun", transport = "udp", host = "stun.{domain}", port = 3478 }} }}
 """
-COMPONENTS = """
-Component "conference.{domain}" "muc"
+ROOMS = """
+Component "{rooms}" "muc"
 modules_enabled = {{ "muc_mam", "vcard_muc" }}
+"""
+COMPONENTS = """
 Component "pubsub.{domain}" "pubsub"
 Component "upload.{domain}" "http_file_share"
 """
@@ -71,7 +73,8 @@ class Prosody(Server):
                 directory=site.directory,
                 modules="".join(f', "{module}"' for module in MODULES) if services else "",
                 options=OPTIONS.format(domain=site.domain, admin=services.admin) if services else "",
-                components=COMPONENTS.format(domain=site.domain) if services else "",
+                components=(ROOMS.format(rooms=site.rooms) if site.rooms else "")
+                + (COMPONENTS.format(domain=site.domain) if services else ""),
                 c2s_require_encryption=str(not (services and services.clients_without_tls)).lower(),
                 disabled=", ".join(disabled),
                 dane=dane,

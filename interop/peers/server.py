@@ -56,6 +56,8 @@ class Site:
     s2s_address: str
     s2s_port: int
     components: tuple[str, ...] = ()
+    #: The domain of its rooms, if it has any.
+    rooms: str | None = None
     dns: str = DNS_ADDRESS
     #: The key that signs the DNS, if it is signed.
     root_key: Path | None = None

@@ -14,6 +14,7 @@ use crate::xml::Element;
 use super::acknowledgement::Acknowledgement;
 use super::attention::ClientState;
 use super::catalogue::{Catalogue, Settings, Sources, Switch};
+use super::companion::Companion;
 use super::discovery::Identity;
 use super::extension::Entity;
 use super::form::Form;
@@ -39,6 +40,7 @@ pub struct Hooks {
     acknowledgement: Option<Box<dyn Acknowledgement>>,
     refusal: Option<StanzaError>,
     client_state: Option<ClientState>,
+    companion: Option<(Switch, Arc<dyn Companion>)>,
     strangers: Strangers,
     inline: InlineFeatures,
     peers: Vec<(Switch, Hearer)>,
@@ -153,6 +155,12 @@ impl Hooks {
     #[must_use]
     pub const fn client_state(&self) -> Option<ClientState> {
         self.client_state
+    }
+
+    /// Who goes with sessions to other servers.
+    #[must_use]
+    pub fn companion(&self) -> Option<&dyn Companion> {
+        self.companion.as_ref().filter(|(switch, _)| switch.is_on()).map(|(_, companion)| &**companion)
     }
 
     /// What a client hears that writes to somebody whom its account blocks.
@@ -350,6 +358,11 @@ impl Registrar<'_> {
     /// Lets clients say that nobody looks at them, and has some of what they get wait then.
     pub fn client_state(&mut self, words: ClientState) {
         self.hooks.client_state = Some(words);
+    }
+
+    /// Goes with sessions to other servers.
+    pub fn companion<C: Companion + 'static>(&mut self, companion: &Arc<C>) {
+        self.hooks.companion = Some((self.switch.clone(), Arc::clone(companion) as _));
     }
 
     /// Has clients hear this that write to somebody whom their account blocks.

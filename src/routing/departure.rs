@@ -78,7 +78,9 @@ impl Router {
         if let Some((_, audience)) = left {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(jid.clone());
             self.note_last_seen(account, &audience, &gone, &mut batch);
-            if !is_kept {
+            if is_kept {
+                self.left(jid, &audience.directed);
+            } else {
                 self.tell(&audience, &gone, &mut batch);
             }
         }

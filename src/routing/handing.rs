@@ -66,8 +66,10 @@ impl Router {
             _ if is_blocked => stanza.borrow().to(to.clone()).error(&Condition::NotAcceptable.into()),
             Kind::Presence(kind) => {
                 batch.push_stanza(&resource.ring, stanza, |out| write(out, to.as_str()));
-                if let Some(from) = stanza.from.as_ref().filter(|_| kind == PresenceType::Unavailable) {
-                    state.forget_directed(from, to);
+                if let Some(from) =
+                    stanza.from.as_ref().filter(|_| kind == PresenceType::Unavailable && !self.is_stopping())
+                {
+                    state.forget_directed(from, to, batch);
                 }
                 None
             }

@@ -16,6 +16,7 @@ mod contacts;
 mod copies;
 mod delivery;
 mod departure;
+mod elsewhere;
 mod guard;
 mod guardian;
 mod handing;

@@ -28,7 +28,8 @@ impl Outbound for Router {
         Box::pin(async move {
             let Some(router) = router else { return Reply::Silent };
             let id = crate::accounts::random::token(ID_OCTETS);
-            let answer = router.requests.expect(id.clone(), iq.to.clone());
+            let session = iq.from.clone().filter(|from| !from.is_bare());
+            let answer = router.requests.expect(id.clone(), iq.to.clone(), session);
             // The future may be dropped at any time; nobody waits for the answer then.
             let _forgotten = Forgotten { router: &router, id: &id };
             iq.id = Some(id.clone().into());
@@ -48,6 +49,16 @@ impl Outbound for Router {
             let Some(router) = router else { return };
             let mut batch = router.batch();
             router.deliver(stanza, &mut batch).await;
+            batch.finish();
+        })
+    }
+
+    fn present(&self, presence: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let router = self.own.upgrade();
+        Box::pin(async move {
+            let Some(router) = router else { return };
+            let mut batch = router.batch();
+            router.tell_for(presence, &mut batch).await;
             batch.finish();
         })
     }

@@ -90,7 +90,7 @@ impl Router {
         let is_available = resource.available.is_some();
         let watchers = state.subscribers().filter(|watcher| is_available && !state.blocks_contact(watcher));
         let watchers = watchers.map(|watcher| Jid::from(BareJid::from_kept(watcher)));
-        let directed = resource.directed.iter().filter(|jid| !is_available || !state.is_subscriber(jid)).cloned();
+        let directed = resource.directed.keys().filter(|jid| !is_available || !state.is_subscriber(jid)).cloned();
         watchers.chain(directed).filter(|jid| !self.has_accounts(jid.domain())).collect()
     }
 

@@ -27,7 +27,8 @@ use super::account::{Account, Resource, State};
 use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::presence::{audience, priority};
+use super::elsewhere::{Told, rooms};
+use super::presence::{Audience, audience, priority};
 use super::retained::{Handled, Lapsed, Resumption, session_key};
 use super::ring::Ring;
 use super::unanswered::Asked;
@@ -61,6 +62,9 @@ struct Record {
     /// The number of its client.
     #[serde(default)]
     client: u64,
+    /// The rooms that it has entered, and under which names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rooms: Vec<String>,
 }
 
 /// A session that waits since the server has started.
@@ -75,6 +79,7 @@ pub(super) struct Session {
     interested: bool,
     interests: Interests,
     client: u64,
+    rooms: Vec<Jid>,
     /// Positions of messages that it was sent and has not confirmed, with their numbers, and of those that have come since.
     queue: BTreeMap<u64, u64>,
     /// Those of them that others have got and nobody else waits for.
@@ -272,7 +277,9 @@ impl Router {
                 let name = session.resumption.name.clone();
                 state.lapsed.get_or_insert_default().push(Lapsed { name, handled });
                 let is_back = state.resources.iter().any(|resource| resource.jid == session.jid);
-                let audience = (session.presence.is_some() && !is_back).then(|| audience(&state));
+                let mut seen = if session.presence.is_some() { audience(&state) } else { Audience::default() };
+                seen.directed = session.rooms;
+                let audience = (!is_back).then_some(seen);
                 (audience, heir(&state))
             };
             if let Some(audience) = audience {
@@ -342,6 +349,7 @@ impl Router {
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         (resource.interested, resource.interests) = (session.interested, session.interests);
         resource.client = session.client;
+        resource.directed = session.rooms.iter().map(|room| (room.clone(), Told::Room)).collect();
         if session.interests.has(Interest::Copies) {
             account.note_copies();
         }
@@ -384,6 +392,7 @@ impl Session {
             interested: record.interested,
             interests: record.interests,
             client: record.client,
+            rooms: record.rooms.iter().filter_map(|room| room.parse().ok()).collect(),
             queue: BTreeMap::new(),
             got: Vec::new(),
             requests: Vec::new(),
@@ -475,6 +484,7 @@ impl Binding {
         arrived(&mut self.account.lock(), &self.account.jid, has, &mut batch.writes);
         requests.retain(|asked| !asked.answer.is_some_and(known));
         self.apologise(requests, handled, batch);
+        router.revisit(self, presence.as_ref());
         let takes_all = presence.is_some() && priority.is_some_and(|priority| priority >= 0);
         if takes_all {
             // What waits comes first, as for every resource that becomes available.
@@ -499,6 +509,7 @@ impl Resource {
             interested: self.interested,
             interests: self.interests,
             client: self.client,
+            rooms: rooms(self).map(Jid::to_string).collect(),
         };
         let domain = BareJid::from_kept(self.jid.domain());
         // A record is always written as JSON.

@@ -9,6 +9,7 @@ mod ledger;
 mod order;
 mod plan;
 mod proxy;
+mod rooms;
 #[path = "../site/mod.rs"]
 mod site;
 mod watcher;

@@ -25,6 +25,7 @@ use crate::options::Options;
 use crate::population::{Population, befriend};
 use crate::process::{self, Clock};
 use crate::report::{Report, Value};
+use crate::rooms;
 use crate::servers::{Make, Server};
 use crate::targets::joins;
 use crate::tls::{self, Authority, Tickets};
@@ -73,6 +74,8 @@ pub enum What {
     Domains,
     /// What a hostile domain costs the others.
     Hostile,
+    /// What rooms cost.
+    Rooms,
 }
 
 impl What {
@@ -83,6 +86,7 @@ impl What {
             "archive" => Some(Self::Archives),
             "domains" => Some(Self::Domains),
             "hostile" => Some(Self::Hostile),
+            "rooms" => Some(Self::Rooms),
             _ => None,
         }
     }
@@ -102,6 +106,7 @@ pub fn run(options: &Options, what: What) -> io::Result<()> {
             done = archive::run(options, &directory), if what == What::Archives => done,
             done = domains::run(options, &directory), if what == What::Domains => done,
             done = hostile::run(options, &directory), if what == What::Hostile => done,
+            done = rooms::run(options, &directory), if what == What::Rooms => done,
             done = everything(options, &directory), if what == What::Everything => done,
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }

@@ -8,7 +8,7 @@ use crate::meter::Length;
 use crate::servers::Make;
 
 const HELP: &str = "\
-Usage: comity-load [crash|archive|domains|hostile] [OPTION]...
+Usage: comity-load [crash|archive|domains|hostile|rooms] [OPTION]...
 
   crash               kill servers instead of measuring them; takes --rounds,
                       --servers, --document and --keep
@@ -18,6 +18,8 @@ Usage: comity-load [crash|archive|domains|hostile] [OPTION]...
                       --servers, --document and --keep
   hostile             one domain does to Comity what it can, beside others that
                       are honest; takes --quick, --document and --keep
+  rooms               measure rooms; takes --quick, --rounds, --servers,
+                      --document and --keep
 
   --quick             one short round with small numbers
   --rounds N          interleaved rounds (5; quick: 1)

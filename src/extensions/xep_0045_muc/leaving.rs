@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::jid::Jid;
-use crate::stanza::{Payload, PresenceType, StanzaError};
+use crate::stanza::{Payload, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 
 use super::api::USER_NS;
@@ -13,7 +13,7 @@ use super::command::{Call, Moment};
 use super::effect::{Change, Effect, Effects, Face};
 use super::item::{Item, Status, Why};
 use super::occupant::{Number, Occupant};
-use super::room::{Room, Said, item_of};
+use super::room::{Room, Said, item_of, with_id};
 use super::traffic::passed_on;
 
 /// Why somebody has to go, and what is said of it.
@@ -36,26 +36,32 @@ impl Room {
     /// Unavailable presence (§7.14). From somebody who is not here it says nothing (§17.3).
     pub(super) fn leave(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         let said = passed_on(&call.stanza.payload, &self.jid);
-        self.part(call.from, &said, &[], effects);
+        self.part(call.from, (&said, Some(call)), &[], effects);
         Ok(())
     }
 
     /// A session is not there any more, as its server says, or whoever should reach it (§11.1).
     pub(super) fn gone(&mut self, session: &Jid, effects: &mut Effects) -> Result<(), StanzaError> {
-        self.part(session, &Payload::EMPTY, &[Status::TechnicalProblem], effects);
+        self.part(session, (&Payload::EMPTY, None), &[Status::TechnicalProblem], effects);
         Ok(())
     }
 
-    /// A session goes, and the occupant with it if it was his last.
-    fn part(&mut self, session: &Jid, said: &Payload<'_>, statuses: &[Status], effects: &mut Effects) {
+    /// A session goes, and the occupant with it if it was his last; if it says so itself, `call` is that.
+    fn part(
+        &mut self,
+        session: &Jid,
+        (said, call): (&Payload<'_>, Option<&Call<'_>>),
+        statuses: &[Status],
+        effects: &mut Effects,
+    ) {
         let Some(occupant) = self.occupants.at(session) else { return };
         let number = occupant.number;
         if occupant.sessions.len() == 1 {
-            return self.take_out(number, said.as_str(), None, statuses, effects);
+            return self.take_out(number, (said.as_str(), call), None, statuses, effects);
         }
         let own = [statuses, &[Status::SelfPresence]].concat();
         let face = self.gone_saying(occupant, said.as_str(), None, &own);
-        effects.send(session, face.open);
+        effects.send(session, answering(call, session, &face.open));
         self.occupants.part(session);
         self.refresh(number);
         self.tell_presence(number, None, effects);
@@ -63,16 +69,23 @@ impl Room {
 
     /// Somebody has to go.
     pub(super) fn remove(&mut self, number: Number, removal: &Removal<'_>, effects: &mut Effects) {
-        self.take_out(number, "", Some(&removal.why), removal.statuses, effects);
+        self.take_out(number, ("", None), Some(&removal.why), removal.statuses, effects);
     }
 
-    fn take_out(&mut self, number: Number, said: &str, why: Option<&Why>, statuses: &[Status], effects: &mut Effects) {
+    fn take_out(
+        &mut self,
+        number: Number,
+        (said, call): (&str, Option<&Call<'_>>),
+        why: Option<&Why>,
+        statuses: &[Status],
+        effects: &mut Effects,
+    ) {
         let is_shown = self.is_shown(number);
         let Some(occupant) = self.occupants.leave(number) else { return };
         let own = [statuses, &[Status::SelfPresence]].concat();
         let own = self.gone_saying(&occupant, said, why, &own);
         for session in &occupant.sessions {
-            effects.send(&session.jid, Arc::clone(&own.open));
+            effects.send(&session.jid, answering(call, &session.jid, &own.open));
         }
         self.forget_forwarded(&occupant, effects);
         if is_shown {
@@ -145,5 +158,13 @@ impl Destruction {
             }
         }
         destroy
+    }
+}
+
+/// What is said to a session that goes: with the id of what it has said, if that is why (XEP-0045 §7.14).
+fn answering(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
+    match call.filter(|call| call.from == session) {
+        Some(call) => with_id(stanza, call),
+        None => Arc::clone(stanza),
     }
 }
