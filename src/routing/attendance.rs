@@ -66,8 +66,8 @@ impl Attendance {
     pub(super) fn take_doubtful(&mut self, pair: &Pair) -> Vec<Jid> {
         let Some(crowd) = self.crowd(pair) else { return Vec::new() };
         let epoch = crowd.epoch;
-        let is_gone = |_: &Box<str>, heard: &mut u32| *heard != epoch;
-        let gone: Vec<Box<str>> = crowd.present.extract_if(.., is_gone).map(|(jid, _)| jid).collect();
+        let gone = crowd.present.extract_if(.., |_, heard| *heard != epoch);
+        let gone: Vec<Box<str>> = gone.map(|(jid, _)| jid).collect();
         if crowd.present.is_empty()
             && let Some(remotes) = self.pairs.get_mut(&pair.local)
         {
