@@ -130,8 +130,8 @@ section! {
         /// (XEP-0220). That is only as safe as the DNS.
         accept_dialback: bool = false;
         /// Keys of other servers, for example `["example.org sha256:e3b0...b855"]`: the domain, and the SHA-256 hash of
-        /// the public key (its SubjectPublicKeyInfo) in hexadecimal digits. A domain may have several. Nothing but one of
-        /// its keys proves such a domain, and whoever has it needs nothing else.
+        /// the public key as it stands in a certificate, in hexadecimal digits. A domain may have several. Nothing but one
+        /// of its keys proves such a domain, and whoever has it needs nothing else.
         pins: Vec<Pin> = Vec::new();
         /// How long the way to another server may take, from the DNS to the end of its authentication,
         /// before what waits for it is answered with an error.
