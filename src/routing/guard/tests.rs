@@ -1,11 +1,11 @@
 //! Somebody watches people of a domain that is lost and comes back, or does not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::remote::Pair;
 use crate::jid::{BareJid, Jid};
-use crate::routing::Origin;
-use crate::server::Node;
+use crate::routing::{Origin, Router};
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::testing::{Client, World};
 
@@ -37,13 +37,13 @@ async fn available(world: &mut World, jid: &str) -> Client {
 }
 
 /// What the server of `pair().remote` could have said before it was killed.
-async fn said(node: &Node, from: &str) {
+async fn said(router: &Router, from: &str) {
     let presence = Stanza::new(Kind::Presence(PresenceType::Available))
         .from(from.parse::<Jid>().unwrap())
         .to(Jid::from(bare(JULIET)));
-    let mut batch = node.router.batch();
+    let mut batch = router.batch();
     let origin = Origin::Remote { local: "verona.example", remote: "mantua.example" };
-    node.router.route(origin, presence, &mut batch).await.unwrap();
+    router.route(origin, presence, &mut batch).await.unwrap();
     batch.finish();
 }
 
@@ -62,11 +62,11 @@ async fn who_was_killed_with_the_server_does_not_stay() {
     let mut world = world().await;
     let mut juliet = available(&mut world, JULIET).await;
     let _romeo = available(&mut world, ROMEO).await;
-    let node = world.server("verona.example").unwrap();
-    said(&node, "romeo@mantua.example/ghost").await;
+    let router = Arc::clone(&world.server("verona.example").unwrap().router);
+    said(&router, "romeo@mantua.example/ghost").await;
     world.settle().await;
     told(&mut juliet);
-    node.router.lost(&pair());
+    router.lost(&pair());
     tokio::time::sleep(Duration::from_secs(15)).await;
     // The sign of life, the probe and its answer.
     assert_eq!(told(&mut juliet), [format!("{ROMEO} available")]);
@@ -78,13 +78,13 @@ async fn who_was_killed_with_the_server_does_not_stay() {
 async fn nobody_stays_at_a_domain_that_does_not_come_back() {
     let mut world = world().await;
     let mut juliet = available(&mut world, JULIET).await;
-    let node = world.server("verona.example").unwrap();
-    said(&node, ROMEO).await;
+    let router = Arc::clone(&world.server("verona.example").unwrap().router);
+    said(&router, ROMEO).await;
     world.settle().await;
     told(&mut juliet);
     // Nobody accepts connections there any more.
     world.abort_connections("mantua.example").await;
-    node.router.lost(&pair());
+    router.lost(&pair());
     tokio::time::sleep(Duration::from_secs(290)).await;
     assert_eq!(told(&mut juliet), [""; 0]);
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -96,17 +96,17 @@ async fn what_others_could_not_be_told_they_are_told_when_they_are_back() {
     let mut world = world().await;
     let _juliet = available(&mut world, JULIET).await;
     let mut romeo = available(&mut world, ROMEO).await;
-    let node = world.server("verona.example").unwrap();
+    let router = Arc::clone(&world.server("verona.example").unwrap().router);
     for resource in ["balcony", "tomb"] {
         let error = Stanza::new(Kind::Presence(PresenceType::Error)).from(Jid::from(bare(ROMEO))).to(format!(
             "juliet@verona.example/{resource}"
         )
         .parse::<Jid>()
         .unwrap());
-        node.router.note_untold(&error);
+        router.note_untold(&error);
     }
     told(&mut romeo);
-    node.router.lost(&pair());
+    router.lost(&pair());
     tokio::time::sleep(Duration::from_secs(15)).await;
     let all = told(&mut romeo);
     assert!(all.contains(&"juliet@verona.example/tomb unavailable".to_owned()), "{all:?}");
@@ -119,11 +119,11 @@ async fn who_was_there_for_a_moment_only_is_not_there_afterwards() {
     let mut world = world().await;
     let mut juliet = available(&mut world, JULIET).await;
     let mut romeo = available(&mut world, ROMEO).await;
-    let node = world.server("verona.example").unwrap();
+    let router = Arc::clone(&world.server("verona.example").unwrap().router);
     juliet.close().await;
     world.settle().await;
     told(&mut romeo);
-    node.router.lost(&pair());
+    router.lost(&pair());
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert_eq!(told(&mut romeo), ["juliet@verona.example unavailable"]);
 }
