@@ -124,7 +124,7 @@ section! {
     /// Other servers.
     Federation, "federation", Once {
         /// With which domains the server talks: `"open"` (all), `"closed"` (none, except among its own) or
-        /// `"listed"` (those in `allow`). A domain in `[[peers]]` may be an exception.
+        /// `"listed"` (those in `allow`). A domain in `[[peers]]` may be an exception, but not to `"closed"`.
         mode: FederationMode = FederationMode::Open;
         /// The domains for `mode = "listed"`.
         allow: Vec<DomainName> = Vec::new();
@@ -157,7 +157,7 @@ section! {
     Peer, "peers", Repeated {
         /// The other domain, exactly; those below it are not meant.
         name: DomainName = DomainName::unnamed(), like "\"example.net\"";
-        /// Whether the server talks with it, whatever `federation.mode` says.
+        /// Whether the server talks with it, in place of what `federation.mode` says; `"closed"` has no exceptions.
         federate: Option<bool> = None, like "false";
         /// What proves that a server speaks for it, in place of what holds for all: `"pkix"` (a certificate of an
         /// authority that is trusted), `"dane"` (a key that the signed DNS names), `"pin"` (one of

@@ -38,7 +38,8 @@ pub(super) fn forbidden(remote: &str) -> Finding {
         places: vec![remote.to_owned()],
         text: "this server does not federate with that domain".to_owned(),
         advice: Some(format!(
-            "in comity.toml, under [federation]: allow = [\"{remote}\"] with mode = \"listed\", or mode = \"open\""
+            "in comity.toml: no [[peers]] with name = \"{remote}\" and federate = false, and under [federation] \
+             mode = \"open\", or mode = \"listed\" with allow = [\"{remote}\"]"
         )),
     }
 }
