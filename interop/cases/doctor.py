@@ -26,6 +26,9 @@ async def tester(_stage: Stage, near: Side, far: Side) -> None:
     faults = [f"{outcome['case']}: {outcome['saw']}" for outcome in failed if outcome["case"] not in known]
     if faults:
         raise CaseFailed("; ".join(faults))
+    passed = {outcome["case"] for outcome in report["outcomes"] if outcome["result"] == "passed"}
+    if not {"ping", "discovery"} <= passed:
+        raise CaseFailed(f"it was not asked: {report['outcomes']}")
 
 
 CASES = [

@@ -444,74 +444,18 @@ impl Dnssec {
     const NAMES: [(&'static str, Self); 3] = [("auto", Self::Auto), ("required", Self::Required), ("off", Self::Off)];
 }
 
-impl FromStr for Dnssec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        choice(text, &Self::NAMES)
-    }
-}
-
-impl fmt::Display for Dnssec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(*self, &Self::NAMES))
-    }
-}
-
 impl ProofKind {
     const NAMES: [(&'static str, Self); 4] =
         [("pkix", Self::Pkix), ("dane", Self::Dane), ("pin", Self::Pin), ("dialback", Self::Dialback)];
-}
-
-impl FromStr for ProofKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        choice(text, &Self::NAMES)
-    }
-}
-
-impl fmt::Display for ProofKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(*self, &Self::NAMES))
-    }
 }
 
 impl FederationMode {
     const NAMES: [(&'static str, Self); 3] = [("open", Self::Open), ("closed", Self::Closed), ("listed", Self::Listed)];
 }
 
-impl FromStr for FederationMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        choice(text, &Self::NAMES)
-    }
-}
-
-impl fmt::Display for FederationMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(*self, &Self::NAMES))
-    }
-}
-
 impl RoomCreation {
     const NAMES: [(&'static str, Self); 3] =
         [("local", Self::Local), ("admins", Self::Admins), ("anybody", Self::Anybody)];
-}
-
-impl FromStr for RoomCreation {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        choice(text, &Self::NAMES)
-    }
-}
-
-impl fmt::Display for RoomCreation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(*self, &Self::NAMES))
-    }
 }
 
 /// The value called `text`, or what could have been meant.
@@ -531,6 +475,27 @@ pub(super) fn choice<T: Copy>(text: &str, names: &[(&'static str, T)]) -> Result
 pub(super) fn name_of<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'static str {
     names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| *name)
 }
+
+/// A type that has a few values, each with a name.
+macro_rules! as_name {
+    ($($name:ty),+ $(,)?) => { $(
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                choice(text, &Self::NAMES)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(name_of(*self, &Self::NAMES))
+            }
+        }
+    )+ };
+}
+
+as_name!(Dnssec, FederationMode, ProofKind, RoomCreation);
 
 /// Reads and writes a type as its text.
 macro_rules! as_text {

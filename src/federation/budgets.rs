@@ -171,7 +171,7 @@ impl State {
             return;
         }
         all.retain(|_, it| is_needed(it));
-        if all.len() < connected + REMEMBERED {
+        if all.len() < connected + REMEMBERED - REMEMBERED / 4 {
             return;
         }
         let mut idle: Vec<(Instant, K)> = all.iter().filter_map(|(key, it)| Some((age(it)?, key.clone()))).collect();

@@ -9,11 +9,12 @@ mod findings;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::dial::{Dialer, Door};
+use crate::federation::driving::farewell;
 use crate::federation::link::{Errand, Links, Opened, below};
 use crate::federation::outgoing::{Aim, Ways};
 use crate::federation::resolve::candidates;
@@ -21,14 +22,11 @@ use crate::federation::trace::{Depth, Step, Trace};
 use crate::federation::trouble::Trouble;
 use crate::federation::xep_0220_dialback::Verdict as Answer;
 use crate::routing::Pair;
-use crate::stream::CLOSE;
 
 /// An examination takes so many times the time for one stream at most.
 const TIMES: u32 = 4;
 /// How long a server may take to say what it knows of a key.
 const QUESTION: Duration = Duration::from_secs(10);
-/// How long the end of a stream may take.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// Octets of randomness in a key that nobody has made, and in the id of the stream that there never was.
 const NEVER_MADE: usize = 32;
 
@@ -129,7 +127,7 @@ impl Links {
             let limit = Instant::now() + patience;
             if let Some(Opened::Ready(link)) = self.enter(dialer, transport, &door, &errand, limit).await {
                 *reached = true;
-                let _ = timeout(FAREWELL, link.wire.close(CLOSE)).await;
+                farewell(*link, true).await;
             }
             if dialer.trace.has_offered(&door, "dialback") {
                 self.ask(dialer, &door, pair, patience.min(QUESTION)).await;

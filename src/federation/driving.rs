@@ -292,7 +292,7 @@ fn ended(broken: &Broken) -> Ended {
 }
 
 /// Ends a link from our side, politely unless a stanza was cut.
-async fn farewell(link: Link, whole: bool) {
+pub(crate) async fn farewell(link: Link, whole: bool) {
     let last = if whole { CLOSE } else { "" };
     let _ = timeout(FAREWELL, link.wire.close(last)).await;
 }

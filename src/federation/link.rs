@@ -101,7 +101,8 @@ impl Links {
     /// Judges what a peer has shown, with all that counts now.
     pub(crate) fn prove(&self, shown: Shown<'_>, domain: &str, endpoints: &[Endpoint]) -> Result<Proof, Reason> {
         let (settings, trust) = (self.settings.load(), self.ways.trust.load());
-        let grounds = Grounds { now: now(&self.ways.clock), trust: &trust, pins: &settings.pins, endpoints };
+        let accepted = &settings.policy.terms(domain).proofs;
+        let grounds = Grounds { now: now(&self.ways.clock), trust: &trust, pins: &settings.pins, endpoints, accepted };
         let proof = prove(shown, domain, &grounds)?;
         match proof.kind() {
             kind if settings.policy.accepts(domain, kind) => Ok(proof),

@@ -282,9 +282,10 @@ impl Reception {
                 self.apply(effect).await
             }
             Woken::Arrived => {
-                self.read().await?;
+                let done = self.read().await;
+                // What came before an end was read as well.
                 self.charge();
-                Ok(())
+                done
             }
             Woken::Rested => {
                 self.rest = None;
@@ -381,11 +382,11 @@ impl Reception {
             language.complete(&mut stanza);
             stanzas.push(stanza);
         };
+        self.intake.1 += at;
         // What came before a fault was right.
         if let Some(of) = of {
             arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;
         }
-        self.intake.1 += at;
         self.wire.consume(at);
         outcome
     }

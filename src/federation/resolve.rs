@@ -24,6 +24,8 @@ use crate::net::dns::{Answer, DnsError, Resolver, Security, Srv, Tlsa};
 const PORT: u16 = 5269;
 /// So many targets of one domain are tried at most: nobody makes us knock at a hundred doors.
 const TARGETS: usize = 8;
+/// So many keys of one target are looked at: each may cost the validation of a path.
+const KEYS: usize = 16;
 
 /// How long the DNS may take for one answer at most.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -140,7 +142,7 @@ fn services(name: &str) -> [String; 2] {
 /// Nobody can say; then nobody may connect to it (RFC 7673 §3.4).
 pub(crate) async fn keys(resolver: &dyn Resolver, host: &str, port: u16) -> Result<Vec<Tlsa>, DnsError> {
     match resolver.tlsa(&format!("_{port}._tcp.{host}")).await {
-        Ok(answer) if answer.is_secure() => Ok(answer.records),
+        Ok(answer) if answer.is_secure() => Ok(answer.records.into_iter().take(KEYS).collect()),
         Ok(_) => Ok(Vec::new()),
         Err(error) if error.is_absence() => Ok(Vec::new()),
         Err(error) => Err(error),

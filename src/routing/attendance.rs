@@ -45,7 +45,10 @@ impl Attendance {
                     self.pairs.entry(Arc::clone(local)).or_default().insert(from.domain().into(), crowd);
                 }
             }
-            (PresenceType::Unavailable, Some(crowd)) => self.count -= crowd.went(from),
+            (PresenceType::Unavailable, Some(crowd)) => {
+                self.count -= crowd.went(from);
+                self.forget_empty(local, from.domain());
+            }
             _ => {}
         }
     }
@@ -68,14 +71,18 @@ impl Attendance {
         let epoch = crowd.epoch;
         let gone = crowd.present.extract_if(.., |_, heard| *heard != epoch);
         let gone: Vec<Box<str>> = gone.map(|(jid, _)| jid).collect();
-        if crowd.present.is_empty()
-            && let Some(remotes) = self.pairs.get_mut(&pair.local)
-        {
-            remotes.remove(&pair.remote);
-        }
         self.count -= gone.len();
+        self.forget_empty(&pair.local, &pair.remote);
         // Each has been an address when it came.
         gone.iter().filter_map(|jid| Jid::parse(jid).ok()).collect()
+    }
+
+    fn forget_empty(&mut self, local: &str, remote: &str) {
+        if let Some(remotes) = self.pairs.get_mut(local)
+            && remotes.get(remote).is_some_and(|crowd| crowd.present.is_empty())
+        {
+            remotes.remove(remote);
+        }
     }
 
     fn crowd(&mut self, pair: &Pair) -> Option<&mut Crowd> {

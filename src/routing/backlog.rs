@@ -112,7 +112,17 @@ impl Router {
         positions: BTreeSet<u64>,
         batch: &mut Batch,
     ) -> CaughtUp {
-        self.hand_claimed(Claim { account, positions }, ring, Patience::None, batch).await
+        let mut all = Claim { account, positions };
+        while !all.positions.is_empty() {
+            let behind = all.positions.iter().nth(PORTION).copied();
+            let behind = behind.map(|first| all.positions.split_off(&first)).unwrap_or_default();
+            let claim = Claim { account, positions: std::mem::replace(&mut all.positions, behind) };
+            let caught_up = self.hand_claimed(claim, ring, Patience::None, batch).await;
+            if caught_up != CaughtUp::All {
+                return caught_up;
+            }
+        }
+        CaughtUp::All
     }
 
     async fn hand_claimed(

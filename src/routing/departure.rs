@@ -159,7 +159,9 @@ impl Router {
                     return;
                 }
                 arrived(state, &account.jid, vec![position], &mut batch.writes);
-            } else if let Some(queued) = known.queued.take_if(|_| moves) {
+                known.moves = true;
+            } else if let Some(queued) = known.queued.take_if(|it| moves && !others.contains(&it.position)) {
+                known.moves = true;
                 batch.writes.unmark(&account.jid, Position::new(queued.position), Marks::QUEUED);
             }
             let (is_new, last) = (known.queued.is_none(), state.shelf.undelivered.last().copied());
@@ -204,6 +206,8 @@ impl Router {
 pub(super) struct Known {
     /// The log has it there as undelivered.
     pub(super) undelivered: Option<u64>,
+    /// It had an entry, and gets another one.
+    pub(super) moves: bool,
     /// It is this entry of the log.
     pub(super) queued: Option<Queued>,
     /// It has this number in a session that its client may come back to.
@@ -229,10 +233,12 @@ fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
         while marks.next_if(|(marked, _)| *marked < place).is_some() {}
         match marks.next_if(|(marked, _)| *marked == place) {
             Some((_, Mark::Undelivered(position))) => {
-                each(stanza, Known { undelivered: Some(*position), queued: None, number });
+                each(stanza, Known { undelivered: Some(*position), number, ..Known::default() });
             }
-            Some((_, Mark::Queued(queued))) => each(stanza, Known { undelivered: None, queued: Some(*queued), number }),
-            None => each(stanza, Known { undelivered: None, queued: None, number }),
+            Some((_, Mark::Queued(queued))) => {
+                each(stanza, Known { queued: Some(*queued), number, ..Known::default() });
+            }
+            None => each(stanza, Known { number, ..Known::default() }),
         }
     }
 }

@@ -114,19 +114,16 @@ impl Router {
             for (pair, act) in &due {
                 match act {
                     Act::Ask => self.ask_for_life(pair),
-                    Act::Renew => self.renew(pair).await,
+                    Act::Renew => {
+                        self.renew(pair).await;
+                        self.guard.rules().renewed(pair, Instant::now());
+                    }
                     Act::Sweep => self.sweep(pair),
                     Act::Doubt | Act::Tell(_) => {}
                 }
             }
-            let later = async {
-                match next {
-                    Some(next) => sleep_until(next).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = later => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 () = self.guard.bell.notified() => {}
             }
         }

@@ -154,6 +154,13 @@ impl Rules {
         self.pairs.values().map(at).min()
     }
 
+    /// Everybody has been asked for, which may have taken a while.
+    pub(super) fn renewed(&mut self, pair: &Pair, now: Instant) {
+        if let Some(Phase::Renewed { at }) = self.pairs.get_mut(pair) {
+            *at = now;
+        }
+    }
+
     /// Whether one more pair may be in doubt; otherwise the one goes that was lost first.
     fn has_room(&mut self) -> bool {
         if self.pairs.len() < PAIRS {

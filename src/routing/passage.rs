@@ -198,10 +198,10 @@ impl Router {
         }
         if self.is_stopping() {
             // Its session is kept for the next start, and so is what it was sent.
-            let (Some(number), Some(position)) = (known.number, passing.position()) else {
+            let Some(number) = known.number.filter(|_| known.moves || passing.position().is_some()) else {
                 return self.shelve(passing, known.number, state, batch);
             };
-            passing.marks = Marks::UNDELIVERED;
+            let position = passing.keep(&self.storage, Marks::UNDELIVERED);
             state.shelf.undelivered.insert(position.number());
             batch.writes.queue(account, position, number);
             keep(passing, batch);

@@ -147,7 +147,8 @@ impl Ring {
         }
         let pushed = state.push(write);
         let place = state.pushed;
-        if state.retained.is_some() || state.marks.len() < UNSURE {
+        // What the log has as undelivered is bounded there, and nobody else stands for it.
+        if state.retained.is_some() || mark.undelivered().is_some() || state.marks.len() < UNSURE {
             state.marks.push_back((place, mark));
         }
         (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))

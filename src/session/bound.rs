@@ -237,7 +237,8 @@ impl Taking<'_> {
             done += step.consumed;
         };
         if done > 0 && !heard {
-            self.intake.elapsed = self.binding.heard_nothing();
+            // Only white space has come: it says that the client is there (RFC 6120 §4.6.1).
+            self.intake.elapsed = self.binding.heard(Talks::No, self.batch);
         }
         self.intake.bytes = done;
         if done == input.len() {

@@ -37,9 +37,6 @@ impl Request {
 
 impl Room {
     pub(super) fn asked_about(&self, call: &Call<'_>, request: &Request) -> Answer {
-        if self.locked && self.affiliation_of(call) != Affiliation::Owner {
-            return Err(Condition::ItemNotFound.into());
-        }
         match request {
             Request::Info(None) => Ok(Some(self.info(call))),
             Request::Info(Some(node)) if node == register::NICK_NODE => Ok(Some(self.nick_info(call))),

@@ -58,7 +58,7 @@ pub(super) enum Command {
 impl Command {
     /// Whether it matters that somebody is above the room.
     pub(super) const fn wants_power(&self) -> bool {
-        matches!(self, Self::Enter(_) | Self::Ask(_) | Self::Read(_) | Self::Write)
+        matches!(self, Self::Enter(_) | Self::Present | Self::Ask(_) | Self::Read(_) | Self::Write)
     }
 
     /// Whether the room may say something that has an id.

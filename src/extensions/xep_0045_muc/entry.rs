@@ -29,6 +29,9 @@ pub(super) struct Called {
     pub(super) is_changed: bool,
 }
 
+/// With so many clients somebody may be in a room under one nick.
+const MOST_SESSIONS: usize = 16;
+
 impl Room {
     /// Available presence with the `<x/>` of somebody who enters, or is here and has lost track (§17.3).
     pub(super) fn enter(
@@ -84,9 +87,7 @@ impl Room {
         self.tell_others(occupant, call, effects);
         let own = self.face_with(occupant, None, statuses);
         effects.send(call.from, with_id(&own.open, call));
-        let most =
-            Wish { max_stanzas: Some(history.max_stanzas.unwrap_or(usize::MAX).min(self.config.history)), ..*history };
-        for past in self.history.shown(&most, at.now) {
+        for past in self.history.shown(history, at.now) {
             effects.send(call.from, Arc::clone(&past.stanza));
         }
         effects.send(call.from, self.subject_now());
@@ -169,6 +170,12 @@ impl Room {
         let nick = address.resource().unwrap_or_default();
         if is_taken || self.reserved_for(nick).is_some_and(|user| !is_his(user)) {
             return Err(Condition::Conflict.into());
+        }
+        let is_own =
+            |occupant: &Occupant| self.occupants.at(call.from).is_some_and(|own| own.number == occupant.number);
+        let joins = self.occupants.called(address).filter(|occupant| !is_own(occupant));
+        if joins.is_some_and(|occupant| occupant.sessions.len() >= MOST_SESSIONS) {
+            return Err(StanzaError::new(Condition::ResourceConstraint, "very many clients are called so already"));
         }
         Ok(())
     }

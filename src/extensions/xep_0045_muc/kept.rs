@@ -136,14 +136,14 @@ fn past(room: &Room, stored: &Stored) -> Option<Past> {
     Some(Past::new(Stanza::into_owned(message), time, stored.position))
 }
 
-/// Has storage keep a change of `room`, of which `listed` is to be known by the service.
+/// Has storage keep a change of a room, and the service know what is listed of it.
 pub(super) fn keep(
     change: Change,
-    (service, room, listed): (&BareJid, &BareJid, Listed),
+    (service, changed): (&BareJid, &Room),
     storage: &Storage,
     batch: &mut Batch,
 ) -> Result<Durable, Error> {
-    let mut writes = Writes::new();
+    let (mut writes, room) = (Writes::new(), &changed.jid);
     let local = room.local().unwrap_or_default();
     match change {
         Change::Append { slot, message, sender, time } => {
@@ -161,7 +161,7 @@ pub(super) fn keep(
             for (user, known) in affiliations {
                 AFFILIATIONS.put(&mut writes, room, user.as_str(), &known)?;
             }
-            ROOMS.put(&mut writes, service, local, &listed)?;
+            ROOMS.put(&mut writes, service, local, &Listed::of(changed))?;
             // The job is with the writer now; the end of it is that of everything up to the latest.
             drop(storage.create(room, writes));
             return Ok(Durable::At(storage.latest()));
@@ -172,7 +172,7 @@ pub(super) fn keep(
         }
         Change::Config(config) => {
             CONFIG.put(&mut writes, room, &config)?;
-            ROOMS.put(&mut writes, service, local, &listed)?;
+            ROOMS.put(&mut writes, service, local, &Listed::of(changed))?;
         }
         Change::Card(Some(card)) => CARD.put(&mut writes, room, &card)?,
         Change::Card(None) => CARD.delete(&mut writes, room),

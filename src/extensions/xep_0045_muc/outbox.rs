@@ -176,7 +176,7 @@ impl Hosted {
     }
 
     fn keep(&mut self, rooms: &Rooms, change: Change, batch: &mut Batch) {
-        let whose = (&rooms.name, &self.room.jid, Listed::of(&self.room));
+        let whose = (&rooms.name, &self.room);
         match kept::keep(change, whose, &rooms.storage, batch) {
             Ok(Durable::At(receipt)) => {
                 batch.cover(receipt);

@@ -201,7 +201,6 @@ impl Room {
     fn deregister(&mut self, user: &BareJid, effects: &mut Effects) -> Result<(), StanzaError> {
         match self.kept_affiliation(user) {
             Affiliation::Member => {
-                self.keep_nick(user, String::new(), effects);
                 self.set_affiliation(user, Affiliation::None, &Why::default(), effects);
                 Ok(())
             }

@@ -151,6 +151,10 @@ impl Room {
     }
 
     fn ask(&mut self, at: Moment, call: &Call<'_>, request: Request, effects: &mut Effects) -> Result<(), StanzaError> {
+        // §7.2.10: for everybody else it is not there yet.
+        if self.locked && self.affiliation_of(call) != Affiliation::Owner {
+            return Err(Condition::ItemNotFound.into());
+        }
         let payload = match request {
             Request::About(request) => self.asked_about(call, &request)?,
             Request::Ping => None,

@@ -9,7 +9,7 @@ use crate::config::RoomCreation;
 use crate::hooks::{Catalogue, Hosted as Service, Outbound, RoomSettings};
 use crate::jid::{BareJid, Jid};
 use crate::routing::{self, Batch, Router};
-use crate::stanza::{Condition, ErrorType, Stanza, StanzaError};
+use crate::stanza::{Condition, ErrorType, IqType, Kind, Stanza, StanzaError};
 use crate::storage::{self, Storage};
 
 use super::super::xep_0313_archive::api::Archive;
@@ -166,26 +166,22 @@ impl Rooms {
                 },
             };
             let mut state = place.lock();
-            match &mut *state {
-                State::Gone => {}
-                State::Coming(waiting) if waiting.len() >= MOST_WAITING => {
-                    let error = StanzaError::new(Condition::ResourceConstraint, "too much is waiting for the room");
-                    return stanza.error(&error);
-                }
-                State::Coming(waiting) => {
-                    waiting.push(stanza.borrow().into_owned());
-                    return None;
-                }
-                State::Here(hosted) if hosted.is_closed => {
-                    hosted.late.push(stanza.borrow().into_owned());
-                    return None;
-                }
+            let waiting = match &mut *state {
+                State::Gone => continue,
+                State::Coming(waiting) => waiting,
+                State::Here(hosted) if hosted.is_closed => &mut hosted.late,
                 State::Here(hosted) => {
                     hosted.take(self, &call, command, batch);
                     self.settle(&place, &mut state);
                     return None;
                 }
+            };
+            if waiting.len() >= MOST_WAITING {
+                let error = StanzaError::new(Condition::ResourceConstraint, "too much is waiting for the room");
+                return stanza.error(&error);
             }
+            waiting.push(stanza.borrow().into_owned());
+            return None;
         }
     }
 
@@ -281,7 +277,10 @@ impl Rooms {
         if !may && !call.is_admin {
             return refused(StanzaError::new(Condition::NotAllowed, "you may not make rooms here"));
         }
-        if self.known.read().unwrap_or_else(PoisonError::into_inner).len() >= settings.rooms {
+        // Those that are locked still are in memory alone.
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).len();
+        let loaded = self.table.read().unwrap_or_else(PoisonError::into_inner).len();
+        if known.max(loaded) >= settings.rooms {
             return refused(StanzaError::new(Condition::ResourceConstraint, "there are too many rooms"));
         }
         let (config, owner) = (default_config(&settings), call.from.to_bare());
@@ -308,7 +307,7 @@ impl Rooms {
     }
 
     /// Whether somebody of another domain comes too often (XEP-0045 §14.6).
-    fn is_too_much(&self, from: &Jid, command: &Command) -> bool {
+    fn is_too_much(&self, from: &Jid, command: Option<&Command>) -> bool {
         if self.router().is_some_and(|router| router.is_local(from.domain())) {
             return false;
         }
@@ -324,8 +323,8 @@ impl Rooms {
         }
         let Some(known) = visitors.get_mut(from.domain()) else { return false };
         match command {
-            Command::Enter(_) => !known.entries.take(now, rate(settings.domain_entries)),
-            Command::Leave | Command::Gone | Command::Answer => false,
+            Some(Command::Enter(_)) => !known.entries.take(now, rate(settings.domain_entries)),
+            Some(Command::Leave | Command::Gone | Command::Answer) => false,
             _ => !known.messages.take(now, rate(settings.domain_messages)),
         }
     }
@@ -363,19 +362,27 @@ fn bounds(settings: &RoomSettings) -> Bounds {
 impl routing::Service for Rooms {
     fn take(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Option<Stanza<'static>> {
         let (from, to) = (stanza.from.as_ref()?, stanza.to.as_ref()?);
-        if to.local().is_none() {
+        let too_much = || {
+            let error = StanzaError::new(Condition::PolicyViolation, "too much comes from your server");
+            stanza.error(&error.with_type(ErrorType::Wait))
+        };
+        let (is_for_service, is_for_card) = (to.local().is_none(), avatar::is_asked_for(stanza));
+        let is_request = matches!(stanza.kind, Kind::Iq(IqType::Get | IqType::Set));
+        if (is_for_service || is_for_card) && is_request && self.is_too_much(from, None) {
+            return too_much();
+        }
+        if is_for_service {
             return self.asked(stanza);
         }
-        if avatar::is_asked_for(stanza) {
+        if is_for_card {
             return self.show_card(stanza);
         }
         let command = match wire::read(stanza) {
             Ok(command) => command?,
             Err(error) => return stanza.error(&error),
         };
-        if self.is_too_much(from, &command) {
-            let error = StanzaError::new(Condition::PolicyViolation, "too much comes from your server");
-            return stanza.error(&error.with_type(ErrorType::Wait));
+        if self.is_too_much(from, Some(&command)) {
+            return too_much();
         }
         self.give(stanza, command, batch)
     }

@@ -147,14 +147,8 @@ impl Guard {
                 }
             }
             sleep_until(Instant::now() + SPACING).await;
-            let later = async {
-                match next {
-                    Some(next) => sleep_until(next).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = later => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 () = self.bell.notified() => {}
                 Some(_) = asking.join_next() => {}
             }
