@@ -67,7 +67,7 @@ fn exchange() -> Exchange {
 }
 
 fn read(first: &str) -> ClientFirst {
-    let mechanism = (ScramHash::Sha256, Variant::Plain);
+    let mechanism = (ScramHash::Sha256, Variant::Bare);
     ClientFirst::parse(mechanism, &Bindings::NONE, DOMAIN, first.as_bytes()).expect("a first message")
 }
 

@@ -200,18 +200,7 @@ impl Honest {
         let mut text = Vec::new();
         let end: io::Result<()> = poll_fn(|context| {
             let read = session.poll_input(context, |bytes| text.extend_from_slice(bytes));
-            let now = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let mut done = 0;
-            for at in memchr::memmem::find_iter(&text, b"<body>t") {
-                let Some(length) = memchr::memchr(b'<', &text[at + 7..]) else { break };
-                let sent = std::str::from_utf8(&text[at + 7..at + 7 + length]).ok().and_then(|it| it.parse().ok());
-                done = at + 7 + length;
-                let under_way = sent.and_then(|sent: u64| u32::try_from(now.saturating_sub(sent)).ok());
-                self.arrivals.borrow_mut().extend(under_way);
-            }
-            // The beginning of a body may come later.
-            let keep = text.len().saturating_sub(4096).max(done);
-            text.drain(..keep);
+            take_times(&mut text, self.begin, &mut self.arrivals.borrow_mut());
             match read {
                 Ok(()) => std::task::Poll::Pending,
                 Err(error) => std::task::Poll::Ready(Err(error)),
@@ -237,6 +226,22 @@ impl Honest {
             }
         }
     }
+}
+
+/// Takes messages out of what has come, and down how long they were under way: their bodies say when they were sent.
+pub fn take_times(text: &mut Vec<u8>, begin: Instant, arrivals: &mut Vec<u32>) {
+    let now = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let mut done = 0;
+    for at in memchr::memmem::find_iter(text.as_slice(), b"<body>t") {
+        let Some(length) = memchr::memchr(b'<', &text[at + 7..]) else { break };
+        let sent = std::str::from_utf8(&text[at + 7..at + 7 + length]).ok().and_then(|it| it.parse().ok());
+        done = at + 7 + length;
+        let under_way = sent.and_then(|sent: u64| u32::try_from(now.saturating_sub(sent)).ok());
+        arrivals.extend(under_way);
+    }
+    // The beginning of a body may come later.
+    let keep = text.len().saturating_sub(4096).max(done);
+    text.drain(..keep);
 }
 
 /// The hostile process, as this one sees it.
