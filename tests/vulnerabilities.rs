@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use comity::config::Config;
-use literals::{Literals, is_test, parsed};
+use literals::{Literals, is_test, namespaces_in, parsed};
 use proc_macro2::{TokenStream, TokenTree};
 use serde::Deserialize;
 use syn::visit::{self, Visit};
@@ -136,7 +136,8 @@ fn what_is_not_built_is_not_there() {
         wrong.extend(there.map(|word| format!("{}: there is {word}", row.ids.join(", "))));
     }
     nothing_in(&wrong, "these rows need tests now");
-    assert!(words.contains("urn:xmpp:mam:2") && crates.contains_key("rustls"), "nothing was looked at");
+    let archive = namespaces_in(&words).iter().any(|namespace| namespace == "urn:xmpp:mam:2");
+    assert!(archive && crates.contains_key("rustls"), "nothing was looked at");
 }
 
 #[test]
@@ -346,7 +347,7 @@ fn statements_hold_nothing_of_a_stranger() {
         statements.visit_file(&parsed(&file));
     }
     nothing_in(&statements.wrong, "bind values; what is put into a statement has to be of the program");
-    assert!(statements.looked_at >= 10, "{} statements were looked at", statements.looked_at);
+    assert!(statements.looked_at >= 8, "{} statements were looked at", statements.looked_at);
     let outside: BTreeSet<&String> = statements.places.iter().filter(|path| !path.starts_with("storage/")).collect();
     assert!(outside.is_empty(), "statements are for storage: {outside:?}");
 }
@@ -405,7 +406,7 @@ fn no_table_of_names_grows() {
     let folders = ["src/xml", "src/stream", "src/stanza", "src/jid"];
     let shared = ["OnceLock", "LazyLock", "RwLock", "Mutex", "ArcSwap", "thread_local!", "Box::leak", ".leak()"];
     let files: Vec<File> = folders.iter().flat_map(|folder| sources(folder)).collect();
-    let found = files.iter().flat_map(|file| shared.iter().filter(|word| file.text.contains(*word)).map(|word| (file, word)));
+    let found = files.iter().flat_map(|file| shared.iter().filter(move |word| file.text.contains(*word)).map(move |word| (file, word)));
     let found: Vec<String> = found.map(|(file, word)| format!("{}: {word}", file.path)).collect();
     nothing_in(&found, "whatever is kept here outlives its stream");
 }

@@ -145,7 +145,8 @@ fn a_namespace_keeps_apart_from_the_name_whatever_is_in_it() {
         for input in [format!("<a xmlns='{written}' b='c'/>"), format!("<p:a xmlns:p='{written}' b='c'/>")] {
             one_event(CLIENT, &format!("<message>{input}<body/></message>"), |event| match event {
                 Event::Stanza(stanza) => {
-                    let [a, body] = &stanza.payload.elements()[..] else { panic!("{stanza:?}") };
+                    let elements = stanza.payload.elements();
+                    let [a, body] = &elements[..] else { panic!("{stanza:?}") };
                     assert_eq!((a.name(), a.ns(), a.attribute("b")), ("a", ns.as_str(), Some("c")), "{input}");
                     assert_eq!((body.name(), body.ns()), ("body", "jabber:client"), "{input}");
                     assert_eq!(crate::xml::Element::parse(&a.to_xml(""), ""), Ok(a.clone()), "{input}");

@@ -208,8 +208,8 @@ fn no_byte_is_looked_at_twice() {
         let mut seen = whole.clone();
         let token = front.len()..front.len() + long.len();
         for end in 1..whole.len() {
-            let step = reader.next(&seen[..end]).unwrap_or_else(|error| panic!("{error} at {end} of {front}"));
-            assert!(step.event.is_none() && step.consumed == 0, "{end} of {front}");
+            let step = reader.next(&seen[..end]).map(|step| (step.consumed, step.event.is_some()));
+            assert_eq!(step, Ok((0, false)), "{end} of {front}");
             // The last one may belong to a character, a reference or an end that is not complete.
             if let Some(done) = end.checked_sub(8).filter(|done| token.contains(done)) {
                 seen[done] = ILLEGAL;
