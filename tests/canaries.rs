@@ -112,10 +112,14 @@ fn iq(to: &str, payload: &str) -> String {
 
 /// A command of an administrator.
 fn command(name: &str, fields: &[(&str, &str)]) -> String {
-    let fields: String = fields.iter().map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>")).collect();
+    let fields: String =
+        fields.iter().map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>")).collect();
     let node = format!("http://jabber.org/protocol/admin#{name}");
     let form = format!("<x xmlns='jabber:x:data' type='submit'>{fields}</x>");
-    iq("verona.example", &format!("<command xmlns='http://jabber.org/protocol/commands' node='{node}'>{form}</command>"))
+    iq(
+        "verona.example",
+        &format!("<command xmlns='http://jabber.org/protocol/commands' node='{node}'>{form}</command>"),
+    )
 }
 
 /// The site with a component, rooms and an administrator.
@@ -151,7 +155,9 @@ async fn passwords(site: &Site, canaries: &mut Canaries) -> (Person, Person, Per
     prince.say(&command("add-user", &not_the_same)).await;
     prince.say(&command("add-user", &[jid, ("password", paris.as_str()), ("password-verify", paris.as_str())])).await;
     prince.say(&command("change-user-password", &[jid, ("password", other.as_str())])).await;
-    prince.say(&command("change-user-password", &[("accountjid", "nobody@verona.example"), ("password", paris.as_str())])).await;
+    prince
+        .say(&command("change-user-password", &[("accountjid", "nobody@verona.example"), ("password", paris.as_str())]))
+        .await;
     Person::log_in(site, "paris@verona.example/hall", &other).await.unwrap();
     let mut juliet = Person::log_in(site, "juliet@verona.example/balcony", &juliet).await.unwrap();
     let register = |user: &str, password: &str| {
@@ -211,24 +217,36 @@ async fn talk(romeo: &mut Person, juliet: &mut Person, canaries: &mut Canaries) 
     juliet.hear(&body).await;
     for (what, stanza) in [
         ("a message to nobody", "<message type='chat' to='nobody@verona.example'><body>IT</body></message>"),
-        ("a message to a server that is not there", "<message type='chat' to='x@mantua.invalid'><body>IT</body></message>"),
+        (
+            "a message to a server that is not there",
+            "<message type='chat' to='x@mantua.invalid'><body>IT</body></message>",
+        ),
         ("a message to an address that is none", "<message type='chat' to='@'><body>IT</body></message>"),
         ("a message for later", "<message type='chat' to='paris@verona.example'><body>IT</body></message>"),
         ("a message to a component", "<message type='chat' to='x@ghost.verona.example'><body>IT</body></message>"),
         ("a headline", "<message type='headline' to='juliet@verona.example'><subject>IT</subject></message>"),
         ("a request that breaks a rule", "<iq type='what' id='1'><x xmlns='y'>IT</x></iq>"),
         ("a request that nobody knows", "<iq type='get' id='1'><x xmlns='y'>IT</x></iq>"),
-        ("what is kept for oneself", "<iq type='set' id='1'><query xmlns='jabber:iq:private'><x xmlns='y'>IT</x></query></iq>"),
+        (
+            "what is kept for oneself",
+            "<iq type='set' id='1'><query xmlns='jabber:iq:private'><x xmlns='y'>IT</x></query></iq>",
+        ),
         (
             "the name of a contact",
             "<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='a@b.example' name='IT'><group>IT</group></item>\
              </query></iq>",
         ),
-        ("a request for a subscription", "<presence type='subscribe' to='paris@verona.example'><status>IT</status></presence>"),
+        (
+            "a request for a subscription",
+            "<presence type='subscribe' to='paris@verona.example'><status>IT</status></presence>",
+        ),
         ("last words", "<presence to='x@ghost.verona.example' type='unavailable'><status>IT</status></presence>"),
-        ("what somebody types to a service", "<iq type='set' id='1' to='verona.example'><command \
+        (
+            "what somebody types to a service",
+            "<iq type='set' id='1' to='verona.example'><command \
              xmlns='http://jabber.org/protocol/commands' node='IT'><x xmlns='jabber:x:data' type='submit'><field var='a'><value>IT\
-             </value></field></x></command></iq>"),
+             </value></field></x></command></iq>",
+        ),
         (
             "a report",
             "<iq type='set' id='1'><block xmlns='urn:xmpp:blocking'><item jid='x@mantua.invalid'><report \
@@ -240,9 +258,12 @@ async fn talk(romeo: &mut Person, juliet: &mut Person, canaries: &mut Canaries) 
              type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/pubsub#publish-options</value></field><field \
              var='secret'><value>IT</value></field></x></enable></iq>",
         ),
-        ("a question about the archive", "<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' \
+        (
+            "a question about the archive",
+            "<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' \
              type='submit'><field var='FORM_TYPE'><value>urn:xmpp:mam:2</value></field><field var='IT'><value>IT</value></field></x>\
-             </query></iq>"),
+             </query></iq>",
+        ),
     ] {
         romeo.say(&stanza.replace("IT", &canaries.make(what))).await;
     }
@@ -277,7 +298,8 @@ async fn meet(romeo: &mut Person, juliet: &mut Person, canaries: &mut Canaries) 
     let invite = format!("<invite to='paris@verona.example'><reason>{reason}</reason></invite>");
     romeo.say(&format!("<message to='{ROOM}'><x xmlns='{muc}#user'>{invite}</x></message>")).await;
     let reason = canaries.make("why somebody is put out");
-    let kick = format!("<query xmlns='{muc}#admin'><item nick='Juliet' role='none'><reason>{reason}</reason></item></query>");
+    let kick =
+        format!("<query xmlns='{muc}#admin'><item nick='Juliet' role='none'><reason>{reason}</reason></item></query>");
     romeo.say(&iq(ROOM, &kick)).await;
     juliet.hear(&reason).await;
 }
@@ -296,7 +318,9 @@ async fn pry(mallory: &mut Person) {
         "<query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='owner'/></query>",
         "<query xmlns='urn:xmpp:mam:2'/>",
     ] {
-        for to in ["romeo@verona.example", "juliet@verona.example/balcony", ROOM, "rooms.verona.example", "verona.example"] {
+        for to in
+            ["romeo@verona.example", "juliet@verona.example/balcony", ROOM, "rooms.verona.example", "verona.example"]
+        {
             for kind in ["get", "set"] {
                 mallory.say(&format!("<iq type='{kind}' id='p' to='{to}'>{payload}</iq>")).await;
             }
@@ -328,15 +352,21 @@ async fn nothing_that_people_say_or_know_is_told_to_the_operator() {
     tybalt.client.send(&format!("<message to='romeo@verona.example'><body>{last} & {last}</body></message>")).await;
     let mut liar = raw(site.c2s).await;
     liar.open("verona.example").await.unwrap();
-    let line = "X&#10;2030-01-01T00:00:00.000000Z  WARN comity::authentication: authentication failure address=192.0.2.1";
+    let line =
+        "X&#10;2030-01-01T00:00:00.000000Z  WARN comity::authentication: authentication failure address=192.0.2.1";
     liar.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{line}'>=</auth>")).await;
     liar.element().await.unwrap();
     romeo.say("").await;
 
     let mut shown = String::new();
-    for arguments in
-        [&["status"][..], &["status", "--json"], &["config", "explain"], &["peers"], &["peers", "--json"], &["account", "list"]]
-    {
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["config", "explain"],
+        &["peers"],
+        &["peers", "--json"],
+        &["account", "list"],
+    ] {
         let output = site.run(arguments, "");
         shown.push_str(&String::from_utf8_lossy(&output.stdout));
         shown.push_str(&String::from_utf8_lossy(&output.stderr));

@@ -115,7 +115,10 @@ fn every_row_has_a_proof_or_a_reason() {
             (Some(_), None) | (None, Some(_)) => {}
             _ => fault("say `here` or `not`".to_owned()),
         }
-        row.proof.iter().filter(|proof| !tests.contains_key(*proof)).for_each(|proof| fault(format!("no test {proof}")));
+        row.proof
+            .iter()
+            .filter(|proof| !tests.contains_key(*proof))
+            .for_each(|proof| fault(format!("no test {proof}")));
         row.ids.iter().filter(|id| !seen.insert((*id).clone())).for_each(|id| fault(format!("{id} twice")));
         if row.ids.is_empty() {
             fault(format!("no id: {}", row.fault));
@@ -128,7 +131,8 @@ fn every_row_has_a_proof_or_a_reason() {
 /// What is not built may be built one day: then its rows need tests.
 #[test]
 fn what_is_not_built_is_not_there() {
-    let words: String = sources("src").iter().flat_map(Literals::of).fold(String::new(), |all, text| all + "\n" + &text);
+    let words: String =
+        sources("src").iter().flat_map(Literals::of).fold(String::new(), |all, text| all + "\n" + &text);
     let crates = crates();
     let mut wrong = Vec::new();
     for (_, row) in rows() {
@@ -182,7 +186,8 @@ fn page() -> String {
     for (title, row) in &rows {
         if class != title {
             class = title;
-            let _ = write!(out, "\n## {title}\n\n| What, where | What went wrong | Here | Shown by |\n|---|---|---|---|\n");
+            let _ =
+                write!(out, "\n## {title}\n\n| What, where | What went wrong | Here | Shown by |\n|---|---|---|---|\n");
         }
         let here = match (&row.here, &row.not) {
             (Some(here), _) => cell(here),
@@ -210,7 +215,8 @@ fn cell(text: &str) -> String {
 /// CVE-2022-0217: what comes in is read by the gate; the tree behind it reads what the gate has let in.
 #[test]
 fn there_is_one_reader_of_xml() {
-    let reads = |file: &File| ["quick_xml", "rxml", "roxmltree", "xmlparser"].iter().any(|name| file.text.contains(name));
+    let reads =
+        |file: &File| ["quick_xml", "rxml", "roxmltree", "xmlparser"].iter().any(|name| file.text.contains(name));
     let readers: Vec<String> = sources("src").into_iter().filter(reads).map(|file| file.path).collect();
     assert_eq!(readers, ["xml/element.rs"], "one place reads XML with a library");
     let mut trees = Trees::default();
@@ -219,7 +225,10 @@ fn there_is_one_reader_of_xml() {
         trees.visit_file(&parsed(&file));
     }
     let known = BTreeSet::from(TREES.map(str::to_owned));
-    assert_eq!(trees.places, known, "has what is read here passed the gate, or was it written here? Then it is one of TREES");
+    assert_eq!(
+        trees.places, known,
+        "has what is read here passed the gate, or was it written here? Then it is one of TREES"
+    );
 }
 
 /// Where trees are made of text: the gate itself, payloads behind it, and what extensions have kept of those.
@@ -406,7 +415,9 @@ fn no_table_of_names_grows() {
     let folders = ["src/xml", "src/stream", "src/stanza", "src/jid"];
     let shared = ["OnceLock", "LazyLock", "RwLock", "Mutex", "ArcSwap", "thread_local!", "Box::leak", ".leak()"];
     let files: Vec<File> = folders.iter().flat_map(|folder| sources(folder)).collect();
-    let found = files.iter().flat_map(|file| shared.iter().filter(move |word| file.text.contains(*word)).map(move |word| (file, word)));
+    let found = files
+        .iter()
+        .flat_map(|file| shared.iter().filter(move |word| file.text.contains(*word)).map(move |word| (file, word)));
     let found: Vec<String> = found.map(|(file, word)| format!("{}: {word}", file.path)).collect();
     nothing_in(&found, "whatever is kept here outlives its stream");
 }

@@ -158,7 +158,8 @@ impl<W: io::Write> io::Write for OneLine<W> {
 
 /// Whether a text begins with a change of colour, which is the only escape sequence that is written here.
 fn is_colour(text: &str) -> bool {
-    let behind = text.strip_prefix("\u{1b}[").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    let behind =
+        text.strip_prefix("\u{1b}[").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
     behind.is_some_and(|rest| rest.starts_with('m'))
 }
 

@@ -58,9 +58,8 @@ fn namespaces() -> BTreeSet<String> {
 }
 
 /// What requests are called.
-const NAMES: [&str; 12] = [
-    "query", "vCard", "ping", "prefs", "enable", "block", "command", "pubsub", "list", "revoke", "search", "moderate",
-];
+const NAMES: [&str; 12] =
+    ["query", "vCard", "ping", "prefs", "enable", "block", "command", "pubsub", "list", "revoke", "search", "moderate"];
 
 /// What is in them: nothing, or something of everything.
 const INSIDE: [&str; 2] = [
@@ -94,7 +93,8 @@ async fn every_request_gets_one_answer() {
                         asked += 1;
                         let address = if to.is_empty() { String::new() } else { format!(" to='{to}'") };
                         let inside = inside.replace("NS", &ns).replace("NAME", name);
-                        let request = format!("<iq type='{kind}' id='q{asked}'{address}><{name} xmlns='{ns}'{inside}</iq>");
+                        let request =
+                            format!("<iq type='{kind}' id='q{asked}'{address}><{name} xmlns='{ns}'{inside}</iq>");
                         mallory.send(&request).await;
                         open.insert(format!("q{asked}"), (to, request));
                     }
@@ -184,8 +184,10 @@ async fn words_stay_words() {
                 "<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='x@x.example' name='{it}'>\
                  <group>g{it}</group></item></query></iq>"
             ),
-            format!("<iq type='set' id='1'><query xmlns='jabber:iq:private'><x xmlns='urn:x' y='{it}'>{it}</x></query></iq>\
-                     <iq type='get' id='2'><query xmlns='jabber:iq:private'><x xmlns='urn:x'/></query></iq>"),
+            format!(
+                "<iq type='set' id='1'><query xmlns='jabber:iq:private'><x xmlns='urn:x' y='{it}'>{it}</x></query></iq>\
+                     <iq type='get' id='2'><query xmlns='jabber:iq:private'><x xmlns='urn:x'/></query></iq>"
+            ),
         ] {
             heard(&world, (&act, &mut romeo, None), words).await;
         }

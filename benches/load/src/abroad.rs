@@ -72,7 +72,13 @@ impl Abroad {
     }
 
     /// The same up to the features inside TLS.
-    pub async fn open_unproven(&self, server: SocketAddr, from: IpAddr, ours: &str, theirs: &str) -> io::Result<Stream> {
+    pub async fn open_unproven(
+        &self,
+        server: SocketAddr,
+        from: IpAddr,
+        ours: &str,
+        theirs: &str,
+    ) -> io::Result<Stream> {
         let header = header(ours, theirs);
         let socket = TcpSocket::new_v4()?;
         socket.set_nodelay(true)?;

@@ -202,7 +202,9 @@ async fn fill(server: &Server, kit: &Kit) -> io::Result<u64> {
         async move {
             let mut session = Session::login(&site, Begin::Direct, &format!("d{number}"), &kit).await?;
             let kept = format!("<x xmlns='urn:x'>{}</x>", "x".repeat(PIECE));
-            session.send(format!("<iq type='set' id='k'><query xmlns='jabber:iq:private'>{kept}</query></iq>").as_bytes()).await?;
+            session
+                .send(format!("<iq type='set' id='k'><query xmlns='jabber:iq:private'>{kept}</query></iq>").as_bytes())
+                .await?;
             session.synchronise().await?;
             Ok(session)
         }

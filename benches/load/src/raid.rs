@@ -119,7 +119,8 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
                 let user = format!("d{account}");
                 account += usize::from(attack.has_account());
                 let site = Site { from: Some(from), ..site.clone() };
-                let raider = Raider { site, s2s, user, kit: kit.clone(), abroad: abroad.clone(), done: Rc::clone(done) };
+                let raider =
+                    Raider { site, s2s, user, kit: kit.clone(), abroad: abroad.clone(), done: Rc::clone(done) };
                 spawn_local(raider.act(*attack));
             }
         }
@@ -153,7 +154,11 @@ impl Raider {
     async fn act(self, attack: Attack) {
         let mut turn = 0_u64;
         loop {
-            let cut = if attack.has_account() { self.with_account(attack, &mut turn).await } else { self.as_stranger(attack).await };
+            let cut = if attack.has_account() {
+                self.with_account(attack, &mut turn).await
+            } else {
+                self.as_stranger(attack).await
+            };
             if cut.is_err() {
                 sleep(Duration::from_millis(10)).await;
             }
