@@ -1,5 +1,7 @@
 //! A small tree for the payloads that the server itself consumes or writes.
 
+use std::borrow::Cow;
+
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace, PrefixDeclaration, ResolveResult};
 use quick_xml::reader::NsReader;
@@ -299,16 +301,24 @@ fn predefined(name: &str) -> Option<&'static str> {
     quick_xml::escape::resolve_xml_entity(name)
 }
 
+/// A namespace as it is meant: quick-xml gives it as it is written. Those that are inherited have no `&`.
+fn resolved(namespace: Namespace<'_>) -> Result<Cow<'_, str>, Malformed> {
+    match namespace.into_inner() {
+        plain if !plain.contains('&') => Ok(Cow::Borrowed(plain)),
+        written => quick_xml::escape::unescape(written).map_err(|_| Malformed),
+    }
+}
+
 fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, Malformed> {
     let resolver = reader.resolver();
     let (ns, name) = resolver.resolve_element(tag.name());
     let ns = match ns {
-        ResolveResult::Bound(ns) => ns.into_inner(),
+        ResolveResult::Bound(ns) => resolved(ns)?,
         // `xmlns=''` takes the inherited namespace away.
-        ResolveResult::Unbound => "",
+        ResolveResult::Unbound => Cow::Borrowed(""),
         ResolveResult::Unknown(_) => return Err(Malformed),
     };
-    let mut element = Element::new(name.into_inner(), ns);
+    let mut element = Element::new(name.into_inner(), &ns);
     for attribute in tag.attributes() {
         let attribute = attribute.map_err(|_| Malformed)?;
         if attribute.key.as_namespace_binding().is_some() {
@@ -318,7 +328,7 @@ fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, Ma
         let (ns, name) = resolver.resolve_attribute(attribute.key);
         let name = match ns {
             ResolveResult::Bound(ns) if ns.into_inner() == XML_NS => format!("xml:{}", name.into_inner()),
-            ResolveResult::Bound(ns) => format!("{{{}}}{}", ns.into_inner(), name.into_inner()),
+            ResolveResult::Bound(ns) => format!("{{{}}}{}", resolved(ns)?, name.into_inner()),
             ResolveResult::Unbound => name.into_inner().to_owned(),
             ResolveResult::Unknown(_) => return Err(Malformed),
         };
@@ -358,6 +368,14 @@ mod tests {
     fn prefixes_are_resolved() {
         let element = Element::parse("<p:a xmlns:p='x'><b xmlns='y'/></p:a>", "jabber:client");
         assert_eq!(element, Ok(Element::new("a", "x").with_child(Element::new("b", "y"))));
+    }
+
+    /// What is read and written again is in the namespace that it was in.
+    #[test]
+    fn references_in_namespaces_are_resolved() {
+        let element = Element::parse("<a xmlns='u&amp;v' xmlns:p='&lt;&quot;' p:b='1'/>", "jabber:client").unwrap();
+        assert_eq!(element, Element::new("a", "u&v").with("{<\"}b", "1"));
+        assert_eq!(Element::parse(&element.to_xml(""), ""), Ok(element));
     }
 
     #[test]

@@ -379,7 +379,9 @@ fn key_updates_do_not_go_on_for_ever() {
                 Poll::Ready(result) => break result.unwrap_err(),
             }
         };
-        assert!(error.to_string().contains("without content"), "{error}");
+        // rustls has a limit of its own.
+        let reason = error.to_string();
+        assert!(reason.contains("without content") || reason.contains("TooManyKeyUpdateRequests"), "{reason}");
         // Nobody has to be answered more than once for all of them (RFC 8446 §4.6.3).
         let sent = ends.sent();
         assert!(sent <= 2 * 64, "{sent} bytes in answer to {updates} updates");
