@@ -37,8 +37,8 @@ const RATE: u64 = 2;
 
 /// Sessions that are filled until they are closed, and how much each asks for: in pieces of so many octets.
 const FULL: usize = 40;
-const PIECE: usize = 60_000;
-const PIECES: usize = 120;
+const PIECE: usize = 120_000;
+const PIECES: usize = 200;
 
 /// How long afterwards memory is looked at.
 const REST: Duration = Duration::from_secs(30);
