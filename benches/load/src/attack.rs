@@ -40,6 +40,9 @@ const FULL: usize = 40;
 const PIECE: usize = 120_000;
 const PIECES: usize = 200;
 
+/// How long everything is attacked once before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(5);
+
 /// How long afterwards memory is looked at.
 const REST: Duration = Duration::from_secs(30);
 
@@ -128,8 +131,9 @@ async fn watch(server: &Server, certificate: &Certificate, time: Duration) -> io
             spawn_local(Rc::clone(&people).talk(session, to))
         })
         .collect();
-    // Everything that is made when it is first needed is there then.
-    sleep(Duration::from_secs(5)).await;
+    // Everything that is made when it is first needed is there then, such as what the database keeps in memory.
+    Raid::start(server, certificate, WARM_UP)?.end()?;
+    sleep(REST).await;
     let (quiet, first, _) = people.measure(server, time).await?;
     let before = process::memory(server.pid())?;
     let raid = Raid::start(server, certificate, time + Duration::from_secs(2))?;
