@@ -40,9 +40,6 @@ const FULL: usize = 40;
 const PIECE: usize = 120_000;
 const PIECES: usize = 200;
 
-/// How long everything is attacked once before anything is measured.
-const WARM_UP: Duration = Duration::from_secs(5);
-
 /// How long afterwards memory is looked at.
 const REST: Duration = Duration::from_secs(30);
 
@@ -132,7 +129,7 @@ async fn watch(server: &Server, certificate: &Certificate, time: Duration) -> io
         })
         .collect();
     // Everything that is made when it is first needed is there then, such as what the database keeps in memory.
-    Raid::start(server, certificate, WARM_UP)?.end()?;
+    Raid::start(server, certificate, time)?.end()?;
     sleep(REST).await;
     let (quiet, first, _) = people.measure(server, time).await?;
     let before = process::memory(server.pid())?;
