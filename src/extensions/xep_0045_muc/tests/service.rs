@@ -1,14 +1,13 @@
 //! The service with its rooms, on whole servers: what is on disk before it is told, what leaves memory, who is gone.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::Rooms;
 use crate::jid::Jid;
 use crate::stanza::CLIENT_NS;
-use crate::storage::{Stepper, Storage};
-use crate::testing::{Client, Options, World};
+use crate::storage::Storage;
+use crate::testing::{Client, Options, World, writing};
 
 const ROOM: &str = "square@rooms.verona.example";
 
@@ -44,18 +43,6 @@ fn heard(client: &mut Client) -> Vec<String> {
         format!("{} {kind} {body}", it.name())
     })
     .collect()
-}
-
-/// Runs `work` while storage writes.
-async fn writing<T>(stepper: &mut Stepper, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => break done,
-            () = tokio::time::sleep(Duration::from_millis(10)) => stepper.step(),
-        }
-    }
 }
 
 fn rooms(world: &mut World) -> Arc<Rooms> {
