@@ -219,7 +219,9 @@ impl Router {
     /// Whoever has not been heard of is gone.
     fn sweep(&self, pair: &Pair) {
         let gone = self.guard.attendance().take_doubtful(pair);
-        if !gone.is_empty() {
+        if gone.is_empty() {
+            tracing::debug!(local = %pair.local, remote = %pair.remote, "nobody counts as gone");
+        } else {
             tracing::info!(local = %pair.local, remote = %pair.remote, count = gone.len(), "contacts count as gone");
             self.say_gone(pair, &gone);
         }

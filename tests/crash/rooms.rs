@@ -90,15 +90,14 @@ struct Stage {
 async fn what_an_occupant_has_seen_is_in_the_archive_of_the_room() {
     let crashes = std::env::var("CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(CRASHES / 2);
     let mut stage = Stage::new("crash-rooms");
-    let (mut seen, mut done) = (0, 0);
+    let mut seen = 0;
     for _ in 0..crashes {
-        let before = stage.open.len();
         let findings = stage.play(&[]).await;
         assert!(findings.is_empty(), "cycle {}: {findings:#?}", stage.cycle);
         seen += stage.seen.iter().map(Vec::len).sum::<usize>();
-        done += stage.sent - before;
     }
-    println!("crash-rooms: {crashes} ends, {seen} copies of messages seen, {done} messages and changes sent");
+    println!("crash-rooms: {crashes} ends, {seen} copies of messages seen");
+    assert!(seen >= crashes * LEAST);
 }
 
 /// The harness is worth something only if it sees losses where there are some.
