@@ -352,7 +352,8 @@ impl Rooms {
         let Some(settings) = self.settings() else { return true };
         let rate = Rate { per_second: settings.domain_messages, burst: settings.burst };
         let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
-        visitors.get(from.domain()).is_some_and(|known| !Bucket::clone(&known.messages).take(self.clock.now(), rate))
+        let messages = visitors.get(from.domain()).map(|known| known.messages);
+        messages.is_some_and(|mut messages| !messages.take(self.clock.now(), rate))
     }
 
     /// From here on nobody makes a room.
