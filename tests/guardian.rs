@@ -3,19 +3,26 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod site;
+#[path = "site/waiting.rs"]
+mod waiting;
 #[path = "reload/zone.rs"]
 mod zone;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use comity::testing::Client;
 use comity::xml::Element;
 use site::{Site, free};
+use waiting::nothing_waits;
 
 /// Kills of the other server in `make check`; `KILLS` asks for more.
 const KILLS: usize = 3;
+
+/// How long before something is looked at once more.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Messages of one cycle.
 const BURST: usize = 40;
@@ -41,7 +48,7 @@ impl Server {
             "domain = \"{domain}\"\ndata_dir = \"data\"\n\
              [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{s2s}\"\ns2s_tls = []\n\
              [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n\
-             [dns]\nservers = [\"{dns}\"]\n[archive]\nenabled = false\n\
+             [dns]\nservers = [\"{dns}\"]\n[archive]\nenabled = false\n[log]\nlevel = \"info,comity::routing=debug\"\n\
              [limits]\nclient_stanzas_per_second = 0\nclient_bytes_per_second = 0\noffline_messages = 100000\n",
             site.c2s
         );
@@ -54,6 +61,13 @@ impl Server {
             let account = format!("{name}@{domain}");
             assert!(site.run(&["account", "add", &account, "--password-stdin"], "secret\n").status.success());
         }
+    }
+
+    /// How often it has looked who of a domain that was lost has not been heard of since.
+    fn looks(&self) -> usize {
+        let log = std::fs::read_to_string(self.site.directory.join("log")).unwrap();
+        // There may be some, or nobody.
+        log.lines().filter(|line| line.contains("as gone")).count()
     }
 
     async fn log_in(&self, name: &str, resource: &str) -> Person {
@@ -119,12 +133,18 @@ impl Person {
         if self.account.ends_with(NEAR) { NEAR } else { FAR }
     }
 
-    /// Listens until it sees exactly these.
-    async fn sees(&mut self, wanted: &[&str]) {
-        let wanted: BTreeSet<String> = wanted.iter().map(|jid| (*jid).to_owned()).collect();
-        while self.sees != wanted {
-            self.hear().await;
+    /// Says something to these: when they hear it, they have heard everything that was said there before.
+    async fn mark(&mut self, others: &mut [&mut Self]) {
+        for other in others {
+            let to = &other.account;
+            self.client.send(&format!("<message to='{to}' type='chat' id='mark'><body>mark</body></message>")).await;
+            while other.hear().await.attribute("id") != Some("mark") {}
         }
+    }
+
+    fn sees_only(&self, wanted: &[&str]) {
+        let sees: Vec<&str> = self.sees.iter().map(String::as_str).collect();
+        assert_eq!(sees, wanted, "{}", self.account);
     }
 
     /// Listens until it sees this one as well.
@@ -212,20 +232,33 @@ async fn everybody_sees_who_is_there_after_the_other_server_was_killed_again_and
             while watcher.hear().await.name() != "a" {}
         }
     }
+    let looks = near.looks();
     far.site.start();
     let mut last = far.log_in("two", "last").await;
-    watcher.sees(&[&format!("two@{FAR}/last")]).await;
-    last.sees(&[&format!("one@{NEAR}/watcher"), &format!("two@{NEAR}/{kills}")]).await;
-    friend.sees(&[&format!("two@{FAR}/last")]).await;
-
-    let mut one = far.log_in("one", "last").await;
-    while arrived != (0..sent).collect::<BTreeSet<_>>() {
-        for person in [&mut one, &mut last, &mut watcher] {
-            person.catch_up().await;
-            arrived.append(&mut person.got);
-            arrived.append(&mut person.bounced);
+    // After that the near server waits for nobody.
+    while near.looks() == looks {
+        tokio::select! {
+            _ = watcher.hear() => {}
+            () = tokio::time::sleep(GLANCE) => {}
         }
     }
+    last.mark(&mut [&mut watcher, &mut friend]).await;
+    watcher.mark(&mut [&mut last]).await;
+    watcher.sees_only(&[&format!("two@{FAR}/last")]);
+    friend.sees_only(&[&format!("two@{FAR}/last")]);
+    last.sees_only(&[&format!("one@{NEAR}/watcher"), &format!("two@{NEAR}/{kills}")]);
+
+    let mut one = far.log_in("one", "last").await;
+    while !nothing_waits(&near.site).unwrap() || !nothing_waits(&far.site).unwrap() {
+        tokio::time::sleep(GLANCE).await;
+    }
+    for person in [&mut one, &mut last, &mut watcher] {
+        person.catch_up().await;
+        arrived.append(&mut person.got);
+        arrived.append(&mut person.bounced);
+    }
+    let lost: Vec<usize> = (0..sent).filter(|number| !arrived.contains(number)).collect();
+    assert_eq!(lost, [0; 0], "neither delivered nor returned");
     for server in [&mut far, &mut near] {
         assert!(server.site.stop().success());
     }

@@ -221,8 +221,20 @@ impl Router {
         write: impl Fn(&mut String, &str),
         batch: &mut Batch,
     ) {
-        let Some(account) = self.accounts.cached(bare) else { return };
-        let mut state = account.lock();
+        if let Some(account) = self.accounts.cached(bare) {
+            self.notify_resources((&account, &mut account.lock()), presence, full, write, batch);
+        }
+    }
+
+    /// The same for an account that is locked.
+    pub(super) fn notify_resources(
+        &self,
+        (account, state): (&Account, &mut State),
+        presence: &Stanza<'_>,
+        full: Option<&Jid>,
+        write: impl Fn(&mut String, &str),
+        batch: &mut Batch,
+    ) {
         if presence.from.as_ref().is_some_and(|from| state.blocked.blocks(from)) {
             return;
         }
@@ -233,7 +245,7 @@ impl Router {
             state.forget_directed(from, full.unwrap_or(account.jid.as_jid()), batch);
         }
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
-        let to = full.map_or(bare, Jid::as_str);
+        let to = full.unwrap_or(account.jid.as_jid()).as_str();
         for resource in state.resources.iter().filter(reached) {
             batch.push_stanza(&resource.ring, presence, |out| write(out, to));
         }

@@ -123,6 +123,21 @@ impl Router {
             batch.text = None;
             back = self.deliver_once(&answer, batch).await;
         }
+        if batch.has_posted() {
+            Box::pin(self.deliver_posted(batch)).await;
+        }
+    }
+
+    /// Delivers what services have to say to others because of what they were given with `batch`.
+    pub async fn deliver_posted(&self, batch: &mut Batch) {
+        while let Some(mut stanza) = batch.next_posted() {
+            self.hosts.respell(&mut stanza.to);
+            let mut back = Some(stanza);
+            while let Some(stanza) = back {
+                batch.text = None;
+                back = self.deliver_once(&stanza, batch).await;
+            }
+        }
     }
 
     async fn deliver_once(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
@@ -130,7 +145,14 @@ impl Router {
         match self.hosts.of(to.domain()) {
             Host::Remote if self.to_remote(stanza, to, batch) => None,
             Host::Remote => stanza.error(&barred()),
-            Host::Service(service) => service.take(stanza, batch),
+            Host::Service(service) => {
+                if let Some(ready) = service.ready(stanza) {
+                    // The wait may be long for those whose bytes are ready.
+                    batch.flush();
+                    ready.await;
+                }
+                service.take(stanza, batch)
+            }
             Host::Accounts if to.local().is_none() => self.to_domain(stanza, to, batch).await,
             Host::Accounts => self.to_account(stanza, to, batch).await,
         }

@@ -1,6 +1,7 @@
 //! What follows from a command, in the order in which it has to happen.
 //!
-//! Effects are values: `outbox` brings them about. What is to be stored is durable before anything behind it is sent.
+//! Effects are values: `outbox` brings them about. What is to be stored is durable before anything behind it is sent, but for
+//! what is said to one person.
 
 use std::sync::Arc;
 

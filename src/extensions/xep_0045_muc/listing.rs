@@ -63,7 +63,7 @@ impl Rooms {
             let place = self.place(channel.address.as_str());
             channel.users = place.map_or(0, |place| match &*place.lock() {
                 State::Here(hosted) => hosted.room.occupants.len(),
-                State::Coming(_) | State::Gone => 0,
+                State::Coming(..) | State::Gone => 0,
             });
         }
         channels

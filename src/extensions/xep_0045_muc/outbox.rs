@@ -1,7 +1,9 @@
 //! A room in memory, and what it has still to send.
 //!
 //! Effects come about in their order. Whatever stands behind something that is to be stored waits until that is durable, so
-//! that nobody sees what a crash could undo; what waits is sent by a task that there is only while something waits.
+//! that nobody sees what a crash could undo; what waits is sent by a task that there is only while something waits. What the
+//! room passes on to one person does not wait: it is kept for him with the batch of whoever sends it, who is told that it is
+//! in safe hands (decision 0032).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,10 +11,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::hooks::Outbound;
 use crate::jid::Jid;
 use crate::routing::{Batch, Router};
-use crate::stanza::{Letter, Stanza};
+use crate::stanza::{Kind, Letter, MessageType, Stanza};
 use crate::storage::Receipt;
 
 use super::super::xep_0313_archive::api::Asked;
@@ -59,7 +60,18 @@ enum Waiting {
 enum Outgoing {
     Send(Jid, Arc<Stanza<'static>>),
     Tell(Roll, Face, Option<Number>),
-    Post(Stanza<'static>),
+}
+
+impl Outgoing {
+    /// What somebody says to one other, or why it is not to be said.
+    fn is_letter(&self) -> bool {
+        match self {
+            Self::Send(_, stanza) => {
+                matches!(stanza.kind, Kind::Message(kind) if kind != MessageType::Groupchat)
+            }
+            Self::Tell(..) => false,
+        }
+    }
 }
 
 /// What whoever sends has to do next.
@@ -137,7 +149,10 @@ impl Hosted {
             let outgoing = match effect {
                 Effect::Send { to, stanza } => Outgoing::Send(to, stanza),
                 Effect::Tell { to, face, except } => Outgoing::Tell(to, face, except),
-                Effect::Post(stanza) => Outgoing::Post(stanza),
+                Effect::Post(stanza) => {
+                    batch.post(stanza);
+                    continue;
+                }
                 Effect::Keep(change) => {
                     self.keep(rooms, change, batch);
                     continue;
@@ -151,7 +166,7 @@ impl Hosted {
                     continue;
                 }
             };
-            if self.waiting.is_empty() {
+            if self.waiting.is_empty() || outgoing.is_letter() {
                 self.send(rooms, outgoing, batch);
             } else {
                 self.waiting.push_back(Waiting::Outgoing(outgoing));
@@ -258,7 +273,6 @@ impl Hosted {
                 self.told = rooms.clock.now();
                 tell(&router, (&to, &face, except), &mut self.back, batch);
             }
-            Outgoing::Post(stanza) => post(&router, stanza),
         }
     }
 }
@@ -279,13 +293,5 @@ fn tell(
             _ => (&face.closed, &closed),
         };
         back.extend(router.hand_letter(stanza, letter, &receiver.jid, batch));
-    }
-}
-
-/// Sends a stanza to somebody whose account may have to be read first.
-fn post(router: &Arc<Router>, stanza: Stanza<'static>) {
-    // Without a runtime the server has ended.
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(Outbound::send(&**router, stanza));
     }
 }

@@ -1,14 +1,13 @@
 //! The service with its rooms, on whole servers: what is on disk before it is told, what leaves memory, who is gone.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::Rooms;
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::stanza::CLIENT_NS;
-use crate::storage::{Stepper, Storage};
-use crate::testing::{Client, Options, World};
+use crate::storage::{Map, Stepper, Storage, Writes};
+use crate::testing::{Client, Options, World, writing};
 
 const ROOM: &str = "square@rooms.verona.example";
 
@@ -44,18 +43,6 @@ fn heard(client: &mut Client) -> Vec<String> {
         format!("{} {kind} {body}", it.name())
     })
     .collect()
-}
-
-/// Runs `work` while storage writes.
-async fn writing<T>(stepper: &mut Stepper, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => break done,
-            () = tokio::time::sleep(Duration::from_millis(10)) => stepper.step(),
-        }
-    }
 }
 
 fn rooms(world: &mut World) -> Arc<Rooms> {
@@ -109,6 +96,95 @@ async fn nobody_is_told_what_is_not_durable() {
     })
     .await;
     assert_eq!(heard(&mut juliet), ["presence  ", "message groupchat one", "message groupchat "]);
+}
+
+const INVITATION: &str = "<message to='square@rooms.verona.example'><x xmlns='http://jabber.org/protocol/muc#user'>\
+                          <invite to='nurse@verona.example'/></x></message>";
+
+/// What the client has been told of its stanzas: so many of them are in safe hands.
+fn told(client: &mut Client) -> Option<String> {
+    let answers = std::iter::from_fn(|| client.received()).filter(|it| it.name() == "a");
+    answers.last().and_then(|it| it.attribute("h").map(str::to_owned))
+}
+
+/// Storage writes until the client is told this, and no more; then the server ends. Gives what is left.
+async fn crash_once_told(mut stepper: Stepper, world: World, client: &mut Client, count: &str) -> Storage {
+    let mut is_told = false;
+    for _ in 0..10 {
+        stepper.step();
+        world.settle().await;
+        is_told = told(client).as_deref() == Some(count);
+        if is_told {
+            break;
+        }
+    }
+    assert!(is_told, "{count}");
+    Storage::reopen_stepped(stepper.crash()).unwrap().0
+}
+
+async fn has_log(storage: &Storage, owner: &str, text: &str) -> bool {
+    let page = storage.page(&BareJid::parse(owner).unwrap(), None, 10).await.unwrap();
+    page.entries.iter().any(|stored| stored.entry.payload.contains(text))
+}
+
+// Proves: XEP-0198 §4
+#[tokio::test(start_paused = true)]
+async fn what_is_said_to_one_person_is_in_safe_hands_once_that_is_said() {
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let mut world = World::new();
+    world.server_on("verona.example", &options(""), storage).unwrap();
+    let (mut romeo, mut juliet) = writing(&mut stepper, async {
+        world.account(&jid("nurse@verona.example")).await.unwrap();
+        let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+        let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+        enter(&mut romeo, "Romeo").await;
+        accept(&mut romeo).await;
+        enter(&mut juliet, "Juliet").await;
+        world.settle().await;
+        (romeo, juliet)
+    })
+    .await;
+    heard(&mut juliet);
+    romeo.send("<enable xmlns='urn:xmpp:sm:3'/>").await;
+    say(&mut romeo, "one").await;
+    let letter = format!("<message type='chat' to='{ROOM}/Juliet'><body>two</body></message>");
+    romeo.send(&format!("{letter}{INVITATION}<r xmlns='urn:xmpp:sm:3'/>")).await;
+    world.settle().await;
+    assert_eq!(heard(&mut juliet), ["message chat two"], "it does not wait behind what is for everybody");
+    let storage = crash_once_told(stepper, world, &mut romeo, "3").await;
+    assert!(has_log(&storage, "juliet@verona.example", "two").await);
+    assert!(has_log(&storage, "nurse@verona.example", "invite").await);
+}
+
+// Proves: XEP-0198 §4
+#[tokio::test(start_paused = true)]
+async fn an_invitation_to_a_room_that_is_not_in_memory_waits_with_its_sender() {
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let mut world = World::new();
+    world.server_on("verona.example", &options(""), storage.clone()).unwrap();
+    let mut romeo = writing(&mut stepper, async {
+        world.account(&jid("nurse@verona.example")).await.unwrap();
+        let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+        enter(&mut romeo, "Romeo").await;
+        accept(&mut romeo).await;
+        romeo.send(&format!("<presence type='unavailable' to='{ROOM}/Romeo'/>")).await;
+        world.settle().await;
+        romeo
+    })
+    .await;
+    let rooms = rooms(&mut world);
+    world.clock.advance(Duration::from_secs(300));
+    rooms.look();
+    assert_eq!(rooms.places().len(), 0);
+    // Something is on its way to the disk, and the room is read behind it.
+    let mut writes = Writes::new();
+    Map::<u8>::new("other").put(&mut writes, &BareJid::parse("nurse@verona.example").unwrap(), "x", &1).unwrap();
+    storage.submit(writes);
+    romeo.send(&format!("<enable xmlns='urn:xmpp:sm:3'/>{INVITATION}<r xmlns='urn:xmpp:sm:3'/>")).await;
+    world.settle().await;
+    assert_eq!(told(&mut romeo), None, "only its room knows of it");
+    let storage = crash_once_told(stepper, world, &mut romeo, "1").await;
+    assert!(has_log(&storage, "nurse@verona.example", "invite").await);
 }
 
 #[tokio::test(start_paused = true)]
