@@ -148,7 +148,7 @@ pub(super) async fn carry_out(
             Effect::Send(element) => element.write(dialogue.said(), CLIENT_NS),
             Effect::LookUp(account) => {
                 let found = look_up(context, account, login.can_upgrade()).await;
-                let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
+                let nonce = random::nonce().map(Nonce::new).map_err(|_| internal())?;
                 effects.extend(login.looked_up(found, &nonce));
             }
             Effect::Verify(verification) => {

@@ -88,7 +88,7 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     let router = &context.router;
     let generated = match &entry.wishes.agent {
         Some(agent) => context.tokens.resource(Holder { account: &entry.user, agent }),
-        None => bind::generated(random::octets().map_err(|_| internal())?),
+        None => bind::generated(random::nonce().map_err(|_| internal())?),
     };
     let its = |resource: &str| entry.wishes.agent.is_some() && bind2::is_of(resource, &generated);
     let (counting, enabled) = counting(context, wish);
