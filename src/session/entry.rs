@@ -176,7 +176,7 @@ async fn token(context: &Context, entry: &Entry) -> Result<Zeroizing<String>, En
 async fn known(context: &Context, holder: Holder<'_>) -> Result<Slots, End> {
     let (account, agent) = (holder.account.clone(), holder.agent.clone());
     let found =
-        context.storage.glance(move |view| tokens::found(view, Holder { account: &account, agent: &agent })).await;
+        context.storage.look(move |look| tokens::found(look, Holder { account: &account, agent: &agent })).await;
     Ok(found.map_err(|error| unkept(&error))?.map(|(slots, _)| slots).unwrap_or_default())
 }
 
