@@ -37,5 +37,6 @@ pub mod fnv;
 pub mod jid;
 pub mod live;
 pub mod net;
+pub mod nonces;
 pub mod telemetry;
 pub mod xml;

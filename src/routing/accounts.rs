@@ -126,7 +126,7 @@ impl Accounts {
     /// before he has proved to be its owner: it would show by the time that it takes which accounts there are.
     pub(super) async fn credentials(&self, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
         let owner = jid.clone();
-        self.storage.glance(move |view| directory::credentials(view, &owner)).await
+        self.storage.look(move |look| directory::credentials(look, &owner)).await
     }
 
     /// An entry may have left memory with its last writes still queued.

@@ -11,7 +11,7 @@ use super::progress::{End as Ended, Progress};
 use super::queue::Queue;
 use super::sqlite::{self, Readers, Sqlite};
 use super::writer::{Creation, Verdict, Writer};
-use super::{CreateError, Durable, Error, Lost, Page, Position, Receipt, Slot, View, Writes, thread};
+use super::{CreateError, Durable, Error, Look, Lost, Page, Position, Receipt, Slot, View, Writes, thread};
 use crate::jid::BareJid;
 
 /// How the storage behaves.
@@ -282,6 +282,18 @@ impl Storage {
         F: FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
     {
         self.0.readers.glance(reading).await
+    }
+
+    /// The same for one look, which does without a transaction.
+    ///
+    /// # Errors
+    /// Those of [`Storage::read`].
+    pub async fn look<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(Look<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.0.readers.look(reading).await
     }
 
     /// Whether `owner` exists.

@@ -176,7 +176,7 @@ impl House {
             network: Arc::new(System),
             connections: CONNECTIONS,
         };
-        let password = random::token(6);
+        let password = random::hexadecimal(&random::octets::<6>().map_err(failed)?);
         let prepared = Password::prepare(&password).map_err(failed)?;
         let credentials = directory::derive(&prepared).map_err(failed)?;
         directory::create(&parts.storage, &account, &credentials, parts.clock.now()).await.map_err(failed)?;
