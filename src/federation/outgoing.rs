@@ -373,7 +373,7 @@ impl Outgoing {
 
     fn external_failed(&mut self, failure: &Element) -> Effect {
         let condition = SaslError::condition_of(failure).as_str();
-        let text = failure.child("text", SASL_NS).map(|text| format!(" ({})", text.text().trim().escape_debug()));
+        let text = failure.child("text", SASL_NS).map(|text| format!(" ({})", text.text().trim()));
         let condition = format!("{condition}{}", text.unwrap_or_default());
         self.ask(true, Trouble::ExternalRefused { condition })
     }
