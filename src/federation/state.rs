@@ -28,6 +28,8 @@ use crate::storage::{Marks, Position, Writes};
 
 /// Keys that are verified at a time, over all streams: each costs a connection.
 const CALL_BACKS: usize = 64;
+/// Domains that are looked up at a time for streams of others: each costs some questions to the DNS.
+const LOOK_UPS: usize = 64;
 /// How long streams may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -52,6 +54,7 @@ pub struct Federation {
     /// What others have used of what they may.
     budgets: Arc<Budgets>,
     call_backs: Semaphore,
+    look_ups: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
     /// Wakes those who wait for that, the first one first.
@@ -90,6 +93,7 @@ impl Federation {
             audit: Arc::default(),
             budgets: Arc::default(),
             call_backs: Semaphore::new(CALL_BACKS),
+            look_ups: Semaphore::new(LOOK_UPS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
             ending: Notify::new(),
@@ -170,6 +174,10 @@ impl Federation {
 
     pub(crate) fn call_backs(&self) -> &Semaphore {
         &self.call_backs
+    }
+
+    pub(crate) fn look_ups(&self) -> &Semaphore {
+        &self.look_ups
     }
 
     pub(crate) fn queues(&self) -> MutexGuard<'_, HashMap<Pair, Arc<Waiting>>> {
