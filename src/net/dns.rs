@@ -3,6 +3,7 @@
 //! SRV records (RFC 2782), addresses and TLSA records (RFC 6698) only, names in A-label form. The DNS itself is asked in
 //! `hickory`. It must never know what the names are wanted for.
 
+mod failures;
 mod hickory;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+pub use failures::Remembering;
 pub use hickory::{Anchors, Hickory, Validation};
 
 use crate::hexadecimal;
