@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 pub(crate) use self::dialback::{Denial, Verification, untrusted};
 use crate::accounts::sasl::{Mechanism, SASL_NS, SaslCondition, SaslError, external};
+use crate::federation::claims::Claims;
 use crate::federation::proof::{Endpoint, Kind, Proof, Reason};
 use crate::federation::settings::Settings;
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret};
@@ -41,6 +42,8 @@ const ATTEMPTS: u8 = 3;
 pub(crate) struct Rules {
     pub(crate) settings: Live<Settings>,
     pub(crate) secret: Secret,
+    /// Our own keys that others judge at the moment.
+    pub(crate) claims: Arc<Claims>,
     pub(crate) is_local: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Whether an answer of the DNS can be trusted at all.
     pub(crate) dns_is_signed: Box<dyn Fn() -> bool + Send + Sync>,

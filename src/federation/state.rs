@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::federation::audit::Audit;
 use crate::federation::budgets::Budgets;
+use crate::federation::claims::Claims;
 use crate::federation::counting::Pairs;
 use crate::federation::delivery::Waiting;
 use crate::federation::history::Histories;
@@ -70,9 +71,11 @@ impl Federation {
         let inbound: Arc<OnceLock<Weak<dyn Inbound>>> = Arc::default();
         let hosts = Arc::clone(&inbound);
         let resolver = ways.resolver.clone();
+        let claims: Arc<Claims> = Arc::default();
         let rules = Rules {
             settings: settings.clone(),
             secret: secret.clone(),
+            claims: Arc::clone(&claims),
             is_local: Box::new(move |domain| {
                 hosts.get().and_then(Weak::upgrade).is_some_and(|inbound| inbound.is_local(domain))
             }),
@@ -81,7 +84,7 @@ impl Federation {
             name: settings.load().domains.first().map_or("", String::as_str).into(),
         };
         Arc::new_cyclic(|own| Self {
-            links: Links { settings, ways, secret },
+            links: Links { settings, ways, secret, claims },
             rules: Arc::new(rules),
             inbound,
             queues: Mutex::default(),

@@ -118,6 +118,8 @@ pub enum Trouble {
     /// No server of ours runs that could vouch for our key.
     DialbackNotTried,
     KeyInvalid,
+    /// It has asked about our key with the id of another stream.
+    OtherStreamId,
     DialbackRefused {
         condition: String,
     },
@@ -207,7 +209,7 @@ impl Trouble {
             | Self::NoStreamId
             | Self::DialbackNotTried
             | Self::VouchesForAnything => Fault::Unproven,
-            Self::KeyInvalid => Fault::KeyRefused,
+            Self::KeyInvalid | Self::OtherStreamId => Fault::KeyRefused,
             _ => Fault::Unreachable,
         }
     }
@@ -307,6 +309,9 @@ impl fmt::Display for Trouble {
                 f.write_str("dialback was not tried: no server of ours runs that could vouch for it")
             }
             Self::KeyInvalid => f.write_str("the other server says that our dialback key is invalid"),
+            Self::OtherStreamId => {
+                f.write_str("the other server has asked about our dialback key with the id of another stream")
+            }
             Self::DialbackRefused { condition } => {
                 write!(f, "the other server could not verify our domain by dialback: {condition}")
             }

@@ -44,6 +44,7 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
     Arc::new(Rules {
         settings: Live::new(settings),
         secret: Secret::new(b"secret"),
+        claims: Arc::default(),
         is_local: Box::new(|domain| ["here.example", "rooms.here.example"].contains(&domain)),
         dns_is_signed: Box::new(|| false),
         stream_features: StreamFeatures::default(),
