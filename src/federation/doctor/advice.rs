@@ -242,7 +242,7 @@ fn stream(trouble: &Trouble, host: &str, context: &Context<'_>) -> Option<String
         ),
         Trouble::OtherStreamId => format!(
             "the server of {remote} breaks XEP-0220: it has to ask about a key with the id of the stream on which the key came \
-             (§2.2.2)"
+             (§2.1.2)"
         ),
         Trouble::DialbackMalformed | Trouble::OtherAnswer => {
             format!(
