@@ -34,7 +34,6 @@ use cases::{CASES, Case, Street};
 use certificates::{Authority, Flaw};
 use signatures::Signed;
 use site::{Site, free};
-use zone::Zone;
 
 /// The domain of the server under test.
 const VERONA: &str = "verona.example";
@@ -231,8 +230,8 @@ async fn signatures_in_the_dns_and_pinned_keys_count() {
     let fates = fates(&mut client, &mut signed.arrived, &domains).await;
     let site = Arc::new(site);
     let checks = checks(&site, &domains).await;
-    let judged = signatures::CASES
-        .map(|(domain, kinds, told)| judge(domain, (kinds, told), &fates[domain], &checks[domain]));
+    let judged =
+        signatures::CASES.map(|(domain, kinds, told)| judge(domain, (kinds, told), &fates[domain], &checks[domain]));
     let wrong: Vec<_> = judged.into_iter().filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let diagnosis: Value = serde_json::from_slice(&checks["key-in-dns"].stdout).unwrap();
@@ -245,13 +244,10 @@ async fn signatures_in_the_dns_and_pinned_keys_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tester_has_nothing_to_say_against_a_server_like_this_one() {
     let authority = Authority::root("an authority that is trusted");
-    let mut zone = Zone::default();
-    let servers = [("tester", VERONA), ("tested", "mantua.example")].map(|(name, domain)| {
-        let (site, s2s) = (site(name, domain, &authority), free());
-        zone.server(domain, s2s);
-        (site, domain, s2s)
-    });
-    let dns = zone.serve().await;
+    let servers = [("tester", VERONA), ("tested", "mantua.example")];
+    let servers = servers.map(|(name, domain)| (site(name, domain, &authority), domain, free()));
+    let [(_, one, here), (_, other, there)] = &servers;
+    let dns = zone::serve(&[(one, *here), (other, *there)]).await;
     let [mut tester, mut tested] = servers.map(|(site, domain, s2s)| {
         configure(&site, domain, s2s, &asking(dns));
         site

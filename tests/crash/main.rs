@@ -13,7 +13,8 @@ mod rooms;
 #[path = "../site/mod.rs"]
 mod site;
 mod watcher;
-#[path = "../reload/zone.rs"]
+#[path = "../site/zone.rs"]
+#[expect(dead_code, reason = "others do more with it")]
 mod zone;
 
 use std::collections::BTreeMap;
