@@ -59,6 +59,10 @@ impl Federation {
         let mut stalled = pin!(sleep(self.settings().idle_timeout));
         loop {
             if portion.is_empty() {
+                if !self.settings().accepts(&waiting.pair.remote, link.proof.as_deref()) {
+                    self.part(link, true, waiting).await;
+                    return (Ended::InOrder, Failure::unreachable("what has proven the other server counts no more"));
+                }
                 attention = self.next_portion(waiting, &mut portion);
                 let patience = if portion.is_empty() { self.settings().idle_timeout } else { STALLED };
                 stalled.as_mut().reset(Instant::now() + patience);

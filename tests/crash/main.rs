@@ -15,7 +15,8 @@ mod site;
 #[path = "../site/waiting.rs"]
 mod waiting;
 mod watcher;
-#[path = "../reload/zone.rs"]
+#[path = "../site/zone.rs"]
+#[expect(dead_code, reason = "others do more with it")]
 mod zone;
 
 use std::collections::BTreeMap;
