@@ -1,6 +1,7 @@
 //! One link in use: what waits is written, what the peer says about it is taken in, until one of the two ends it.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -10,19 +11,22 @@ use crate::federation::Federation;
 use crate::federation::delivery::{Waiting, error};
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::inbound::Inbound;
+use crate::federation::incoming::{PAIRS, Proven, untrusted};
 use crate::federation::link::Link;
 use crate::federation::outgoing::refused;
+use crate::federation::proof::{Role, Shown};
 use crate::federation::queue::Left;
 use crate::federation::wire::{Broken, Turn};
+use crate::federation::xep_0220_dialback::{Dialback, Verdict};
 use crate::hooks::{Acknowledgement, Heard};
 use crate::jid::{BareJid, Jid};
 use crate::routing::Pair;
-use crate::stanza::{CLIENT_NS, IqType, Kind, Stanza};
+use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, Stanza, StanzaError};
 use crate::stream::{CLOSE, Event, STREAMS_NS, StreamCondition, StreamError};
 use crate::xml::Element;
 
 /// How long a peer may take no byte while something waits for it.
-const STALLED: Duration = Duration::from_secs(60);
+pub(crate) const STALLED: Duration = Duration::from_secs(60);
 /// Why a link ends that nobody needs.
 pub(crate) const IDLE: &str = "idle";
 /// How long the last words of a link may take.
@@ -33,6 +37,7 @@ const RESUMABLE: Duration = Duration::from_secs(300);
 const ID_OCTETS: usize = 16;
 
 /// How a link came to its end.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Ended {
     /// It is not needed any more, or the peer had enough; whatever waits gets another.
     Over,
@@ -44,7 +49,7 @@ impl Federation {
     /// Writes what waits and reads what comes until the link ends.
     pub(crate) async fn drive(&self, mut link: Link, waiting: &Waiting) -> (Ended, Failure) {
         if let Err(broken) = self.begin(&mut link, waiting).await {
-            farewell(link, true).await;
+            farewell(link, Some(last_words(&broken))).await;
             return (Ended::Over, broken.into());
         }
         let mut portion = Vec::new();
@@ -83,7 +88,16 @@ impl Federation {
                         portion.clear();
                         None
                     }
-                    Ok(Turn::Arrived) => self.listen(&mut link, waiting).err(),
+                    Ok(Turn::Arrived) => match self.listen(&mut link, waiting).await {
+                        Ok(()) => {
+                            // What comes keeps a stream open that goes both ways.
+                            if portion.is_empty() && !link.proven.is_empty() {
+                                stalled.as_mut().reset(Instant::now() + self.settings().idle_timeout);
+                            }
+                            None
+                        }
+                        Err(broken) => Some(broken),
+                    },
                     Err(broken) => Some(broken),
                 },
                 () = sleep_until(attention.unwrap_or_else(Instant::now)), if attention.is_some() && portion.is_empty() => {
@@ -95,7 +109,7 @@ impl Federation {
                 }
             };
             if let Some(broken) = broken {
-                farewell(link, portion.is_empty()).await;
+                farewell(link, portion.is_empty().then(|| last_words(&broken))).await;
                 return (Ended::Over, broken.into());
             }
         }
@@ -105,29 +119,37 @@ impl Federation {
     async fn begin(&self, link: &mut Link, waiting: &Waiting) -> Result<(), Broken> {
         let inbound = self.inbound();
         let words = inbound.as_deref().and_then(Inbound::acknowledgement);
-        let offered = words.filter(|words| link.offers.as_ref().is_some_and(|features| words.is_offered(features)));
+        // On a stream that goes both ways nothing is counted: it would have to be in both directions.
+        let offered = words.filter(|words| {
+            link.proven.is_empty() && link.offers.as_ref().is_some_and(|features| words.is_offered(features))
+        });
         let before = waiting.lock().queue.resumable(Instant::now());
         let left = match (offered, before) {
             (Some(words), Some(name)) => resume(link, words, &name, waiting).await?,
             _ => waiting.lock().queue.not_resumed(None),
         };
+        let terms = (link.largest, offered.map(Acknowledgement::enable));
+        self.prepare(waiting, left, terms).await;
+        Ok(())
+    }
+
+    /// The same without any talk: `left` has left the queue since the stream before.
+    pub(crate) async fn prepare(&self, waiting: &Waiting, left: Left, terms: (Option<usize>, Option<&'static str>)) {
         self.answer(waiting, left, &Failure::unreachable("the connection to the other server broke")).await;
         let stamp = |time| (self.ways().delay)(&waiting.pair.local, time).to_xml(CLIENT_NS);
         let left = {
             let mut state = waiting.lock();
             let before = state.queue.cost();
-            let terms = (link.largest, offered.map(Acknowledgement::enable));
             let left = state.queue.begin(terms, Instant::now(), stamp);
             // What says how late it is has grown.
             self.charge((state.queue.cost() + left.freed).saturating_sub(before));
             left
         };
         self.answer(waiting, left, &error(Fault::TooLarge)).await;
-        Ok(())
     }
 
     /// What is to be written next, and when to look again although nothing happens.
-    fn next_portion(&self, waiting: &Waiting, portion: &mut Vec<u8>) -> Option<Instant> {
+    pub(crate) fn next_portion(&self, waiting: &Waiting, portion: &mut Vec<u8>) -> Option<Instant> {
         let mut state = waiting.lock();
         let queue = &mut state.queue;
         let mut attention = None;
@@ -177,26 +199,70 @@ impl Federation {
         true
     }
 
-    /// What a peer says on a stream that carries only our stanzas: nothing but its end matters, and how far it has come.
-    fn listen(&self, link: &mut Link, waiting: &Waiting) -> Result<(), Broken> {
-        while let Some(event) = link.wire.read()? {
-            match event {
-                Event::Nonza(element) => self.told(&element, waiting)?,
-                Event::Close => return Err(Broken::Lost("the other server closed the stream".to_owned())),
-                Event::Open(_) | Event::Stanza(_) | Event::Rejected(_) => {
-                    return Err(Broken::Refused(StreamError::new(
-                        StreamCondition::NotAuthorized,
-                        "stanzas go the other way",
-                    )));
+    /// What a peer says on a stream of ours: its end matters, how far it has come, and where the stream goes both ways its
+    /// stanzas.
+    async fn listen(&self, link: &mut Link, waiting: &Waiting) -> Result<(), Broken> {
+        loop {
+            match self.gather(&mut link.wire, None, &link.proven, &mut None).await? {
+                None => return Ok(()),
+                Some(Event::Nonza(element)) => match Dialback::read(&element) {
+                    Some(Ok(said)) if !link.proven.is_empty() => self.asked(link, said, waiting),
+                    _ => self.told(&element, waiting)?,
+                },
+                Some(Event::Rejected(rejected)) => self.reject(&link.proven, rejected)?,
+                Some(Event::Close) => return Err(Broken::Lost("the other server closed the stream".to_owned())),
+                Some(Event::Open(_) | Event::Stanza(_)) => {
+                    return Err(Broken::Refused(StreamError::new(StreamCondition::BadFormat, "a second header")));
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Dialback on a stream of ours that goes both ways (XEP-0288 §2.2). The peer may speak for another of its domains if
+    /// its certificate proves that; a key proves nothing here, because it would come for an id that the peer has chosen.
+    fn asked(&self, link: &mut Link, said: Dialback, waiting: &Waiting) {
+        let answer = match said {
+            Dialback::Result { from, to, .. } => {
+                let verdict = self.also(link, Pair { local: to.clone(), remote: from.clone() });
+                Dialback::ResultAnswer { from: to, to: from, verdict }
+            }
+            Dialback::Verify { from, to, id, key } => self.rules().verify(from, to, id, &key),
+            // T-S2S-1: nobody has asked.
+            Dialback::ResultAnswer { .. } | Dialback::VerifyAnswer { .. } => return,
+        };
+        self.charge(waiting.lock().queue.aside(&answer.to_xml()));
+        waiting.ring();
+    }
+
+    /// Whether the certificate that the peer has shown proves another pair.
+    fn also(&self, link: &mut Link, pair: Pair) -> Verdict {
+        let rules = self.rules();
+        let error = |condition, text: &str| Verdict::Error(StanzaError::new(condition, text));
+        if !(rules.is_local)(&pair.local) {
+            return error(Condition::ItemNotFound, "this domain is not served here");
+        }
+        if (rules.is_local)(&pair.remote) || !rules.permits(&pair.remote) {
+            return error(Condition::PolicyViolation, "this server does not federate with that domain");
+        }
+        if link.proven.iter().any(|proven| proven.pair == pair) {
+            return Verdict::Valid;
+        }
+        if link.proven.len() >= PAIRS {
+            return error(Condition::ResourceConstraint, "too many domains on one stream");
+        }
+        let chain = link.wire.transport().peer_certificates();
+        match self.links().prove(Shown { chain: &chain, role: Role::Server }, &pair.remote, &[]) {
+            Ok(proof) => {
+                link.proven.push(Proven { pair, proof: Arc::new(proof) });
+                Verdict::Valid
+            }
+            Err(reason) => Verdict::Error(untrusted(&reason)),
+        }
     }
 
     fn told(&self, element: &Element, waiting: &Waiting) -> Result<(), Broken> {
         if element.is("error", STREAMS_NS) {
-            return Err(Broken::Refused(StreamError::from_element(element)));
+            return Err(Broken::Told(StreamError::from_element(element)));
         }
         let inbound = self.inbound();
         let Some(words) = inbound.as_deref().and_then(Inbound::acknowledgement) else { return Ok(()) };
@@ -228,14 +294,14 @@ impl Federation {
     /// counts it has said so.
     async fn part(&self, link: Link, whole: bool, waiting: &Waiting) {
         let mut ended = whole;
-        if whole && waiting.lock().queue.is_unconfirmed() {
+        if whole && (waiting.lock().queue.is_unconfirmed() || !link.proven.is_empty()) {
             ended = timeout(FAREWELL, self.conclude(link, waiting)).await == Ok(true);
             if ended && !waiting.lock().queue.is_counted() {
                 let left = waiting.lock().queue.confirm_all();
                 self.delivered(waiting, &left);
             }
         } else {
-            farewell(link, whole).await;
+            farewell(link, whole.then(|| CLOSE.to_owned())).await;
         }
         // A peer that has not said so may not know that the stream is over, and can go on with it.
         if ended {
@@ -243,29 +309,38 @@ impl Federation {
         }
     }
 
-    /// Ends the stream and waits for the peer to do so; whether it did.
+    /// Ends the stream and waits for the peer to do so; whether it did. What was on its way here is still taken.
     async fn conclude(&self, mut link: Link, waiting: &Waiting) -> bool {
         if link.wire.write(CLOSE).await.is_err() {
             return false;
         }
         loop {
-            match link.wire.event().await {
-                Ok(Event::Close) => {
+            match self.gather(&mut link.wire, None, &link.proven, &mut None).await {
+                Ok(Some(Event::Close)) => {
                     link.wire.close("").await;
                     return true;
                 }
-                Ok(Event::Nonza(element)) if self.told(&element, waiting).is_err() => return false,
-                Ok(_) => {}
+                Ok(Some(Event::Nonza(element))) if self.told(&element, waiting).is_err() => return false,
+                Ok(Some(_)) => {}
+                Ok(None) if link.wire.fill().await.is_err() => return false,
+                Ok(None) => {}
                 Err(_) => return false,
             }
         }
     }
 }
 
-/// Ends a link from our side, politely unless a stanza was cut.
-async fn farewell(link: Link, whole: bool) {
-    let last = if whole { CLOSE } else { "" };
-    let _ = timeout(FAREWELL, link.wire.close(last)).await;
+/// Ends a link from our side, with these words unless a stanza was cut.
+async fn farewell(link: Link, last: Option<String>) {
+    let _ = timeout(FAREWELL, link.wire.close(last.as_deref().unwrap_or_default())).await;
+}
+
+/// What a peer is told at the end.
+fn last_words(broken: &Broken) -> String {
+    match broken {
+        Broken::Refused(error) => error.to_xml() + CLOSE,
+        Broken::Lost(_) | Broken::Unwelcome(_) | Broken::Told(_) => CLOSE.to_owned(),
+    }
 }
 
 /// Asks the peer to go on with the stream `name`; gives what has left the queue over it.
@@ -275,7 +350,7 @@ async fn resume(link: &mut Link, words: &dyn Acknowledgement, name: &str, waitin
         loop {
             match link.wire.event().await? {
                 Event::Nonza(element) if element.is("error", STREAMS_NS) => {
-                    return Err(Broken::Refused(StreamError::from_element(&element)));
+                    return Err(Broken::Told(StreamError::from_element(&element)));
                 }
                 Event::Nonza(element) => {
                     if let Some(heard @ (Heard::Resumed(_) | Heard::Failed(_))) = words.hear(&element) {
@@ -303,7 +378,8 @@ impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::unreachable(why),
-            Broken::Refused(error) => refused(&error),
+            Broken::Refused(error) => Self::unreachable(format!("what the other server sent was refused: {error}")),
+            Broken::Told(error) => refused(&error),
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::accounts::random;
 use crate::clock::Clock;
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Ways};
+use crate::federation::incoming::Proven;
+use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Traffic, Ways};
 use crate::federation::policy::Proofs;
 use crate::federation::proof::{Asked, Endpoint, Grounds, Kind, Proof, Reason, Role, Shown, prove};
 use crate::federation::resolve::{Start, candidates};
@@ -42,6 +43,8 @@ pub(crate) struct Link {
     pub(crate) until: Option<Instant>,
     /// The largest stanza that the peer takes, if it has said so.
     pub(crate) largest: Option<usize>,
+    /// The pairs for which stanzas of the peer are welcome on it (XEP-0288): none, unless it goes both ways.
+    pub(crate) proven: Vec<Proven>,
     /// The features that came once we were authenticated.
     pub(crate) offers: Option<Element>,
 }
@@ -144,7 +147,8 @@ impl Links {
     async fn attempt(&self, transport: Transport, door: &Door, pair: &Pair, aim: &Aim, plan: Plan) -> Attempt {
         let accepts_dialback = self.settings.load().policy.accepts(&pair.remote, Kind::Dialback);
         let proofs = if accepts_dialback { Proofs::CertificateOrDialback } else { Proofs::Certificate };
-        let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
+        let traffic = if self.settings.load().bidi { Traffic::BothWays } else { Traffic::OneWay };
+        let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, traffic, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
         let mut proof: Option<Arc<Proof>> = None;
         let mut effect = rules.begin(door.start);
@@ -180,7 +184,10 @@ impl Links {
                     let how = proof.as_ref().map(|proof| proof.to_string());
                     tracing::info!(local = %pair.local, remote = %pair.remote, %door, proof = how, "stream established");
                     let (largest, offers) = (rules.largest(), rules.offers());
-                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, proof, until, largest, offers })));
+                    let theirs = proof.clone().filter(|_| rules.is_bidirectional());
+                    let proven = theirs.map(|proof| Proven { pair: pair.clone(), proof }).into_iter().collect();
+                    let link = Link { wire, proof, until, largest, proven, offers };
+                    return Attempt::Opened(Opened::Ready(Box::new(link)));
                 }
                 Next::Answered(verdict) => {
                     wire.close(CLOSE).await;
@@ -262,6 +269,7 @@ fn lost(broken: Broken) -> Event {
     match broken {
         Broken::Lost(why) => Event::Lost(why),
         Broken::Refused(error) => Event::Lost(format!("what the other server sent was refused: {error}")),
+        Broken::Told(error) => Event::Lost(format!("the other server closed the stream: {error}")),
         Broken::Unwelcome(why) => Event::Unwelcome(why),
     }
 }

@@ -159,6 +159,18 @@ impl Queue {
         rest.get(..PORTION).unwrap_or(rest)
     }
 
+    /// Whether a stanza has been handed over in part.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.written > 0
+    }
+
+    /// What is left of it.
+    pub(crate) fn rest(&self) -> &[u8] {
+        let length = self.entries.get(self.sent).map_or(0, |entry| entry.length.saturating_sub(self.written));
+        let rest = self.bytes.as_bytes().get(self.done + self.sent_bytes + self.written..).unwrap_or_default();
+        rest.get(..length.min(PORTION)).unwrap_or(rest)
+    }
+
     /// `count` bytes have been handed over at the time `now`; what is not to be confirmed and stands first is delivered.
     /// Gives the cost of what is gone.
     pub(crate) fn handed_over(&mut self, count: usize, now: Instant) -> usize {

@@ -5,6 +5,7 @@
 
 mod answers;
 mod asking;
+mod going;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,22 +18,21 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
 use self::asking::Answered;
+use self::going::{Going, going};
 use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::counting::Counted;
-use crate::federation::inbound::Inbound;
+use crate::federation::driving::Ended;
 use crate::federation::incoming::{Effect, Incoming, Next, Proven, Way};
+use crate::federation::lanes::Lanes;
 use crate::federation::link::left;
 use crate::federation::proof::{Role, Shown};
 use crate::federation::resolve::Start;
 use crate::federation::wire::{Broken, Wire};
-use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
-use crate::routing::{Pair, RemoteDelivery};
-use crate::stanza::Stanza;
 use crate::storage::Receipt;
-use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
+use crate::stream::{CLOSE, Event, Limits, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
 
 /// Octets of randomness in a stream id: it is part of what a dialback key proves (RFC 6120 §4.7.3).
@@ -52,6 +52,8 @@ pub struct Reception {
     trusted: bool,
     /// How many pairs it has proven that what waits for them knows of.
     known: usize,
+    /// What goes out on it, if it goes both ways.
+    lanes: Option<Box<Lanes>>,
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
@@ -65,6 +67,8 @@ enum Woken {
     Answered(Option<Answered>),
     /// There is something new to read.
     Arrived,
+    /// What goes out on the stream.
+    Going(Going),
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
     /// The peer has begun another stream, or goes on with this one on another connection.
@@ -86,6 +90,7 @@ impl From<Broken> for End {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::Lost(why),
+            Broken::Told(error) => Self::Lost(format!("the peer ended the stream: {error}")),
             Broken::Refused(error) => Self::Refused(error),
         }
     }
@@ -120,6 +125,7 @@ impl Federation {
             asking: JoinSet::new(),
             trusted: false,
             known: 0,
+            lanes: None,
             counted: None,
             wait: None,
             _open: self.until_closing(),
@@ -217,6 +223,10 @@ impl Reception {
 
     /// Says the last words and takes what is still under way (RFC 6120 §4.4).
     async fn farewell(&mut self, last: String, reason: &str) -> End {
+        let ended = if self.federation.is_closing() { Ended::Closing } else { Ended::Over };
+        if let Err(end) = self.end_lanes(ended, reason).await {
+            return end;
+        }
         if let Err(broken) = self.wire.write(&last).await {
             return broken.into();
         }
@@ -245,7 +255,10 @@ impl Reception {
             Some(answered) = self.asking.join_next() => Ok(Woken::Answered(answered.ok())),
             () = superseded => Ok(Woken::Superseded),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            filled = self.wire.fill() => filled.map(|()| Woken::Arrived).map_err(End::from),
+            going = going(&mut self.lanes, &self.federation, &mut self.wire) => match going? {
+                Going::Arrived => Ok(Woken::Arrived),
+                going => Ok(Woken::Going(going)),
+            },
         }
     }
 
@@ -260,6 +273,7 @@ impl Reception {
                 self.apply(effect).await
             }
             Woken::Arrived => self.read().await,
+            Woken::Going(going) => self.go(going).await,
             Woken::Answer { is_durable: true } => {
                 self.wait = None;
                 self.answer().await
@@ -274,7 +288,10 @@ impl Reception {
 
     /// Everything that has arrived.
     async fn read(&mut self) -> Result<(), End> {
-        while let Some(event) = self.gather().await? {
+        loop {
+            let limits = self.trusted.then(|| self.federation.settings().limits);
+            let gathered = self.federation.gather(&mut self.wire, limits, self.rules.proven(), &mut self.counted);
+            let Some(event) = gathered.await? else { return Ok(()) };
             let effect = match event {
                 Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
                 Event::Nonza(element) => match self.said(&element) {
@@ -288,7 +305,8 @@ impl Reception {
                     if let Some(counted) = &mut self.counted {
                         counted.handled(1, Receipt::NONE);
                     }
-                    self.reject(rejected)?
+                    self.federation.reject(self.rules.proven(), rejected)?;
+                    continue;
                 }
                 Event::Close => return Err(End::Closed),
                 // All of them were gathered.
@@ -296,56 +314,6 @@ impl Reception {
             };
             self.apply(effect).await?;
         }
-        Ok(())
-    }
-
-    /// Routes the stanzas up to the next event that is none, which it returns.
-    async fn gather(&mut self) -> Result<Option<Event<'static>>, StreamError> {
-        let inbound = self.federation.inbound();
-        let limits = self.trusted.then(|| self.federation.settings().limits);
-        let (reader, buffer) = self.wire.gate();
-        let language = reader.language();
-        let mut at = 0;
-        let mut stanzas: Vec<Stanza<'_>> = Vec::new();
-        let mut of: Option<&Pair> = None;
-        // Stanzas that have come and are not among those that count.
-        let mut more = 0;
-        let outcome = loop {
-            limits.iter().for_each(|limits| reader.set_limits(*limits));
-            let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
-                Ok(step) => step,
-                Err(error) => break Err(error),
-            };
-            at += step.consumed;
-            let mut stanza = match step.event {
-                Some(Event::Stanza(stanza)) => stanza,
-                Some(event) => break Ok(Some(event.into_owned())),
-                None => break Ok(None),
-            };
-            let pair = match self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref()) {
-                Ok(pair) => pair,
-                Err(error) => break Err(error),
-            };
-            if let Some(of) = of.filter(|of| *of != pair) {
-                arrived(&inbound, of, std::mem::take(&mut stanzas), &mut self.counted, &mut more).await?;
-            }
-            of = Some(pair);
-            more += 1;
-            if self.federation.heard(pair, &stanza) {
-                continue;
-            }
-            if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza, more)) {
-                continue;
-            }
-            language.complete(&mut stanza);
-            stanzas.push(stanza);
-        };
-        // What came before a fault was right.
-        if let Some(of) = of {
-            arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;
-        }
-        self.wire.consume(at);
-        outcome
     }
 
     async fn apply(&mut self, effect: Effect) -> Result<(), End> {
@@ -356,20 +324,13 @@ impl Reception {
             };
             authentication_failure(self.wire.transport().peer(), way, reason);
         }
-        if !effect.write.is_empty() {
-            self.wire.write(&effect.write).await?;
-        }
+        let said = self.say(&effect.write).await;
         if self.rules.is_authenticated() && !self.trusted {
             self.trusted = true;
             self.wire.trust_peer(self.federation.settings().limits);
         }
-        let proven = self.rules.proven();
-        for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
-            let address = self.wire.transport().peer();
-            tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
-            self.federation.nudge(pair);
-        }
-        self.known = proven.len();
+        said?;
+        self.welcome();
         match effect.next {
             Next::Read => Ok(()),
             Next::Secure(_) | Next::Restart if !self.wire.is_clean() => {
@@ -391,6 +352,24 @@ impl Reception {
             }
             Next::Close(reason) => Err(End::Told(reason)),
         }
+    }
+
+    /// Tells whoever waits for them of pairs that are new.
+    fn welcome(&mut self) {
+        // After SASL a header comes first.
+        if !self.rules.is_open() {
+            return;
+        }
+        let proven = self.rules.proven();
+        for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
+            let address = self.wire.transport().peer();
+            tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
+            if self.rules.is_bidirectional() {
+                self.federation.offer(pair, self.lanes.get_or_insert_with(|| Box::new(Lanes::new())).way());
+            }
+            self.federation.nudge(pair);
+        }
+        self.known = proven.len();
     }
 
     async fn secure(&mut self, how: IncomingTls, domain: Option<&str>) -> Result<(), End> {
@@ -418,32 +397,6 @@ impl Reception {
         }));
     }
 
-    /// Answers a stanza that is wrong in itself; the stream goes on.
-    fn reject(&self, Rejected { stanza, error, fault }: Rejected<'static>) -> Result<Effect, StreamError> {
-        let pair = match fault {
-            Fault::Other => self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref())?,
-            Fault::From | Fault::To if !self.rules.is_authenticated() => {
-                return Err(StreamError::new(StreamCondition::NotAuthorized, "a stanza before authentication"));
-            }
-            Fault::To => {
-                let pair = self.rules.admit_sender(stanza.from.as_ref());
-                pair.ok_or_else(|| StreamError::from(StreamCondition::InvalidFrom))?
-            }
-            // Nobody knows whom to answer; one user's odd address must not cost all others the stream.
-            Fault::From => {
-                tracing::debug!("a stanza from a malformed address was dropped");
-                return Ok(Effect { write: String::new(), next: Next::Read });
-            }
-        };
-        if let Some(mut answer) = stanza.error(&error) {
-            if answer.from.is_none() {
-                answer.from = BareJid::of_domain(&pair.local).ok().map(Jid::from);
-            }
-            self.federation.send(pair, vec![answer.into()]);
-        }
-        Ok(Effect { write: String::new(), next: Next::Read })
-    }
-
     async fn finish(mut self, end: End) {
         let (last, reason) = match end {
             End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
@@ -451,31 +404,13 @@ impl Reception {
             End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
             End::Told(why) => (String::new(), why),
         };
+        // Nothing gets into the middle of a stanza.
+        let last = if self.end_lanes(Ended::Over, &reason).await.is_ok() { last } else { String::new() };
         let remote = self.rules.claimed().unwrap_or("-");
         tracing::debug!(%remote, address = ?self.wire.transport().peer(), reason, "stream from another server ended");
         // A peer that does not read does not hold us up.
         let _ = timeout(FAREWELL, self.wire.close(&last)).await;
     }
-}
-
-/// Routes what has come for one pair; `more` stanzas count when that is done.
-async fn arrived(
-    inbound: &Option<Arc<dyn Inbound>>,
-    pair: &Pair,
-    stanzas: Vec<Stanza<'_>>,
-    counted: &mut Option<Counted>,
-    more: &mut u64,
-) -> Result<(), StreamError> {
-    let Some(inbound) = inbound else { return Ok(()) };
-    let more = std::mem::take(more);
-    let Some(counted) = counted else {
-        inbound.arrived(pair, stanzas, None).await?;
-        return Ok(());
-    };
-    let _turn = counted.turn().await?;
-    let receipt = inbound.arrived(pair, stanzas, Some(counted.note())).await?;
-    counted.handled(more, receipt);
-    Ok(())
 }
 
 fn timed_out(why: &str) -> End {

@@ -32,6 +32,8 @@ pub(crate) enum Broken {
     Lost(String),
     /// The peer sent what no peer may send.
     Refused(StreamError),
+    /// The peer has ended the stream, and said why.
+    Told(StreamError),
     /// The peer has ended the connection over our certificate, in these words.
     Unwelcome(String),
 }

@@ -28,6 +28,7 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
         domains: vec!["here.example".to_owned()],
         policy,
         pins: Pins::default(),
+        bidi: false,
         connect_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(600),
         expiry: Duration::ZERO,

@@ -1,5 +1,6 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
+mod bidi;
 mod counting;
 mod dane;
 mod outbox;

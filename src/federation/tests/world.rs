@@ -50,6 +50,7 @@ pub(super) struct Plan<'a> {
     /// Whether it answers requests.
     pub(super) answers: bool,
     pub(super) pins: &'a [(String, Key)],
+    pub(super) bidi: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -65,6 +66,7 @@ impl<'a> Plan<'a> {
             expiry,
             answers: true,
             pins: &[],
+            bidi: false,
         }
     }
 }
@@ -166,6 +168,7 @@ impl World {
             domains: vec![plan.domain.to_owned()],
             policy: Policy { proofs: plan.proofs, ..Policy::default() },
             pins: plan.pins.iter().cloned().collect(),
+            bidi: plan.bidi,
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             expiry: plan.expiry,
