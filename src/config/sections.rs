@@ -129,8 +129,8 @@ section! {
         /// (XEP-0220). That is only as safe as the DNS.
         accept_dialback: bool = false;
         /// Keys of other servers, for example `["example.org sha256:e3b0...b855"]`: the domain, and the SHA-256 hash of
-        /// the public key (its SubjectPublicKeyInfo) in hexadecimal digits. A domain may have several. Nothing but one of
-        /// its keys proves such a domain, and whoever has it needs nothing else.
+        /// the public key as it stands in a certificate, in hexadecimal digits. A domain may have several. Nothing but one
+        /// of its keys proves such a domain, and whoever has it needs nothing else.
         pins: Vec<Pin> = Vec::new();
         /// Whether one connection between two servers may carry stanzas both ways, if the other server wants that, too
         /// (XEP-0288): half the connections, and servers that nobody can connect to hear from this one. Stanzas that

@@ -43,7 +43,7 @@ pub struct Secret(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     pub domain: DomainName,
-    /// The SHA-256 hash of its SubjectPublicKeyInfo.
+    /// The SHA-256 hash of its `SubjectPublicKeyInfo`.
     pub key: [u8; 32],
 }
 

@@ -183,7 +183,7 @@ async fn endpoint(name: &str, security: Security) -> Result<Option<Arc<Endpoint>
     }
 }
 
-// Proves: RFC 7673 §3.2, §3.3, §3.4
+// Proves: RFC 7673 §3.1, §3.2, §3.3, §3.4
 #[tokio::test(start_paused = true)]
 async fn rfc_7673_3_keys_count_where_everything_that_leads_to_them_is_signed() {
     use Security::{Insecure, Secure};

@@ -10,7 +10,7 @@ use x509_parser::prelude::FromDer;
 
 use super::{Reason, Shown};
 
-/// What stands for a public key: the SHA-256 hash of its SubjectPublicKeyInfo (as in RFC 7469 §2.4).
+/// What stands for a public key: the SHA-256 hash of its `SubjectPublicKeyInfo` (as in RFC 7469 §2.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; 32]);
 

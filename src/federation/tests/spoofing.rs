@@ -228,6 +228,12 @@ impl Stage {
         }
         let is_trusted = !matches!(self.way, Way::Dialback | Way::DialbackUnanswered);
         assert_eq!(features.contains("EXTERNAL"), is_trusted, "{:?}: {features}", self.way);
+        self.prove(&mut raw, &id).await;
+        raw
+    }
+
+    /// Proves what is to be proven on the stream `id`.
+    async fn prove(&self, raw: &mut Raw, id: &str) {
         let result = |from: &str, to: &str, key: &str| format!("<db:result from='{from}' to='{to}'>{key}</db:result>");
         match self.way {
             Way::Plain | Way::Nothing => {}
@@ -248,14 +254,13 @@ impl Stage {
                 assert!(raw.element().await.contains("not-authorized"));
             }
             Way::Dialback => {
-                let key = Secret::new(&secret(EVIL)).key("there.example", "evil.example", &id);
+                let key = Secret::new(&secret(EVIL)).key("there.example", "evil.example", id);
                 raw.say(&result("evil.example", "there.example", &key)).await;
                 let answer = raw.element().await;
                 assert!(answer.contains("type=\"valid\"") || answer.contains("type='valid'"), "{answer}");
             }
             Way::DialbackUnanswered => raw.say(&result("evil.example", "there.example", "guessed")).await,
         }
-        raw
     }
 
     /// Says something on a stream of its own; the error that ends it, or `None` if a stanza has arrived.

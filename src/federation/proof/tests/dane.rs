@@ -123,7 +123,7 @@ fn rfc_7671_5_3_limits_on_trusted_authorities() {
     assert!(is_dane(&judged(&good, Role::Server, &trust, std::slice::from_ref(&of_root)), &of_root));
     let whole = of(&root.certificate, 0, 0, 1);
     assert!(judged(&good, Role::Server, &trust, std::slice::from_ref(&whole)).is_err());
-    let mut complete = good.clone();
+    let mut complete = good;
     complete.chain.push(root.certificate.clone());
     assert!(is_dane(&judged(&complete, Role::Server, &trust, std::slice::from_ref(&whole)), &whole));
     // Another trusted authority than the one that the domain wants.
@@ -164,7 +164,7 @@ fn rfc_7671_9_only_the_strongest_hash_counts() {
     let wrong = record(3, 1, 2, &[9; 64]);
     let nobody = Trust::nobody();
     assert!(is_dane(&judged(&theirs, Role::Server, &nobody, &[weak.clone(), strong.clone()]), &strong));
-    assert!(judged(&theirs, Role::Server, &nobody, &[weak.clone(), wrong.clone()]).is_err());
+    assert!(judged(&theirs, Role::Server, &nobody, &[weak, wrong.clone()]).is_err());
     // Not so for another selector, nor for what is no hash.
     let whole = of(&theirs.chain[0], 3, 0, 1);
     assert!(is_dane(&judged(&theirs, Role::Server, &nobody, &[wrong.clone(), whole.clone()]), &whole));
