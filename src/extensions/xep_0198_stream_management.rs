@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::hooks::{Acknowledgement, Extension, Heard, Registrar, Said, Spec, TooHigh, Wish};
+use crate::hooks::{Acknowledgement, Extension, Heard, Peer, Registrar, Said, Spec, TooHigh, Wish};
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
@@ -23,7 +23,11 @@ pub(super) const EXTENSION: Extension = Extension {
 fn install(at: &mut Registrar<'_>) {
     at.acknowledgement(StreamManagement);
     // Who binds a resource together with his login asks for it at once.
-    at.stream_feature(|stream| (stream.authenticated && !stream.bound).then(|| Element::new("sm", NS)));
+    at.stream_feature(|stream| {
+        // No features come after dialback, so a server that is about to prove itself is told before.
+        let is_proven = stream.authenticated || (stream.peer == Peer::Server && stream.encrypted);
+        (is_proven && !stream.bound).then(|| Element::new("sm", NS))
+    });
     // XEP-0198 §9: the session does both.
     at.offer_at_login(Element::new("sm", NS));
     at.offer_at_binding(NS);

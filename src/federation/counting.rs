@@ -76,6 +76,8 @@ struct State {
     /// So many of its stanzas have been handled.
     count: u64,
     recent: Recent,
+    /// It has brought no message yet that had not come before, so more of these may follow.
+    repeats: bool,
     /// Since when it has no connection.
     lost: Option<Instant>,
 }
@@ -140,6 +142,7 @@ impl Progress for Note {
         if let Some((count, _)) = more.last() {
             state.count = *count;
         }
+        state.repeats &= more.iter().all(|(_, print)| print.is_none());
         self.noted += more.len();
         if !writes.is_empty() {
             state.write(&self.pair, &self.owner, self.time, writes);
@@ -329,7 +332,7 @@ impl Federation {
         let arrivals = Arc::clone(self.arrivals().entry(pair.clone()).or_default());
         let _turn = arrivals.turn.lock().await;
         let counted = self.start_counting(pair, &arrivals, |state| {
-            (state.name, state.count) = (name.clone(), 0);
+            (state.name, state.count, state.repeats) = (name.clone(), 0, true);
             state.recent.begin(Instant::now())
         });
         (counted, name.map(|name| (name, RESUMABLE)))
@@ -350,7 +353,10 @@ impl Federation {
         };
         let _turn = arrivals.turn.lock().await;
         // Meanwhile the peer may have begun anew.
-        is_meant(&arrivals).then(|| self.start_counting(pair, &arrivals, |_| Repeats::default()))
+        // What has been sent once more on it so far is not sent again; the rest may be.
+        let prepare =
+            |state: &mut State| if state.repeats { state.recent.begin(Instant::now()) } else { Repeats::default() };
+        is_meant(&arrivals).then(|| self.start_counting(pair, &arrivals, prepare))
     }
 
     /// From now on another stream counts; whoever says so has the turn.
@@ -436,6 +442,8 @@ impl Federation {
             }
             let pair = Pair { local: row.local.into(), remote: row.remote.into() };
             let mut state = known.entry(pair).or_default().lock();
+            // The last row is that of the stream.
+            state.repeats = row.messages.is_empty();
             state.recent.restore(row.number, row.messages, now);
             (state.name, state.count, state.lost) = (row.stream, row.count, Some(now));
         }

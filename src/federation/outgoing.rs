@@ -149,7 +149,7 @@ pub(crate) struct Outgoing {
     dialback: bool,
     /// The largest stanza that the peer takes, as far as it has said.
     largest: Option<usize>,
-    /// What the peer offers once we are authenticated.
+    /// What the peer has offered last, but for TLS.
     offers: Option<Element>,
 }
 
@@ -212,7 +212,7 @@ impl Outgoing {
         self.is_bidirectional
     }
 
-    /// The features of the authenticated stream, if there are any: dialback has none.
+    /// The features of the authenticated stream; after dialback, where none follow, those that came before it.
     pub(crate) fn offers(&mut self) -> Option<Element> {
         self.offers.take()
     }
@@ -293,6 +293,7 @@ impl Outgoing {
             Layer::Plain => fail(Failure::unproven("the other server does not offer TLS")),
             Layer::Secured => {
                 self.dialback |= features.child("dialback", FEATURE_NS).is_some();
+                self.offers = Some(features.clone());
                 let is_wanted = self.traffic == Traffic::BothWays && self.aim == Aim::Deliver;
                 self.is_bidirectional = is_wanted && bidi::is_offered(features);
                 let mut effect = self.authenticate(features);

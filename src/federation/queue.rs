@@ -184,7 +184,10 @@ impl Queue {
                     counts.sent += 1;
                     entry.number = counts.sent;
                 }
-                (Hold::Opening, counts, _) => *counts = Some(Counts::default()),
+                (Hold::Opening, counts, _) => {
+                    *counts = Some(Counts::default());
+                    self.again = false;
+                }
                 (Hold::Probe, _, Some(probe)) => probe.asked = Some(now),
                 _ => {}
             }
@@ -323,7 +326,7 @@ impl Queue {
         });
         if let Some(words) = offered.filter(|_| self.counts.is_none()) {
             self.mode = Mode::Offered(words);
-            if self.is_kept() || std::mem::take(&mut self.again) {
+            if self.is_kept() || self.again {
                 self.bytes.insert_str(self.done, words);
                 self.entries.push_front(Entry::aside(words.len(), Hold::Opening));
                 self.mode = Mode::Counts;

@@ -94,15 +94,20 @@ impl Recent {
         if self.prints.len() >= ROW {
             self.close(now);
         }
-        let silence = self.latest.replace(now).map_or(Duration::ZERO, |latest| now.saturating_duration_since(latest));
-        if let Some(more) = silence.checked_sub(SILENCE) {
-            self.full.iter_mut().for_each(|portion| portion.since += more);
-        }
+        self.pass_time(now);
         let before = self.prints.len();
         self.prints.extend(prints);
         self.came = Some(now);
         self.count += self.prints.len() - before;
         self.forget_old(now);
+    }
+
+    /// What there is has become older: by as much as it was silent, but for what is too long.
+    fn pass_time(&mut self, now: Instant) {
+        let silence = self.latest.replace(now).map_or(Duration::ZERO, |latest| now.saturating_duration_since(latest));
+        if let Some(more) = silence.checked_sub(SILENCE) {
+            self.full.iter_mut().for_each(|portion| portion.since += more);
+        }
     }
 
     fn close(&mut self, now: Instant) {
@@ -175,6 +180,7 @@ impl Recent {
         if !self.prints.is_empty() {
             self.close(now);
         }
+        self.pass_time(now);
         self.forget_old(now);
     }
 }
@@ -280,10 +286,12 @@ mod tests {
         assert_eq!((recent.count(), recent.row()), (ROW + 2, (1, &[101, 102][..])));
         recent.add(103..104, later + AGE + SECOND);
         assert_eq!((recent.count(), recent.take_gone()), (3, vec![0]));
-        // A stream that is closed after it has been idle has nothing that the peer does not know of.
-        recent.end(later + 2 * AGE + SECOND);
-        assert_eq!(recent.count(), 3);
-        recent.end(later + 2 * AGE + 2 * SECOND);
+        // Its end may have been held up as well.
+        recent.end(later + 10 * AGE);
+        assert_eq!((recent.count(), recent.take_gone()), (3, vec![]));
+        recent.end(later + 10 * AGE + SILENCE);
+        assert_eq!((recent.count(), recent.take_gone()), (3, vec![]));
+        recent.end(later + 10 * AGE + SILENCE + SECOND);
         assert_eq!((recent.count(), recent.take_gone(), recent.row()), (0, vec![1], (2, &[][..])));
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::jid::Jid;
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza};
-use crate::storage;
+use crate::storage::{self, Marks, Position};
 use crate::stream::{ContentNamespace, read_back};
 
 use super::Router;
@@ -60,6 +60,7 @@ impl Router {
             }
             let mut others = state.held_by_others(id);
             others.append(&mut self.suspended.positions(&account.jid));
+            self.keep_unsure((account, &mut state), (ring, &mut remains), &others, &mut batch);
             let late = remains.marks.iter().filter_map(|(_, mark)| mark.undelivered());
             let (free, got): (Vec<u64>, Vec<u64>) =
                 late.filter(|it| !others.contains(it)).partition(|it| state.shelf.undelivered.contains(it));
@@ -70,6 +71,8 @@ impl Router {
             release(&mut state, &free);
             let answers = self.redeliver(account, &mut state, (&remains, &others), &mut batch);
             let heir = if self.is_stopping() { None } else { heir(&state) };
+            // Under the lock, so that nobody takes for done with what was queued.
+            batch.write();
             (left, answers, heir)
         };
         if let Some((_, audience)) = left {
@@ -83,8 +86,11 @@ impl Router {
             self.bounce(&answer, &mut batch);
         }
         batch.finish();
-        // Messages from the log that nobody has confirmed are there still; if no runtime is left to
-        // read them now, the next session gets them.
+        self.inherit(account, heir);
+    }
+
+    /// A session gets what waits for nobody else. If no runtime is left to read that now, the next session gets it.
+    pub(super) fn inherit(&self, account: &Arc<Account>, heir: Option<Arc<Ring>>) {
         if let (Some(ring), Ok(runtime), Some(router)) =
             (heir, tokio::runtime::Handle::try_current(), self.own.upgrade())
         {
@@ -95,6 +101,34 @@ impl Router {
                 batch.finish();
             });
         }
+    }
+
+    /// Entries of the log that were written to a client which confirms nothing, and has said nothing since, wait again unless
+    /// `others` hold them: the connection may have been dead.
+    fn keep_unsure(
+        &self,
+        (account, state): (&Account, &mut State),
+        (ring, remains): (&Ring, &mut Remains),
+        others: &BTreeSet<u64>,
+        batch: &mut Batch,
+    ) {
+        let settled = self.storage.settled().number();
+        let mut early = Vec::new();
+        for (place, mark) in &mut remains.marks {
+            let Mark::Queued(Queued { position, .. }) = *mark else { continue };
+            if *place > remains.written || others.contains(&position) {
+                continue;
+            }
+            if position < settled {
+                *mark = Mark::Undelivered(position);
+                state.shelf.undelivered.insert(position);
+                batch.writes.mark(&account.jid, Position::new(position), Marks::UNDELIVERED);
+            } else {
+                // The entry itself is not with the storage writer yet.
+                early.push((*place, *mark));
+            }
+        }
+        ring.put_back(early);
     }
 
     /// Finds another way for the stanzas that have not arrived and are not entries of the log that `others` hold; returns the

@@ -40,7 +40,7 @@ pub(super) struct Queued {
 /// What is left in a ring when its session ends. Places count the bytes that ever came in.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Remains {
-    /// Whole stanzas; those that end at `written` or before have arrived as far as anybody can tell.
+    /// Whole stanzas; those that end at `written` or before are not to be written again.
     pub(super) text: String,
     /// The place of the first byte of `text`.
     pub(super) start: u64,
@@ -62,4 +62,6 @@ pub(super) struct Settled {
     pub(super) late: Vec<u64>,
     /// There are further queued entries.
     pub(super) watched: bool,
+    /// The session has ended.
+    pub(super) is_over: bool,
 }

@@ -49,6 +49,9 @@ pub enum Talks {
     No,
 }
 
+/// So many marks are kept for a client that confirms nothing and says nothing. It is asked whether it is there long before.
+const UNSURE: usize = 10_000;
+
 /// A bounded queue of bytes behind its own short lock.
 #[derive(Debug)]
 pub struct Ring {
@@ -77,6 +80,8 @@ struct State {
     /// Bytes that ever came in, and bytes of those that the transport has taken.
     pushed: u64,
     written: u64,
+    /// Bytes of those that a client which confirms nothing has got, as far as anybody can tell: it has said something since.
+    sure: u64,
     /// Places behind which a delivery counts as written, with what they stand for.
     marks: VecDeque<(u64, Mark)>,
     /// Somebody looks after the queued ones among them.
@@ -142,7 +147,9 @@ impl Ring {
         }
         let pushed = state.push(write);
         let place = state.pushed;
-        state.marks.push_back((place, mark));
+        if state.retained.is_some() || state.marks.len() < UNSURE {
+            state.marks.push_back((place, mark));
+        }
         (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))
     }
 
@@ -293,15 +300,16 @@ impl Ring {
         state.bytes = front;
     }
 
-    /// Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client has
-    /// confirmed them, or the transport has taken them where stanzas are not counted. Returns the
-    /// positions of the undelivered ones. What has waited goes out while the client talks.
+    /// The client has said something. Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client
+    /// has confirmed them, or where stanzas are not counted the transport had taken them before. Returns the positions of
+    /// the undelivered ones. What has waited goes out while the client talks.
     pub(super) fn delivered(&self, talks: Talks) -> Vec<u64> {
         let mut state = self.lock();
         if talks == Talks::Yes && state.held.is_some() {
             state.release();
         }
-        let upto = state.done();
+        state.sure = state.written;
+        let upto = state.arrived();
         let done = state.marks.iter().take_while(|(place, _)| *place <= upto).count();
         let arrived = state.marks.drain(..done).filter_map(|(_, mark)| match mark {
             Mark::Undelivered(position) => Some(position),
@@ -324,7 +332,7 @@ impl Ring {
     /// undelivered ones.
     pub(super) fn settle(&self, upto: u64) -> Settled {
         let mut state = self.lock();
-        let done = state.done();
+        let done = state.arrived();
         let (mut late, mut watched) = (Vec::new(), false);
         state.marks.retain_mut(|(place, mark)| {
             let Mark::Queued(queued) = *mark else { return true };
@@ -344,7 +352,7 @@ impl Ring {
             // An idle session owns no buffer.
             state.marks = VecDeque::new();
         }
-        Settled { late, watched }
+        Settled { late, watched, is_over: state.shut }
     }
 
     /// Notes that the session sent something at `now`; returns how many milliseconds later that is
@@ -366,6 +374,11 @@ impl Ring {
     pub(super) fn is_silent(&self, before: Timestamp, now: Timestamp) -> bool {
         let heard = self.last_heard();
         heard < before || heard > now
+    }
+
+    /// Marks of stanzas that were written to a session that has ended, to be looked after like those of one that goes on.
+    pub(super) fn put_back(&self, marks: Vec<(u64, Mark)>) {
+        self.lock().marks.extend(marks);
     }
 
     /// Refuses further writes and hands out what is left.
@@ -473,9 +486,14 @@ impl State {
         self.bytes.len() + self.retained.as_ref().map_or(0, |retained| retained.held())
     }
 
-    /// The place up to which stanzas have arrived, as far as anybody can tell.
+    /// The place up to which nothing is left to write.
     fn done(&self) -> u64 {
         self.retained.as_ref().map_or(self.written, |retained| retained.done(self.written))
+    }
+
+    /// The place up to which stanzas have arrived, as far as anybody can tell.
+    fn arrived(&self) -> u64 {
+        self.retained.as_ref().map_or(self.sure, |retained| retained.done(self.written))
     }
 
     fn wake_all(&mut self) {

@@ -14,6 +14,7 @@ use crate::storage::{Marks, Position, Writes};
 use super::Router;
 use super::account::State;
 use super::ring::Ring;
+use super::suspended::heir;
 
 /// Rings that hold queued messages, with their accounts.
 #[derive(Debug, Default)]
@@ -44,22 +45,27 @@ impl Router {
         self.write_logins();
         let rings = std::mem::take(&mut *self.watched.lock());
         let mut still = Vec::new();
-        for (account, ring) in rings {
-            // A session that has ended has found another way for what it held.
-            let Some(entry) = self.accounts.cached(account.as_str()) else { continue };
-            let mut state = entry.lock();
+        for (jid, ring) in rings {
+            let account = self.accounts.cached(jid.as_str());
+            let mut state = account.as_ref().map(|account| account.lock());
             let settled = ring.settle(upto.number());
             let mut writes = Writes::new();
             for position in settled.late {
+                writes.mark(&jid, Position::new(position), Marks::UNDELIVERED);
+                let Some(state) = &mut state else { continue };
                 state.shelf.undelivered.insert(position);
-                state.in_flight.insert(position);
-                writes.mark(&account, Position::new(position), Marks::UNDELIVERED);
+                if !settled.is_over {
+                    state.in_flight.insert(position);
+                }
             }
             // Under the lock, so that a confirmation comes behind it.
             self.storage.submit(writes);
-            drop(state);
+            let heir = state.filter(|_| settled.is_over).and_then(|state| heir(&state));
+            if let Some(account) = account.filter(|_| heir.is_some()) {
+                self.inherit(&account, heir);
+            }
             if settled.watched {
-                still.push((account, ring));
+                still.push((jid, ring));
             }
         }
         self.watched.lock().extend(still);

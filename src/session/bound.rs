@@ -116,6 +116,15 @@ impl Bound {
                 let answer = inbound.answer(router).await.zip(router.acknowledgement());
                 rest.extend(answer.into_iter().flat_map(|(count, words)| words.handled(modulo(count)).into_bytes()));
             }
+            // The server stops: nobody hurries, and a client that closes the stream in its turn has got everything.
+            (None, End::Error(error)) if error.condition == StreamCondition::SystemShutdown => {
+                if wire.finish(end, rest).await {
+                    let mut batch = router.batch();
+                    binding.heard(Talks::No, &mut batch);
+                    batch.finish();
+                }
+                return;
+            }
             _ => drop(binding),
         }
         wire.finish(end, rest).await;

@@ -114,18 +114,20 @@ impl Wire {
     }
 
     /// Ends the stream from our side, with an error if there is one (RFC 6120 §4.4, §4.9.1). `rest`
-    /// completes what was written last. A peer that does not take it in time is cut off.
-    pub(super) async fn finish(mut self, end: End, rest: Vec<u8>) {
+    /// completes what was written last. A peer that does not take it in time is cut off. Says whether the peer has closed
+    /// the stream in its turn, so that it has got everything.
+    pub(super) async fn finish(mut self, end: End, rest: Vec<u8>) -> bool {
         let mut last = rest;
         if let End::Error(error) | End::Cut(error) = &end {
             last.extend_from_slice(error.to_xml().as_bytes());
         }
         last.extend_from_slice(CLOSE.as_bytes());
         let last = if self.opened { last.as_slice() } else { &[] };
+        let mut is_answered = false;
         let farewell = async {
             if matches!(end, End::Error(_) | End::Cut(_)) {
                 self.transport.write_all(last).await?;
-                self.hear_out().await;
+                is_answered = self.hear_out().await;
                 return self.transport.finish(&[]).await;
             }
             self.transport.finish(last).await
@@ -133,19 +135,20 @@ impl Wire {
         // Whatever comes of it, the stream is over.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         self.clear_input().await;
+        is_answered
     }
 
-    /// Waits for the peer to end its side of a stream that we have ended. What it says until then
+    /// Waits for the peer to end its side of a stream that we have ended, and says whether it does. What it says until then
     /// means nothing any more, and after an error the gate cannot be asked.
-    async fn hear_out(&mut self) {
+    async fn hear_out(&mut self) -> bool {
         loop {
             let said = self.input.trim_ascii_end();
             if said.ends_with(b":stream>") || said.ends_with(b"</stream>") {
-                return;
+                return true;
             }
             self.input.drain(..self.input.len().saturating_sub(END));
             if !matches!(self.transport.drain(&mut self.input).await, Ok(1..)) {
-                return;
+                return false;
             }
         }
     }

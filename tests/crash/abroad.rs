@@ -119,16 +119,13 @@ impl Abroad {
         Ok(ADDRESSES.into_iter().flat_map(|address| self.judged(address, cycle, senders)).collect())
     }
 
-    /// What was acknowledged has arrived, once and in order, or has come back, and not both. What was under way when the way
-    /// became silent may arrive twice (decision 0011).
+    /// What was acknowledged has arrived, once and in order, or has come back, and not both.
     fn judged(&self, address: &str, cycle: u32, senders: &[Sender]) -> Vec<Finding> {
         let got = self.got.get(address).map(Vec::as_slice).unwrap_or_default();
         let bounced = |name: &Name| senders.iter().any(|sender| sender.bounced.contains(name));
         let mut safe: Vec<Name> = senders.iter().flat_map(|sender| sender.safe_letters(address)).collect();
         safe.retain(|name| !bounced(name));
         let mut findings = judge(address, cycle, &safe, got, Repeats::Never);
-        let is_twice = |finding: &Finding| matches!(finding, Finding::Twice { .. } | Finding::OtherId { .. });
-        findings.retain(|finding| address != HANGS || !is_twice(finding));
         let both: Vec<Name> = got.iter().map(|letter| letter.name).filter(bounced).collect();
         if !both.is_empty() {
             findings.push(Finding::Both { whose: address.to_owned(), names: both });

@@ -69,9 +69,14 @@ impl Reader {
 /// Accounts of this server that get messages.
 pub(crate) const ACCOUNTS: [&str; 6] = ["confirms", "silent", "away", "offline", "returns", "two"];
 
-/// The connection has ended before it was time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut;
+/// The connection has ended before it was time: what was wanted of it, and what came instead.
+#[derive(Debug)]
+pub(crate) struct Cut(pub(crate) String);
+
+/// What has come is the end of the stream, or of the connection.
+fn cut(wanted: &str, came: Option<&Element>) -> Cut {
+    Cut(format!("{wanted}: {}", came.map_or("the connection has ended".to_owned(), |element| element.to_xml(""))))
+}
 
 /// What came of a wish to have a session back.
 pub(crate) enum Back {
@@ -83,19 +88,19 @@ pub(crate) enum Back {
 
 /// A connection on which somebody has authenticated.
 async fn connect(site: &Site, jid: &Jid) -> Result<Raw, Cut> {
-    let socket = tokio::net::TcpStream::connect(site.c2s).await.map_err(|_| Cut)?;
+    let socket = tokio::net::TcpStream::connect(site.c2s).await.map_err(|error| Cut(error.to_string()))?;
     let mut raw = Raw::new(socket);
-    raw.authenticate(site.client_tls(), jid, PASSWORD).await.map_err(|_| Cut)?;
+    raw.authenticate(site.client_tls(), jid, PASSWORD).await.map_err(Cut)?;
     Ok(raw)
 }
 
 async fn resume(site: &Site, jid: &Jid, before: &Client) -> Result<Back, Cut> {
     let mut client = before.resume(connect(site, jid).await?, None).await;
-    let answer = client.next().await.ok_or(Cut)?;
+    let answer = client.next().await.ok_or_else(|| cut("resume", None))?;
     match answer.name() {
         "resumed" => Ok(Back::Resumed(client, answer.attribute("h").unwrap().parse().unwrap())),
         "failed" => Ok(Back::Gone),
-        _ => Err(Cut),
+        _ => Err(cut("resume", Some(&answer))),
     }
 }
 
@@ -103,9 +108,9 @@ async fn resume(site: &Site, jid: &Jid, before: &Client) -> Result<Back, Cut> {
 pub(crate) async fn upto(client: &mut Client, wanted: impl Fn(&Element) -> bool) -> Result<Vec<Element>, Cut> {
     let mut all = Vec::new();
     loop {
-        let element = client.next().await.ok_or(Cut)?;
+        let element = client.next().await.ok_or_else(|| cut("answer", None))?;
         if is_end(&element) {
-            return Err(Cut);
+            return Err(cut("answer", Some(&element)));
         }
         let found = wanted(&element);
         all.push(element);
@@ -237,12 +242,13 @@ impl Desk {
         };
         // The own presence comes behind everything that waited.
         loop {
-            let Some(element) = client.next().await.filter(|element| !is_end(element)) else {
+            let came = client.next().await;
+            let Some(element) = came.as_ref().filter(|element| !is_end(element)) else {
                 // The next attempt starts from what this one has got.
                 self.client = resumed.then_some(client);
-                return Err(Cut);
+                return Err(cut("what waited", came.as_ref()));
             };
-            self.take(&element);
+            self.take(element);
             if element.name() == "presence" && element.attribute("from") == Some(jid.as_str()) {
                 break;
             }
@@ -264,7 +270,7 @@ impl Desk {
 
 /// A new session that takes what waits.
 async fn appear(site: &Site, jid: &Jid) -> Result<Client, Cut> {
-    let mut client = site.log_in(jid.as_str(), PASSWORD).await.map_err(|_| Cut)?;
+    let mut client = site.log_in(jid.as_str(), PASSWORD).await.map_err(Cut)?;
     client.send("<presence/>").await;
     Ok(client)
 }
@@ -419,18 +425,19 @@ impl Sender {
             }
             Back::Gone => {
                 self.found = false;
-                site.log_in(self.jid().as_str(), PASSWORD).await.map_err(|_| Cut)?
+                site.log_in(self.jid().as_str(), PASSWORD).await.map_err(Cut)?
             }
         };
         self.ended = false;
         // What waited comes first.
         client.send("<iq type='get' id='back'><ping xmlns='urn:xmpp:ping'/></iq>").await;
         loop {
-            let Some(element) = client.next().await.filter(|element| !is_end(element)) else {
+            let came = client.next().await;
+            let Some(element) = came.as_ref().filter(|element| !is_end(element)) else {
                 self.client = Some(client);
-                return Err(Cut);
+                return Err(cut("what waited", came.as_ref()));
             };
-            self.note(&element);
+            self.note(element);
             if element.attribute("id") == Some("back") {
                 break;
             }
@@ -459,7 +466,7 @@ impl Sender {
             match tokio::time::timeout(MOMENT, client.next()).await {
                 Err(_) => break Ok(()),
                 Ok(Some(element)) if !is_end(&element) => self.note(&element),
-                Ok(_) => break Err(Cut),
+                Ok(came) => break Err(cut("listening", came.as_ref())),
             }
         };
         self.client = Some(client);

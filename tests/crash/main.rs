@@ -214,8 +214,8 @@ impl Stage {
             self.site.start();
         }
         let (mut findings, mut repeats) = (Vec::new(), Repeats::Never);
-        while self.audit(&mut senders, &mut desks, &mut findings).await.is_err() {
-            assert!(plan.again.is_some() && !again, "the server has ended by itself");
+        while let Err(Cut(why)) = self.audit(&mut senders, &mut desks, &mut findings).await {
+            assert!(plan.again.is_some() && !again, "cycle {} ({plan:?}): {why}\n{}", self.cycle, self.log());
             assert_eq!(self.site.ended().signal(), Some(SIGKILL));
             (again, repeats) = (true, Repeats::Allowed);
             self.site.start();
@@ -272,6 +272,11 @@ impl Stage {
     /// The file from which on the server counts how often it comes to its moment.
     fn armed(&self) -> PathBuf {
         self.site.directory.join("armed")
+    }
+
+    /// What the server has written since it was started last.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.site.directory.join("log")).unwrap()
     }
 
     /// Starts the server so that it ends again; says whether it has done so already.

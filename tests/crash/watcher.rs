@@ -66,7 +66,7 @@ impl Watcher {
 
     /// Logs in when nobody whom he sees is there; says who seems to be, all the same.
     pub(crate) async fn come(&mut self, site: &Site, cycle: u32) -> Result<Vec<Finding>, Cut> {
-        let mut client = log_in(site, ACCOUNT, "w").await.map_err(|_| Cut)?;
+        let mut client = log_in(site, ACCOUNT, "w").await.map_err(Cut)?;
         client.send(&presence(cycle)).await;
         let own = jid();
         let all = upto(&mut client, |element| is_there(element, cycle) == Some(own.as_str())).await?;

@@ -221,6 +221,12 @@ impl<'a> Bench<'a> {
     /// Idle sessions with a roster, then presence to them.
     async fn crowd(&mut self) -> io::Result<()> {
         let started = Instant::now();
+        if self.options.wants("idle") {
+            // What the start, or the round before, has left behind.
+            tokio::time::sleep(self.options.rest()).await;
+            self.report.book("empty", None, started);
+        }
+        let started = Instant::now();
         let (count, mut empty) = (self.population.ring, Vec::new());
         for server in &self.servers {
             empty.push(process::memory(server.pid())?);

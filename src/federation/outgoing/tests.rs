@@ -174,6 +174,25 @@ fn xep_0178_after_external_dialback_on_the_same_stream() {
 }
 
 #[test]
+fn what_is_offered_before_dialback_holds_after_it() {
+    let offers =
+        |machine: &mut Outgoing| machine.offers().is_some_and(|offers| offers.child("sm", "urn:xmpp:sm:3").is_some());
+    let mut machine = secured(machine(Aim::Deliver, Ways::Dialback, Proofs::Certificate), true);
+    machine.handle(features("<sm xmlns='urn:xmpp:sm:3'/>"));
+    assert_eq!(machine.handle(answer("valid")).next, Next::Ready);
+    assert!(offers(&mut machine));
+    // After EXTERNAL there are new ones.
+    let mut machine = secured(deliver(), true);
+    let Event::Element(mut both) = external() else { panic!() };
+    both = both.with_child(Element::new("sm", "urn:xmpp:sm:3"));
+    machine.handle(Event::Element(both));
+    machine.handle(element("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"));
+    machine.handle(open(true));
+    assert_eq!(machine.handle(features("")).next, Next::Ready);
+    assert!(!offers(&mut machine));
+}
+
+#[test]
 fn after_a_stream_closed_over_external_dialback_on_a_fresh_one() {
     for closed_early in [true, false] {
         let mut machine = secured(deliver(), true);

@@ -66,6 +66,26 @@ async fn what_comes_again_and_again_is_known_from_the_first_time() {
     assert_eq!(take(&mut again, &of, 0..1), [0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_left_to_come_again_may_do_so_when_the_stream_is_resumed() {
+    let world = World::new();
+    let (server, of) = (world.hidden(&here()), from_there());
+    let mut first = begin(&server.federation).await;
+    assert_eq!(take(&mut first, &of, 0..4), [0, 1, 2, 3]);
+    drop(first);
+    let (mut next, name) = server.federation.count(&of, RESUMABLE).await;
+    let (name, _) = name.unwrap();
+    assert!(take(&mut next, &of, 0..1).is_empty());
+    drop(next);
+    let mut resumed = server.federation.take_over(std::slice::from_ref(&of), &name).await.unwrap();
+    assert_eq!(resumed.counting.count(), 1);
+    assert_eq!(take(&mut resumed, &of, 1..5), [4]);
+    drop(resumed);
+    // Now something new has come, so nothing comes again.
+    let mut resumed = server.federation.take_over(std::slice::from_ref(&of), &name).await.unwrap();
+    assert_eq!(take(&mut resumed, &of, 3..4), [3]);
+}
+
 // Proves: XEP-0198 §5
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_closed_or_is_old_is_not_resumed() {

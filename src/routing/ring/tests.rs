@@ -76,22 +76,50 @@ fn marks_come_out_once_written() {
 }
 
 #[test]
-fn queued_marks_go_once_written_or_become_undelivered() {
+fn queued_marks_go_once_the_client_speaks_or_become_undelivered() {
     let queued = |position| Mark::Queued(Queued { position, archived: false });
+    let settled = |late: &[u64], watched| Settled { late: late.to_vec(), watched, is_over: false };
     let ring = ring(100);
     assert!(ring.needs_watch());
-    for (position, text) in [(3, "<a/>"), (5, "<b/>"), (9, "<c/>")] {
+    for (position, text) in [(3, "<a/>"), (5, "<b/>"), (6, "<c/>"), (9, "<d/>")] {
         ring.push_entry(queued(position), |out| out.push_str(text));
     }
     ring.written(4);
     assert!(ring.delivered(Talks::No).is_empty(), "nothing waits in the log");
+    ring.written(4);
     assert!(!ring.needs_watch());
-    assert_eq!(ring.settle(9), Settled { late: vec![5], watched: true });
+    // The second was written, and the client has said nothing since.
+    assert_eq!(ring.settle(9), settled(&[5, 6], true));
     assert!(!ring.needs_watch());
     ring.written(8);
-    assert_eq!(ring.delivered(Talks::No), [5]);
-    assert_eq!(ring.settle(9), Settled { late: vec![], watched: false });
+    assert_eq!(ring.delivered(Talks::No), [5, 6]);
+    assert_eq!(ring.settle(9), settled(&[], false));
     assert!(ring.needs_watch());
+}
+
+#[test]
+fn marks_of_a_session_that_has_ended_are_looked_after() {
+    let queued = Mark::Queued(Queued { position: 3, archived: false });
+    let ring = ring(100);
+    ring.push_entry(queued, |out| out.push_str("<a/>"));
+    take(&ring);
+    ring.written(4);
+    let remains = ring.shut();
+    assert_eq!(remains.marks, [(4, queued)]);
+    ring.put_back(remains.marks.into());
+    assert_eq!(ring.settle(3), Settled { late: vec![], watched: true, is_over: true });
+    assert_eq!(ring.settle(4), Settled { late: vec![3], watched: false, is_over: true });
+}
+
+#[test]
+fn a_client_that_never_speaks_does_not_fill_the_memory() {
+    let ring = ring(100);
+    for position in 0..UNSURE as u64 + 1 {
+        ring.push_entry(Mark::Undelivered(position), |out| out.push('x'));
+        take(&ring);
+        ring.written(1);
+    }
+    assert_eq!(ring.delivered(Talks::No).len(), UNSURE);
 }
 
 #[test]

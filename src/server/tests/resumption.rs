@@ -128,6 +128,9 @@ impl Stage {
             }
         }
         assert_eq!(self.got, (0..self.sent).collect::<Vec<_>>());
+        // Who says something has got what came before.
+        self.juliet.send("<iq type='get' id='there'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+        self.world.settle().await;
         while let Some(element) = self.romeo.received() {
             assert_ne!(element.name(), "message", "{}", element.to_xml(""));
         }

@@ -21,7 +21,7 @@ use crate::jid::BareJid;
 /// How many owners' row numbers are kept in memory.
 const OWNERS: usize = 1 << 16;
 /// How many prepared statements a connection keeps; more than there are.
-pub(super) const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 64;
 
 /// The writing connection.
 #[derive(Debug)]
@@ -50,12 +50,18 @@ impl<'a> Covered<'a> {
     }
 }
 
+/// Has statements prepared once for each connection, whatever values they are given: otherwise some plans depend on the
+/// values, and those statements are prepared again each time.
+pub(super) fn keep_statements(connection: &Connection) -> Result<(), Error> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
 impl Sqlite {
-    pub(super) fn new(connection: Arc<Mutex<Connection>>, readers: Readers) -> Self {
-        let opened = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.set_prepared_statement_cache_capacity(STATEMENTS);
-        drop(opened);
-        Self { connection, readers, owners: Owners::default() }
+    pub(super) fn new(connection: Arc<Mutex<Connection>>, readers: Readers) -> Result<Self, Error> {
+        keep_statements(&connection.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(Self { connection, readers, owners: Owners::default() })
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
     let secret = schema::secret(&connection)?;
     let readers = Readers::on_disk(file, readers);
-    let backend = Sqlite::new(Arc::new(Mutex::new(connection)), readers.clone());
+    let backend = Sqlite::new(Arc::new(Mutex::new(connection)), readers.clone())?;
     Ok(Opened { backend, readers, lock, first, bounds, secret })
 }
 
@@ -116,7 +116,7 @@ pub(super) fn open_in_memory(left: Option<Memory>) -> Result<Opened<Memory>, Err
         (first, bounds, schema::secret(&connection)?)
     };
     let readers = Readers::in_memory(Arc::clone(&memory));
-    let backend = Sqlite::new(Arc::clone(&memory), readers.clone());
+    let backend = Sqlite::new(Arc::clone(&memory), readers.clone())?;
     Ok(Opened { backend, readers, lock: memory, first, bounds, secret })
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::super::{Error, View};
 use super::RELAX;
-use super::apply::STATEMENTS;
+use super::apply::keep_statements;
 use super::directory::READ;
 use super::rows::{Owners, Rows};
 
@@ -187,7 +187,7 @@ impl Pool {
 
 fn connect(file: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(file, READ)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&connection)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256; PRAGMA trusted_schema = OFF;")?;
     Ok(connection)
 }

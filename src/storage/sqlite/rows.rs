@@ -13,6 +13,16 @@ use crate::jid::BareJid;
 /// A page ends behind the entry that makes it larger than this.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
+/// Rows have positive numbers, so nobody owns what is looked for in place of what is nobody's.
+const LOOK: &str = "SELECT who.id, who.checksum, home.id, home.checksum, cells.value, cells.checksum,
+           one.value, one.checksum, other.value, other.checksum
+    FROM (SELECT 1)
+    LEFT JOIN owners AS who ON who.domain = ?1 AND who.local = ?2
+    LEFT JOIN owners AS home ON home.domain = ?1 AND home.local = ''
+    LEFT JOIN cells ON cells.owner = ifnull(who.id, 0) AND cells.name = ?3
+    LEFT JOIN maps AS one ON one.owner = ifnull(home.id, 0) AND one.name = ?4 AND one.key = ?2
+    LEFT JOIN maps AS other ON other.owner = ifnull(home.id, 0) AND other.name = ?5 AND other.key = ?2";
+
 /// The rows as of one moment.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Rows<'a> {
@@ -94,17 +104,7 @@ impl<'a> Rows<'a> {
         cell: &str,
         [one, other]: [&str; 2],
     ) -> Result<(Option<String>, [Option<String>; 2]), Error> {
-        // Rows have positive numbers, so nobody owns what is looked for in place of what is nobody's.
-        let mut statement = self.connection.prepare_cached(
-            "SELECT who.id, who.checksum, home.id, home.checksum, cells.value, cells.checksum,
-                    one.value, one.checksum, other.value, other.checksum
-             FROM (SELECT 1)
-             LEFT JOIN owners AS who ON who.domain = ?1 AND who.local = ?2
-             LEFT JOIN owners AS home ON home.domain = ?1 AND home.local = ''
-             LEFT JOIN cells ON cells.owner = ifnull(who.id, 0) AND cells.name = ?3
-             LEFT JOIN maps AS one ON one.owner = ifnull(home.id, 0) AND one.name = ?4 AND one.key = ?2
-             LEFT JOIN maps AS other ON other.owner = ifnull(home.id, 0) AND other.name = ?5 AND other.key = ?2",
-        )?;
+        let mut statement = self.connection.prepare_cached(LOOK)?;
         let (domain, key) = (account.domain(), local(account));
         let (owners, values) = statement.query_row(params![domain, key, cell, one, other], |row| {
             let owners = [(row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)];
@@ -263,8 +263,24 @@ pub(super) fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<E
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::super::apply::keep_statements;
     use super::super::schema;
     use super::*;
+
+    #[test]
+    fn a_look_is_prepared_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        keep_statements(&connection).unwrap();
+        for account in ["romeo@verona.example", "juliet@verona.example", "benvolio@padua.example"] {
+            let account = BareJid::parse(account).unwrap();
+            Rows::new(&connection, &Owners::default()).account(&account, "cell", ["one", "other"]).unwrap();
+        }
+        let look = connection.prepare_cached(LOOK).unwrap();
+        assert_eq!([StatementStatus::Run, StatementStatus::RePrepare].map(|what| look.get_status(what)), [3, 0]);
+    }
 
     #[test]
     fn whoever_looks_once_hears_of_damage_as_well() {
