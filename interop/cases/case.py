@@ -24,3 +24,5 @@ class Case:
     directions: Directions = Directions.BOTH
     #: The make that the near side has to be, if it cannot be any.
     near: str | None = None
+    #: Whether both sides have to be proven by keys in a signed DNS: the near one connects, the far one accepts.
+    by_dane: bool = False

@@ -58,8 +58,14 @@ CASES = [
     Case("tls-required", Variant("plaintext", second_without_tls=True), tls_required),
     Case("srv-first-dead", Variant("srv-dead", srv=Srv.FIRST_DEAD), arrives),
     Case("srv-other-port", Variant("srv-port", srv=Srv.OTHER_PORT), arrives),
-    Case("dane", Variant("dane", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT), dane),
-    Case("dane-validator", Variant("dane", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT), records_validate),
+    Case("dane", Variant("dane", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT), dane, by_dane=True),
+    Case(
+        "dane-validator",
+        Variant("dane", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT),
+        records_validate,
+        Directions.FIRST_ONLY,
+        "comity",
+    ),
     Case(
         "dane-target",
         Variant("dane-target", Proof.CERTIFICATE, trusted=False, dane=Dane.RIGHT, first_trusted=True),

@@ -10,6 +10,7 @@ from cases import CASES
 from cases.case import Case, Directions
 from harness.failure import CaseFailed
 from harness.stage import Stage, Workshop, labels
+from peers import PEERS
 
 PAIRS = [("comity", "comity"), ("comity", "prosody"), ("comity", "ejabberd")]
 CASE_LIMIT = 180.0
@@ -55,6 +56,7 @@ def rows(pairs: list[tuple[str, str]], names: set[str] | None) -> list[Row]:
         if names is None or case.name in names
         for near in ((0, 1) if case.directions is Directions.BOTH else (0,))
         if case.near in (None, pair[near])
+        if not case.by_dane or (PEERS[pair[near]].connects_by_dane and PEERS[pair[1 - near]].accepts_by_dane)
     ]
 
 

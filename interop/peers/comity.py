@@ -55,6 +55,8 @@ class Comity(Server):
 
     kind = "comity"
     can_go_without_tls = False
+    connects_by_dane = True
+    accepts_by_dane = True
     components = ("irc", "bot")
 
     def configure(self) -> None:

@@ -53,6 +53,8 @@ class Prosody(Server):
 
     kind = "prosody"
     user = "prosody"
+    # 0.12 looks at TLSA records when it connects, not when somebody connects to it.
+    connects_by_dane = True
 
     def configure(self) -> None:
         site = self.site

@@ -72,6 +72,10 @@ class Server:
     can_go_without_tls = True
     #: Whether it refuses EXTERNAL from a certificate that is issued for server authentication only.
     wants_client_usage = False
+    #: Whether it follows the keys that a signed DNS names for a server that it connects to (RFC 7673) ...
+    connects_by_dane = False
+    #: ... and for one that connects to it (RFC 7712).
+    accepts_by_dane = False
     #: What stands before its domain in the domains of the components that it is configured for.
     components: tuple[str, ...] = ()
 
