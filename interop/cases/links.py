@@ -51,6 +51,19 @@ async def records_validate(_stage: Stage, near: Side, far: Side) -> None:
             raise CaseFailed(f"delv says of {name} {kind}: {said.strip()}")
 
 
+async def answered(_stage: Stage, near: Side, far: Side) -> None:
+    """Nobody finds the near server: what comes back comes on the stream that it has opened (XEP-0288)."""
+    alice, bob = await near.online("alice"), await far.online("bob")
+    await deliver(alice, bob, bob.bare, TEXT)
+    for number in range(20):
+        await deliver(bob, alice, alice.full, f"number {number}")
+
+
+async def answered_far(stage: Stage, near: Side, far: Side) -> None:
+    """The same with the other server behind the wall."""
+    await answered(stage, far, near)
+
+
 CASES = [
     Case("dialback-only", Variant("dialback", Proof.DIALBACK, trusted=False), arrives),
     Case("certificate-only", Variant("certificate", Proof.CERTIFICATE), arrives),
@@ -80,4 +93,6 @@ CASES = [
         Directions.FIRST_ONLY,
         "comity",
     ),
+    Case("bidi", Variant("bidi", hidden=0), answered, Directions.FIRST_ONLY, by_bidi=True),
+    Case("bidi-far", Variant("bidi-far", hidden=1), answered_far, Directions.FIRST_ONLY, by_bidi=True),
 ]

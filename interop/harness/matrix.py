@@ -57,6 +57,7 @@ def rows(pairs: list[tuple[str, str]], names: set[str] | None) -> list[Row]:
         for near in ((0, 1) if case.directions is Directions.BOTH else (0,))
         if case.near in (None, pair[near])
         if not case.by_dane or (PEERS[pair[near]].connects_by_dane and PEERS[pair[1 - near]].accepts_by_dane)
+        if not case.by_bidi or all(PEERS[kind].has_bidi for kind in pair)
     ]
 
 

@@ -29,6 +29,7 @@ servers = ["{dns}"]
 
 [federation]
 accept_dialback = {accept_dialback}
+bidi = {bidi}
 
 [log]
 level = "info,comity=debug"
@@ -57,6 +58,7 @@ class Comity(Server):
     can_go_without_tls = False
     connects_by_dane = True
     accepts_by_dane = True
+    has_bidi = True
     components = ("irc", "bot")
 
     def configure(self) -> None:
@@ -74,6 +76,7 @@ class Comity(Server):
                 dns=site.dns,
                 dnssec=f'dnssec = "required"\ntrust_anchors = "{site.root_key}"' if site.root_key else "",
                 accept_dialback=str(site.proof is Proof.DIALBACK).lower(),
+                bidi=str(site.bidi).lower(),
                 component_port=COMPONENT_PORT,
             )
             + "".join(components)

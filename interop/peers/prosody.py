@@ -55,11 +55,13 @@ class Prosody(Server):
     user = "prosody"
     # 0.12 looks at TLSA records when it connects, not when somebody connects to it.
     connects_by_dane = True
+    has_bidi = True
 
     def configure(self) -> None:
         site = self.site
         services = site.services
         dane = f'use_dane = true\nunbound = {{ resolvconf = true, trustfile = "{site.root_key}" }}' if site.root_key else ""
+        modules = (*(MODULES if services else ()), *(("s2s_bidi",) if site.bidi else ()))
         disabled = []
         if site.proof is Proof.CERTIFICATE:
             disabled.append('"dialback"')
@@ -69,7 +71,7 @@ class Prosody(Server):
         self.path("prosody.cfg.lua").write_text(
             TEMPLATE.format(
                 directory=site.directory,
-                modules="".join(f', "{module}"' for module in MODULES) if services else "",
+                modules="".join(f', "{module}"' for module in modules),
                 options=OPTIONS.format(domain=site.domain, admin=services.admin) if services else "",
                 components=COMPONENTS.format(domain=site.domain) if services else "",
                 c2s_require_encryption=str(not (services and services.clients_without_tls)).lower(),

@@ -60,6 +60,7 @@ class Site:
     #: The key that signs the DNS, if it is signed.
     root_key: Path | None = None
     services: Services | None = None
+    bidi: bool = False
 
 
 class Server:
@@ -76,6 +77,8 @@ class Server:
     connects_by_dane = False
     #: ... and for one that connects to it (RFC 7712).
     accepts_by_dane = False
+    #: Whether it takes stanzas both ways on one stream (XEP-0288).
+    has_bidi = False
     #: What stands before its domain in the domains of the components that it is configured for.
     components: tuple[str, ...] = ()
 

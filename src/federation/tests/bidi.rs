@@ -1,6 +1,6 @@
 //! Streams that go both ways (XEP-0288), between two of our own servers.
 
-use super::world::{Plan, World, message, pair};
+use super::world::{Plan, World, header, message, pair};
 use super::*;
 
 fn both<'a>(plan: Plan<'a>) -> Plan<'a> {
@@ -126,4 +126,66 @@ async fn stopping_ends_what_goes_both_ways() {
     other.federation.stop().await;
     one.federation.stop().await;
     assert!(other.federation.queues().is_empty() && one.federation.queues().is_empty());
+}
+
+/// A peer whose certificate is for `names` and who wants both ways, up to the features.
+async fn peer(world: &World, names: Option<&[&str]>) -> world::Raw {
+    let (mut raw, features) = world.secured(&Plan { names, ..here() }, "there.example", THERE).await;
+    assert!(features.contains("urn:xmpp:features:bidi"), "{features}");
+    raw.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
+    raw
+}
+
+// Proves: XEP-0288 §2.2
+#[tokio::test(start_paused = true)]
+async fn xep_0288_2_2_nothing_goes_back_before_the_pair_is_proven() {
+    let world = World::new();
+    let other = world.server(&both(there()));
+    let mut raw = peer(&world, Some(&[])).await;
+    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
+    assert_eq!(other.bounce().await.0, Condition::RemoteServerNotFound);
+    sleep(Duration::from_secs(6)).await;
+    raw.say("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>").await;
+    assert!(raw.element().await.contains("success"));
+    // The stream has not begun anew yet.
+    other.federation.send(&pair("there.example", "here.example"), vec![back(2).into()]);
+    assert_eq!(other.bounce().await.2, "2");
+    sleep(Duration::from_secs(6)).await;
+    raw.wire.restart();
+    raw.say(&header("here.example", "there.example")).await;
+    raw.header().await;
+    raw.element().await;
+    other.federation.send(&pair("there.example", "here.example"), vec![back(3).into()]);
+    match raw.wire.event().await.unwrap() {
+        crate::stream::Event::Stanza(stanza) => assert_eq!(stanza.id.as_deref(), Some("3")),
+        event => panic!("{event:?}"),
+    }
+    // Another pair has to find its own way.
+    let rooms = message("rooms.there.example", "a@here.example", 4);
+    other.federation.send(&pair("rooms.there.example", "here.example"), vec![rooms.into()]);
+    assert_eq!(other.bounce().await.2, "4");
+}
+
+// Proves: XEP-0288 §2.2
+#[tokio::test(start_paused = true)]
+async fn xep_0288_2_2_a_key_is_verified_on_another_stream() {
+    let world = World::new();
+    let other = world.server(&Plan { proofs: Proofs::CertificateOrDialback, ..both(there()) });
+    world.publish("here.example", 0, HERE, Start::Starttls);
+    let mut incoming = world.net.listen(address(HERE));
+    let mut raw = peer(&world, None).await;
+    raw.say("<db:result from='here.example' to='there.example'>0123</db:result>").await;
+    let io = incoming.recv().await.unwrap();
+    let dialback = "<dialback xmlns='urn:xmpp:features:dialback'/>";
+    let mut authoritative = world.answered(io, &here(), "there.example", dialback).await;
+    let question = authoritative.element().await;
+    assert!(question.contains("verify") && question.contains("0123"), "{question}");
+    let (_, id) = question.split_once(" id=").unwrap();
+    let id: String = id.chars().skip(1).take_while(|letter| !"'\"".contains(*letter)).collect();
+    authoritative
+        .say(&format!("<db:verify from='here.example' to='there.example' id='{id}' type='valid'/>"))
+        .await;
+    // The first that the stream itself hears of it is the answer.
+    let answer = raw.element().await;
+    assert!(answer.contains("<result") && answer.contains("valid"), "{answer}");
 }
