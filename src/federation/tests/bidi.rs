@@ -3,8 +3,8 @@
 use super::world::{Plan, World, header, message, pair};
 use super::*;
 
-fn both<'a>(plan: Plan<'a>) -> Plan<'a> {
-    Plan { bidi: true, ..plan }
+fn both(plan: Plan<'_>) -> Plan<'_> {
+    Plan { bidi: true, queue_bytes: 64 << 20, ..plan }
 }
 
 fn back(id: usize) -> Stanza<'static> {

@@ -331,7 +331,7 @@ impl Raw {
                 Ok(Event::Close) => all.push_str("</stream>"),
                 Ok(other) => panic!("{other:?}"),
                 Err(Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
-                Err(Broken::Refused(error)) => panic!("{error}"),
+                Err(Broken::Refused(error) | Broken::Told(error)) => panic!("{error}"),
             }
         }
     }
