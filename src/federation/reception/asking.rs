@@ -2,6 +2,7 @@
 //! the DNS names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -14,6 +15,9 @@ use crate::federation::resolve::published;
 use crate::federation::xep_0220_dialback::Verdict;
 use crate::routing::Pair;
 use crate::stanza::{Condition, StanzaError};
+
+/// How long the DNS may take to name the servers of a domain; the peer waits for its features meanwhile.
+const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// What others have said who were asked beside the stream.
 pub(super) enum Answered {
@@ -49,7 +53,7 @@ impl Federation {
     async fn published(&self, domain: &str) -> Vec<Endpoint> {
         let Ok(_permit) = self.call_backs().try_acquire() else { return Vec::new() };
         let resolver = self.ways().resolver.get();
-        timeout(self.settings().connect_timeout, published(&**resolver, domain)).await.unwrap_or_default()
+        timeout(LOOK_UP, published(&**resolver, domain)).await.unwrap_or_default()
     }
 
     /// Finds somebody who vouches for a pair: a signed DNS that names the certificate (RFC 7712), or else the server that
