@@ -170,7 +170,7 @@ async fn xep_0288_2_2_nothing_goes_back_before_the_pair_is_proven() {
 #[tokio::test(start_paused = true)]
 async fn xep_0288_2_2_a_key_is_verified_on_another_stream() {
     let world = World::new();
-    let other = world.server(&Plan { proofs: Proofs::CertificateOrDialback, ..both(there()) });
+    let _other = world.server(&Plan { proofs: Proofs::CertificateOrDialback, ..both(there()) });
     world.publish("here.example", 0, HERE, Start::Starttls);
     let mut incoming = world.net.listen(address(HERE));
     let mut raw = peer(&world, None).await;
