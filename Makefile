@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check archives chaos simulation interop tls bench budget fuzz generate setup
+.PHONY: help run check archives rooms chaos domains guardian simulation interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -51,6 +51,11 @@ archives: setup ## pages of archives of ten million messages, beside those of th
 	@$(CARGO) build --quiet --release -p comity --bin comity --example fill_archive -p comity-load --bin comity-load
 	@./target/release/comity-load archive $(if $(QUICK),--quick,--document docs/archive.md)
 
+rooms: setup ## rooms: copies, entries and memory, beside Prosody, ejabberd and the floor (QUICK=1: a short look)
+	@benches/load/peers
+	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
+	@./target/release/comity-load rooms $(if $(QUICK),--quick,--rounds 3 --document docs/performance-rooms.md)
+
 simulation: setup ## three servers in simulated time, 1,000 stories (SEEDS=n: so many; SEED=n: one, with its trace)
 	@$(if $(SEED),SEED=$(SEED),SEEDS=$(or $(SEEDS),1000)) $(CARGO) test --quiet --test simulation $(if $(SEED),nothing) -- --nocapture
 
@@ -62,6 +67,15 @@ chaos: setup ## ends Comity 500 times under load, breaks its connections and its
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load crash --document docs/reliability.md
+
+domains: setup ## a thousand other domains at once, and a hostile one beside honest ones (QUICK=1: a short look)
+	@benches/load/peers
+	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
+	@./target/release/comity-load domains $(if $(QUICK),--quick)
+	@./target/release/comity-load hostile $(if $(QUICK),--quick)
+
+guardian: setup ## kills another server 50 times while messages and presence are on their way (KILLS=n)
+	@KILLS=$(or $(KILLS),50) $(CARGO) test --quiet --test guardian -- --nocapture
 
 budget: setup ## instructions of one message against the committed budget (UPDATE=1: rewrite it)
 	@tools/valgrind

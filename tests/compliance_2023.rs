@@ -162,12 +162,33 @@ const LINES: &[Line] = &[
             ],
         )],
     ),
-    line("IM", "Group chat", Server, &[not_yet("XEP-0045"), not_yet("XEP-0249")]),
+    line(
+        "IM",
+        "Group chat",
+        Server,
+        &[
+            by(
+                "XEP-0045",
+                &[
+                    "tests/scenarios/rooms.xmpp::somebody makes a room, others come from here and from elsewhere, they talk, and go",
+                    "tests/scenarios/rooms.xmpp::who may not enter is told why",
+                    "tests/scenarios/rooms_admin.xmpp::an owner kicks and bans somebody of another domain, and looks at the lists",
+                    "tests/scenarios/rooms_owner.xmpp::a room is configured, and is the same after a restart",
+                ],
+            ),
+            by("XEP-0249", &["tests/scenarios/rooms_guests.xmpp::a direct invitation is a message like others"]),
+        ],
+    ),
     line(
         "IM",
         "Advanced group chat",
         Advanced,
-        &[not_yet("XEP-0048"), not_yet("XEP-0313"), not_yet("XEP-0402"), not_yet("XEP-0410")],
+        &[
+            not_yet("XEP-0048"),
+            by("XEP-0313", &["tests/scenarios/rooms.xmpp::a room outlives the server, with what was said there"]),
+            not_yet("XEP-0402"),
+            by("XEP-0410", &["tests/scenarios/rooms.xmpp::somebody asks whether he is there, and whoever else is"]),
+        ],
     ),
     line("IM", "Persistent storage of private data via PubSub", Advanced, &[not_yet("XEP-0223")]),
     line(

@@ -43,7 +43,6 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
 const PARTIAL: &[(&str, &str)] = &[
     ("XEP-0114", "Components connect to the server, not the server to them."),
     ("XEP-0115", "The capabilities of the server; those of others are of no use to it yet."),
-    ("XEP-0198", "For clients; other servers are not offered it."),
     (
         "XEP-0334",
         "Hints about storage count for the archive and for offline messages, those about copies for message carbons.",
@@ -57,7 +56,7 @@ const PARTIAL: &[(&str, &str)] = &[
 ];
 
 /// The core.
-const RFCS: [&str; 4] = ["rfc6120", "rfc6121", "rfc7590", "rfc7622"];
+const RFCS: [&str; 8] = ["rfc6120", "rfc6121", "rfc6698", "rfc7590", "rfc7622", "rfc7671", "rfc7673", "rfc7712"];
 
 /// One specification.
 struct Row {
@@ -114,7 +113,7 @@ fn url(spec: &str) -> String {
 fn table() -> String {
     let mut out = String::from(
         "# What is implemented\n\n\
-         RFC 6120 (streams), RFC 6121 (messages, presence, rosters), RFC 7590 (TLS) and RFC 7622 (addresses), and of the extensions:\n\n\
+         RFC 6120 (streams), RFC 6121 (messages, presence, rosters), RFC 7590 (TLS), RFC 7622 (addresses), RFC 6698, RFC 7671, RFC 7673 and RFC 7712 (DANE), and of the extensions:\n\n\
          | Specification | Version | What it is | Found in service discovery |\n|---|---|---|---|\n",
     );
     for (spec, row) in rows() {
@@ -125,6 +124,8 @@ fn table() -> String {
                 let who = match entity {
                     Entity::Domain => "server",
                     Entity::Account => "account",
+                    Entity::Rooms => "room service",
+                    Entity::Room => "room",
                 };
                 format!("{who}: `{feature}`")
             })

@@ -38,11 +38,11 @@ impl Server {
         fs::create_dir_all(&directory).map_err(words)?;
         let ports = free_ports().map_err(words)?;
         let [c2s, c2s_tls, s2s, s2s_tls] = ports.map(|port| format!("127.0.0.1:{port}"));
-        let deadline =
-            deadline.map(|it| format!("[limits]\nauthentication_deadline = \"{it}s\"\n")).unwrap_or_default();
+        let deadline = deadline.map(|it| format!("authentication_deadline = \"{it}s\"\n")).unwrap_or_default();
         let config = format!(
             "domain = \"{DOMAIN}\"\ndata_dir = \"data\"\n[listen]\nc2s = \"{c2s}\"\nc2s_tls = \"{c2s_tls}\"\n\
-             s2s = \"{s2s}\"\ns2s_tls = \"{s2s_tls}\"\n[log]\nlevel = \"error\"\n{deadline}"
+             s2s = \"{s2s}\"\ns2s_tls = \"{s2s_tls}\"\n[log]\nlevel = \"error\"\n\
+             [limits]\nserver_connects_per_minute = 0\n{deadline}"
         );
         let file = directory.join("comity.toml");
         fs::write(&file, config).map_err(words)?;

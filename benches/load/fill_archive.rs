@@ -23,7 +23,7 @@ const BODY: &str = "But, soft! what light through yonder window breaks? It is th
                     fair sun, and kill the envious moon, who is already sick and pale with grief.";
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [directory, domain, accounts, messages] = &arguments[..] else {
         return println!("fill_archive DATA_DIR DOMAIN ACCOUNTS MESSAGES");
     };

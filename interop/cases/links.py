@@ -1,7 +1,8 @@
 """How two servers find and believe each other: DNS, TLS, certificates and dialback."""
 
 from cases.case import Case, Directions
-from cases.federation import ERROR_WITHIN, TEXT, deliver
+from cases.federation import ERROR_WITHIN, TEXT, chat, deliver
+from cases.presence import killed
 from harness import stanzas
 from harness.failure import CaseFailed
 from harness.network import DNS_ADDRESS
@@ -66,7 +67,10 @@ async def answered_far(stage: Stage, near: Side, far: Side) -> None:
 
 CASES = [
     Case("dialback-only", Variant("dialback", Proof.DIALBACK, trusted=False), arrives),
-    Case("certificate-only", Variant("certificate", Proof.CERTIFICATE), arrives),
+    Case("certificate-only", Variant("certificate", Proof.CERTIFICATE), arrives, by_external=True),
+    Case("dialback-ipv6", Variant("dialback6", Proof.DIALBACK, trusted=False, ipv6=True), arrives),
+    Case("certificate-ipv6", Variant("certificate6", Proof.CERTIFICATE, ipv6=True), arrives, by_external=True),
+    Case("chat-ipv6", Variant("ipv6", ipv6=True), chat),
     Case("no-proof", Variant("no-proof", Proof.CERTIFICATE, trusted=False), refused),
     Case("tls-required", Variant("plaintext", second_without_tls=True), tls_required),
     Case("srv-first-dead", Variant("srv-dead", srv=Srv.FIRST_DEAD), arrives),
@@ -94,5 +98,6 @@ CASES = [
         "comity",
     ),
     Case("bidi", Variant("bidi", hidden=0), answered, Directions.FIRST_ONLY, by_bidi=True),
+    Case("bidi-killed", Variant("bidi", hidden=0), killed, Directions.FIRST_ONLY, "comity", by_bidi=True),
     Case("bidi-far", Variant("bidi-far", hidden=1), answered_far, Directions.FIRST_ONLY, by_bidi=True),
 ]

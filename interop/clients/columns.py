@@ -13,6 +13,7 @@ from clients.house import NARROW, OPEN, House
 from clients.program import Program
 
 CARBONS = "urn:xmpp:carbons:2"
+MISSED = "while you were cut off"
 BODY = "{jabber:client}body"
 
 
@@ -58,12 +59,29 @@ async def converse(program: Program, friend: Client, about: str) -> None:
     await friend.expect(stanzas.message(program.account.bare, f"it is {about}"))
 
 
-async def log_in(scene: Scene, domain: str = OPEN, with_tls13: bool = True) -> str:
-    """The client logs in, and talks; by which mechanism it did."""
+async def begin(scene: Scene, domain: str = OPEN, with_tls13: bool = True) -> tuple[Program, Client]:
+    """The client logs in, and talks with somebody."""
     friend = await scene.house.friend(domain)
     program = await scene.program(domain, with_tls13)
     await program.start()
     await converse(program, friend, "morning")
+    return program, friend
+
+
+async def cut_off(scene: Scene, program: Program, friend: Client) -> int:
+    """Its connection is cut, and when it is back it sees what was said meanwhile; how much was on the wire before."""
+    said = len(program.wire())
+    await scene.house.cut()
+    await friend.message(program.account.bare, MISSED)
+    await friend.settle(OPEN)
+    await scene.house.mend()
+    await program.shows(MISSED)
+    return said
+
+
+async def log_in(scene: Scene, domain: str = OPEN, with_tls13: bool = True) -> str:
+    """The client logs in, and talks; by which mechanism it did."""
+    program, _ = await begin(scene, domain, with_tls13)
     return program.mechanism()
 
 
@@ -91,19 +109,11 @@ def log_in_by(mechanism: str) -> Callable[[Scene], Awaitable[str]]:
 
 async def resume(scene: Scene) -> str:
     """Its connection is cut; it comes back to the same session and misses nothing, and nothing comes twice (XEP-0198)."""
-    friend = await scene.house.friend()
-    program = await scene.program()
-    await program.start()
-    await converse(program, friend, "morning")
-    said = len(program.wire())
-    await scene.house.cut()
-    await friend.message(program.account.bare, "while you were cut off")
-    await friend.settle(OPEN)
-    await scene.house.mend()
-    await program.shows("while you were cut off")
+    program, friend = await begin(scene)
+    said = await cut_off(scene, program, friend)
     await program.has_on_wire("<resumed", said)
     await converse(program, friend, "evening")
-    times = (await program.picture()).count("while you were cut off")
+    times = (await program.picture()).count(MISSED)
     if times != 1:
         raise CaseFailed(f"the message was shown {times} times")
     return "yes"
@@ -111,11 +121,8 @@ async def resume(scene: Scene) -> str:
 
 async def carbons(scene: Scene) -> str:
     """Two devices of an account see what the other one gets and sends (XEP-0280)."""
-    friend = await scene.house.friend()
-    program = await scene.program()
-    await program.start()
+    program, friend = await begin(scene)
     await program.has_on_wire(f"<enable[^>]*{CARBONS}")
-    await converse(program, friend, "morning")
     other = await scene.house.device(program.account).online()
     await other.raw(f"<iq type='set' id='carbons'><enable xmlns='{CARBONS}'/></iq>")
     await other.expect(Expected("carbons", lambda stanza: stanza.get("id") == "carbons" and stanza.get("type") == "result"))
@@ -134,10 +141,7 @@ async def carbons(scene: Scene) -> str:
 
 async def offline(scene: Scene) -> str:
     """What came while nobody was there is seen at the next login (XEP-0160)."""
-    friend = await scene.house.friend()
-    program = await scene.program()
-    await program.start()
-    await converse(program, friend, "morning")
+    program, friend = await begin(scene)
     await program.stop()
     await friend.message(program.account.bare, "while nobody was there")
     await friend.settle(OPEN)
@@ -149,10 +153,7 @@ async def offline(scene: Scene) -> str:
 
 async def archive(scene: Scene) -> str:
     """What another device got and sent while this one was away is seen at the next login (XEP-0313)."""
-    friend = await scene.house.friend()
-    program = await scene.program()
-    await program.start()
-    await converse(program, friend, "morning")
+    program, friend = await begin(scene)
     await program.stop()
     other = await scene.house.device(program.account).online()
     await friend.message(program.account.bare, "for whoever is there")
@@ -169,10 +170,8 @@ async def archive(scene: Scene) -> str:
 
 async def block(scene: Scene) -> str:
     """The client blocks somebody, who is told so and not seen any more (XEP-0191)."""
-    pest, friend = await scene.house.friend(), await scene.house.friend()
-    program = await scene.program()
-    await program.start()
-    await converse(program, pest, "morning")
+    program, pest = await begin(scene)
+    friend = await scene.house.friend()
     await program.block(pest.bare)
     await program.has_on_wire(rf"<block\s[^>]*>\s*<item\s[^>]*{re.escape(pest.bare)}")
     # What it says next comes to the server after the block.
@@ -188,21 +187,13 @@ async def block(scene: Scene) -> str:
 
 async def one_round_trip(scene: Scene) -> str:
     """It comes back by one request, to a new session and, after a cut, to the old one (XEP-0388, XEP-0386, XEP-0484)."""
-    friend = await scene.house.friend()
-    program = await scene.program()
-    await program.start()
-    await converse(program, friend, "morning")
+    program, friend = await begin(scene)
     await program.stop()
     said = len(program.wire())
     await program.start()
     await converse(program, friend, "noon")
     returned(program.wire()[said:], "<bind", "<bound")
-    said = len(program.wire())
-    await scene.house.cut()
-    await friend.message(program.account.bare, "while you were cut off")
-    await friend.settle(OPEN)
-    await scene.house.mend()
-    await program.shows("while you were cut off")
+    said = await cut_off(scene, program, friend)
     returned(program.wire()[said:], "<resume ", "<resumed")
     await converse(program, friend, "evening")
     return program.mechanism()

@@ -8,12 +8,10 @@ from pathlib import Path
 from harness import install
 from harness.process import Process
 
-from clients import desktop, session_bus
-from clients.desktop import Desktop
-from clients.program import PATIENCE, Account, Place, Program
-from clients.session_bus import SessionBus
+from clients import on_screen
+from clients.on_screen import OnScreen
+from clients.program import PATIENCE
 
-BUS = ("im.dino.Dino", "/im/dino/Dino", "org.gtk.Actions.Activate")
 # Where its buttons are: the menu of a conversation, and in the window that it opens the last switch and the cross.
 DETAILS, BLOCK, CLOSE = (858, 28), (539, 413), (657, 28)
 # It spells out the namespace of every name.
@@ -25,60 +23,39 @@ where content_item.hide = 0 order by message.id
 """
 
 
-class Dino(Program):
+class Dino(OnScreen):
     """Debian's."""
 
     name = "dino"
     title = "Dino"
-    packages = ("dino-im", *desktop.PACKAGES, *session_bus.PACKAGES)
+    packages = ("dino-im", *on_screen.PACKAGES)
     cannot = {
         "tls-1.2": "with TLS 1.2 its library leaves out the extended master secret (RFC 7627), and Comity lets nobody in without",
         "scram-sha-512": "of SCRAM it knows SHA-1 only",
         "scram-sha-256": "of SCRAM it knows SHA-1 only",
         "one-round-trip": "it does not know SASL2",
     }
-
-    def __init__(self, place: Place, account: Account):
-        super().__init__(place, account)
-        self._desktop = Desktop(place)
-        self._bus = SessionBus(place)
-        self._process: Process | None = None
-        self._earlier = ""
+    address = ("im.dino.Dino", "/im/dino/Dino")
 
     @classmethod
     def version(cls) -> str:
         return install.release("dino-im")
 
-    async def start(self) -> None:
-        self.place.home.mkdir(exist_ok=True)
-        await self._desktop.start()
-        await self._bus.start()
-        if not self._database.exists():
-            # It makes its tables when it is started without an account.
-            await self._run()
-            await self.eventually(lambda seen: seen == "yes", self._has_tables, "make its tables")
-            await self._desktop.window("Dino")
-            await self._quit()
-            with closing(sqlite3.connect(self._database)) as database:
-                database.execute(
-                    "insert into account (bare_jid, resourcepart, password, alias, enabled) values (?, 'dino', ?, '', 1)",
-                    (self.account.bare, self.account.password),
-                )
-                database.commit()
-        said = len(self.wire())
+    def command(self) -> list[str]:
+        return ["dino-im", "--print-xmpp=all"]
+
+    async def set_up(self) -> None:
+        # It makes its tables when it is started without an account.
         await self._run()
-        await self.has_on_wire("<presence", said)
-        await self._desktop.window("Dino")
-
-    async def stop(self) -> None:
-        await self._quit()
-
-    async def kill(self) -> None:
-        if self._process:
-            await self._desktop.photograph(self.place.logs / "last-picture.png")
-            await self._process.stop()
-        await self._bus.stop()
-        await self._desktop.stop()
+        await self.eventually(lambda seen: seen == "yes", self._has_tables, "make its tables")
+        await self._desktop.window(self.title)
+        await self.stop()
+        with closing(sqlite3.connect(self._database)) as database:
+            database.execute(
+                "insert into account (bare_jid, resourcepart, password, alias, enabled) values (?, 'dino', ?, '', 1)",
+                (self.account.bare, self.account.password),
+            )
+            database.commit()
 
     async def look_into(self, jid: str) -> None:
         # A second start hands the address to the program that runs.
@@ -97,7 +74,7 @@ class Dino(Program):
         await self._desktop.click(*BLOCK)
         await self.has_on_wire("<block\\s")
         await self._desktop.click(*CLOSE)
-        await self._desktop.window("Dino")
+        await self._desktop.window(self.title)
 
     async def picture(self) -> str:
         if not self._database.exists():
@@ -106,16 +83,11 @@ class Dino(Program):
             return "\n".join(body or "" for (body,) in database.execute(SHOWN))
 
     def wire(self) -> str:
-        return NAMESPACE.sub("", self._earlier + (self._process.text if self._process else ""))
+        return NAMESPACE.sub("", super().wire())
 
     @property
     def _database(self) -> Path:
         return self.place.home / ".local" / "share" / "dino" / "dino.db"
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        home = {"HOME": str(self.place.home), "XDG_RUNTIME_DIR": str(self.place.home)}
-        return home | self._desktop.environment | self._bus.environment | self.place.environment
 
     async def _has_tables(self) -> str:
         if not self._database.exists():
@@ -123,13 +95,3 @@ class Dino(Program):
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as database:
             names = {name for (name,) in database.execute("select name from sqlite_master")}
         return "yes" if {"account", "message", "content_item", "roster", "conversation"} <= names else "no"
-
-    async def _run(self) -> None:
-        command = self.place.namespace.command(["dino-im", "--print-xmpp=all"])
-        self._process = await Process.start("dino", command, self.place.logs / "dino.log", self._environment)
-
-    async def _quit(self) -> None:
-        await self._bus.call(*BUS, "quit", "[]", "{}")
-        await self._process.end(PATIENCE)
-        self._earlier += self._process.text
-        self._process = None

@@ -3,11 +3,11 @@
 from xml.sax.saxutils import escape
 
 from harness import install
-from harness.failure import HarnessBroken
 from harness.terminal import Terminal
 
-from clients import session_bus
-from clients.program import Account, Place, Program
+from clients import in_terminal, session_bus
+from clients.in_terminal import InTerminal
+from clients.program import Account, Place
 from clients.session_bus import SessionBus
 
 ACCOUNTS = """<?xml version='1.0' encoding='UTF-8' ?>
@@ -31,13 +31,13 @@ INTERFACE = "im.pidgin.purple.PurpleInterface"
 OTHER_WINDOWS = 2
 
 
-class Finch(Program):
+class Finch(InTerminal):
     """Debian's."""
 
     name = "finch"
     title = "finch"
     # Without the modules it knows SCRAM-SHA-1 only.
-    packages = ("finch", "libsasl2-modules", "tmux", *session_bus.PACKAGES)
+    packages = ("finch", "libsasl2-modules", *in_terminal.PACKAGES, *session_bus.PACKAGES)
     cannot = {
         "tls-1.2": "its TLS library, NSS, cannot be limited from outside",
         "resume": "it acknowledges by stream management, but does not resume",
@@ -45,7 +45,6 @@ class Finch(Program):
         "archive": "it does not read archives",
         "one-round-trip": "it does not know SASL2",
     }
-    _terminal: Terminal | None = None
     _bus: SessionBus | None = None
 
     def __init__(self, place: Place, account: Account):
@@ -73,24 +72,11 @@ class Finch(Program):
         await self._terminal.open("sh", "-c", f"exec finch -d 2>>{log}")
         await self.has_on_wire("<presence", said)
 
-    async def stop(self) -> None:
+    async def leave(self) -> None:
         await self._terminal.press("M-q")
-        await self.eventually(lambda seen: seen == "", self._remains, "end")
-
-    async def _remains(self) -> str:
-        try:
-            return await self._terminal.picture()
-        except HarnessBroken:
-            return ""
 
     async def kill(self) -> None:
-        if self._terminal:
-            (self.place.logs / "last-picture.txt").write_text(await self._remains())
-            (self.place.logs / "finch.log").write_text(self.wire())
-            try:
-                await self._terminal.close()
-            except HarnessBroken:
-                pass
+        await super().kill()
         if self._bus:
             await self._bus.stop()
 
@@ -107,9 +93,6 @@ class Finch(Program):
     async def block(self, jid: str) -> None:
         connection = await self._number("PurpleAccountGetConnection", await self._account())
         await self._call("ServAddDeny", connection, jid)
-
-    async def picture(self) -> str:
-        return await self._terminal.picture()
 
     def wire(self) -> str:
         log = self.place.home / "finch.log"

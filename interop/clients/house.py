@@ -30,10 +30,6 @@ system_default = limits
 [limits]
 MaxProtocol = TLSv1.2
 """
-GNUTLS_CONF = """
-[overrides]
-disabled-version = tls1.3
-"""
 
 
 class House:
@@ -63,7 +59,6 @@ class House:
         limits = self._directory / "without-tls13"
         limits.mkdir()
         (limits / "openssl.cnf").write_text(OPENSSL_CONF)
-        (limits / "gnutls.conf").write_text(GNUTLS_CONF)
         await self._network.build()
         self._namespace = await self._network.join("clients")
         sites = [await self._site(OPEN, None), await self._site(NARROW, Services(f"admin@{NARROW}", True))]

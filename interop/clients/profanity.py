@@ -1,27 +1,27 @@
 """profanity in a terminal, with libstrophe inside."""
 
 from harness import install
-from harness.failure import HarnessBroken
 from harness.terminal import Terminal
 
-from clients.program import PATIENCE, Program, on_openssl
+from clients import in_terminal
+from clients.in_terminal import InTerminal
+from clients.program import PATIENCE, on_openssl
 
 # What a user of it would set who wants archives, and who does not want to wait half a minute.
 SETTINGS = ("/mam on", "/reconnect 2", "/save")
 
 
-class Profanity(Program):
+class Profanity(InTerminal):
     """Debian's."""
 
     name = "profanity"
     title = "profanity"
-    packages = ("profanity", "tmux")
+    packages = ("profanity", *in_terminal.PACKAGES)
     cannot = {
         "archive": "it asks the domain whether there is an archive, and not the account, which is what has it (XEP-0313)",
         "one-round-trip": "it does not know SASL2",
     }
     without_tls13 = staticmethod(on_openssl)
-    _terminal: Terminal | None = None
 
     @classmethod
     def version(cls) -> str:
@@ -41,24 +41,8 @@ class Profanity(Program):
         # A certificate that does not verify makes it ask instead.
         await self._terminal.shows("logged in successfully", PATIENCE)
 
-    async def stop(self) -> None:
+    async def leave(self) -> None:
         await self._terminal.type("/quit")
-        await self.eventually(lambda seen: seen == "", self._remains, "end")
-
-    async def _remains(self) -> str:
-        try:
-            return await self._terminal.picture()
-        except HarnessBroken:
-            return ""
-
-    async def kill(self) -> None:
-        if self._terminal:
-            (self.place.logs / "last-picture.txt").write_text(await self._remains())
-            (self.place.logs / "profanity.log").write_text(self.wire())
-            try:
-                await self._terminal.close()
-            except HarnessBroken:
-                pass
 
     async def look_into(self, jid: str) -> None:
         await self._terminal.type(f"/msg {jid}")
@@ -68,9 +52,6 @@ class Profanity(Program):
 
     async def block(self, jid: str) -> None:
         await self._terminal.type(f"/blocked add {jid}")
-
-    async def picture(self) -> str:
-        return await self._terminal.picture()
 
     def wire(self) -> str:
         logs = self.place.home / ".local" / "share" / "profanity" / "logs"

@@ -200,8 +200,3 @@ class Player(Program):
 def on_openssl(folder: Path) -> dict[str, str]:
     """For programs that use OpenSSL, Python's among them."""
     return {"OPENSSL_CONF": str(folder / "openssl.cnf")}
-
-
-def on_gnutls(folder: Path) -> dict[str, str]:
-    """For programs that use GnuTLS, those of GLib among them."""
-    return {"GNUTLS_SYSTEM_PRIORITY_FILE": str(folder / "gnutls.conf")}

@@ -12,7 +12,12 @@ from harness.failure import HarnessBroken
 SLIXMPP = "slixmpp==1.17.0"
 POLICY = Path("/usr/sbin/policy-rc.d")
 NETWORK = ["iproute2", "openssl", "unbound", "ldnsutils", "bind9-dnsutils", "util-linux", "python3-venv"]
-PEERS = {"prosody": ["prosody", "lua-unbound"], "ejabberd": ["ejabberd"], "comity": ["biboumi", "ngircd"]}
+PEERS = {
+    "prosody": ["prosody", "lua-unbound"],
+    "ejabberd": ["ejabberd"],
+    "jabberd2": ["jabberd2"],
+    "comity": ["biboumi", "ngircd"],
+}
 CLIENTS = ["profanity", "go-sendxmpp", "tmux"]
 
 
@@ -94,9 +99,7 @@ def slixmpp(cache: Path) -> Path:
             ["/usr/bin/python3", "-m", "venv", "--clear", str(venv)],
             [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", SLIXMPP],
         ):
-            done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            if done.returncode:
-                raise HarnessBroken(f"{' '.join(command)} failed: {done.stdout[-800:]}")
+            run(command)
         mark.touch()
     return python
 

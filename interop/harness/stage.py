@@ -45,6 +45,8 @@ class Variant:
     dane: Dane | None = None
     #: Whether the first of the pair has a certificate that every server trusts although the second has not.
     first_trusted: bool = False
+    #: Whether the servers find each other at IPv6 addresses, and only there.
+    ipv6: bool = False
     #: Which of the pair no other server finds; then streams go both ways (XEP-0288).
     hidden: int | None = None
 
@@ -189,7 +191,7 @@ class Stage:
     ) -> Site:
         # Resolvers know `test` themselves and never ask for it (RFC 6761); they do ask for `example`.
         domain = f"{label}.example"
-        components = tuple(f"{component}.{domain}" for component in components)
+        components, rooms = tuple(f"{component}.{domain}" for component in components), f"conference.{domain}"
         authority = self._workshop.authority if self._trusts(label) else self._workshop.stranger
         port = 7269 if self._variant.srv is Srv.OTHER_PORT else 5269
         namespace = await self._network.join(label)
@@ -199,14 +201,16 @@ class Stage:
             namespace=namespace,
             directory=self.directory / label,
             log=self.logs / f"{label}.log",
-            certificate=await authority.issue(domain, usage, also=components),
+            certificate=await authority.issue(domain, usage, also=(*components, rooms)),
             trust=self._workshop.authority.root,
             proof=self._variant.proof,
             encryption=encryption,
-            s2s_address="127.0.0.1" if stripped else "0.0.0.0",
+            s2s_address="127.0.0.1" if stripped else "::" if self._variant.ipv6 else "0.0.0.0",
             s2s_port=5369 if stripped else port,
             components=components,
             bidi=self._variant.hidden is not None,
+            rooms=rooms,
+            ipv6=self._variant.ipv6,
             root_key=self._network.root_key if self._variant.dane else None,
         )
 
@@ -219,11 +223,15 @@ class Stage:
 
     def _records(self, site: Site, hidden: bool) -> list[str]:
         host, domain = f"xmpp.{site.domain}.", f"{site.domain}."
-        records = [f"{host} 0 IN A {site.namespace.address}"]
+        # Clients come as ever.
+        door = f"clients.{domain}" if site.ipv6 else host
+        records = [f"{door} 0 IN A {site.namespace.address}"]
+        if site.ipv6:
+            records.append(f"{host} 0 IN AAAA {site.namespace.address6}")
         if site.encryption is Encryption.NEVER:
-            records.append(f"_xmpps-client._tcp.{domain} 0 IN SRV 0 0 5223 {host}")
+            records.append(f"_xmpps-client._tcp.{domain} 0 IN SRV 0 0 5223 {door}")
         else:
-            records.append(f"_xmpp-client._tcp.{domain} 0 IN SRV 0 0 5222 {host}")
+            records.append(f"_xmpp-client._tcp.{domain} 0 IN SRV 0 0 5222 {door}")
         if hidden:
             return records
         server = f"_xmpp-server._tcp.{domain} 0 IN SRV"
@@ -237,7 +245,8 @@ class Stage:
                 records.append(f"{server} 0 0 5269 dead.{domain}")
                 records.append(f"{server} 10 0 5269 {host}")
         port = 7269 if self._variant.srv is Srv.OTHER_PORT else 5269
-        records += [f"_xmpp-server._tcp.{name}. 0 IN SRV 0 0 {port} {host}" for name in site.components]
+        names = (*site.components, site.rooms)
+        records += [f"_xmpp-server._tcp.{name}. 0 IN SRV 0 0 {port} {host}" for name in names]
         return records
 
     async def _strip(self, site: Site) -> None:

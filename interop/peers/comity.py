@@ -1,5 +1,6 @@
 """Comity, driven only by what its interface promises: `serve`, the line `ready`, `account add` and comity.toml."""
 
+import json
 import os
 from pathlib import Path
 
@@ -14,8 +15,8 @@ admins = [{admins}]
 [listen]
 {c2s}
 c2s_tls = "0.0.0.0:5223"
-s2s = "{s2s_address}:{s2s_port}"
-s2s_tls = "{s2s_address}:5270"
+s2s = "{s2s_host}:{s2s_port}"
+s2s_tls = "{s2s_host}:5270"
 component = "127.0.0.1:{component_port}"
 
 [tls]
@@ -42,6 +43,14 @@ COMPONENT = """
 [[components]]
 name = "{name}"
 secret = "{secret}"
+"""
+
+ROOMS = """
+[services]
+rooms = ["{rooms}"]
+
+[rooms]
+create = "anybody"
 """
 
 
@@ -71,7 +80,7 @@ class Comity(Server):
                 directory=site.directory,
                 admins=f'"{services.admin}"' if services else "",
                 c2s=WITHOUT_TLS if services and services.clients_without_tls else WITH_TLS,
-                s2s_address=site.s2s_address,
+                s2s_host=f"[{site.s2s_address}]" if site.ipv6 else site.s2s_address,
                 s2s_port=site.s2s_port,
                 dns=site.dns,
                 dnssec=f'dnssec = "required"\ntrust_anchors = "{site.root_key}"' if site.root_key else "",
@@ -80,6 +89,7 @@ class Comity(Server):
                 component_port=COMPONENT_PORT,
             )
             + "".join(components)
+            + (ROOMS.format(rooms=site.rooms) if site.rooms else "")
         )
 
     def command(self) -> list[str]:
@@ -93,3 +103,9 @@ class Comity(Server):
         await self.run(
             [str(binary()), "account", "add", jid, "--password-stdin", "--config", config], stdin=f"{password}\n"
         )
+
+    async def told(self, *command: str) -> dict:
+        """What a command prints as JSON, whether or not it has found something wrong."""
+        line = [str(binary()), *command, "--json", "--config", str(self.path("comity.toml"))]
+        # Its exit code says whether something is wrong, which is for the case to judge.
+        return json.loads(await self.run(["sh", "-c", '"$@" || test $? -eq 1', "sh", *line]))

@@ -76,10 +76,6 @@ MODULES = """
   mod_http_upload:
     put_url: "https://@HOST@:5443/upload"
   mod_last: {}
-  mod_mam:
-    default: always
-  mod_muc:
-    access_admin: configure
   mod_privacy: {}
   mod_private: {}
   mod_pubsub:
@@ -95,6 +91,16 @@ MODULES = """
   mod_vcard: {}
   mod_vcard_xupdate: {}
   mod_version: {}
+"""
+# Rooms, with their archives; accounts have one only where they have everything.
+ROOMS = """
+  mod_mam:
+    default: {archive}
+  mod_muc:
+    access_admin: configure
+    hosts: ["{rooms}"]
+    default_room_options:
+      mam: true
 """
 
 REGISTER = """
@@ -123,7 +129,8 @@ class Ejabberd(Server):
                 directory=site.directory,
                 starttls_required=str(not (services and services.clients_without_tls)).lower(),
                 admins=f'"{services.admin}"' if services else "",
-                modules=MODULES if services else "",
+                modules=(MODULES if services else "")
+                + (ROOMS.format(rooms=site.rooms, archive="always" if services else "never") if site.rooms else ""),
                 s2s_use_starttls="required" if site.encryption is Encryption.REQUIRED else "false",
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,

@@ -22,7 +22,7 @@ c2s_require_encryption = {c2s_require_encryption}
 s2s_require_encryption = {s2s_require_encryption}
 s2s_secure_auth = {s2s_secure_auth}
 s2s_timeout = 20
-use_ipv6 = false
+use_ipv6 = {ipv6}
 {dane}
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/trust.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
@@ -40,9 +40,11 @@ admins = {{ "{admin}" }}
 contact_info = {{ admin = {{ "xmpp:{admin}" }} }}
 external_services = {{ {{ type = "stun", transport = "udp", host = "stun.{domain}", port = 3478 }} }}
 """
-COMPONENTS = """
-Component "conference.{domain}" "muc"
+ROOMS = """
+Component "{rooms}" "muc"
 modules_enabled = {{ "muc_mam", "vcard_muc" }}
+"""
+COMPONENTS = """
 Component "pubsub.{domain}" "pubsub"
 Component "upload.{domain}" "http_file_share"
 """
@@ -73,10 +75,12 @@ class Prosody(Server):
                 directory=site.directory,
                 modules="".join(f', "{module}"' for module in modules),
                 options=OPTIONS.format(domain=site.domain, admin=services.admin) if services else "",
-                components=COMPONENTS.format(domain=site.domain) if services else "",
+                components=(ROOMS.format(rooms=site.rooms) if site.rooms else "")
+                + (COMPONENTS.format(domain=site.domain) if services else ""),
                 c2s_require_encryption=str(not (services and services.clients_without_tls)).lower(),
                 disabled=", ".join(disabled),
                 dane=dane,
+                ipv6=str(site.ipv6).lower(),
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,
                 s2s_require_encryption=str(site.encryption is Encryption.REQUIRED).lower(),

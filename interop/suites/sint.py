@@ -1,10 +1,10 @@
 """The integration test framework of Smack, which runs Smack's own tests and those of XMPP Interop Testing."""
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import install
 from harness.failure import HarnessBroken
 from harness.process import run
 from suites.stand import ADMIN, PASSWORD, Security, Stand
@@ -26,12 +26,7 @@ def compile_runner(classpath: str, cache: Path) -> Path:
     """Compiles our runner against the framework in `classpath`; the directory with the class."""
     classes = cache / "classes"
     classes.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["javac", "-proc:none", "-implicit:none", "-cp", classpath, "-d", str(classes), str(RUNNER)],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )
-    if done.returncode:
-        raise HarnessBroken(f"javac failed: {done.stdout[-800:]}")
+    install.run(["javac", "-proc:none", "-implicit:none", "-cp", classpath, "-d", str(classes), str(RUNNER)])
     return classes
 
 

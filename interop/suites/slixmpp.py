@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 from harness import install
@@ -60,9 +59,7 @@ class Slixmpp(Suite):
         self._folder.parent.mkdir(parents=True)
         command = [str(self._python), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                    "--no-binary", ":all:", "--dest", str(self._folder.parent), install.SLIXMPP]
-        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode:
-            raise HarnessBroken(f"{' '.join(command)} failed: {done.stdout[-800:]}")
+        install.run(command)
         shutil.unpack_archive(f"{self._folder}.tar.gz", self._folder.parent)
 
     async def play(self, stand: Stand, only: list[str], without: list[str]) -> list[Result]:

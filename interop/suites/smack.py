@@ -1,10 +1,8 @@
 """Smack's own integration tests, from Maven Central."""
 
-import subprocess
 from pathlib import Path
 
-from harness.failure import HarnessBroken
-from harness.install import tell
+from harness import install
 from suites import sint
 from suites.stand import Security, Stand
 from suites.suite import Result, Suite
@@ -25,13 +23,10 @@ class Smack(Suite):
         directory.mkdir(parents=True, exist_ok=True)
         listing, mark = directory / "classpath", directory / "pom.xml"
         if not mark.exists() or mark.read_bytes() != PROJECT.read_bytes():
-            tell("downloading Smack and what it needs with Maven (once)")
-            done = subprocess.run(
-                ["mvn", "-B", "-q", "-f", str(PROJECT), "dependency:build-classpath", f"-Dmdep.outputFile={listing}"],
-                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            install.tell("downloading Smack and what it needs with Maven (once)")
+            install.run(
+                ["mvn", "-B", "-q", "-f", str(PROJECT), "dependency:build-classpath", f"-Dmdep.outputFile={listing}"]
             )
-            if done.returncode:
-                raise HarnessBroken(f"Maven failed: {done.stdout[-800:]}")
             mark.write_bytes(PROJECT.read_bytes())
         jars = listing.read_text().strip()
         self._classpath = f"{sint.compile_runner(jars, directory)}:{jars}"

@@ -65,12 +65,13 @@ class Stand:
             namespace=namespace,
             directory=self.directory / self.kind,
             log=self.logs / f"{self.kind}.log",
-            certificate=await self._authority.issue(self.domain, Usage.SERVER),
+            certificate=await self._authority.issue(self.domain, Usage.SERVER, also=(f"conference.{self.domain}",)),
             trust=self._authority.root,
             proof=Proof.ORDINARY,
             encryption=Encryption.REQUIRED,
             s2s_address=ADDRESS,
             s2s_port=5269,
+            rooms=f"conference.{self.domain}",
             services=Services(f"{ADMIN}@{self.domain}", self.security is Security.NONE),
         )
         await self._network.serve_dns(self._records())

@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
+from harness import install
 from harness.failure import HarnessBroken
-from harness.install import tell
 from suites.stand import Stand
 from suites.suite import Outcome, Result, Suite
 
@@ -31,13 +30,8 @@ class XmppJs(Suite):
             shutil.copyfile(PROJECT / file, self._home / file)
         if fresh:
             return
-        tell("installing @xmpp/client with npm (once)")
-        done = subprocess.run(
-            ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=self._home,
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        if done.returncode:
-            raise HarnessBroken(f"npm failed: {done.stdout[-800:]}")
+        install.tell("installing @xmpp/client with npm (once)")
+        install.run(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"], self._home)
         installed.touch()
 
     async def play(self, stand: Stand, only: list[str], without: list[str]) -> list[Result]:

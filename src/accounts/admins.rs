@@ -94,7 +94,7 @@ pub async fn replace(
     for account in wanted.difference(before) {
         ADDED.put(&mut writes, &domain_of(account), local(account), &now)?;
     }
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// The account is none any more.

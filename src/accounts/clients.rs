@@ -186,7 +186,7 @@ pub async fn revoke(storage: &Storage, holder: Holder<'_>) -> Result<(), Error> 
     CLIENTS.delete(&mut writes, holder.account, holder.agent.as_str());
     SEEN.delete(&mut writes, holder.account, holder.agent.as_str());
     tokens::revoke_one(&mut writes, holder);
-    storage.durable(storage.submit(writes)).await.map_err(|lost| Error::Engine(lost.to_string()))
+    storage.keep(writes).await
 }
 
 /// There is a new password: nobody has access who does not know it.

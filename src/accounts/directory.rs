@@ -1,14 +1,15 @@
 //! The accounts at rest: who exists, with which keys, and who may not log in.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::storage::{Cell, CreateError, Error, Lost, Map, Storage, View, Writes};
+use crate::storage::{Cell, CreateError, Error, Map, Own, Storage, View, Writes};
 
 use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
 use super::random::{self, Exhausted};
-use super::removal::{self, REMOVED};
+use super::removal::{self, REMOVED, Removed};
 use super::{clients, tokens};
 
 /// The SCRAM keys of an account; its password is kept nowhere.
@@ -95,12 +96,6 @@ impl From<Error> for DirectoryError {
     }
 }
 
-impl From<Lost> for DirectoryError {
-    fn from(lost: Lost) -> Self {
-        Self::Storage(Error::Engine(lost.to_string()))
-    }
-}
-
 impl From<Exhausted> for DirectoryError {
     fn from(error: Exhausted) -> Self {
         Self::Exhausted(error)
@@ -124,7 +119,7 @@ pub async fn create(
     match storage.create(jid, writes).await {
         Ok(_) => Ok(()),
         Err(CreateError::Exists) => Err(DirectoryError::Exists),
-        Err(CreateError::Lost(lost)) => Err(lost.into()),
+        Err(CreateError::Lost(lost)) => Err(Error::from(lost).into()),
     }
 }
 
@@ -145,7 +140,7 @@ pub async fn set_credentials(
     LATER_KEYS.delete(&mut writes, jid);
     tokens::revoke(&mut writes, jid);
     clients::forget(&mut writes, jid);
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// The hash functions for which every account of `domain` has keys: only these may be offered, because an offer that
@@ -228,7 +223,7 @@ pub async fn add_keys(
     }
     let mut writes = Writes::new();
     LATER_KEYS.put(&mut writes, jid, &LaterKeys { of: random::hexadecimal(of), sha512: keys.clone() })?;
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// Lets the owner of an account log in, or not; it is so once this returns.
@@ -249,7 +244,7 @@ pub async fn set_standing(
         Standing::Active => let_in(&mut writes, jid),
         Standing::Disabled => DISABLED.put(&mut writes, &domain_of(jid), local(jid), &now)?,
     }
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// Forgets that an account was disabled.
@@ -271,13 +266,31 @@ pub async fn exists(storage: &Storage, jid: &BareJid) -> Result<bool, Error> {
 /// # Errors
 /// What storage says.
 pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
-    let (credentials, disabled, removed) = view.account(jid, &CREDENTIALS, (&DISABLED, &REMOVED))?;
-    if credentials.is_none() {
+    let known = view.account(jid, Own::Cell(&CREDENTIALS), (&DISABLED, &REMOVED))?;
+    if known.0.is_none() {
         // What can be read there is decoded here, so that both ways take equally long.
         std::hint::black_box(serde_json::from_str::<Credentials>(std::hint::black_box(NOBODYS)).is_ok());
     }
+    Ok(of_owner(known))
+}
+
+/// What a map of an account has under `key`, and whether its owner may log in, if there is something. As much is read for an
+/// account that does not exist.
+///
+/// # Errors
+/// What storage says.
+pub(super) fn item<V: Serialize + DeserializeOwned>(
+    view: &View<'_>,
+    jid: &BareJid,
+    (map, key): (&Map<V>, &str),
+) -> Result<Option<(V, Standing)>, Error> {
+    view.account(jid, Own::Item(map, key), (&DISABLED, &REMOVED)).map(of_owner)
+}
+
+/// Nobody logs in to an account that is about to go.
+fn of_owner<T>((own, disabled, removed): (Option<T>, Option<Timestamp>, Option<Removed>)) -> Option<(T, Standing)> {
     let pending = removed.is_some_and(|removed| removed.pending);
-    Ok(credentials.filter(|_| !pending).map(|credentials| (credentials, Standing::of(disabled))))
+    own.filter(|_| !pending).map(|own| (own, Standing::of(disabled)))
 }
 
 /// Whether the owner of an account may log in.

@@ -41,7 +41,7 @@ pub async fn begin(storage: &Storage, jid: &BareJid, now: Timestamp) -> Result<(
     REMOVED.put(&mut writes, &domain_of(jid), local(jid), &Removed { at: now, pending: true })?;
     // Whoever gets the name one day does not get its power.
     admins::dismiss(&mut writes, jid);
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// Deletes everything that a closed account has.
@@ -62,7 +62,7 @@ pub async fn finish(storage: &Storage, jid: &BareJid) -> Result<(), DirectoryErr
     writes.delete_owner(jid);
     directory::let_in(&mut writes, jid);
     REMOVED.put(&mut writes, &domain_of(jid), local(jid), &Removed { pending: false, ..removed })?;
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// Deletes the log entries that `read` finds.
@@ -79,7 +79,7 @@ async fn clear(
         for position in page.entries.iter().map(|stored| stored.position).chain(page.damaged) {
             writes.remove(jid, position);
         }
-        storage.durable(storage.submit(writes)).await?;
+        storage.keep(writes).await?;
         after = page.more;
         if after.is_none() {
             return Ok(());
@@ -108,7 +108,7 @@ pub async fn forget_old(storage: &Storage, domain: &str, before: Timestamp) -> R
             REMOVED.delete(&mut writes, &domain, &local);
         }
     }
-    Ok(storage.durable(storage.submit(writes)).await?)
+    Ok(storage.keep(writes).await?)
 }
 
 /// The accounts of a domain whose removal has begun and not ended.

@@ -18,7 +18,6 @@ use crate::jid::BareJid;
 use crate::storage::{Error, Map, Storage, View, Writes};
 
 use super::directory::{self, Standing};
-use super::removal;
 use super::sasl::hashed_token::Presented;
 use super::sasl::{Mechanism, SaslCondition};
 
@@ -223,16 +222,13 @@ impl Slots {
     }
 }
 
-/// The tokens of a client and whether the owner of the account may log in, if there are any. As much is read for an account
-/// that does not exist.
+/// The tokens of a client and whether the owner of the account may log in, if there are any: in one look, which takes as long
+/// for an account that does not exist.
 ///
 /// # Errors
 /// What storage says.
 pub fn found(view: &View<'_>, holder: Holder<'_>) -> Result<Option<(Slots, Standing)>, Error> {
-    let slots = view.item(&TOKENS, holder.account, holder.agent.as_str())?;
-    let standing = directory::standing(view, holder.account)?;
-    let pending = removal::is_pending(view, holder.account)?;
-    Ok(slots.filter(|_| !pending).map(|slots| (slots, standing)))
+    directory::item(view, holder.account, (&TOKENS, holder.agent.as_str()))
 }
 
 /// Keeps the tokens of a client; it is so once this returns.
@@ -251,7 +247,7 @@ pub async fn keep(storage: &Storage, holder: Holder<'_>, slots: &Slots, now: Tim
     } else {
         TOKENS.put(&mut writes, holder.account, holder.agent.as_str(), slots)?;
     }
-    storage.durable(storage.submit(writes)).await.map_err(|lost| Error::Engine(lost.to_string()))
+    storage.keep(writes).await
 }
 
 /// The clients that have no token any more, and those that are too many beside one more.

@@ -1,6 +1,7 @@
-//! `comity check`: the own domains as the outside world finds them, in plain words.
+//! `comity check`: the own domains as the outside world finds them, or how another domain is reached, in plain words.
 
 mod certificates;
+mod peer;
 mod records;
 
 use clap::Args;
@@ -12,15 +13,25 @@ use crate::cli::wait_for;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::System;
-use crate::server::resolver;
+use crate::server::{Examine, resolver};
 
-/// Check the own domains: DNS records, certificates, ports.
+/// Check the own domains (DNS records, certificates, ports), or how another domain is reached.
 ///
-/// Asks the configured DNS servers for the SRV records of each domain, reads the certificates, and
-/// connects to each address that the records lead to, all from this machine. The exit code is 1 when
-/// something is wrong.
+/// Without a domain: asks the configured DNS servers for the SRV records of each own domain, reads the certificates, and
+/// connects to each address that the records lead to, all from this machine.
+///
+/// With the domain of another server: goes all the ways to it as this server does when somebody writes there (DNS,
+/// connection, TLS, certificates, SASL EXTERNAL or dialback), and says what is wrong and which record or line to change.
+/// The server should be running, for only then can the other one ask it about a dialback key.
+///
+/// The exit code is 1 when something is wrong.
 #[derive(Debug, Args)]
 pub(super) struct Check {
+    /// The domain of another server.
+    domain: Option<String>,
+    /// The own domain that it is reached from; the first one, if nothing is said.
+    #[arg(long, value_name = "DOMAIN", requires = "domain")]
+    from: Option<String>,
     #[command(flatten)]
     rendering: Rendering,
 }
@@ -60,6 +71,9 @@ struct Findings<'a> {
 impl Check {
     pub(super) fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
         let config = place.load()?;
+        if let Some(domain) = self.domain {
+            return peer::check(&config, Examine { domain, from: self.from }, self.rendering, output);
+        }
         let findings = wait_for(findings(&config))?;
         output.facts(self.rendering, &findings, |findings| human(findings))?;
         if findings.iter().any(|finding| finding.verdict == Verdict::Wrong) { Err(Failure::Told) } else { Ok(()) }

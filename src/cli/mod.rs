@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod demo;
 mod init;
+mod interop;
 mod output;
 mod password;
 mod peers;
@@ -48,6 +49,7 @@ enum Command {
     Config(config::ConfigCommand),
     Status(status::Status),
     Peers(peers::Peers),
+    Interop(interop::Interop),
     Reload(reload::Reload),
 }
 
@@ -62,6 +64,7 @@ impl Command {
             Self::Config(config) => config.run(place, output),
             Self::Status(status) => status.run(place, output),
             Self::Peers(peers) => peers.run(place, output),
+            Self::Interop(interop) => interop.run(place, output),
             Self::Reload(reload) => reload.run(place, output),
         }
     }

@@ -89,7 +89,7 @@ fn node(config: &Config, reload: &Arc<Reload>) -> Result<Arc<Node>, Failure> {
     let made = Made::of(config, None).map_err(reach::refused)?;
     let domains: Vec<_> = config.domains.iter().map(|domain| domain.name.to_string()).collect();
     let mut warnings = server::warnings(&domains, &made.identities, SystemTime::now());
-    warnings.extend(server::component_warnings(config, &made.identities));
+    warnings.extend(server::service_warnings(config, &made.identities));
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let storage = Storage::open(&config.data_dir, Options::default());
     let storage = storage.map_err(|error| Failure::Failed(format!("{}: {error}", config.data_dir.display())))?;

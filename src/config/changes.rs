@@ -3,12 +3,12 @@
 use toml::Value;
 
 use crate::config::section::Shape;
-use crate::config::{Config, Domain, SECTIONS};
+use crate::config::{Config, Domain, Peer, SECTIONS};
 
 impl Config {
     /// The keys that have another value in `other`, in the order of the manual; those of a domain with its
-    /// place in `other`. A domain that only one of the two has is a change of `domains`, and whatever is
-    /// different in a component is one of `components`.
+    /// place in `other`. A domain that only one of the two has is a change of `domains`, whatever is different in a
+    /// component is one of `components`, and so it is with `peers`.
     #[must_use]
     pub fn changes(&self, other: &Self) -> Vec<String> {
         // Every configuration that was read can be written.
@@ -28,6 +28,9 @@ impl Config {
                 }
                 Shape::Repeated if section.name == Domain::SECTION.name => {
                     changes.extend(self.changes_of_domains(other));
+                }
+                Shape::Repeated if section.name == Peer::SECTION.name => {
+                    changes.extend((self.peers != other.peers).then(|| section.name.to_owned()));
                 }
                 // Whole: a secret looks the same whatever it is.
                 Shape::Repeated => {
@@ -65,6 +68,7 @@ impl Config {
         usable.data_dir.clone_from(&running.data_dir);
         usable.listen.clone_from(&running.listen);
         usable.components.clone_from(&running.components);
+        usable.services.clone_from(&running.services);
         usable.log.format = running.log.format;
         usable.domain.clone_from(&running.domain);
         let domains = running.domains.iter();
@@ -124,6 +128,23 @@ mod tests {
         assert_eq!(old.changes(&new), ["components"]);
         assert!(new.changes(&new).is_empty());
         assert_eq!(new.for_running(&old).components, old.components);
+    }
+
+    #[test]
+    fn names_of_services_need_a_restart() {
+        let with = |name: &str| read(&format!("domain = \"a.example\"\n[services]\nrooms = [\"{name}\"]\n"));
+        let (old, new) = (with("rooms.a.example"), with("chat.a.example"));
+        assert_eq!(old.changes(&new), ["services.rooms"]);
+        assert_eq!(new.for_running(&old).services, old.services);
+    }
+
+    #[test]
+    fn what_holds_for_one_other_domain_is_used_at_once() {
+        let with = |more: &str| read(&format!("domain = \"a.example\"\n[[peers]]\nname = \"b.example\"\n{more}"));
+        let (old, new) = (with(""), with("federate = false\n"));
+        assert_eq!(old.changes(&new), ["peers"]);
+        assert!(new.changes(&new).is_empty());
+        assert_eq!(new.for_running(&old).peers, new.peers);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Value;
 
 use crate::config::section::{Key, Section, Shape};
-use crate::config::{Component, Config, Domain, SECTIONS};
+use crate::config::{Component, Config, Domain, Peer, SECTIONS};
 
 /// The width of a comment's text.
 const WIDTH: usize = 96;
@@ -72,7 +72,7 @@ It is looked for where `--config` says, then where the environment variable `COM
 `comity config explain` shows every key with its default, its current value and where that comes from.
 Sizes are written like `\"256KiB\"` or `\"1MiB\"`, time spans like `\"30s\"`, `\"10m\"` or `\"2h\"`.
 `comity reload`, or SIGHUP, has the running server read it again, together with the certificates: everything is checked first, and no stream ends.
-Only `data_dir`, the addresses in `[listen]`, the domains, the components and `log.format` need a restart; the answer names those of them that have changed.
+Only `data_dir`, the addresses in `[listen]`, the domains, the components, the names in `[services]` and `log.format` need a restart; the answer names those of them that have changed.
 An unknown key or a wrong value is refused with file, line, column and, where one is near, the key that was probably meant.
 
 This page is generated from the sources: `cargo test` fails when it is stale, and `UPDATE=1 cargo test` writes it again.
@@ -83,6 +83,7 @@ pub(super) fn default(section: &Section, key: &Key) -> Option<String> {
     let one = match section.name {
         "domains" => Value::try_from(Domain::default()),
         "components" => Value::try_from(Component::default()),
+        "peers" => Value::try_from(Peer::default()),
         _ => Value::try_from(Config::default()),
     };
     let value = one.ok()?;

@@ -21,10 +21,14 @@ pub use error::{ConfigError, Problem};
 pub use example::{example, manual};
 pub use explain::{Explained, explain};
 pub use section::{Key, Section, Shape};
-pub use sections::{Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, SECTIONS, Tls};
+pub use sections::{
+    Archive, Component, Config, Contact, Dns, Domain, Federation, Limits, Listen, Log, Peer, Rooms, SECTIONS, Services,
+    Tls,
+};
 pub use units::{Period, Size};
 pub use values::{
-    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Pin, Secret,
+    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Pin, ProofKind,
+    RoomCreation, Secret,
 };
 
 #[cfg(test)]

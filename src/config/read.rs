@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::section::Shape;
 use crate::config::suggest::nearest;
 use crate::config::{
-    Archive, Component, Config, ConfigError, Domain, DomainName, FederationMode, Period, Problem, SECTIONS, Size,
+    Archive, Component, Config, ConfigError, Domain, DomainName, FederationMode, Peer, Period, Problem, SECTIONS, Size,
 };
 
 /// The smallest limit on stanzas (RFC 6120 §13.12).
@@ -241,13 +241,19 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
     let value_at = |path: &str| at(path).map_or(0, |key| key.value.start);
     let mut faults = domains(config, &key_at, &value_at);
     faults.extend(components(config, &key_at, &value_at));
+    faults.extend(services(config, &value_at));
+    faults.extend(peers(config, &value_at));
     pair(&mut faults, "tls", config.tls.certificate.as_ref(), config.tls.key.as_ref(), &key_at);
     if config.listen.c2s_without_tls && !config.listen.c2s.is_loopback() {
         let reason = "listen.c2s_without_tls would let other machines log in without encryption";
         let fault = Fault::new(key_at("listen.c2s_without_tls"), reason);
         faults.push(fault.suggest("let listen.c2s name loopback addresses only, such as \"127.0.0.1:5222\""));
     }
-    if config.federation.mode == FederationMode::Listed && config.federation.allow.is_empty() {
+    let is_listed = |peer: &Peer| peer.federate == Some(true);
+    if config.federation.mode == FederationMode::Listed
+        && config.federation.allow.is_empty()
+        && !config.peers.iter().any(is_listed)
+    {
         let fault = Fault::new(value_at("federation.mode"), "mode \"listed\" without a list");
         faults.push(fault.suggest("name the domains in federation.allow, or say \"closed\""));
     }
@@ -278,8 +284,10 @@ fn contradictions(config: &Config, written: &[Written]) -> Vec<Fault> {
         let advice = "make it at least as large as client_stanza, server_stanza and the stanza of every component";
         faults.push(fault.suggest(advice));
     }
-    if limits.client_burst > LONGEST_BURST {
-        faults.push(Fault::new(value_at("limits.client_burst"), "limits.client_burst is more than an hour"));
+    for (path, burst) in [("limits.client_burst", limits.client_burst), ("limits.server_burst", limits.server_burst)] {
+        if burst > LONGEST_BURST {
+            faults.push(Fault::new(value_at(path), format!("{path} is more than an hour")));
+        }
     }
     let periods = [
         ("federation.connect_timeout", config.federation.connect_timeout),
@@ -351,6 +359,44 @@ fn components(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn
         if *stanza < SMALLEST_STANZA {
             let reason = format!("{path}.stanza is below 10000 bytes, the least that RFC 6120 allows");
             faults.push(Fault::new(here("stanza"), reason));
+        }
+    }
+    faults
+}
+
+/// A service has a name of its own.
+fn services(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
+    let domains = config.domain.iter().chain(config.domains.iter().map(|it| &it.name));
+    let mut taken: HashSet<&DomainName> = domains.chain(config.components.iter().map(|it| &it.name)).collect();
+    let twice = config.services.rooms.iter().filter(|name| !taken.insert(name));
+    let fault = |name| Fault::new(value_at("services.rooms"), format!("{name} is the name of something else already"));
+    twice.map(|name| fault(name).suggest("give the rooms a domain of their own")).collect()
+}
+
+fn peers(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let own: HashSet<&DomainName> = config.domain.iter().chain(config.domains.iter().map(|it| &it.name)).collect();
+    let mut seen = HashSet::new();
+    for (index, Peer { name, federate, proofs, .. }) in config.peers.iter().enumerate() {
+        let path = format!("peers[{}]", index + 1);
+        let here = |name: &str| value_at(&format!("{path}.{name}"));
+        if *name == DomainName::unnamed() {
+            faults.push(Fault::new(value_at("peers"), format!("{path} has no name")));
+        } else if own.contains(name) {
+            faults.push(Fault::new(here("name"), format!("{name} is a domain of this server")));
+        } else if !seen.insert(name) {
+            faults.push(Fault::new(here("name"), format!("the domain {name} is there twice")));
+        }
+        if *federate == Some(true) && config.federation.mode == FederationMode::Closed {
+            let fault = Fault::new(here("federate"), "federation.mode = \"closed\" has no exceptions");
+            faults.push(fault.suggest("set federation.mode = \"listed\""));
+        }
+        if proofs.as_ref().is_some_and(Vec::is_empty) {
+            let fault = Fault::new(here("proofs"), format!("nothing would prove that a server speaks for {name}"));
+            faults.push(fault.suggest("say federate = false"));
+        }
+        if *federate == Some(false) && config.federation.allow.contains(name) {
+            faults.push(Fault::new(here("federate"), format!("{name} is in federation.allow, too")));
         }
     }
     faults

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::config::section::{Section, section};
 use crate::config::{
-    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Period, Pin, Secret,
-    Size,
+    AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Period, Pin,
+    ProofKind, RoomCreation, Secret, Size,
 };
 use crate::telemetry::{Filter, Format};
 
@@ -17,8 +17,11 @@ pub const SECTIONS: &[Section] = &[
     Tls::SECTION,
     Dns::SECTION,
     Federation::SECTION,
+    Peer::SECTION,
     Contact::SECTION,
     Component::SECTION,
+    Services::SECTION,
+    Rooms::SECTION,
     Archive::SECTION,
     Push::SECTION,
     Registration::SECTION,
@@ -39,7 +42,7 @@ section! {
         /// `comity account` does (XEP-0133).
         admins: Vec<AccountName> = Vec::new();
     }
-    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, contact: Contact, components: Vec<Component>, archive: Archive, push: Push, registration: Registration, limits: Limits, log: Log }
+    with { domains: Vec<Domain>, listen: Listen, tls: Tls, dns: Dns, federation: Federation, peers: Vec<Peer>, contact: Contact, components: Vec<Component>, services: Services, rooms: Rooms, archive: Archive, push: Push, registration: Registration, limits: Limits, log: Log }
 }
 
 section! {
@@ -121,7 +124,7 @@ section! {
     /// Other servers.
     Federation, "federation", Once {
         /// With which domains the server talks: `"open"` (all), `"closed"` (none, except among its own) or
-        /// `"listed"` (those in `allow`).
+        /// `"listed"` (those in `allow`). A domain in `[[peers]]` may be an exception, but not to `"closed"`.
         mode: FederationMode = FederationMode::Open;
         /// The domains for `mode = "listed"`.
         allow: Vec<DomainName> = Vec::new();
@@ -149,6 +152,31 @@ section! {
         queue_bytes: Size = Size::mib(8);
         /// How much may wait for all other domains together.
         queue_bytes_total: Size = Size::mib(64);
+    }
+}
+
+section! {
+    /// Other domains for which something else holds than for all: one `[[peers]]` each. `comity reload` has it hold at
+    /// once, for streams that are open, too, but for the proof that they began with.
+    Peer, "peers", Repeated {
+        /// The other domain, exactly; those below it are not meant.
+        name: DomainName = DomainName::unnamed(), like "\"example.net\"";
+        /// Whether the server talks with it, in place of what `federation.mode` says; `"closed"` has no exceptions.
+        federate: Option<bool> = None, like "false";
+        /// What proves that a server speaks for it, in place of what holds for all: `"pkix"` (a certificate of an
+        /// authority that is trusted), `"dane"` (a key that the signed DNS names), `"pin"` (one of
+        /// `federation.pins`), `"dialback"` (XEP-0220).
+        proofs: Option<Vec<ProofKind>> = None, like "[\"dane\", \"dialback\"]";
+        /// The same as `limits.server_stanzas_per_second`.
+        stanzas_per_second: Option<usize> = None, like "10000";
+        /// The same as `limits.server_bytes_per_second`.
+        bytes_per_second: Option<Size> = None, like "\"10MiB\"";
+        /// The same as `limits.server_streams`.
+        streams: Option<usize> = None, like "100";
+        /// The same as `limits.server_recipients_per_hour`.
+        recipients_per_hour: Option<usize> = None, like "20000";
+        /// The same as `limits.server_requests_per_hour`.
+        requests_per_hour: Option<usize> = None, like "5000";
     }
 }
 
@@ -190,6 +218,49 @@ section! {
         stanza: Size = Size::kib(512);
         /// How much may wait for the component when it reads slowly; more is answered with an error.
         queue_bytes: Size = Size::mib(1);
+    }
+}
+
+section! {
+    /// What the server offers under names of its own, each a domain that is found in the DNS and named in the certificate as
+    /// any other.
+    Services, "services", Once {
+        /// The domains of rooms in which many talk (XEP-0045), for example `["rooms.example.org"]`; the domain of this
+        /// server that is nearest above one lists it among its services. When the list is empty, there are no rooms.
+        rooms: Vec<DomainName> = Vec::new();
+    }
+}
+
+section! {
+    /// Rooms, if `services.rooms` names a domain for them.
+    Rooms, "rooms", Once {
+        /// Who may make rooms: `"local"` (accounts of this server), `"admins"` or `"anybody"`, from whatever server.
+        create: RoomCreation = RoomCreation::Local;
+        /// Whether administrators of the server own every room.
+        admins_own: bool = true;
+        /// How many rooms there may be.
+        rooms: usize = 100_000;
+        /// How many may be in one room. Its owners may set less.
+        occupants: usize = 5000;
+        /// Whether a room stays when nobody is in it, if its owner does not say.
+        persistent: bool = false;
+        /// Whether a room is in the list of rooms, if its owner does not say.
+        public: bool = true;
+        /// Whether everybody in a room sees the addresses of the others, if its owner does not say. Otherwise moderators do.
+        non_anonymous: bool = false;
+        /// Whether a room that stays has an archive that its occupants can read, if its owner does not say.
+        archive: bool = true;
+        /// How many messages are shown to who enters, if the owner of the room does not say.
+        history: usize = 20;
+        /// How many messages one occupant may send each second in the long run; more are refused. `0` is no limit.
+        messages_per_second: usize = 10;
+        /// How many times all from one other domain may enter rooms each second in the long run; more are refused.
+        domain_entries_per_second: usize = 20;
+        /// How many messages and requests all from one other domain may send to rooms each second in the long run; more are
+        /// refused.
+        domain_messages_per_second: usize = 200;
+        /// How many seconds' worth of these may come at once after a pause.
+        burst: Period = Period::seconds(10);
     }
 }
 
@@ -289,6 +360,30 @@ section! {
         client_burst: Period = Period::seconds(20);
         /// The largest stanza taken from another server, at least 10000 bytes.
         server_stanza: Size = Size::kib(512);
+        /// How many stanzas another domain may send each second in the long run, on all its streams together.
+        /// Whoever sends more is read more slowly. Here and in the keys that follow, `0` is no limit, and
+        /// `[[peers]]` may say something else for one domain.
+        server_stanzas_per_second: usize = 1000;
+        /// The same in bytes.
+        server_bytes_per_second: Size = Size::mib(1);
+        /// How many seconds' worth of stanzas and bytes it may send at once after a pause, at most an hour.
+        server_burst: Period = Period::seconds(10);
+        /// How many streams another domain may have open to this server at once; a further one is ended with an
+        /// error.
+        server_streams: usize = 32;
+        /// How many streams of other domains there may be from one address, whatever domains they are for. Of
+        /// IPv6, a /56 network counts as one address.
+        server_streams_per_address: usize = 2000;
+        /// How many times a minute other servers may connect from one address. Beyond it they wait.
+        server_connects_per_minute: usize = 600;
+        /// To how many people here another domain may send messages and requests within an hour; to
+        /// further ones it gets an error, while those that it has reached already stay in reach.
+        server_recipients_per_hour: usize = 2000;
+        /// How many requests to see somebody's presence another domain may send within an hour; to further ones
+        /// it gets an error.
+        server_requests_per_hour: usize = 500;
+        /// How many such requests from one other domain may wait for the answer of one account.
+        server_requests_waiting: usize = 100;
         /// How much memory all connections that have not authenticated may use together. Beyond it,
         /// connections are closed.
         unauthenticated_bytes: Size = Size::mib(256);

@@ -250,6 +250,39 @@ fn what_contradicts_itself_is_refused() {
              8:10: components[2].stanza is below 10000 bytes, the least that RFC 6120 allows",
         ),
         ("domain = \"a.example\"\n[[components]]\nsecret = \"s\"", "2:1: components[1] has no name"),
+        (
+            "domain = \"a.example\"\n[services]\nrooms = [\"A.example\"]",
+            "3:9: a.example is the name of something else already; give the rooms a domain of their own",
+        ),
+        (
+            "domain = \"a.example\"\n[rooms]\ncreate = \"anyone\"",
+            "3:10: wrong value of rooms.create: \"anyone\" is none of \"local\", \"admins\", \"anybody\"",
+        ),
+        ("domain = \"a.example\"\n[limits]\nserver_burst = \"61m\"", "3:16: limits.server_burst is more than an hour"),
+    ] {
+        assert_eq!(refused(text), message);
+    }
+}
+
+#[test]
+fn what_holds_for_another_domain_and_contradicts_itself_is_refused() {
+    for (text, message) in [
+        ("domain = \"a.example\"\n[[peers]]\nstreams = 1", "2:1: peers[1] has no name"),
+        (
+            "domain = \"a.example\"\n[[peers]]\nname = \"A.example\"\n\
+             [[peers]]\nname = \"b.example\"\n[[peers]]\nname = \"B.example\"",
+            "3:8: a.example is a domain of this server\n7:8: the domain b.example is there twice",
+        ),
+        (
+            "domain = \"a.example\"\n[federation]\nmode = \"closed\"\n\
+             [[peers]]\nname = \"b.example\"\nfederate = true",
+            "6:12: federation.mode = \"closed\" has no exceptions; set federation.mode = \"listed\"",
+        ),
+        (
+            "domain = \"a.example\"\n[federation]\nmode = \"listed\"\nallow = [\"b.example\"]\n\
+             [[peers]]\nname = \"b.example\"\nfederate = false",
+            "7:12: b.example is in federation.allow, too",
+        ),
     ] {
         assert_eq!(refused(text), message);
     }

@@ -59,6 +59,19 @@ pub enum Dnssec {
     Off,
 }
 
+/// What can prove that a server speaks for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofKind {
+    /// A certificate of an authority that is trusted.
+    Pkix,
+    /// A key that the signed DNS names.
+    Dane,
+    /// A key that the operator names.
+    Pin,
+    /// The word of the server that the DNS names.
+    Dialback,
+}
+
 /// With which domains the server talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FederationMode {
@@ -69,6 +82,18 @@ pub enum FederationMode {
     Closed,
     /// With those in `federation.allow`.
     Listed,
+}
+
+/// Who may make rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RoomCreation {
+    /// Accounts of this server.
+    #[default]
+    Local,
+    /// Administrators.
+    Admins,
+    /// Everybody, from whatever server.
+    Anybody,
 }
 
 impl DomainName {
@@ -419,36 +444,18 @@ impl Dnssec {
     const NAMES: [(&'static str, Self); 3] = [("auto", Self::Auto), ("required", Self::Required), ("off", Self::Off)];
 }
 
-impl FromStr for Dnssec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        choice(text, &Self::NAMES)
-    }
-}
-
-impl fmt::Display for Dnssec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(*self, &Self::NAMES))
-    }
+impl ProofKind {
+    const NAMES: [(&'static str, Self); 4] =
+        [("pkix", Self::Pkix), ("dane", Self::Dane), ("pin", Self::Pin), ("dialback", Self::Dialback)];
 }
 
 impl FederationMode {
     const NAMES: [(&'static str, Self); 3] = [("open", Self::Open), ("closed", Self::Closed), ("listed", Self::Listed)];
 }
 
-impl FromStr for FederationMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        choice(text, &Self::NAMES)
-    }
-}
-
-impl fmt::Display for FederationMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(*self, &Self::NAMES))
-    }
+impl RoomCreation {
+    const NAMES: [(&'static str, Self); 3] =
+        [("local", Self::Local), ("admins", Self::Admins), ("anybody", Self::Anybody)];
 }
 
 /// The value called `text`, or what could have been meant.
@@ -469,6 +476,27 @@ pub(super) fn name_of<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'
     names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| *name)
 }
 
+/// A type that has a few values, each with a name.
+macro_rules! as_name {
+    ($($name:ty),+ $(,)?) => { $(
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                choice(text, &Self::NAMES)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(name_of(*self, &Self::NAMES))
+            }
+        }
+    )+ };
+}
+
+as_name!(Dnssec, FederationMode, ProofKind, RoomCreation);
+
 /// Reads and writes a type as its text.
 macro_rules! as_text {
     ($($type:ty),+) => { $(
@@ -486,4 +514,15 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(AccountName, ContactUri, Dnssec, DomainName, LocalName, NameServer, FederationMode, Pin);
+as_text!(
+    AccountName,
+    ContactUri,
+    Dnssec,
+    DomainName,
+    LocalName,
+    NameServer,
+    FederationMode,
+    Pin,
+    ProofKind,
+    RoomCreation
+);

@@ -4,6 +4,7 @@
 mod rfc_3921_session;
 mod xep_0012_last_activity;
 mod xep_0030_service_discovery;
+mod xep_0045_muc;
 mod xep_0049_private_storage;
 mod xep_0050_commands;
 mod xep_0054_vcard;
@@ -24,20 +25,33 @@ mod xep_0357_push;
 mod xep_0359_stanza_ids;
 mod xep_0377_reports;
 mod xep_0390_capabilities;
+mod xep_0410_self_ping;
+mod xep_0421_occupant_ids;
 mod xep_0424_retraction;
+mod xep_0425_moderation;
+mod xep_0433_channel_search;
 mod xep_0441_preferences;
 mod xep_0478_stream_limits;
+mod xep_0486_avatars;
 mod xep_0494_client_access;
 
 use crate::hooks::Extension;
+pub use xep_0045_muc::Rooms;
 pub use xep_0160_offline::delay;
 pub use xep_0199_ping::NS as PING_NS;
+
+/// XEP-0334: what its sender says may be done with a message, for all who keep or copy some.
+const HINTS_NS: &str = "urn:xmpp:hints";
+
+/// XEP-0085, whose notifications alone are nothing that somebody wants later.
+const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
 
 /// Everything that is built in, in the order of the `mod` lines.
 pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,
     xep_0012_last_activity::EXTENSION,
     xep_0030_service_discovery::EXTENSION,
+    xep_0045_muc::EXTENSION,
     xep_0049_private_storage::EXTENSION,
     xep_0050_commands::EXTENSION,
     xep_0054_vcard::EXTENSION,
@@ -58,8 +72,13 @@ pub const ALL: &[Extension] = &[
     xep_0359_stanza_ids::EXTENSION,
     xep_0377_reports::EXTENSION,
     xep_0390_capabilities::EXTENSION,
+    xep_0410_self_ping::EXTENSION,
+    xep_0421_occupant_ids::EXTENSION,
     xep_0424_retraction::EXTENSION,
+    xep_0425_moderation::EXTENSION,
+    xep_0433_channel_search::EXTENSION,
     xep_0441_preferences::EXTENSION,
     xep_0478_stream_limits::EXTENSION,
+    xep_0486_avatars::EXTENSION,
     xep_0494_client_access::EXTENSION,
 ];

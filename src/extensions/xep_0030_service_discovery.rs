@@ -20,11 +20,20 @@ pub(super) const EXTENSION: Extension = Extension {
         (Entity::Domain, Items::NS),
         (Entity::Account, Info::NS),
         (Entity::Account, Items::NS),
+        (Entity::Rooms, Info::NS),
+        (Entity::Rooms, Items::NS),
+        (Entity::Room, Info::NS),
+        (Entity::Room, Items::NS),
     ],
     wanted: Extension::ALWAYS,
     commands: &[],
     install,
 };
+
+/// For rooms, which answer for themselves.
+pub(super) mod api {
+    pub(in crate::extensions) const ITEMS_NS: &str = "http://jabber.org/protocol/disco#items";
+}
 
 fn install(at: &mut Registrar<'_>) {
     at.identity(Entity::Domain, Identity { category: "server", kind: "im", name: Some(SOFTWARE) });
@@ -81,6 +90,8 @@ impl Discovery {
                     }
                 }
                 // §8: whoever receives an account's presence may see its available resources.
+                // Rooms answer for themselves.
+                Entity::Rooms | Entity::Room => {}
                 Entity::Account => {
                     let resources = self.outbound.resources(&call.to.to_bare());
                     resources.iter().for_each(|resource| answer.push(item(resource.as_str())));
@@ -99,6 +110,7 @@ impl Discovery {
         match self.entity {
             Entity::Domain => Some(self.catalogue.about_domains()),
             Entity::Account => self.catalogue.about_accounts(call.to.domain()),
+            Entity::Rooms | Entity::Room => None,
         }
     }
 
@@ -141,7 +153,7 @@ impl Request for Info {
 
 impl Request for Items {
     const NAME: &'static str = "query";
-    const NS: &'static str = "http://jabber.org/protocol/disco#items";
+    const NS: &'static str = api::ITEMS_NS;
 
     fn parse(element: &Element) -> Result<Self, StanzaError> {
         Ok(Self(element.attribute("node").map(str::to_owned)))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Relation, Request, Spec};
+use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Request, Spec};
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
 use crate::storage::{Error, Map, Storage, Writes};
 use crate::xml::Element;
@@ -37,12 +37,13 @@ fn install(at: &mut Registrar<'_>) {
 
 /// XEP-0049 §2.3: what was never kept is empty.
 async fn show(storage: Arc<Storage>, call: Call<Query>) -> Answer {
-    own(&call)?;
+    // XEP-0049 §5: this is nobody else's business.
+    let owner = call.owner()?;
     let mut asked = call.request.0.into_iter();
     let (Some(wanted), None) = (asked.next(), asked.next()) else {
         return Err(StanzaError::new(Condition::NotAcceptable, "one element at a time can be asked for"));
     };
-    let kept = KEPT.get(&storage, &call.to.to_bare(), &key(&wanted)).await.map_err(|error| failed(&error))?;
+    let kept = KEPT.get(&storage, &owner, &key(&wanted)).await.map_err(|error| failed(&error))?;
     let kept = kept.and_then(|kept| Element::parse(&enclosed(&kept), "").ok());
     let nothing = || Element::new(Query::NAME, NS).with_child(Element::new(wanted.name(), wanted.ns()));
     Ok(Some(kept.unwrap_or_else(nothing)))
@@ -50,8 +51,7 @@ async fn show(storage: Arc<Storage>, call: Call<Query>) -> Answer {
 
 /// XEP-0049 §2.3: the answer waits until everything is safe.
 async fn keep(storage: Arc<Storage>, call: Call<Query>) -> Answer {
-    own(&call)?;
-    let owner = call.to.to_bare();
+    let owner = call.owner()?;
     let mut changes: BTreeMap<String, String> = BTreeMap::new();
     for element in &call.request.0 {
         let text = changes.entry(key(element)).or_default();
@@ -75,14 +75,8 @@ async fn keep(storage: Arc<Storage>, call: Call<Query>) -> Answer {
             KEPT.put(&mut writes, &owner, key, text).map_err(|error| failed(&error))?;
         }
     }
-    let receipt = storage.submit(writes);
-    storage.durable(receipt).await.map_err(|lost| failed(&Error::Engine(lost.to_string())))?;
+    storage.keep(writes).await.map_err(|error| failed(&error))?;
     Ok(None)
-}
-
-/// XEP-0049 §5: this is nobody else's business.
-fn own(call: &Call<Query>) -> Result<(), StanzaError> {
-    if call.relation == Relation::Owner { Ok(()) } else { Err(Condition::Forbidden.into()) }
 }
 
 fn failed(error: &Error) -> StanzaError {

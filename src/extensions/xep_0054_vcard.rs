@@ -8,6 +8,8 @@ use crate::stanza::{Condition, StanzaError};
 use crate::storage::{Cell, Error, Storage, Writes};
 use crate::xml::Element;
 
+use self::api::{MOST, NAME, NS};
+
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0054", version: "1.3.0" },
     name: "vcard",
@@ -17,13 +19,17 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-const NS: &str = "vcard-temp";
+/// For rooms, which have cards as well.
+pub(super) mod api {
+    pub(in crate::extensions) const NAME: &str = "vCard";
+    pub(in crate::extensions) const NS: &str = "vcard-temp";
+
+    /// Octets that a card may have: room for a photograph of the size that clients make (XEP-0153 §5).
+    pub(in crate::extensions) const MOST: usize = 128 * 1024;
+}
 
 /// The card, as XML.
 const CARD: Cell<String> = Cell::new("vcard");
-
-/// Octets that a card may have: room for a photograph of the size that clients make (XEP-0153 §5).
-const MOST: usize = 128 * 1024;
 
 fn install(at: &mut Registrar<'_>) {
     let it = Arc::new(at.storage.clone());
@@ -44,17 +50,14 @@ async fn show(storage: Arc<Storage>, call: Call<Card>) -> Answer {
 
 /// XEP-0054 §3.2: the answer waits until the card is safe.
 async fn keep(storage: Arc<Storage>, call: Call<Card>) -> Answer {
-    if call.relation != Relation::Owner {
-        return Err(Condition::Forbidden.into());
-    }
+    let owner = call.owner()?;
     let card = call.request.0.to_xml("");
     if card.len() > MOST {
         return Err(StanzaError::new(Condition::PolicyViolation, format!("a card has at most {MOST} bytes")));
     }
     let mut writes = Writes::new();
-    CARD.put(&mut writes, &call.to.to_bare(), &card).map_err(|error| failed(&error))?;
-    let receipt = storage.submit(writes);
-    storage.durable(receipt).await.map_err(|lost| failed(&Error::Engine(lost.to_string())))?;
+    CARD.put(&mut writes, &owner, &card).map_err(|error| failed(&error))?;
+    storage.keep(writes).await.map_err(|error| failed(&error))?;
     Ok(None)
 }
 
@@ -67,7 +70,7 @@ fn failed(error: &Error) -> StanzaError {
 struct Card(Element);
 
 impl Request for Card {
-    const NAME: &'static str = "vCard";
+    const NAME: &'static str = NAME;
     const NS: &'static str = NS;
 
     fn parse(element: &Element) -> Result<Self, StanzaError> {

@@ -29,6 +29,11 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
+/// For rooms, where people register as well.
+pub(super) mod api {
+    pub(in crate::extensions) const NS: &str = "jabber:iq:register";
+}
+
 /// Namespace of the stream feature (XEP-0077 §7).
 const FEATURE_NS: &str = "http://jabber.org/features/iq-register";
 
@@ -222,7 +227,7 @@ struct Query {
 
 impl Request for Query {
     const NAME: &'static str = "query";
-    const NS: &'static str = "jabber:iq:register";
+    const NS: &'static str = api::NS;
 
     fn parse(element: &Element) -> Result<Self, StanzaError> {
         if element.child("remove", Self::NS).is_some() {

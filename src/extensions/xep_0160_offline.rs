@@ -13,8 +13,9 @@ use crate::storage::{Direction, Entry, Marks, Position, Storage, Stored};
 use crate::stream::{ContentNamespace, read_back};
 use crate::xml::Element;
 
-use self::api::{CHAT_STATES_NS, DELAY_NS, HINTS_NS};
+use self::api::DELAY_NS;
 use super::xep_0359_stanza_ids::api::Ids;
+use super::{CHAT_STATES_NS, HINTS_NS};
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0160", version: "1.0.1" },
@@ -25,16 +26,10 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-/// For extensions that look at messages, keep them, and show when they came.
+/// For extensions that show when messages came.
 pub(super) mod api {
     /// XEP-0203.
     pub(in crate::extensions) const DELAY_NS: &str = "urn:xmpp:delay";
-
-    /// XEP-0334.
-    pub(in crate::extensions) const HINTS_NS: &str = "urn:xmpp:hints";
-
-    /// XEP-0085, whose notifications alone are not worth keeping (XEP-0160 §3).
-    pub(in crate::extensions) const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
 }
 
 fn install(at: &mut Registrar<'_>) {
@@ -178,17 +173,10 @@ impl Worth {
 /// XEP-0203 §5: takes out what claims to be this server's note of a delay.
 fn discard(stanza: &mut Stanza<'_>, domains: &[String]) {
     let is_ours = |from: &str| domains.iter().any(|domain| domain == from);
-    let is_forged = |element: &Element| {
+    stanza.payload.remove(|element| {
         let from = element.attribute("from").and_then(|from| Jid::parse(from).ok());
         element.is("delay", DELAY_NS) && from.is_some_and(|from| is_ours(from.as_str()))
-    };
-    let elements = stanza.payload.elements();
-    if !elements.iter().any(is_forged) {
-        return;
-    }
-    let mut payload = String::new();
-    elements.iter().filter(|element| !is_forged(element)).for_each(|element| element.write(&mut payload, CLIENT_NS));
-    stanza.payload = Payload::canonical(payload);
+    });
 }
 
 /// The stanza of a log entry with the time at which it came (XEP-0203 §2), and with `tail`.

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::hooks::{
-    Answer, Call, Entity, Extension, Interest, Outbound, Registrar, Relation, Request, Spec, Unblocked, Wanted,
-};
+use crate::hooks::{Answer, Call, Entity, Extension, Interest, Outbound, Registrar, Request, Spec, Unblocked, Wanted};
 use crate::jid::Jid;
 use crate::stanza::{Condition, ErrorType, StanzaError};
 use crate::storage::{Receipt, Storage};
@@ -52,23 +50,23 @@ struct Blocking {
 impl Blocking {
     /// XEP-0191 §3.2: whoever has asked for the list is told of its changes.
     async fn list(self: Arc<Self>, call: Call<List>) -> Answer {
-        own(&call)?;
+        let owner = call.owner()?;
         let receipt = self.outbound.interest(&call.from, Interest::Blocklist, Wanted::Yes);
-        let blocked = self.outbound.blocked(&call.to.to_bare());
+        let blocked = self.outbound.blocked(&owner);
         self.durable(receipt).await?;
         Ok(Some(items(List::NAME, blocked.iter().map(String::as_str))))
     }
 
     /// XEP-0191 §3.3.
     async fn block(self: Arc<Self>, call: Call<Block>) -> Answer {
-        own(&call)?;
+        let owner = call.owner()?;
         let whom: Vec<Jid> = call.request.0.iter().map(|(jid, _)| jid.clone()).collect();
         let push = items(Block::NAME, whom.iter().map(Jid::as_str));
-        let receipt = self.outbound.block(&call.to.to_bare(), whom, &push)?;
+        let receipt = self.outbound.block(&owner, whom, &push)?;
         self.durable(receipt).await?;
         for (jid, report) in &call.request.0 {
             if let Some(report) = report {
-                self.reports.hand_on(&call.to.to_bare(), jid, report).await;
+                self.reports.hand_on(&owner, jid, report).await;
             }
         }
         Ok(None)
@@ -76,12 +74,12 @@ impl Blocking {
 
     /// XEP-0191 §3.4, §3.5.
     async fn unblock(self: Arc<Self>, call: Call<Unblock>) -> Answer {
-        own(&call)?;
+        let owner = call.owner()?;
         let push = match &call.request.0 {
             Unblocked::These(whom) => items(Unblock::NAME, whom.iter().map(Jid::as_str)),
             Unblocked::All => items(Unblock::NAME, []),
         };
-        let receipt = self.outbound.unblock(&call.to.to_bare(), call.request.0, &push);
+        let receipt = self.outbound.unblock(&owner, call.request.0, &push);
         self.durable(receipt).await?;
         Ok(None)
     }
@@ -90,11 +88,6 @@ impl Blocking {
         let durable = self.storage.durable(receipt).await;
         durable.map_err(|_| Condition::InternalServerError.into())
     }
-}
-
-/// Whose list it is: one's own and nobody else's.
-fn own<R>(call: &Call<R>) -> Result<(), StanzaError> {
-    if call.relation == Relation::Owner { Ok(()) } else { Err(Condition::Forbidden.into()) }
 }
 
 fn items<'a>(name: &str, addresses: impl IntoIterator<Item = &'a str>) -> Element {

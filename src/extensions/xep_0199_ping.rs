@@ -6,13 +6,23 @@ use crate::hooks::{Answer, Call, Entity, Extension, Registrar, Request, Spec};
 use crate::stanza::StanzaError;
 use crate::xml::Element;
 
-/// Namespace of a ping.
-pub const NS: &str = "urn:xmpp:ping";
+pub use self::api::NS;
+
+/// For whoever answers pings himself.
+pub(super) mod api {
+    /// Namespace of a ping.
+    pub const NS: &str = "urn:xmpp:ping";
+}
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0199", version: "2.0.1" },
     name: "ping",
-    advertises: &[(Entity::Domain, Ping::NS), (Entity::Account, Ping::NS)],
+    advertises: &[
+        (Entity::Domain, Ping::NS),
+        (Entity::Account, Ping::NS),
+        (Entity::Rooms, Ping::NS),
+        (Entity::Room, Ping::NS),
+    ],
     wanted: Extension::ALWAYS,
     commands: &[],
     install,

@@ -14,9 +14,9 @@ use crate::stanza::{CLIENT_NS, Child, Condition, Kind, MessageType, Payload, Sta
 use crate::storage::{Direction, Storage};
 use crate::xml::Element;
 
-use super::xep_0160_offline::api::{CHAT_STATES_NS, HINTS_NS};
+use super::xep_0045_muc::api::USER_NS;
 use super::xep_0313_archive::api::{CONFERENCE_NS, FORWARD_NS, MARKERS_NS, RECEIPTS_NS};
-use super::xep_0424_retraction::api::MUC_USER_NS;
+use super::{CHAT_STATES_NS, HINTS_NS};
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0280", version: "1.0.1" },
@@ -156,7 +156,7 @@ impl Found {
             ("private", NS) | ("no-copy", HINTS_NS) => return None,
             ("body", CLIENT_NS) => self.body = true,
             (_, RECEIPTS_NS | CHAT_STATES_NS | MARKERS_NS) | ("x", CONFERENCE_NS) => self.instant = true,
-            ("x", MUC_USER_NS) => self.in_room = true,
+            ("x", USER_NS) => self.in_room = true,
             _ => {}
         }
         Some(())
@@ -166,7 +166,7 @@ impl Found {
 /// Whether a room passes an invitation on.
 fn is_invitation(stanza: &Stanza<'_>) -> bool {
     let elements = stanza.payload.elements();
-    elements.iter().any(|element| element.is("x", MUC_USER_NS) && element.child("invite", MUC_USER_NS).is_some())
+    elements.iter().any(|element| element.is("x", USER_NS) && element.child("invite", USER_NS).is_some())
 }
 
 /// Whether this is a copy that the server has made: nobody but itself sends from an account without resource.
@@ -181,14 +181,9 @@ fn is_wrapper(name: &str, ns: &str) -> bool {
 
 /// XEP-0280 §11: takes out what somebody has written to look like a copy.
 fn strip(stanza: &mut Stanza<'_>) {
-    if !stanza.payload.children().any(|child| is_wrapper(child.name, child.ns)) {
-        return;
+    if stanza.payload.children().any(|child| is_wrapper(child.name, child.ns)) {
+        stanza.payload.remove(|element| is_wrapper(element.name(), element.ns()));
     }
-    let mut payload = String::new();
-    for element in stanza.payload.elements().iter().filter(|element| !is_wrapper(element.name(), element.ns())) {
-        element.write(&mut payload, CLIENT_NS);
-    }
-    stanza.payload = Payload::canonical(payload);
 }
 
 /// A client wants copies.

@@ -7,8 +7,8 @@ use crate::hooks::{Attention, ClientState, Extension, Peer, Registrar, Spec, Urg
 use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
 use crate::xml::Element;
 
-use super::xep_0160_offline::api::{CHAT_STATES_NS, HINTS_NS};
-use super::xep_0424_retraction::api::MUC_USER_NS;
+use super::xep_0045_muc::api::USER_NS;
+use super::{CHAT_STATES_NS, HINTS_NS};
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0352", version: "1.0.0" },
@@ -56,7 +56,7 @@ fn urgency(stanza: &Stanza<'_>) -> Urgency {
     match stanza.kind {
         // Rooms say more by presence than who is there, and in an order that matters.
         Kind::Presence(PresenceType::Available | PresenceType::Unavailable) => {
-            if children.any(|child| child.ns == MUC_USER_NS) { Urgency::Later } else { Urgency::Latest }
+            if children.any(|child| child.ns == USER_NS) { Urgency::Later } else { Urgency::Latest }
         }
         Kind::Message(MessageType::Headline) if children.any(|child| (child.name, child.ns) == ("event", EVENT_NS)) => {
             Urgency::Later

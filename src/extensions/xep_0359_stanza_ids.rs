@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use crate::hooks::{Entity, Extension, Registrar, Spec};
 use crate::jid::Jid;
-use crate::stanza::{CLIENT_NS, Payload, Stanza};
-use crate::xml::Element;
+use crate::stanza::Stanza;
 
 use self::api::NS;
 
@@ -34,16 +33,7 @@ fn strip(stanza: &mut Stanza<'_>, domains: &[String]) {
         return;
     }
     let is_ours = |by: &str| Jid::parse(by).map_or(true, |by| domains.iter().any(|domain| domain == by.domain()));
-    let is_forged = |element: &Element| element.is("stanza-id", NS) && element.attribute("by").is_none_or(is_ours);
-    let elements = stanza.payload.elements();
-    if !elements.iter().any(is_forged) {
-        return;
-    }
-    let mut payload = String::new();
-    for element in elements.iter().filter(|element| !is_forged(element)) {
-        element.write(&mut payload, CLIENT_NS);
-    }
-    stanza.payload = Payload::canonical(payload);
+    stanza.payload.remove(|it| it.is("stanza-id", NS) && it.attribute("by").is_none_or(is_ours));
 }
 
 /// For extensions that show ids.
@@ -166,7 +156,7 @@ pub(super) mod api {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stanza::{Kind, MessageType};
+    use crate::stanza::{Kind, MessageType, Payload};
 
     // Proves: XEP-0359 §3
     #[test]

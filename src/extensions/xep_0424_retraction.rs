@@ -7,7 +7,8 @@ use crate::jid::{BareJid, Jid};
 use crate::stanza::{CLIENT_NS, Kind, MessageType, Namespaces, Stanza};
 use crate::xml::Element;
 
-use self::api::{MUC_USER_NS, NS};
+use self::api::NS;
+use super::xep_0045_muc::api::USER_NS;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0424", version: "0.4.2" },
@@ -22,13 +23,9 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-/// For extensions that recognise retractions, and what has to do with rooms.
+/// For extensions that recognise retractions.
 pub(super) mod api {
     pub(in crate::extensions) const NS: &str = "urn:xmpp:message-retract:1";
-
-    /// XEP-0045: what a room says to one of its occupants, and the mark of messages between two of them, which both have
-    /// the bare JID of the room.
-    pub(in crate::extensions) const MUC_USER_NS: &str = "http://jabber.org/protocol/muc#user";
 }
 
 fn install(at: &mut Registrar<'_>) {
@@ -46,13 +43,13 @@ fn read(stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
     let elements = stanza.payload.elements();
     let of = elements.iter().find(|element| element.is("retract", NS))?.attribute("id")?.to_owned();
     let tombstone = Element::new("retracted", NS).with("id", id).with("stamp", &now.to_string()).to_xml(CLIENT_NS);
-    let (from, to, is_private) = (stanza.from.clone()?, stanza.to.as_ref()?.to_bare(), has(stanza, "x", MUC_USER_NS));
+    let (from, to, is_private) = (stanza.from.clone()?, stanza.to.as_ref()?.to_bare(), has(stanza, "x", USER_NS));
     let (wanted, sender) = (of.clone(), from.to_bare());
     let replaces = move |owner: &BareJid, earlier: &Stanza<'_>| {
         let is_of_sender = match &earlier.from {
             // XEP-0424 §5: the same bare JID, in a room the same occupant.
             Some(author) if author.bare_str() == sender.as_str() => {
-                let is_private = is_private || has(earlier, "x", MUC_USER_NS);
+                let is_private = is_private || has(earlier, "x", USER_NS);
                 !is_private || sender == *owner || *author == from
             }
             _ => false,

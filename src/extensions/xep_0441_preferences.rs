@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::accounts::preferences::{PREFERENCES, Preferences, Usually};
-use crate::hooks::{Answer, Call, Entity, Extension, Outbound, Registrar, Relation, Request, Settings, Spec};
+use crate::hooks::{Answer, Call, Entity, Extension, Outbound, Registrar, Request, Settings, Spec};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{Condition, StanzaError};
@@ -63,10 +63,7 @@ impl Archiving {
         if !self.settings.load().archives(call.to.domain()) {
             return Err(Condition::ServiceUnavailable.into());
         }
-        if call.relation == Relation::Owner {
-            return Ok(call.to.to_bare());
-        }
-        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
+        call.owner()
     }
 }
 

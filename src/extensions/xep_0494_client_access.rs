@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::accounts::clients::{self, Known};
 use crate::accounts::tokens::Holder;
 use crate::clock::{Clock, Timestamp};
-use crate::hooks::{Answer, Call, Entity, Extension, Outbound, Registrar, Relation, Request, Seated, Settings, Spec};
+use crate::hooks::{Answer, Call, Entity, Extension, Outbound, Registrar, Request, Seated, Settings, Spec};
 use crate::jid::BareJid;
 use crate::live::Live;
 use crate::stanza::{Condition, StanzaError};
@@ -52,7 +52,7 @@ struct Access {
 impl Access {
     /// XEP-0494 §3.1.
     async fn list(self: Arc<Self>, call: Call<List>) -> Answer {
-        let account = own(&call)?;
+        let account = call.owner()?;
         let (known, mut seated) = (self.known(&account).await?, self.outbound.seats(&account));
         let mut list = Element::new("clients", NS);
         for known in known {
@@ -69,7 +69,7 @@ impl Access {
 
     /// XEP-0494 §3.2.
     async fn revoke(self: Arc<Self>, call: Call<Revoke>) -> Answer {
-        let account = own(&call)?;
+        let account = call.owner()?;
         let Revoke(number) = call.request;
         let (known, seated) = (self.known(&account).await?, self.outbound.seats(&account));
         let known = known.into_iter().find(|known| known.number() == number);
@@ -109,11 +109,6 @@ impl Access {
         let known = self.storage.read(move |view| clients::known(view, &account, (now, retention))).await;
         known.map_err(|error| failed(&error))
     }
-}
-
-/// Whose account it is about: one's own and nobody else's.
-fn own<R>(call: &Call<R>) -> Result<BareJid, StanzaError> {
-    if call.relation == Relation::Owner { Ok(call.to.to_bare()) } else { Err(Condition::Forbidden.into()) }
 }
 
 fn failed(error: &Error) -> StanzaError {

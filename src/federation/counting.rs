@@ -28,7 +28,7 @@ use crate::stream::{StreamCondition, StreamError};
 /// How long a stream may be resumed whose connection has broken.
 const RESUMABLE: Duration = Duration::from_secs(600);
 /// So many pairs are remembered without a stream, with so many messages altogether; longer ago means sooner forgotten.
-const PAIRS: usize = 10_000;
+pub(crate) const PAIRS: usize = 10_000;
 const MESSAGES: usize = 1 << 20;
 /// A pair that was not heard of for so long is forgotten when the server starts.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -235,13 +235,12 @@ impl Counted {
     /// `more`th since the last ones were.
     pub(crate) fn is_repeated(&mut self, pair: &Pair, stanza: &Stanza<'_>, more: u64) -> bool {
         let print = if *pair == self.pair { fingerprint(stanza) } else { None };
-        let now = Instant::now();
-        match print.map(|print| self.repeats.take(print, now)) {
+        match print.map(|print| self.repeats.take(print, Instant::now)) {
             Some(Coming::Again) => {
                 self.has_dropped = true;
                 return true;
             }
-            Some(Coming::NewFirst) => self.arrivals.lock().recent.confirmed(now),
+            Some(Coming::NewFirst) => self.arrivals.lock().recent.confirmed(Instant::now()),
             Some(Coming::New) | None => {}
         }
         self.stanzas.push((self.counting.count + more, print.map(|print| print.number)));
@@ -313,8 +312,7 @@ impl Drop for Counted {
         let mut state = self.arrivals.lock();
         if self.is_latest(&state) {
             state.lost = Some(Instant::now());
-            drop(state);
-            self.federation.forget_some(&self.owner);
+            self.federation.note_end();
         }
     }
 }
@@ -390,8 +388,11 @@ impl Federation {
         }
     }
 
-    /// Forgets pairs without a stream if there are too many.
-    fn forget_some(&self, owner: &BareJid) {
+    /// Forgets pairs without a stream if there are too many, once some streams have ended.
+    pub(crate) fn forget_some(&self) {
+        if !self.take_end() {
+            return;
+        }
         let mut known = self.arrivals();
         // Nobody is about to begin a stream of it.
         let is_idle = |arrivals: &Arc<Arrivals>| Arc::strong_count(arrivals) == 1;
@@ -407,7 +408,7 @@ impl Federation {
         let lost = known.iter().filter_map(|(pair, arrivals)| Some((since(arrivals)?, count(arrivals), pair.clone())));
         let mut lost: Vec<(Instant, usize, Pair)> = lost.collect();
         lost.sort_unstable_by_key(|(since, ..)| *since);
-        let mut writes = Writes::new();
+        let (mut writes, owner) = (Writes::new(), self.arrivals_owner());
         for (_, count, pair) in lost {
             if pairs <= PAIRS && messages <= MESSAGES {
                 break;
@@ -415,7 +416,7 @@ impl Federation {
             (pairs, messages) = (pairs - 1, messages - count);
             let gone = known.remove(&pair);
             let rows = gone.iter().flat_map(|arrivals| arrivals.lock().recent.rows().collect::<Vec<_>>());
-            rows.for_each(|number| ARRIVALS.delete(&mut writes, owner, &key(&pair, number)));
+            rows.for_each(|number| ARRIVALS.delete(&mut writes, &owner, &key(&pair, number)));
         }
         drop(known);
         self.ways().storage.submit(writes);

@@ -97,6 +97,12 @@ impl RemoteDelivery for Federation {
         }
     }
 
+    fn knock(&self, pair: &Pair) {
+        // If streams are there, the answer says that the other server is.
+        let (_, ping) = self.ping(pair);
+        self.send(pair, vec![ping.into()]);
+    }
+
     fn settle(&self, upto: Position) {
         let all: Vec<_> = self.queues().values().cloned().collect();
         for waiting in all {
@@ -113,6 +119,7 @@ impl RemoteDelivery for Federation {
             }
             !is_late
         });
+        self.forget_some();
     }
 }
 
@@ -121,7 +128,7 @@ impl Federation {
         let settings = self.settings();
         // What has been accepted once is not refused for want of room.
         let is_new = kept.is_none_or(|kept| kept.left_behind.is_none());
-        let is_full = || state.queue.cost() >= settings.queue_bytes || self.queued() >= settings.queue_bytes_total;
+        let is_full = || is_full(state.queue.cost(), self.queued(), (settings.queue_bytes, settings.queue_bytes_total));
         let (stanza, fault) = if !settings.policy.permits(&pair.remote) {
             (stanza, Fault::Forbidden)
         } else if is_new && is_full() {
@@ -188,8 +195,10 @@ impl Federation {
                     if fruitless.is_none() {
                         schedule.succeeded();
                     }
-                    if matches!(ended, Ended::Closing) {
-                        return self.abandon(&waiting).await;
+                    match ended {
+                        Ended::InOrder => {}
+                        Ended::Broken => self.lost(pair),
+                        Ended::Closing => return self.abandon(&waiting).await,
                     }
                 }
                 Err(failure) => {
@@ -199,6 +208,7 @@ impl Federation {
                     let waits = failure.fault == Fault::Unreachable && waiting.lock().queue.is_kept();
                     let next = waits.then(|| self.ways().clock.now().after(pause));
                     self.unreachable(pair, &failure, next);
+                    self.lost(pair);
                     self.wait(&waiting, &failure, pause).await;
                 }
             }
@@ -214,6 +224,7 @@ impl Federation {
         self.connecting(&waiting.pair);
         let link = self.open(waiting).await?;
         self.connected(&waiting.pair, link.proof.as_deref());
+        self.reached(&waiting.pair);
         Ok(self.drive(link, waiting).await)
     }
 
@@ -349,6 +360,13 @@ impl Federation {
     }
 }
 
+/// Whether no more may wait for one pair, for which `cost` waits already, and `all` for all of them. What is left when few have
+/// filled most of the room is for the others.
+const fn is_full(cost: usize, all: usize, (most, most_of_all): (usize, usize)) -> bool {
+    let is_scarce = all >= most_of_all - most_of_all / 4;
+    cost >= most || all >= most_of_all || (is_scarce && cost >= most / 16)
+}
+
 /// The error for a stanza that is not sent.
 fn returned(head: &Stanza<'_>, failure: &Failure) -> Option<Stanza<'static>> {
     let Stanza { from, to, id, .. } = head;
@@ -368,4 +386,19 @@ pub(crate) fn error(fault: Fault) -> Failure {
 
 fn stopping() -> Failure {
     Failure::unreachable("this server stops")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_full;
+
+    #[test]
+    fn who_has_filled_most_of_the_room_leaves_the_rest_to_others() {
+        let bounds = (160, 1000);
+        for (cost, all, full) in
+            [(159, 749, false), (160, 160, true), (10, 750, true), (9, 750, false), (9, 999, false), (0, 1000, true)]
+        {
+            assert_eq!(is_full(cost, all, bounds), full, "{cost} {all}");
+        }
+    }
 }

@@ -1,27 +1,26 @@
 //! One link in use: what waits is written, what the peer says about it is taken in, until one of the two ends it.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::audit::{Direction, Listed};
 use crate::federation::delivery::{Waiting, error};
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::inbound::Inbound;
-use crate::federation::incoming::{PAIRS, Proven, untrusted};
 use crate::federation::link::Link;
+use crate::federation::meter::end_of;
 use crate::federation::outgoing::refused;
-use crate::federation::proof::{Role, Shown};
 use crate::federation::queue::Left;
 use crate::federation::wire::{Broken, Turn};
-use crate::federation::xep_0220_dialback::{Dialback, Verdict};
+use crate::federation::xep_0220_dialback::Dialback;
 use crate::hooks::{Acknowledgement, Heard};
 use crate::jid::{BareJid, Jid};
 use crate::routing::Pair;
-use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, Stanza, StanzaError};
+use crate::stanza::{CLIENT_NS, IqType, Kind, Stanza};
 use crate::stream::{CLOSE, Event, STREAMS_NS, StreamCondition, StreamError};
 use crate::xml::Element;
 
@@ -29,6 +28,8 @@ use crate::xml::Element;
 pub(crate) const STALLED: Duration = Duration::from_secs(60);
 /// Why a link ends that nobody needs.
 pub(crate) const IDLE: &str = "idle";
+/// Why a link ends that the peer does not need.
+const CLOSED: &str = "the other server closed the stream";
 /// How long the last words of a link may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a stream may be resumed of which the peer does not say it.
@@ -39,8 +40,10 @@ const ID_OCTETS: usize = 16;
 /// How a link came to its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ended {
-    /// It is not needed any more, or the peer had enough; whatever waits gets another.
-    Over,
+    /// It is not needed any more, or the peer had enough and has said so; whatever waits gets another.
+    InOrder,
+    /// It broke: the peer may have gone, and what was on the way with it.
+    Broken,
     /// The server stops.
     Closing,
 }
@@ -49,9 +52,27 @@ impl Federation {
     /// Writes what waits and reads what comes until the link ends.
     pub(crate) async fn drive(&self, mut link: Link, waiting: &Waiting) -> (Ended, Failure) {
         if let Err(broken) = self.begin(&mut link, waiting).await {
-            farewell(link, Some(last_words(&broken))).await;
-            return (Ended::Over, broken.into());
+            farewell(link, &last_words(&broken)).await;
+            return (ended(&broken), broken.into());
         }
+        let listed = self.audit().list(Direction::Out, link.wire.transport(), self.ways().clock.now());
+        listed.prove(&waiting.pair, link.proof.as_ref());
+        if let Some(back) = &mut link.back {
+            back.meter.join(&waiting.pair.remote, self);
+            listed.goes_both_ways();
+        }
+        let Stop { ended, why, last } = self.exchange(&mut link, waiting, &listed).await;
+        if let (Ended::Broken, Some(back)) = (ended, &link.back) {
+            back.others().for_each(|pair| self.lost(pair));
+        }
+        match last {
+            Last::InOrder => self.part(link, waiting).await,
+            Last::Words(words) => farewell(link, &words).await,
+        }
+        (ended, why)
+    }
+
+    async fn exchange(&self, link: &mut Link, waiting: &Waiting, listed: &Listed) -> Stop {
         let mut portion = Vec::new();
         let mut attention = None;
         let mut stalled = pin!(sleep(self.settings().idle_timeout));
@@ -61,56 +82,53 @@ impl Federation {
                 let patience = if portion.is_empty() { self.settings().idle_timeout } else { STALLED };
                 stalled.as_mut().reset(Instant::now() + patience);
             }
+            let rest = link.back.as_ref().and_then(|back| back.meter.rest());
             let broken = tokio::select! {
                 // Rare things first, so that a peer which never stops cannot hide them; what waits goes out before the end.
                 biased;
-                () = &mut stalled => {
-                    let why = if portion.is_empty() { IDLE } else { "the other server takes nothing" };
-                    self.part(link, portion.is_empty(), waiting).await;
-                    return (Ended::Over, Failure::unreachable(why));
-                }
+                () = &mut stalled => return match portion.is_empty() {
+                    true => Stop::in_order(Ended::InOrder, IDLE),
+                    false => {
+                        let why = Failure::unreachable("the other server takes nothing");
+                        Stop { ended: Ended::Broken, why, last: Last::Words(String::new()) }
+                    }
+                },
                 () = waiting.news() => {
                     self.answer_refused(waiting).await;
                     None
                 }
                 () = sleep_until(link.until.unwrap_or_else(Instant::now)), if link.until.is_some() && portion.is_empty() => {
-                    self.part(link, true, waiting).await;
-                    return (Ended::Over, Failure::unreachable("the certificate of the other server has expired"));
+                    return Stop::in_order(Ended::InOrder, "the certificate of the other server has expired");
                 }
                 () = self.closing(), if portion.is_empty() => {
-                    self.part(link, true, waiting).await;
-                    return (Ended::Closing, Failure::unreachable("this server stops"));
+                    return Stop::in_order(Ended::Closing, "this server stops");
                 }
-                turn = link.wire.turn(&portion) => match turn {
+                () = end_of(rest), if rest.is_some() => {
+                    link.back.iter_mut().for_each(|back| back.meter.rested());
+                    None
+                }
+                turn = link.wire.turn(&portion, rest.is_none()) => match turn {
                     Ok(Turn::HandedOver(count)) => {
                         let freed = waiting.lock().queue.handed_over(count, Instant::now());
                         self.discharge(freed);
+                        listed.count(count);
                         portion.clear();
                         None
                     }
-                    Ok(Turn::Arrived) => match self.listen(&mut link, waiting).await {
-                        Ok(()) => {
-                            // What comes keeps a stream open that goes both ways.
-                            if portion.is_empty() && !link.proven.is_empty() {
-                                stalled.as_mut().reset(Instant::now() + self.settings().idle_timeout);
-                            }
-                            None
-                        }
-                        Err(broken) => Some(broken),
-                    },
+                    Ok(Turn::Arrived) => self.listen(link, waiting, listed).await.err(),
                     Err(broken) => Some(broken),
                 },
                 () = sleep_until(attention.unwrap_or_else(Instant::now)), if attention.is_some() && portion.is_empty() => {
                     if waiting.lock().queue.silent_at().is_some_and(|at| at <= Instant::now()) {
-                        self.part(link, true, waiting).await;
-                        return (Ended::Over, Failure::unreachable("the other server does not answer"));
+                        return Stop::in_order(Ended::Broken, "the other server does not answer");
                     }
                     None
                 }
             };
             if let Some(broken) = broken {
-                farewell(link, portion.is_empty().then(|| last_words(&broken))).await;
-                return (Ended::Over, broken.into());
+                // Nothing gets into the middle of a stanza.
+                let words = if portion.is_empty() { last_words(&broken) } else { String::new() };
+                return Stop { ended: ended(&broken), why: broken.into(), last: Last::Words(words) };
             }
         }
     }
@@ -121,7 +139,7 @@ impl Federation {
         let words = inbound.as_deref().and_then(Inbound::acknowledgement);
         // On a stream that goes both ways nothing is counted: it would have to be in both directions.
         let offered = words.filter(|words| {
-            link.proven.is_empty() && link.offers.as_ref().is_some_and(|features| words.is_offered(features))
+            link.back.is_none() && link.offers.as_ref().is_some_and(|features| words.is_offered(features))
         });
         let before = waiting.lock().queue.resumable(Instant::now());
         let left = match (offered, before) {
@@ -173,14 +191,20 @@ impl Federation {
             let words = inbound.as_deref().and_then(Inbound::acknowledgement);
             return (String::new(), words.map(Acknowledgement::request).unwrap_or_default().to_owned());
         }
+        let (id, ping) = self.ping(pair);
+        (id, ping.to_xml())
+    }
+
+    /// A request of our domain to the other one, and its id.
+    pub(crate) fn ping(&self, pair: &Pair) -> (String, Stanza<'static>) {
         let id = random::token(ID_OCTETS);
         let domain = |name| Jid::from(BareJid::from_kept(name));
-        let probe = Stanza::new(Kind::Iq(IqType::Get))
+        let ping = Stanza::new(Kind::Iq(IqType::Get))
             .id(id.clone())
             .from(domain(&pair.local))
             .to(domain(&pair.remote))
             .payload(self.ways().probe.clone());
-        (id, probe.to_xml())
+        (id, ping)
     }
 
     /// Whether a stanza of `pair` that has come from the other server answers a probe; then it is dealt with.
@@ -192,6 +216,8 @@ impl Federation {
         if !is_domain(&stanza.from, &pair.remote) || !is_domain(&stanza.to, &pair.local) {
             return false;
         }
+        // Whatever it answers, it is there.
+        self.reached(pair);
         let Some(waiting) = self.queues().get(pair).cloned() else { return false };
         let Some(left) = waiting.lock().queue.answered(id) else { return false };
         self.delivered(&waiting, &left);
@@ -199,64 +225,45 @@ impl Federation {
         true
     }
 
-    /// What a peer says on a stream of ours: its end matters, how far it has come, and where the stream goes both ways its
-    /// stanzas.
-    async fn listen(&self, link: &mut Link, waiting: &Waiting) -> Result<(), Broken> {
-        loop {
-            match self.gather(&mut link.wire, None, &link.proven, &mut None).await? {
-                None => return Ok(()),
-                Some(Event::Nonza(element)) => match Dialback::read(&element) {
-                    Some(Ok(said)) if !link.proven.is_empty() => self.asked(link, said, waiting),
+    /// What a peer says on a stream of ours: its end, how far it has come, and where the stream goes both ways its stanzas.
+    async fn listen(&self, link: &mut Link, waiting: &Waiting, listed: &Listed) -> Result<(), Broken> {
+        let done = self.take_in(link, waiting, listed).await;
+        if let Some(back) = &mut link.back {
+            // What came before an end was read as well.
+            back.meter.charge(Some(listed), self);
+        }
+        done
+    }
+
+    async fn take_in(&self, link: &mut Link, waiting: &Waiting, listed: &Listed) -> Result<(), Broken> {
+        let refused = |condition, text| Err(Broken::Refused(StreamError::new(condition, text)));
+        while let Some(event) = self.next_event(link).await? {
+            match event {
+                Event::Nonza(element) => match Dialback::read(&element) {
+                    Some(Ok(said)) if link.back.is_some() => self.asked(link, said, waiting, listed)?,
                     _ => self.told(&element, waiting)?,
                 },
-                Some(Event::Rejected(rejected)) => self.reject(&link.proven, rejected)?,
-                Some(Event::Close) => return Err(Broken::Lost("the other server closed the stream".to_owned())),
-                Some(Event::Open(_) | Event::Stanza(_)) => {
-                    return Err(Broken::Refused(StreamError::new(StreamCondition::BadFormat, "a second header")));
+                Event::Close => return Err(Broken::Lost(CLOSED.to_owned())),
+                Event::Open(_) => return refused(StreamCondition::BadFormat, "a second header"),
+                Event::Stanza(_) | Event::Rejected(_) if link.back.is_none() => {
+                    return refused(StreamCondition::NotAuthorized, "stanzas go the other way");
                 }
+                Event::Rejected(rejected) => {
+                    let proven = link.back.as_ref().map(|back| back.proven.as_slice()).unwrap_or_default();
+                    self.reject(proven, rejected)?;
+                }
+                // All of them were gathered.
+                Event::Stanza(_) => {}
             }
         }
+        Ok(())
     }
 
-    /// Dialback on a stream of ours that goes both ways (XEP-0288 §2.2). The peer may speak for another of its domains if
-    /// its certificate proves that; a key proves nothing here, because it would come for an id that the peer has chosen.
-    fn asked(&self, link: &mut Link, said: Dialback, waiting: &Waiting) {
-        let answer = match said {
-            Dialback::Result { from, to, .. } => {
-                let verdict = self.also(link, Pair { local: to.clone(), remote: from.clone() });
-                Dialback::ResultAnswer { from: to, to: from, verdict }
-            }
-            Dialback::Verify { from, to, id, key } => self.rules().verify(from, to, id, &key),
-            // T-S2S-1: nobody has asked.
-            Dialback::ResultAnswer { .. } | Dialback::VerifyAnswer { .. } => return,
-        };
-        self.charge(waiting.lock().queue.aside(&answer.to_xml()));
-        waiting.ring();
-    }
-
-    /// Whether the certificate that the peer has shown proves another pair.
-    fn also(&self, link: &mut Link, pair: Pair) -> Verdict {
-        let rules = self.rules();
-        let error = |condition, text: &str| Verdict::Error(StanzaError::new(condition, text));
-        if !(rules.is_local)(&pair.local) {
-            return error(Condition::ItemNotFound, "this domain is not served here");
-        }
-        if (rules.is_local)(&pair.remote) || !rules.permits(&pair.remote) {
-            return error(Condition::PolicyViolation, "this server does not federate with that domain");
-        }
-        if link.proven.iter().any(|proven| proven.pair == pair) {
-            return Verdict::Valid;
-        }
-        if link.proven.len() >= PAIRS {
-            return error(Condition::ResourceConstraint, "too many domains on one stream");
-        }
-        let chain = link.wire.transport().peer_certificates();
-        match self.links().prove(Shown { chain: &chain, role: Role::Server }, &pair.remote, &[]) {
-            Ok(proof) => {
-                link.proven.push(Proven { pair, proof: Arc::new(proof) });
-                Verdict::Valid
-            }
-            Err(reason) => Verdict::Error(untrusted(&reason)),
+    /// The next event; where the stream goes both ways, behind the stanzas in front of it, which are routed.
+    async fn next_event(&self, Link { wire, back, .. }: &mut Link) -> Result<Option<Event<'static>>, StreamError> {
+        match back {
+            Some(back) => self.gather(wire, &back.proven, &mut back.meter, &mut None).await,
+            None => wire.read(),
         }
     }
 
@@ -278,9 +285,9 @@ impl Federation {
             }
             Some(Heard::Failed(_)) => queue.uncounted(),
             Some(Heard::Request) => {
-                // No stanza ever comes on this stream.
-                self.charge(queue.aside(&words.handled(0)));
-                return Ok(());
+                drop(state);
+                // No stanza on this stream is counted.
+                return self.say_aside(waiting, &words.handled(0));
             }
             // T-S2S-1: neither answers that nobody waits for nor anything else has an effect.
             Some(Heard::Resumed(_)) | None => return Ok(()),
@@ -290,18 +297,26 @@ impl Federation {
         Ok(())
     }
 
+    /// Has an answer go out among the stanzas.
+    pub(crate) fn say_aside(&self, waiting: &Waiting, words: &str) -> Result<(), Broken> {
+        let cost = waiting.lock().queue.aside(words);
+        let refused = || StreamError::new(StreamCondition::PolicyViolation, "questions whose answers are not taken");
+        self.charge(cost.ok_or_else(refused)?);
+        Ok(())
+    }
+
     /// Ends a link from our side. A peer that ends the stream in its turn has handled all before (RFC 6120 §4.4), and if it
     /// counts it has said so.
-    async fn part(&self, link: Link, whole: bool, waiting: &Waiting) {
-        let mut ended = whole;
-        if whole && (waiting.lock().queue.is_unconfirmed() || !link.proven.is_empty()) {
+    async fn part(&self, link: Link, waiting: &Waiting) {
+        let mut ended = true;
+        if link.back.is_some() || waiting.lock().queue.is_unconfirmed() {
             ended = timeout(FAREWELL, self.conclude(link, waiting)).await == Ok(true);
             if ended && !waiting.lock().queue.is_counted() {
                 let left = waiting.lock().queue.confirm_all();
                 self.delivered(waiting, &left);
             }
         } else {
-            farewell(link, whole.then(|| CLOSE.to_owned())).await;
+            farewell(link, CLOSE).await;
         }
         // A peer that has not said so may not know that the stream is over, and can go on with it.
         if ended {
@@ -315,7 +330,7 @@ impl Federation {
             return false;
         }
         loop {
-            match self.gather(&mut link.wire, None, &link.proven, &mut None).await {
+            match self.next_event(&mut link).await {
                 Ok(Some(Event::Close)) => {
                     link.wire.close("").await;
                     return true;
@@ -330,16 +345,47 @@ impl Federation {
     }
 }
 
-/// Ends a link from our side, with these words unless a stanza was cut.
-async fn farewell(link: Link, last: Option<String>) {
-    let _ = timeout(FAREWELL, link.wire.close(last.as_deref().unwrap_or_default())).await;
+/// Why a link is given up, and what the peer hears of that.
+struct Stop {
+    ended: Ended,
+    why: Failure,
+    last: Last,
+}
+
+/// What a peer hears last.
+enum Last {
+    /// The stream is over, and it may say so as well.
+    InOrder,
+    /// These words.
+    Words(String),
+}
+
+impl Stop {
+    fn in_order(ended: Ended, why: &str) -> Self {
+        Self { ended, why: Failure::unreachable(why), last: Last::InOrder }
+    }
+}
+
+/// Whether a peer that ends a link goes on as before.
+fn ended(broken: &Broken) -> Ended {
+    match broken {
+        Broken::Lost(why) if why == CLOSED => Ended::InOrder,
+        // What is idle may be closed in this way, too.
+        Broken::Told(error) if error.condition == StreamCondition::ConnectionTimeout => Ended::InOrder,
+        Broken::Closed | Broken::Lost(_) | Broken::Refused(_) | Broken::Told(_) | Broken::Unwelcome(_) => Ended::Broken,
+    }
+}
+
+/// Ends a link from our side with these words.
+pub(crate) async fn farewell(link: Link, last: &str) {
+    let _ = timeout(FAREWELL, link.wire.close(last)).await;
 }
 
 /// What a peer is told at the end.
 fn last_words(broken: &Broken) -> String {
     match broken {
         Broken::Refused(error) => error.to_xml() + CLOSE,
-        Broken::Lost(_) | Broken::Unwelcome(_) | Broken::Told(_) => CLOSE.to_owned(),
+        Broken::Closed | Broken::Lost(_) | Broken::Unwelcome(_) | Broken::Told(_) => CLOSE.to_owned(),
     }
 }
 
@@ -377,6 +423,7 @@ async fn resume(link: &mut Link, words: &dyn Acknowledgement, name: &str, waitin
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
+            Broken::Closed => Self::unreachable("the other server closed the connection"),
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::unreachable(why),
             Broken::Refused(error) => Self::unreachable(format!("what the other server sent was refused: {error}")),
             Broken::Told(error) => refused(&error),

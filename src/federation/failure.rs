@@ -1,5 +1,6 @@
 //! Why nothing can be sent to another server, in words, and the error that says so to the sender.
 
+use crate::federation::trouble::Trouble;
 use crate::stanza::{Condition, ErrorType, StanzaError};
 
 /// What went wrong, and the sentence for the person who waits.
@@ -8,6 +9,8 @@ pub(crate) struct Failure {
     pub(crate) fault: Fault,
     /// In English, without trailing stop.
     pub(crate) reason: String,
+    /// What of it is known by kind; where there were several, the last.
+    pub(crate) trouble: Option<Trouble>,
 }
 
 /// The kinds of failure that the sender is told apart.
@@ -31,19 +34,16 @@ pub(crate) enum Fault {
 
 impl Failure {
     pub(crate) fn new(fault: Fault, reason: impl Into<String>) -> Self {
-        Self { fault, reason: reason.into() }
-    }
-
-    pub(crate) fn not_found(reason: impl Into<String>) -> Self {
-        Self::new(Fault::NotFound, reason)
+        Self { fault, reason: reason.into(), trouble: None }
     }
 
     pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
         Self::new(Fault::Unreachable, reason)
     }
 
-    pub(crate) fn unproven(reason: impl Into<String>) -> Self {
-        Self::new(Fault::Unproven, reason)
+    /// What was in the way.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.trouble.clone().unwrap_or_else(|| Trouble::Other { text: self.reason.clone() })
     }
 
     /// The error for each stanza that cannot be sent.

@@ -7,23 +7,28 @@ use crate::federation::admission::{admit, admit_sender};
 use crate::federation::counting::Counted;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::Proven;
+use crate::federation::meter::Meter;
 use crate::federation::wire::Wire;
 use crate::jid::{BareJid, Jid};
 use crate::routing::{Pair, RemoteDelivery};
-use crate::stanza::Stanza;
+use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::storage::Receipt;
-use crate::stream::{Event, Fault, Limits, Rejected, StreamCondition, StreamError};
+use crate::stream::{Event, Fault, Rejected, StreamCondition, StreamError};
 
 impl Federation {
     /// Routes the stanzas that have arrived, up to the next event that is none, which it returns.
     pub(crate) async fn gather(
         &self,
         wire: &mut Wire,
-        limits: Option<Limits>,
         proven: &[Proven],
+        meter: &mut Meter,
         counted: &mut Option<Counted>,
     ) -> Result<Option<Event<'static>>, StreamError> {
         let (inbound, rules) = (self.inbound(), self.rules());
+        let settings = self.settings();
+        let limits = meter.is_open().then_some(settings.limits);
+        let allowance = meter.allowance(&settings.policy);
+        drop(settings);
         let (reader, buffer) = wire.gate();
         let language = reader.language();
         let mut at = 0;
@@ -52,7 +57,13 @@ impl Federation {
             }
             of = Some(pair);
             more += 1;
+            meter.count(1, 0);
             if self.heard(pair, &stanza) {
+                continue;
+            }
+            if let Err(excess) = meter.judge(&stanza, allowance.as_ref()) {
+                let error = StanzaError::new(Condition::PolicyViolation, excess.as_str());
+                self.send(pair, stanza.error(&error).into_iter().map(Into::into).collect());
                 continue;
             }
             if counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza, more)) {
@@ -61,6 +72,7 @@ impl Federation {
             language.complete(&mut stanza);
             stanzas.push(stanza);
         };
+        meter.count(0, at);
         // What came before a fault was right.
         if let Some(of) = of {
             arrived(&inbound, of, stanzas, counted, &mut more).await?;

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::federation::Federation;
 use crate::federation::failure::Failure;
 use crate::federation::proof::Proof;
+use crate::federation::trouble::Trouble;
 use crate::routing::Pair;
 
 /// So many events of one pair of domains are remembered ...
@@ -55,6 +56,8 @@ pub enum Standing {
 pub struct Event {
     pub time: Timestamp,
     pub what: String,
+    /// What was in the way, in one word, as `comity check` calls it.
+    pub kind: Option<String>,
 }
 
 /// What is remembered of one pair.
@@ -96,11 +99,12 @@ impl Histories {
 }
 
 impl Entry {
-    fn note(&mut self, time: Timestamp, what: String) -> Event {
+    fn note(&mut self, time: Timestamp, what: String, why: Option<&Failure>) -> Event {
         while self.events.len() >= EVENTS {
             self.events.pop_front();
         }
-        let event = Event { time, what };
+        let kind = why.and_then(|why| why.trouble.as_ref()).map(Trouble::kind);
+        let event = Event { time, what, kind };
         self.events.push_back(event.clone());
         event
     }
@@ -124,7 +128,7 @@ impl Federation {
         let mut histories = self.histories();
         let entry = histories.enter(pair, Standing::Connected, now);
         entry.failures = 0;
-        entry.note(now, format!("connected, {how}"));
+        entry.note(now, format!("connected, {how}"), None);
     }
 
     /// A stream that the other server has opened takes what is to be sent.
@@ -133,7 +137,7 @@ impl Federation {
         let mut histories = self.histories();
         let entry = histories.enter(pair, Standing::Connected, now);
         entry.failures = 0;
-        entry.note(now, "connected, by a stream of the other server".to_owned());
+        entry.note(now, "connected, by a stream of the other server".to_owned(), None);
     }
 
     /// A stream has ended.
@@ -141,7 +145,7 @@ impl Federation {
         let now = self.ways().clock.now();
         let mut histories = self.histories();
         let entry = histories.enter(pair, Standing::Idle, now);
-        let event = entry.note(now, format!("stream ended: {why}"));
+        let event = entry.note(now, format!("stream ended: {why}"), Some(why));
         if why.reason != super::driving::IDLE {
             entry.last_error = Some(event);
         }
@@ -153,7 +157,7 @@ impl Federation {
         let mut histories = self.histories();
         let entry = histories.enter(pair, Standing::Unreachable, now);
         entry.failures = entry.failures.saturating_add(1);
-        entry.last_error = Some(entry.note(now, format!("not reached: {why}")));
+        entry.last_error = Some(entry.note(now, format!("not reached: {why}"), Some(why)));
         entry.next_attempt = next;
     }
 
@@ -215,7 +219,7 @@ mod tests {
         assert!(!histories.0.contains_key(&pair(1)) && histories.0.contains_key(&pair(2)));
         let entry = histories.enter(&pair(2), Standing::Idle, Timestamp::default());
         for number in 0..=EVENTS {
-            entry.note(Timestamp::default(), number.to_string());
+            entry.note(Timestamp::default(), number.to_string(), None);
         }
         assert_eq!((entry.events.len(), entry.events[0].what.as_str()), (EVENTS, "1"));
         assert_eq!(entry.since, Timestamp::from_unix_ms(2), "it has been so before");

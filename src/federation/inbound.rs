@@ -1,5 +1,6 @@
 //! The one thing that federation wants from the rest of the server: to take what arrives.
 
+use crate::federation::Federation;
 use crate::federation::counting::Note;
 use crate::hooks::Acknowledgement;
 use crate::net::BoxFuture;
@@ -28,6 +29,13 @@ pub trait Inbound: Send + Sync {
 
     /// Routes errors to the local senders of stanzas that were not sent.
     fn bounced(&self, errors: Vec<Stanza<'static>>) -> BoxFuture<'_, ()>;
+
+    /// A stream of `pair` broke, whichever side had opened it, or none could be had. What was said on it may be lost, and
+    /// the other server may have forgotten everything.
+    fn lost(&self, pair: &Pair);
+
+    /// A stream of `pair` was established, by whichever side.
+    fn reached(&self, pair: &Pair);
 }
 
 impl Inbound for Router {
@@ -64,10 +72,31 @@ impl Inbound for Router {
         Box::pin(async move {
             let mut batch = self.batch();
             for error in errors {
+                self.note_untold(&error);
                 // What the server itself sends has addresses that need no check.
                 let _ = self.route(Origin::Server, error, &mut batch).await;
             }
             batch.finish();
         })
+    }
+
+    fn lost(&self, pair: &Pair) {
+        Self::lost(self, pair);
+    }
+
+    fn reached(&self, pair: &Pair) {
+        Self::reached(self, pair);
+    }
+}
+
+impl Federation {
+    /// A stream of `pair` broke, or none could be had.
+    pub(crate) fn lost(&self, pair: &Pair) {
+        self.inbound().iter().for_each(|inbound| inbound.lost(pair));
+    }
+
+    /// A stream of `pair` was established.
+    pub(crate) fn reached(&self, pair: &Pair) {
+        self.inbound().iter().for_each(|inbound| inbound.reached(pair));
     }
 }

@@ -125,6 +125,8 @@ pub(crate) struct Incoming {
     challenged: bool,
     /// For the one line that a failed authentication leaves.
     failure: Option<(Way, &'static str)>,
+    /// The peer has ended the stream with an error, as it does when it stops.
+    broken_off: bool,
 }
 
 /// How a peer has tried to authenticate.
@@ -153,6 +155,7 @@ impl Incoming {
             is_bidirectional: false,
             challenged: false,
             failure: None,
+            broken_off: false,
         }
     }
 
@@ -182,6 +185,11 @@ impl Incoming {
     /// Whether the peer takes our stanzas for what it has proven (XEP-0288 §2.2).
     pub(crate) fn is_bidirectional(&self) -> bool {
         self.is_bidirectional
+    }
+
+    /// Whether the peer has ended the stream with an error, so that it may have stopped.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        self.broken_off
     }
 
     /// When the first certificate that counts here expires (RFC 6120 §13.7.2.3).
@@ -314,7 +322,8 @@ impl Incoming {
             Layer::Secured if !self.rules.accepts_dialback(self.remote.as_deref().unwrap_or_default()) => features,
             Layer::Secured | Layer::Authenticated => features.with(&dialback),
         };
-        let offers_bidi = self.layer == Layer::Secured && self.rules.settings.load().bidi;
+        // XEP-0288 §2.1: before TLS as well, although nobody may ask for it there.
+        let offers_bidi = self.layer != Layer::Authenticated && self.rules.settings.load().bidi;
         let features = if offers_bidi { features.with(&bidi::feature()) } else { features };
         let stream = StreamState {
             peer: Peer::Server,
@@ -340,7 +349,10 @@ impl Incoming {
     /// A first-level element that is no stanza.
     pub(crate) fn element(&mut self, element: &Element) -> Effect {
         if element.is("error", STREAMS_NS) {
-            let reason = format!("the peer ended the stream: {}", StreamError::from_element(element));
+            let error = StreamError::from_element(element);
+            // What is idle may be closed in this way, too.
+            self.broken_off = error.condition != StreamCondition::ConnectionTimeout;
+            let reason = format!("the peer ended the stream: {error}");
             return Effect { write: CLOSE.to_owned(), next: Next::Close(reason) };
         }
         if element.is("starttls", TLS_NS) && self.layer == Layer::Plain {

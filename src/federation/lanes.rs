@@ -130,7 +130,9 @@ impl Lanes {
         if let Some(at) = self.cut {
             if let Some(lane) = self.lanes.get(at) {
                 let state = lane.lent.waiting.lock();
-                let portion = if what == What::Finish { state.queue.rest() } else { state.queue.portion() };
+                // Whoever else waits gets a turn at the end of this stanza.
+                let is_alone = self.lanes.len() == 1 && self.words.is_empty() && what == What::Everything;
+                let portion = if is_alone { state.queue.portion() } else { state.queue.rest() };
                 self.portion.extend_from_slice(portion);
             }
             self.source = Source::Lane(at);
@@ -208,9 +210,9 @@ impl Lanes {
             };
             if is_silent {
                 gone.push(lane.lent.waiting.pair.clone());
-                end(lane, Ended::Over, "the other server does not answer");
+                end(lane, Ended::Broken, "the other server does not answer");
             } else if is_idle {
-                end(lane, Ended::Over, IDLE);
+                end(lane, Ended::InOrder, IDLE);
             } else {
                 stay.push(lane);
             }
@@ -269,7 +271,10 @@ impl Federation {
             tokio::select! {
                 biased;
                 ended = &mut ended => {
-                    let broken = || (Ended::Over, Failure::unreachable("the connection to the other server broke"));
+                    let broken = || {
+                        let ended = if self.is_closing() { Ended::Closing } else { Ended::Broken };
+                        (ended, Failure::unreachable("the connection to the other server broke"))
+                    };
                     return Some(ended.unwrap_or_else(|_| broken()));
                 }
                 () = waiting.news() => {

@@ -3,6 +3,7 @@
 //! The thin driver of [`Outgoing`]: it moves bytes, negotiates TLS, keeps the time, and walks on to the
 //! next address or to a fresh stream when one will not do.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,19 +11,23 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::random;
 use crate::clock::Clock;
+use crate::federation::back::Back;
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::incoming::Proven;
 use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Traffic, Ways};
 use crate::federation::policy::Proofs;
 use crate::federation::proof::{Asked, Endpoint, Grounds, Kind, Proof, Reason, Role, Shown, prove};
 use crate::federation::resolve::{Start, candidates};
 use crate::federation::settings::{self, Settings};
+use crate::federation::trace::{Depth, Seen, Trace};
+use crate::federation::trouble::{Phase, Trouble};
 use crate::federation::wire::{Broken, Wire};
 use crate::federation::xep_0220_dialback::{Secret, Verdict};
 use crate::live::Live;
 use crate::net::Transport;
-use crate::net::tls::{ClientCertificate, Outgoing as OutgoingTls, is_unwelcome, server_name};
+use crate::net::tls::{
+    ClientCertificate, Outgoing as OutgoingTls, has_nothing_in_common, is_too_old, is_unwelcome, server_name,
+};
 use crate::routing::Pair;
 use crate::stream::{self, CLOSE, Limits};
 use crate::xml::Element;
@@ -43,8 +48,8 @@ pub(crate) struct Link {
     pub(crate) until: Option<Instant>,
     /// The largest stanza that the peer takes, if it has said so.
     pub(crate) largest: Option<usize>,
-    /// The pairs for which stanzas of the peer are welcome on it (XEP-0288): none, unless it goes both ways.
-    pub(crate) proven: Vec<Proven>,
+    /// If it goes both ways (XEP-0288).
+    pub(crate) back: Option<Box<Back>>,
     /// The features that came once we were authenticated.
     pub(crate) offers: Option<Element>,
 }
@@ -66,6 +71,17 @@ enum Attempt {
 struct Plan {
     certificate: ClientCertificate,
     ways: Ways,
+    /// When it has to be done.
+    limit: Instant,
+}
+
+/// What streams are opened for.
+pub(crate) struct Errand<'a> {
+    pub(crate) pair: &'a Pair,
+    pub(crate) aim: &'a Aim,
+    pub(crate) traffic: Traffic,
+    /// The ways to authenticate that are tried first.
+    pub(crate) ways: Ways,
 }
 
 impl Links {
@@ -89,7 +105,8 @@ impl Links {
     /// Judges what a peer has shown, with all that counts now.
     pub(crate) fn prove(&self, shown: Shown<'_>, domain: &str, endpoints: &[Endpoint]) -> Result<Proof, Reason> {
         let (settings, trust) = (self.settings.load(), self.ways.trust.load());
-        let grounds = Grounds { now: now(&self.ways.clock), trust: &trust, pins: &settings.pins, endpoints };
+        let accepted = &settings.policy.terms(domain).proofs;
+        let grounds = Grounds { now: now(&self.ways.clock), trust: &trust, pins: &settings.pins, endpoints, accepted };
         let proof = prove(shown, domain, &grounds)?;
         match proof.kind() {
             kind if settings.policy.accepts(domain, kind) => Ok(proof),
@@ -100,83 +117,97 @@ impl Links {
     async fn open(&self, pair: &Pair, aim: &Aim) -> Result<Opened, Failure> {
         let patience = self.settings.load().connect_timeout;
         let deadline = Instant::now() + patience;
-        let late = |known: &str| {
-            let seconds = patience.as_secs();
-            Failure::unreachable(format!("no stream to {} within {seconds} seconds{known}", pair.remote))
+        let late = |trace: &Trace| {
+            let (seconds, known) = (patience.as_secs(), trace.shortened());
+            let known = match known.as_str() {
+                "" if trace.knows_addresses() => Trouble::NoAnswer.to_string(),
+                "" => "DNS does not answer".to_owned(),
+                _ => known,
+            };
+            let reason = format!("no stream to {} within {seconds} seconds: {known}", pair.remote);
+            Failure { fault: Fault::Unreachable, reason, trouble: trace.last_trouble().cloned() }
         };
         let resolver = self.ways.resolver.get();
-        let found = candidates(&**resolver, &pair.remote, below);
-        let groups = timeout_at(deadline, found).await.map_err(|_| late(", DNS does not answer"))??;
-        let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups);
-        match timeout_at(deadline, self.walk(&mut dialer, pair, aim)).await {
+        let mut trace = Trace::new(Depth::Brief);
+        let found = candidates(&**resolver, &pair.remote, patience, below, &mut trace);
+        let Ok(groups) = timeout_at(deadline, found).await else { return Err(late(&trace)) };
+        let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups?, trace, patience);
+        let traffic = if self.settings.load().bidi { Traffic::BothWays } else { Traffic::OneWay };
+        let errand = Errand { pair, aim, traffic, ways: Ways::ExternalThenDialback };
+        match timeout_at(deadline, self.walk(&mut dialer, &errand, deadline)).await {
             Ok(Some(opened)) => Ok(opened),
-            Ok(None) => Err(dialer.failure()),
-            Err(_) => Err(late(&dialer.so_far())),
+            Ok(None) if Instant::now() < deadline => Err(dialer.failure()),
+            Ok(None) | Err(_) => Err(late(&dialer.trace)),
         }
     }
 
     /// Goes from door to door until one leads to what is wanted.
-    async fn walk(&self, dialer: &mut Dialer<'_>, pair: &Pair, aim: &Aim) -> Option<Opened> {
+    async fn walk(&self, dialer: &mut Dialer<'_>, errand: &Errand<'_>, deadline: Instant) -> Option<Opened> {
         while let Some((transport, door)) = dialer.next().await {
-            let mut plan = Plan { certificate: ClientCertificate::Shown, ways: Ways::ExternalThenDialback };
-            let mut has_broken = false;
-            let mut transport = Some(transport);
-            while let Some(fresh) = transport.take() {
-                let (retry, mut failure) = match self.attempt(fresh, &door, pair, aim, plan).await {
-                    Attempt::Opened(opened) => return Some(opened),
-                    Attempt::Retry(retry, failure) => (Some(retry), failure),
-                    Attempt::Failed(failure) => (None, failure),
-                };
-                // Who has closed over our certificate may have closed over something else, which goes by. Then it says nothing
-                // that there is no other way.
-                if has_broken && matches!(failure.fault, Fault::Unproven | Fault::KeyRefused) {
-                    failure.fault = Fault::Unreachable;
-                }
-                has_broken |= failure.fault == Fault::Unreachable;
-                tracing::debug!(local = %pair.local, remote = %pair.remote, %door, %failure, "stream not established");
-                dialer.reject(&door, &failure);
-                if retry.is_some_and(|retry| plan.change(retry)) {
-                    transport = dialer.again(&door).await;
-                }
+            let now = Instant::now();
+            // Who opens the door and then says nothing leaves time for the others.
+            let share = if dialer.has_more() { 2 } else { 1 };
+            let limit = now + deadline.saturating_duration_since(now) / share;
+            if let Some(opened) = self.enter(dialer, transport, &door, errand, limit).await {
+                return Some(opened);
+            }
+        }
+        None
+    }
+
+    /// Tries one door, on a fresh connection where that may help.
+    pub(crate) async fn enter(
+        &self,
+        dialer: &mut Dialer<'_>,
+        transport: Transport,
+        door: &Door,
+        errand: &Errand<'_>,
+        limit: Instant,
+    ) -> Option<Opened> {
+        let Pair { local, remote } = errand.pair;
+        let mut plan = Plan { certificate: ClientCertificate::Shown, ways: errand.ways, limit };
+        let mut has_broken = false;
+        let mut transport = Some(transport);
+        while let Some(fresh) = transport.take() {
+            let (retry, mut failure) = match self.attempt(fresh, door, errand, plan, &mut dialer.trace).await {
+                Attempt::Opened(opened) => return Some(opened),
+                Attempt::Retry(retry, failure) => (Some(retry), failure),
+                Attempt::Failed(failure) => (None, failure),
+            };
+            // Who has closed over our certificate may have closed over something else, which goes by. Then it says nothing
+            // that there is no other way.
+            if has_broken && matches!(failure.fault, Fault::Unproven | Fault::KeyRefused) {
+                failure.fault = Fault::Unreachable;
+            }
+            has_broken |= failure.fault == Fault::Unreachable;
+            tracing::debug!(%local, %remote, %door, %failure, "stream not established");
+            dialer.reject(&failure);
+            if retry.is_some_and(|retry| plan.change(retry)) {
+                transport = dialer.again(door).await;
             }
         }
         None
     }
 
     /// One connection, from its first byte.
-    async fn attempt(&self, transport: Transport, door: &Door, pair: &Pair, aim: &Aim, plan: Plan) -> Attempt {
+    async fn attempt(
+        &self,
+        transport: Transport,
+        door: &Door,
+        errand: &Errand<'_>,
+        plan: Plan,
+        trace: &mut Trace,
+    ) -> Attempt {
+        let Errand { pair, aim, traffic, .. } = *errand;
         let accepts_dialback = self.settings.load().policy.accepts(&pair.remote, Kind::Dialback);
         let proofs = if accepts_dialback { Proofs::CertificateOrDialback } else { Proofs::Certificate };
-        let traffic = if self.settings.load().bidi { Traffic::BothWays } else { Traffic::OneWay };
         let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, traffic, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
         let mut proof: Option<Arc<Proof>> = None;
         let mut effect = rules.begin(door.start);
         loop {
-            if !effect.write.is_empty()
-                && let Err(broken) = wire.write(&effect.write).await
-            {
-                effect = rules.handle(lost(broken));
-                continue;
-            }
+            let (since, phase) = (Instant::now(), rules.phase());
             let event = match effect.next {
-                Next::Read => hear(&mut wire).await,
-                Next::Restart => {
-                    wire.restart();
-                    hear(&mut wire).await
-                }
-                Next::Secure if !wire.is_clean() => {
-                    // The data that follows was not protected, whoever sent it (RFC 6120 §5.4.3.1).
-                    return Attempt::Failed(Failure::unproven("the other server sent data behind <proceed/>"));
-                }
-                Next::Secure => match self.secure(&mut wire, door, pair, plan).await {
-                    Ok(judged) => {
-                        let certificate = certificate(&judged);
-                        proof = judged.ok().map(Arc::new);
-                        Event::Secured { certificate, ours: plan.certificate }
-                    }
-                    Err(lost) => lost,
-                },
                 Next::Ready => {
                     wire.trust_peer(self.settings.load().limits);
                     let until = proof.as_ref().and_then(|proof| proof.until());
@@ -185,11 +216,12 @@ impl Links {
                     tracing::info!(local = %pair.local, remote = %pair.remote, %door, proof = how, "stream established");
                     let (largest, offers) = (rules.largest(), rules.offers());
                     let theirs = proof.clone().filter(|_| rules.is_bidirectional());
-                    let proven = theirs.map(|proof| Proven { pair: pair.clone(), proof }).into_iter().collect();
-                    let link = Link { wire, proof, until, largest, proven, offers };
+                    let back = theirs.map(|proof| Back::new(pair.clone(), proof));
+                    let link = Link { wire, proof, until, largest, back, offers };
                     return Attempt::Opened(Opened::Ready(Box::new(link)));
                 }
                 Next::Answered(verdict) => {
+                    trace.answered(&verdict);
                     wire.close(CLOSE).await;
                     let proof = proof.map(|proof| Box::new(Proof::clone(&proof)));
                     let asked = Asked { server: door.address.to_string(), security: door.security, proof };
@@ -197,11 +229,42 @@ impl Links {
                 }
                 Next::Retry(retry, failure) => return Attempt::Retry(retry, failure),
                 Next::Fail(failure) => return Attempt::Failed(failure),
+                Next::Secure if !wire.is_clean() => {
+                    // The data that follows was not protected, whoever sent it (RFC 6120 §5.4.3.1).
+                    trace.blame(Trouble::BehindProceed);
+                    return Attempt::Failed(Trouble::BehindProceed.into());
+                }
+                Next::Secure => match self.secure(&mut wire, door, pair, plan).await {
+                    Ok(judged) => {
+                        let certificate = certificate(&judged);
+                        proof = judged.ok().map(Arc::new);
+                        Event::Secured { certificate, ours: plan.certificate }
+                    }
+                    Err(event) => event,
+                },
+                Next::Restart => {
+                    wire.restart();
+                    converse(&mut wire, &effect.write, phase, plan.limit).await
+                }
+                Next::Read => converse(&mut wire, &effect.write, phase, plan.limit).await,
             };
+            let seen = trace.seen(phase, &event, rules.is_verification(), wire.transport());
             effect = rules.handle(event);
+            let trouble = match &effect.next {
+                Next::Fail(failure) | Next::Retry(_, failure) => Some(failure.trouble()),
+                _ => None,
+            };
+            match (rules.take_setback(), trouble) {
+                (Some(setback), Some(trouble)) => {
+                    trace.saw(since, Some(door), seen, Some(setback));
+                    trace.saw(Instant::now(), Some(door), Seen::Dialback, Some(trouble));
+                }
+                (setback, trouble) => trace.saw(since, Some(door), seen, setback.or(trouble)),
+            }
         }
     }
 
+    /// Negotiates TLS: whether what the peer has shown proves the domain.
     async fn secure(
         &self,
         wire: &mut Wire,
@@ -209,18 +272,15 @@ impl Links {
         pair: &Pair,
         plan: Plan,
     ) -> Result<Result<Proof, Reason>, Event> {
-        let no_name = || Event::Lost("TLS cannot express this domain".to_owned());
-        let name = server_name(&pair.remote).ok_or_else(no_name)?;
+        let why = || "TLS cannot express this domain".to_owned();
+        let name = server_name(&pair.remote).ok_or_else(|| Event::Lost(Trouble::TlsFailed { why: why() }))?;
         let how = match door.start {
             Start::Starttls => OutgoingTls::StartTls,
             Start::DirectTls => OutgoingTls::Direct,
         };
         let config = self.ways.client_tls.config(&pair.local, how, plan.certificate);
-        let handshake = wire.secure(|transport| transport.connect_tls(config, name));
-        handshake.await.map_err(|error| match is_unwelcome(&error) {
-            true => Event::Unwelcome(error.to_string()),
-            false => Event::Lost(format!("TLS failed: {error}")),
-        })?;
+        let handshake = timeout_at(plan.limit, wire.secure(|transport| transport.connect_tls(config, name)));
+        handshake.await.map_err(|_| Event::Late { partly: false })?.map_err(|error| broken_handshake(&error))?;
         let chain = wire.transport().peer_certificates();
         let shown = Shown { chain: &chain, role: Role::Server };
         Ok(self.prove(shown, &pair.remote, door.endpoint.as_deref().map_or(&[], std::slice::from_ref)))
@@ -231,8 +291,8 @@ impl Links {
 fn certificate(judged: &Result<Proof, Reason>) -> Certificate {
     match judged {
         Ok(_) => Certificate::Proves,
-        Err(reason) if reason.is_contradiction(Role::Server) => Certificate::Contradicts(reason.to_string()),
-        Err(reason) => Certificate::SaysNothing(reason.to_string()),
+        Err(reason) if reason.is_contradiction(Role::Server) => Certificate::Contradicts(reason.into()),
+        Err(reason) => Certificate::SaysNothing(reason.into()),
     }
 }
 
@@ -253,25 +313,52 @@ impl Plan {
     }
 }
 
-async fn hear(wire: &mut Wire) -> Event {
-    match wire.event().await {
-        Ok(stream::Event::Open(header)) => Event::Open(header),
-        Ok(stream::Event::Nonza(element)) => Event::Element(element),
-        Ok(stream::Event::Close) => Event::Lost("the other server closed the stream".to_owned()),
-        Ok(stream::Event::Stanza(_) | stream::Event::Rejected(_)) => {
-            Event::Lost("the other server sent a stanza on a stream that carries only ours".to_owned())
-        }
-        Err(broken) => lost(broken),
+/// Says something and listens.
+async fn converse(wire: &mut Wire, words: &str, phase: Phase, limit: Instant) -> Event {
+    if !words.is_empty()
+        && let Err(broken) = wire.write(words).await
+    {
+        return lost(broken, phase);
+    }
+    match timeout_at(limit, wire.event()).await {
+        Ok(heard) => hear(heard, phase),
+        Err(_) => Event::Late { partly: wire.has_part() },
     }
 }
 
-fn lost(broken: Broken) -> Event {
+fn hear(heard: Result<stream::Event<'_>, Broken>, phase: Phase) -> Event {
+    match heard {
+        Ok(stream::Event::Open(header)) => Event::Open(header),
+        Ok(stream::Event::Nonza(element)) => Event::Element(element),
+        Ok(stream::Event::Close) => Event::Lost(Trouble::Closed { phase }),
+        Ok(stream::Event::Stanza(_) | stream::Event::Rejected(_)) => {
+            let why = "the other server sent a stanza on a stream that carries only ours,".to_owned();
+            Event::Lost(Trouble::Broke { phase, why })
+        }
+        Err(broken) => lost(broken, phase),
+    }
+}
+
+fn lost(broken: Broken, phase: Phase) -> Event {
     match broken {
-        Broken::Lost(why) => Event::Lost(why),
-        Broken::Refused(error) => Event::Lost(format!("what the other server sent was refused: {error}")),
-        Broken::Told(error) => Event::Lost(format!("the other server closed the stream: {error}")),
+        Broken::Closed => Event::Lost(Trouble::Closed { phase }),
+        Broken::Lost(why) => Event::Lost(Trouble::Broke { phase, why }),
+        Broken::Refused(error) => Event::Lost(Trouble::Nonsense { phase, error: error.to_string() }),
+        Broken::Told(error) => Event::Lost(Trouble::StreamError { error: error.to_string() }),
         Broken::Unwelcome(why) => Event::Unwelcome(why),
     }
+}
+
+fn broken_handshake(error: &io::Error) -> Event {
+    if is_unwelcome(error) {
+        return Event::Unwelcome(error.to_string());
+    }
+    Event::Lost(match error.kind() {
+        _ if is_too_old(error) => Trouble::OldTls,
+        _ if has_nothing_in_common(error) => Trouble::NoCommonCipher,
+        io::ErrorKind::UnexpectedEof => Trouble::Closed { phase: Phase::Tls },
+        _ => Trouble::TlsFailed { why: error.to_string() },
+    })
 }
 
 /// The time now, as certificates have it.

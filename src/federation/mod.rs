@@ -7,6 +7,9 @@
 //! may come once more. Where a domain is comes from `resolve` and `dial`; whether a certificate proves it from `proof`;
 //! whether a key does from `xep_0220_dialback`; whether we want to talk to it from `policy`.
 //!
+//! What is seen on the way to another server is written down in a `trace`, what is in the way is a `trouble`, and `doctor`
+//! walks all the ways to a domain and says what is wrong with them; `tester` says it to whoever makes the other server.
+//!
 //! - Nothing passes before TLS, and nothing before the pair of domains is proven on that very stream.
 //! - Every stanza given to [`Federation`] is handed to a peer, in order, or answered with an error; one that storage
 //!   keeps is not done with before the peer has confirmed it.
@@ -16,9 +19,13 @@
 //! [`Inbound`].
 
 mod admission;
+mod audit;
+mod back;
+mod budgets;
 mod counting;
 mod delivery;
 mod dial;
+pub mod doctor;
 mod driving;
 mod failure;
 mod gathering;
@@ -27,6 +34,7 @@ mod inbound;
 mod incoming;
 mod lanes;
 mod link;
+mod meter;
 mod outgoing;
 mod policy;
 pub mod proof;
@@ -37,18 +45,24 @@ mod resolve;
 mod schedule;
 mod settings;
 mod state;
+pub mod tester;
+mod trace;
+mod trouble;
 mod wire;
 mod xep_0220_dialback;
 mod xep_0288_bidi;
 
+pub use audit::{Direction, ProvenPair, Stream};
 pub use counting::Note;
 pub use history::{Event, Peer, Standing};
 pub use inbound::Inbound;
-pub use policy::{Policy, Proofs};
+pub use policy::{Allowance, Neighbourhood, Policy, Proofs, Terms};
 pub use reception::Reception;
 pub use resolve::Start;
 pub use settings::{Settings, Ways};
 pub use state::Federation;
+pub use trace::{Encryption, Greeting, Place, Seen, Shown, Step};
+pub use trouble::{CertificateFault, Phase, Trouble};
 
 #[cfg(test)]
 mod tests;

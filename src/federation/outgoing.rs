@@ -14,6 +14,7 @@ use crate::accounts::sasl::{Mechanism, SASL_NS, SaslError};
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::policy::Proofs;
 use crate::federation::resolve::Start;
+use crate::federation::trouble::{Phase, Trouble};
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Secret, Verdict};
 use crate::federation::xep_0288_bidi as bidi;
 use crate::negotiation::features::{STREAM_LIMITS_NS, TLS_NS};
@@ -39,6 +40,8 @@ pub(crate) enum Ways {
     ExternalThenDialback,
     /// The peer closed a stream over EXTERNAL.
     Dialback,
+    /// Nobody could vouch for a key of ours.
+    External,
 }
 
 /// Whether stanzas of the peer are welcome on the stream (XEP-0288).
@@ -55,9 +58,9 @@ pub(crate) enum Certificate {
     /// That it speaks for the domain.
     Proves,
     /// Nothing, for this reason; something else may prove it.
-    SaysNothing(String),
+    SaysNothing(Trouble),
     /// That it is somebody else than the domain or the operator has said, whatever else it has.
-    Contradicts(String),
+    Contradicts(Trouble),
 }
 
 /// Something that happened on the stream.
@@ -71,8 +74,12 @@ pub(crate) enum Event {
         /// Whether we have shown ours.
         ours: ClientCertificate,
     },
-    /// The peer closed the stream, or the connection broke for the reason given.
-    Lost(String),
+    /// There is nothing more to hear, for this reason.
+    Lost(Trouble),
+    /// There is no more time; the peer has said nothing, or a part of something.
+    Late {
+        partly: bool,
+    },
     /// The peer ended the connection over our certificate, in these words.
     Unwelcome(String),
 }
@@ -151,6 +158,12 @@ pub(crate) struct Outgoing {
     largest: Option<usize>,
     /// What the peer has offered last, but for TLS.
     offers: Option<Element>,
+    /// Whether TLS was offered before we asked for it.
+    tls_offered: bool,
+    /// Whether the peer has answered what was not asked.
+    strayed: bool,
+    /// What has just failed although the stream goes on.
+    setback: Option<Trouble>,
 }
 
 /// Nobody may take less (RFC 6120 §13.12).
@@ -173,6 +186,9 @@ impl Outgoing {
             dialback: false,
             largest: None,
             offers: None,
+            tls_offered: false,
+            strayed: false,
+            setback: None,
         }
     }
 
@@ -195,10 +211,41 @@ impl Outgoing {
             }
             Event::Element(element) => self.element(&element),
             Event::Secured { certificate, ours } => self.secured(certificate, ours),
-            Event::Lost(why) => self.lost(Failure::unreachable(why)),
-            Event::Unwelcome(why) => {
-                self.lost(Failure::unproven(format!("the other server does not accept our certificate: {why}")))
-            }
+            Event::Lost(why) => self.lost(why.into()),
+            Event::Late { partly } => fail(self.late(partly).into()),
+            Event::Unwelcome(why) => self.lost(Trouble::CertificateUnwelcome { why }.into()),
+        }
+    }
+
+    /// What it waits for.
+    pub(crate) fn phase(&self) -> Phase {
+        match &self.state {
+            State::Header => Phase::Header,
+            State::Features | State::Done => Phase::Features,
+            State::Proceed => Phase::Starttls,
+            State::Handshake => Phase::Tls,
+            State::External => Phase::External,
+            State::Dialback { .. } => Phase::Dialback,
+        }
+    }
+
+    /// Whether a key of somebody else is asked about.
+    pub(crate) fn is_verification(&self) -> bool {
+        matches!(self.aim, Aim::Verify { .. })
+    }
+
+    /// What has just failed although the stream goes on.
+    pub(crate) fn take_setback(&mut self) -> Option<Trouble> {
+        self.setback.take()
+    }
+
+    fn late(&self, partly: bool) -> Trouble {
+        let phase = self.phase();
+        match partly {
+            _ if self.is_without_tls() => Trouble::NoStarttls,
+            _ if self.strayed => Trouble::OtherAnswer,
+            true => Trouble::Slow { phase },
+            false => Trouble::Silent { phase },
         }
     }
 
@@ -229,11 +276,12 @@ impl Outgoing {
 
     fn opened(&mut self, header: Header) -> Effect {
         if self.state != State::Header {
-            return fail(Failure::unreachable("the other server sent a second stream header"));
+            let element = "stream".to_owned();
+            return fail(Trouble::Unexpected { phase: self.phase(), element }.into());
         }
         if header.version.is_none_or(|(major, _)| major < 1) {
             // Before XMPP 1.0 there were no features, and no TLS.
-            return fail(Failure::unproven("the other server does not speak XMPP 1.0, so it has no TLS"));
+            return fail(Trouble::OldXmpp.into());
         }
         self.id = header.id.filter(|id| !id.is_empty());
         self.dialback = header.dialback;
@@ -245,12 +293,14 @@ impl Outgoing {
         match &self.state {
             State::Features if element.is("features", STREAMS_NS) => self.features(element),
             State::Proceed if element.is("proceed", TLS_NS) => {
+                if !self.tls_offered {
+                    self.setback = Some(Trouble::StarttlsStripped);
+                }
                 self.state = State::Handshake;
                 Effect { write: String::new(), next: Next::Secure }
             }
-            State::Proceed if element.is("failure", TLS_NS) => {
-                fail(Failure::unproven("the other server refused to start TLS"))
-            }
+            State::Proceed if self.is_without_tls() => fail(Trouble::NoStarttls.into()),
+            State::Proceed if element.is("failure", TLS_NS) => fail(Trouble::StarttlsRefused.into()),
             State::External if element.is("success", SASL_NS) => {
                 self.layer = Layer::Authenticated;
                 self.state = State::Header;
@@ -261,9 +311,12 @@ impl Outgoing {
                 Some(Ok(said)) => match question.answered_by(said) {
                     Some(verdict) => self.verdict(verdict),
                     // T-S2S-1: an answer to what nobody asked has no effect.
-                    None => read(),
+                    None => {
+                        self.strayed = true;
+                        read()
+                    }
                 },
-                Some(Err(_)) => fail(Failure::unreachable("the other server's dialback is malformed")),
+                Some(Err(_)) => fail(Trouble::DialbackMalformed.into()),
                 None => self.unexpected(element),
             },
             _ => self.unexpected(element),
@@ -271,14 +324,7 @@ impl Outgoing {
     }
 
     fn unexpected(&self, element: &Element) -> Effect {
-        let during = match &self.state {
-            State::Header | State::Features => "before its stream features",
-            State::Proceed | State::Handshake => "when TLS was to start",
-            State::External => "during SASL EXTERNAL",
-            State::Dialback { .. } => "during dialback",
-            State::Done => "after negotiation",
-        };
-        fail(Failure::unreachable(format!("the other server sent <{}/> {during}", element.name())))
+        fail(Trouble::Unexpected { phase: self.phase(), element: element.name().to_owned() }.into())
     }
 
     fn features(&mut self, features: &Element) -> Effect {
@@ -286,11 +332,12 @@ impl Outgoing {
         let bytes = limits.and_then(|limits| limits.child("max-bytes", STREAM_LIMITS_NS)?.text().trim().parse().ok());
         self.largest = bytes.map(|bytes: usize| bytes.max(SMALLEST_LIMIT));
         match self.layer {
-            Layer::Plain if features.child("starttls", TLS_NS).is_some() => {
+            // RFC 7590 §3.1: whether it is offered or not, for the offer may have been taken out on the way.
+            Layer::Plain => {
+                self.tls_offered = features.child("starttls", TLS_NS).is_some();
                 self.state = State::Proceed;
                 Effect { write: Element::new("starttls", TLS_NS).to_xml(""), next: Next::Read }
             }
-            Layer::Plain => fail(Failure::unproven("the other server does not offer TLS")),
             Layer::Secured => {
                 self.dialback |= features.child("dialback", FEATURE_NS).is_some();
                 self.offers = Some(features.clone());
@@ -322,36 +369,39 @@ impl Outgoing {
         let offered = features
             .child("mechanisms", SASL_NS)
             .is_some_and(|list| list.elements().any(|mechanism| mechanism.text().trim() == external));
-        if offered && self.ours == ClientCertificate::Shown && self.ways == Ways::ExternalThenDialback {
+        if offered && self.ours == ClientCertificate::Shown && self.ways != Ways::Dialback {
             self.state = State::External;
             // XEP-0178 §3 (interoperability note): older servers rely on the authorization identity.
             let auth = sasl_profile::auth(external, Some(self.pair.local.as_bytes()));
             return Effect { write: auth.to_xml(""), next: Next::Read };
         }
-        let why = if offered {
-            "only SASL EXTERNAL, for which we have shown no certificate"
-        } else {
-            "no way to authenticate"
-        };
-        self.ask(false, Failure::unproven(format!("the other server offers {why}")))
+        self.ask(false, Trouble::NoWayToAuthenticate { external: offered })
     }
 
     /// Asks by dialback for the right to send (XEP-0220 §2.1.1); `otherwise` is why that was the last way.
-    fn ask(&mut self, after_external: bool, otherwise: Failure) -> Effect {
+    fn ask(&mut self, after_external: bool, otherwise: Trouble) -> Effect {
         match self.id.clone() {
+            None if self.dialback => fail(Trouble::NoStreamId.into()),
+            Some(_) if self.dialback && self.ways == Ways::External => {
+                self.setback = after_external.then_some(otherwise);
+                fail(Trouble::DialbackNotTried.into())
+            }
             Some(id) if self.dialback => {
+                self.setback = after_external.then_some(otherwise);
                 let Pair { local: from, remote: to } = self.pair.clone();
                 let key = self.secret.key(&to, &from, &id);
                 self.state = State::Dialback { question: Question::Result(self.pair.clone()), after_external };
                 Effect { write: Dialback::Result { from, to, key }.to_xml(), next: Next::Read }
             }
-            _ => fail(otherwise),
+            _ => fail(otherwise.into()),
         }
     }
 
     fn external_failed(&mut self, failure: &Element) -> Effect {
         let condition = SaslError::condition_of(failure).as_str();
-        self.ask(true, Failure::unproven(format!("the other server does not accept our certificate: {condition}")))
+        let text = failure.child("text", SASL_NS).map(|text| format!(" ({})", text.text().trim().escape_debug()));
+        let condition = format!("{condition}{}", text.unwrap_or_default());
+        self.ask(true, Trouble::ExternalRefused { condition })
     }
 
     fn secured(&mut self, certificate: Certificate, ours: ClientCertificate) -> Effect {
@@ -360,10 +410,10 @@ impl Outgoing {
             self.traffic = Traffic::OneWay;
         }
         match (certificate, self.proofs) {
-            (Certificate::Proves, _) | (Certificate::SaysNothing(_), Proofs::CertificateOrDialback) => {}
+            (Certificate::Proves, _) => {}
+            (Certificate::SaysNothing(why), Proofs::CertificateOrDialback) => self.setback = Some(why),
             (Certificate::SaysNothing(why), Proofs::Certificate) | (Certificate::Contradicts(why), _) => {
-                let reason = format!("the certificate of the other server does not prove its domain: {why}");
-                return fail(Failure::unproven(reason));
+                return fail(why.into());
             }
         }
         self.layer = Layer::Secured;
@@ -378,9 +428,7 @@ impl Outgoing {
         }
         match verdict {
             Verdict::Valid => self.done(Next::Ready),
-            Verdict::Invalid => {
-                fail(Failure::new(Fault::KeyRefused, "the other server says that our dialback key is invalid"))
-            }
+            Verdict::Invalid => fail(Trouble::KeyInvalid.into()),
             Verdict::Error(error) => fail(dialback_error(&error)),
         }
     }
@@ -390,13 +438,24 @@ impl Outgoing {
         Effect { write: String::new(), next }
     }
 
+    /// Whether TLS was asked for that was not offered.
+    fn is_without_tls(&self) -> bool {
+        self.state == State::Proceed && !self.tls_offered
+    }
+
     fn lost(&mut self, failure: Failure) -> Effect {
+        if self.is_without_tls() {
+            return fail(Trouble::NoStarttls.into());
+        }
         let retry = match (&self.state, self.layer) {
             // TLS 1.3 tells us only now that our certificate is not welcome, and some peers say it by closing.
+            (State::Handshake, _) if matches!(failure.trouble, Some(Trouble::OldTls)) => None,
             (State::Handshake, _) | (State::Header, Layer::Secured) if self.shown_or_about_to() => {
                 Some(Retry::WithoutCertificate)
             }
-            (State::External, _) | (State::Dialback { after_external: true, .. }, _) if self.dialback => {
+            (State::External, _) | (State::Dialback { after_external: true, .. }, _)
+                if self.dialback && self.ways != Ways::External =>
+            {
                 Some(Retry::WithDialback)
             }
             _ => None,
@@ -422,7 +481,7 @@ pub(crate) fn refused(error: &StreamError) -> Failure {
         }
         _ => Fault::Unreachable,
     };
-    Failure::new(fault, format!("the other server closed the stream: {error}"))
+    Trouble::StreamError { error: error.to_string() }.into_failure(fault)
 }
 
 /// XEP-0220 §2.5: whatever the error, the sender is told `remote-server-timeout`.
@@ -435,8 +494,7 @@ fn dialback_error(error: &StanzaError) -> Failure {
         | Condition::NotAcceptable => Fault::Unproven,
         _ => Fault::Unreachable,
     };
-    let condition = error.condition.as_str();
-    Failure::new(fault, format!("the other server could not verify our domain by dialback: {condition}"))
+    Trouble::DialbackRefused { condition: error.condition.as_str().to_owned() }.into_failure(fault)
 }
 
 fn read() -> Effect {

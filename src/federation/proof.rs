@@ -138,6 +138,8 @@ pub struct Grounds<'a> {
     pub pins: &'a Pins,
     /// The one that we have connected to, or, for whoever has connected to us, all of the domain.
     pub endpoints: &'a [Endpoint],
+    /// The kinds of proof that count for the domain: whoever has two shows the one that does.
+    pub accepted: &'a [Kind],
 }
 
 /// Judges what a peer has shown.
@@ -154,9 +156,9 @@ pub fn prove(shown: Shown<'_>, domain: &str, grounds: &Grounds<'_>) -> Result<Pr
             Role::Server => pkix::path_and_name(shown, domain, grounds)?,
             // RFC 7712 §2: any proof will do. Whoever connects may be another machine than those that the records name.
             Role::Client => match pkix::path_and_name(shown, domain, grounds) {
-                Err(reason) if dane::is_usable(grounds.endpoints) && reason != Reason::NoCertificate => {
-                    dane::fitting(shown, domain, grounds)?
-                }
+                Ok(path) if grounds.accepted.contains(&Kind::Pkix) => path,
+                Err(Reason::NoCertificate) => return Err(Reason::NoCertificate),
+                _ if dane::is_usable(grounds.endpoints) => dane::fitting(shown, domain, grounds)?,
                 judged => judged?,
             },
         },

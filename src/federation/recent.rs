@@ -5,12 +5,13 @@
 //! number until that cannot be any more, here and in storage, where a row has what one batch or a few have brought and is
 //! written with what they caused (decision 0017). It must never know of streams.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio::time::Instant;
 
+use crate::fnv;
 use crate::jid::Jid;
 use crate::stanza::{Kind, Stanza};
 
@@ -60,6 +61,10 @@ pub(super) struct Repeats {
     left: HashMap<u64, (usize, Instant)>,
     /// Some of it has.
     some: bool,
+    /// Those who have said something new. A server that was killed keeps the order of each sender, and no other.
+    done: HashSet<u64>,
+    /// Nothing comes once more so long after the stream has begun.
+    until: Option<Instant>,
 }
 
 /// What a message is.
@@ -75,6 +80,8 @@ pub(super) enum Coming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Print {
     pub(super) number: u64,
+    /// Stands for who says it.
+    sender: u64,
     /// It says how late it is.
     is_late: bool,
 }
@@ -163,7 +170,7 @@ impl Recent {
                 (*times, *came) = (*times + 1, portion.came);
             }
         }
-        Repeats { left: all, some: false }
+        Repeats { left: all, some: false, done: HashSet::new(), until: Some(now + AGE) }
     }
 
     /// What is new has come first on a stream: the peer was sure of everything else, or will be if it lives a little longer.
@@ -187,20 +194,29 @@ impl Recent {
 
 impl Repeats {
     /// Whether a message has come before. It may come as often as it has come: whoever says something twice under one id says
-    /// it twice when it is sent once more, too. The first message that is new ends it.
-    pub(super) fn take(&mut self, print: Print, now: Instant) -> Coming {
+    /// it twice when it is sent once more, too. The first message of a sender that is new ends it for him. Nobody asks for
+    /// the time, `now`, of what comes behind all that.
+    pub(super) fn take(&mut self, print: Print, now: impl Fn() -> Instant) -> Coming {
         if self.left.is_empty() {
             return Coming::New;
         }
-        if let Some((times, came)) = self.left.get_mut(&print.number).filter(|(times, _)| *times > 0) {
-            if !print.is_late && now.saturating_duration_since(*came) > FRESH {
+        if !self.done.contains(&print.sender)
+            && let Some((times, came)) = self.left.get_mut(&print.number).filter(|(times, _)| *times > 0)
+        {
+            if !print.is_late && now().saturating_duration_since(*came) > FRESH {
                 return Coming::New;
             }
             *times -= 1;
             self.some = true;
             return Coming::Again;
         }
-        if std::mem::take(self).some { Coming::New } else { Coming::NewFirst }
+        let is_first = !self.some && self.done.is_empty();
+        self.done.insert(print.sender);
+        if self.until.is_none_or(|until| now() > until) {
+            // An idle stream holds no memory.
+            *self = Self::default();
+        }
+        if is_first { Coming::NewFirst } else { Coming::New }
     }
 }
 
@@ -224,7 +240,8 @@ pub(super) fn fingerprint(stanza: &Stanza<'_>) -> Option<Print> {
         context.update(&[0]);
     }
     let number = u64::from_be_bytes(*context.finish().as_ref().first_chunk()?);
-    Some(Print { number, is_late: said.len() < stanza.payload.as_str().len() })
+    let sender = fnv::hash(from.bytes());
+    Some(Print { number, sender, is_late: said.len() < stanza.payload.as_str().len() })
 }
 
 #[cfg(test)]
@@ -242,11 +259,7 @@ mod tests {
         };
         let delay = "<delay xmlns='urn:xmpp:delay' from='here.example' stamp='2026-01-01T00:00:00.000Z'/>";
         let one = print("a@here.example/x", "1", "<body>hi</body>");
-        assert_eq!(
-            one,
-            Print { number: 16_461_607_741_356_058_957, is_late: false },
-            "it is kept, so it never changes"
-        );
+        assert_eq!(one, Print { number: 16_461_607_741_356_058_957, ..one }, "it is kept, so it never changes");
         let late = print("a@here.example/x", "1", &format!("<body>hi</body>{delay}{delay}"));
         assert_eq!(late, Print { is_late: true, ..one });
         for other in [
@@ -307,23 +320,37 @@ mod tests {
     fn what_comes_once_more_comes_first_and_as_often_as_before_and_soon_or_stamped() {
         let (mut recent, now) = (Recent::default(), Instant::now());
         recent.add([1, 2, 2, 3].into_iter(), now);
-        let print = |number| Print { number, is_late: false };
+        let print = |number| Print { number, sender: 0, is_late: false };
         let mut repeats = recent.begin(now);
-        let taken = [2, 2, 1, 2, 3].map(|number| repeats.take(print(number), now + FRESH));
+        let taken = [2, 2, 1, 2, 3].map(|number| repeats.take(print(number), || now + FRESH));
         assert_eq!(taken, [Coming::Again, Coming::Again, Coming::Again, Coming::New, Coming::New]);
         let mut repeats = recent.begin(now);
-        let late = |number| Print { number, is_late: true };
-        assert_eq!(repeats.take(late(1), now + 2 * FRESH), Coming::Again);
-        assert_eq!(repeats.take(print(2), now + FRESH + SECOND), Coming::New, "somebody says it again");
+        let late = |number| Print { number, sender: 0, is_late: true };
+        assert_eq!(repeats.take(late(1), || now + 2 * FRESH), Coming::Again);
+        assert_eq!(repeats.take(print(2), || now + FRESH + SECOND), Coming::New, "somebody says it again");
         assert_eq!(
-            [late(3), print(4), late(2)].map(|it| repeats.take(it, now)),
+            [late(3), print(4), late(2)].map(|it| repeats.take(it, || now)),
             [Coming::Again, Coming::New, Coming::New]
         );
-        assert_eq!(recent.begin(now).take(print(4), now), Coming::NewFirst);
+        assert_eq!(recent.begin(now).take(print(4), || now), Coming::NewFirst);
         recent.confirmed(now + AGE);
         assert_eq!(recent.count(), 4);
         recent.confirmed(now + AGE + SECOND);
         assert_eq!((recent.count(), recent.take_gone()), (0, vec![0]));
+    }
+
+    #[test]
+    fn what_one_sender_says_anew_ends_nothing_for_another() {
+        let (mut recent, now) = (Recent::default(), Instant::now());
+        recent.add([1, 2, 3].into_iter(), now);
+        let of = |sender, number| Print { number, sender, is_late: false };
+        let mut repeats = recent.begin(now);
+        let taken = [of(0, 4), of(1, 1), of(0, 2), of(1, 5), of(1, 3)].map(|print| repeats.take(print, || now));
+        assert_eq!(taken, [Coming::NewFirst, Coming::Again, Coming::New, Coming::New, Coming::New]);
+        assert_eq!(repeats.take(of(2, 3), || now), Coming::Again);
+        let mut repeats = recent.begin(now);
+        assert_eq!(repeats.take(of(0, 4), || now + AGE + SECOND), Coming::NewFirst);
+        assert_eq!(repeats.take(of(1, 1), || now), Coming::New, "that is over");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod answers;
 mod asking;
+mod budget;
 mod going;
 
 use std::pin::pin;
@@ -18,14 +19,17 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
 use self::asking::Answered;
+use self::budget::refused;
 use self::going::{Going, going};
 use crate::accounts::random;
 use crate::federation::Federation;
+use crate::federation::audit::Listed;
 use crate::federation::counting::Counted;
 use crate::federation::driving::Ended;
 use crate::federation::incoming::{Effect, Incoming, Next, Proven, Way};
 use crate::federation::lanes::Lanes;
 use crate::federation::link::left;
+use crate::federation::meter::{Meter, end_of};
 use crate::federation::proof::{Role, Shown};
 use crate::federation::resolve::Start;
 use crate::federation::wire::{Broken, Wire};
@@ -57,6 +61,10 @@ pub struct Reception {
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
+    /// Its place on the list of all streams, once it has proven something.
+    listed: Option<Listed>,
+    /// What has come on it.
+    meter: Meter,
     /// [`Federation::stop`] waits for its end.
     _open: watch::Receiver<bool>,
 }
@@ -71,6 +79,8 @@ enum Woken {
     Going(Going),
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
+    /// It has been waited for long enough.
+    Rested,
     /// The peer has begun another stream, or goes on with this one on another connection.
     Superseded,
 }
@@ -84,11 +94,14 @@ enum End {
     Refused(StreamError),
     /// The peer has been told; this is for the log.
     Told(String),
+    /// Another stream of the peer has taken the place of this one, which it believes broken.
+    Superseded,
 }
 
 impl From<Broken> for End {
     fn from(broken: Broken) -> Self {
         match broken {
+            Broken::Closed => Self::Lost("the other server closed the connection".to_owned()),
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::Lost(why),
             Broken::Told(error) => Self::Lost(format!("the peer ended the stream: {error}")),
             Broken::Refused(error) => Self::Refused(error),
@@ -128,11 +141,13 @@ impl Federation {
             lanes: None,
             counted: None,
             wait: None,
+            listed: None,
+            meter: Meter::default(),
             _open: self.until_closing(),
         };
         let end = tokio::select! {
             biased;
-            end = reception.authenticate(start) => end,
+            end = reception.begin(start) => end,
             () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
             () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
         };
@@ -223,7 +238,7 @@ impl Reception {
 
     /// Says the last words and takes what is still under way (RFC 6120 §4.4).
     async fn farewell(&mut self, last: String, reason: &str) -> End {
-        let ended = if self.federation.is_closing() { Ended::Closing } else { Ended::Over };
+        let ended = if self.federation.is_closing() { Ended::Closing } else { Ended::InOrder };
         if let Err(end) = self.end_lanes(ended, reason).await {
             return end;
         }
@@ -242,7 +257,7 @@ impl Reception {
 
     /// Waits; nothing is lost if that is given up.
     async fn woken(&mut self) -> Result<Woken, End> {
-        let counted = &mut self.counted;
+        let (counted, rest) = (&mut self.counted, self.meter.rest());
         let superseded = async {
             match counted {
                 Some(counted) => counted.superseded().await,
@@ -254,8 +269,9 @@ impl Reception {
             // What nobody has answered stays unproven.
             Some(answered) = self.asking.join_next() => Ok(Woken::Answered(answered.ok())),
             () = superseded => Ok(Woken::Superseded),
+            () = end_of(rest), if rest.is_some() => Ok(Woken::Rested),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            going = going(&mut self.lanes, &self.federation, &mut self.wire) => match going? {
+            going = going(&mut self.lanes, &self.federation, &mut self.wire, rest.is_none()) => match going? {
                 Going::Arrived => Ok(Woken::Arrived),
                 going => Ok(Woken::Going(going)),
             },
@@ -272,8 +288,17 @@ impl Reception {
                 });
                 self.apply(effect).await
             }
-            Woken::Arrived => self.read().await,
+            Woken::Arrived => {
+                let done = self.read().await;
+                // What came before an end was read as well.
+                self.meter.charge(self.listed.as_ref(), &self.federation);
+                done
+            }
             Woken::Going(going) => self.go(going).await,
+            Woken::Rested => {
+                self.meter.rested();
+                Ok(())
+            }
             Woken::Answer { is_durable: true } => {
                 self.wait = None;
                 self.answer().await
@@ -281,7 +306,7 @@ impl Reception {
             Woken::Answer { is_durable: false } => self.answer_so_far().await,
             Woken::Superseded => {
                 self.counted = None;
-                Err(End::Refused(StreamCondition::Conflict.into()))
+                Err(End::Superseded)
             }
         }
     }
@@ -289,8 +314,8 @@ impl Reception {
     /// Everything that has arrived.
     async fn read(&mut self) -> Result<(), End> {
         loop {
-            let limits = self.trusted.then(|| self.federation.settings().limits);
-            let gathered = self.federation.gather(&mut self.wire, limits, self.rules.proven(), &mut self.counted);
+            let (proven, meter) = (self.rules.proven(), &mut self.meter);
+            let gathered = self.federation.gather(&mut self.wire, proven, meter, &mut self.counted);
             let Some(event) = gathered.await? else { return Ok(()) };
             let effect = match event {
                 Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
@@ -330,6 +355,7 @@ impl Reception {
             self.wire.trust_peer(self.federation.settings().limits);
         }
         said?;
+        self.take_seats().map_err(|excess| refused(StreamCondition::ResourceConstraint, excess))?;
         self.welcome();
         match effect.next {
             Next::Read => Ok(()),
@@ -364,9 +390,14 @@ impl Reception {
         for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
             let address = self.wire.transport().peer();
             tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
+            if let Some(listed) = &self.listed {
+                listed.prove(pair, Some(proof));
+            }
             if self.rules.is_bidirectional() {
+                self.listed.iter().for_each(Listed::goes_both_ways);
                 self.federation.offer(pair, self.lanes.get_or_insert_with(|| Box::new(Lanes::new())).way());
             }
+            self.federation.reached(pair);
             self.federation.nudge(pair);
         }
         self.known = proven.len();
@@ -397,15 +428,31 @@ impl Reception {
         }));
     }
 
+    /// Says so if the peer may have gone, and what was on the way with it.
+    fn part(&self, end: &End) {
+        let is_broken = matches!(end, End::Lost(_) | End::Superseded) || self.rules.is_broken_off();
+        for Proven { pair, .. } in self.rules.proven().iter().filter(|_| is_broken && !self.federation.is_closing()) {
+            self.federation.lost(pair);
+            if matches!(end, End::Superseded) {
+                self.federation.reached(pair);
+            }
+        }
+    }
+
     async fn finish(mut self, end: End) {
+        self.part(&end);
         let (last, reason) = match end {
             End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
             End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
             End::Told(why) => (String::new(), why),
+            End::Superseded => {
+                let conflict = StreamError::from(StreamCondition::Conflict);
+                (self.rules.refuse(&conflict, &random::token(ID_OCTETS)).write, conflict.to_string())
+            }
         };
         // Nothing gets into the middle of a stanza.
-        let last = if self.end_lanes(Ended::Over, &reason).await.is_ok() { last } else { String::new() };
+        let last = if self.end_lanes(Ended::InOrder, &reason).await.is_ok() { last } else { String::new() };
         let remote = self.rules.claimed().unwrap_or("-");
         tracing::debug!(%remote, address = ?self.wire.transport().peer(), reason, "stream from another server ended");
         // A peer that does not read does not hold us up.

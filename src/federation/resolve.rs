@@ -9,18 +9,30 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::federation::failure::Failure;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
+
+use crate::federation::failure::{Failure, Fault};
 use crate::federation::proof::Endpoint;
+use crate::federation::trace::{Seen, Trace};
+use crate::federation::trouble::Trouble;
 use crate::net::dns::{Answer, DnsError, Resolver, Security, Srv, Tlsa};
 
 /// The port of RFC 6120 §14.7, used where no SRV record names another.
 const PORT: u16 = 5269;
 /// So many targets of one domain are tried at most: nobody makes us knock at a hundred doors.
 const TARGETS: usize = 8;
+/// So many keys of one target are looked at: each may cost the validation of a path.
+const KEYS: usize = 16;
+
+/// How long the DNS may take for one answer at most.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How a connection begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Start {
     /// With a stream header in the clear, then STARTTLS (RFC 6120 §5).
     Starttls,
@@ -69,29 +81,59 @@ pub(crate) fn literal(domain: &str) -> Option<IpAddr> {
 
 /// Asks for both kinds of SRV record and puts the targets in order.
 ///
-/// `below` gives a random number from 0 to its argument inclusive.
+/// Somebody waits for `patience` in all; `below` gives a random number from 0 to its argument inclusive.
 pub(crate) async fn candidates(
     resolver: &dyn Resolver,
     domain: &str,
+    patience: Duration,
     below: impl FnMut(u32) -> u32,
+    trace: &mut Trace,
 ) -> Result<VecDeque<Group>, Failure> {
     if let Some(address) = literal(domain) {
         return Ok(single(Host::Address(address)));
     }
+    let since = Instant::now();
     let Some(name) = ascii(domain) else {
-        return Err(Failure::not_found(format!("{domain} cannot be a name in DNS")));
+        let trouble = Trouble::NoName { domain: domain.to_owned() };
+        let srv = Seen::Srv { name: domain.to_owned(), records: Vec::new(), security: Security::Insecure };
+        trace.saw(since, None, srv, Some(trouble.clone()));
+        return Err(trouble.into());
     };
-    let (direct, plain) = services(resolver, &name).await;
-    order(&name, direct, plain, below)
+    let services = services(&name);
+    let [direct, plain] = &services;
+    let ((direct, direct_at), (plain, plain_at)) =
+        tokio::join!(in_time(patience, resolver.srv(direct)), in_time(patience, resolver.srv(plain)));
+    for (service, answer, at) in [(&services[0], &direct, direct_at), (&services[1], &plain, plain_at)] {
+        let (records, security, trouble) = match answer {
+            Ok(answer) => (answer.records.clone(), answer.security, None),
+            // There need not be any.
+            Err(error) => {
+                let trouble = (!error.is_absence()).then(|| Trouble::from(error));
+                (Vec::new(), Security::Insecure, trouble)
+            }
+        };
+        trace.saw_until(since, at, Seen::Srv { name: service.clone(), records, security }, trouble);
+    }
+    let order = order(&name, direct, plain, below);
+    if let Err(failure) = &order {
+        trace.blame(failure.trouble());
+    }
+    order
 }
 
-/// Both kinds of SRV record: for direct TLS, and for STARTTLS.
-async fn services(
-    resolver: &dyn Resolver,
-    name: &str,
-) -> (Result<Answer<Srv>, DnsError>, Result<Answer<Srv>, DnsError>) {
-    let (direct, plain) = (format!("_xmpps-server._tcp.{name}"), format!("_xmpp-server._tcp.{name}"));
-    tokio::join!(resolver.srv(&direct), resolver.srv(&plain))
+/// An answer of the DNS for which somebody waits who has `patience` in all, and when it came. One that takes its time leaves
+/// some for others.
+pub(crate) async fn in_time<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, DnsError>>,
+) -> (Result<T, DnsError>, Instant) {
+    let answer = timeout(ANSWER.min(patience / 3), answer).await;
+    (answer.unwrap_or_else(|_| Err(DnsError::Failed("no answer".to_owned()))), Instant::now())
+}
+
+/// Where both kinds of SRV record are: for direct TLS, and for STARTTLS.
+fn services(name: &str) -> [String; 2] {
+    ["_xmpps-server", "_xmpp-server"].map(|service| format!("{service}._tcp.{name}"))
 }
 
 /// What a signed DNS says about the server at a port of a host to which signed SRV records lead (RFC 7673 §3.3).
@@ -100,8 +142,9 @@ async fn services(
 /// Nobody can say; then nobody may connect to it (RFC 7673 §3.4).
 pub(crate) async fn keys(resolver: &dyn Resolver, host: &str, port: u16) -> Result<Vec<Tlsa>, DnsError> {
     match resolver.tlsa(&format!("_{port}._tcp.{host}")).await {
-        Ok(answer) if answer.is_secure() => Ok(answer.records),
-        Ok(_) | Err(DnsError::NotFound) => Ok(Vec::new()),
+        Ok(answer) if answer.is_secure() => Ok(answer.records.into_iter().take(KEYS).collect()),
+        Ok(_) => Ok(Vec::new()),
+        Err(error) if error.is_absence() => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
@@ -112,7 +155,8 @@ pub(crate) async fn published(resolver: &dyn Resolver, domain: &str) -> Vec<Endp
     let Some(name) = ascii(domain).filter(|_| literal(domain).is_none() && resolver.validates()) else {
         return Vec::new();
     };
-    let (direct, plain) = services(resolver, &name).await;
+    let [direct, plain] = services(&name);
+    let (direct, plain) = tokio::join!(resolver.srv(&direct), resolver.srv(&plain));
     let mut endpoints = Vec::new();
     let secure = [direct, plain].into_iter().flatten().filter(Answer::is_secure);
     for record in secure.flatten().filter(is_target).take(TARGETS) {
@@ -139,11 +183,12 @@ pub(crate) fn order(
     below: impl FnMut(u32) -> u32,
 ) -> Result<VecDeque<Group>, Failure> {
     let answered = direct.is_ok() || plain.is_ok();
-    let unknown = |error: &DnsError| *error != DnsError::NotFound;
-    let failed = [&direct, &plain].into_iter().find_map(|answer| answer.as_ref().err().cloned().filter(unknown));
-    let bogus = [&direct, &plain]
-        .into_iter()
-        .find_map(|answer| answer.as_ref().err().cloned().filter(|error| matches!(error, DnsError::Bogus(_))));
+    let failed =
+        [&direct, &plain].into_iter().find_map(|answer| answer.as_ref().err().filter(|error| !error.is_absence()));
+    let failed = failed.map(Trouble::from);
+    let bogus = [&direct, &plain].into_iter().find_map(|answer| {
+        answer.as_ref().err().filter(|error| matches!(error, DnsError::Bogus(_))).map(Trouble::from)
+    });
     let offered: Vec<_> = [(Start::DirectTls, direct), (Start::Starttls, plain)]
         .into_iter()
         .filter_map(|(start, answer)| Some((start, answer.ok()?)))
@@ -158,13 +203,13 @@ pub(crate) fn order(
     if !offered.is_empty() {
         return Ok(sorted(offered, below));
     }
-    if let Some(error) = bogus {
-        return Err(Failure::unreachable(format!("{name} cannot be looked up: {error}")));
+    if let Some(trouble) = bogus {
+        return Err(trouble.into());
     }
     match (answered, failed) {
         // One kind of record says "no service", the other is not known.
-        (true, Some(why)) => Err(Failure::unreachable(format!("{name} cannot be looked up: {why}"))),
-        (true, None) => Err(Failure::not_found(format!("{name} says in DNS that it has no XMPP service"))),
+        (true, Some(trouble)) => Err(trouble.into_failure(Fault::Unreachable)),
+        (true, None) => Err(Trouble::NoService { domain: name.to_owned() }.into()),
         // RFC 6120 §3.2.1: "does not receive a response" is both, no such record and no answer.
         (false, _) => Ok(single(Host::Name(name.to_owned()))),
     }

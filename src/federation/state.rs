@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::federation::audit::Audit;
+use crate::federation::budgets::Budgets;
 use crate::federation::counting::Pairs;
 use crate::federation::delivery::Waiting;
 use crate::federation::history::Histories;
@@ -46,6 +48,12 @@ pub struct Federation {
     histories: Mutex<Histories>,
     /// What has arrived from others that count.
     arrivals: Mutex<Pairs>,
+    /// A stream of one of those has ended since somebody looked whether they are too many.
+    has_ended: AtomicBool,
+    /// The streams that are open.
+    audit: Arc<Audit>,
+    /// What others have used of what they may.
+    budgets: Arc<Budgets>,
     call_backs: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
@@ -82,6 +90,9 @@ impl Federation {
             ways_back: Mutex::default(),
             histories: Mutex::default(),
             arrivals: Mutex::default(),
+            has_ended: AtomicBool::new(false),
+            audit: Arc::default(),
+            budgets: Arc::default(),
             call_backs: Semaphore::new(CALL_BACKS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
@@ -126,6 +137,12 @@ impl Federation {
         *self.closing.borrow()
     }
 
+    /// The domains that are served here.
+    #[must_use]
+    pub fn domains(&self) -> Vec<String> {
+        self.settings().domains.clone()
+    }
+
     /// The settings of this moment.
     pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
         self.links.settings.load()
@@ -145,6 +162,14 @@ impl Federation {
 
     pub(crate) fn inbound(&self) -> Option<Arc<dyn Inbound>> {
         self.inbound.get().and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn audit(&self) -> &Arc<Audit> {
+        &self.audit
+    }
+
+    pub(crate) fn budgets(&self) -> &Arc<Budgets> {
+        &self.budgets
     }
 
     pub(crate) fn call_backs(&self) -> &Semaphore {
@@ -185,6 +210,16 @@ impl Federation {
 
     pub(crate) fn arrivals(&self) -> MutexGuard<'_, Pairs> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream that counts has ended.
+    pub(crate) fn note_end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one has since the last time.
+    pub(crate) fn take_end(&self) -> bool {
+        self.has_ended.swap(false, Ordering::Relaxed)
     }
 
     /// Has the log of `local` keep what has not arrived.

@@ -28,6 +28,8 @@ pub(crate) struct Wire {
 /// Why there is nothing more to read.
 #[derive(Debug)]
 pub(crate) enum Broken {
+    /// The peer has ended the connection.
+    Closed,
     /// The connection is gone; this is what is known about it.
     Lost(String),
     /// The peer sent what no peer may send.
@@ -118,19 +120,19 @@ impl Wire {
             self.buffer.shrink_to(self.buffer.len().next_power_of_two());
         }
         match ready!(self.transport.poll_drain(cx, &mut self.buffer))? {
-            0 => Poll::Ready(Err(Broken::Lost("the other server closed the connection".to_owned()))),
+            0 => Poll::Ready(Err(Broken::Closed)),
             _ => Poll::Ready(Ok(())),
         }
     }
 
-    /// Reads and hands over a portion at the same time. Until [`Turn::HandedOver`] says otherwise, the
+    /// Hands over a portion and, if it `reads`, reads at the same time. Until [`Turn::HandedOver`] says otherwise, the
     /// next call has to bring the same portion.
-    pub(crate) async fn turn(&mut self, portion: &[u8]) -> Result<Turn, Broken> {
+    pub(crate) async fn turn(&mut self, portion: &[u8], reads: bool) -> Result<Turn, Broken> {
         poll_fn(|cx| {
             if let Poll::Ready(count) = self.poll_hand_over(cx, portion)? {
                 return Poll::Ready(Ok(Turn::HandedOver(count)));
             }
-            self.poll_fill(cx).map_ok(|()| Turn::Arrived)
+            if reads { self.poll_fill(cx).map_ok(|()| Turn::Arrived) } else { Poll::Pending }
         })
         .await
     }
@@ -150,6 +152,11 @@ impl Wire {
     /// Writes all of `text`.
     pub(crate) async fn write(&mut self, text: &str) -> Result<(), Broken> {
         Ok(self.transport.write_all(text.as_bytes()).await?)
+    }
+
+    /// Whether a part of something has come.
+    pub(crate) fn has_part(&self) -> bool {
+        !self.buffer.is_empty()
     }
 
     /// Whether nothing lies behind what was read: the condition for TLS and for a restart. White

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::accounts::admins::Admins;
-use crate::config::Contact;
+use crate::config::{Contact, RoomCreation};
 use crate::live::Live;
 use crate::xml::Element;
 
@@ -34,6 +34,8 @@ pub struct Settings {
     /// Whether clients that are not there are told by services of theirs, and what.
     pub push: Option<PushSettings>,
     pub registration: RegistrationSettings,
+    /// What holds for rooms, if there are any.
+    pub rooms: Option<RoomSettings>,
     /// What is taken from a client that has authenticated.
     pub clients: Bound,
     /// What is taken from another server that has.
@@ -51,6 +53,31 @@ pub struct RegistrationSettings {
     pub reserved: BTreeSet<String>,
     /// Whether an account may be changed and given up.
     pub self_service: bool,
+}
+
+/// What the operator decides about rooms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSettings {
+    pub create: RoomCreation,
+    /// Whether administrators of the server own every room.
+    pub admins_own: bool,
+    /// How many there may be.
+    pub rooms: usize,
+    /// How many may be in one.
+    pub occupants: usize,
+    /// What holds for a room if its owner does not say otherwise.
+    pub persistent: bool,
+    pub public: bool,
+    pub non_anonymous: bool,
+    pub archive: bool,
+    pub history: usize,
+    /// What one occupant may send each second in the long run; zero is no limit.
+    pub messages: usize,
+    /// The same for everybody of another domain: entries, and messages and requests.
+    pub domain_entries: usize,
+    pub domain_messages: usize,
+    /// How many seconds' worth of these may come at once.
+    pub burst: usize,
 }
 
 /// What services of others are told of a message, beside that there is one.
@@ -104,6 +131,8 @@ pub struct Catalogue {
     /// What extensions have to say whenever the settings change.
     sources: Arc<OnceLock<Sources>>,
     domain: About,
+    rooms: About,
+    room: About,
     /// By their domain.
     accounts: Arc<BTreeMap<String, About>>,
     stream_features: StreamFeatures,
@@ -146,6 +175,8 @@ impl Catalogue {
             settings: Live::new(settings),
             sources: Arc::default(),
             domain: About::default(),
+            rooms: About::default(),
+            room: About::default(),
             accounts,
             stream_features: StreamFeatures::default(),
             inline_offers: InlineOffers::default(),
@@ -171,6 +202,18 @@ impl Catalogue {
     #[must_use]
     pub const fn about_domains(&self) -> &About {
         &self.domain
+    }
+
+    /// What a service of rooms says about itself, now and later.
+    #[must_use]
+    pub const fn about_rooms(&self) -> &About {
+        &self.rooms
+    }
+
+    /// What every room says about itself, now and later.
+    #[must_use]
+    pub const fn about_room(&self) -> &About {
+        &self.room
     }
 
     /// What an account of `domain` says about itself, now and later.
@@ -200,7 +243,11 @@ impl Catalogue {
     /// Has what extensions say be what the settings make of it.
     fn publish(&self) {
         let Some(sources) = self.sources.get() else { return };
-        self.domain.replace(sources.statements.about(Entity::Domain, &features(Entity::Domain, self.wanted())));
+        for (entity, about) in
+            [(Entity::Domain, &self.domain), (Entity::Rooms, &self.rooms), (Entity::Room, &self.room)]
+        {
+            about.replace(sources.statements.about(entity, &features(entity, self.wanted())));
+        }
         for (domain, about) in &*self.accounts {
             let own = self.settings.load().at(domain);
             let wanted = self.extensions.iter().map(|(extension, _)| *extension).filter(|it| (it.wanted)(&own));

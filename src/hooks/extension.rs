@@ -13,11 +13,13 @@ pub struct Spec {
     pub version: &'static str,
 }
 
-/// Who is addressed: the domain itself, or an account by its bare JID.
+/// Who is addressed: the domain itself, an account by its bare JID, the domain of rooms, or a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Entity {
     Domain,
     Account,
+    Rooms,
+    Room,
 }
 
 /// An extension: a constant in its own file, named once in `extensions::ALL`.

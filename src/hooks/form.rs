@@ -59,7 +59,8 @@ pub struct Field {
     label: Option<String>,
     required: bool,
     values: Vec<String>,
-    options: Vec<String>,
+    /// What a list offers, and what people read.
+    options: Vec<(String, String)>,
     data: DataType,
     /// Whether a list takes values that it does not offer.
     open: bool,
@@ -159,7 +160,14 @@ impl Field {
     /// What a list offers; each option is its own label.
     #[must_use]
     pub fn options(mut self, options: &[&str]) -> Self {
-        self.options = options.iter().map(|&option| option.to_owned()).collect();
+        self.options = options.iter().map(|&option| (option.to_owned(), option.to_owned())).collect();
+        self
+    }
+
+    /// What a list offers, each with what people read.
+    #[must_use]
+    pub fn choices(mut self, choices: &[(&str, &str)]) -> Self {
+        self.options = choices.iter().map(|&(value, label)| (value.to_owned(), label.to_owned())).collect();
         self
     }
 
@@ -199,8 +207,8 @@ impl Field {
         for text in &self.values {
             field.push(value(text));
         }
-        for text in &self.options {
-            field.push(Element::new("option", NS).with("label", text).with_child(value(text)));
+        for (text, label) in &self.options {
+            field.push(Element::new("option", NS).with("label", label).with_child(value(text)));
         }
         field
     }
@@ -239,6 +247,8 @@ mod tests {
              <field var='max_items' type='list-single' label='How many'><required/><value>1</value>\
              <option label='1'><value>1</value></option><option label='2'><value>2</value></option></field></x>"
         );
+        let field = Field::new("x", FieldType::ListSingle).choices(&[("1", "One")]).to_element().to_xml(NS);
+        assert_eq!(field, "<field var='x' type='list-single'><option label='One'><value>1</value></option></field>");
     }
 
     // Proves: XEP-0122 §3

@@ -2,8 +2,8 @@
 
 use std::pin::Pin;
 
-use crate::jid::Jid;
-use crate::stanza::StanzaError;
+use crate::jid::{BareJid, Jid};
+use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
 /// The two kinds of request (RFC 6120 §8.2.3).
@@ -48,6 +48,16 @@ pub struct Call<R> {
     /// `Stranger` for everybody else.
     pub relation: Relation,
     pub request: R,
+}
+
+impl<R> Call<R> {
+    /// Whose account it is about, for what is nobody else's business.
+    ///
+    /// # Errors
+    /// `forbidden` if it is not the sender's own.
+    pub fn owner(&self) -> Result<BareJid, StanzaError> {
+        if self.relation == Relation::Owner { Ok(self.to.to_bare()) } else { Err(Condition::Forbidden.into()) }
+    }
 }
 
 /// The payload of the result, if it has one, or the error.

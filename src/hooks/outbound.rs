@@ -50,11 +50,15 @@ pub enum Unblocked {
 
 /// The way out, implemented by `routing`.
 pub trait Outbound: Send + Sync {
-    /// Sends an IQ request and waits for its answer; the id is chosen here.
+    /// Sends an IQ request and waits for its answer; the id is chosen here. One that is sent on behalf of a session is
+    /// answered to the server, and the session's client sees nothing of it.
     fn request(&self, iq: Stanza<'static>, timeout: Duration) -> Pin<Box<dyn Future<Output = Reply> + Send>>;
 
     /// Sends a stanza.
     fn send(&self, stanza: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Tells the presence of a session on its behalf to a room, which will hear of its end as well.
+    fn present(&self, presence: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// How many bytes more the session `to` may be sent of its own asking.
     fn room(&self, to: &Jid) -> usize;

@@ -14,6 +14,7 @@ use crate::xml::Element;
 use super::acknowledgement::Acknowledgement;
 use super::attention::ClientState;
 use super::catalogue::{Catalogue, Settings, Sources, Switch};
+use super::companion::Companion;
 use super::discovery::Identity;
 use super::extension::Entity;
 use super::form::Form;
@@ -23,6 +24,7 @@ use super::lifecycle::{Backlog, Delayed};
 use super::notice::{Notice, Notifier};
 use super::operation::Operations;
 use super::outbound::Outbound;
+use super::peer_change::{Hearer, PeerChange};
 use super::stage::{Arriving, Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
@@ -38,8 +40,10 @@ pub struct Hooks {
     acknowledgement: Option<Box<dyn Acknowledgement>>,
     refusal: Option<StanzaError>,
     client_state: Option<ClientState>,
+    companion: Option<(Switch, Arc<dyn Companion>)>,
     strangers: Strangers,
     inline: InlineFeatures,
+    peers: Vec<(Switch, Hearer)>,
 }
 
 /// Two extensions claim the same request.
@@ -153,6 +157,12 @@ impl Hooks {
         self.client_state
     }
 
+    /// Who goes with sessions to other servers.
+    #[must_use]
+    pub fn companion(&self) -> Option<&dyn Companion> {
+        self.companion.as_ref().filter(|(switch, _)| switch.is_on()).map(|(_, companion)| &**companion)
+    }
+
     /// What a client hears that writes to somebody whom its account blocks.
     #[must_use]
     pub const fn refusal(&self) -> Option<&StanzaError> {
@@ -169,6 +179,11 @@ impl Hooks {
     #[must_use]
     pub const fn inline(&self) -> &InlineFeatures {
         &self.inline
+    }
+
+    /// Something has changed between the domain `local` of ours and the domain `remote`.
+    pub fn peer_changed(&self, local: &str, remote: &str, change: PeerChange) {
+        self.peers.iter().filter(|(switch, _)| switch.is_on()).for_each(|(_, hear)| hear(local, remote, change));
     }
 
     /// Fetches what waits at `positions` of the account's log.
@@ -275,6 +290,12 @@ impl Registrar<'_> {
         self.hooks.stages.notifier = Some(Staged::new(self.switch, Notifier { is_worth, tell: Box::new(tell) }));
     }
 
+    /// Hears when the server of another domain is lost, and when it is back: `hear` gets the domain of ours, the other one
+    /// and what has happened, in order, and waits for nothing.
+    pub fn peers(&mut self, hear: impl Fn(&str, &str, PeerChange) + Send + Sync + 'static) {
+        self.hooks.peers.push((self.switch.clone(), Box::new(hear)));
+    }
+
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.
     pub fn backlog<F>(&mut self, fetch: impl Fn(BareJid, Vec<u64>) -> F + Send + Sync + 'static)
     where
@@ -337,6 +358,11 @@ impl Registrar<'_> {
     /// Lets clients say that nobody looks at them, and has some of what they get wait then.
     pub fn client_state(&mut self, words: ClientState) {
         self.hooks.client_state = Some(words);
+    }
+
+    /// Goes with sessions to other servers.
+    pub fn companion<C: Companion + 'static>(&mut self, companion: &Arc<C>) {
+        self.hooks.companion = Some((self.switch.clone(), Arc::clone(companion) as _));
     }
 
     /// Has clients hear this that write to somebody whom their account blocks.

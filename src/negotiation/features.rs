@@ -147,9 +147,7 @@ impl Offer {
         }
         features
     }
-}
 
-impl Offer {
     /// XEP-0388 §2.1, XEP-0386 §3.1, XEP-0484 §3.1, XEP-0480 §2.1.
     fn write_sasl2(&self, features: &mut Features, inline: &InlineOffers) {
         features.write(&["<authentication xmlns='", SASL2_NS, "'>"]);

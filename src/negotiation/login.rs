@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::accounts::attempts::{Attempt, Judgement};
 use crate::accounts::clients::Means;
 use crate::accounts::credentials::{Decoy, ScramHash, ScramKeys, Verdict};
+use crate::accounts::directory::Standing;
 use crate::accounts::sasl::channel_binding::BindingType;
 use crate::accounts::sasl::downgrade::Shown;
 use crate::accounts::sasl::external::authorize_client;
@@ -33,7 +34,7 @@ use super::xep_0509_pipelining::{self as pipelining, ConfigVersion};
 mod effect;
 mod task;
 
-pub use effect::{Effect, Entry, Found, FoundToken, NewKeys, Standing, UsedToken, Verification};
+pub use effect::{Effect, Entry, Found, FoundToken, NewKeys, UsedToken, Verification};
 use task::{Lacking, Task};
 
 /// How many attempts may fail on one stream (RFC 6120 §6.4.5 asks for two to five retries).
@@ -445,13 +446,12 @@ impl Login {
     ) -> Vec<Effect> {
         match (standing, self.profile) {
             (Standing::Disabled, _) => self.fail(SaslCondition::AccountDisabled.into()),
-            (Standing::PasswordExpired, _) => self.fail(SaslCondition::CredentialsExpired.into()),
             (Standing::Active, Profile::Rfc6120) => {
                 self.state = State::Done;
                 vec![Effect::Send(success(last.as_deref())), Effect::Success { user }]
             }
-            (Standing::Active, Profile::Sasl2) => match self.next_task() {
-                Some(hash) => self.assign(user, hash, last.as_deref()),
+            (Standing::Active, Profile::Sasl2) => match self.lacking.take() {
+                Some(lacking) => self.assign(user, lacking, last.as_deref()),
                 None => self.enter(user, last, used),
             },
         }

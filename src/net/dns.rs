@@ -16,7 +16,7 @@ pub use hickory::{Anchors, Hickory, Validation};
 use crate::net::BoxFuture;
 
 /// Where a service is said to be (RFC 2782).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Srv {
     pub priority: u16,
     pub weight: u16,
@@ -54,12 +54,24 @@ pub struct Answer<T> {
 /// Why a question got no records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsError {
-    /// There is no such name, or it has no records of the kind.
+    /// It has no records of the kind.
     NotFound,
+    /// There is no such name.
+    NoSuchName,
+    /// Its aliases lead in a circle.
+    Loop,
     /// Nobody knows: the server failed or did not answer; the text says which.
     Failed(String),
     /// There is an answer that should be signed, and the signatures do not fit (RFC 4035 §4.3, "Bogus").
     Bogus(String),
+}
+
+impl DnsError {
+    /// Whether it is known that there is nothing.
+    #[must_use]
+    pub const fn is_absence(&self) -> bool {
+        matches!(self, Self::NotFound | Self::NoSuchName)
+    }
 }
 
 /// Answers questions about names; in tests a table stands in for the DNS.
@@ -125,6 +137,8 @@ impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("not found in DNS"),
+            Self::NoSuchName => f.write_str("not found in DNS, there is no such name"),
+            Self::Loop => f.write_str("in DNS its aliases (CNAME) lead in a circle"),
             Self::Failed(why) => write!(f, "DNS failed: {why}"),
             Self::Bogus(why) => write!(f, "the signatures in DNS (DNSSEC) are wrong: {why}"),
         }

@@ -45,7 +45,7 @@ fn tell(account: &str, state: &mut State, domain: &str, batch: &mut Batch) {
     let gone = |who: Jid| Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(who);
     for resource in &mut state.resources {
         let mut directed = Vec::new();
-        resource.directed.retain(|jid| {
+        resource.directed.retain(|jid, _| {
             let stays = jid.domain() != domain;
             if !stays {
                 directed.push(jid.clone());

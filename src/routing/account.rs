@@ -1,6 +1,6 @@
 //! A local account in memory: what is needed to route to it, loaded before the first stanza.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,7 @@ use super::batch::Batch;
 use super::contacts::Contacts;
 use super::copies::Recent;
 use super::delivery::{Delivery, Reach, Recipient, Target, decide};
+use super::elsewhere::Told;
 use super::marks::Mark;
 use super::retained::{Handled, Lapsed};
 use super::ring::Ring;
@@ -54,6 +55,8 @@ pub(super) struct State {
     pub(super) push: Option<Box<Registrations>>,
     /// Undelivered positions that some session's ring holds, or that are being read for one.
     pub(super) in_flight: BTreeSet<u64>,
+    /// Sessions of it wait for their clients since the server has started.
+    pub(super) awaited: bool,
     /// The last sessions whose clients might have come back and did not.
     pub(super) lapsed: Option<Box<LapsedSessions>>,
     /// The messages of which copies went out last, if any did.
@@ -94,7 +97,7 @@ pub(super) struct Resource {
     /// What else it gets because it has asked for it.
     pub(super) interests: Interests,
     /// Who was sent directed presence (RFC 6121 §4.6).
-    pub(super) directed: BTreeSet<Jid>,
+    pub(super) directed: BTreeMap<Jid, Told>,
     /// The number of its client (XEP-0494), if it has said which one it is; otherwise zero.
     pub(super) client: u64,
     /// Its presence, while it catches up and must confirm before it gets more.
@@ -118,7 +121,7 @@ impl Resource {
             available: None,
             interested: false,
             interests: Interests::default(),
-            directed: BTreeSet::new(),
+            directed: BTreeMap::new(),
             client: 0,
             arriving: None,
         }
@@ -241,10 +244,12 @@ impl State {
 
     /// Somebody at `from` is not there any more: where `to` reaches resources, none of them has to tell
     /// him that it becomes unavailable (RFC 6121 §4.6.1).
-    pub(super) fn forget_directed(&mut self, from: &Jid, to: &Jid) {
+    pub(super) fn forget_directed(&mut self, from: &Jid, to: &Jid, batch: &mut Batch) {
         let told = self.resources.iter_mut().filter(|it| !it.directed.is_empty() && (to.is_bare() || it.jid == *to));
         for resource in told {
-            resource.directed.remove(from);
+            if resource.directed.remove(from) == Some(Told::Room) {
+                resource.remember(batch);
+            }
         }
     }
 

@@ -116,13 +116,13 @@ impl Accounts {
 
     /// An entry may have left memory with its last writes still queued.
     async fn all_durable(&self) -> Result<(), Error> {
-        let durable = self.storage.durable(self.storage.latest()).await;
-        durable.map_err(|lost| Error::Engine(lost.to_string()))
+        Ok(self.storage.durable(self.storage.latest()).await?)
     }
 
     /// Takes what was read into the table, unless somebody was faster.
     fn keep(&self, jid: &BareJid, mut state: State) -> Option<Arc<Account>> {
         state.in_flight = self.suspended.positions(jid);
+        state.awaited = self.suspended.has(jid);
         let mut table = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner);
         if self.leaving().contains(jid) {
             return None;
@@ -193,6 +193,7 @@ fn state(view: &View<'_>, jid: &BareJid) -> Result<Option<State>, Error> {
         preferences: view.cell(&PREFERENCES, jid)?.map(Box::new),
         push: view.cell(&REGISTRATIONS, jid)?.map(Box::new),
         in_flight: BTreeSet::new(),
+        awaited: false,
         lapsed: None,
         copied: None,
     }))

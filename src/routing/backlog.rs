@@ -96,34 +96,70 @@ impl Router {
             if patience == Patience::None && !ring.has_room() {
                 return CaughtUp::Full;
             }
-            let Some(mut claim) = Claim::next(account) else { return CaughtUp::All };
-            batch.flush();
-            let Some(hooks) = self.hooks() else { return CaughtUp::All };
-            // Storage shows only what is durable.
-            if self.storage.durable(self.storage.latest()).await.is_err() {
+            let Some(claim) = Claim::next(account) else { return CaughtUp::All };
+            let caught_up = self.hand_claimed(claim, ring, patience, batch).await;
+            if caught_up != CaughtUp::All {
+                return caught_up;
+            }
+        }
+    }
+
+    /// Writes what has these positions, and is on its way to nobody else, into the ring of a session.
+    pub(super) async fn catch_up_with(
+        &self,
+        account: &Account,
+        ring: &Arc<Ring>,
+        positions: BTreeSet<u64>,
+        batch: &mut Batch,
+    ) -> CaughtUp {
+        let mut all = Claim { account, positions };
+        while !all.positions.is_empty() {
+            let behind = all.positions.iter().nth(PORTION).copied();
+            let behind = behind.map(|first| all.positions.split_off(&first)).unwrap_or_default();
+            let claim = Claim { account, positions: std::mem::replace(&mut all.positions, behind) };
+            let caught_up = self.hand_claimed(claim, ring, Patience::None, batch).await;
+            if caught_up != CaughtUp::All {
+                return caught_up;
+            }
+        }
+        CaughtUp::All
+    }
+
+    async fn hand_claimed(
+        &self,
+        mut claim: Claim<'_>,
+        ring: &Arc<Ring>,
+        patience: Patience,
+        batch: &mut Batch,
+    ) -> CaughtUp {
+        let account = claim.account;
+        batch.flush();
+        let Some(hooks) = self.hooks() else { return CaughtUp::All };
+        // Storage shows only what is durable.
+        if self.storage.durable(self.storage.latest()).await.is_err() {
+            return CaughtUp::Ending;
+        }
+        for kept in hooks.backlog(&account.jid, claim.positions.iter().copied().collect()).await {
+            if patience == Patience::None && !ring.has_room() {
+                return CaughtUp::Full;
+            }
+            let is_blocked = kept.stanza.from.as_ref().is_some_and(|from| account.blocks(from));
+            if is_blocked || is_for_another(&kept.stanza, account, ring) {
+                // He has been blocked since (XEP-0191 §3.3), or the session has gone that was to get it.
+                arrived(&mut account.lock(), &account.jid, vec![kept.position], &mut batch.writes);
+                claim.positions.remove(&kept.position);
+                continue;
+            }
+            let has_room = patience == Patience::None || room(ring, batch).await;
+            let mark = Mark::Undelivered(kept.position);
+            if !has_room || !batch.push_entry(&account.jid, ring, mark, |out| kept.stanza.write(out)) {
                 return CaughtUp::Ending;
             }
-            for kept in hooks.backlog(&account.jid, claim.positions.iter().copied().collect()).await {
-                if patience == Patience::None && !ring.has_room() {
-                    return CaughtUp::Full;
-                }
-                let is_blocked = kept.stanza.from.as_ref().is_some_and(|from| account.blocks(from));
-                if is_blocked || is_for_another(&kept.stanza, account, ring) {
-                    // He has been blocked since (XEP-0191 §3.3), or the session has gone that was to get it.
-                    arrived(&mut account.lock(), &account.jid, vec![kept.position], &mut batch.writes);
-                    claim.positions.remove(&kept.position);
-                    continue;
-                }
-                let has_room = patience == Patience::None || room(ring, batch).await;
-                let mark = Mark::Undelivered(kept.position);
-                if !has_room || !batch.push_entry(&account.jid, ring, mark, |out| kept.stanza.write(out)) {
-                    return CaughtUp::Ending;
-                }
-                // From here on the ring's marks stand for it.
-                claim.positions.remove(&kept.position);
-            }
-            claim.give_up();
+            // From here on the ring's marks stand for it.
+            claim.positions.remove(&kept.position);
         }
+        claim.give_up();
+        CaughtUp::All
     }
 }
 

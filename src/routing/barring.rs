@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::hooks::operation::OperationError;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, Stanza, StanzaError};
-use crate::storage::{Error, Lost, Map, Storage, View, Writes};
+use crate::storage::{Error, Map, Storage, View, Writes};
 
 use super::Router;
 use super::batch::Batch;
@@ -89,8 +89,7 @@ impl Barring {
         for jid in wanted.difference(&before) {
             list.map().put(&mut writes, &owner, jid, &now)?;
         }
-        let durable = storage.durable(storage.submit(writes)).await;
-        durable.map_err(|lost: Lost| Error::Engine(lost.to_string()))?;
+        storage.keep(writes).await?;
         self.put(list, domain, wanted);
         Ok(())
     }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use tokio::sync::oneshot;
+
 use crate::jid::BareJid;
 use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
@@ -49,11 +51,13 @@ pub struct Batch {
     links: Vec<(Pair, Vec<Leaving>)>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
+    /// Those who wait to know under which receipt the changes are that are here now.
+    asking: Vec<oneshot::Sender<Receipt>>,
     /// Whoever sends what is routed is told when it is in safe hands.
     pub(super) promised: bool,
     followed: Followed,
     /// So many stanzas have been routed, and whether the next one has had its effects already.
-    routed: usize,
+    routed: u64,
     is_kept: bool,
 }
 
@@ -69,6 +73,7 @@ impl Batch {
             idle: Vec::new(),
             links: Vec::new(),
             receipt: Receipt::NONE,
+            asking: Vec::new(),
             promised: false,
             followed: Followed::Nobody,
             routed: 0,
@@ -92,7 +97,7 @@ impl Batch {
     pub fn follow_client(&mut self, binding: &Binding, count: u64) {
         self.promise();
         self.followed = Followed::Client(Arc::clone(&binding.account), Arc::clone(&binding.ring));
-        (self.routed, self.is_kept) = (usize::try_from(count).unwrap_or(usize::MAX), false);
+        (self.routed, self.is_kept) = (count, false);
     }
 
     /// Nobody follows from here on.
@@ -163,6 +168,23 @@ impl Batch {
         self.idle.push(task);
     }
 
+    /// What a service of ours wants stored together with everything else that comes of this.
+    pub const fn writes(&mut self) -> &mut Writes {
+        &mut self.writes
+    }
+
+    /// Tells under which receipt it is, once the storage writer has it.
+    pub fn receipt_to_come(&mut self) -> oneshot::Receiver<Receipt> {
+        let (told, asking) = oneshot::channel();
+        self.asking.push(told);
+        asking
+    }
+
+    /// Something else has been submitted that is part of what comes of this.
+    pub fn cover(&mut self, receipt: Receipt) {
+        self.receipt = self.receipt.max(receipt);
+    }
+
     /// Whether anything was written to storage, or will be.
     #[must_use]
     pub fn has_written(&self) -> bool {
@@ -185,25 +207,34 @@ impl Batch {
         }
     }
 
+    /// Hands what is for other domains over to whoever sends it there, before anything that somebody else has for them.
+    pub fn hand_over(&mut self) {
+        for (pair, stanzas) in self.links.drain(..) {
+            self.remote.send(&pair, stanzas);
+        }
+    }
+
     /// Hands the changes so far to the storage writer, which takes them in this order, and before that what is for other
     /// domains to whoever sends it there.
     pub(super) fn write(&mut self) {
         // Before the entries of what leaves are with the writer: from then on somebody may ask what has become of it.
-        if !self.links.is_empty() {
-            for (pair, stanzas) in self.links.drain(..) {
-                self.remote.send(&pair, stanzas);
-            }
-        }
-        let routed = self.routed + usize::from(self.is_kept);
+        self.hand_over();
+        let routed = self.routed + u64::from(self.is_kept);
         match &mut self.followed {
             Followed::Client(account, ring) if !self.writes.is_empty() => {
-                note_handled(account.jid.as_jid(), ring, routed as u64, &mut self.writes);
+                note_handled(account.jid.as_jid(), ring, routed, &mut self.writes);
             }
             Followed::Client(..) | Followed::Nobody => {}
-            Followed::Peer(progress) => progress.reached(routed, &mut self.writes),
+            Followed::Peer(progress) => {
+                progress.reached(usize::try_from(routed).unwrap_or(usize::MAX), &mut self.writes);
+            }
         }
         let receipt = self.storage.submit(std::mem::take(&mut self.writes));
         self.receipt = self.receipt.max(receipt);
+        for asking in self.asking.drain(..) {
+            // Whoever has asked may not wait any more.
+            let _ = asking.send(self.receipt);
+        }
     }
 
     /// Applies everything so far. What was written to storage is durable once the receipt is.
@@ -220,7 +251,10 @@ impl Batch {
     /// Applies everything.
     #[expect(clippy::must_use_candidate, reason = "who promises nothing needs no receipt")]
     pub fn finish(mut self) -> Receipt {
-        self.flush()
+        let receipt = self.flush();
+        // Nothing comes between this and its end, so nobody is told of that.
+        self.unfollow();
+        receipt
     }
 }
 

@@ -112,7 +112,7 @@ impl Router {
         if let Some(left) = left {
             self.replaced(&account, left, batch);
         }
-        self.logins.note(&account.jid, self.clock.now());
+        self.logins.note(&account.jid, None, self.clock.now());
         Ok(Binding::new(self, account, (jid, id, ring), None))
     }
 
@@ -152,7 +152,7 @@ impl Binding {
         elapsed
     }
 
-    /// The same where only white space has come: it says that the client is there (RFC 6120 §4.6.1).
+    /// The same for a client that is not read at the moment.
     #[must_use]
     pub fn heard_nothing(&self) -> u64 {
         self.ring.heard(self.router.clock.now())

@@ -93,6 +93,7 @@ impl Router {
             }
         }
         for (resource, who) in directed {
+            self.left(&resource, std::slice::from_ref(&who));
             self.notify(&gone(Some(resource)), &who, &mut batch);
         }
         Ok(batch.finish())
@@ -149,7 +150,7 @@ fn withdraw(state: &mut State) -> Vec<(Jid, Jid)> {
     let mut told = Vec::new();
     for resource in resources {
         let available = resource.available.is_some();
-        for who in resource.directed.extract_if(.., |who| blocked.blocks(who)) {
+        for (who, _) in resource.directed.extract_if(.., |who, _| blocked.blocks(who)) {
             // The others hear it as those who receive all presence.
             if !available || !contacts.is_subscriber(&who) {
                 told.push((resource.jid.clone(), who));

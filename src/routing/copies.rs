@@ -54,7 +54,7 @@ impl Router {
         let peer = peer(original).map(Jid::bare_str);
         let is_meant = |it: &&Resource| match duplicate.readers {
             Readers::All => true,
-            Readers::Present => it.directed.iter().any(|known| Some(known.bare_str()) == peer),
+            Readers::Present => it.directed.keys().any(|known| Some(known.bare_str()) == peer),
         };
         let readers: Vec<_> = readers.filter(is_meant).map(|it| (Arc::clone(&it.ring), it.jid.clone())).collect();
         let from = Jid::from(BareJid::clone(original.account));

@@ -78,7 +78,9 @@ impl Router {
         if let Some((_, audience)) = left {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(jid.clone());
             self.note_last_seen(account, &audience, &gone, &mut batch);
-            if !is_kept {
+            if is_kept {
+                self.left(jid, &audience.directed);
+            } else {
                 self.tell(&audience, &gone, &mut batch);
             }
         }
@@ -141,11 +143,28 @@ impl Router {
         batch: &mut Batch,
     ) -> Vec<Stanza<'static>> {
         let mut answers = Vec::new();
-        unsent(remains, |stanza, known| {
+        // What comes behind something that gets an entry only now gets another one, behind that. In an archive the place of an
+        // entry is what it is called by.
+        let may_move = self.stages().is_some_and(|stages| !stages.archives());
+        let mut has_kept = false;
+        unsent(remains, |stanza, mut known| {
             if !self.is_stopping() && known.queued.is_some_and(|queued| others.contains(&queued.position)) {
                 // It goes another way with somebody else.
                 return;
             }
+            let moves = has_kept && may_move;
+            if let Some(position) = known.undelivered {
+                let waits = state.shelf.undelivered.contains(&position) && !others.contains(&position);
+                if !(moves && waits) {
+                    return;
+                }
+                arrived(state, &account.jid, vec![position], &mut batch.writes);
+                known.moves = true;
+            } else if let Some(queued) = known.queued.take_if(|it| moves && !others.contains(&it.position)) {
+                known.moves = true;
+                batch.writes.unmark(&account.jid, Position::new(queued.position), Marks::QUEUED);
+            }
+            let (is_new, last) = (known.queued.is_none(), state.shelf.undelivered.last().copied());
             let answer = match stanza.kind {
                 // Nobody is left who could read it.
                 Kind::Message(_) if state.gone => stanza.error(&Condition::ServiceUnavailable.into()),
@@ -154,6 +173,7 @@ impl Router {
                 Kind::Iq(IqType::Get | IqType::Set) => stanza.error(&Condition::ServiceUnavailable.into()),
                 Kind::Iq(_) | Kind::Presence(_) => None,
             };
+            has_kept |= is_new && state.shelf.undelivered.last().copied() > last;
             answers.extend(answer);
         });
         answers
@@ -184,13 +204,17 @@ impl Router {
 /// What is known of a stanza that has not arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Known {
+    /// The log has it there as undelivered.
+    pub(super) undelivered: Option<u64>,
+    /// It had an entry, and gets another one.
+    pub(super) moves: bool,
     /// It is this entry of the log.
     pub(super) queued: Option<Queued>,
     /// It has this number in a session that its client may come back to.
     pub(super) number: Option<storage::Queued>,
 }
 
-/// Reads back the stanzas that have not arrived; those that are marked as undelivered wait in the log.
+/// Reads back the stanzas that have not arrived.
 fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
     let mut marks = remains.marks.iter().peekable();
     let mut counted = 0;
@@ -208,9 +232,13 @@ fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
         // Both are in the order of the places.
         while marks.next_if(|(marked, _)| *marked < place).is_some() {}
         match marks.next_if(|(marked, _)| *marked == place) {
-            Some((_, Mark::Undelivered(_))) => {}
-            Some((_, Mark::Queued(queued))) => each(stanza, Known { queued: Some(*queued), number }),
-            None => each(stanza, Known { queued: None, number }),
+            Some((_, Mark::Undelivered(position))) => {
+                each(stanza, Known { undelivered: Some(*position), number, ..Known::default() });
+            }
+            Some((_, Mark::Queued(queued))) => {
+                each(stanza, Known { queued: Some(*queued), number, ..Known::default() });
+            }
+            None => each(stanza, Known { number, ..Known::default() }),
         }
     }
 }
@@ -234,8 +262,8 @@ mod tests {
                 resumable: None,
             };
             let mut ids = String::new();
-            unsent(&remains, |stanza, Known { queued, .. }| {
-                ids.push_str(stanza.id.as_deref().unwrap());
+            unsent(&remains, |stanza, Known { undelivered, queued, .. }| {
+                ids.push_str(undelivered.map_or(stanza.id.as_deref().unwrap(), |_| "-"));
                 queued.into_iter().for_each(|queued| ids.push_str(&queued.position.to_string()));
             });
             ids
@@ -243,9 +271,9 @@ mod tests {
         assert_eq!(ids(0, &[]), "abc");
         assert_eq!(ids(100 + first, &[]), "bc");
         assert_eq!(ids(100 + first - 1, &[]), "abc", "half a stanza is none");
-        assert_eq!(ids(0, &[(100 + 2 * first, Mark::Undelivered(7))]), "ac", "the log has it still");
+        assert_eq!(ids(0, &[(100 + 2 * first, Mark::Undelivered(7))]), "a-c", "the log has it still");
         let queued = Mark::Queued(Queued { position: 7, archived: false });
-        assert_eq!(ids(0, &[(100 + first, Mark::Undelivered(6)), (100 + 2 * first, queued)]), "b7c");
+        assert_eq!(ids(0, &[(100 + first, Mark::Undelivered(6)), (100 + 2 * first, queued)]), "-b7c");
         assert_eq!(ids(100 + text.len() as u64, &[]), "");
     }
 }

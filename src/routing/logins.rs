@@ -4,7 +4,7 @@
 //! Nobody is promised anything by it. A crash forgets the logins of the last second.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::accounts::activity::LAST_LOGIN;
 use crate::accounts::clients;
@@ -20,45 +20,41 @@ const PORTION: usize = 256;
 
 /// Logins that storage does not know of: by account, and by client where it has said which one it is.
 #[derive(Debug, Default)]
-pub(super) struct Logins(Mutex<HashMap<BareJid, Timestamp>>, Mutex<HashMap<(BareJid, AgentId), Timestamp>>);
+pub(super) struct Logins(Mutex<HashMap<Who, Timestamp>>);
+
+type Who = (BareJid, Option<AgentId>);
 
 impl Logins {
-    /// Notes a login.
-    pub(super) fn note(&self, account: &BareJid, at: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), at);
+    /// Notes a login, of an account or of one of its clients.
+    pub(super) fn note(&self, account: &BareJid, agent: Option<&AgentId>, at: Timestamp) {
+        self.lock().insert((account.clone(), agent.cloned()), at);
     }
 
-    fn take_clients(&self) -> HashMap<(BareJid, AgentId), Timestamp> {
-        std::mem::take(&mut *self.1.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take(&self) -> HashMap<Who, Timestamp> {
+        std::mem::take(&mut *self.lock())
     }
 
-    fn take(&self) -> HashMap<BareJid, Timestamp> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock(&self) -> MutexGuard<'_, HashMap<Who, Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Router {
     /// Notes that a client has logged in that has said which one it is.
     pub fn note_client(&self, account: &BareJid, agent: &AgentId) {
-        let mut noted = self.logins.1.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.insert((account.clone(), agent.clone()), self.clock.now());
+        self.logins.note(account, Some(agent), self.clock.now());
     }
 
     /// Hands the logins that were noted to the storage writer.
     pub fn write_logins(&self) {
         let (mut writes, mut rows) = (Writes::new(), 0);
-        for (account, at) in self.logins.take() {
-            if let Err(error) = LAST_LOGIN.put(&mut writes, &account, &at) {
+        for ((account, agent), at) in self.logins.take() {
+            let put = match agent {
+                None => LAST_LOGIN.put(&mut writes, &account, &at),
+                Some(agent) => clients::seen(&mut writes, &account, agent.as_str(), at),
+            };
+            if let Err(error) = put {
                 tracing::error!(%error, "the time of a login could not be written");
-            }
-            rows += 1;
-            if rows % PORTION == 0 {
-                self.storage.submit(std::mem::take(&mut writes));
-            }
-        }
-        for ((account, agent), at) in self.logins.take_clients() {
-            if let Err(error) = clients::seen(&mut writes, &account, agent.as_str(), at) {
-                tracing::error!(%error, "the time of a client's login could not be written");
             }
             rows += 1;
             if rows % PORTION == 0 {

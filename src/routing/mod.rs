@@ -6,6 +6,7 @@
 mod absence;
 mod account;
 mod accounts;
+mod attendance;
 mod backlog;
 mod barring;
 mod batch;
@@ -15,6 +16,10 @@ mod contacts;
 mod copies;
 mod delivery;
 mod departure;
+mod elsewhere;
+mod guard;
+mod guardian;
+mod handing;
 mod held;
 mod hosts;
 mod logins;
@@ -72,6 +77,8 @@ pub struct Limits {
     pub resume_timeout: Duration,
     /// Items and pending requests of one roster.
     pub contacts: usize,
+    /// Requests of one other domain that wait for the answer of one account; 0 is any number.
+    pub requests: usize,
     /// Accounts that stay loaded without a session; fixed when the router is made.
     pub cached_accounts: usize,
 }
@@ -95,6 +102,7 @@ pub struct Router {
     /// The server stops: sessions that may be resumed are kept for the next one.
     stopping: std::sync::atomic::AtomicBool,
     bound: stop::Held,
+    guard: guard::Guard,
     /// For sends of the server's own accord, which happen outside any input task.
     own: std::sync::Weak<Self>,
 }
@@ -127,6 +135,7 @@ impl Router {
             suspended,
             stopping: std::sync::atomic::AtomicBool::new(false),
             bound: stop::Held::default(),
+            guard: guard::Guard::default(),
             own: own.clone(),
         })
     }

@@ -69,8 +69,7 @@ impl Board {
             Some(welcome) => WELCOME.put(&mut writes, &owner, welcome)?,
             None => WELCOME.delete(&mut writes, &owner),
         }
-        let durable = storage.durable(storage.submit(writes)).await;
-        durable.map_err(|lost| Error::Engine(lost.to_string()))?;
+        storage.keep(writes).await?;
         self.put(domain, notices);
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::accounts::preferences::{PREFERENCES, Preferences};
@@ -29,7 +28,8 @@ impl Outbound for Router {
         Box::pin(async move {
             let Some(router) = router else { return Reply::Silent };
             let id = crate::accounts::random::token(ID_OCTETS);
-            let answer = router.requests.expect(id.clone(), iq.to.clone());
+            let session = iq.from.clone().filter(|from| !from.is_bare());
+            let answer = router.requests.expect(id.clone(), iq.to.clone(), session);
             // The future may be dropped at any time; nobody waits for the answer then.
             let _forgotten = Forgotten { router: &router, id: &id };
             iq.id = Some(id.clone().into());
@@ -49,6 +49,16 @@ impl Outbound for Router {
             let Some(router) = router else { return };
             let mut batch = router.batch();
             router.deliver(stanza, &mut batch).await;
+            batch.finish();
+        })
+    }
+
+    fn present(&self, presence: Stanza<'static>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let router = self.own.upgrade();
+        Box::pin(async move {
+            let Some(router) = router else { return };
+            let mut batch = router.batch();
+            router.tell_for(presence, &mut batch).await;
             batch.finish();
         })
     }
@@ -133,13 +143,7 @@ impl Outbound for Router {
         account: &BareJid,
         preferences: Preferences,
     ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>> {
-        let (router, account) = (self.own.upgrade(), account.clone());
-        Box::pin(async move {
-            let router = router.ok_or(Condition::InternalServerError)?;
-            let found = router.load(&account, &mut router.batch()).await?;
-            let receipt = router.note_preferences(&*found.ok_or(Condition::ItemNotFound)?, preferences)?;
-            router.storage.durable(receipt).await.map_err(|_| Condition::InternalServerError.into())
-        })
+        self.change(account, |router, account| router.note_preferences(account, preferences))
     }
 
     fn change_push(
@@ -147,13 +151,7 @@ impl Outbound for Router {
         account: &BareJid,
         change: Box<dyn FnOnce(&mut Registrations) + Send>,
     ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>> {
-        let (router, account) = (self.own.upgrade(), account.clone());
-        Box::pin(async move {
-            let router = router.ok_or(Condition::InternalServerError)?;
-            let found = router.load(&account, &mut router.batch()).await?;
-            let receipt = router.note_push(&*found.ok_or(Condition::ItemNotFound)?, change)?;
-            router.storage.durable(receipt).await.map_err(|_| Condition::InternalServerError.into())
-        })
+        self.change(account, |router, account| router.note_push(account, change))
     }
 
     fn services(&self, domain: &str) -> Vec<Hosted> {
@@ -203,6 +201,21 @@ impl Router {
         spelled.collect()
     }
 
+    /// Has `note` change what is kept of an account, whether it is loaded or not; it is so once this is over.
+    fn change(
+        &self,
+        account: &BareJid,
+        note: impl FnOnce(&Self, &Account) -> Result<Receipt, StanzaError> + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StanzaError>> + Send>> {
+        let (router, account) = (self.own.upgrade(), account.clone());
+        Box::pin(async move {
+            let router = router.ok_or(Condition::InternalServerError)?;
+            let found = router.load(&account, &mut router.batch()).await?;
+            let receipt = note(&router, &*found.ok_or(Condition::ItemNotFound)?)?;
+            router.storage.durable(receipt).await.map_err(|_| Condition::InternalServerError.into())
+        })
+    }
+
     /// Storage gets what is said in the order in which it holds.
     fn note_preferences(&self, account: &Account, preferences: Preferences) -> Result<Receipt, StanzaError> {
         let mut state = account.lock();
@@ -222,26 +235,6 @@ impl Router {
         let account = self.accounts.cached(session.bare_str())?;
         let state = account.lock();
         state.resources.iter().find(|it| it.jid == *session).map(|it| Arc::clone(&it.ring))
-    }
-
-    /// Ends every session, as the server stops; from here on nobody begins one or comes back to one. Until
-    /// [`Router::depart_all`] messages reach all of them.
-    pub fn end_all(&self, error: &StreamError) {
-        self.stopping.store(true, Ordering::Release);
-        let mut accounts = self.accounts.all();
-        // The same each time, so that what a test finds is found again.
-        accounts.sort_unstable_by(|one, other| one.jid.cmp(&other.jid));
-        for account in accounts {
-            for resource in &account.lock().resources {
-                resource.ring.close(error.clone());
-            }
-        }
-    }
-
-    /// Whether the server stops.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
     }
 
     /// The sessions in a domain.

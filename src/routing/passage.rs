@@ -73,8 +73,8 @@ impl Router {
         batch: &mut Batch,
     ) -> Back {
         let original = Original { account, direction: Direction::Received, stanza, tail: "" };
-        let awaited = !self.suspended.is_empty()
-            && Meant::by(stanza, to, state).is_some_and(|meant| self.suspended.awaits(account, meant));
+        let awaited =
+            state.awaited && Meant::by(stanza, to, state).is_some_and(|meant| self.suspended.awaits(account, meant));
         let reach = match state.decide(stanza, to) {
             Delivery::To(reach) => Some(reach),
             Delivery::Undelivered => None,
@@ -198,10 +198,10 @@ impl Router {
         }
         if self.is_stopping() {
             // Its session is kept for the next start, and so is what it was sent.
-            let (Some(number), Some(position)) = (known.number, passing.position()) else {
+            let Some(number) = known.number.filter(|_| known.moves || passing.position().is_some()) else {
                 return self.shelve(passing, known.number, state, batch);
             };
-            passing.marks = Marks::UNDELIVERED;
+            let position = passing.keep(&self.storage, Marks::UNDELIVERED);
             state.shelf.undelivered.insert(position.number());
             batch.writes.queue(account, position, number);
             keep(passing, batch);

@@ -13,11 +13,12 @@ use super::account::{Account, Available, Resource, State};
 use super::backlog::{CaughtUp, Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
+use super::elsewhere::Told;
 use super::hosts::Host;
 use super::ring::Ring;
 
 /// How many entities a session may have told its presence directly: they are remembered.
-const MOST_DIRECTED: usize = 1000;
+pub(super) const MOST_DIRECTED: usize = 1000;
 
 /// The longest status that is remembered of somebody who has left, in bytes.
 const MOST_STATUS: usize = 1024;
@@ -28,7 +29,7 @@ pub(super) struct Audience {
     /// Contacts with a subscription, each with a NUL behind it.
     watchers: String,
     /// For `unavailable`: who got directed presence.
-    directed: Vec<Jid>,
+    pub(super) directed: Vec<Jid>,
     /// The account's own available resources.
     own: Vec<Arc<Ring>>,
     /// For `unavailable`: the account had one available resource, and has none now.
@@ -74,7 +75,10 @@ impl Router {
             (PresenceType::Available, None) => self.broadcast_available(binding, stanza, batch).await,
             (PresenceType::Unavailable, None) => self.broadcast_unavailable(binding, &stanza, batch),
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => match note_directed(binding, kind, to) {
-                Ok(()) => self.deliver(stanza, batch).await,
+                Ok(was) => {
+                    self.told(binding, &stanza, was, batch);
+                    self.deliver(stanza, batch).await;
+                }
                 Err(error) => binding.refuse(&stanza, &error, batch),
             },
             (PresenceType::Error | PresenceType::Probe, Some(_)) => self.deliver(stanza, batch).await,
@@ -167,6 +171,7 @@ impl Router {
         for ring in &audience.own {
             batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
+        presence.from.iter().for_each(|session| self.left(session, &audience.directed));
         let letter = presence.letter();
         let mut rest = audience.watchers.as_str();
         while let Some((watcher, behind)) = split_at_byte(rest, 0) {
@@ -222,9 +227,10 @@ impl Router {
             return;
         }
         if presence.kind == Kind::Presence(PresenceType::Unavailable)
+            && !self.is_stopping()
             && let Some(from) = &presence.from
         {
-            state.forget_directed(from, full.unwrap_or(account.jid.as_jid()));
+            state.forget_directed(from, full.unwrap_or(account.jid.as_jid()), batch);
         }
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
         let to = full.map_or(bare, Jid::as_str);
@@ -272,7 +278,7 @@ fn fall_silent(state: &mut State, binding: u64) -> Option<(Audience, bool)> {
     let mut audience = if was_available { audience(state) } else { Audience::default() };
     // RFC 6121 §4.6.3: also those who know only from directed presence.
     let knows = |jid: &Jid| was_available && (state.is_subscriber(jid) || jid.bare_str() == account.as_str());
-    audience.directed.extend(directed.into_iter().filter(|jid| !knows(jid)));
+    audience.directed.extend(directed.into_keys().filter(|jid| !knows(jid)));
     audience.leaves_nobody = was_available && !state.gone && state.resources.iter().all(|it| it.available.is_none());
     Some((audience, was_available))
 }
@@ -322,19 +328,19 @@ fn arrival(state: &mut State, binding: &Binding) -> Arrival {
     Arrival { initial: true, probes, asked, told: siblings.chain(requests).collect(), first }
 }
 
-/// Remembers who has to hear that the resource becomes unavailable (RFC 6121 §4.6.3).
-fn note_directed(binding: &Binding, kind: PresenceType, to: &Jid) -> Result<(), StanzaError> {
+/// Remembers who has to hear that the resource becomes unavailable (RFC 6121 §4.6.3); gives what he was before.
+fn note_directed(binding: &Binding, kind: PresenceType, to: &Jid) -> Result<Option<Told>, StanzaError> {
     let mut state = binding.account.lock();
-    let Some(resource) = state.resource_mut(binding.id) else { return Ok(()) };
+    let Some(resource) = state.resource_mut(binding.id) else { return Ok(None) };
     if kind == PresenceType::Unavailable {
-        resource.directed.remove(to);
-        return Ok(());
+        return Ok(resource.directed.remove(to));
     }
-    if resource.directed.len() >= MOST_DIRECTED && !resource.directed.contains(to) {
+    if resource.directed.len() >= MOST_DIRECTED && !resource.directed.contains_key(to) {
         return Err(StanzaError::new(Condition::ResourceConstraint, "too many receivers of directed presence"));
     }
-    resource.directed.insert(to.clone());
-    Ok(())
+    let was = resource.directed.get(to).copied();
+    resource.directed.insert(to.clone(), was.unwrap_or(Told::Somebody));
+    Ok(was)
 }
 
 /// The priority that a presence stanza gives (RFC 6121 §4.7.2.3).

@@ -77,7 +77,7 @@ fn seen(account: &Account, state: &State, to: &Jid, from: &Jid) -> Seen {
     if !subscriber {
         // RFC 6121 §4.6.6: who got directed presence may ask after that one resource.
         return match resource {
-            Some(resource) if resource.directed.contains(from) => Seen::There(to.clone()),
+            Some(resource) if resource.directed.contains_key(from) => Seen::There(to.clone()),
             _ => Seen::Nothing,
         };
     }
@@ -92,7 +92,7 @@ fn seen(account: &Account, state: &State, to: &Jid, from: &Jid) -> Seen {
 }
 
 /// The question of an account: it concerns no single resource (RFC 6121 §4.3).
-fn probe(account: &BareJid, contact: &BareJid) -> Stanza<'static> {
+pub(super) fn probe(account: &BareJid, contact: &BareJid) -> Stanza<'static> {
     Stanza::new(Kind::Presence(PresenceType::Probe)).from(Jid::from(account.clone())).to(Jid::from(contact.clone()))
 }
 

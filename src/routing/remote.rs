@@ -44,6 +44,9 @@ pub trait RemoteDelivery: Send + Sync {
     /// Queues `stanzas` in order; never blocks. Each is delivered or answered with an error.
     fn send(&self, pair: &Pair, stanzas: Vec<Leaving>);
 
+    /// Asks the other server of `pair` for a sign of life; a stream is opened for that if there is none.
+    fn knock(&self, pair: &Pair);
+
     /// Kept stanzas below `upto` that are not delivered become undelivered in their logs.
     fn settle(&self, upto: Position);
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::hooks::{Attention, ClientState, TooHigh};
 use crate::jid::BareJid;
+use crate::storage::Receipt;
 
 use super::Router;
 use super::batch::Batch;
@@ -63,18 +64,20 @@ impl Binding {
         poll_fn(|context| self.ring.poll_heir(context)).await
     }
 
-    /// The client is back and has handled `count` stanzas: the others go out again.
+    /// The client is back and has handled `count` stanzas: the others go out again, once what is returned is durable.
     ///
     /// # Errors
     /// It was never sent as many; the session still waits.
-    pub async fn resume(&mut self, count: u32, batch: &mut Batch) -> Result<(), TooHigh> {
+    pub async fn resume(&mut self, count: u32, batch: &mut Batch) -> Result<Receipt, TooHigh> {
         self.ring.resume(count)?;
         self.ring.heard(self.router.clock.now());
+        let mut receipt = Receipt::NONE;
         if let Some(session) = self.restored.take() {
             Box::pin(self.renew(*session, count, batch)).await;
+            receipt = batch.flush();
         }
         self.go_on(batch).await;
-        Ok(())
+        Ok(receipt)
     }
 
     /// What was confirmed is delivered, and there may be room for more.

@@ -14,6 +14,7 @@ use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
 
 use super::binding::Binding;
+use super::suspended::UNSEEN;
 use super::unanswered::{Asked, Requests};
 
 /// Stanzas that may wait to be confirmed, however short they are.
@@ -142,8 +143,10 @@ impl Retained {
 
     /// The place of the youngest stanza in the queue of a session that its client may come back to.
     pub(super) fn queued(&self) -> Option<Queued> {
-        let resumption = self.resumption.as_ref().filter(|_| !self.restored)?;
-        Some(Queued { session: session_key(&resumption.name), number: self.confirmed + self.edges.len() as u64 })
+        let resumption = self.resumption.as_ref()?;
+        // Before the client of a restored session has said how many stanzas it has got, it has got none of these.
+        let before = if self.restored { UNSEEN } else { self.confirmed };
+        Some(Queued { session: session_key(&resumption.name), number: before + self.edges.len() as u64 })
     }
 
     /// The client's stanza with the number `count` is a request.
@@ -166,21 +169,14 @@ impl Retained {
         self.open.as_ref().is_some_and(|requests| requests.is_stale())
     }
 
-    /// What storage is to know of the client's requests from now on, if that changes, with the name of the session; see
-    /// [`Requests::note`].
-    pub(super) fn unanswered(&mut self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
-        let requests = self.open.as_mut()?;
-        let noted = requests.note(count);
-        if requests.is_over() {
-            // An idle session owns no buffer.
-            self.open = None;
-        }
-        self.resumption.as_ref().map(|resumption| resumption.name.clone()).zip(noted)
-    }
-
-    /// What the session is called, if the client may come back.
-    pub(super) fn name(&self) -> Option<&str> {
-        self.resumption.as_ref().map(|resumption| resumption.name.as_str())
+    /// What the session is called, if the client may come back, and what storage is to know of its requests from now on, if
+    /// that changes; see [`Requests::note`].
+    pub(super) fn unanswered(&mut self, count: Option<u64>) -> Option<(String, Option<Vec<Asked>>)> {
+        let name = self.resumption.as_ref()?.name.clone();
+        let noted = self.open.as_mut().and_then(|requests| requests.note(count));
+        // An idle session owns no buffer.
+        self.open.take_if(|requests| requests.is_over());
+        Some((name, noted))
     }
 
     /// How stanzas are counted, if the client may come back.

@@ -147,7 +147,8 @@ impl Ring {
         }
         let pushed = state.push(write);
         let place = state.pushed;
-        if state.retained.is_some() || state.marks.len() < UNSURE {
+        // What the log has as undelivered is bounded there, and nobody else stands for it.
+        if state.retained.is_some() || mark.undelivered().is_some() || state.marks.len() < UNSURE {
             state.marks.push_back((place, mark));
         }
         (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))
@@ -173,14 +174,10 @@ impl Ring {
         }
     }
 
-    /// What storage is to know of the client's requests, now that `count` of its stanzas are in safe hands.
-    pub(super) fn unanswered(&self, count: Option<u64>) -> Option<(String, Vec<Asked>)> {
+    /// What the session is called, if its client may come back, and what storage is to know of the client's requests, now
+    /// that `count` of its stanzas are in safe hands, if that changes.
+    pub(super) fn unanswered(&self, count: Option<u64>) -> Option<(String, Option<Vec<Asked>>)> {
         self.lock().retained.as_mut()?.unanswered(count)
-    }
-
-    /// What the session is called, if its client may come back.
-    pub(super) fn session_name(&self) -> Option<String> {
-        self.lock().retained.as_ref()?.name().map(str::to_owned)
     }
 
     /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.

@@ -193,12 +193,19 @@ impl Router {
             None if presence == PresenceType::Probe => self.probed(&account, stanza, to, batch),
             None => {
                 let mut state = account.lock();
+                if self.is_withheld(&state, stanza, to) {
+                    return None;
+                }
                 if presence == PresenceType::Unavailable
+                    && !self.is_stopping()
                     && let Some(from) = &stanza.from
                 {
-                    state.forget_directed(from, to);
+                    state.forget_directed(from, to, batch);
                 }
                 state.offer(stanza, to, batch);
+                if let Some(from) = &stanza.from {
+                    self.note_attendance(&account, &state, from, presence);
+                }
                 None
             }
         }
@@ -206,12 +213,19 @@ impl Router {
 
     /// Delivers a message or an IQ to a local account.
     async fn to_resources(&self, account: &Arc<Account>, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        if matches!(stanza.kind, Kind::Iq(IqType::Result | IqType::Error)) && self.requests.answered_for_session(stanza)
+        {
+            return None;
+        }
         let relation = {
             let mut state = account.lock();
             if state.gone {
                 return self.to_nobody(stanza, to);
             }
             if matches!(stanza.kind, Kind::Message(_)) {
+                if stanza.kind == Kind::Message(MessageType::Groupchat) && self.is_withheld(&state, stanza, to) {
+                    return None;
+                }
                 return self.receive(&account.jid, &mut state, stanza, to, batch);
             }
             if is_request(stanza.kind)
@@ -358,5 +372,5 @@ fn may_ask(account: &Account, state: &State, place: usize, from: Option<&Jid>) -
         return true;
     }
     let directed = state.resources.get(place).map(|resource| &resource.directed);
-    directed.is_some_and(|directed| directed.iter().any(|known| known.bare_str() == from.bare_str()))
+    directed.is_some_and(|directed| directed.keys().any(|known| known.bare_str() == from.bare_str()))
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, PresenceType, Stanza};
+use crate::stream::StreamError;
 
 use super::Router;
 use super::account::{Account, Resource, State};
@@ -40,6 +41,23 @@ impl Binding {
 }
 
 impl Router {
+    /// Ends every session, as the server stops; from here on nobody begins one or comes back to one. Until
+    /// [`Router::depart_all`] messages reach all of them.
+    pub fn end_all(&self, error: &StreamError) {
+        self.stopping.store(true, Ordering::Release);
+        for account in self.in_order() {
+            for resource in &account.lock().resources {
+                resource.ring.close(error.clone());
+            }
+        }
+    }
+
+    /// Whether the server stops.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// How many sessions have not come to their end.
     #[must_use]
     pub fn bound(&self) -> usize {
@@ -72,7 +90,7 @@ impl Router {
         let is_available = resource.available.is_some();
         let watchers = state.subscribers().filter(|watcher| is_available && !state.blocks_contact(watcher));
         let watchers = watchers.map(|watcher| Jid::from(BareJid::from_kept(watcher)));
-        let directed = resource.directed.iter().filter(|jid| !is_available || !state.is_subscriber(jid)).cloned();
+        let directed = resource.directed.keys().filter(|jid| !is_available || !state.is_subscriber(jid)).cloned();
         watchers.chain(directed).filter(|jid| !self.has_accounts(jid.domain())).collect()
     }
 
@@ -90,7 +108,7 @@ impl Router {
     }
 
     /// The same each time, so that what a test finds is found again.
-    fn in_order(&self) -> Vec<Arc<Account>> {
+    pub(super) fn in_order(&self) -> Vec<Arc<Account>> {
         let mut accounts = self.accounts.all();
         accounts.sort_unstable_by(|one, other| one.jid.cmp(&other.jid));
         accounts

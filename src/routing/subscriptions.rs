@@ -90,7 +90,7 @@ impl Router {
             return;
         }
         let stanza = stanza.borrow().to(Jid::from(account.jid.clone())).from(Jid::from(contact.clone()));
-        let (transition, presences) = {
+        let judged = {
             let mut state = account.lock();
             if state.gone {
                 return;
@@ -100,14 +100,19 @@ impl Router {
             if transition.state != before && !self.has_room(&state, &contact) {
                 return;
             }
-            // RFC 6121 §3.1.6: the stanza comes before the push.
-            if transition.forward {
-                forward(&state, kind, &stanza, batch);
+            if transition.state.pending_in() && !before.pending_in() && self.is_crowded(&state, contact.domain()) {
+                None
+            } else {
+                // RFC 6121 §3.1.6: the stanza comes before the push.
+                if transition.forward {
+                    forward(&state, kind, &stanza, batch);
+                }
+                let request = transition.state.pending_in().then(|| Request::of(contact.clone(), &stanza));
+                apply(account, &mut state, &contact, (transition, request), batch);
+                Some((transition, state.presences()))
             }
-            let request = transition.state.pending_in().then(|| Request::of(contact.clone(), &stanza));
-            apply(account, &mut state, &contact, (transition, request), batch);
-            (transition, state.presences())
         };
+        let Some((transition, presences)) = judged else { return self.refuse_request(&stanza, batch).await };
         self.answer_contact(account, &contact, transition, &presences, batch).await;
     }
 
@@ -129,6 +134,23 @@ impl Router {
             Some(Share::Available) => self.share_available(presences, contact, batch),
             Some(Share::Unavailable) => self.share_unavailable(presences, contact, batch),
             None => {}
+        }
+    }
+
+    /// Whether as many requests of this other domain wait as may.
+    fn is_crowded(&self, state: &State, domain: &str) -> bool {
+        let most = self.limits.load().requests;
+        let is_of = |request: &&Request| request.from.domain() == domain;
+        most > 0
+            && matches!(self.hosts.of(domain), Host::Remote)
+            && state.contacts.requests().filter(is_of).nth(most - 1).is_some()
+    }
+
+    async fn refuse_request(&self, stanza: &Stanza<'_>, batch: &mut Batch) {
+        let text = "too many requests of this domain wait for an answer";
+        if let Some(error) = stanza.error(&StanzaError::new(Condition::PolicyViolation, text)) {
+            // An error is not answered.
+            Box::pin(self.deliver(error, batch)).await;
         }
     }
 

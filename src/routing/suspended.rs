@@ -19,7 +19,7 @@ use crate::accounts::tokens::AgentId;
 use crate::hooks::{Interest, Interests, Seated};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
-use crate::storage::{Error, Map, Queued, View, Writes};
+use crate::storage::{Error, Map, Position, Queued, View, Writes};
 use crate::stream::{ContentNamespace, StreamCondition, StreamError, read_back};
 
 use super::Router;
@@ -27,7 +27,8 @@ use super::account::{Account, Resource, State};
 use super::backlog::{Patience, waiting};
 use super::batch::Batch;
 use super::binding::Binding;
-use super::presence::{audience, priority};
+use super::elsewhere::{Told, rooms};
+use super::presence::{Audience, audience, priority};
 use super::retained::{Handled, Lapsed, Resumption, session_key};
 use super::ring::Ring;
 use super::unanswered::Asked;
@@ -43,7 +44,7 @@ const HANDLED: Map<u64> = Map::new("sessions-handled");
 const REQUESTS: Map<Vec<Asked>> = Map::new("sessions-requests");
 
 /// No client has got as many stanzas, and none is taken for seen that is numbered so far behind the last one.
-const UNSEEN: u64 = 1 << 30;
+pub(super) const UNSEEN: u64 = 1 << 30;
 
 /// A session in storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ struct Record {
     /// The number of its client.
     #[serde(default)]
     client: u64,
+    /// The rooms that it has entered, and under which names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rooms: Vec<String>,
 }
 
 /// A session that waits since the server has started.
@@ -75,6 +79,7 @@ pub(super) struct Session {
     interested: bool,
     interests: Interests,
     client: u64,
+    rooms: Vec<Jid>,
     /// Positions of messages that it was sent and has not confirmed, with their numbers, and of those that have come since.
     queue: BTreeMap<u64, u64>,
     /// Those of them that others have got and nobody else waits for.
@@ -104,8 +109,13 @@ impl Suspended {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether sessions of `account` wait: no further ones will.
+    pub(super) fn has(&self, account: &BareJid) -> bool {
+        !self.is_empty() && self.lock().contains_key(account)
     }
 
     /// The messages of `account` that are in somebody's queue.
@@ -260,13 +270,16 @@ impl Router {
             let Removed { session, got, free } = removed;
             let (audience, heir) = {
                 let mut state = loaded.lock();
+                state.awaited = self.suspended.has(account);
                 arrived(&mut state, account, got, &mut batch.writes);
                 release(&mut state, &free);
                 let handled = Handled { count: session.handled, ..Handled::default() };
                 let name = session.resumption.name.clone();
                 state.lapsed.get_or_insert_default().push(Lapsed { name, handled });
                 let is_back = state.resources.iter().any(|resource| resource.jid == session.jid);
-                let audience = (session.presence.is_some() && !is_back).then(|| audience(&state));
+                let mut seen = if session.presence.is_some() { audience(&state) } else { Audience::default() };
+                seen.directed = session.rooms;
+                let audience = (!is_back).then_some(seen);
                 (audience, heir(&state))
             };
             if let Some(audience) = audience {
@@ -325,6 +338,7 @@ impl Router {
             return None;
         }
         let removed = self.suspended.remove(&account.jid, |session| session.resumption.name == name)?;
+        state.awaited = self.suspended.has(&account.jid);
         let Removed { mut session, got, .. } = removed;
         // It may have got them, too: its client has not said yet.
         session.got = got;
@@ -335,6 +349,7 @@ impl Router {
         let mut resource = Resource::new(session.jid.clone(), id, Arc::clone(&ring));
         (resource.interested, resource.interests) = (session.interested, session.interests);
         resource.client = session.client;
+        resource.directed = session.rooms.iter().map(|room| (room.clone(), Told::Room)).collect();
         if session.interests.has(Interest::Copies) {
             account.note_copies();
         }
@@ -377,6 +392,7 @@ impl Session {
             interested: record.interested,
             interests: record.interests,
             client: record.client,
+            rooms: record.rooms.iter().filter_map(|room| room.parse().ok()).collect(),
             queue: BTreeMap::new(),
             got: Vec::new(),
             requests: Vec::new(),
@@ -450,7 +466,7 @@ impl Binding {
     /// The client of a restored session has handled `count` stanzas, modulo 2^32: what it has not got is sent to it, and
     /// its presence is announced afresh.
     pub(super) async fn renew(&self, session: Session, count: u32, batch: &mut Batch) {
-        let Session { presence, queue, handled, mut requests, .. } = session;
+        let Session { presence, queue, handled, mut requests, resumption, priority, .. } = session;
         let known = |number: u64| {
             // The client has seen it if its number is not above the count, on a circle of 2^32 numbers.
             super::retained::modulo(number.wrapping_sub(u64::from(count)).wrapping_sub(1)) >= u32::MAX / 2
@@ -458,20 +474,26 @@ impl Binding {
         let (has, misses): (Vec<_>, Vec<_>) = queue.into_iter().partition(|(_, number)| known(*number));
         let router = &self.router;
         let has = router.suspended.take(&self.account.jid, has.into_iter().map(|(position, _)| position).collect());
-        {
-            let mut state = self.account.lock();
-            arrived(&mut state, &self.account.jid, has, &mut batch.writes);
-            release(&mut state, &misses.iter().map(|(position, _)| *position).collect::<Vec<_>>());
+        let misses: BTreeSet<u64> = misses.into_iter().map(|(position, _)| position).collect();
+        // Other stanzas get the numbers that they had. If the server ends again before they have new ones, the client must
+        // not seem to have seen them.
+        for (number, position) in (UNSEEN..).zip(&misses) {
+            let queued = Queued { session: session_key(&resumption.name), number };
+            batch.writes.queue(&self.account.jid, Position::new(*position), queued);
         }
+        arrived(&mut self.account.lock(), &self.account.jid, has, &mut batch.writes);
         requests.retain(|asked| !asked.answer.is_some_and(known));
         self.apologise(requests, handled, batch);
-        match presence {
+        router.revisit(self, presence.as_ref());
+        let takes_all = presence.is_some() && priority.is_some_and(|priority| priority >= 0);
+        if takes_all {
             // What waits comes first, as for every resource that becomes available.
-            Some(presence) => router.broadcast_available(self, presence, batch).await,
-            None if misses.is_empty() => {}
-            None => {
-                router.catch_up(&self.account, &self.ring, Patience::None, batch).await;
-            }
+            release(&mut self.account.lock(), &misses.into_iter().collect::<Vec<_>>());
+        } else if !misses.is_empty() {
+            router.catch_up_with(&self.account, &self.ring, misses, batch).await;
+        }
+        if let Some(presence) = presence {
+            router.broadcast_available(self, presence, batch).await;
         }
     }
 }
@@ -487,6 +509,7 @@ impl Resource {
             interested: self.interested,
             interests: self.interests,
             client: self.client,
+            rooms: rooms(self).map(Jid::to_string).collect(),
         };
         let domain = BareJid::from_kept(self.jid.domain());
         // A record is always written as JSON.
@@ -496,21 +519,27 @@ impl Resource {
 
 /// Notes that `count` stanzas of the client of a session are in safe hands once `writes` is, if it may come back.
 pub(super) fn note_handled(jid: &Jid, ring: &Ring, count: u64, writes: &mut Writes) {
-    let Some(name) = ring.session_name() else { return };
+    let Some((name, open)) = ring.unanswered(Some(count)) else { return };
     let domain = BareJid::from_kept(jid.domain());
     let _ = HANDLED.put(writes, &domain, &name, &count);
-    note_requests(jid, ring, Some(count), writes);
+    write_requests(&domain, &name, open, writes);
 }
 
 /// Notes which requests of a client are open among those of its stanzas that are in safe hands: the first `count`, or as
 /// many as storage knows already.
 pub(super) fn note_requests(jid: &Jid, ring: &Ring, count: Option<u64>, writes: &mut Writes) {
-    let Some((name, open)) = ring.unanswered(count) else { return };
-    let domain = BareJid::from_kept(jid.domain());
-    if open.is_empty() {
-        REQUESTS.delete(writes, &domain, &name);
-    } else {
-        let _ = REQUESTS.put(writes, &domain, &name, &open);
+    if let Some((name, open)) = ring.unanswered(count) {
+        write_requests(&BareJid::from_kept(jid.domain()), &name, open, writes);
+    }
+}
+
+fn write_requests(domain: &BareJid, name: &str, open: Option<Vec<Asked>>, writes: &mut Writes) {
+    match open {
+        Some(open) if open.is_empty() => REQUESTS.delete(writes, domain, name),
+        Some(open) => {
+            let _ = REQUESTS.put(writes, domain, name, &open);
+        }
+        None => {}
     }
 }
 

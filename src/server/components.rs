@@ -8,7 +8,6 @@ use crate::components::{Components, Settings};
 use crate::config::{Config, FederationMode, Secret};
 use crate::net::tls::Identities;
 use crate::net::tls::names::Service;
-use crate::routing::Router;
 use crate::stream::Limits;
 
 /// A file without the secret of a component.
@@ -26,15 +25,12 @@ impl std::fmt::Display for SecretError {
 
 impl std::error::Error for SecretError {}
 
-/// Has the components of the configuration serve their domains.
+/// The components of the configuration; they are served once the router knows them.
 ///
 /// # Errors
 /// A secret cannot be read.
-pub(super) fn join(config: &Config, clock: &Clock, router: &Arc<Router>) -> Result<Arc<Components>, SecretError> {
-    let components = Components::new(settings(config)?, clock.clone());
-    router.serve(components.services());
-    components.attach(router);
-    Ok(components)
+pub(super) fn of_config(config: &Config, clock: &Clock) -> Result<Arc<Components>, SecretError> {
+    Ok(Components::new(settings(config)?, clock.clone()))
 }
 
 fn settings(config: &Config) -> Result<Vec<Settings>, SecretError> {
@@ -64,24 +60,26 @@ fn secret(file: &Path) -> Result<Secret, SecretError> {
     text.trim().parse().map_err(failed)
 }
 
-/// The domain among whose services a component is: the nearest above it, or the first.
-fn parent<'a>(config: &'a Config, name: &str) -> &'a str {
+/// The domain among whose services something is: the nearest above it, or the first.
+pub(super) fn parent<'a>(config: &'a Config, name: &str) -> &'a str {
     let above = |domain: &&str| name.strip_suffix(*domain).is_some_and(|rest| rest.ends_with('.'));
     let domains = || config.domains.iter().map(|domain| domain.name.as_str());
     domains().filter(above).max_by_key(|domain| domain.len()).or_else(|| domains().next()).unwrap_or_default()
 }
 
-/// What an operator should know of the components.
+/// What an operator should know of the components and of the rooms.
 #[must_use]
-pub fn component_warnings(config: &Config, identities: &Identities) -> Vec<String> {
+pub fn service_warnings(config: &Config, identities: &Identities) -> Vec<String> {
     let mut warnings = Vec::new();
     if !config.components.is_empty() && !config.listen.component.is_loopback() {
         warnings.push("listen.component can be reached from other machines, and components do not encrypt".to_owned());
     }
-    let names = config.components.iter().map(|component| component.name.as_str());
-    for name in names.filter(|_| config.federation.mode != FederationMode::Closed) {
+    let components = config.components.iter().map(|component| ("component", &component.name));
+    let rooms = config.services.rooms.iter().map(|name| ("domain of rooms", name));
+    for (what, name) in components.chain(rooms).filter(|_| config.federation.mode != FederationMode::Closed) {
+        let name = name.as_str();
         if !identities.for_domain(name).is_some_and(|identity| identity.covers(name, Service::Server)) {
-            warnings.push(format!("no certificate names the component {name}: other servers will not talk to it"));
+            warnings.push(format!("no certificate names the {what} {name}: other servers will not talk to it"));
         }
     }
     warnings
@@ -91,7 +89,7 @@ pub fn component_warnings(config: &Config, identities: &Identities) -> Vec<Strin
 mod tests {
     use std::path::Path;
 
-    use super::{component_warnings, parent, settings};
+    use super::{parent, service_warnings, settings};
     use crate::config::Config;
     use crate::net::tls::development::DevelopmentCa;
     use crate::net::tls::{Identities, Identity};
@@ -117,11 +115,12 @@ mod tests {
         let identities = Identities::new(identity);
         let warnings = |name: &str, more: &str| {
             let text = format!("domain = \"a.example\"\n[[components]]\nname = \"{name}\"\nsecret = \"s\"\n{more}");
-            component_warnings(&Config::parse(&text, Path::new("comity.toml")).unwrap(), &identities).len()
+            service_warnings(&Config::parse(&text, Path::new("comity.toml")).unwrap(), &identities).len()
         };
         assert_eq!(warnings("irc.a.example", ""), 0);
         assert_eq!(warnings("bots.a.example", ""), 1);
         assert_eq!(warnings("bots.a.example", "[federation]\nmode = \"closed\"\n"), 0);
+        assert_eq!(warnings("irc.a.example", "[services]\nrooms = [\"rooms.a.example\"]\n"), 1);
         assert_eq!(warnings("irc.a.example", "[listen]\ncomponent = \"[::]:5347\"\n"), 1);
     }
 

@@ -14,7 +14,7 @@ use crate::accounts::{directory, random};
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::Config;
-use crate::extensions;
+use crate::extensions::{self, Rooms};
 use crate::federation::{self, Federation};
 use crate::hooks::operation::{NameTaken, Operations};
 use crate::hooks::{Hooks, House, InstallError, Outbound, Reply};
@@ -23,8 +23,8 @@ use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, ServerTls, Trust};
-use crate::routing::Router;
 use crate::routing::operations::{Accounts, Ending};
+use crate::routing::{Router, Service};
 use crate::session;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::storage::Storage;
@@ -32,9 +32,12 @@ use crate::stream::{StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::components::{self, SecretError};
+use super::doctor;
+use super::interop;
 use super::made::Made;
 use super::peers;
 use super::reload::Reload;
+use super::rooms;
 use super::settings::{self, Settings};
 use super::status;
 
@@ -73,6 +76,7 @@ pub struct Node {
     pub sessions: Arc<session::Context>,
     pub federation: Arc<Federation>,
     pub components: Arc<Components>,
+    pub rooms: Vec<Arc<Rooms>>,
     pub admission: Arc<Admission>,
     pub operations: Arc<Operations>,
     pub storage: Storage,
@@ -193,9 +197,12 @@ impl Node {
             settings.routing.clone(),
             Arc::clone(&federation) as _,
         );
-        let components = components::join(config, &parts.clock, &router).map_err(StartError::Component)?;
-        router.prepare().map_err(StartError::Storage)?;
+        let components = components::of_config(config, &parts.clock).map_err(StartError::Component)?;
         let outbound: Arc<dyn Outbound> = Arc::clone(&router) as _;
+        let rooms = rooms::of_config(config, (&parts.storage, &parts.clock), &settings.catalogue, &outbound);
+        let rooms = rooms.map_err(StartError::Storage)?;
+        serve(&router, &components, &rooms);
+        router.prepare().map_err(StartError::Storage)?;
         let admission = Admission::new(settings::bounds(config, parts.connections));
         let added = parts.storage.read_blocking(|view| admins::added(view, &domains)).map_err(StartError::Storage)?;
         settings.admins.replace_added(added);
@@ -220,6 +227,7 @@ impl Node {
             sessions,
             federation,
             components,
+            rooms,
             admission,
             operations,
             storage: parts.storage,
@@ -263,6 +271,14 @@ impl Node {
             }
         }
     }
+}
+
+/// Has components and rooms serve their domains.
+fn serve(router: &Arc<Router>, components: &Arc<Components>, rooms: &[Arc<Rooms>]) {
+    let service = |rooms: &Arc<Rooms>| (Arc::from(rooms.name()), Arc::clone(rooms) as Arc<dyn Service>);
+    router.serve(components.services().chain(rooms.iter().map(service)));
+    components.attach(router);
+    rooms.iter().for_each(|rooms| rooms.attach(router));
 }
 
 /// What every client session needs.
@@ -315,6 +331,9 @@ fn operations(
     ending.register(router, &mut operations)?;
     facts.register(&mut operations)?;
     peers::register(federation, &mut operations)?;
+    doctor::register(federation, &mut operations)?;
+    let outbound: Arc<dyn Outbound> = Arc::clone(router) as _;
+    interop::register(federation, &outbound, &mut operations)?;
     if let Some(reload) = reload {
         reload.register(&mut operations)?;
     }
@@ -334,6 +353,10 @@ impl Node {
     /// Ends whatever routes, in order: sessions with `system-shutdown`, then the streams of other servers and components.
     /// All sessions leave behind that, so that they are kept with everything that came meanwhile.
     pub async fn end(&self) {
+        // While everybody can hear it.
+        for rooms in &self.rooms {
+            rooms.stop().await;
+        }
         self.router.end_all(&StreamError::from(StreamCondition::SystemShutdown));
         let ended = async {
             while self.router.bound() > 0 {
@@ -350,6 +373,15 @@ impl Node {
         self.router.depart_all();
     }
 
+    /// Looks after the rooms, for ever.
+    pub async fn watch_rooms(self: Arc<Self>) {
+        let mut watching = tokio::task::JoinSet::new();
+        for rooms in &self.rooms {
+            watching.spawn(Arc::clone(rooms).watch());
+        }
+        watching.join_all().await;
+    }
+
     /// Has the sessions of the last run wait for their clients, and sends what it has left for other servers; to be called
     /// once, before anybody connects.
     pub async fn restore(&self) {
@@ -362,6 +394,11 @@ impl Node {
         if let Err(error) = self.router.send_left_behind().await {
             tracing::error!(%error, "messages to other servers could not be read: they wait for the next start");
         }
+    }
+
+    /// Sees to it, for ever, that nobody of a domain that was lost stays available who is gone.
+    pub async fn watch_peers(self: Arc<Self>) {
+        self.router.watch_peers().await;
     }
 
     /// Ends those of them whose clients do not come back in time.

@@ -106,7 +106,6 @@ impl Node {
         owners.iter().for_each(|owner| writes.trim(owner));
         let submitted = self.storage.submit(writes);
         crash::at(crash::Point::Retention);
-        let durable = self.storage.durable(submitted).await;
-        durable.map_err(|lost| Error::Engine(lost.to_string()))
+        Ok(self.storage.durable(submitted).await?)
     }
 }

@@ -12,13 +12,13 @@ use crate::config::{Archive, Config, Domain};
 use crate::extensions;
 use crate::federation;
 use crate::federation::proof::Key;
-use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings};
+use crate::hooks::{self, ArchiveSettings, Bound, Catalogue, PushSettings, RegistrationSettings, RoomSettings};
 use crate::jid::BareJid;
 use crate::listeners::admission::Bounds;
 use crate::live::Live;
 use crate::routing;
-use crate::session::{self, Pace};
-use crate::stream::Limits;
+use crate::session;
+use crate::stream::{Limits, Pace};
 
 use super::node::SILENCE;
 
@@ -115,6 +115,7 @@ fn of_extensions(config: &Config, domains: &Arc<[String]>, admins: &Arc<Admins>)
         push: push(config),
         client_retention: config.limits.client_retention.duration(),
         registration: of_registration(config),
+        rooms: of_rooms(config),
         clients: Bound { bytes: of_sessions(config).limits.element, silence: Some(SILENCE) },
         servers: Bound { bytes: servers.limits.element, silence: Some(servers.patience()) },
     }
@@ -135,12 +136,32 @@ fn of_registration(config: &Config) -> RegistrationSettings {
     }
 }
 
+fn of_rooms(config: &Config) -> Option<RoomSettings> {
+    let rooms = &config.rooms;
+    (!config.services.rooms.is_empty()).then(|| RoomSettings {
+        create: rooms.create,
+        admins_own: rooms.admins_own,
+        rooms: rooms.rooms,
+        occupants: rooms.occupants,
+        persistent: rooms.persistent,
+        public: rooms.public,
+        non_anonymous: rooms.non_anonymous,
+        archive: rooms.archive,
+        history: rooms.history,
+        messages: rooms.messages_per_second,
+        domain_entries: rooms.domain_entries_per_second,
+        domain_messages: rooms.domain_messages_per_second,
+        burst: usize::try_from(rooms.burst.duration().as_secs()).unwrap_or(usize::MAX),
+    })
+}
+
 fn of_routing(config: &Config) -> routing::Limits {
     routing::Limits {
         ring_bytes: config.limits.ring_bytes.bytes(),
         sessions: config.limits.sessions_per_account,
         resume_timeout: config.limits.resume_timeout.duration(),
         contacts: config.limits.roster_items,
+        requests: config.limits.server_requests_waiting,
         cached_accounts: CACHED_ACCOUNTS,
     }
 }
@@ -150,8 +171,8 @@ fn of_sessions(config: &Config) -> session::Settings {
         limits: Limits { element: config.limits.client_stanza.bytes(), ..Limits::CLIENT },
         pace: Pace::new(
             config.limits.client_stanzas_per_second,
-            config.limits.client_bytes_per_second,
-            config.limits.client_burst,
+            config.limits.client_bytes_per_second.bytes(),
+            config.limits.client_burst.duration(),
         ),
         without_tls: without_tls(config),
         deadline: config.limits.authentication_deadline.duration(),
@@ -178,7 +199,7 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
     let federation = &config.federation;
     federation::Settings {
         domains: domains.to_vec(),
-        policy: federation::Policy::of(federation),
+        policy: federation::Policy::of(config),
         pins: federation.pins.iter().map(|pin| (pin.domain.as_str().to_owned(), Key(pin.key))).collect(),
         bidi: federation.bidi,
         connect_timeout: federation.connect_timeout.duration(),

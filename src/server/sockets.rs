@@ -110,6 +110,8 @@ impl Server {
         tasks.spawn(Arc::clone(&node).tidy_accounts());
         tasks.spawn(Arc::clone(&node).settle());
         tasks.spawn(Arc::clone(&node).expire_sessions());
+        tasks.spawn(Arc::clone(&node).watch_rooms());
+        tasks.spawn(Arc::clone(&node).watch_peers());
         Self { node, tasks }
     }
 

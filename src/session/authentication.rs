@@ -16,7 +16,7 @@ use crate::accounts::traces::wipe_stack;
 use crate::clock::Clock;
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::features::{Confidentiality, Offer, PlainPolicy, TokenPolicy};
-use crate::negotiation::login::{Effect, Found, FoundToken, Login, NewKeys, Standing};
+use crate::negotiation::login::{Effect, Found, FoundToken, Login, NewKeys};
 use crate::negotiation::xep_0509_pipelining::ConfigVersion;
 use crate::net::tls::vouched;
 use crate::routing::Ring;
@@ -202,10 +202,7 @@ async fn look_up(context: &Context, account: BareJid, with_later_keys: bool) -> 
         context.router.credentials(&account).await
     };
     match found {
-        Ok(Some((credentials, directory::Standing::Active))) => Found::Account(Box::new(credentials), Standing::Active),
-        Ok(Some((credentials, directory::Standing::Disabled))) => {
-            Found::Account(Box::new(credentials), Standing::Disabled)
-        }
+        Ok(Some((credentials, standing))) => Found::Account(Box::new(credentials), standing),
         Ok(None) => Found::Unknown,
         Err(error) => {
             tracing::error!(%error, "credentials could not be read");
@@ -217,8 +214,7 @@ async fn look_up(context: &Context, account: BareJid, with_later_keys: bool) -> 
 async fn look_up_token(context: &Context, account: BareJid, agent: AgentId) -> FoundToken {
     let found = context.storage.glance(move |view| tokens::found(view, Holder { account: &account, agent: &agent }));
     match found.await {
-        Ok(Some((slots, directory::Standing::Active))) => FoundToken::Client(slots, Standing::Active),
-        Ok(Some((slots, directory::Standing::Disabled))) => FoundToken::Client(slots, Standing::Disabled),
+        Ok(Some((slots, standing))) => FoundToken::Client(slots, standing),
         Ok(None) => FoundToken::Unknown,
         Err(error) => {
             tracing::error!(%error, "tokens could not be read");

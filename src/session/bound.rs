@@ -8,14 +8,13 @@ use std::time::Duration;
 use crate::hooks::{Acknowledgement, Said, Wish};
 use crate::routing::{Batch, Binding, Origin, Router, Talks, modulo};
 use crate::stanza::{Condition, Kind};
-use crate::stream::{Event, Fault, Limits, Reader, Rejected, StreamCondition, StreamError};
+use crate::stream::{Ahead, Event, Fault, Intake, Limits, Reader, Rejected, StreamCondition, StreamError};
 use crate::xml::Element;
 
 use super::context::{Context, Settings};
 use super::detached::detach;
 use super::inbound::{Inbound, agreed};
 use super::outgoing::Outgoing;
-use super::pace::{Ahead, Intake};
 use super::wire::{End, Wire};
 
 /// How long a client that is too fast is not looked at, at most.
@@ -102,7 +101,12 @@ impl Bound {
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
         match (inbound, &end) {
-            (Some(inbound), End::Lost) => detach(binding, inbound.handled()),
+            (Some(inbound), End::Lost) => {
+                // A stream that may go on is not closed, even if the client can hear it still (XEP-0198 §5).
+                if detach(binding, inbound.handled()) {
+                    return;
+                }
+            }
             (Some(inbound), End::Cut(_)) => {
                 // The client gets the whole stanza on another connection.
                 let torn = !rest.is_empty();
@@ -233,7 +237,8 @@ impl Taking<'_> {
             done += step.consumed;
         };
         if done > 0 && !heard {
-            self.intake.elapsed = self.binding.heard_nothing();
+            // Only white space has come: it says that the client is there (RFC 6120 §4.6.1).
+            self.intake.elapsed = self.binding.heard(Talks::No, self.batch);
         }
         self.intake.bytes = done;
         if done == input.len() {

@@ -16,9 +16,7 @@ use crate::live::Live;
 use crate::net::tls::ServerTls;
 use crate::routing::Router;
 use crate::storage::Storage;
-use crate::stream::Limits;
-
-use super::pace::Pace;
+use crate::stream::{Limits, Pace};
 
 /// What every client session needs.
 pub struct Context {

@@ -5,14 +5,14 @@ use crate::crash;
 use crate::routing::{Binding, Handled};
 
 /// Lets a session wait, in a task of its own: the connection's place is free for somebody else. A
-/// session that is not to wait ends here.
-pub(super) fn detach(binding: Binding, handled: Handled) {
+/// session that is not to wait ends here. Says whether it waits.
+pub(super) fn detach(binding: Binding, handled: Handled) -> bool {
     let runtime = tokio::runtime::Handle::try_current();
-    if let (Some(_), Ok(runtime)) = (binding.ring.resumption(), runtime) {
-        binding.leave(handled);
-        crash::at(crash::Point::Detach);
-        runtime.spawn(wait(binding));
-    }
+    let (Some(_), Ok(runtime)) = (binding.ring.resumption(), runtime) else { return false };
+    binding.leave(handled);
+    crash::at(crash::Point::Detach);
+    runtime.spawn(wait(binding));
+    true
 }
 
 /// Whoever drops the binding ends the session, so it does not matter how this ends.

@@ -12,7 +12,6 @@ mod entry;
 mod handshake;
 mod inbound;
 mod outgoing;
-mod pace;
 mod resumption;
 mod visits;
 mod wire;
@@ -20,7 +19,6 @@ mod wire;
 pub use bound::Bound;
 pub use context::{Context, Settings};
 pub use handshake::{Secured, Security, open, secure};
-pub use pace::Pace;
 
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,10 @@ pub(super) async fn resume(
         if router.durable(batch.flush().max(handled.receipt)).await.is_err() {
             return Err(End::Lost);
         }
-        binding.resume(previous.handled, &mut batch).await.map_err(|fault| words.too_high(fault))?;
+        let renewed = binding.resume(previous.handled, &mut batch).await.map_err(|fault| words.too_high(fault))?;
+        if router.durable(renewed).await.is_err() {
+            return Err(End::Lost);
+        }
     }
     crash::at(crash::Point::Resume);
     let answer = words.resumed(&previous.name, modulo(handled.count));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::accounts::credentials::{Credentials, Iterations, Password, Salts, ScramHash};
-use crate::accounts::sasl::SASL_NS;
 use crate::accounts::sasl::scram_client::{ClientBinding, ScramClient};
+use crate::accounts::sasl::{Mechanism, SASL_NS, Variant};
 use crate::jid::Jid;
 use crate::routing::BindError;
 use crate::stanza::{Condition, Kind, StanzaError};
@@ -351,20 +351,22 @@ async fn plain_stream(config: &str) -> (World, Raw, Vec<String>) {
     (world, raw, names)
 }
 
-/// Authenticates romeo by SCRAM-SHA-256 without channel binding; the name of the condition if he is refused.
-async fn scram(raw: &mut Raw) -> Result<(), String> {
-    let password = Password::prepare(PASSWORD).unwrap();
-    let client = ScramClient::new(ScramHash::Sha256, "romeo", password, ClientBinding::Unsupported, "abc");
+/// Authenticates romeo by SCRAM without channel binding; the name of the condition if he is refused.
+async fn scram(raw: &mut Raw, hash: ScramHash) -> Result<(), String> {
+    let (password, name) = (Password::prepare(PASSWORD).unwrap(), Mechanism::Scram(hash, Variant::Bare).as_str());
+    let client = ScramClient::new(hash, "romeo", password, ClientBinding::Unsupported, "abc");
     let first = BASE64_STANDARD.encode(client.first());
-    raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='SCRAM-SHA-256'>{first}</auth>")).await;
+    raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='{name}'>{first}</auth>")).await;
     let answer = raw.element().await?;
     if answer.name() == "failure" {
         return Err(answer.elements().map(crate::xml::Element::name).collect());
     }
-    let (last, _) = client.respond(&BASE64_STANDARD.decode(answer.text()).unwrap()).unwrap();
+    let (last, expected) = client.respond(&BASE64_STANDARD.decode(answer.text()).unwrap()).unwrap();
     let last = BASE64_STANDARD.encode(last);
     raw.send(&format!("<response xmlns='{SASL_NS}'>{last}</response>")).await;
-    assert_eq!(raw.element().await?.name(), "success");
+    let success = raw.element().await?;
+    assert_eq!(success.name(), "success");
+    expected.verify(&BASE64_STANDARD.decode(success.text()).unwrap()).unwrap();
     Ok(())
 }
 
@@ -373,7 +375,7 @@ async fn scram(raw: &mut Raw) -> Result<(), String> {
 async fn without_tls_there_is_no_login() {
     let (_world, mut raw, features) = plain_stream("").await;
     assert_eq!(features, ["starttls"]);
-    assert_eq!(scram(&mut raw).await, Err("encryption-required".to_owned()));
+    assert_eq!(scram(&mut raw, ScramHash::Sha256).await, Err("encryption-required".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,7 +386,7 @@ async fn for_tests_a_client_may_log_in_without_tls() {
     raw.send(&format!("<auth xmlns='{SASL_NS}' mechanism='PLAIN'>{password}</auth>")).await;
     let refusal = raw.element().await.unwrap();
     assert_eq!(refusal.to_xml(""), format!("<failure xmlns='{SASL_NS}'><encryption-required/></failure>"));
-    assert_eq!(scram(&mut raw).await, Ok(()));
+    assert_eq!(scram(&mut raw, ScramHash::Sha256).await, Ok(()));
     let features = raw.open("verona.example").await.unwrap();
     assert_eq!(features.elements().next().map(crate::xml::Element::name), Some("bind"));
     raw.send("<iq type='set' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>").await;
@@ -420,7 +422,7 @@ async fn nothing_is_acknowledged_before_authentication() {
     is_too_early(&mut raw).await;
     let (_world, mut raw, _) = plain_stream(WITHOUT_TLS).await;
     is_too_early(&mut raw).await;
-    assert_eq!(scram(&mut raw).await, Ok(()));
+    assert_eq!(scram(&mut raw, ScramHash::Sha256).await, Ok(()));
 }
 
 // Proves: RFC 6120 §7.7.2, §8.3.3.8

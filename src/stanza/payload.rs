@@ -82,6 +82,16 @@ impl<'a> Payload<'a> {
             .collect()
     }
 
+    /// Takes out the child elements that are meant. If there are none, the text stays as it is written.
+    pub fn remove(&mut self, is_meant: impl Fn(&Element) -> bool) {
+        let elements = self.elements();
+        if elements.iter().any(&is_meant) {
+            let mut text = String::new();
+            elements.iter().filter(|it| !is_meant(it)).for_each(|it| it.write(&mut text, CLIENT_NS));
+            self.text = text.into();
+        }
+    }
+
     /// The first child element, which in an IQ request is the only one (RFC 6120 §8.2.3).
     #[must_use]
     pub fn first(&self) -> Option<Element> {

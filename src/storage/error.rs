@@ -1,14 +1,15 @@
 //! What can go wrong with storage, in words for the operator.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why a read, or the opening of the storage, failed.
 #[derive(Debug)]
 pub enum Error {
     /// The file system refused.
-    File { path: PathBuf, source: std::io::Error },
+    File { path: PathBuf, source: io::Error },
     /// Another process has the data directory open; `holder` is its process id if it left one.
     InUse { directory: PathBuf, holder: Option<u32> },
     /// The data were written by a newer version of the server.
@@ -27,6 +28,13 @@ pub enum Error {
     Engine(String),
     /// The storage is closed, or the reading task was stopped.
     Closed,
+}
+
+impl Error {
+    /// What the file system says of `path`.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::File { path: path.to_owned(), source }
+    }
 }
 
 impl fmt::Display for Error {
@@ -85,6 +93,12 @@ impl fmt::Display for Lost {
 }
 
 impl std::error::Error for Lost {}
+
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        Self::Engine(lost.to_string())
+    }
+}
 
 /// Why an owner was not created.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -101,8 +101,7 @@ impl Storage {
         let opened = sqlite::open(directory, options.readers)?;
         let shared = Shared::new(options, opened.first);
         let writer = Writer::new(opened.backend, opened.bounds);
-        thread::spawn(writer, Arc::clone(&shared), opened.lock)
-            .map_err(|source| Error::File { path: directory.to_owned(), source })?;
+        thread::spawn(writer, Arc::clone(&shared), opened.lock).map_err(Error::at(directory))?;
         Ok(Self(Arc::new(Inner { shared, readers: opened.readers, driver: Driver::Thread, secret: opened.secret })))
     }
 
@@ -191,6 +190,14 @@ impl Storage {
     /// Waits until everything up to `receipt` is on disk. Nobody else is woken by it, and it is not woken before.
     pub fn durable(&self, receipt: Receipt) -> Durable {
         Durable::new(Arc::clone(&self.0.shared), receipt)
+    }
+
+    /// Submits changes and waits until they are on disk.
+    ///
+    /// # Errors
+    /// The writer has failed.
+    pub async fn keep(&self, writes: Writes) -> Result<(), Error> {
+        Ok(self.durable(self.submit(writes)).await?)
     }
 
     /// Whether everything up to `receipt` is on disk already.

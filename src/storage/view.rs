@@ -8,8 +8,15 @@ use super::sqlite::Rows;
 use super::{Cell, End, Error, Expired, Map, Page, Position, Queued, Range};
 use crate::jid::BareJid;
 
-/// What is in a cell, and in two maps under one key.
+/// What an account has itself, and what two maps have under its name.
 type Known<T, U, V> = (Option<T>, Option<U>, Option<V>);
+
+/// What is wanted of an account itself.
+pub enum Own<'a, T> {
+    Cell(&'a Cell<T>),
+    /// What a map has under this key.
+    Item(&'a Map<T>, &'a str),
+}
 
 /// The durable data as of one moment.
 pub struct View<'a> {
@@ -42,14 +49,15 @@ impl<'a> View<'a> {
         self.rows.item(owner, map.name(), key)?.map(|text| decode(map.name(), &text)).transpose()
     }
 
-    /// The value of `cell` of `account`, and what two maps of its domain have under its localpart, in one look.
+    /// What `account` has itself, and what two maps of its domain have under its localpart, in one look, which takes as long
+    /// whatever there is.
     ///
     /// # Errors
     /// [`Error::Value`] for a value of another type, or what the database says.
     pub fn account<T, U, V>(
         &self,
         account: &BareJid,
-        cell: &Cell<T>,
+        own: Own<'_, T>,
         (one, other): (&Map<U>, &Map<V>),
     ) -> Result<Known<T, U, V>, Error>
     where
@@ -57,9 +65,13 @@ impl<'a> View<'a> {
         U: Serialize + DeserializeOwned,
         V: Serialize + DeserializeOwned,
     {
-        let (value, [first, second]) = self.rows.account(account, cell.name(), [one.name(), other.name()])?;
+        let (own, key) = match own {
+            Own::Cell(cell) => (cell.name(), None),
+            Own::Item(map, key) => (map.name(), Some(key)),
+        };
+        let (value, [first, second]) = self.rows.account(account, (own, key), [one.name(), other.name()])?;
         Ok((
-            value.map(|text| decode(cell.name(), &text)).transpose()?,
+            value.map(|text| decode(own, &text)).transpose()?,
             first.map(|text| decode(one.name(), &text)).transpose()?,
             second.map(|text| decode(other.name(), &text)).transpose()?,
         ))
@@ -192,7 +204,8 @@ mod tests {
         let [juliet, romeo, home] =
             ["juliet@verona.example", "romeo@verona.example", "verona.example"].map(|jid| BareJid::parse(jid).unwrap());
         let storage = Storage::open_in_memory().unwrap();
-        let known = |jid: &BareJid| storage.read_blocking(|view| view.account(jid, &CELL, (&ONE, &OTHER))).unwrap();
+        let known =
+            |jid: &BareJid| storage.read_blocking(|view| view.account(jid, Own::Cell(&CELL), (&ONE, &OTHER))).unwrap();
         assert_eq!(known(&juliet), (None, None, None), "nobody is there, not even the domain");
         storage.create(&juliet, Writes::new()).await.unwrap();
         storage.create(&romeo, Writes::new()).await.unwrap();
@@ -206,5 +219,10 @@ mod tests {
         storage.submit(writes);
         assert_eq!(known(&juliet), (Some(7), Some(1), None));
         assert_eq!(known(&romeo), (None, None, Some(2)));
+        let one = |jid: &BareJid, key: &str| {
+            storage.read_blocking(|view| view.account(jid, Own::Item(&ONE, key), (&ONE, &OTHER))).unwrap()
+        };
+        assert_eq!(one(&romeo, "romeo"), (Some(3), None, Some(2)));
+        assert_eq!((one(&romeo, "cell"), one(&juliet, "romeo")), ((None, None, Some(2)), (None, Some(1), None)));
     }
 }

@@ -175,13 +175,12 @@ impl<B: Backend> Writer<B> {
     /// Commits `jobs` behind those that found no room before; says nothing if there still is none. After any other error
     /// there is no success any more: what the failed commit left behind on the disk is unknown, so a second attempt
     /// could acknowledge what is not there.
-    pub(super) fn step(&mut self, jobs: Vec<Job>, advance: Advance) -> Result<Option<Done>, Lost> {
+    pub(super) fn step(&mut self, mut jobs: Vec<Job>, advance: Advance) -> Result<Option<Done>, Lost> {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
         let was_full = self.has_no_room();
-        self.waiting.extend(jobs);
-        let jobs = std::mem::take(&mut self.waiting);
+        drop(jobs.splice(..0, std::mem::take(&mut self.waiting)));
         let reserve = advance.next.saturating_add(Positions::RANGE);
         let reserve = (reserve.saturating_sub(self.bounds.reserved) > Positions::RANGE / 2).then_some(reserve);
         let index = self.due_index(&jobs, advance);

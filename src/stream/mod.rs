@@ -7,7 +7,7 @@
 //! - `reader`: which event comes next; `prolog` and `header` are what a stream begins with.
 //! - `scan`: one element, each byte looked at once however they arrive; `record`: what it
 //!   remembers; `scope`: its namespaces.
-//! - `kept`: stanzas of ours, read back.
+//! - `kept`: stanzas of ours, read back; `pace`: how fast others may send.
 //! - `head`: the typed head of a stanza; `rewrite`: the canonical form of what is not canonical.
 //!
 //! Knows nothing of an async runtime, of the clock, of accounts.
@@ -21,6 +21,7 @@ mod kept;
 mod language;
 mod limits;
 mod namespace;
+mod pace;
 mod prolog;
 mod reader;
 mod record;
@@ -39,4 +40,5 @@ pub use kept::read_back;
 pub use language::Language;
 pub use limits::Limits;
 pub use namespace::{ContentNamespace, DIALBACK_NS};
+pub use pace::{Ahead, Intake, Pace};
 pub use reader::{Framing, Reader};

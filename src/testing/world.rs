@@ -117,7 +117,8 @@ impl World {
         let target = format!("host.{domain}");
         let record = Srv { priority: 0, weight: 0, port: S2S, target: target.clone() };
         let components = config.components.iter().map(|component| component.name.as_str());
-        let names: Vec<&str> = [domain].into_iter().chain(components).collect();
+        let rooms = config.services.rooms.iter().map(|name| name.as_str());
+        let names: Vec<&str> = [domain].into_iter().chain(components).chain(rooms).collect();
         for name in &names {
             self.net.publish(&format!("_xmpp-server._tcp.{name}"), record.clone());
         }
@@ -127,7 +128,8 @@ impl World {
             Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(|it| words(&it))?;
         let identities = Arc::new(Identities::new(identity));
         let node = self.node(&config, &storage, &identities)?;
-        let serving = accept(&self.net, address, &node);
+        let mut serving = accept(&self.net, address, &node);
+        serving.spawn(Arc::clone(&node).watch_peers());
         let site = Site { node: Arc::clone(&node), config, identities, storage, address, serving };
         self.sites.insert(domain.to_owned(), site);
         Ok(node)
@@ -182,6 +184,7 @@ impl World {
         site.node.restore().await;
         site.serving = accept(&self.net, site.address, &site.node);
         site.serving.spawn(Arc::clone(&site.node).expire_sessions());
+        site.serving.spawn(Arc::clone(&site.node).watch_peers());
         self.sites.insert(domain.to_owned(), site);
         Ok(())
     }
@@ -317,6 +320,11 @@ fn configuration(domain: &str, options: &Options) -> Result<Config, String> {
         // Whoever does not ask for a pace may send as much as he likes.
         config.limits.client_stanzas_per_second = 0;
         config.limits.client_bytes_per_second = Size::new(0);
+        config.rooms.messages_per_second = 0;
+        config.rooms.domain_entries_per_second = 0;
+        config.rooms.domain_messages_per_second = 0;
+        config.limits.server_stanzas_per_second = 0;
+        config.limits.server_bytes_per_second = Size::new(0);
     }
     Ok(config)
 }

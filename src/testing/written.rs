@@ -18,6 +18,9 @@ use crate::stanza::CLIENT_NS;
 use crate::stream::{CLOSE, ContentNamespace, Event, Framing, Header, Limits, Reader};
 use crate::xml::Element;
 
+/// What the rooms of a domain are called in tests.
+const ROOMS: &str = "rooms.";
+
 /// Bytes of one connection that are recorded; what comes after them is left out.
 const MOST: usize = 1 << 20;
 
@@ -211,6 +214,7 @@ fn stanza(written: &str, domain: &str) -> String {
     };
     let kind = element.attribute("type").unwrap_or_default();
     let is_own = is_from_server(&element, domain);
+    let is_from_room = element.attribute("from").is_some_and(|from| is_at_room(from, domain));
     let schema_type = match (element.name(), kind) {
         // Somebody may say that there was an error and not which one; the server may not.
         (name, "error") if !is_own && element.child("error", CLIENT_NS).is_none() => format!("{name}.unexplained"),
@@ -226,7 +230,9 @@ fn stanza(written: &str, domain: &str) -> String {
     for child in &parts.children {
         match child {
             Node::Text(text) => out.push_str(text),
-            Node::Element(child) if is_own || is_added(child, kind, domain) => out.push_str(&own(child, domain)),
+            Node::Element(child) if is_own || is_added(child, (kind, is_from_room), domain) => {
+                out.push_str(&own(child, domain));
+            }
             // Writing to a string cannot fail.
             Node::Element(child) => drop(write!(out, "{}{child}{}", OTHERS.0, OTHERS.1)),
         }
@@ -243,23 +249,31 @@ fn is_from_server(stanza: &Element, domain: &str) -> bool {
 }
 
 /// Whether the server has added this child to a stanza of somebody else.
-fn is_added(child: &str, kind: &str, domain: &str) -> bool {
+fn is_added(child: &str, (kind, is_from_room): (&str, bool), domain: &str) -> bool {
     let Ok(element) = Element::parse(child, CLIENT_NS) else { return true };
     let at = |name: &str| element.attribute(name).is_some_and(|value| is_at(value, domain));
     match (element.name(), element.ns()) {
         ("error", CLIENT_NS) => kind == "error",
         ("delay", "urn:xmpp:delay") => at("from"),
         ("stanza-id", "urn:xmpp:sid:0") => at("by"),
+        // Nobody but a room says these in its name.
+        ("occupant-id", "urn:xmpp:occupant-id:0") | ("x", "http://jabber.org/protocol/muc#user") => is_from_room,
         // In the archive; nobody else writes it in a test.
         ("retracted", "urn:xmpp:message-retract:1") => true,
         _ => false,
     }
 }
 
-/// Whether an address is of this domain.
+/// Whether an address is of this domain, or of the rooms that tests have below it.
 fn is_at(jid: &str, domain: &str) -> bool {
     let bare = jid.split('/').next().unwrap_or_default();
-    bare.rsplit('@').next() == Some(domain)
+    let host = bare.rsplit('@').next().unwrap_or_default();
+    host.strip_prefix(ROOMS).unwrap_or(host) == domain
+}
+
+/// Whether an address is of the rooms that tests have below a domain.
+fn is_at_room(jid: &str, domain: &str) -> bool {
+    !domain.is_empty() && is_at(jid, domain) && jid.contains(&format!("{ROOMS}{domain}"))
 }
 
 /// What the server has written itself; inside of it may be a stanza that it forwards (XEP-0297).

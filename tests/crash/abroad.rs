@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use comity::testing::Client;
 
@@ -58,7 +59,7 @@ impl Abroad {
         let config = format!(
             "data_dir = \"data\"\n[listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{listener}\"\ns2s_tls = []\n\
              [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n\
-             [dns]\nservers = [\"{dns}\"]\n{domains}",
+             [dns]\nservers = [\"{dns}\"]\n[log]\nlevel = \"info,comity::federation=debug\"\n{domains}",
             site.c2s
         );
         write("comity.toml", &config);
@@ -89,6 +90,8 @@ impl Abroad {
     pub(crate) fn begin(&mut self) {
         self.open();
         self.read();
+        // A log has one cycle.
+        let _ = std::fs::File::create(self.site.directory.join("log"));
         self.got.clear();
         self.done = false;
     }
@@ -97,6 +100,10 @@ impl Abroad {
     pub(crate) async fn audit(&mut self, cycle: u32, senders: &mut [Sender]) -> Result<Vec<Finding>, Cut> {
         if self.done {
             return Ok(Vec::new());
+        }
+        // Who says nothing for minutes is not taken to be there.
+        for client in self.clients.values_mut() {
+            client.send("<iq type='get' id='there'><ping xmlns='urn:xmpp:ping'/></iq>").await;
         }
         // What comes last shows that nothing more comes before it.
         let mut last: Vec<(&str, usize, Name)> = Vec::new();
@@ -139,6 +146,10 @@ impl Abroad {
                 self.got.entry(*address).or_default().extend(Letter::read(&element));
             }
         }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.site.directory
     }
 
     pub(crate) fn stop(&mut self) {

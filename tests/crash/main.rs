@@ -9,6 +9,7 @@ mod ledger;
 mod order;
 mod plan;
 mod proxy;
+mod rooms;
 #[path = "../site/mod.rs"]
 mod site;
 mod watcher;
@@ -17,7 +18,7 @@ mod zone;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use abroad::Abroad;
@@ -81,7 +82,7 @@ async fn cycles(name: &str, first: usize, archive: bool) {
     while all.crashes < crashes {
         let plan = plans.next();
         let seen = stage.play(plan, &[]).await;
-        assert!(seen.findings.is_empty(), "cycle {} ({plan:?}): {:#?}", stage.cycle, seen.findings);
+        assert!(seen.findings.is_empty(), "cycle {} ({plan:?}), {}: {:#?}", stage.cycle, stage.keep(), seen.findings);
         all.count(plan, &seen);
     }
     stage.close();
@@ -165,7 +166,7 @@ impl Stage {
              [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n\
              [dns]\nservers = [\"{}\"]\n\
              [limits]\nclient_stanzas_per_second = 0\nclient_bytes_per_second = 0\n\
-             [archive]\nenabled = {archive}\nretention = \"1s\"\n",
+             [archive]\nenabled = {archive}\nretention = \"1s\"\n[log]\nlevel = \"info,comity::federation=debug\"\n",
             site.c2s, abroad.dns
         );
         std::fs::write(site.directory.join("ca.pem"), site.ca.pem()).unwrap();
@@ -215,7 +216,7 @@ impl Stage {
         }
         let (mut findings, mut repeats) = (Vec::new(), Repeats::Never);
         while let Err(Cut(why)) = self.audit(&mut senders, &mut desks, &mut findings).await {
-            assert!(plan.again.is_some() && !again, "cycle {} ({plan:?}): {why}\n{}", self.cycle, self.log());
+            assert!(plan.again.is_some() && !again, "cycle {} ({plan:?}), {}: {why}", self.cycle, self.keep());
             assert_eq!(self.site.ended().signal(), Some(SIGKILL));
             (again, repeats) = (true, Repeats::Allowed);
             self.site.start();
@@ -254,6 +255,8 @@ impl Stage {
             End::Killed | End::Stopped => String::new(),
         };
         let _ = std::fs::remove_file(self.armed());
+        // A log has one cycle.
+        let _ = std::fs::File::create(self.site.directory.join("log"));
         let mut environment = environment.to_vec();
         if !variable.is_empty() {
             environment.push((VARIABLE, &variable));
@@ -274,9 +277,15 @@ impl Stage {
         self.site.directory.join("armed")
     }
 
-    /// What the server has written since it was started last.
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.site.directory.join("log")).unwrap()
+    /// Leaves what both servers have for whoever looks for the reason; says where.
+    fn keep(&self) -> String {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("crash-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        for (name, from) in [("near", self.site.directory.as_path()), ("abroad", self.abroad.directory())] {
+            let to = place.join(name);
+            assert!(std::process::Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+        }
+        place.display().to_string()
     }
 
     /// Starts the server so that it ends again; says whether it has done so already.

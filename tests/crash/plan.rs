@@ -91,6 +91,10 @@ impl Plans {
             points.push((Point::Retention, true));
         }
         points.rotate_left(first);
+        // For whoever looks for the reason of something: this moment alone.
+        if let Ok(only) = std::env::var("MOMENT") {
+            points.retain(|(point, _)| format!("{point:?}") == only);
+        }
         Self { random: Random::new(seed), cycle: 0, next: 0, points }
     }
 
@@ -109,6 +113,7 @@ impl Plans {
             micros: self.random.below(6000),
         };
         match kind {
+            _ if std::env::var_os("MOMENT").is_some() => self.at(plain),
             1 | 3 | 5 | 7 => self.at(plain),
             9 => Plan { end: End::Stopped, ..plain },
             _ => plain,

@@ -58,14 +58,14 @@ impl Site {
         child.wait_with_output().unwrap()
     }
 
-    /// Starts the server, whose log is the file `log`, and waits until it is ready.
+    /// Starts the server, which adds to the file `log`, and waits until it is ready.
     pub(crate) fn start(&mut self) {
         assert!(self.start_with(&[]), "the server has ended: see the file log in {}", self.directory.display());
     }
 
     /// The same with further environment variables; says whether it became ready. Otherwise it has ended.
     pub(crate) fn start_with(&mut self, environment: &[(&str, &str)]) -> bool {
-        let log = File::create(self.directory.join("log")).unwrap();
+        let log = File::options().create(true).append(true).open(self.directory.join("log")).unwrap();
         let mut command = self.command(&["serve"]);
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();

@@ -126,7 +126,9 @@ impl Case {
                 middle = SystemTime::now();
             }
             let mut letters = String::new();
-            for number in sent..self.messages.min(sent + LETTERS) {
+            let first = sent;
+            sent = self.messages.min(first + LETTERS);
+            for number in first..sent {
                 let to = &server.site.domain;
                 let body = "But, soft! what light through yonder window breaks? It is the east, and Juliet is the sun. \
                             Arise, fair sun, and kill the envious moon, who is already sick and pale with grief.";
@@ -134,7 +136,6 @@ impl Case {
                     letters,
                     "<message to='c0@{to}' type='chat' id='message-{number}'><body>{body}</body></message>"
                 );
-                sent += 1;
             }
             writing.send(letters.as_bytes()).await?;
             writing.synchronise().await?;

@@ -10,18 +10,22 @@ use std::time::{Duration, Instant};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::archive;
-use crate::arrive::{PAIRS, close, enter, pair_up, source, together};
+use crate::arrive::{PAIRS, close, enter, pair_up, some_together, source, together};
 use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session};
 use crate::crash;
 use crate::crowd::{Crowd, settle};
+use crate::domains;
+use crate::fast::Returning;
 use crate::growth;
+use crate::hostile;
 use crate::login;
 use crate::meter::{Latency, Length, Measured};
 use crate::options::Options;
 use crate::population::{Population, befriend};
 use crate::process::{self, Clock};
 use crate::report::{Report, Value};
+use crate::rooms;
 use crate::servers::{Make, Server};
 use crate::targets::joins;
 use crate::tls::{self, Authority, Tickets};
@@ -66,6 +70,26 @@ pub enum What {
     Crashes,
     /// What pages of long archives cost.
     Archives,
+    /// What many other domains cost.
+    Domains,
+    /// What a hostile domain costs the others.
+    Hostile,
+    /// What rooms cost.
+    Rooms,
+}
+
+impl What {
+    /// What the first argument says.
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "crash" => Some(Self::Crashes),
+            "archive" => Some(Self::Archives),
+            "domains" => Some(Self::Domains),
+            "hostile" => Some(Self::Hostile),
+            "rooms" => Some(Self::Rooms),
+            _ => None,
+        }
+    }
 }
 
 /// Runs what is wanted.
@@ -80,6 +104,9 @@ pub fn run(options: &Options, what: What) -> io::Result<()> {
         tokio::select! {
             done = crash::run(options, &directory), if what == What::Crashes => done,
             done = archive::run(options, &directory), if what == What::Archives => done,
+            done = domains::run(options, &directory), if what == What::Domains => done,
+            done = hostile::run(options, &directory), if what == What::Hostile => done,
+            done = rooms::run(options, &directory), if what == What::Rooms => done,
             done = everything(options, &directory), if what == What::Everything => done,
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }
@@ -184,6 +211,7 @@ impl<'a> Bench<'a> {
         }
         if self.options.wants("login") {
             self.login().await?;
+            self.login_again().await;
         }
         if self.options.wants("storm") {
             self.storm().await?;
@@ -351,6 +379,30 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Logins of clients that have a ticket of TLS and a token.
+    async fn login_again(&mut self) {
+        let scenario = "login-fast";
+        for at in self.present(scenario) {
+            let (started, server) = (Instant::now(), &self.servers[at]);
+            let (make, roots, site) = (server.make, [server.pid()], server.site.clone());
+            let length = self.options.length();
+            let done = async {
+                let coming = (0..LOGINS).map(|number| Returning::new(site.clone(), number));
+                let clients: Rc<[Returning]> = some_together(coming).await?.into();
+                let enter = move |number: usize| {
+                    let (site, clients) = (site.clone(), Rc::clone(&clients));
+                    async move { clients[number].login(&site).await }
+                };
+                login::run(LOGINS, &roots, length, enter).await
+            };
+            let done = done.await.map(|(measured, resumed)| {
+                self.report.resumed(scenario, make, resumed);
+                measured
+            });
+            self.note(scenario, make, started, done);
+        }
     }
 
     /// Everybody comes at once: STARTTLS, login, roster, presence to neighbours.

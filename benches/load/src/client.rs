@@ -66,17 +66,28 @@ enum Peer {
 impl Session {
     /// Logs in and binds the resource `r`.
     pub async fn login(site: &Site, begin: Begin, user: &str, kit: &Kit) -> io::Result<Self> {
-        let login = Box::pin(Self::negotiate(site, begin, user, kit));
-        let done = timeout(PATIENCE, login).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let done = in_time(Box::pin(Self::negotiate(site, begin, user, kit))).await;
         done.map_err(|error| io::Error::new(error.kind(), format!("{user}@{}: {error}", site.domain)))
     }
 
+    /// Says everything in one breath, over direct TLS; also gives what was answered up to `<success/>`.
+    pub async fn authenticate(site: &Site, request: &str, kit: &Kit) -> io::Result<(Self, String)> {
+        in_time(Box::pin(async {
+            let stream = encrypt(connect(site.direct_tls).await?, &site.domain, kit).await?;
+            let mut session = Self { stream, rest: Vec::new(), peer: Peer::Xmpp };
+            let answer = session.ask(&(header(site) + request), "</success>").await?;
+            Ok((session, answer))
+        }))
+        .await
+    }
+
+    /// What is offered next.
+    pub async fn features(&mut self) -> io::Result<String> {
+        self.ask("", "</stream:features>").await
+    }
+
     async fn negotiate(site: &Site, begin: Begin, user: &str, kit: &Kit) -> io::Result<Self> {
-        let header = format!(
-            "<?xml version='1.0'?><stream:stream to='{}' version='1.0' xmlns='jabber:client' \
-             xmlns:stream='http://etherx.jabber.org/streams'>",
-            site.domain
-        );
+        let header = header(site);
         let socket = match begin {
             Begin::Direct => connect(site.direct_tls).await?,
             Begin::StartTls => {
@@ -125,7 +136,7 @@ impl Session {
             stream.read_u8().await?;
             Ok(Self { stream, rest: Vec::new(), peer: Peer::Floor })
         };
-        timeout(PATIENCE, Box::pin(greet)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        in_time(Box::pin(greet)).await
     }
 
     /// Asks for the roster and becomes available.
@@ -266,6 +277,18 @@ impl Session {
     }
 }
 
+fn header(site: &Site) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream to='{}' version='1.0' xmlns='jabber:client' \
+         xmlns:stream='http://etherx.jabber.org/streams'>",
+        site.domain
+    )
+}
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_nodelay(true)?;
@@ -278,7 +301,7 @@ async fn encrypt(socket: TcpStream, domain: &str, kit: &Kit) -> io::Result<Box<T
 }
 
 /// Sends `request` and reads up to and including `until`, which is returned.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     rest: &mut Vec<u8>,
     request: &str,
@@ -307,7 +330,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, into: &mut Vec<u8>) -> io::Result<()> {
+pub async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, into: &mut Vec<u8>) -> io::Result<()> {
     if stream.read_buf(into).await? == 0 {
         let end = format!("the server closed the stream after {:?}", String::from_utf8_lossy(into));
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, end));

@@ -100,10 +100,11 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
     dns.abort();
     let tables = tables(&seen, options.rounds);
-    match &options.document {
-        Some(document) => insert(document, &tables),
-        None => Ok(println!("{tables}")),
+    if let Some(document) = &options.document {
+        return insert(document, &tables);
     }
+    println!("{tables}");
+    Ok(())
 }
 
 /// Another server of the same make, which is not killed, and the way there.

@@ -1,6 +1,7 @@
 //! The benchmark of Comity: starts servers, loads them all in the same way, and compares what they cost, or what they
 //! lose when they are killed.
 
+mod abroad;
 mod acks;
 mod archive;
 mod archived;
@@ -12,11 +13,15 @@ mod count;
 mod crash;
 mod crowd;
 mod dns;
+mod domains;
+mod fast;
 mod floor;
 mod group_commit;
 mod growth;
 mod growth_tables;
+mod hall;
 mod hang;
+mod hostile;
 mod ledger;
 mod login;
 mod meter;
@@ -25,6 +30,7 @@ mod plot;
 mod population;
 mod process;
 mod report;
+mod rooms;
 mod scram;
 mod servers;
 mod targets;
@@ -56,11 +62,11 @@ fn run() -> io::Result<()> {
         let certificate = tls::Certificate { chain: PathBuf::from(next()?), key: PathBuf::from(next()?) };
         return floor::run(port, &certificate, PathBuf::from(next()?));
     }
-    let what = match arguments.next_if(|it| it == "crash" || it == "archive").as_deref() {
-        Some("crash") => What::Crashes,
-        Some(_) => What::Archives,
-        None => What::Everything,
-    };
+    if arguments.next_if(|it| it == hostile::ROLE).is_some() {
+        return hostile::attack(&arguments.collect::<Vec<_>>());
+    }
+    let what = arguments.peek().and_then(|word| What::named(word));
+    let what = what.inspect(|_| _ = arguments.next()).unwrap_or(What::Everything);
     let Some(options) = Options::parse(arguments)? else { return Ok(()) };
     bench::run(&options, what)
 }

@@ -8,11 +8,17 @@ use crate::meter::Length;
 use crate::servers::Make;
 
 const HELP: &str = "\
-Usage: comity-load [crash|archive] [OPTION]...
+Usage: comity-load [crash|archive|domains|hostile|rooms] [OPTION]...
 
   crash               kill servers instead of measuring them; takes --rounds,
                       --servers, --document and --keep
   archive             ask for pages of long archives; takes --quick, --servers,
+                      --document and --keep
+  domains             hold 1,000 other domains at once; takes --quick,
+                      --servers, --document and --keep
+  hostile             one domain does to Comity what it can, beside others that
+                      are honest; takes --quick, --document and --keep
+  rooms               measure rooms; takes --quick, --rounds, --servers,
                       --document and --keep
 
   --quick             one short round with small numbers

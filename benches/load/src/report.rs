@@ -208,7 +208,7 @@ impl Report {
                 let peers = peers.filter_map(|make| self.in_round(target.scenario, make, round));
                 peers.map(Value::figure).reduce(f64::min)? / part
             }
-            Bound::Unarchived(times) => self.in_round("chat-2000", Make::Comity, round)?.figure() * times,
+            Bound::Own(times, scenario, _) => self.in_round(scenario, Make::Comity, round)?.figure() * times,
             Bound::Bytes(bytes) => bytes,
         };
         Some((own, most))

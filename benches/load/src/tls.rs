@@ -50,16 +50,34 @@ pub fn client(tickets: Tickets) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// The configuration of a domain that shows this certificate when it connects.
+pub fn client_with(certificate: &Certificate) -> io::Result<Arc<ClientConfig>> {
+    let (chain, key) = read(certificate)?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything))
+        .with_client_auth_cert(chain, key)
+        .map_err(io::Error::other)?;
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn read(certificate: &Certificate) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = CertificateDer::pem_file_iter(&certificate.chain).map_err(io::Error::other)?;
+    let chain = chain.collect::<Result<_, _>>().map_err(io::Error::other)?;
+    Ok((chain, PrivateKeyDer::from_pem_file(&certificate.key).map_err(io::Error::other)?))
+}
+
 /// The configuration of the floors.
 pub fn server(certificate: &Certificate) -> io::Result<Arc<ServerConfig>> {
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(&certificate.chain).map_err(io::Error::other)?.collect();
-    let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(io::Error::other)?;
+    let (chain, key) = read(certificate)?;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_no_client_auth()
-        .with_single_cert(chain.map_err(io::Error::other)?, key);
+        .with_single_cert(chain, key);
     let mut config = config.map_err(io::Error::other)?;
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(io::Error::other)?;
     Ok(Arc::new(config))

@@ -62,15 +62,11 @@ impl Service<'_> {
         let is_on = !self.listen.as_slice().is_empty();
         let who = self.who;
         match answer {
-            Err(DnsError::Failed(reason)) => {
-                say(Verdict::Wrong, format!("{name}: the DNS does not answer: {reason}"));
-                Vec::new()
-            }
-            Err(error @ DnsError::Bogus(_)) => {
+            Err(DnsError::NotFound | DnsError::NoSuchName) => self.absent(name, domain, findings),
+            Err(error) => {
                 say(Verdict::Wrong, format!("{name}: {error}"));
                 Vec::new()
             }
-            Err(DnsError::NotFound) => self.absent(name, domain, findings),
             Ok(records) if records.iter().all(|record| record.target == ".") => {
                 let verdict = if is_on { Verdict::Wrong } else { Verdict::Fine };
                 say(verdict, format!("{name} tells {who} that there is no such service"));
@@ -136,15 +132,11 @@ pub(super) async fn connect(
     for (host, port) in endpoints {
         let addresses = match resolver.addresses(host).await {
             Ok(addresses) => addresses,
-            Err(DnsError::NotFound) => {
+            Err(DnsError::NotFound | DnsError::NoSuchName) => {
                 findings.add(About::Dns, Verdict::Wrong, format!("{host} has no address; publish A and AAAA records"));
                 continue;
             }
-            Err(DnsError::Failed(reason)) => {
-                findings.add(About::Dns, Verdict::Wrong, format!("{host}: the DNS does not answer: {reason}"));
-                continue;
-            }
-            Err(error @ DnsError::Bogus(_)) => {
+            Err(error) => {
                 findings.add(About::Dns, Verdict::Wrong, format!("{host}: {error}"));
                 continue;
             }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
-use crate::hooks::{Answer, Call, Outbound, Relation, Request, Settings};
+use crate::hooks::paging::{Before, NS as RSM_NS};
+use crate::hooks::{Answer, Call, Outbound, Request, Settings};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
@@ -15,10 +16,13 @@ use crate::xml::{Element, escape_into};
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
 use super::api::{FORWARD_NS, NS};
-use super::query::{self, Before, FormRequest, Metadata, Query, RSM_NS};
+use super::query::{self, FormRequest, Metadata, Query};
 
 /// Results of one page if the client does not say.
 const PAGE: usize = 50;
+
+/// How a message ends that has something in it.
+const END: &str = "</message>";
 
 /// Octets of a result beside the message itself, about.
 const AROUND: usize = 400;
@@ -30,7 +34,7 @@ const NAMED_BYTES: usize = 512 * 1024;
 /// message never waits for somebody who looks through a large archive.
 const READING: usize = 2;
 
-pub(super) struct Archive {
+pub(in crate::extensions) struct Archive {
     storage: Storage,
     outbound: Arc<dyn Outbound>,
     ids: Arc<Ids>,
@@ -49,36 +53,49 @@ struct Found {
 }
 
 impl Archive {
-    pub(super) fn new(storage: Storage, outbound: Arc<dyn Outbound>, ids: Arc<Ids>, settings: Live<Settings>) -> Self {
+    pub(in crate::extensions) fn new(
+        storage: Storage,
+        outbound: Arc<dyn Outbound>,
+        ids: Arc<Ids>,
+        settings: Live<Settings>,
+    ) -> Self {
         Self { storage, outbound, ids, settings, reading: Semaphore::new(READING) }
     }
 
     /// XEP-0313 §4.1: what is found goes to the session that asks, then comes the answer.
     pub(super) async fn page(self: Arc<Self>, call: Call<Query>) -> Answer {
         let owner = self.owner(&call)?;
+        let (found, fin) = self.look(&owner, &call.request, || self.outbound.room(&call.from)).await?;
+        let queryid = call.request.queryid.as_deref();
+        let results: Vec<_> = found.iter().map(|stored| self.message(&owner, &call.from, queryid, stored)).collect();
+        self.outbound.write(&call.from, &results);
+        Ok(Some(fin))
+    }
+
+    /// What is found, as much of it as there is `room` for once it is, and the answer behind it.
+    pub(super) async fn look(
+        &self,
+        owner: &BareJid,
+        query: &Query,
+        room: impl FnOnce() -> usize,
+    ) -> Result<(Vec<Stored>, Element), StanzaError> {
         let found = {
             // It is never closed.
             let _reading = self.reading.acquire().await;
-            self.find(&owner, &call.request).await?
+            self.find(owner, query).await?
         };
-        let room = self.outbound.room(&call.from);
-        let found = fitting(found, &call.request, room);
-        let Some(mut found) = found else {
+        let Some(mut found) = fitting(found, query, room()) else {
             return Err(StanzaError::new(Condition::ResourceConstraint, "there is too much to read already"));
         };
-        let set = self.set(&owner, &found);
-        if call.request.flipped {
+        let set = self.set(owner, &found);
+        if query.flipped {
             found.entries.reverse();
         }
-        let queryid = call.request.queryid.as_deref();
-        let results: Vec<_> =
-            found.entries.iter().map(|stored| self.result(&owner, &call.from, queryid, stored)).collect();
-        self.outbound.write(&call.from, &results);
         let mut fin = Element::new("fin", NS);
         if found.complete {
             fin.set("complete", "true");
         }
-        Ok(Some(fin.with_child(set)))
+        Ok((found.entries, fin.with_child(set)))
     }
 
     /// XEP-0313 §4.3: the first and the last entry.
@@ -116,10 +133,7 @@ impl Archive {
         if !self.is_kept(&call.to.to_bare()) {
             return Err(Condition::ServiceUnavailable.into());
         }
-        if call.relation == Relation::Owner {
-            return Ok(call.to.to_bare());
-        }
-        Err(StanzaError::new(Condition::Forbidden, "this is somebody else's archive"))
+        call.owner()
     }
 
     async fn find(&self, owner: &BareJid, query: &Query) -> Result<Found, StanzaError> {
@@ -273,16 +287,31 @@ impl Archive {
     }
 
     /// One result, as it goes out (XEP-0313 §4.2).
-    fn result(&self, owner: &BareJid, to: &Jid, queryid: Option<&str>, stored: &Stored) -> String {
-        let payload = &*stored.entry.payload;
-        let mut out = String::with_capacity(payload.len() + AROUND);
+    fn message(&self, owner: &BareJid, to: &Jid, queryid: Option<&str>, stored: &Stored) -> String {
+        let mut out = String::with_capacity(stored.entry.payload.len() + AROUND);
+        for (name, address) in [("<message from='", owner.as_str()), ("' to='", to.as_str())] {
+            out.push_str(name);
+            escape_into(&mut out, address);
+        }
+        out.push_str("'>");
+        self.result(&mut out, owner, queryid, (stored, ""));
+        out.push_str("</message>");
+        out
+    }
+
+    /// The result in it; in the message that was found stands `more` behind everything else.
+    pub(super) fn result(
+        &self,
+        out: &mut String,
+        owner: &BareJid,
+        queryid: Option<&str>,
+        (stored, more): (&Stored, &str),
+    ) {
         let mut put = |texts: &[&str], value: &str| {
             texts.iter().for_each(|text| out.push_str(text));
-            escape_into(&mut out, value);
+            escape_into(out, value);
         };
-        put(&["<message from='"], owner.as_str());
-        put(&["' to='"], to.as_str());
-        put(&["'><result xmlns='"], NS);
+        put(&["<result xmlns='"], NS);
         if let Some(queryid) = queryid {
             put(&["' queryid='"], queryid);
         }
@@ -292,9 +321,12 @@ impl Archive {
         // A forwarded message names its namespace.
         put(&["'/><message xmlns='"], CLIENT_NS);
         out.push('\'');
-        out.push_str(payload.strip_prefix("<message").unwrap_or("/>"));
-        out.push_str("</forwarded></result></message>");
-        out
+        let payload = stored.entry.payload.strip_prefix("<message").unwrap_or("/>");
+        match payload.strip_suffix(END).filter(|_| !more.is_empty()) {
+            Some(payload) => [payload, more, END].into_iter().for_each(|text| out.push_str(text)),
+            None => out.push_str(payload),
+        }
+        out.push_str("</forwarded></result>");
     }
 }
 

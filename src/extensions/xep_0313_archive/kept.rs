@@ -2,8 +2,9 @@
 
 use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Stanza};
 
-use super::super::xep_0160_offline::api::HINTS_NS;
+use super::super::HINTS_NS;
 use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
+use super::super::xep_0425_moderation::api::{FASTENED_NS, OLD_RETRACTION_NS};
 use super::api::{CALLS_NS, CONFERENCE_NS, GROUP_CALLS_NS, MARKERS_NS, RECEIPTS_NS};
 
 /// What is encrypted: in both versions of XEP-0384, by XEP-0373 or XEP-0027, or by whatever names itself (XEP-0380).
@@ -27,9 +28,9 @@ const KEPT: &[(&str, &str)] = &[
     // fastened to them (XEP-0422).
     ("reactions", "urn:xmpp:reactions:0"),
     ("retract", RETRACTION_NS),
-    ("retract", "urn:xmpp:message-retract:0"),
+    ("retract", OLD_RETRACTION_NS),
     ("replace", "urn:xmpp:message-correct:0"),
-    ("apply-to", "urn:xmpp:fasten:0"),
+    ("apply-to", FASTENED_NS),
     // Invitations to calls (XEP-0353, XEP-0482) and to rooms (XEP-0249).
     ("", CALLS_NS),
     ("", GROUP_CALLS_NS),
@@ -40,9 +41,11 @@ const KEPT: &[(&str, &str)] = &[
 
 /// Whether the archive keeps the message.
 pub(super) fn is_archived(stanza: &Stanza<'_>) -> bool {
-    if !matches!(stanza.kind, Kind::Message(MessageType::Chat | MessageType::Normal)) {
-        return false;
-    }
+    matches!(stanza.kind, Kind::Message(MessageType::Chat | MessageType::Normal)) && is_worth_keeping(stanza)
+}
+
+/// Whether a message is worth it, whatever its type.
+pub(super) fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
     let mut kept = false;
     for child in stanza.payload.children() {
         if child.ns == HINTS_NS && matches!(child.name, "no-store" | "no-permanent-store") {

@@ -6,6 +6,7 @@
 mod answer;
 mod kept;
 mod query;
+mod room;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(super) const EXTENSION: Extension = Extension {
     name: "archive",
     advertises: &[
         (Entity::Account, NS),
-        (Entity::Account, "urn:xmpp:mam:2#extended"),
+        (Entity::Account, api::EXTENDED),
         (Entity::Account, "urn:xmpp:mam:2#groupchat-field"),
     ],
     commands: &[],
@@ -33,9 +34,17 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-/// For extensions that look at messages or forward them.
+/// For extensions that look at messages or forward them, and for rooms, which have archives of their own.
 pub(super) mod api {
-    use crate::stanza::Child;
+    use crate::stanza::{Child, Stanza};
+
+    pub(in crate::extensions) use super::answer::Archive;
+    pub(in crate::extensions) use super::room::{Asked, Reader};
+
+    /// Whether the archive of a room keeps a message to everybody.
+    pub(in crate::extensions) fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
+        super::kept::is_worth_keeping(stanza)
+    }
 
     /// Whether something is text that only the recipient can read.
     pub(in crate::extensions) fn is_encrypted(child: Child<'_>) -> bool {
@@ -43,6 +52,8 @@ pub(super) mod api {
     }
 
     pub(in crate::extensions) const NS: &str = "urn:xmpp:mam:2";
+    /// The archive knows all fields and the metadata.
+    pub(in crate::extensions) const EXTENDED: &str = "urn:xmpp:mam:2#extended";
     /// XEP-0297.
     pub(in crate::extensions) const FORWARD_NS: &str = "urn:xmpp:forward:0";
     /// XEP-0184.

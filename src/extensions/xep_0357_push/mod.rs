@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::accounts::push::Registration;
 use crate::hooks::form::{NS as FORM_NS, Submission};
-use crate::hooks::{Answer, Call, Entity, Extension, Outbound, Registrar, Relation, Request, Spec};
+use crate::hooks::{Answer, Call, Entity, Extension, Outbound, Registrar, Request, Spec};
 use crate::jid::Jid;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
@@ -47,30 +47,21 @@ struct Registering {
 impl Registering {
     /// XEP-0357 §5: as often as a client likes; the last request counts.
     async fn enable(self: Arc<Self>, call: Call<Enable>) -> Answer {
-        own(&call)?;
+        let owner = call.owner()?;
         let Enable { service, node, options } = call.request;
         let resource = call.from.resource().unwrap_or_default().to_owned();
         let registration = Registration { service, node, options, resource };
-        self.outbound.change_push(&call.to.to_bare(), Box::new(|all| all.add(registration))).await?;
+        self.outbound.change_push(&owner, Box::new(|all| all.add(registration))).await?;
         Ok(None)
     }
 
     /// XEP-0357 §6.
     async fn disable(self: Arc<Self>, call: Call<Disable>) -> Answer {
-        own(&call)?;
+        let owner = call.owner()?;
         let Disable { service, node } = call.request;
-        let change =
-            self.outbound.change_push(&call.to.to_bare(), Box::new(move |all| all.remove(&service, node.as_deref())));
-        change.await?;
+        self.outbound.change_push(&owner, Box::new(move |all| all.remove(&service, node.as_deref()))).await?;
         Ok(None)
     }
-}
-
-fn own<R>(call: &Call<R>) -> Result<(), StanzaError> {
-    if call.relation == Relation::Owner {
-        return Ok(());
-    }
-    Err(StanzaError::new(Condition::Forbidden, "these are somebody else's clients"))
 }
 
 /// A client wants to be told.

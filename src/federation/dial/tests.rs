@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use tokio::io::duplex;
 
 use super::*;
+use crate::federation::trace::Depth;
 use crate::net::dns::{Answer, Srv, Tlsa};
 
 /// What an address does.
@@ -52,6 +53,9 @@ impl Resolver for Names {
     }
 
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
+        if name == "slow" {
+            return Box::pin(std::future::pending());
+        }
         let answer = self.0.iter().find(|(known, _)| *known == name).map(|(_, answer)| answer.clone());
         let answer = answer.unwrap_or(Err(DnsError::NotFound));
         let answer = answer.map(|list| list.iter().map(|address| address.parse().unwrap()).collect());
@@ -81,6 +85,10 @@ fn key() -> Tlsa {
     Tlsa { usage: 3, selector: 1, matching: 1, data: vec![7; 32] }
 }
 
+fn dialer<'a>(town: &'a Town, names: &'a Names, groups: VecDeque<Group>) -> Dialer<'a> {
+    Dialer::new(town, names, groups, Trace::new(Depth::Brief), Duration::from_secs(30))
+}
+
 fn groups(groups: &[&[(&str, u16)]]) -> VecDeque<Group> {
     let candidate = |(name, port): &(&str, u16)| Candidate {
         host: Host::Name((*name).to_owned()),
@@ -99,7 +107,7 @@ async fn rfc_8305_5_the_next_address_starts_after_250_ms() {
         ("192.0.2.2:1", Manner::Opens),
     ]);
     let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2", "2001:db8::1"]))]);
-    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)]]));
+    let mut dialer = dialer(&town, &names, groups(&[&[("a", 1)]]));
     let (_, door) = dialer.next().await.unwrap();
     assert_eq!(door.address.to_string(), "192.0.2.2:1");
     let expected = [("[2001:db8::1]:1", 0), ("192.0.2.1:1", 250), ("192.0.2.2:1", 500)];
@@ -110,7 +118,7 @@ async fn rfc_8305_5_the_next_address_starts_after_250_ms() {
 async fn a_refusal_does_not_wait_for_the_clock() {
     let town = Town::new(&[("192.0.2.1:1", Manner::Refuses), ("192.0.2.2:1", Manner::Opens)]);
     let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2"]))]);
-    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)]]));
+    let mut dialer = dialer(&town, &names, groups(&[&[("a", 1)]]));
     assert_eq!(dialer.next().await.unwrap().1.address.to_string(), "192.0.2.2:1");
     assert_eq!(town.knocks()[1].1, 0);
 }
@@ -119,7 +127,7 @@ async fn a_refusal_does_not_wait_for_the_clock() {
 async fn xep_0495_a_lower_priority_waits_until_the_higher_has_failed() {
     let town = Town::new(&[("192.0.2.1:1", Manner::Hangs), ("192.0.2.2:2", Manner::Opens)]);
     let names = Names(vec![("a", Ok(vec!["192.0.2.1"])), ("b", Ok(vec!["192.0.2.2"]))]);
-    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)], &[("b", 2)]]));
+    let mut dialer = dialer(&town, &names, groups(&[&[("a", 1)], &[("b", 2)]]));
     assert_eq!(dialer.next().await.unwrap().1.address.to_string(), "192.0.2.2:2");
     assert_eq!(town.knocks()[1].1, ATTEMPT.as_millis());
 }
@@ -129,16 +137,18 @@ async fn after_a_connection_that_will_not_do_the_rest_is_tried() {
     let town =
         Town::new(&[("192.0.2.1:1", Manner::Opens), ("192.0.2.2:1", Manner::Opens), ("192.0.2.3:3", Manner::Opens)]);
     let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2"])), ("b", Ok(vec!["192.0.2.3"]))]);
-    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)], &[("b", 3)]]));
+    let mut dialer = dialer(&town, &names, groups(&[&[("a", 1)], &[("b", 3)]]));
     let mut seen = Vec::new();
     while let Some((_, door)) = dialer.next().await {
-        dialer.reject(&door, &Failure::unproven("no"));
+        dialer.trace.saw(Instant::now(), Some(&door), Seen::Connection, Some(Trouble::OldXmpp));
+        dialer.reject(&Trouble::OldXmpp.into());
         seen.push(door.address.to_string());
     }
     assert_eq!(seen, ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:3"]);
     let failure = dialer.failure();
     assert_eq!(failure.fault, Fault::Unproven);
-    assert_eq!(failure.reason, "192.0.2.1:1: no; 192.0.2.2:1: no; 192.0.2.3:3: no");
+    let reason = "192.0.2.1:1, 192.0.2.2:1, 192.0.2.3:3: the other server does not speak XMPP 1.0, so it has no TLS";
+    assert_eq!(failure.reason, reason);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,13 +156,14 @@ async fn every_failure_keeps_its_reason() {
     let town = Town::new(&[("192.0.2.1:1", Manner::Hangs)]);
     let failed = Err(DnsError::Failed("SERVFAIL".to_owned()));
     let names = Names(vec![("a", Ok(vec!["192.0.2.1", "192.0.2.2"])), ("b", failed), ("c", Err(DnsError::NotFound))]);
-    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)], &[("b", 1), ("c", 1)]]));
+    let mut dialer = dialer(&town, &names, groups(&[&[("a", 1)], &[("b", 1), ("c", 1)]]));
     assert!(dialer.next().await.is_none());
     let failure = dialer.failure();
     assert_eq!(failure.fault, Fault::Unreachable);
     assert_eq!(
         failure.reason,
-        "192.0.2.2:1: connection refused; 192.0.2.1:1: no answer; b: DNS failed: SERVFAIL; c: not found in DNS"
+        "192.0.2.2:1: connection refused; 192.0.2.1:1: no answer; b: DNS failed: SERVFAIL; \
+         c: not found in DNS, there is no address"
     );
 }
 
@@ -160,10 +171,20 @@ async fn every_failure_keeps_its_reason() {
 async fn names_that_do_not_exist_are_not_found() {
     let town = Town::new(&[]);
     let names = Names(Vec::new());
-    let mut dialer = Dialer::new(&town, &names, groups(&[&[("a", 1)]]));
+    let mut dialer = dialer(&town, &names, groups(&[&[("a", 1)]]));
     assert!(dialer.next().await.is_none());
     let failure = dialer.failure();
-    assert_eq!((failure.fault, failure.reason.as_str()), (Fault::NotFound, "a: not found in DNS"));
+    assert_eq!((failure.fault, failure.reason.as_str()), (Fault::NotFound, "a: not found in DNS, there is no address"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_answers_for_costs_bounded_time() {
+    let town = Town::new(&[("192.0.2.1:1", Manner::Opens)]);
+    let names = Names(vec![("a", Ok(vec!["192.0.2.1"]))]);
+    let mut dialer = dialer(&town, &names, groups(&[&[("slow", 1)], &[("a", 1)]]));
+    assert_eq!(dialer.next().await.unwrap().1.address.to_string(), "192.0.2.1:1");
+    assert_eq!(town.knocks(), [("192.0.2.1:1".to_owned(), 10_000)]);
+    assert_eq!(dialer.trace.shortened(), "slow: DNS failed: no answer");
 }
 
 /// The endpoint at the first door of `name`, whose SRV record is signed if it begins with `security`.
@@ -176,7 +197,7 @@ async fn endpoint(name: &str, security: Security) -> Result<Option<Arc<Endpoint>
     );
     let mut groups = groups(&[&[(name, 1)]]);
     groups[0][0].security = security;
-    let mut dialer = Dialer::new(&town, &names, groups);
+    let mut dialer = dialer(&town, &names, groups);
     match dialer.next().await {
         Some((_, door)) => Ok(door.endpoint),
         None => Err(dialer.failure().reason),

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::dialback::PENDING;
 use super::*;
 use crate::config::FederationMode;
-use crate::federation::policy::{Policy, Proofs};
+use crate::federation::policy::{Policy, Proofs, Terms};
 use crate::federation::proof::{Asked, Evidence, Pins};
 use crate::hooks::StreamFeatures;
 use crate::net::dns::Security;
@@ -20,7 +20,11 @@ const DIALBACK: &str = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></
 const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
 
 fn rules(proofs: Proofs) -> Arc<Rules> {
-    rules_of(Policy { proofs, ..Policy::default() })
+    rules_of(Policy { terms: terms(proofs), ..Policy::default() })
+}
+
+fn terms(proofs: Proofs) -> Terms {
+    Terms { proofs: proofs.kinds(), ..Terms::default() }
 }
 
 fn rules_of(policy: Policy) -> Arc<Rules> {
@@ -45,6 +49,14 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
         stream_features: StreamFeatures::default(),
         name: "here.example".into(),
     })
+}
+
+/// The same where stanzas may go both ways.
+fn bidi_rules() -> Arc<Rules> {
+    let rules = rules(Proofs::Certificate);
+    let settings = Settings { bidi: true, ..Settings::clone(&rules.settings.load()) };
+    rules.settings.replace(settings);
+    rules
 }
 
 fn proof() -> Proof {
@@ -252,7 +264,7 @@ fn a_stream_error_before_the_header_comes_with_one() {
 fn modes_refuse_strangers() {
     let with = |mode| {
         let listed = HashSet::from(["friend.example".to_owned()]);
-        rules_of(Policy { mode, listed, proofs: Proofs::CertificateOrDialback })
+        rules_of(Policy { mode, listed, terms: terms(Proofs::CertificateOrDialback), ..Policy::default() })
     };
     for mode in [FederationMode::Closed, FederationMode::Listed] {
         let effect = Incoming::new(with(mode)).opened(&greeting(), "1".to_owned());
@@ -399,4 +411,22 @@ fn other_elements() {
     assert_eq!(condition(&authenticated().element(&element(AUTH))), "not-authorized");
     let malformed = element("<result xmlns='jabber:server:dialback' from='there.example'>k</result>");
     assert_eq!(condition(&authenticated().element(&malformed)), "bad-format");
+}
+
+// Proves: XEP-0288 §2.1, §2.2
+#[test]
+fn xep_0288_2_1_both_ways_are_offered_until_somebody_has_authenticated_and_agreed_on_behind_tls() {
+    let (offer, request) = ("<bidi xmlns='urn:xmpp:features:bidi'/>", element("<bidi xmlns='urn:xmpp:bidi'/>"));
+    let mut machine = Incoming::new(bidi_rules());
+    assert!(machine.opened(&greeting(), "1".to_owned()).write.contains(offer));
+    assert_eq!(condition(&machine.element(&request)), "not-authorized");
+    let mut machine = Incoming::new(bidi_rules());
+    machine.secured(certificate(&["there.example"]));
+    assert!(machine.opened(&greeting(), "1".to_owned()).write.contains(offer));
+    assert!(!machine.is_bidirectional());
+    assert_eq!(machine.element(&request), write(String::new()));
+    assert!(machine.is_bidirectional());
+    machine.element(&element(AUTH));
+    assert!(!machine.opened(&greeting(), "1".to_owned()).write.contains(offer));
+    assert_eq!(condition(&machine.element(&request)), "unsupported-stanza-type");
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::federation::trouble::CertificateFault;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' from='here.example' \
@@ -36,6 +37,10 @@ fn starttls() -> Event {
 
 fn external() -> Event {
     features("<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>")
+}
+
+fn gone() -> Event {
+    Event::Lost(Trouble::Closed { phase: Phase::Header })
 }
 
 fn proven() -> Event {
@@ -130,7 +135,9 @@ fn tls_is_required() {
     let mut machine = deliver();
     machine.begin(Start::Starttls);
     machine.handle(open(true));
-    assert_eq!(fault(&machine.handle(external())), Fault::Unproven);
+    // It is asked for all the same (RFC 7590 §3.1).
+    assert!(machine.handle(external()).write.starts_with("<starttls"));
+    assert_eq!(fault(&machine.handle(element("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"))), Fault::Unproven);
     let mut machine = deliver();
     machine.begin(Start::Starttls);
     let old = Event::Open(Header { id: Some("1".to_owned()), dialback: true, ..Header::default() });
@@ -143,11 +150,67 @@ fn tls_is_required() {
     assert_eq!(fault(&failure), Fault::Unproven);
 }
 
+// Proves: RFC 7590 §3.1
+#[test]
+fn an_offer_of_tls_that_was_taken_out_deters_nobody() {
+    let asked = || {
+        let mut machine = deliver();
+        machine.begin(Start::Starttls);
+        machine.handle(open(true));
+        assert!(machine.handle(features("")).write.starts_with("<starttls"));
+        machine
+    };
+    let mut machine = asked();
+    assert_eq!(machine.handle(element("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")).next, Next::Secure);
+    assert_eq!(machine.take_setback(), Some(Trouble::StarttlsStripped));
+    assert_eq!(machine.take_setback(), None);
+    let failure = element("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    for event in [failure, gone(), Event::Late { partly: false }] {
+        assert_eq!(asked().handle(event).next, Next::Fail(Trouble::NoStarttls.into()));
+    }
+}
+
+#[test]
+fn who_says_too_little_is_given_up_for_a_reason() {
+    let mut machine = deliver();
+    machine.begin(Start::Starttls);
+    let late = |machine: &mut Outgoing, partly| match machine.handle(Event::Late { partly }).next {
+        Next::Fail(failure) => failure.trouble(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(late(&mut machine, false), Trouble::Silent { phase: Phase::Header });
+    assert_eq!(late(&mut machine, true), Trouble::Slow { phase: Phase::Header });
+    let mut machine = secured(deliver(), true);
+    machine.handle(features(""));
+    assert_eq!(late(&mut machine, false), Trouble::Silent { phase: Phase::Dialback });
+    machine.handle(element("<result xmlns='jabber:server:dialback' from='a.b' to='here.example' type='valid'/>"));
+    assert_eq!(late(&mut machine, false), Trouble::OtherAnswer);
+}
+
+#[test]
+fn without_a_stream_id_there_is_no_dialback() {
+    let mut machine = deliver();
+    machine.begin(Start::DirectTls);
+    machine.handle(proven());
+    machine.handle(Event::Open(Header { version: Some((1, 0)), dialback: true, ..Header::default() }));
+    assert_eq!(machine.handle(features("")).next, Next::Fail(Trouble::NoStreamId.into()));
+}
+
+#[test]
+fn where_nobody_could_vouch_for_a_key_none_is_sent() {
+    let mut machine = secured(machine(Aim::Deliver, Ways::External, Proofs::Certificate), true);
+    assert_eq!(machine.handle(external()).write, AUTH);
+    let effect = machine.handle(element(SASL_FAILURE));
+    assert_eq!(effect, fail(Trouble::DialbackNotTried.into()));
+    assert_eq!(machine.take_setback(), Some(Trouble::ExternalRefused { condition: "not-authorized".to_owned() }));
+}
+
 // Proves: XEP-0368 §3
 #[test]
 fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
+    let trouble = || Trouble::Certificate { fault: CertificateFault::SelfSigned, text: "self-signed".to_owned() };
     let secured = |certificate| Event::Secured { certificate, ours: ClientCertificate::Shown };
-    let unproven = || secured(Certificate::SaysNothing("self-signed".to_owned()));
+    let unproven = || secured(Certificate::SaysNothing(trouble()));
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
     let effect = machine.handle(unproven());
@@ -160,7 +223,7 @@ fn a_peer_without_proof_is_refused_unless_dialback_is_accepted() {
     // What the domain itself has said is not made good by anything.
     let mut machine = self::machine(Aim::Deliver, Ways::ExternalThenDialback, Proofs::CertificateOrDialback);
     machine.begin(Start::DirectTls);
-    let effect = machine.handle(secured(Certificate::Contradicts("another key".to_owned())));
+    let effect = machine.handle(secured(Certificate::Contradicts(trouble())));
     assert_eq!(fault(&effect), Fault::Unproven);
 }
 
@@ -200,12 +263,12 @@ fn after_a_stream_closed_over_external_dialback_on_a_fresh_one() {
         if !closed_early {
             machine.handle(element(SASL_FAILURE));
         }
-        let lost = machine.handle(Event::Lost("closed".to_owned()));
+        let lost = machine.handle(gone());
         assert!(matches!(lost.next, Next::Retry(Retry::WithDialback, _)), "{lost:?}");
     }
     let mut machine = secured(machine(Aim::Deliver, Ways::Dialback, Proofs::Certificate), true);
     assert_eq!(machine.handle(external()).write, key());
-    assert_eq!(fault(&machine.handle(Event::Lost("closed".to_owned()))), Fault::Unreachable);
+    assert_eq!(fault(&machine.handle(gone())), Fault::Unreachable);
 }
 
 #[test]
@@ -239,17 +302,14 @@ fn the_stream_feature_alone_promises_dialback() {
 fn a_certificate_that_is_not_welcome_is_withheld_next_time() {
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
-    let lost = machine.handle(Event::Lost("alert".to_owned()));
+    let lost = machine.handle(gone());
     assert!(matches!(lost.next, Next::Retry(Retry::WithoutCertificate, _)));
     let mut machine = deliver();
     machine.begin(Start::DirectTls);
     machine.handle(proven());
-    let lost = machine.handle(Event::Lost("alert".to_owned()));
+    let lost = machine.handle(gone());
     assert!(matches!(lost.next, Next::Retry(Retry::WithoutCertificate, _)));
-    for (event, known) in [
-        (Event::Lost("closed".to_owned()), Fault::Unreachable),
-        (Event::Unwelcome("unknown_ca".to_owned()), Fault::Unproven),
-    ] {
+    for (event, known) in [(gone(), Fault::Unreachable), (Event::Unwelcome("unknown_ca".to_owned()), Fault::Unproven)] {
         let mut machine = deliver();
         machine.begin(Start::DirectTls);
         let Next::Retry(Retry::WithoutCertificate, failure) = machine.handle(event).next else { panic!("no retry") };
@@ -257,7 +317,7 @@ fn a_certificate_that_is_not_welcome_is_withheld_next_time() {
     }
     let mut machine = deliver();
     machine.begin(Start::Starttls);
-    assert_eq!(fault(&machine.handle(Event::Lost("refused".to_owned()))), Fault::Unreachable);
+    assert_eq!(fault(&machine.handle(gone())), Fault::Unreachable);
 }
 
 #[test]
@@ -272,7 +332,7 @@ fn xep_0220_2_1_1_outcomes() {
     let error = "<result xmlns='jabber:server:dialback' from='there.example' to='here.example' type='error'>\
         <error type='cancel'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></result>";
     assert_eq!(fault(&asked().handle(element(error))), Fault::Unproven);
-    assert_eq!(fault(&asked().handle(Event::Lost("closed".to_owned()))), Fault::Unreachable);
+    assert_eq!(fault(&asked().handle(gone())), Fault::Unreachable);
 }
 
 // Proves: XEP-0220 §2.1.1
@@ -352,7 +412,8 @@ fn xep_0288_2_2_both_ways_where_it_is_wanted_and_offered_and_the_peer_has_proven
     let external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
     let offer = "<bidi xmlns='urn:xmpp:features:bidi'/>";
     let both = format!("{offer}{external}");
-    let unproven = || Certificate::SaysNothing("self-signed".to_owned());
+    let fault = CertificateFault::SelfSigned;
+    let unproven = || Certificate::SaysNothing(Trouble::Certificate { fault, text: "self-signed".to_owned() });
     let verify = || Aim::Verify { id: "1".to_owned(), key: "k".to_owned() };
     for (traffic, aim, certificate, content, expected) in [
         (Traffic::BothWays, Aim::Deliver, Certificate::Proves, both.as_str(), true),

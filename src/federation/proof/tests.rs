@@ -27,7 +27,7 @@ fn trusting(authority: &Authority) -> Trust {
 }
 
 fn grounds<'a>(trust: &'a Trust, pins: &'a Pins, endpoints: &'a [Endpoint]) -> Grounds<'a> {
-    Grounds { now: now(), trust, pins, endpoints }
+    Grounds { now: now(), trust, pins, endpoints, accepted: &[Kind::Pkix, Kind::Dane, Kind::Pin, Kind::Dialback] }
 }
 
 /// What a server proves with authorities alone.

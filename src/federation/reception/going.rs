@@ -24,13 +24,17 @@ pub(super) enum Going {
     Look,
 }
 
-/// Reads and writes at the same time. Nothing is lost if that is given up.
+/// Writes and, if it `reads`, reads at the same time. Nothing is lost if that is given up.
 pub(super) async fn going(
     lanes: &mut Option<Box<Lanes>>,
     federation: &Federation,
     wire: &mut Wire,
+    reads: bool,
 ) -> Result<Going, End> {
     let Some(lanes) = lanes else {
+        if !reads {
+            return std::future::pending().await;
+        }
         wire.fill().await?;
         return Ok(Going::Arrived);
     };
@@ -48,7 +52,7 @@ pub(super) async fn going(
         biased;
         Some(lent) = lending.recv() => Ok(Going::Lent(lent)),
         () = bell.notified() => Ok(Going::Look),
-        turn = wire.turn(portion) => match turn? {
+        turn = wire.turn(portion, reads) => match turn? {
             Turn::Arrived => Ok(Going::Arrived),
             Turn::HandedOver(count) => Ok(Going::HandedOver(count)),
         },
@@ -78,7 +82,10 @@ impl Reception {
         let Some(lanes) = &mut self.lanes else { return Ok(()) };
         match going {
             Going::Arrived => {}
-            Going::HandedOver(count) => lanes.handed_over(count, &self.federation),
+            Going::HandedOver(count) => {
+                lanes.handed_over(count, &self.federation);
+                self.listed.iter().for_each(|listed| listed.count(count));
+            }
             Going::Lent(lent) => {
                 let left = lent.waiting.lock().queue.not_resumed(None);
                 self.federation.prepare(&lent.waiting, left, (None, None)).await;
@@ -117,8 +124,9 @@ async fn finish(lanes: &mut Lanes, federation: &Federation, wire: &mut Wire) -> 
         if portion.is_empty() {
             return Ok(());
         }
-        // What comes meanwhile is read afterwards, by whoever still reads.
-        if let Turn::HandedOver(count) = wire.turn(portion).await? {
+        // A little of what comes meanwhile is taken, and read afterwards by whoever still reads.
+        let reads = !wire.has_part();
+        if let Turn::HandedOver(count) = wire.turn(portion, reads).await? {
             lanes.handed_over(count, federation);
         }
     }

@@ -1,13 +1,14 @@
-//! Streams that go both ways (XEP-0288), between two of our own servers.
+//! Streams that go both ways (XEP-0288), between two of our own servers; what hostile peers do to them is in `back`.
 
-use super::world::{Plan, World, header, message, pair};
+use super::world::{Plan, Raw, World, header, message, pair};
 use super::*;
+use crate::federation::Direction;
 
-fn both(plan: Plan<'_>) -> Plan<'_> {
+pub(super) fn both(plan: Plan<'_>) -> Plan<'_> {
     Plan { bidi: true, queue_bytes: 64 << 20, ..plan }
 }
 
-fn back(id: usize) -> Stanza<'static> {
+pub(super) fn back(id: usize) -> Stanza<'static> {
     message("b@there.example/x", "a@here.example", id)
 }
 
@@ -88,6 +89,35 @@ async fn what_is_kept_is_confirmed_on_the_way_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_goes_both_ways_is_on_both_lists() {
+    let world = World::new();
+    let (one, other) = behind_a_wall(&world).await;
+    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
+    one.arrival().await;
+    for (server, direction) in [(&one, Direction::Out), (&other, Direction::In)] {
+        let streams = server.federation.streams();
+        assert_eq!((streams.len(), streams[0].direction, streams[0].both_ways), (1, direction, true));
+        let least = hello(0).to_xml().len() + back(1).to_xml().len();
+        assert!(streams[0].bytes >= least as u64, "{streams:?}");
+        assert!(streams[0].pairs[0].proof.contains("certificate"), "{streams:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_hear_who_is_reached_and_an_end_in_order_is_no_loss() {
+    let world = World::new();
+    let (one, other) = behind_a_wall(&world).await;
+    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
+    one.arrival().await;
+    assert_eq!(one.inbound.changes(), ["reached there.example"]);
+    assert_eq!(other.inbound.changes(), ["reached here.example"]);
+    // Nobody has anything to say any more.
+    sleep(Duration::from_secs(3600)).await;
+    assert!(one.federation.streams().is_empty() && other.federation.streams().is_empty());
+    assert_eq!([one.inbound.changes(), other.inbound.changes()].concat(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_gives_its_queues_back() {
     let world = World::new();
     let (one, other) = behind_a_wall(&world).await;
@@ -129,7 +159,7 @@ async fn stopping_ends_what_goes_both_ways() {
 }
 
 /// A peer whose certificate is for `names` and who wants both ways, up to the features.
-async fn peer(world: &World, names: Option<&[&str]>) -> world::Raw {
+pub(super) async fn peer(world: &World, names: Option<&[&str]>) -> Raw {
     let (mut raw, features) = world.secured(&Plan { names, ..here() }, "there.example", THERE).await;
     assert!(features.contains("urn:xmpp:features:bidi"), "{features}");
     raw.say("<bidi xmlns='urn:xmpp:bidi'/>").await;

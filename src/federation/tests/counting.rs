@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::time::{Duration, sleep, timeout};
 
 use crate::federation::Federation;
-use crate::federation::counting::Counted;
+use crate::federation::counting::{Counted, PAIRS};
 use crate::hooks::Wish;
-use crate::routing::{Pair, Progress};
+use crate::routing::{Pair, Progress, RemoteDelivery};
 use crate::stanza::Payload;
-use crate::storage::{Receipt, Writes};
+use crate::storage::{Position, Receipt, Writes};
 
 use super::here;
 use super::world::{World, message, pair};
@@ -119,6 +119,23 @@ async fn a_stream_that_was_closed_or_is_old_is_not_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pairs_without_a_stream_are_forgotten_when_they_are_too_many() {
+    let world = World::new();
+    let federation = world.hidden(&here()).federation;
+    let known = |of: &Pair| federation.arrivals().contains_key(of);
+    let all: Vec<Pair> = (0..PAIRS + 2).map(|number| pair("here.example", &format!("{number}.example"))).collect();
+    let open = federation.count(&all[0], RESUMABLE).await;
+    for of in &all[1..] {
+        drop(federation.count(of, RESUMABLE).await);
+        sleep(Duration::from_millis(1)).await;
+    }
+    federation.settle(Position::new(0));
+    assert!(!known(&all[1]) && known(&all[2]), "the one that ended first goes, and no other");
+    assert!(known(&all[0]), "it has a stream");
+    drop(open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_stream_of_a_pair_counts() {
     let world = World::new();
     let (server, of) = (world.hidden(&here()), from_there());
@@ -154,9 +171,11 @@ async fn of_very_many_messages_the_oldest_pairs_are_forgotten() {
         drop(counted);
         sleep(Duration::from_secs(1)).await;
     }
+    server.federation.settle(Position::new(0));
     let mut known = server.federation.arrivals().keys().map(|pair| pair.remote.to_string()).collect::<Vec<_>>();
     known.sort();
-    let mut expected: Vec<String> = pairs[1..].iter().map(|pair| pair.remote.to_string()).collect();
+    // So many as sixteen have.
+    let mut expected: Vec<String> = pairs[2..].iter().map(|pair| pair.remote.to_string()).collect();
     expected.sort();
     assert_eq!(known, expected);
 }

@@ -1,8 +1,11 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
+mod back;
 mod bidi;
 mod counting;
 mod dane;
+mod doctor;
+mod limits;
 mod outbox;
 mod spoofing;
 mod world;
@@ -334,6 +337,22 @@ async fn rfc_6120_3_2_1_the_next_target_is_tried() {
     world.listen(address(THERE), &other.federation, Start::Starttls);
     one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     assert_eq!(other.arrival().await.id.as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_says_nothing_leaves_time_for_the_next() {
+    let world = World::new();
+    let one = world.server(&here());
+    world.publish("there.example", 0, "192.0.2.9", Start::Starttls);
+    // Connections are taken and kept.
+    let _kept = world.net.listen(address("192.0.2.9"));
+    let other = world.hidden(&there());
+    world.publish("there.example", 10, THERE, Start::Starttls);
+    world.listen(address(THERE), &other.federation, Start::Starttls);
+    let started = Instant::now();
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
+    assert_eq!(other.arrival().await.id.as_deref(), Some("1"));
+    assert_eq!(started.elapsed().as_secs(), 15);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::clock::{Clock, Timestamp};
 use crate::federation::proof::Key;
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::{Federation, Inbound, Note, Policy, Proofs, Settings, Start, Ways};
+use crate::federation::{Allowance, Federation, Inbound, Note, Policy, Proofs, Settings, Start, Terms, Ways};
 use crate::hooks::{Acknowledgement, StreamFeatures};
 use crate::jid::BareJid;
 use crate::live::Live;
@@ -51,6 +51,7 @@ pub(super) struct Plan<'a> {
     pub(super) answers: bool,
     pub(super) pins: &'a [(String, Key)],
     pub(super) bidi: bool,
+    pub(super) allowance: Allowance,
 }
 
 impl<'a> Plan<'a> {
@@ -67,6 +68,7 @@ impl<'a> Plan<'a> {
             answers: true,
             pins: &[],
             bidi: false,
+            allowance: Allowance::default(),
         }
     }
 }
@@ -85,6 +87,7 @@ pub(super) struct Recorder {
     /// Whoever answers requests.
     federation: OnceLock<Weak<Federation>>,
     pub(super) asked: AtomicUsize,
+    changes: std::sync::Mutex<Vec<String>>,
     seen: Mutex<(mpsc::UnboundedReceiver<Stanza<'static>>, mpsc::UnboundedReceiver<Stanza<'static>>)>,
 }
 
@@ -124,6 +127,25 @@ impl Inbound for Recorder {
             let _ = self.bounced.send(error);
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn lost(&self, pair: &Pair) {
+        self.note(format!("lost {}", pair.remote));
+    }
+
+    fn reached(&self, pair: &Pair) {
+        self.note(format!("reached {}", pair.remote));
+    }
+}
+
+impl Recorder {
+    fn note(&self, what: String) {
+        self.changes.lock().unwrap().push(what);
+    }
+
+    /// What was heard of the streams with others, in order.
+    pub(super) fn changes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.changes.lock().unwrap())
     }
 }
 
@@ -166,7 +188,10 @@ impl World {
         trust.add(self.ca.certificate()).unwrap();
         let settings = Settings {
             domains: vec![plan.domain.to_owned()],
-            policy: Policy { proofs: plan.proofs, ..Policy::default() },
+            policy: Policy {
+                terms: Terms { proofs: plan.proofs.kinds(), allowance: plan.allowance },
+                ..Policy::default()
+            },
             pins: plan.pins.iter().cloned().collect(),
             bidi: plan.bidi,
             connect_timeout: Duration::from_secs(30),
@@ -200,8 +225,15 @@ impl World {
         let seen = Mutex::new((arrivals, bounces));
         let domain = plan.domain.to_owned();
         let answers = if plan.answers { OnceLock::from(Arc::downgrade(&federation)) } else { OnceLock::new() };
-        let inbound =
-            Arc::new(Recorder { domain, arrived, bounced, federation: answers, asked: AtomicUsize::new(0), seen });
+        let inbound = Arc::new(Recorder {
+            domain,
+            arrived,
+            bounced,
+            federation: answers,
+            asked: AtomicUsize::new(0),
+            changes: std::sync::Mutex::default(),
+            seen,
+        });
         federation.attach(&inbound);
         Server { federation, inbound, storage }
     }
@@ -330,7 +362,7 @@ impl Raw {
                 Ok(Event::Nonza(element)) => all.push_str(&element.to_xml("")),
                 Ok(Event::Close) => all.push_str("</stream>"),
                 Ok(other) => panic!("{other:?}"),
-                Err(Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
+                Err(Broken::Closed | Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
                 Err(Broken::Refused(error) | Broken::Told(error)) => panic!("{error}"),
             }
         }

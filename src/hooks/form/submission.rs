@@ -46,6 +46,12 @@ impl Submission {
         self.0
     }
 
+    /// Whether there is such a field, be it empty: that may be what somebody wants.
+    #[must_use]
+    pub fn has(&self, var: &str) -> bool {
+        self.0.contains_key(var)
+    }
+
     /// All values of a field; none if it was not filled in.
     #[must_use]
     pub fn all(&self, var: &str) -> &[String] {
@@ -133,7 +139,7 @@ impl Field {
         let shape = match self.field_type {
             FieldType::Boolean => boolean(value).is_some(),
             FieldType::JidMulti | FieldType::JidSingle => jid(value).is_some(),
-            FieldType::ListMulti | FieldType::ListSingle => self.open || self.options.iter().any(|it| it == value),
+            FieldType::ListMulti | FieldType::ListSingle => self.open || self.options.iter().any(|(it, _)| it == value),
             FieldType::Hidden | FieldType::TextMulti | FieldType::TextPrivate | FieldType::TextSingle => true,
         };
         let meaning = match self.data {

@@ -3,6 +3,7 @@
 use crate::accounts::attempts::Attempt;
 use crate::accounts::clients::Means;
 use crate::accounts::credentials::{Credentials, Password, ScramHash, ScramKeys};
+use crate::accounts::directory::Standing;
 use crate::accounts::sasl::{Mechanism, SaslCondition};
 use crate::accounts::tokens::{AgentId, Slots};
 use crate::accounts::traces::wipe_stack;
@@ -43,19 +44,10 @@ pub enum Effect {
     Close(StreamError),
 }
 
-/// Whether an account may log in at all; told only to who has proved to be its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    Active,
-    /// RFC 6120 §6.5.2.
-    Disabled,
-    /// RFC 6120 §6.5.3.
-    PasswordExpired,
-}
-
 /// The answer to [`Effect::LookUp`].
 #[derive(Debug, Clone)]
 pub enum Found {
+    /// Whether its owner may log in is told only to who has proved to be the owner (RFC 6120 §6.5.2).
     Account(Box<Credentials>, Standing),
     /// There is no such account.
     Unknown,

@@ -10,10 +10,11 @@ use crate::xml::Element;
 
 use super::{Effect, Login, NewKeys, State};
 
-/// For which hash functions an account has no keys that its client can make.
+/// For which hash function an account has no keys that its client can make: there is only one that somebody may have none
+/// for.
 #[derive(Debug)]
 pub(super) struct Lacking {
-    hashes: Vec<ScramHash>,
+    hash: ScramHash,
     /// By which the keys are known that were made of the same password.
     of: Vec<u8>,
 }
@@ -22,7 +23,7 @@ pub(super) struct Lacking {
 #[derive(Debug)]
 pub(super) struct Task {
     user: BareJid,
-    hash: ScramHash,
+    lacking: Lacking,
     step: Step,
 }
 
@@ -42,46 +43,39 @@ enum Step {
 impl Login {
     /// Notes what the account lacks of what the client can make and is offered.
     pub(super) fn note_lacking(&mut self, credentials: &Credentials) {
-        let offered: Vec<ScramHash> = self.offer.upgrades().collect();
-        let mut hashes = self.wishes.upgrades.clone();
-        hashes.retain(|hash| offered.contains(hash) && !credentials.has(*hash));
-        hashes.dedup();
-        let of = credentials.mark();
-        self.lacking = (!hashes.is_empty()).then_some(Lacking { hashes, of });
-    }
-
-    /// The next hash function that the client shall make keys for.
-    pub(super) fn next_task(&mut self) -> Option<ScramHash> {
-        self.lacking.as_mut().and_then(|lacking| lacking.hashes.pop())
+        let is_lacking = |hash: &ScramHash| self.wishes.upgrades.contains(hash) && !credentials.has(*hash);
+        let lacking = self.offer.upgrades().find(is_lacking);
+        self.lacking = lacking.map(|hash| Lacking { hash, of: credentials.mark() });
     }
 
     /// Tells the client of its task; `last` is what the mechanism has to say at the end.
-    pub(super) fn assign(&mut self, user: BareJid, hash: ScramHash, last: Option<&[u8]>) -> Vec<Effect> {
-        self.state = State::Task(Box::new(Task { user, hash, step: Step::Offered }));
-        vec![Effect::Send(sasl2::go_on(last, upgrade::task(hash)))]
+    pub(super) fn assign(&mut self, user: BareJid, lacking: Lacking, last: Option<&[u8]>) -> Vec<Effect> {
+        let task = upgrade::task(lacking.hash);
+        self.state = State::Task(Box::new(Task { user, lacking, step: Step::Offered }));
+        vec![Effect::Send(sasl2::go_on(last, task))]
     }
 
     /// The client goes on with its task; `None` if what it says does not belong to that.
     pub(super) fn go_on(&mut self, element: &Element) -> Option<Vec<Effect>> {
         let State::Task(task) = &mut self.state else { return None };
+        let hash = task.lacking.hash;
         match task.step {
             Step::Offered if element.is("next", SASL2_NS) => {
-                if element.attribute("task") != Some(upgrade::task(task.hash)) {
+                if element.attribute("task") != Some(upgrade::task(hash)) {
                     return Some(self.fail(SaslError::malformed("this is not the task")));
                 }
                 task.step = Step::Salting;
                 Some(vec![Effect::Salt])
             }
             Step::Salted(salt) if element.is("task-data", SASL2_NS) => {
-                let keys = upgrade::salted_password(element, task.hash)
-                    .map(|salted| ScramKeys::of_salted(task.hash, &salted, &salt, Iterations::default()));
-                let (keys, of) = match (keys, &self.lacking) {
-                    (Ok(keys), Some(lacking)) => (keys, lacking.of.clone()),
-                    (Err(error), _) => return Some(self.fail(error)),
-                    (Ok(_), None) => return None,
+                let salted = match upgrade::salted_password(element, hash) {
+                    Ok(salted) => salted,
+                    Err(error) => return Some(self.fail(error)),
                 };
+                let keys = ScramKeys::of_salted(hash, &salted, &salt, Iterations::default());
                 task.step = Step::Keeping;
-                Some(vec![Effect::Keep(Box::new(NewKeys { account: task.user.clone(), hash: task.hash, keys, of }))])
+                let of = std::mem::take(&mut task.lacking.of);
+                Some(vec![Effect::Keep(Box::new(NewKeys { account: task.user.clone(), hash, keys, of }))])
             }
             Step::Offered | Step::Salting | Step::Salted(_) | Step::Keeping => None,
         }
@@ -104,11 +98,10 @@ impl Login {
             State::Task(task) if matches!(task.step, Step::Keeping) => task.user.clone(),
             _ => return Vec::new(),
         };
-        match (kept, self.next_task()) {
-            (Err(_), _) => self.fail(SaslCondition::TemporaryAuthFailure.into()),
-            (Ok(()), Some(next)) => self.assign(user, next, None),
+        match kept {
+            Err(_) => self.fail(SaslCondition::TemporaryAuthFailure.into()),
             // What the mechanism had to say was said before.
-            (Ok(()), None) => self.enter(user, None, None),
+            Ok(()) => self.enter(user, None, None),
         }
     }
 }

@@ -286,12 +286,8 @@ fn every_condition_has_its_place() {
     };
     let good = Some(&b"\0juliet\0pencil"[..]);
     expect(machine(offer()).nonza(&abort()), "aborted");
-    let standing = |standing| Found::Account(Box::new(credentials()), standing);
-    expect(plain(&mut machine(offer()), "\0juliet\0pencil", standing(Standing::Disabled)), "account-disabled");
-    expect(
-        plain(&mut machine(offer()), "\0juliet\0pencil", standing(Standing::PasswordExpired)),
-        "credentials-expired",
-    );
+    let disabled = Found::Account(Box::new(credentials()), Standing::Disabled);
+    expect(plain(&mut machine(offer()), "\0juliet\0pencil", disabled), "account-disabled");
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "X"] {
         expect(machine(Offer::STARTTLS).nonza(&auth(mechanism, good)), "encryption-required");
     }
@@ -311,6 +307,8 @@ fn every_condition_has_its_place() {
     for state in ["looking up for SCRAM", "looking up for PLAIN"] {
         expect(in_state(state).looked_up(Found::Unavailable, &nonce()), "temporary-auth-failure");
     }
+    // Nothing but a token expires: `who_has_no_token_learns_nothing`.
+    seen.push(SaslCondition::CredentialsExpired.as_str());
     for condition in SaslCondition::ALL {
         assert!(seen.contains(&condition.as_str()), "{condition:?}");
     }

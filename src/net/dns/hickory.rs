@@ -20,7 +20,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError as Refusal, NetError};
 use hickory_resolver::proto::dnssec::{DnssecSummary, Proof, TrustAnchors};
-use hickory_resolver::proto::op::{DnsRequestOptions, Query};
+use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
 use hickory_resolver::proto::rr::domain::usage::LOCALHOST;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::txt::trust_anchor::{Entry, Parser};
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The same for "there is nothing", which is put right sooner.
 const LONGEST_NEGATIVE: Duration = Duration::from_secs(60);
-/// So many aliases may lead to SRV records.
+/// So many aliases are followed at most.
 const ALIASES: usize = 8;
 /// How long it may take to find out whether signatures come through.
 const TRIAL: Duration = Duration::from_secs(3);
@@ -201,6 +201,34 @@ impl Hickory {
         records.map(Answer::insecure).map_err(|error| fault(&error))
     }
 
+    async fn both_families(&self, name: &str) -> Result<Answer<IpAddr>, DnsError> {
+        let host = absolute(name)?;
+        if self.in_charge_of(&host).await?.is_none() {
+            let found = self.resolver.lookup_ip(host).await.map_err(|error| fault(&error))?;
+            let found: Vec<_> = found.iter().collect();
+            return if found.is_empty() { Err(DnsError::NotFound) } else { Ok(Answer::insecure(found)) };
+        }
+        let (newer, older) = tokio::join!(self.ask(name, RecordType::AAAA), self.ask(name, RecordType::A));
+        both(newer.and_then(|answer| some(answer, address)), older.and_then(|answer| some(answer, address)))
+    }
+
+    /// Whether aliases lead from `name` to one that was there before.
+    async fn is_circle(&self, name: Name) -> bool {
+        let mut seen = vec![name];
+        while seen.len() <= ALIASES
+            && let Some(last) = seen.last()
+        {
+            let Ok(answer) = self.resolver.lookup(last.clone(), RecordType::CNAME).await else { return false };
+            let alias = answer.answers().iter().find_map(alias).and_then(|alias| absolute(&alias).ok());
+            match alias {
+                Some(alias) if seen.contains(&alias) => return true,
+                Some(alias) => seen.push(alias),
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// The SRV records of `name`, also behind aliases: hickory does not follow those to SRV records.
     async fn services(&self, name: &str) -> Result<Answer<Srv>, DnsError> {
         let (mut name, mut security) = (name.to_owned(), Security::Secure);
@@ -296,14 +324,12 @@ impl Resolver for Hickory {
 
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, DnsError>> {
         Box::pin(async move {
-            let host = absolute(name)?;
-            if self.in_charge_of(&host).await?.is_none() {
-                let found = self.resolver.lookup_ip(host).await.map_err(|error| fault(&error))?;
-                let found: Vec<_> = found.iter().collect();
-                return if found.is_empty() { Err(DnsError::NotFound) } else { Ok(Answer::insecure(found)) };
+            let found = self.both_families(name).await;
+            // A DNS server calls it a failure, or says nothing of it.
+            if matches!(found, Err(DnsError::NotFound | DnsError::Failed(_))) && self.is_circle(absolute(name)?).await {
+                return Err(DnsError::Loop);
             }
-            let (newer, older) = tokio::join!(self.ask(name, RecordType::AAAA), self.ask(name, RecordType::A));
-            both(newer.and_then(|answer| some(answer, address)), older.and_then(|answer| some(answer, address)))
+            found
         })
     }
 
@@ -414,11 +440,15 @@ fn tlsa(record: &Record) -> Option<Tlsa> {
 
 fn fault(error: &NetError) -> DnsError {
     match error {
+        _ if error.is_nx_domain() => DnsError::NoSuchName,
         NetError::Dns(Refusal::NoRecordsFound(_)) => DnsError::NotFound,
         NetError::Dns(Refusal::DnssecBogus | Refusal::Nsec { proof: Proof::Bogus, .. }) => {
             DnsError::Bogus("they do not fit".to_owned())
         }
         // That there is nothing is not signed in a way that is accepted; but nothing there is.
+        NetError::Dns(Refusal::Nsec { response, .. }) if response.response_code == ResponseCode::NXDomain => {
+            DnsError::NoSuchName
+        }
         NetError::Dns(Refusal::Nsec { .. }) => DnsError::NotFound,
         other => DnsError::Failed(other.to_string()),
     }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{AlertDescription, ClientConfig, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, PeerIncompatible, PeerMisbehaved, SignatureScheme};
 
 use super::identity::{Identities, Identity};
 use super::names::a_labels;
@@ -36,8 +36,7 @@ pub enum ClientCertificate {
 /// TLS 1.3 that comes after the handshake.
 #[must_use]
 pub fn is_unwelcome(error: &io::Error) -> bool {
-    let reason = error.get_ref().and_then(|inner| inner.downcast_ref());
-    let Some(rustls::Error::AlertReceived(alert)) = reason else { return false };
+    let Some(rustls::Error::AlertReceived(alert)) = reason(error) else { return false };
     matches!(
         alert,
         AlertDescription::BadCertificate
@@ -49,6 +48,42 @@ pub fn is_unwelcome(error: &io::Error) -> bool {
             | AlertDescription::AccessDenied
             | AlertDescription::CertificateRequired
     )
+}
+
+/// Whether a handshake has failed because the other server has nothing newer than TLS 1.1.
+#[must_use]
+pub fn is_too_old(error: &io::Error) -> bool {
+    matches!(
+        reason(error),
+        Some(
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+                | rustls::Error::PeerIncompatible(
+                    PeerIncompatible::ServerDoesNotSupportTls12Or13
+                        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                )
+        )
+    )
+}
+
+/// Whether a handshake has failed because the other server knows no cipher that this one would use.
+#[must_use]
+pub fn has_nothing_in_common(error: &io::Error) -> bool {
+    matches!(
+        reason(error),
+        Some(
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity)
+                | rustls::Error::PeerIncompatible(
+                    PeerIncompatible::NoCipherSuitesInCommon
+                        | PeerIncompatible::NoKxGroupsInCommon
+                        | PeerIncompatible::ExtendedMasterSecretExtensionRequired
+                )
+                | rustls::Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite)
+        )
+    )
+}
+
+fn reason(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 /// The TLS configurations for streams to other servers; they can be replaced at any time.

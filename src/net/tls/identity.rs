@@ -27,6 +27,7 @@ pub struct Identity {
     key: Arc<CertifiedKey>,
     end_point: Option<Arc<[u8]>>,
     names: Vec<Presented>,
+    is_for_servers_only: bool,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -159,6 +160,7 @@ impl Identity {
             key: Arc::new(key),
             end_point: end_point_hash(&leaf).map(Arc::from),
             names: presented(&parsed),
+            is_for_servers_only: is_for_servers_only(&parsed),
             not_before: moment(parsed.validity().not_before.timestamp()),
             not_after: moment(parsed.validity().not_after.timestamp()),
         })
@@ -188,6 +190,13 @@ impl Identity {
         a_labels(domain).is_some_and(|reference| self.names.iter().any(|name| name.stands_for(&reference, service)))
     }
 
+    /// Whether its purpose is that of TLS servers and not that of clients, as public authorities issue them (extended key
+    /// usage).
+    #[must_use]
+    pub const fn is_for_servers_only(&self) -> bool {
+        self.is_for_servers_only
+    }
+
     /// When the certificate ends.
     #[must_use]
     pub const fn not_after(&self) -> SystemTime {
@@ -206,6 +215,13 @@ impl Identity {
             Ok(_) => None,
         }
     }
+}
+
+fn is_for_servers_only(certificate: &X509Certificate<'_>) -> bool {
+    matches!(
+        certificate.extended_key_usage(),
+        Ok(Some(usage)) if usage.value.server_auth && !usage.value.client_auth && !usage.value.any
+    )
 }
 
 /// Seconds since 1970, possibly before it, as a time; one that cannot be expressed is 1970.

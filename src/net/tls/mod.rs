@@ -22,7 +22,9 @@ pub(crate) mod mint;
 mod tests;
 
 pub use addresses::{Vouched, vouched};
-pub use client::{ClientCertificate, ClientTls, Outgoing, is_unwelcome, server_name};
+pub use client::{
+    ClientCertificate, ClientTls, Outgoing, has_nothing_in_common, is_too_old, is_unwelcome, server_name,
+};
 pub use identity::{DateWarning, Identities, Identity, LoadError, Problem, end_point_hash};
 pub use server::{Acceptor, Incoming, ServerTls};
 pub use trust::Trust;

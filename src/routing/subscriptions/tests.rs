@@ -10,7 +10,7 @@ use super::*;
 use crate::accounts::contact::Contact;
 use crate::accounts::subscription::{Half, State as Standing};
 use crate::routing::{CONTACTS, Origin};
-use crate::testing::{Client, World};
+use crate::testing::{Client, Options, World};
 use crate::xml::Element;
 
 /// The states of appendix A.1, and pre-approval where there is none yet (§3.4).
@@ -243,4 +243,25 @@ async fn only_a_request_may_name_a_resource_that_is_gone() {
         world.settle().await;
         assert_eq!(news(&mut juliet), expected, "{kind:?} to {to}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_one_domain_that_wait_leave_room_for_others() {
+    let mut world = World::new();
+    let options = Options { config: "[limits]\nserver_requests_waiting = 2\n".to_owned() };
+    let node = world.server_with("verona.example", &options).unwrap();
+    let juliet: Jid = "juliet@verona.example".parse().unwrap();
+    world.account(&juliet).await.unwrap();
+    for from in ["a@mantua.example", "b@mantua.example", "c@mantua.example", "b@mantua.example", "c@padua.example"] {
+        let from: Jid = from.parse().unwrap();
+        let remote = from.domain().to_owned();
+        let request = Stanza::new(Kind::Presence(PresenceType::Subscribe)).from(from).to(juliet.clone());
+        let mut batch = node.router.batch();
+        let origin = Origin::Remote { local: "verona.example", remote: &remote };
+        node.router.route(origin, request, &mut batch).await.unwrap();
+        batch.finish();
+    }
+    let account = node.router.accounts.cached("juliet@verona.example").unwrap();
+    let waiting: Vec<String> = account.lock().contacts.requests().map(|it| it.from.to_string()).collect();
+    assert_eq!(waiting, ["a@mantua.example", "b@mantua.example", "c@padua.example"]);
 }

@@ -9,7 +9,6 @@ use super::sasl2::{
 };
 use super::*;
 use crate::accounts::directory;
-use crate::accounts::sasl::{Mechanism, Variant};
 use crate::hooks::operation::Role;
 use crate::session::Security;
 use crate::testing::served_from;

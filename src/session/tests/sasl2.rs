@@ -24,6 +24,19 @@ pub(super) async fn world(config: &str) -> World {
     world
 }
 
+/// A server on which romeo's account is older than keys for SHA-512.
+pub(super) async fn old_world() -> World {
+    let storage = Storage::open_in_memory().unwrap();
+    let (password, iterations) = (Password::prepare(PASSWORD).unwrap(), Iterations::new(Iterations::MIN).unwrap());
+    let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
+    let old = Credentials { sha512: None, ..Credentials::derive(&password, &salts, iterations) };
+    let now = crate::clock::Timestamp::default();
+    directory::create(&storage, &jid("romeo@verona.example").to_bare(), &old, now).await.unwrap();
+    let mut world = World::new();
+    world.server_on(DOMAIN, &Options::default(), storage).unwrap();
+    world
+}
+
 /// A connection with TLS from its first byte, on which nothing has been said.
 pub(super) async fn secured(world: &mut World) -> Raw {
     let node = world.server(DOMAIN).unwrap();
@@ -432,14 +445,7 @@ async fn a_token_is_given_up_by_its_client_or_with_the_password() {
 // Proves: XEP-0388 §2.1
 #[tokio::test(start_paused = true)]
 async fn a_hash_that_an_old_account_has_no_keys_for_is_offered_to_nobody() {
-    let storage = Storage::open_in_memory().unwrap();
-    let (password, iterations) = (Password::prepare(PASSWORD).unwrap(), Iterations::new(Iterations::MIN).unwrap());
-    let salts = Salts { sha1: [1; 16], sha256: [2; 16], sha512: [3; 16] };
-    let old = Credentials { sha512: None, ..Credentials::derive(&password, &salts, iterations) };
-    let now = crate::clock::Timestamp::default();
-    directory::create(&storage, &jid("romeo@verona.example").to_bare(), &old, now).await.unwrap();
-    let mut world = World::new();
-    world.server_on(DOMAIN, &Options::default(), storage).unwrap();
+    let mut world = old_world().await;
     for from in [None, Some("romeo@verona.example"), Some("nobody@verona.example")] {
         let mut raw = secured(&mut world).await;
         let features = open(&mut raw, from, "").await.to_xml("");

@@ -106,12 +106,13 @@ impl Rows<'_> {
         let mut visited = 0;
         while let Some(row) = rows.next()? {
             let (id, local): (i64, String) = (row.get(0)?, row.get(1)?);
-            let Ok(owner) = BareJid::account(&local, domain) else { continue };
             visited += 1;
             if visited == OWNERS || expired.entries.len() >= limit {
-                expired.more = Some(owner);
+                // As it is written there: it may be the name of nobody any more.
+                expired.more = Some(BareJid::from_kept(&format!("{local}@{domain}")));
                 return Ok(expired);
             }
+            let Ok(owner) = BareJid::account(&local, domain) else { continue };
             let mut entries = oldest.query([id])?;
             while let Some(entry) = entries.next()? {
                 let (position, time): (i64, i64) = (entry.get(0)?, entry.get(1)?);
@@ -242,5 +243,37 @@ impl Filling<'_, '_> {
     fn add(&mut self, position: Position, entry: Entry) {
         self.bytes = self.bytes.saturating_add(entry.payload.len());
         self.page.entries.push(Stored { position, entry });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::rows::Owners;
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn owners_whose_names_are_none_any_more_hide_nobody() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        // A space is in no name.
+        let names = (0..3 * OWNERS).map(|number| format!("a {number:05}")).chain(["zoe".to_owned()]);
+        for (id, local) in (1..).zip(names) {
+            let insert = "INSERT INTO owners (id, domain, local, checksum) VALUES (?1, 'verona.lit', ?2, 0)";
+            connection.execute(insert, params![id, local]).unwrap();
+        }
+        let zoe = 3 * OWNERS + 1;
+        connection.execute("INSERT INTO archived VALUES (?1, 7, 1, 0)", [zoe]).unwrap();
+        let (mut from, mut found) = (None, Vec::new());
+        loop {
+            let rows = Rows::new(&connection, &Owners::default()).expired("verona.lit", from.as_ref(), 2, 10).unwrap();
+            found.extend(rows.entries);
+            let Some(more) = rows.more else { break };
+            assert!(from.as_ref() < Some(&more), "it gets on");
+            from = Some(more);
+        }
+        assert_eq!(found, [("zoe@verona.lit".parse().unwrap(), Position::new(7))]);
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn create(directory: &Path) -> Result<(), Error> {
     if directory.is_dir() {
         return Ok(());
     }
-    let at = |source| Error::File { path: directory.to_owned(), source };
+    let at = Error::at(directory);
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(at)?;
     match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => sync(parent),
@@ -40,10 +40,13 @@ pub(super) fn create(directory: &Path) -> Result<(), Error> {
 /// empty one has lost what was in it. SQLite gives its other files the same permissions.
 pub(super) fn database(directory: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<PathBuf, Error> {
     let path = directory.join(DATABASE);
-    let at = |source| Error::File { path: path.clone(), source };
+    let at = Error::at(&path);
     match path.metadata() {
         Ok(data) if data.len() == 0 => return Err(Error::Corrupt(format!("{} is empty", path.display()))),
-        Ok(_) => create_file(&path)?,
+        Ok(_) => {
+            create_file(&path)?;
+            sync(directory)?;
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let new = directory.join(format!("{DATABASE}.new"));
             for ending in ["", "-journal", "-wal", "-shm"] {
@@ -54,18 +57,23 @@ pub(super) fn database(directory: &Path, fill: impl FnOnce(&Path) -> Result<(), 
             }
             create_file(&new)?;
             fill(&new)?;
-            File::open(&new).and_then(|file| file.sync_all()).map_err(at)?;
-            std::fs::rename(&new, &path).map_err(at)?;
+            put_in_place(&new, &path)?;
         }
         Err(error) => return Err(at(error)),
     }
-    sync(directory)?;
     Ok(path)
+}
+
+/// Gives a file that is whole the name of another one, which it replaces; it has it once this returns.
+pub(super) fn put_in_place(new: &Path, path: &Path) -> Result<(), Error> {
+    File::open(new).and_then(|file| file.sync_all()).map_err(Error::at(new))?;
+    std::fs::rename(new, path).map_err(Error::at(path))?;
+    path.parent().map_or(Ok(()), sync)
 }
 
 /// Creates a private file, or makes the one that exists private.
 pub(super) fn create_file(path: &Path) -> Result<(), Error> {
-    let at = |source| Error::File { path: path.to_owned(), source };
+    let at = Error::at(path);
     let file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path).map_err(at)?;
     if file.metadata().map_err(at)?.permissions().mode() & 0o777 != MODE {
         file.set_permissions(Permissions::from_mode(MODE)).map_err(at)?;
@@ -75,9 +83,7 @@ pub(super) fn create_file(path: &Path) -> Result<(), Error> {
 
 /// Makes the names in a directory durable.
 pub(super) fn sync(directory: &Path) -> Result<(), Error> {
-    File::open(directory)
-        .and_then(|opened| opened.sync_all())
-        .map_err(|source| Error::File { path: directory.to_owned(), source })
+    File::open(directory).and_then(|opened| opened.sync_all()).map_err(Error::at(directory))
 }
 
 /// Keeps other processes out of the data directory for as long as it lives; the kernel lets go when the process dies.
@@ -89,7 +95,7 @@ pub(in super::super) struct Lock {
 impl Lock {
     pub(super) fn take(directory: &Path) -> Result<Self, Error> {
         let path = directory.join(LOCK);
-        let at = |source| Error::File { path: path.clone(), source };
+        let at = Error::at(&path);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

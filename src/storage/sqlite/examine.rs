@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::super::log::bare;
 use super::super::{Entry, Error, Marks};
@@ -31,49 +31,78 @@ const COMPLAINTS: usize = 3;
 
 /// Looks at everything that can be looked at in a moment.
 pub(super) fn examine(connection: &mut Connection) -> Result<(), Error> {
-    for table in VALUES {
-        sound(connection, table)?;
-    }
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let is_small = pages <= SMALL;
+    let trees = if is_small { Trees::of_all(connection) } else { Trees::Unknown };
+    for table in VALUES {
+        refuse(table, &trees.complaints(connection, table)?)?;
+    }
     if is_small {
-        sound(connection, "log")?;
+        refuse("log", &trees.complaints(connection, "log")?)?;
     }
     counters(connection)?;
     secret(connection)?;
-    owners(connection)?;
+    owners(connection, trees)?;
     values(connection, "cells", Kind::Cell, "owner, name, value, checksum")?;
     values(connection, "maps", Kind::Item, "owner, name, key, value, checksum")?;
     values(connection, "queued", Kind::Queued, "position, session, number, checksum")?;
     entries(connection, if is_small { 0 } else { super::column(super::index::upto(connection)?) })?;
-    undelivered(connection)?;
-    if !complaints(connection, "integrity_check", "times")?.is_empty() {
+    undelivered(connection, trees)?;
+    if !trees.complaints(connection, "times")?.is_empty() {
         tracing::error!("the times of the log are damaged and are noted anew");
         times::renew(connection)?;
         sound(connection, "times")?;
     }
     if is_small {
-        archived(connection)?;
-        if !complaints(connection, "integrity_check", "exchanged")?.is_empty() || !groups::are_complete(connection)? {
+        archived(connection, trees)?;
+        if !trees.complaints(connection, "exchanged")?.is_empty() || !groups::are_complete(connection)? {
             tracing::error!("who is in which part of an archive is damaged and is noted anew");
             groups::renew(connection)?;
             sound(connection, "exchanged")?;
         }
-        free(connection)?;
+        free(connection, trees)?;
     }
     Ok(())
 }
 
-/// What is wrong with the tree of a table.
-fn complaints(connection: &Connection, check: &str, table: &str) -> Result<Vec<String>, Error> {
-    let mut statement = connection.prepare(&format!("PRAGMA {check}('{table}')"))?;
+/// What is known of the trees of all tables, and of the list of free pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trees {
+    Sound,
+    /// Whoever wants to know looks at the one that he means.
+    Unknown,
+}
+
+impl Trees {
+    /// Walks through everything once. What is wrong is found by those who can do something about it.
+    fn of_all(connection: &Connection) -> Self {
+        let is_sound = complaints(connection, "integrity_check").is_ok_and(|complaints| complaints.is_empty());
+        if is_sound { Self::Sound } else { Self::Unknown }
+    }
+
+    /// What is wrong with the tree of a table.
+    fn complaints(self, connection: &Connection, table: &str) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Sound => Ok(Vec::new()),
+            // A quick check does not look whether keys are in order. No table here has an index of its own that it could
+            // skip.
+            Self::Unknown => complaints(connection, &format!("integrity_check('{table}')")),
+        }
+    }
+}
+
+fn complaints(connection: &Connection, check: &str) -> Result<Vec<String>, Error> {
+    let mut statement = connection.prepare(&format!("PRAGMA {check}"))?;
     let lines = statement.query_map([], |row| row.get(0))?.take(COMPLAINTS).collect::<Result<Vec<String>, _>>()?;
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
+/// Looks at a table that was put right.
 fn sound(connection: &Connection, table: &str) -> Result<(), Error> {
-    // A quick check does not look whether keys are in order. No table here has an index of its own that it could skip.
-    let complaints = complaints(connection, "integrity_check", table)?;
+    refuse(table, &Trees::Unknown.complaints(connection, table)?)
+}
+
+fn refuse(table: &str, complaints: &[String]) -> Result<(), Error> {
     if complaints.is_empty() {
         Ok(())
     } else {
@@ -82,13 +111,9 @@ fn sound(connection: &Connection, table: &str) -> Result<(), Error> {
 }
 
 /// The tables are sound, so what is wrong elsewhere is the list of free pages. All is written anew without it.
-fn free(connection: &Connection) -> Result<(), Error> {
-    let complaints = || -> Result<Vec<String>, Error> {
-        let mut statement = connection.prepare("PRAGMA quick_check")?;
-        let lines = statement.query_map([], |row| row.get(0))?.take(COMPLAINTS).collect::<Result<Vec<String>, _>>()?;
-        Ok(lines.into_iter().filter(|line| line != "ok").collect())
-    };
-    let found = complaints()?;
+fn free(connection: &Connection, trees: Trees) -> Result<(), Error> {
+    let complaints = || complaints(connection, "quick_check");
+    let found = if trees == Trees::Sound { Vec::new() } else { complaints()? };
     if found.is_empty() {
         return Ok(());
     }
@@ -115,6 +140,24 @@ fn counters(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a row is as it was written, or known not to be. This is asked of every row at every start.
+fn is_right(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<bool> {
+    let (many, long) = kind.shape();
+    // No kind has more.
+    let (mut numbers, mut texts): ([i64; 4], [&[u8]; 3]) = ([0; 4], [&[]; 3]);
+    let (numbers, texts) = (numbers.get_mut(..many).unwrap_or_default(), texts.get_mut(..long).unwrap_or_default());
+    for (column, number) in numbers.iter_mut().enumerate() {
+        let ValueRef::Integer(found) = row.get_ref(column)? else { return Ok(false) };
+        *number = found;
+    }
+    for (column, text) in (many..).zip(texts.iter_mut()) {
+        let ValueRef::Text(found) = row.get_ref(column)? else { return Ok(false) };
+        *text = found;
+    }
+    let ValueRef::Integer(checksum) = row.get_ref(many + long)? else { return Ok(false) };
+    Ok(checksum == KNOWN || kind.sum(numbers, texts) == Some(checksum))
+}
+
 /// Reads a row of numbers, texts and a checksum; nothing if a column is something else.
 fn row(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<Option<Row>> {
     let (numbers, texts) = kind.shape();
@@ -139,7 +182,7 @@ fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -
         let mut rows = statement.query([])?;
         loop {
             let Some(next) = rows.next()? else { return Ok(()) };
-            if !row(next, kind)?.is_some_and(|row| row.is_right(kind) || row.checksum == KNOWN) {
+            if !is_right(next, kind)? {
                 break;
             }
         }
@@ -150,9 +193,6 @@ fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -
     transaction.execute_batch(&format!("ALTER TABLE {table} RENAME TO damaged; {create}"))?;
     {
         let mut statement = transaction.prepare(&format!("SELECT {columns} FROM damaged"))?;
-        let (numbers, texts) = kind.shape();
-        let marks = vec!["?"; numbers + texts + 1].join(", ");
-        let mut insert = transaction.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
         let mut rows = statement.query([])?;
         while let Some(next) = rows.next()? {
             let Some(found) = row(next, kind)? else {
@@ -163,10 +203,7 @@ fn values(connection: &mut Connection, table: &str, kind: Kind, columns: &str) -
                 // Perhaps the columns are not where they were, and that can be seen only in the page.
                 _ => found.repaired(kind).ok_or_else(|| Error::Corrupt(format!("a row of table {table}")))?,
             };
-            let mut values: Vec<ValueRef<'_>> = right.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
-            values.extend(right.texts.iter().map(|text| ValueRef::Text(text)));
-            values.push(ValueRef::Integer(right.checksum));
-            insert.execute(params_from_iter(values.into_iter().map(ToSqlOutput::Borrowed)))?;
+            right.insert(&transaction, kind, 0)?;
         }
     }
     transaction.execute_batch("DROP TABLE damaged")?;
@@ -185,7 +222,10 @@ fn entries(connection: &mut Connection, from: i64) -> Result<(), Error> {
         )?;
         let mut rows = statement.query([from])?;
         while let Some(next) = rows.next()? {
-            let Some(found) = row(next, Kind::Entry)?.filter(|row| !row.is_right(Kind::Entry)) else { continue };
+            if is_right(next, Kind::Entry)? {
+                continue;
+            }
+            let Some(found) = row(next, Kind::Entry)? else { continue };
             if let (Some(right), Ok(marks)) = (found.repaired(Kind::Entry), next.get_ref(7)?.as_i64()) {
                 repaired.push((next.get::<_, i64>(0)?, right, marks));
             }
@@ -193,17 +233,8 @@ fn entries(connection: &mut Connection, from: i64) -> Result<(), Error> {
     }
     for (place, right, marks) in &repaired {
         tracing::error!(position = place, "a flipped bit of a log entry was put right");
-        let ([position, owner, direction, time], [peer, payload]) = (right.numbers.as_slice(), right.texts.as_slice())
-        else {
-            continue;
-        };
         transaction.execute("DELETE FROM log WHERE position = ?1", [place])?;
-        let texts = [peer, payload].map(|text| ToSqlOutput::Borrowed(ValueRef::Text(text)));
-        let [peer, payload] = texts;
-        transaction.execute(
-            "INSERT OR IGNORE INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![position, owner, direction, time, marks, right.checksum, peer, payload],
-        )?;
+        right.insert(&transaction, Kind::Entry, *marks)?;
     }
     transaction.commit()?;
     Ok(())
@@ -213,9 +244,9 @@ fn entries(connection: &mut Connection, from: i64) -> Result<(), Error> {
 type Name = (String, String);
 
 /// Owners stand in their table and in the index by which they are found: what is wrong in one is right in the other.
-fn owners(connection: &mut Connection) -> Result<(), Error> {
+fn owners(connection: &mut Connection, trees: Trees) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let complaints = complaints(&transaction, "integrity_check", "owners")?;
+    let complaints = trees.complaints(&transaction, "owners")?;
     let rows = names(&transaction, "SELECT id, domain, local, checksum FROM owners NOT INDEXED")?;
     let is_right = |id: i64, (domain, local): &Name, checksum| Kept::Owner { domain, local }.checksum(id) == checksum;
     if complaints.is_empty() && rows.iter().all(|(id, (name, checksum))| is_right(*id, name, *checksum)) {
@@ -261,10 +292,10 @@ fn names(connection: &Connection, query: &str) -> Result<BTreeMap<i64, (Name, i6
 
 /// An entry that waits stands in the table of those that do and has the mark. If one of the first leads nowhere, one of
 /// the second has lost its way.
-fn undelivered(connection: &mut Connection) -> Result<(), Error> {
+fn undelivered(connection: &mut Connection, trees: Trees) -> Result<(), Error> {
     let insert = "INSERT OR IGNORE INTO undelivered (owner, position) VALUES (?1, ?2)";
     let lead = |transaction: &Connection, owner, position, _: &Entry| transaction.execute(insert, [owner, position]);
-    lead_back(connection, "undelivered", Marks::UNDELIVERED, is_led_astray, lead)
+    lead_back((connection, trees), "undelivered", Marks::UNDELIVERED, is_led_astray, lead)
 }
 
 fn is_led_astray(connection: &Connection) -> Result<bool, Error> {
@@ -275,13 +306,13 @@ fn is_led_astray(connection: &Connection) -> Result<bool, Error> {
 }
 
 /// The same for archived entries below the position up to which the index goes.
-fn archived(connection: &mut Connection) -> Result<(), Error> {
+fn archived(connection: &mut Connection, trees: Trees) -> Result<(), Error> {
     let insert = "INSERT OR REPLACE INTO archived SELECT ?1, ?2, ?3, ?4 FROM indexed WHERE ?2 < upto";
     let lead = |transaction: &Connection, owner, position, entry: &Entry| {
         let peer = fingerprint(bare(&entry.peer));
         transaction.execute(insert, params![owner, position, super::column(entry.time), peer])
     };
-    lead_back(connection, "archived", Marks::ARCHIVED, is_wrongly_indexed, lead)
+    lead_back((connection, trees), "archived", Marks::ARCHIVED, is_wrongly_indexed, lead)
 }
 
 fn is_wrongly_indexed(connection: &Connection) -> Result<bool, Error> {
@@ -305,14 +336,14 @@ fn is_wrongly_indexed(connection: &Connection) -> Result<bool, Error> {
 /// Leads from `table` to all entries with a mark again, if its tree is damaged or `is_wrong` says that there is something
 /// in it that does not lead to one. What is in the table stays: it says that something is damaged to whoever reads it.
 fn lead_back(
-    connection: &mut Connection,
+    (connection, trees): (&mut Connection, Trees),
     table: &str,
     mark: Marks,
     is_wrong: impl Fn(&Connection) -> Result<bool, Error>,
     lead: impl Fn(&Connection, i64, i64, &Entry) -> rusqlite::Result<usize>,
 ) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let is_sound = complaints(&transaction, "integrity_check", table)?.is_empty();
+    let is_sound = trees.complaints(&transaction, table)?.is_empty();
     if is_sound && !is_wrong(&transaction)? {
         return Ok(());
     }

@@ -59,7 +59,7 @@ impl Header {
 
 /// Puts a flipped bit right. Whatever else is no header of this program's is left alone.
 pub(super) fn mend(database: &Path) -> Result<(), Error> {
-    let at = |source| Error::File { path: database.to_owned(), source };
+    let at = Error::at(database);
     let file = OpenOptions::new().read(true).write(true).open(database).map_err(at)?;
     let Some((place, right)) = Header::read(&file).map_err(at)?.and_then(|header| header.flipped()) else {
         return Ok(());
@@ -70,8 +70,7 @@ pub(super) fn mend(database: &Path) -> Result<(), Error> {
 
 /// The version of the schema that a database of this program says it has; nothing if it is another file.
 pub(super) fn version(database: &Path) -> Result<Option<i64>, Error> {
-    let at = |source| Error::File { path: database.to_owned(), source };
-    let header = File::open(database).and_then(|file| Header::read(&file)).map_err(at)?;
+    let header = File::open(database).and_then(|file| Header::read(&file)).map_err(Error::at(database))?;
     let ours = header.filter(|header| header.wrong().is_empty());
     let octets = ours.and_then(|header| header.0.get(SCHEMA..)?.first_chunk().copied());
     Ok(octets.map(|octets| i64::from(i32::from_be_bytes(octets))))

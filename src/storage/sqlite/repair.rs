@@ -1,6 +1,9 @@
 //! Puts right what one flipped bit has changed in a row: with a checksum of 64 bits, the only bit that makes it fit is the
 //! one.
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, params_from_iter};
+
 use super::checksum::{CELL, ITEM, OWNER, QUEUED, SECRET, VERSION, each_word, flips, sum_of};
 use super::counter::Counter;
 
@@ -49,6 +52,32 @@ impl Kind {
             Self::Secret => (0, 1),
         }
     }
+
+    /// The checksum of a row with these columns.
+    pub(super) fn sum(self, numbers: &[i64], texts: &[&[u8]]) -> Option<i64> {
+        let (covered, places) = self.covered(numbers)?;
+        Some(sum_of(covered.get(..places.len())?, texts))
+    }
+
+    /// The numbers with which the checksum begins, and which of the row's each is; there are as many as places.
+    fn covered(self, numbers: &[i64]) -> Option<([i64; 4], &'static [Option<usize>])> {
+        let one: &[Option<usize>] = &[None, Some(0)];
+        Some(match (self, numbers) {
+            (Self::Owner, [id]) => ([OWNER, *id, 0, 0], one),
+            (Self::Cell, [owner]) => ([CELL, *owner, 0, 0], one),
+            (Self::Item, [owner]) => ([ITEM, *owner, 0, 0], one),
+            (Self::Entry, [position, owner, direction, time]) => {
+                ([*position, *owner, *direction, *time], &[Some(0), Some(1), Some(2), Some(3)])
+            }
+            (Self::Queued, [position, session, number]) => {
+                ([QUEUED, *position, *number, *session], &[None, Some(0), Some(2), Some(1)])
+            }
+            (Self::Counter(counter), [value]) => ([counter.kind(), *value, 0, 0], one),
+            (Self::Version, [version, schema]) => ([VERSION, *version, *schema, 0], &[None, Some(0), Some(1)]),
+            (Self::Secret, []) => ([SECRET, 0, 0, 0], &[None, None]),
+            _ => return None,
+        })
+    }
 }
 
 impl Row {
@@ -56,15 +85,40 @@ impl Row {
         self.sum(kind) == Some(self.checksum)
     }
 
+    /// Writes it into its table unless its place is taken there, with its `marks` if it is an entry; tells how many rows that
+    /// makes. What stands in one row of its own is not written in this way.
+    pub(super) fn insert(&self, connection: &Connection, kind: Kind, marks: i64) -> rusqlite::Result<usize> {
+        let statement = match kind {
+            Kind::Owner => "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?)",
+            Kind::Cell => "INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?)",
+            Kind::Item => "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?, ?)",
+            Kind::Queued => "INSERT OR IGNORE INTO queued VALUES (?, ?, ?, ?)",
+            Kind::Entry => "INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            Kind::Counter(_) | Kind::Version | Kind::Secret => return Ok(0),
+        };
+        let mut columns: Vec<ValueRef<'_>> = self.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
+        let texts = self.texts.iter().map(|text| ValueRef::Text(text));
+        if kind == Kind::Entry {
+            columns.extend([ValueRef::Integer(marks), ValueRef::Integer(self.checksum)]);
+            columns.extend(texts);
+        } else {
+            columns.extend(texts);
+            columns.push(ValueRef::Integer(self.checksum));
+        }
+        let columns = columns.into_iter().map(ToSqlOutput::Borrowed);
+        connection.prepare_cached(statement)?.execute(params_from_iter(columns))
+    }
+
     /// The row as it was written, if that can be told: some pairs of bits in neighbouring words have the same effect, and
     /// then one of the two makes something of it that is never written.
     pub(super) fn repaired(self, kind: Kind) -> Option<Self> {
         let texts: Vec<&[u8]> = self.texts.iter().map(Vec::as_slice).collect();
-        let (covered, places) = self.covered(kind)?;
+        let (covered, places) = kind.covered(&self.numbers)?;
+        let covered = covered.get(..places.len())?;
         let mut words = Vec::new();
-        each_word(&covered, &texts, |word| words.push(word));
+        each_word(covered, &texts, |word| words.push(word));
         let mut found = Vec::new();
-        let computed = sum_of(&covered, &texts);
+        let computed = sum_of(covered, &texts);
         if (computed ^ self.checksum).count_ones() <= 1 {
             found.push(Self { checksum: computed, ..self.clone() });
         }
@@ -126,25 +180,7 @@ impl Row {
     /// The checksum that it should have.
     fn sum(&self, kind: Kind) -> Option<i64> {
         let texts: Vec<&[u8]> = self.texts.iter().map(Vec::as_slice).collect();
-        Some(sum_of(&self.covered(kind)?.0, &texts))
-    }
-
-    /// The numbers with which the checksum begins, and which of the row's each is.
-    fn covered(&self, kind: Kind) -> Option<(Vec<i64>, &'static [Option<usize>])> {
-        let one: &[Option<usize>] = &[None, Some(0)];
-        Some(match (kind, self.numbers.as_slice()) {
-            (Kind::Owner, [id]) => (vec![OWNER, *id], one),
-            (Kind::Cell, [owner]) => (vec![CELL, *owner], one),
-            (Kind::Item, [owner]) => (vec![ITEM, *owner], one),
-            (Kind::Entry, numbers @ [_, _, _, _]) => (numbers.to_vec(), &[Some(0), Some(1), Some(2), Some(3)]),
-            (Kind::Queued, [position, session, number]) => {
-                (vec![QUEUED, *position, *number, *session], &[None, Some(0), Some(2), Some(1)])
-            }
-            (Kind::Counter(counter), [value]) => (vec![counter.kind(), *value], one),
-            (Kind::Version, [version, schema]) => (vec![VERSION, *version, *schema], &[None, Some(0), Some(1)]),
-            (Kind::Secret, []) => (vec![SECRET, 0], &[None, None]),
-            _ => return None,
-        })
+        kind.sum(&self.numbers, &texts)
     }
 }
 

@@ -13,15 +13,25 @@ use crate::jid::BareJid;
 /// A page ends behind the entry that makes it larger than this.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
-/// Rows have positive numbers, so nobody owns what is looked for in place of what is nobody's.
-const LOOK: &str = "SELECT who.id, who.checksum, home.id, home.checksum, cells.value, cells.checksum,
-           one.value, one.checksum, other.value, other.checksum
-    FROM (SELECT 1)
-    LEFT JOIN owners AS who ON who.domain = ?1 AND who.local = ?2
-    LEFT JOIN owners AS home ON home.domain = ?1 AND home.local = ''
-    LEFT JOIN cells ON cells.owner = ifnull(who.id, 0) AND cells.name = ?3
-    LEFT JOIN maps AS one ON one.owner = ifnull(home.id, 0) AND one.name = ?4 AND one.key = ?2
-    LEFT JOIN maps AS other ON other.owner = ifnull(home.id, 0) AND other.name = ?5 AND other.key = ?2";
+/// What an account has in `own` and its domain in two maps, in one look, which takes as long whatever there is. Rows have
+/// positive numbers, so nobody owns what is looked for in place of what is nobody's.
+macro_rules! look {
+    ($own:literal) => {
+        concat!(
+            "SELECT who.id, who.checksum, home.id, home.checksum, own.value, own.checksum,
+                    one.value, one.checksum, other.value, other.checksum
+             FROM (SELECT 1)
+             LEFT JOIN owners AS who ON who.domain = ?1 AND who.local = ?2
+             LEFT JOIN owners AS home ON home.domain = ?1 AND home.local = ''
+             LEFT JOIN ",
+            $own,
+            " LEFT JOIN maps AS one ON one.owner = ifnull(home.id, 0) AND one.name = ?4 AND one.key = ?2
+             LEFT JOIN maps AS other ON other.owner = ifnull(home.id, 0) AND other.name = ?5 AND other.key = ?2"
+        )
+    };
+}
+const LOOK_AT_CELL: &str = look!("cells AS own ON own.owner = ifnull(who.id, 0) AND own.name = ?3 AND ?6 IS NULL");
+const LOOK_AT_ITEM: &str = look!("maps AS own ON own.owner = ifnull(who.id, 0) AND own.name = ?3 AND own.key = ?6");
 
 /// The rows as of one moment.
 #[derive(Clone, Copy)]
@@ -96,36 +106,30 @@ impl<'a> Rows<'a> {
         Ok(Some(value))
     }
 
-    /// The value of a cell of an account, and what two maps of its domain have under its localpart: in one look, and as long
-    /// a one whatever there is.
+    /// The value of a cell of an account, or of a key of one of its maps, and what two maps of its domain have under its
+    /// localpart: in one look, and as long a one whatever there is.
     pub(in super::super) fn account(
         self,
         account: &BareJid,
-        cell: &str,
+        (own, key): (&str, Option<&str>),
         [one, other]: [&str; 2],
     ) -> Result<(Option<String>, [Option<String>; 2]), Error> {
-        let mut statement = self.connection.prepare_cached(LOOK)?;
-        let (domain, key) = (account.domain(), local(account));
-        let (owners, values) = statement.query_row(params![domain, key, cell, one, other], |row| {
+        let look = if key.is_none() { LOOK_AT_CELL } else { LOOK_AT_ITEM };
+        let mut statement = self.connection.prepare_cached(look)?;
+        let (domain, name) = (account.domain(), local(account));
+        let (owners, values) = statement.query_row(params![domain, name, own, one, other, key], |row| {
             let owners = [(row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)];
             let values = [(row.get(4)?, row.get(5)?), (row.get(6)?, row.get(7)?), (row.get(8)?, row.get(9)?)];
             Ok((owners, values))
         })?;
-        let [who, home] = [(key, owners[0]), ("", owners[1])].map(|(local, (id, checksum)): (_, (Option<i64>, _))| {
+        let [who, home] = [(name, owners[0]), ("", owners[1])].map(|(local, (id, checksum)): (_, (Option<i64>, _))| {
             let Some((id, checksum)) = id.zip(checksum) else { return Ok(None) };
             Kept::Owner { domain, local }.check(id, checksum).map(|()| Some(id))
         });
         let (who, home) = (who?, home?);
-        let checked = |owner: Option<i64>, (value, checksum): (Option<String>, Option<i64>), item: Option<&str>| {
-            let (Some(owner), Some(value), Some(checksum)) = (owner, value, checksum) else { return Ok(None) };
-            let kept = match item {
-                None => Kept::Cell { name: cell, value: &value },
-                Some(name) => Kept::Item { name, key, value: &value },
-            };
-            kept.check(owner, checksum).map(|()| Some(value))
-        };
         let [value, first, second] = values;
-        Ok((checked(who, value, None)?, [checked(home, first, Some(one))?, checked(home, second, Some(other))?]))
+        let of_domain = [checked(home, (one, Some(name)), first)?, checked(home, (other, Some(name)), second)?];
+        Ok((checked(who, (own, key), value)?, of_domain))
     }
 
     pub(in super::super) fn items(self, owner: &BareJid, name: &str) -> Result<Vec<(String, String)>, Error> {
@@ -240,6 +244,20 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// The value of a cell, or of a key of a map, if it is there.
+fn checked(
+    owner: Option<i64>,
+    (name, key): (&str, Option<&str>),
+    (value, checksum): (Option<String>, Option<i64>),
+) -> Result<Option<String>, Error> {
+    let (Some(owner), Some(value), Some(checksum)) = (owner, value, checksum) else { return Ok(None) };
+    let kept = match key {
+        None => Kept::Cell { name, value: &value },
+        Some(key) => Kept::Item { name, key, value: &value },
+    };
+    kept.check(owner, checksum).map(|()| Some(value))
+}
+
 /// The entry in `row`, or `None` if it is damaged.
 pub(super) fn entry(row: &Row<'_>, position: i64, owner: i64) -> Result<Option<Entry>, Error> {
     let number = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_i64().ok());
@@ -276,10 +294,14 @@ mod tests {
         keep_statements(&connection).unwrap();
         for account in ["romeo@verona.example", "juliet@verona.example", "benvolio@padua.example"] {
             let account = BareJid::parse(account).unwrap();
-            Rows::new(&connection, &Owners::default()).account(&account, "cell", ["one", "other"]).unwrap();
+            for own in [("cell", None), ("map", Some("key"))] {
+                Rows::new(&connection, &Owners::default()).account(&account, own, ["one", "other"]).unwrap();
+            }
         }
-        let look = connection.prepare_cached(LOOK).unwrap();
-        assert_eq!([StatementStatus::Run, StatementStatus::RePrepare].map(|what| look.get_status(what)), [3, 0]);
+        for look in [LOOK_AT_CELL, LOOK_AT_ITEM] {
+            let look = connection.prepare_cached(look).unwrap();
+            assert_eq!([StatementStatus::Run, StatementStatus::RePrepare].map(|what| look.get_status(what)), [3, 0]);
+        }
     }
 
     #[test]
@@ -307,7 +329,7 @@ mod tests {
                 )
                 .unwrap();
         }
-        let looked = || Rows::new(&connection, &Owners::default()).account(&juliet, "cell", ["one", "other"]);
+        let looked = || Rows::new(&connection, &Owners::default()).account(&juliet, ("cell", None), ["one", "other"]);
         let value = |text: &str| Some(text.to_owned());
         assert_eq!(looked().unwrap(), (value("1"), [value("2"), value("2")]));
         for table in ["cells", "maps", "owners"] {

@@ -10,20 +10,20 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::Connection;
 
 use super::super::{Error, Marks};
 use super::checksum::Kept;
 use super::counter::Counter;
 use super::examine::KNOWN;
 use super::repair::{self, Row};
-use super::{directory, header, index, schema, wal};
+use super::wal::{self, word};
+use super::{directory, header, index, schema};
 
 /// No row is longer.
 const LONGEST: usize = 1 << 26;
-/// So much of a row is on one page, at most.
-const LOCAL: usize = 4096;
+/// Octets of a page; the header says so, or the file is none of ours.
+const PAGE: usize = 4096;
 /// So many rows are tried to be put right; if there are more, it was no bit.
 const MOST_BROKEN: usize = 64;
 
@@ -45,23 +45,15 @@ pub(super) fn salvage(file: &Path, reason: &str) -> Result<(), Error> {
         return Err(unable());
     }
     let [new, old] = ["new", "damaged"].map(|ending| beside(file, ending));
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::File { path, source }
-    };
     if new.exists() {
-        fs::remove_file(&new).map_err(at(&new))?;
+        fs::remove_file(&new).map_err(Error::at(&new))?;
     }
     let copied = copy(&pages, &free, &new)?.ok_or_else(unable)?;
-    File::open(&new).and_then(|file| file.sync_all()).map_err(at(&new))?;
     if old.exists() {
-        fs::remove_file(&old).map_err(at(&old))?;
+        fs::remove_file(&old).map_err(Error::at(&old))?;
     }
-    fs::hard_link(file, &old).map_err(at(&old))?;
-    fs::rename(&new, file).map_err(at(file))?;
-    if let Some(parent) = file.parent() {
-        directory::sync(parent)?;
-    }
+    fs::hard_link(file, &old).map_err(Error::at(&old))?;
+    directory::put_in_place(&new, file)?;
     tracing::error!(kept = %old.display(), copied.rows, copied.lost, "the rows of the damaged database are in a new one");
     Ok(())
 }
@@ -139,39 +131,14 @@ impl Copied {
     }
 
     fn take(&mut self, connection: &Connection, (kind, mut row, marks): Found) -> Result<(), Error> {
-        let statement = match kind {
-            repair::Kind::Owner => "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?)",
-            repair::Kind::Cell => "INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?)",
-            repair::Kind::Item => "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?, ?)",
-            repair::Kind::Queued => "INSERT OR IGNORE INTO queued VALUES (?, ?, ?, ?)",
-            repair::Kind::Entry => "INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        match kind {
             // One that is not right is of no use.
-            _ if !row.is_right(kind) => return Ok(()),
-            repair::Kind::Secret => {
-                self.secret = row.texts.pop();
-                return Ok(());
-            }
-            repair::Kind::Counter(counter) => {
-                match counter {
-                    Counter::Reserved => self.reserved = row.numbers.pop(),
-                    Counter::Handed => self.handed = row.numbers.pop(),
-                    Counter::Indexed => {}
-                }
-                return Ok(());
-            }
-            repair::Kind::Version => return Ok(()),
-        };
-        let mut values: Vec<ValueRef<'_>> = row.numbers.iter().map(|number| ValueRef::Integer(*number)).collect();
-        let texts = row.texts.iter().map(|text| ValueRef::Text(text));
-        if kind == repair::Kind::Entry {
-            values.extend([ValueRef::Integer(marks), ValueRef::Integer(row.checksum)]);
-            values.extend(texts);
-        } else {
-            values.extend(texts);
-            values.push(ValueRef::Integer(row.checksum));
+            repair::Kind::Secret | repair::Kind::Counter(_) if !row.is_right(kind) => {}
+            repair::Kind::Secret => self.secret = row.texts.pop(),
+            repair::Kind::Counter(Counter::Reserved) => self.reserved = row.numbers.pop(),
+            repair::Kind::Counter(Counter::Handed) => self.handed = row.numbers.pop(),
+            _ => self.rows += row.insert(connection, kind, marks)?,
         }
-        let values = values.into_iter().map(ToSqlOutput::Borrowed);
-        self.rows += connection.prepare_cached(statement)?.execute(params_from_iter(values))?;
         Ok(())
     }
 }
@@ -222,7 +189,7 @@ impl<'a> List<'a> {
         };
         let count = number(page, header + 3);
         let list = Self::with(page, header, nearest, count);
-        if list.is_whole(pages) {
+        if list.is_whole() {
             return list;
         }
         let counts = (0..12).map(|bit| Self::with(page, header, nearest, count ^ 1 << bit));
@@ -235,7 +202,7 @@ impl<'a> List<'a> {
             other
         });
         // If it is the list that is wrong, no row is.
-        let is_right = |other: &Self| other.is_whole(pages) && other.broken(pages) == 0;
+        let is_right = |other: &Self| other.is_whole() && other.broken(pages) == 0;
         kinds.chain(counts).chain(places).find(is_right).unwrap_or(list)
     }
 
@@ -247,7 +214,7 @@ impl<'a> List<'a> {
 
     /// Whether all of the page is accounted for: every octet behind the list belongs to one cell or to none, as the page
     /// says. So nothing that was deleted is listed, and nothing is listed twice instead of something else.
-    fn is_whole(&self, pages: &Pages) -> bool {
+    fn is_whole(&self) -> bool {
         let start = match number(self.page, self.header + 5) {
             0 => 1 << 16,
             start => start,
@@ -267,7 +234,7 @@ impl<'a> List<'a> {
         let mut places = self.cells.clone();
         places.sort_unstable();
         for place in places {
-            let Some(length) = pages.extent(self.page, self.kind, place).filter(|_| place >= before) else {
+            let Some(length) = extent(self.page, self.kind, place).filter(|_| place >= before) else {
                 return false;
             };
             used += length;
@@ -289,14 +256,13 @@ impl<'a> List<'a> {
     fn children(&self) -> impl Iterator<Item = u32> {
         let leads = matches!(self.kind, Kind::Branch | Kind::Node);
         let places = self.cells.iter().copied().chain([self.header + 8]).filter(move |_| leads);
-        places.map(|place| long(self.page, place).unwrap_or(u32::MAX))
+        places.map(|place| word(self.page, place).unwrap_or(u32::MAX))
     }
 }
 
 /// The file, page by page.
 struct Pages {
     file: File,
-    size: usize,
     count: u32,
     /// How many there are as the header says, if it knows.
     said: u32,
@@ -304,18 +270,16 @@ struct Pages {
 
 impl Pages {
     fn open(path: &Path) -> Result<Self, Error> {
-        let at = |source| Error::File { path: path.to_owned(), source };
+        let at = Error::at(path);
         let file = File::open(path).map_err(at)?;
         let mut header = [0; 100];
         file.read_exact_at(&mut header, 0).map_err(at)?;
-        let size = usize::from(header[16]) << 8 | usize::from(header[17]);
-        let size = if size.is_power_of_two() && size >= 512 { size } else { 4096 };
         let length = file.metadata().map_err(at)?.len();
-        let count = u32::try_from(length / size as u64).map_err(|_| Error::Engine("the file is too long".into()))?;
+        let count = u32::try_from(length / PAGE as u64).map_err(|_| Error::Engine("the file is too long".into()))?;
         // It was noted with the last change that counts.
-        let knows = long(&header, 24) == long(&header, 92);
-        let said = long(&header, 28).filter(|_| knows).unwrap_or(0);
-        Ok(Self { file, size, count, said })
+        let knows = word(&header, 24) == word(&header, 92);
+        let said = word(&header, 28).filter(|_| knows).unwrap_or(0);
+        Ok(Self { file, count, said })
     }
 
     /// Whether something leads to a page that is not there.
@@ -354,8 +318,8 @@ impl Pages {
     }
 
     fn read(&self, number: u32) -> Result<Vec<u8>, Error> {
-        let mut page = vec![0; self.size];
-        let at = u64::from(number.saturating_sub(1)) * self.size as u64;
+        let mut page = vec![0; PAGE];
+        let at = u64::from(number.saturating_sub(1)) * PAGE as u64;
         self.file.read_exact_at(&mut page, at).map_err(|error| Error::Engine(error.to_string()))?;
         Ok(page)
     }
@@ -363,16 +327,16 @@ impl Pages {
     /// The pages that hold nothing; nothing if their list is damaged.
     fn free(&self) -> Option<BTreeSet<u32>> {
         let header = self.read(1).ok()?;
-        let (mut trunk, count) = (long(&header, 32)?, long(&header, 36)?);
+        let (mut trunk, count) = (word(&header, 32)?, word(&header, 36)?);
         let mut free = BTreeSet::new();
         while trunk != 0 {
             let page = self.read(trunk).ok()?;
-            let leaves = usize::try_from(long(&page, 4)?).ok().filter(|leaves| *leaves <= self.size / 4 - 2)?;
-            let numbers = (0..leaves).map(|leaf| long(&page, 8 + 4 * leaf)).chain([Some(trunk)]);
+            let leaves = usize::try_from(word(&page, 4)?).ok().filter(|leaves| *leaves <= PAGE / 4 - 2)?;
+            let numbers = (0..leaves).map(|leaf| word(&page, 8 + 4 * leaf)).chain([Some(trunk)]);
             for number in numbers {
                 number.filter(|number| (2..=self.count).contains(number) && free.insert(*number))?;
             }
-            trunk = long(&page, 0)?;
+            trunk = word(&page, 0)?;
         }
         (free.len() == usize::try_from(count).ok()?).then_some(free)
     }
@@ -394,7 +358,7 @@ impl Pages {
             Cell::Row(right) if right.1.is_likely(right.0) && !found.contains(&right) => found.push(right),
             _ => {}
         };
-        for (octet, bit) in (at..page.len().min(at + LOCAL)).flat_map(|octet| (0..8).map(move |bit| (octet, bit))) {
+        for (octet, bit) in (at..page.len()).flat_map(|octet| (0..8).map(move |bit| (octet, bit))) {
             *page.get_mut(octet)? ^= 1 << bit;
             look(&page, at);
             *page.get_mut(octet)? ^= 1 << bit;
@@ -421,23 +385,6 @@ impl Pages {
         classify(key, &values)
     }
 
-    /// How many octets of the page belong to what begins there.
-    fn extent(&self, page: &[u8], kind: Kind, place: usize) -> Option<usize> {
-        let mut at = if matches!(kind, Kind::Branch | Kind::Node) { place + 4 } else { place };
-        if kind == Kind::Branch {
-            varint(page, &mut at)?;
-        } else {
-            let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
-            if kind == Kind::Table {
-                varint(page, &mut at)?;
-            }
-            let here = self.here(size, kind == Kind::Table);
-            at += if here < size { here + 4 } else { size };
-        }
-        // No hole is smaller.
-        Some((at - place).max(4)).filter(|length| place + length <= page.len())
-    }
-
     /// The key, if it is a number, and the columns of what begins there; and on which pages it goes on.
     fn record(&self, page: &[u8], kind: Kind, at: usize) -> Option<(Option<i64>, Vec<Value>, Vec<u32>)> {
         let mut at = if kind == Kind::Node { at + 4 } else { at };
@@ -447,31 +394,48 @@ impl Pages {
         Some((key, record(&payload)?, rest))
     }
 
-    /// How much of so long a row is on its page.
-    fn here(&self, size: usize, is_table: bool) -> usize {
-        let most = if is_table { self.size - 35 } else { (self.size - 12) * 64 / 255 - 23 };
-        if size <= most {
-            return size;
-        }
-        let least = (self.size - 12) * 32 / 255 - 23;
-        let wanted = least + (size - least) % (self.size - 4);
-        if wanted <= most { wanted } else { least }
-    }
-
     /// What does not fit into a page goes on in others.
     fn payload(&self, page: &[u8], at: usize, size: usize, is_table: bool) -> Option<(Vec<u8>, Vec<u32>)> {
-        let here = self.here(size, is_table);
+        let here = here(size, is_table);
         let mut payload = page.get(at..at + here)?.to_vec();
         let mut rest = Vec::new();
-        let mut next = if here < size { long(page, at + here)? } else { 0 };
+        let mut next = if here < size { word(page, at + here)? } else { 0 };
         while payload.len() < size {
             let page = (1..=self.count).contains(&next).then(|| self.read(next).ok())??;
             rest.push(next);
-            next = long(&page, 0)?;
+            next = word(&page, 0)?;
             payload.extend(page.get(4..)?.iter().take(size - payload.len()));
         }
         Some((payload, rest))
     }
+}
+
+/// How many octets of the page belong to what begins there.
+fn extent(page: &[u8], kind: Kind, place: usize) -> Option<usize> {
+    let mut at = if matches!(kind, Kind::Branch | Kind::Node) { place + 4 } else { place };
+    if kind == Kind::Branch {
+        varint(page, &mut at)?;
+    } else {
+        let size = usize::try_from(varint(page, &mut at)?).ok().filter(|size| *size <= LONGEST)?;
+        if kind == Kind::Table {
+            varint(page, &mut at)?;
+        }
+        let here = here(size, kind == Kind::Table);
+        at += if here < size { here + 4 } else { size };
+    }
+    // No hole is smaller.
+    Some((at - place).max(4)).filter(|length| place + length <= page.len())
+}
+
+/// How much of so long a row is on its page.
+const fn here(size: usize, is_table: bool) -> usize {
+    const LEAST: usize = (PAGE - 12) * 32 / 255 - 23;
+    let most = if is_table { PAGE - 35 } else { (PAGE - 12) * 64 / 255 - 23 };
+    if size <= most {
+        return size;
+    }
+    let wanted = LEAST + (size - LEAST) % (PAGE - 4);
+    if wanted <= most { wanted } else { LEAST }
 }
 
 enum Value {
@@ -584,8 +548,4 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<i64> {
 
 fn number(bytes: &[u8], at: usize) -> usize {
     bytes.get(at..at + 2).map_or(0, |it| usize::from(it[0]) << 8 | usize::from(it[1]))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

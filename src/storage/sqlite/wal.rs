@@ -33,7 +33,7 @@ pub(super) fn mend(database: &Path) -> Result<(), Error> {
     match OpenOptions::new().read(true).write(true).open(&path) {
         Ok(mut file) => rewrite(&mut file, &path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(Error::File { path, source }),
+        Err(error) => Err(Error::at(&path)(error)),
     }
 }
 
@@ -48,27 +48,23 @@ pub(super) fn path(database: &Path) -> PathBuf {
 /// log is as [`mend`] has left it.
 pub(super) fn settle(database: &Path) -> Result<(), Error> {
     let path = path(database);
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::File { path, source }
-    };
     let bytes = match std::fs::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        read => read.map_err(at(&path))?,
+        read => read.map_err(Error::at(&path))?,
     };
     if let Some(log) = Log::read(&bytes) {
-        let file = OpenOptions::new().write(true).open(database).map_err(at(database))?;
-        log.settle(&file).and_then(|()| file.sync_all()).map_err(at(database))?;
+        let file = OpenOptions::new().write(true).open(database).map_err(Error::at(database))?;
+        log.settle(&file).and_then(|()| file.sync_all()).map_err(Error::at(database))?;
     }
     let emptied = OpenOptions::new().write(true).open(&path).and_then(|file| {
         file.set_len(0)?;
         file.sync_all()
     });
-    emptied.map_err(at(&path))
+    emptied.map_err(Error::at(&path))
 }
 
 fn rewrite(file: &mut File, path: &Path) -> Result<(), Error> {
-    let at = |source| Error::File { path: path.to_owned(), source };
+    let at = Error::at(path);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at)?;
     if bytes.is_empty() {
@@ -342,7 +338,8 @@ fn stored(frame: &[u8]) -> Sum {
     Sum(word(frame, 16).unwrap_or(0), word(frame, 20).unwrap_or(0))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+/// A number as SQLite writes it.
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 

@@ -18,6 +18,19 @@ fn program() -> PathBuf {
 
 pub(super) fn prepare(server: &Server, population: &Population) -> io::Result<()> {
     let directory = server.directory.display();
+    let rooms = format!(
+        "
+[services]
+rooms = [\"rooms.{}\"]
+
+[rooms]
+occupants = 10000
+messages_per_second = 0
+domain_entries_per_second = 0
+domain_messages_per_second = 0
+",
+        server.site.domain
+    );
     let config = format!(
         r#"domain = "{domain}"
 data_dir = "{directory}/data"
@@ -41,6 +54,8 @@ unauthenticated_bytes = "4GiB"
 unauthenticated_bytes_per_address = "4GiB"
 client_stanzas_per_second = 0
 client_bytes_per_second = 0
+server_stanzas_per_second = 0
+server_bytes_per_second = 0
 ring_bytes = "16MiB"
 
 [federation]
@@ -52,13 +67,14 @@ level = "warn"
 
 [archive]
 enabled = {archive}
-"#,
+{rooms}"#,
         domain = server.site.domain,
         start_tls = server.site.start_tls,
         direct_tls = server.site.direct_tls,
         s2s = server.s2s,
         dns = server.dns,
         archive = server.archive,
+        rooms = if server.has_rooms() { rooms } else { String::new() },
     );
     fs::write(server.path("comity.toml"), config)?;
     let lines: String = population.users().map(|user| format!("{user}@{} {PASSWORD}\n", server.site.domain)).collect();

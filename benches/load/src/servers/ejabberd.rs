@@ -12,6 +12,13 @@ use crate::scram::PASSWORD;
 /// Its configuration; what stands between two @ is filled in.
 const CONFIG: &str = include_str!("ejabberd.yml");
 
+/// What the module of rooms has beside, where rooms are measured: its limits are below what is.
+const ROOMS: &str = "hosts: [\"rooms.@HOST@\"]
+    max_users: 10000
+    max_user_conferences: 100000
+    default_room_options:
+      max_users: 10000";
+
 pub(super) fn prepare(server: &Server, population: &Population) -> io::Result<()> {
     let directory = server.directory.display();
     let config = CONFIG
@@ -20,6 +27,7 @@ pub(super) fn prepare(server: &Server, population: &Population) -> io::Result<()
         .replace("@start_tls@", &server.site.start_tls.port().to_string())
         .replace("@direct_tls@", &server.site.direct_tls.port().to_string())
         .replace("@s2s@", &server.s2s.port().to_string())
+        .replace("@rooms@", if server.has_rooms() { ROOMS } else { "" })
         .replace("@archive@", if server.archive { "mod_mam:\n    default: always" } else { "" });
     fs::write(server.path("ejabberd.yml"), config)?;
     let (ip, port) = (server.dns.ip().to_string().replace('.', ","), server.dns.port());

@@ -131,6 +131,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Whether there are rooms, at `rooms.DOMAIN`: such a server is called so.
+    fn has_rooms(&self) -> bool {
+        self.site.domain.starts_with("rooms-")
+    }
+
     /// Starts these servers, all at once, and waits until they listen.
     pub fn start(servers: &mut [Self]) -> io::Result<()> {
         for server in &mut *servers {

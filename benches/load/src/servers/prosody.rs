@@ -15,6 +15,7 @@ const ITERATIONS: NonZeroU32 = NonZeroU32::new(10_000).expect("it is not zero");
 
 pub(super) fn prepare(server: &Server, population: &Population) -> io::Result<()> {
     let directory = server.directory.display();
+    let rooms = format!("Component \"rooms.{}\" \"muc\"\n", server.site.domain);
     let archive = "default_archive_policy = true\narchive_expires_after = \"never\"\n";
     let config = format!(
         r#"data_path = "{directory}/data"
@@ -41,7 +42,7 @@ unbound = {{ resolvconf = false; hoststxt = false; forward = {{ "{dns_ip}@{dns_p
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/root.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
 {archive}VirtualHost "{domain}"
-"#,
+{rooms}"#,
         start_tls = server.site.start_tls.port(),
         direct_tls = server.site.direct_tls.port(),
         s2s = server.s2s.port(),
@@ -50,6 +51,7 @@ c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory
         domain = server.site.domain,
         mam = if server.archive { " \"mam\";" } else { "" },
         archive = if server.archive { archive } else { "" },
+        rooms = if server.has_rooms() { rooms } else { String::new() },
     );
     fs::write(server.path("prosody.cfg.lua"), config)?;
     accounts(server, population)

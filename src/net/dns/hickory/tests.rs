@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicBool;
 
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, SRV};
+use hickory_resolver::proto::rr::rdata::{A, CNAME, SRV};
 use tokio::net::UdpSocket;
 
 use super::signed::{How, Zones};
@@ -35,6 +35,11 @@ fn answer(request: &Message) -> Message {
         }
         ("_xmpps-server._tcp.example.org.", RecordType::SRV) => Some(RData::SRV(SRV::new(0, 0, 0, Name::root()))),
         ("xmpp.example.org.", RecordType::A) => Some(RData::A(A::new(192, 0, 2, 7))),
+        ("one.example.org." | "other.example.org.", _) => {
+            let other = if name.starts_with("one") { "other.example.org." } else { "one.example.org." };
+            Some(RData::CNAME(CNAME(Name::from_ascii(other).unwrap())))
+        }
+        ("empty.example.org.", _) => None,
         ("broken.example.org.", _) => {
             reply.metadata.response_code = ResponseCode::ServFail;
             None
@@ -65,9 +70,11 @@ async fn asks_the_named_server() {
 #[tokio::test]
 async fn nothing_and_failure_are_told_apart() {
     let dns = Hickory::with_servers(&[server().await]).unwrap();
-    assert_eq!(dns.srv("_xmpp-server._tcp.example.net").await, Err(DnsError::NotFound));
-    assert_eq!(dns.addresses("nobody.example.net").await, Err(DnsError::NotFound));
-    assert_eq!(dns.srv("_xmpp-server._tcp.b.localhost").await, Err(DnsError::NotFound));
+    assert_eq!(dns.srv("_xmpp-server._tcp.example.net").await, Err(DnsError::NoSuchName));
+    assert_eq!(dns.addresses("nobody.example.net").await, Err(DnsError::NoSuchName));
+    assert_eq!(dns.addresses("empty.example.org").await, Err(DnsError::NotFound));
+    assert_eq!(dns.addresses("one.example.org").await, Err(DnsError::Loop));
+    assert_eq!(dns.srv("_xmpp-server._tcp.b.localhost").await, Err(DnsError::NoSuchName));
     assert!(matches!(dns.srv("broken.example.org").await, Err(DnsError::Failed(_))));
     assert_eq!(dns.addresses("no such name").await, Err(DnsError::NotFound));
 }
@@ -120,8 +127,10 @@ async fn rfc_4035_4_3_signed_unsigned_and_bogus_are_told_apart() {
             assert_eq!(found(dns.srv(&format!("_xmpp-server._tcp.{apex}")).await), Ok(security), "{apex}");
             assert_eq!(found(dns.addresses(&format!("host.{apex}")).await), Ok(security), "{apex}");
             assert_eq!(found(dns.tlsa(&format!("_5269._tcp.host.{apex}")).await), Ok(security), "{apex}");
-            assert_eq!(dns.srv(&format!("_xmpps-server._tcp.{apex}")).await, Err(DnsError::NotFound), "{apex}");
-            assert_eq!(dns.addresses(&format!("nobody.{apex}")).await, Err(DnsError::NotFound), "{apex}");
+            let direct = dns.srv(&format!("_xmpps-server._tcp.{apex}")).await;
+            assert!(direct.is_err_and(|error| error.is_absence()), "{apex}");
+            let nobody = dns.addresses(&format!("nobody.{apex}")).await;
+            assert!(nobody.is_err_and(|error| error.is_absence()), "{apex}");
         }
         for apex in ["wrongly", "longago", "notatall"] {
             assert!(is_bogus(dns.srv(&format!("_xmpp-server._tcp.{apex}")).await), "{apex}");

@@ -1,52 +1,63 @@
-//! How fast a client may send: a token bucket for its stanzas and one for its bytes.
+//! How fast somebody may send: a token bucket for stanzas and one for bytes.
 //!
-//! Each stanza and each byte takes its time. What is kept of a session is how far it is ahead of that;
-//! while it is further ahead than it may be, its socket is not read. Nothing is ever lost by that.
+//! Each stanza and each byte takes its time. What is kept of whoever sends is how far he is ahead of that; while he is
+//! further ahead than he may be, his sockets are not read. Nothing is ever lost by that.
 
 use std::time::Duration;
 
-use crate::config::{Period, Size};
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// The pace of client sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The pace of client sessions, or of other servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
     /// Nanoseconds that a stanza and a byte take; nothing without a limit.
     stanza: u64,
     byte: u64,
-    /// How many microseconds a session may be ahead.
+    /// How many microseconds somebody may be ahead.
     burst: u64,
 }
 
-/// How many microseconds a session is ahead with its stanzas and with its bytes. It lies in every
+/// How many microseconds somebody is ahead with his stanzas and with his bytes. It lies in every
 /// session, so it is small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Ahead {
+pub struct Ahead {
     stanzas: u32,
     bytes: u32,
 }
 
 /// What one wake-up has taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Intake {
+pub struct Intake {
     /// Milliseconds since the wake-up before.
-    pub(super) elapsed: u64,
-    pub(super) stanzas: usize,
-    pub(super) bytes: usize,
+    pub elapsed: u64,
+    pub stanzas: usize,
+    pub bytes: usize,
 }
 
 impl Pace {
     /// So much each second, after a pause as much as in `burst`; 0 is no limit.
     #[must_use]
-    pub fn new(stanzas: usize, bytes: Size, burst: Period) -> Self {
+    pub fn new(stanzas: usize, bytes: usize, burst: Duration) -> Self {
         let share = |count| 1_000_000_000_u64.checked_div(whole(count)).unwrap_or_default();
-        let burst = u64::try_from(burst.duration().as_micros()).unwrap_or(u64::MAX);
-        Self { stanza: share(stanzas), byte: share(bytes.bytes()), burst }
+        let burst = u64::try_from(burst.as_micros()).unwrap_or(u64::MAX);
+        Self { stanza: share(stanzas), byte: share(bytes), burst }
+    }
+
+    /// So many each minute, all at once if need be; 0 is no limit.
+    #[must_use]
+    pub fn each_minute(count: usize) -> Self {
+        let each = MINUTE.as_nanos().checked_div(count as u128).unwrap_or_default();
+        let burst = u64::try_from(MINUTE.as_micros()).unwrap_or(u64::MAX);
+        Self { stanza: u64::try_from(each).unwrap_or(u64::MAX), byte: 0, burst }
     }
 }
 
 impl Ahead {
+    /// Of whoever has sent nothing yet.
+    pub const NONE: Self = Self { stanzas: 0, bytes: 0 };
+
     /// Counts what was taken in; returns how long to wait before more is.
-    pub(super) fn charge(&mut self, pace: &Pace, intake: Intake) -> Option<Duration> {
+    pub fn charge(&mut self, pace: &Pace, intake: Intake) -> Option<Duration> {
         let passed = intake.elapsed.saturating_mul(1000);
         let step = |ahead: u32, count: usize, each: u64| {
             let taken = whole(count).saturating_mul(each) / 1000;
@@ -69,7 +80,7 @@ mod tests {
 
     /// Ten stanzas or 1000 bytes each second, two seconds at once.
     fn pace() -> Pace {
-        Pace::new(10, Size::new(1000), Period::seconds(2))
+        Pace::new(10, 1000, Duration::from_secs(2))
     }
 
     fn intake(elapsed: u64, stanzas: usize, bytes: usize) -> Intake {
@@ -103,13 +114,20 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        let pace = Pace::new(0, Size::new(0), Period::seconds(0));
+        let pace = Pace::new(0, 0, Duration::ZERO);
         assert_eq!(Ahead::default().charge(&pace, intake(0, usize::MAX, usize::MAX)), None);
     }
 
     #[test]
+    fn what_a_minute_allows_may_come_at_once() {
+        let (pace, mut ahead) = (Pace::each_minute(3), Ahead::default());
+        assert_eq!(ahead.charge(&pace, intake(0, 3, 0)), None);
+        assert_eq!(ahead.charge(&pace, intake(0, 1, 0)), Some(Duration::from_secs(20)));
+    }
+
+    #[test]
     fn nothing_overflows() {
-        let slow = Pace::new(1, Size::new(1), Period::seconds(0));
+        let slow = Pace::new(1, 1, Duration::ZERO);
         let mut ahead = Ahead::default();
         for _ in 0..3 {
             let wait = ahead.charge(&slow, intake(0, usize::MAX, usize::MAX)).unwrap();

@@ -1,0 +1,136 @@
+//! A thousand other domains at once: what a pair of domains costs while it lasts, and while it comes about.
+//!
+//! Each domain, at an address of its own, opens a stream to the server and asks for something, so that the server opens one
+//! in return. Then nobody says anything. At the end every domain asks once more, on the streams that there are.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use crate::abroad::{Abroad, Stream, name};
+use crate::arrive::some_together;
+use crate::bench::with_logs;
+use crate::options::Options;
+use crate::population::Population;
+use crate::process::{self, Clock};
+use crate::report::{insert, machine, peers};
+use crate::servers::{Make, Server};
+use crate::tls::Authority;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What was measured of one server.
+struct Seen {
+    make: Make,
+    /// Bytes of memory for one pair.
+    memory: u64,
+    /// CPU time for one new pair.
+    cpu: Duration,
+    /// Streams that the server has opened, when all were there and at the end.
+    opened: (usize, usize),
+}
+
+pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
+    let count = if options.quick { 100 } else { 1_000 };
+    let authority = Authority::new(directory)?;
+    let abroad = Abroad::new(&authority.issue(&format!("*.{}", crate::abroad::ZONE))?)?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let dns = crate::servers::free_ports(1)?[0];
+    let records = Abroad::records(count, listener.local_addr()?.port());
+    let serving = [spawn_local(crate::dns::serve(dns, records)), spawn_local(abroad.clone().listen(listener))];
+    let population = Population { chatting: 2, others: 0, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
+    let mut seen = Vec::new();
+    for make in options.servers.iter().copied().filter(|make| *make != Make::Floor) {
+        let domain = format!("{}.domains", make.name());
+        let mut server = Server::prepare(make, directory, &domain, &authority, &population, false)?;
+        let measured = measure(&mut server, &abroad, count, options.rest()).await;
+        let measured = measured.map_err(|error| with_logs([&server].into_iter(), &error))?;
+        Server::stop(std::slice::from_mut(&mut server))?;
+        println!("  {}", row(&measured));
+        seen.push(measured);
+    }
+    serving.iter().for_each(tokio::task::JoinHandle::abort);
+    let mut tables = format!("Machine: {}. Peers: {}. {count} domains.\n\n", machine(), peers());
+    tables.push_str(
+        "| server | memory per idle pair | CPU per new pair | streams to the domains, at first and at the end |\n\
+         |---|---|---|---|\n",
+    );
+    for one in &seen {
+        let _ = writeln!(tables, "{}", row(one));
+    }
+    match &options.document {
+        Some(document) => insert(document, &tables),
+        None => Ok(println!("{tables}")),
+    }
+}
+
+async fn measure(server: &mut Server, abroad: &Abroad, count: usize, rest: Duration) -> io::Result<Seen> {
+    Server::start(std::slice::from_mut(server))?;
+    // What the first costs once for all is not what each costs; it is no address of the others.
+    let before = (abroad.opened.get(), abroad.stanzas.get());
+    sleep(rest).await;
+    let (empty, mut clock) = (process::memory(server.pid())?, Clock::of(&[server.pid()])?);
+    let spent = clock.read()?;
+    let coming = (0..count).map(|number| {
+        let (abroad, s2s, theirs) = (abroad.clone(), server.s2s, server.site.domain.clone());
+        async move {
+            let ours = name(number);
+            let mut stream = abroad.open(s2s, address(number), &ours, &theirs).await?;
+            ask(&mut stream, &ours, &theirs).await?;
+            Ok(stream)
+        }
+    });
+    let mut streams = some_together(coming).await?;
+    answered(abroad, before.1 + count).await?;
+    let cpu = clock.read()?.saturating_sub(spent);
+    let opened = abroad.opened.get() - before.0;
+    sleep(rest).await;
+    let full = process::memory(server.pid())?;
+    for (number, stream) in streams.iter_mut().enumerate() {
+        ask(stream, &name(number), &server.site.domain).await?;
+    }
+    answered(abroad, before.1 + 2 * count).await?;
+    let opened = (opened, abroad.opened.get() - before.0);
+    for stream in streams {
+        stream.shut().await;
+    }
+    let (count, each) = (count as u64, u32::try_from(count).map_err(io::Error::other)?);
+    Ok(Seen { make: server.make, memory: full.saturating_sub(empty) / count, cpu: cpu / each, opened })
+}
+
+/// Where a domain is.
+fn address(number: usize) -> IpAddr {
+    let [.., high, low] = u32::try_from(number + 1).unwrap_or(0).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, 20, high, low))
+}
+
+/// A request of one domain to another.
+async fn ask(stream: &mut Stream, ours: &str, theirs: &str) -> io::Result<()> {
+    stream.send(&format!("<iq type='get' id='p' from='{ours}' to='{theirs}'><ping xmlns='urn:xmpp:ping'/></iq>")).await
+}
+
+/// Waits until so many answers have come.
+async fn answered(abroad: &Abroad, count: usize) -> io::Result<()> {
+    let started = Instant::now();
+    while abroad.stanzas.get() < count {
+        if started.elapsed() > PATIENCE {
+            let missing = count - abroad.stanzas.get();
+            return Err(io::Error::other(format!("{missing} domains have got no answer")));
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+fn row(seen: &Seen) -> String {
+    let (kilobytes, milliseconds) = (seen.memory as f64 / 1000.0, seen.cpu.as_secs_f64() * 1000.0);
+    let (first, last) = seen.opened;
+    format!("| {} | {kilobytes:.1} kB | {milliseconds:.2} ms | {first}, {last} |", seen.make.name())
+}

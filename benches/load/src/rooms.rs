@@ -1,0 +1,243 @@
+//! Rooms: what a copy of a message costs, what entering costs, and what a room takes of memory. The floor writes the same
+//! bytes to the same sockets.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::arrive::{enter, some_together};
+use crate::bench::with_logs;
+use crate::client::{Begin, Kit, Session};
+use crate::hall::Hall;
+use crate::meter::Measured;
+use crate::options::Options;
+use crate::population::Population;
+use crate::process::{self, Clock};
+use crate::report::{insert, machine, median, peers};
+use crate::servers::{Make, Server};
+use crate::tls::{self, Authority, Tickets};
+
+/// Occupants of the rooms in which all servers are measured.
+const SIZES: [usize; 2] = [100, 500];
+
+/// Those of the room that only Comity and the floor are asked to fill.
+const LARGE: usize = 5000;
+
+/// Rooms whose memory is looked at, and how many of them one session is in.
+const ROOMS: usize = 10_000;
+const EACH: usize = 500;
+
+/// Octets of a message, as in the 1:1 scenarios.
+const SIZE: usize = 300;
+
+/// One figure of one server in one round.
+struct Figure {
+    make: Make,
+    what: String,
+    value: f64,
+    note: String,
+}
+
+/// Measures everything, round by round, and writes it down.
+pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
+    let mut figures = Vec::new();
+    for round in 1..=options.rounds {
+        eprintln!("round {round}");
+        for make in options.servers.iter().copied() {
+            measure(make, options, &directory.join(format!("{}-{round}", make.name())), &mut figures).await?;
+        }
+    }
+    let tables = tables(options, &figures);
+    match &options.document {
+        Some(document) => insert(document, &tables),
+        None => Ok(println!("{tables}")),
+    }
+}
+
+async fn measure(make: Make, options: &Options, directory: &Path, figures: &mut Vec<Figure>) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let authority = Authority::new(directory)?;
+    let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
+    let dns = crate::servers::free_ports(1)?[0];
+    let large = if options.quick { 1000 } else { LARGE };
+    let sizes: Vec<usize> = SIZES.into_iter().chain((!make.is_peer()).then_some(large)).collect();
+    // The last one speaks, and makes the rooms.
+    let chatting = sizes.iter().max().copied().unwrap_or(0) + 1;
+    let population = Population { chatting, others: 0, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
+    let domain = format!("rooms-{}.bench", make.name());
+    let mut server = Server::prepare(make, directory, &domain, &authority, &population, false)?;
+    Server::start(std::slice::from_mut(&mut server))?;
+    let mut bench = Bench { make, options, kit: &kit, server: &server, figures };
+    let done = async {
+        for (group, size) in (1_u64..).zip(sizes) {
+            bench.room(group << 32, size).await?;
+        }
+        if make == Make::Floor { Ok(()) } else { bench.memory().await }
+    };
+    let done: io::Result<()> = done.await;
+    let done = done.map_err(|error| with_logs([&server].into_iter(), &error));
+    Server::stop(std::slice::from_mut(&mut server))?;
+    done?;
+    server.remove()
+}
+
+struct Bench<'a> {
+    make: Make,
+    options: &'a Options,
+    kit: &'a Kit,
+    server: &'a Server,
+    figures: &'a mut Vec<Figure>,
+}
+
+impl Bench<'_> {
+    fn note(&mut self, what: String, value: f64, note: String) {
+        eprintln!("  {what:40} {:9} {value:>10.2}  {note}", self.make.name());
+        self.figures.push(Figure { make: self.make, what, value, note });
+    }
+
+    /// One room: all enter, then somebody speaks.
+    async fn room(&mut self, group: u64, size: usize) -> io::Result<()> {
+        let roots = [self.server.pid()];
+        let is_floor = self.make == Make::Floor;
+        let member = enter(self.server, self.kit, b'F', group, 'c', Begin::Direct);
+        let sessions = some_together((0..size).map(member)).await?;
+        let room = format!("hall{size}@rooms.{}", self.server.site.domain);
+        let mut speaker = match is_floor {
+            true => Session::floor(&self.server.site, b'S', group | size as u64, self.kit).await?,
+            false => self.log_in(size).await?,
+        };
+        if !is_floor {
+            speaker.send(entrance(&room, "speaker").as_bytes()).await?;
+            speaker.synchronise().await?;
+            // In a room as large as that nobody wants to be told of everybody.
+            let quiet = "<field var='muc#roomconfig_presencebroadcast'><value>moderator</value></field>";
+            speaker.send(configured(&room, if size > SIZES[1] { quiet } else { "" }).as_bytes()).await?;
+            speaker.synchronise().await?;
+        }
+        let mut clock = Clock::of(&roots)?;
+        let before = clock.read()?;
+        let hall = Hall::open(sessions, |number| (!is_floor).then(|| entrance(&room, &format!("n{number}"))));
+        let presences = hall.settle().await?;
+        let spent = clock.read()?.saturating_sub(before);
+        if !is_floor {
+            let expected = if size > SIZES[1] { size } else { size * size };
+            if presences < expected as u64 {
+                return Err(io::Error::other(format!("{presences} of {expected} presences have come")));
+            }
+            let us = spent.as_secs_f64() * 1e6 / presences as f64;
+            self.note(format!("presence of those who enter, {size}"), us, format!("{presences} presences"));
+        }
+        let message = if is_floor { message("x@y", "") } else { message(&room, " type='groupchat'") };
+        let (speaker, measured) = hall.speak(speaker, message, &roots, self.options.length()).await?;
+        let Measured { us_per_unit, units, cpu_seconds, latency, .. } = measured;
+        let latency = latency.map(|it| format!("p50 {} p95 {} us, ", it.p50, it.p95)).unwrap_or_default();
+        self.note(
+            format!("copy, {size} occupants"),
+            us_per_unit,
+            format!("{latency}{units} copies, {cpu_seconds:.1} s"),
+        );
+        speaker.close().await?;
+        hall.close().await
+    }
+
+    async fn log_in(&self, number: usize) -> io::Result<Session> {
+        Session::login(&self.server.site, Begin::Direct, &format!("c{number}"), self.kit).await
+    }
+
+    /// Rooms that stay and are empty, then the same with one occupant each.
+    async fn memory(&mut self) -> io::Result<()> {
+        let rooms = if self.options.quick { ROOMS / 10 } else { ROOMS };
+        let rest = self.options.rest();
+        tokio::time::sleep(rest).await;
+        let empty = process::memory(self.server.pid())?;
+        let room = |number: usize| format!("room{number}@rooms.{}", self.server.site.domain);
+        let mut maker = self.log_in(0).await?;
+        let persistent = "<field var='muc#roomconfig_persistentroom'><value>1</value></field>";
+        for first in (0..rooms).step_by(EACH) {
+            let some = || (first..rooms.min(first + EACH)).map(room);
+            for words in [
+                some().map(|room| entrance(&room, "owner")).collect::<String>(),
+                some().map(|room| configured(&room, persistent)).collect(),
+                some().map(|room| format!("<presence type='unavailable' to='{room}/owner'/>")).collect(),
+            ] {
+                maker.send(words.as_bytes()).await?;
+                maker.synchronise().await?;
+            }
+        }
+        maker.close().await?;
+        tokio::time::sleep(rest).await;
+        let idle = process::memory(self.server.pid())?;
+        self.note("memory of a room, empty".to_owned(), per(idle, empty, rooms), format!("{rooms} rooms"));
+        let mut occupants = Vec::new();
+        for first in (0..rooms).step_by(EACH) {
+            let mut session = self.log_in(occupants.len()).await?;
+            let words: String = (first..rooms.min(first + EACH)).map(|it| entrance(&room(it), "n")).collect();
+            session.send(words.as_bytes()).await?;
+            session.synchronise().await?;
+            occupants.push(session);
+        }
+        tokio::time::sleep(rest).await;
+        let active = process::memory(self.server.pid())?;
+        self.note("memory of a room, one occupant".to_owned(), per(active, empty, rooms), format!("{rooms} rooms"));
+        for session in occupants {
+            session.close().await?;
+        }
+        Ok(())
+    }
+}
+
+fn per(full: u64, empty: u64, count: usize) -> f64 {
+    full.saturating_sub(empty) as f64 / count as f64
+}
+
+fn entrance(room: &str, nick: &str) -> String {
+    format!("<presence to='{room}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+}
+
+/// The owner has the room be as it is by default, but for these fields.
+fn configured(room: &str, fields: &str) -> String {
+    let about = "<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/muc#roomconfig</value></field>";
+    format!(
+        "<iq type='set' id='configured' to='{room}'><query xmlns='http://jabber.org/protocol/muc#owner'>\
+         <x xmlns='jabber:x:data' type='submit'>{about}{fields}</x></query></iq>"
+    )
+}
+
+fn message(to: &str, kind: &str) -> Rc<[u8]> {
+    let (head, tail) = (format!("<message to='{to}'{kind} id='m1'><body>"), "</body></message>");
+    let body = "It is a truth universally acknowledged, that a single man must be in want of a server. ".repeat(4);
+    format!("{head}{}{tail}", &body[..SIZE - head.len() - tail.len()]).into_bytes().into()
+}
+
+fn tables(options: &Options, figures: &[Figure]) -> String {
+    let mut out =
+        format!("Machine: {}. Peers: {}. {} rounds, medians.\n\n| what |", machine(), peers(), options.rounds);
+    for make in &options.servers {
+        let _ = write!(out, " {} |", make.name());
+    }
+    let _ = writeln!(out, "\n|---|{}", "---|".repeat(options.servers.len()));
+    let mut rows: Vec<&str> = Vec::new();
+    for figure in figures {
+        if !rows.contains(&figure.what.as_str()) {
+            rows.push(&figure.what);
+        }
+    }
+    for row in rows {
+        let _ = write!(out, "| {row} |");
+        for make in &options.servers {
+            let of = figures.iter().filter(|figure| figure.what == row && figure.make == *make);
+            let unit = if row.starts_with("memory") { "B" } else { "us" };
+            let cell = median(of.map(|figure| figure.value).collect());
+            let _ = write!(out, " {} |", cell.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} {unit}")));
+        }
+        out.push('\n');
+    }
+    out.push('\n');
+    for Figure { make, what, value, note } in figures {
+        let _ = writeln!(out, "- {what}, {}: {value:.1}, {note}", make.name());
+    }
+    out
+}

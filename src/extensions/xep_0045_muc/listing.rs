@@ -1,0 +1,102 @@
+//! What the service itself says: what it is, and which rooms there are (XEP-0045 §6.1 to §6.3).
+
+use std::sync::PoisonError;
+
+use crate::hooks::discovery::INFO_NS;
+use crate::hooks::paging::Page;
+use crate::hooks::{Answer, Verb};
+use crate::jid::BareJid;
+use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
+use crate::xml::Element;
+
+use super::super::xep_0030_service_discovery::api::ITEMS_NS;
+use super::super::xep_0199_ping::api::NS as PING_NS;
+use super::super::xep_0433_channel_search::api::{self as search, Channel};
+use super::kept::Listed;
+use super::service::{Rooms, State};
+
+/// Rooms of one page.
+const PAGE: usize = 250;
+
+impl Rooms {
+    /// Somebody asks the service.
+    pub(super) fn asked(&self, stanza: &Stanza<'_>) -> Option<Stanza<'static>> {
+        let verb = match stanza.kind {
+            Kind::Iq(IqType::Get) => Verb::Get,
+            Kind::Iq(IqType::Set) => Verb::Set,
+            // Nobody answers an error, and nothing is said by presence.
+            Kind::Iq(_) | Kind::Presence(_) => return None,
+            Kind::Message(_) => return stanza.error(&Condition::ServiceUnavailable.into()),
+        };
+        match self.answer(verb, stanza) {
+            Ok(Some(element)) => Some(stanza.result().payload(element)),
+            Ok(None) => Some(stanza.result()),
+            Err(error) => stanza.error(&error),
+        }
+    }
+
+    fn answer(&self, verb: Verb, stanza: &Stanza<'_>) -> Answer {
+        let request = stanza.payload.first().ok_or(Condition::BadRequest)?;
+        match (verb, request.name(), request.ns()) {
+            (Verb::Get, "query", INFO_NS) => {
+                let info = self.catalogue.about_rooms().info(request.attribute("node"));
+                info.map(Some).ok_or_else(|| Condition::ItemNotFound.into())
+            }
+            (Verb::Get, "query", ITEMS_NS) if request.attribute("node").is_some() => {
+                Err(Condition::ItemNotFound.into())
+            }
+            (Verb::Get, "query", ITEMS_NS) => self.rooms(&request).map(Some),
+            (Verb::Get, "ping", PING_NS) => Ok(None),
+            (Verb::Get, search::NAME, search::NS) => search::answer(&request, self.channels().into_iter()).map(Some),
+            _ => Err(Condition::ServiceUnavailable.into()),
+        }
+    }
+
+    /// The rooms that anybody may find.
+    fn channels(&self) -> Vec<Channel> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = known.iter().filter(|(_, listed)| listed.public);
+        let mut channels: Vec<Channel> = shown.map(|(room, listed)| channel(room, listed)).collect();
+        // A room that is asked may be about to change the list.
+        drop(known);
+        for channel in &mut channels {
+            let place = self.place(channel.address.as_str());
+            channel.users = place.map_or(0, |place| match &*place.lock() {
+                State::Here(hosted) => hosted.room.occupants.len(),
+                State::Coming(_) | State::Gone => 0,
+            });
+        }
+        channels
+    }
+
+    /// §6.3: the rooms that are in the list, in pages (XEP-0059).
+    fn rooms(&self, request: &Element) -> Result<Element, StanzaError> {
+        let page = Page::within(request)?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let shown: Vec<_> = known.iter().filter(|(_, listed)| listed.public).collect();
+        let is_long = shown.len() > PAGE;
+        let is_empty = shown.is_empty();
+        let (shown, set) = page.clone().unwrap_or_default().cut(shown, |(room, _)| room.as_str(), PAGE);
+        let mut answer = Element::new("query", ITEMS_NS);
+        for (room, listed) in shown {
+            answer.push(Element::new("item", ITEMS_NS).with("jid", room.as_str()).with("name", &listed.title));
+        }
+        // XEP-0059 §2.2: what is empty as a whole has no pages.
+        if (page.is_some() && !is_empty) || is_long {
+            answer.push(set);
+        }
+        Ok(answer)
+    }
+}
+
+fn channel(room: &BareJid, listed: &Listed) -> Channel {
+    Channel {
+        address: room.clone(),
+        name: listed.title.clone(),
+        description: listed.description.clone(),
+        language: listed.language.clone(),
+        users: 0,
+        is_open: listed.open,
+        is_semi_anonymous: listed.semi_anonymous,
+    }
+}

@@ -1,0 +1,93 @@
+//! XEP-0045 Multi-User Chat, version 1.35.5: rooms on a domain of their own, `[services] rooms`.
+//!
+//! What a room does is decided by [`room::Room`], which takes a [`command::Command`] and gives [`effect::Effects`]: no I/O,
+//! no clock, no randomness, no lock. Around it:
+//!
+//! - `association`, `privileges`, `room_config`: who may do what, as data.
+//! - `command`, `request`, `wire`: what somebody wants, read from a stanza once.
+//! - `effect`, `item`, `traffic`: what follows from it, what is said of an occupant, what of a stanza is passed on.
+//! - `room`, `occupant`, `entry`, `nick`, `leaving`, `speech`, `subject`, `history`, `standing`, `reconfiguration`,
+//!   `forwarding`, `about`, `rate`: the room itself, one file for each part of its life.
+//! - `admin`, `owner`, `config_form`, `register`, `petition`, `voice`, `invite`, `moderation`, `avatar`: what admins, owners
+//!   and those who want something of them ask a room for.
+//! - `service`, `outbox`, `kept`, `listing`, `watch`: the service that has the rooms: which are in memory, in which order
+//!   their effects reach storage and occupants, who is not there any more.
+
+mod about;
+mod admin;
+mod association;
+mod avatar;
+mod command;
+mod config_form;
+mod effect;
+mod entry;
+mod forwarding;
+mod history;
+mod invite;
+mod item;
+mod kept;
+mod leaving;
+mod listing;
+mod moderation;
+mod nick;
+mod occupant;
+mod outbox;
+mod owner;
+mod petition;
+mod privileges;
+mod rate;
+mod reading;
+mod reconfiguration;
+mod register;
+mod request;
+mod room;
+mod room_config;
+mod service;
+mod speech;
+mod standing;
+mod subject;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod voice;
+mod watch;
+mod wire;
+
+pub use service::Rooms;
+
+use super::xep_0359_stanza_ids::api::NS as IDS_NS;
+use crate::hooks::discovery::Identity;
+use crate::hooks::{Entity, Extension, Spec};
+
+pub(super) const EXTENSION: Extension = Extension {
+    spec: Spec { name: "XEP-0045", version: "1.35.5" },
+    name: "rooms",
+    advertises: &[
+        (Entity::Rooms, api::NS),
+        (Entity::Rooms, STABLE_ID),
+        (Entity::Room, api::NS),
+        (Entity::Room, STABLE_ID),
+        (Entity::Room, IDS_NS),
+    ],
+    wanted: |settings| settings.rooms.is_some(),
+    commands: &[],
+    install: |at| {
+        at.identity(Entity::Rooms, Identity { category: "conference", kind: "text", name: Some(TITLE) });
+    },
+};
+
+/// What people read in the list of services.
+const TITLE: &str = "Rooms";
+
+/// A message comes back with the id that it was sent with (XEP-0045 §7.4).
+const STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
+
+/// For extensions that recognise what comes from rooms.
+pub(super) mod api {
+    /// Whoever enters a room says so in this namespace.
+    pub(in crate::extensions) const NS: &str = "http://jabber.org/protocol/muc";
+
+    /// What a room says to one of its occupants, and the mark of messages between two of them, which both have the bare JID
+    /// of the room.
+    pub(in crate::extensions) const USER_NS: &str = "http://jabber.org/protocol/muc#user";
+}

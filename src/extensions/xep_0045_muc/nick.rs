@@ -1,0 +1,144 @@
+//! Presence of somebody who is in the room: another nick, or another availability (XEP-0045 §7.6, §7.7); and of somebody
+//! who thinks that he is (§7.2.18).
+
+use std::sync::Arc;
+
+use crate::stanza::{Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
+
+use super::association::{Affiliation, Role};
+use super::command::Call;
+use super::effect::{Effect, Effects, Face};
+use super::entry::Called;
+use super::item::{Item, Status, Why, x};
+use super::occupant::{Number, Occupant};
+use super::privileges::{RolePrivilege, role_may};
+use super::room::{Room, Said, item_of, with_id};
+
+impl Room {
+    /// Available presence without the `<x/>` of those who enter.
+    pub(super) fn present(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
+        let Some(occupant) = self.occupant_of(call) else {
+            effects.send(call.from, Arc::new(not_here(call)));
+            return Ok(());
+        };
+        let called = self.called(call)?;
+        if occupant.address != called.address {
+            return self.rename(call, &called, effects);
+        }
+        if !role_may(occupant.role, RolePrivilege::ChangeAvailability, &self.config) {
+            return Err(Condition::Forbidden.into());
+        }
+        if let Some(number) = self.note_presence(call) {
+            self.tell_presence(number, Some(call), effects);
+        }
+        Ok(())
+    }
+
+    /// Notes what a session says of its availability; from now on it speaks for its occupant.
+    pub(super) fn note_presence(&mut self, call: &Call<'_>) -> Option<Number> {
+        let number = self.occupant_of(call)?.number;
+        let session = self.session(call);
+        let occupant = self.occupants.get_mut(number)?;
+        occupant.sessions.retain(|known| known.jid != session.jid);
+        occupant.sessions.push(session);
+        self.refresh(number);
+        Some(number)
+    }
+
+    /// Presence to another nick (§7.6).
+    pub(super) fn rename(
+        &mut self,
+        call: &Call<'_>,
+        called: &Called,
+        effects: &mut Effects,
+    ) -> Result<(), StanzaError> {
+        let Some(occupant) = self.occupant_of(call) else { return Ok(()) };
+        if !role_may(occupant.role, RolePrivilege::ChangeNick, &self.config) {
+            return Err(StanzaError::new(Condition::NotAcceptable, "the nick cannot be changed"));
+        }
+        self.check_nick(call, &called.address)?;
+        let is_alone = occupant.sessions.len() == 1;
+        let number = occupant.number;
+        match self.occupants.called(&called.address).map(|target| target.number) {
+            None if is_alone => self.rename_whole((call, number), called, effects),
+            target => self.move_session((call, number), (called, target), effects),
+        }
+        Ok(())
+    }
+
+    /// Somebody who has one session is called something else.
+    fn rename_whole(&mut self, (call, number): (&Call<'_>, Number), called: &Called, effects: &mut Effects) {
+        let Some(occupant) = self.occupants.get(number) else { return };
+        effects.send(call.from, self.renamed(occupant, called, &[Status::NickChanged, Status::SelfPresence]).open);
+        if self.shows(occupant) {
+            let face = self.renamed(occupant, called, &[Status::NickChanged]);
+            effects.tell(self.occupants.roll(), face, Some(number));
+        }
+        self.occupants.rename(number, called.address.clone());
+        self.note_presence(call);
+        self.tell_as_called(call, (number, called), effects);
+    }
+
+    /// A session leaves its occupant for another nick, which another session of the same user may have already. The old
+    /// nick goes if it was the last session.
+    fn move_session(
+        &mut self,
+        (call, number): (&Call<'_>, Number),
+        (called, target): (&Called, Option<Number>),
+        effects: &mut Effects,
+    ) {
+        let Some(occupant) = self.occupants.get(number) else { return };
+        let (standing, is_shown) = ((occupant.affiliation, occupant.role), self.shows(occupant));
+        effects.send(call.from, self.renamed(occupant, called, &[Status::NickChanged, Status::SelfPresence]).open);
+        if occupant.sessions.len() == 1 {
+            let face = self.renamed(occupant, called, &[Status::NickChanged]);
+            self.occupants.leave(number);
+            if is_shown {
+                effects.tell(self.occupants.roll(), face, None);
+            }
+        } else {
+            self.occupants.part(call.from);
+            self.refresh(number);
+            self.tell_presence(number, None, effects);
+        }
+        let session = self.session(call);
+        let number = match target {
+            Some(target) => {
+                self.occupants.join(target, session);
+                target
+            }
+            None => self.add(call, called.address.clone(), standing, session),
+        };
+        self.refresh(number);
+        self.tell_as_called(call, (number, called), effects);
+    }
+
+    /// Tells everybody of somebody under his new nick.
+    fn tell_as_called(&self, call: &Call<'_>, (number, called): (Number, &Called), effects: &mut Effects) {
+        if !called.is_changed {
+            return self.tell_presence(number, Some(call), effects);
+        }
+        let Some(occupant) = self.occupants.get(number) else { return };
+        let own = self.face_with(occupant, None, &[Status::SelfPresence, Status::NickAssigned]).open;
+        for session in &occupant.sessions {
+            effects.send(&session.jid, with_id(&own, call));
+        }
+        if self.shows(occupant) {
+            effects.push(Effect::Tell { to: self.occupants.roll(), face: occupant.face.clone(), except: Some(number) });
+        }
+    }
+
+    /// That an occupant is called something else from now on.
+    fn renamed(&self, occupant: &Occupant, called: &Called, statuses: &[Status]) -> Face {
+        let item = Item { nick: called.address.resource(), ..item_of(occupant, occupant.role, None) };
+        self.face(occupant, PresenceType::Unavailable, "", &Said { item, more: None, statuses })
+    }
+}
+
+/// What somebody gets who thinks that he is in a room, and is not (§7.2.18).
+pub(super) fn not_here(call: &Call<'_>) -> Stanza<'static> {
+    let why = Why { actor: None, reason: Some("You are not in the room.".to_owned()) };
+    let item = Item { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: Some(&why) };
+    let x = x(Some(item.to_element()), &[Status::SelfPresence, Status::Kicked, Status::TechnicalProblem]);
+    Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(call.to.clone()).payload(Payload::from(x))
+}

@@ -1,0 +1,94 @@
+//! The archive of a room, which is not in memory (XEP-0313 §3.3.2).
+
+use std::sync::Arc;
+
+use crate::hooks::{Answer, Outbound};
+use crate::jid::{BareJid, Jid};
+use crate::routing::Router;
+use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
+use crate::xml::Element;
+
+use super::super::xep_0313_archive::api::{Asked, Reader};
+use super::association::{Affiliation, Role};
+use super::command::Call;
+use super::item::{Item, x};
+use super::room::Room;
+use super::room_config::Anonymity;
+use super::service::Rooms;
+
+/// How much somebody of another server gets at once.
+const ABROAD: usize = 256 * 1024;
+
+impl Room {
+    /// Whether somebody may read the archive; says whether he sees who has said something.
+    pub(super) fn may_read(&self, call: &Call<'_>) -> Result<bool, StanzaError> {
+        let affiliation = self.affiliation_of(call);
+        if self.locked && affiliation != Affiliation::Owner {
+            return Err(Condition::ItemNotFound.into());
+        }
+        if !self.has_archive() {
+            return Err(Condition::ServiceUnavailable.into());
+        }
+        let occupant = self.occupant_of(call);
+        // XEP-0313 §6.1.2: nobody reads without being seen who is not at home here.
+        if affiliation == Affiliation::Outcast || (occupant.is_none() && !affiliation.is_at_least(Affiliation::Member))
+        {
+            return Err(StanzaError::new(Condition::Forbidden, "the archive is for those who are in the room"));
+        }
+        let is_moderator = occupant.is_some_and(|occupant| occupant.role == Role::Moderator);
+        let is_above = affiliation.is_at_least(Affiliation::Admin);
+        Ok(self.config.anonymity == Anonymity::NonAnonymous || is_moderator || is_above)
+    }
+}
+
+impl Rooms {
+    /// Has a task show somebody what he wants to read.
+    pub(super) fn show_later(&self, call: &Call<'_>, asked: Asked, sees: bool) {
+        let (Some(rooms), Some(router)) = (self.own(), self.router()) else { return };
+        // Without a runtime the server has ended.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (from, room, asking) = (call.from.clone(), call.to.to_bare(), call.stanza.borrow().into_owned());
+        runtime.spawn(async move {
+            let answer = match rooms.show_archive(&router, (&room, &from), &asked, sees).await {
+                Ok(Some(element)) => Some(asking.result().payload(element)),
+                Ok(None) => Some(asking.result()),
+                Err(error) => asking.error(&error),
+            };
+            if let Some(answer) = answer {
+                Outbound::send(&*router, answer).await;
+            }
+        });
+    }
+
+    async fn show_archive(
+        &self,
+        router: &Arc<Router>,
+        (room, to): (&BareJid, &Jid),
+        asked: &Asked,
+        sees: bool,
+    ) -> Answer {
+        let is_here = router.has_accounts(to.domain());
+        let reader = Reader { sees, room: if is_here { Outbound::room(&**router, to) } else { ABROAD } };
+        let (results, answer) = self.archive.of_room(room, asked, reader, author).await?;
+        let messages = results.into_iter().map(|result| {
+            let message = Stanza::new(Kind::Message(MessageType::Normal)).from(Jid::from(room.clone())).to(to.clone());
+            message.payload(Payload::canonical(result))
+        });
+        if is_here {
+            let texts: Vec<_> = messages.map(|message| message.to_xml()).collect();
+            Outbound::write(&**router, to, &texts);
+        } else {
+            let mut batch = router.batch();
+            // Whoever is gone reads nothing.
+            messages.for_each(|message| drop(router.hand(&message, to, &mut batch)));
+            batch.finish();
+        }
+        Ok(answer)
+    }
+}
+
+/// Who has said something, in the words of the room (XEP-0313 §6.1.2).
+fn author(jid: &Jid) -> Element {
+    let item = Item { affiliation: Affiliation::None, role: Role::None, jid: Some(jid), nick: None, why: None };
+    x(Some(item.to_element()), &[])
+}

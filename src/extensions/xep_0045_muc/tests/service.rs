@@ -1,0 +1,188 @@
+//! The service with its rooms, on whole servers: what is on disk before it is told, what leaves memory, who is gone.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::Rooms;
+use crate::jid::Jid;
+use crate::stanza::CLIENT_NS;
+use crate::storage::{Stepper, Storage};
+use crate::testing::{Client, Options, World};
+
+const ROOM: &str = "square@rooms.verona.example";
+
+fn options(more: &str) -> Options {
+    Options { config: format!("[services]\nrooms = [\"rooms.verona.example\"]\n[rooms]\npersistent = true\n{more}") }
+}
+
+fn jid(text: &str) -> Jid {
+    text.parse().unwrap()
+}
+
+async fn enter(client: &mut Client, nick: &str) {
+    client.send(&format!("<presence to='{ROOM}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")).await;
+}
+
+/// Accepts what holds by default.
+async fn accept(client: &mut Client) {
+    let form = "<x xmlns='jabber:x:data' type='submit'/>";
+    let query = format!("<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>");
+    client.send(&format!("<iq type='set' id='accept' to='{ROOM}'>{query}</iq>")).await;
+}
+
+async fn say(client: &mut Client, text: &str) {
+    client.send(&format!("<message type='groupchat' to='{ROOM}'><body>{text}</body></message>")).await;
+}
+
+/// What has come, by name and text.
+fn heard(client: &mut Client) -> Vec<String> {
+    let all = std::iter::from_fn(|| client.received());
+    all.map(|it| {
+        let body = it.child("body", CLIENT_NS).map(crate::xml::Element::text).unwrap_or_default();
+        let kind = it.attribute("type").unwrap_or_default();
+        format!("{} {kind} {body}", it.name())
+    })
+    .collect()
+}
+
+/// Runs `work` while storage writes.
+async fn writing<T>(stepper: &mut Stepper, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => break done,
+            () = tokio::time::sleep(Duration::from_millis(10)) => stepper.step(),
+        }
+    }
+}
+
+fn rooms(world: &mut World) -> Arc<Rooms> {
+    Arc::clone(&world.server("verona.example").unwrap().rooms[0])
+}
+
+// Proves: XEP-0045 §7.1
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_what_is_not_durable() {
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let mut world = World::new();
+    world.server_on("verona.example", &options(""), storage).unwrap();
+    let (mut romeo, mut juliet) = writing(&mut stepper, async {
+        let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+        let juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+        enter(&mut romeo, "Romeo").await;
+        accept(&mut romeo).await;
+        world.settle().await;
+        (romeo, juliet)
+    })
+    .await;
+    assert_eq!(heard(&mut romeo), ["presence  ", "message groupchat ", "iq result "]);
+    say(&mut romeo, "one").await;
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), [""; 0], "it is not on disk yet");
+    // Whoever enters now has it once, in its place.
+    enter(&mut juliet, "Juliet").await;
+    world.settle().await;
+    assert_eq!((heard(&mut romeo), heard(&mut juliet)), (Vec::new(), Vec::new()), "what is behind it waits as well");
+    stepper.step();
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), ["message groupchat one", "presence  "]);
+    let entered = ["presence  ", "presence  ", "message groupchat one", "message groupchat "];
+    assert_eq!(heard(&mut juliet), entered);
+    // What need not be stored need not wait.
+    juliet.send(&format!("<presence to='{ROOM}/Juliet'><show>away</show></presence>")).await;
+    world.settle().await;
+    assert_eq!((heard(&mut romeo).len(), heard(&mut juliet).len()), (1, 1));
+    // What a crash forgets nobody has seen.
+    say(&mut romeo, "two").await;
+    world.settle().await;
+    assert_eq!((heard(&mut romeo).len(), heard(&mut juliet).len()), (0, 0));
+    let (storage, mut stepper) = Storage::reopen_stepped(stepper.crash()).unwrap();
+    let mut world = World::new();
+    world.server_on("verona.example", &options(""), storage).unwrap();
+    let mut juliet = writing(&mut stepper, async {
+        let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+        enter(&mut juliet, "Juliet").await;
+        world.settle().await;
+        juliet
+    })
+    .await;
+    assert_eq!(heard(&mut juliet), ["presence  ", "message groupchat one", "message groupchat "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_in_which_nobody_is_leaves_memory_and_comes_back() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    enter(&mut romeo, "Romeo").await;
+    accept(&mut romeo).await;
+    say(&mut romeo, "one").await;
+    world.settle().await;
+    let rooms = rooms(&mut world);
+    world.clock.advance(Duration::from_secs(600));
+    rooms.look();
+    assert_eq!(rooms.places().len(), 1, "somebody is there");
+    romeo.send(&format!("<presence type='unavailable' to='{ROOM}/Romeo'/>")).await;
+    world.settle().await;
+    rooms.look();
+    assert_eq!(rooms.places().len(), 1, "it was needed a moment ago");
+    world.clock.advance(Duration::from_secs(300));
+    rooms.look();
+    assert_eq!(rooms.places().len(), 0);
+    heard(&mut romeo);
+    // What comes meanwhile waits for it, in its order.
+    enter(&mut romeo, "Romeo").await;
+    say(&mut romeo, "two").await;
+    world.settle().await;
+    let all = ["presence  ", "message groupchat one", "message groupchat ", "message groupchat two"];
+    assert_eq!(heard(&mut romeo), all);
+}
+
+// Proves: XEP-0045 §18.1.2
+#[tokio::test(start_paused = true)]
+async fn who_is_gone_without_a_word_is_found_out() {
+    let mut world = World::new();
+    let component = "[[components]]\nname = \"irc.verona.example\"\nsecret = \"sesame\"";
+    world.server_with("verona.example", &options(component)).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    enter(&mut romeo, "Romeo").await;
+    accept(&mut romeo).await;
+    let mut irc = world.component("irc.verona.example").await.unwrap();
+    let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    irc.send(&format!("<presence from='tybalt@irc.verona.example/x' to='{ROOM}/Tybalt'>{x}</presence>")).await;
+    world.settle().await;
+    irc.vanish();
+    world.settle().await;
+    heard(&mut romeo);
+    let rooms = rooms(&mut world);
+    world.clock.advance(Duration::from_secs(899));
+    rooms.look();
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), [""; 0]);
+    world.clock.advance(Duration::from_secs(1));
+    rooms.look();
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), ["presence unavailable "], "and he is not asked himself");
+    world.clock.advance(Duration::from_secs(900));
+    rooms.look();
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), [""; 0]);
+}
+
+// Proves: XEP-0045 §14.6
+#[tokio::test(start_paused = true)]
+async fn there_are_as_many_rooms_as_the_operator_wants() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("rooms = 1\n")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    enter(&mut romeo, "Romeo").await;
+    accept(&mut romeo).await;
+    world.settle().await;
+    heard(&mut romeo);
+    let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    romeo.send(&format!("<presence to='hall@rooms.verona.example/Romeo'>{x}</presence>")).await;
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), ["presence error "]);
+}

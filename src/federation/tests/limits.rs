@@ -1,0 +1,161 @@
+//! What another domain may cost, who is on the list of streams, and what is said about streams that break.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::world::{Plan, Raw, World, pair};
+use super::{THERE, hello, here, there};
+use crate::federation::{Allowance, Direction};
+use crate::routing::RemoteDelivery;
+use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
+use crate::stream::Pace;
+
+fn allowing(allowance: Allowance) -> Plan<'static> {
+    Plan { allowance, ..there() }
+}
+
+/// A stream of `here.example`.
+async fn stream(world: &World) -> Raw {
+    let (mut raw, _) = world.secured(&here(), "there.example", THERE).await;
+    raw.external("here.example", "there.example").await;
+    raw
+}
+
+fn said(id: usize) -> String {
+    hello(id).to_xml()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_too_fast_is_read_more_slowly() {
+    let world = World::new();
+    let pace = Pace::new(10, 0, Duration::from_secs(1));
+    let other = world.server(&allowing(Allowance { pace, ..Allowance::default() }));
+    let (mut one, mut more) = (stream(&world).await, stream(&world).await);
+    let started = Instant::now();
+    one.say(&(0..40).map(said).collect::<String>()).await;
+    for id in 0..40 {
+        assert_eq!(other.arrival().await.id.as_deref(), Some(id.to_string().as_str()));
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "what has come at once is taken at once");
+    one.say(&said(40)).await;
+    assert_eq!(other.arrival().await.id.as_deref(), Some("40"));
+    let waited = started.elapsed();
+    assert!((2900..3100).contains(&waited.as_millis()), "{waited:?}");
+    // All its streams have one budget.
+    more.say(&said(41)).await;
+    other.arrival().await;
+    more.say(&said(42)).await;
+    other.arrival().await;
+    let waited = started.elapsed();
+    assert!((3000..3300).contains(&waited.as_millis()), "{waited:?}");
+    let streams = other.federation.streams();
+    assert!(streams.iter().any(|stream| stream.held_back >= 2900), "{streams:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_reaches_as_many_people_as_it_may() {
+    let world = World::new();
+    let one = world.server(&here());
+    let other = world.server(&allowing(Allowance { recipients: 2, requests: 1, ..Allowance::default() }));
+    let send = |kind: Kind, to: &str, id: usize| {
+        let stanza = Stanza::new(kind).from("a@here.example".parse().ok()).to(to.parse().ok()).id(id.to_string());
+        one.federation.send(&pair("here.example", "there.example"), vec![stanza.into()]);
+    };
+    let (chat, request) = (Kind::Message(MessageType::Chat), Kind::Presence(PresenceType::Subscribe));
+    for (id, (kind, to, passes)) in [
+        (chat, "b@there.example", true),
+        (chat, "c@there.example/x", true),
+        (chat, "d@there.example", false),
+        (chat, "c@there.example/y", true),
+        (request, "b@there.example", true),
+        (request, "c@there.example", false),
+        (Kind::Presence(PresenceType::Available), "d@there.example", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        send(kind, to, id);
+        let (at, marks) = if passes { (&other, "") } else { (&one, "policy-violation") };
+        let stanza = at.arrival().await;
+        assert_eq!(stanza.id.as_deref(), Some(id.to_string().as_str()), "{to}");
+        assert!(stanza.to_xml().contains(marks), "{}", stanza.to_xml());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_has_as_many_streams_as_it_may() {
+    let world = World::new();
+    let other = world.server(&allowing(Allowance { streams: 1, ..Allowance::default() }));
+    let mut first = stream(&world).await;
+    let (mut second, _) = world.secured(&here(), "there.example", THERE).await;
+    second.say("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>").await;
+    assert!(second.element().await.contains("success"));
+    second.wire.restart();
+    second.header().await;
+    let rest = second.rest().await;
+    assert!(rest.contains("<resource-constraint"), "{rest}");
+    first.say(&said(1)).await;
+    other.arrival().await;
+    first.say("</stream:stream>").await;
+    first.rest().await;
+    sleep(Duration::from_secs(1)).await;
+    stream(&world).await.say(&said(2)).await;
+    assert_eq!(other.arrival().await.id.as_deref(), Some("2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_stream_is_on_the_list_while_it_lasts() {
+    let world = World::new();
+    let (one, other) = (world.server(&here()), world.server(&there()));
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
+    other.arrival().await;
+    for (server, direction) in [(&one, Direction::Out), (&other, Direction::In)] {
+        let streams = server.federation.streams();
+        assert_eq!(streams.len(), 1, "{streams:?}");
+        assert_eq!(streams[0].direction, direction);
+        assert!(streams[0].bytes > 50 && streams[0].tls.as_ref().unwrap().starts_with("TLS 1.3"), "{streams:?}");
+        assert_eq!(streams[0].certificate.as_ref().map(String::len), Some(64));
+        assert!(streams[0].pairs[0].proof.contains("certificate"), "{streams:?}");
+    }
+    one.federation.stop().await;
+    sleep(Duration::from_secs(5)).await;
+    assert!(one.federation.streams().is_empty() && other.federation.streams().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_is_a_loss_and_one_that_is_closed_is_none() {
+    let world = World::new();
+    let other = world.server(&there());
+    let raw = stream(&world).await;
+    assert_eq!(other.inbound.changes(), ["reached here.example"]);
+    drop(raw);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(other.inbound.changes(), ["lost here.example"]);
+    let mut raw = stream(&world).await;
+    raw.say("</stream:stream>").await;
+    raw.rest().await;
+    assert_eq!(other.inbound.changes(), ["reached here.example"]);
+    let mut raw = stream(&world).await;
+    raw.say("<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>").await;
+    raw.rest().await;
+    assert_eq!(other.inbound.changes(), ["reached here.example", "lost here.example"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_nobody_reaches_is_lost() {
+    let world = World::new();
+    let one = world.server(&here());
+    world.publish("there.example", 0, THERE, crate::federation::Start::Starttls);
+    one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
+    one.bounce().await;
+    assert_eq!(one.inbound.changes(), ["lost there.example"]);
+    let other = world.server(&there());
+    one.federation.knock(&pair("here.example", "there.example"));
+    sleep(Duration::from_secs(10)).await;
+    one.federation.knock(&pair("here.example", "there.example"));
+    sleep(Duration::from_secs(10)).await;
+    let changes = one.inbound.changes();
+    assert!(changes.contains(&"reached there.example".to_owned()), "{changes:?}");
+    assert!(other.inbound.changes().contains(&"reached here.example".to_owned()));
+}

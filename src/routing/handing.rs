@@ -1,0 +1,114 @@
+//! What a service of ours sends to sessions that it knows of: at once, without waiting for anything, to one or to very
+//! many.
+
+use std::sync::Arc;
+
+use crate::jid::Jid;
+use crate::stanza::{Condition, IqType, Kind, Letter, MessageType, PresenceType, Stanza};
+
+use super::Router;
+use super::account::Account;
+use super::barring::barred;
+use super::batch::Batch;
+use super::delivery::Reach;
+use super::hosts::Host;
+use super::push::Come;
+use super::remote::Leaving;
+use super::router::Back;
+
+impl Router {
+    /// Hands a stanza to the session `to`; gives the error if there is none. Whom the stanza itself names does not count.
+    pub fn hand(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        self.hand_written(stanza, to, |out, to| stanza.write_to(out, Some(to)), batch)
+    }
+
+    /// The same for one of very many, for whom the stanza is written already.
+    pub fn hand_letter(&self, stanza: &Stanza<'_>, letter: &Letter, to: &Jid, batch: &mut Batch) -> Back {
+        self.hand_written(stanza, to, |out, to| letter.write_to(out, to), batch)
+    }
+
+    fn hand_written(
+        &self,
+        stanza: &Stanza<'_>,
+        to: &Jid,
+        write: impl FnOnce(&mut String, &str),
+        batch: &mut Batch,
+    ) -> Back {
+        match self.hosts.of(to.domain()) {
+            Host::Accounts => match self.accounts.cached(to.bare_str()) {
+                Some(account) => self.hand_to_account(&account, stanza, to, write, batch),
+                // Nobody is connected to an account that is not loaded.
+                None => nobody(stanza, to),
+            },
+            Host::Remote => self.hand_over_border(stanza, to, batch),
+            Host::Service(service) => service.take(&stanza.borrow().to(to.clone()), batch),
+        }
+    }
+
+    fn hand_to_account(
+        &self,
+        account: &Arc<Account>,
+        stanza: &Stanza<'_>,
+        to: &Jid,
+        write: impl FnOnce(&mut String, &str),
+        batch: &mut Batch,
+    ) -> Back {
+        let is_blocked = stanza.from.as_ref().is_some_and(|from| account.blocks(from));
+        let mut state = account.lock();
+        let place = state.resources.iter().position(|resource| resource.jid == *to);
+        let Some((place, resource)) = place.and_then(|place| Some((place, state.resources.get(place)?))) else {
+            return nobody(stanza, to);
+        };
+        match stanza.kind {
+            // Whoever blocks one occupant of a room is in the room all the same.
+            Kind::Presence(_) | Kind::Message(MessageType::Groupchat) if is_blocked => None,
+            // He is in the room, and everybody sees it.
+            _ if is_blocked => stanza.borrow().to(to.clone()).error(&Condition::NotAcceptable.into()),
+            Kind::Presence(kind) => {
+                batch.push_stanza(&resource.ring, stanza, |out| write(out, to.as_str()));
+                if let Some(from) =
+                    stanza.from.as_ref().filter(|_| kind == PresenceType::Unavailable && !self.is_stopping())
+                {
+                    state.forget_directed(from, to, batch);
+                }
+                None
+            }
+            Kind::Message(MessageType::Groupchat) => {
+                batch.push_stanza(&resource.ring, stanza, |out| write(out, to.as_str()));
+                if state.push.is_some() {
+                    let come = Come { reach: Some(Reach::Resource(place)), is_copied: false, is_kept: false };
+                    self.tell_absent(&account.jid, &state, stanza, come);
+                }
+                None
+            }
+            Kind::Message(_) => self.receive(&account.jid, &mut state, &stanza.borrow().to(to.clone()), to, batch),
+            Kind::Iq(IqType::Result | IqType::Error) => {
+                batch.push_answer(&resource.ring, &stanza.borrow().to(to.clone()));
+                None
+            }
+            Kind::Iq(_) => {
+                batch.push_stanza(&resource.ring, stanza, |out| write(out, to.as_str()));
+                None
+            }
+        }
+    }
+
+    /// Messages of rooms are in their logs, where those who miss some find them: the outbox has none of them.
+    fn hand_over_border(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
+        let addressed = stanza.borrow().to(to.clone());
+        if stanza.kind != Kind::Message(MessageType::Groupchat) {
+            return if self.to_remote(&addressed, to, batch) { None } else { addressed.error(&barred()) };
+        }
+        let local = stanza.from.as_ref().and_then(|from| self.hosts.local(from.domain()))?;
+        if self.barring.bars(local, Some(to)) {
+            return addressed.error(&barred());
+        }
+        batch.send(local, to.domain(), Leaving::from(addressed.into_owned()));
+        None
+    }
+}
+
+/// There is no such session (RFC 6121 §8.5.3.2).
+fn nobody(stanza: &Stanza<'_>, to: &Jid) -> Back {
+    stanza.borrow().to(to.clone()).error(&Condition::ServiceUnavailable.into())
+}
