@@ -71,8 +71,8 @@ chaos: setup ## ends Comity 500 times under load, breaks its connections and its
 domains: setup ## a thousand other domains at once, and a hostile one beside honest ones (QUICK=1: a short look)
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
-	@./target/release/comity-load domains $(if $(QUICK),--quick)
-	@./target/release/comity-load hostile $(if $(QUICK),--quick)
+	@./target/release/comity-load domains $(if $(QUICK),--quick,--rounds 3 --document docs/performance.md)
+	@./target/release/comity-load hostile $(if $(QUICK),--quick,--document docs/performance.md)
 
 guardian: setup ## kills another server 50 times while messages and presence are on their way (KILLS=n)
 	@KILLS=$(or $(KILLS),50) $(CARGO) test --quiet --test guardian -- --nocapture

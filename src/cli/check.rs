@@ -12,6 +12,7 @@ use crate::cli::place::Place;
 use crate::cli::wait_for;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::federation::doctor::Verdict;
 use crate::net::System;
 use crate::server::{Examine, resolver};
 
@@ -51,15 +52,6 @@ enum About {
     Certificate,
     Dns,
     Port,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Fine,
-    /// It works, but not for everybody or not for long.
-    Warning,
-    Wrong,
 }
 
 /// What is said about one domain.
@@ -111,12 +103,7 @@ fn human(findings: &[Finding]) -> String {
             domain = &finding.domain;
             text.push_str(&format!("{}{domain}\n", if text.is_empty() { "" } else { "\n" }));
         }
-        let verdict = match finding.verdict {
-            Verdict::Fine => "fine   ",
-            Verdict::Warning => "warning",
-            Verdict::Wrong => "WRONG  ",
-        };
-        text.push_str(&format!("  {verdict}  {}\n", finding.text));
+        text.push_str(&format!("  {}  {}\n", word(finding.verdict), finding.text));
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let conclusion = match (count(Verdict::Wrong), count(Verdict::Warning)) {
@@ -125,6 +112,15 @@ fn human(findings: &[Finding]) -> String {
         (wrong, _) => format!("{wrong} wrong."),
     };
     format!("{text}\n{conclusion}")
+}
+
+/// At the beginning of a line.
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fine => "fine   ",
+        Verdict::Warning => "warning",
+        Verdict::Wrong => "WRONG  ",
+    }
 }
 
 #[cfg(test)]

@@ -274,6 +274,12 @@ fn what_holds_for_another_domain_and_contradicts_itself_is_refused() {
             "3:8: a.example is a domain of this server\n7:8: the domain b.example is there twice",
         ),
         (
+            "domain = \"a.example\"\n[services]\nrooms = [\"rooms.a.example\"]\n\
+             [[components]]\nname = \"irc.a.example\"\nsecret = \"s\"\n\
+             [[peers]]\nname = \"irc.a.example\"\n[[peers]]\nname = \"rooms.a.example\"",
+            "8:8: irc.a.example is a domain of this server\n10:8: rooms.a.example is a domain of this server",
+        ),
+        (
             "domain = \"a.example\"\n[federation]\nmode = \"closed\"\n\
              [[peers]]\nname = \"b.example\"\nfederate = true",
             "6:12: federation.mode = \"closed\" has no exceptions; set federation.mode = \"listed\"",

@@ -19,11 +19,10 @@ pub(crate) fn admit<'p>(
     let (Some(from), Some(to)) = (from, to) else {
         return Err(StreamCondition::ImproperAddressing.into());
     };
-    let mut pairs = proven.iter().map(|proven| &proven.pair);
-    match pairs.find(|pair| *pair.local == *to.domain() && *pair.remote == *from.domain()) {
-        // It was welcome when it proved its domain.
-        Some(pair) if !rules.permits(&pair.remote) => Err(StreamCondition::PolicyViolation.into()),
-        Some(pair) => Ok(pair),
+    match proven.iter().find(|it| *it.pair.local == *to.domain() && *it.pair.remote == *from.domain()) {
+        // It was welcome when it proved its domain, or in that way.
+        Some(proven) if !rules.welcomes(proven) => Err(StreamCondition::PolicyViolation.into()),
+        Some(proven) => Ok(&proven.pair),
         None if admit_sender(proven, Some(from)).is_some() && !(rules.is_local)(to.domain()) => {
             Err(StreamCondition::HostUnknown.into())
         }

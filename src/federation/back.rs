@@ -82,6 +82,7 @@ impl Federation {
                 let proof = Arc::new(proof);
                 listed.prove(&pair, Some(&proof));
                 self.reached(&pair);
+                back.meter.join(&pair.remote, self);
                 back.proven.push(Proven { pair, proof });
                 Verdict::Valid
             }

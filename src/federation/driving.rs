@@ -30,6 +30,8 @@ pub(crate) const STALLED: Duration = Duration::from_secs(60);
 pub(crate) const IDLE: &str = "idle";
 /// Why a link ends that the peer does not need.
 const CLOSED: &str = "the other server closed the stream";
+/// Why a link ends whose proof the operator does not accept any more.
+pub(crate) const UNPROVEN: &str = "what has proven the other server counts no more";
 /// How long the last words of a link may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a stream may be resumed of which the peer does not say it.
@@ -78,6 +80,9 @@ impl Federation {
         let mut stalled = pin!(sleep(self.settings().idle_timeout));
         loop {
             if portion.is_empty() {
+                if !self.settings().accepts(&waiting.pair.remote, link.proof.as_deref()) {
+                    return Stop::in_order(Ended::InOrder, UNPROVEN);
+                }
                 attention = self.next_portion(waiting, &mut portion);
                 let patience = if portion.is_empty() { self.settings().idle_timeout } else { STALLED };
                 stalled.as_mut().reset(Instant::now() + patience);
@@ -230,7 +235,7 @@ impl Federation {
         let done = self.take_in(link, waiting, listed).await;
         if let Some(back) = &mut link.back {
             // What came before an end was read as well.
-            back.meter.charge(Some(listed), self);
+            back.meter.charge(Some(listed));
         }
         done
     }

@@ -27,22 +27,23 @@ impl Federation {
         let (inbound, rules) = (self.inbound(), self.rules());
         let settings = self.settings();
         let limits = meter.is_open().then_some(settings.limits);
-        let allowance = meter.allowance(&settings.policy);
+        meter.renew(&settings.policy);
         drop(settings);
         let (reader, buffer) = wire.gate();
         let language = reader.language();
         let mut at = 0;
         let mut stanzas: Vec<Stanza<'_>> = Vec::new();
         let mut of: Option<&Pair> = None;
-        // Stanzas that have come and are not among those that count.
-        let mut more = 0;
+        // Stanzas that have come and are not among those that count, and bytes that a domain has paid for.
+        let (mut more, mut paid) = (0, 0);
         let outcome = loop {
             limits.iter().for_each(|limits| reader.set_limits(*limits));
             let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
                 Ok(step) => step,
                 Err(error) => break Err(error),
             };
-            at += step.consumed;
+            let taken = step.consumed;
+            at += taken;
             let mut stanza = match step.event {
                 Some(Event::Stanza(stanza)) => stanza,
                 Some(event) => break Ok(Some(event.into_owned())),
@@ -57,11 +58,17 @@ impl Federation {
             }
             of = Some(pair);
             more += 1;
-            meter.count(1, 0);
+            let mut share = meter.of(&pair.remote);
+            if let Some(share) = &mut share {
+                share.take(taken);
+                paid += taken;
+            }
             if self.heard(pair, &stanza) {
                 continue;
             }
-            if let Err(excess) = meter.judge(&stanza, allowance.as_ref()) {
+            if let Some(share) = share
+                && let Err(excess) = share.judge(&stanza)
+            {
                 let error = StanzaError::new(Condition::PolicyViolation, excess.as_str());
                 self.send(pair, stanza.error(&error).into_iter().map(Into::into).collect());
                 continue;
@@ -72,7 +79,7 @@ impl Federation {
             language.complete(&mut stanza);
             stanzas.push(stanza);
         };
-        meter.count(0, at);
+        meter.take(at - paid);
         // What came before a fault was right.
         if let Some(of) = of {
             arrived(&inbound, of, stanzas, counted, &mut more).await?;

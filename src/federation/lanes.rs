@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use crate::federation::Federation;
 use crate::federation::delivery::Waiting;
-use crate::federation::driving::{Ended, IDLE, STALLED};
+use crate::federation::driving::{Ended, IDLE, STALLED, UNPROVEN};
 use crate::federation::failure::Failure;
+use crate::federation::proof::Proof;
 use crate::federation::queue::PORTION;
 use crate::routing::Pair;
 
@@ -44,10 +45,19 @@ impl WayBack {
 
 struct Lane {
     lent: Lent,
+    /// How the peer has proven that it takes what goes there.
+    proof: Arc<Proof>,
     /// When something went out last.
     active: Instant,
     /// When to look again although nothing happens.
     attention: Option<Instant>,
+}
+
+impl Lane {
+    /// Whether what has proven the peer still does.
+    fn counts(&self, federation: &Federation) -> bool {
+        federation.settings().accepts(&self.lent.waiting.pair.remote, Some(&self.proof))
+    }
 }
 
 /// Whose bytes are being handed over.
@@ -106,8 +116,8 @@ impl Lanes {
     }
 
     /// Takes a queue that was lent and is ready.
-    pub(crate) fn take(&mut self, lent: Lent) {
-        self.lanes.push(Lane { lent, active: Instant::now(), attention: None });
+    pub(crate) fn take(&mut self, lent: Lent, proof: Arc<Proof>) {
+        self.lanes.push(Lane { lent, proof, active: Instant::now(), attention: None });
     }
 
     /// Something of ours is to be said, as soon as no stanza is in the way.
@@ -149,6 +159,10 @@ impl Lanes {
         for step in 0..self.lanes.len() {
             let at = (self.turn + step) % self.lanes.len();
             let Some(lane) = self.lanes.get_mut(at) else { continue };
+            if !lane.counts(federation) {
+                lane.attention = Some(self.since);
+                continue;
+            }
             lane.attention = federation.next_portion(&lane.lent.waiting, &mut self.portion);
             if !self.portion.is_empty() {
                 (self.source, self.turn) = (Source::Lane(at), at + 1);
@@ -190,8 +204,8 @@ impl Lanes {
         self.lanes.iter().map(|lane| lane.attention.unwrap_or(lane.active + idle)).min()
     }
 
-    /// Looks at what has had long enough. The pairs of lanes that have ended because the peer answers nothing are given
-    /// back: their queues should not come here again.
+    /// Looks at what has had long enough. The pairs of lanes that have ended because the peer answers nothing, or counts as
+    /// unproven now, are given back: their queues should not come here again.
     pub(crate) fn look(&mut self, federation: &Federation) -> Result<Vec<Pair>, Fault> {
         let now = Instant::now();
         if !self.portion.is_empty() && self.since + STALLED <= now {
@@ -211,6 +225,9 @@ impl Lanes {
             if is_silent {
                 gone.push(lane.lent.waiting.pair.clone());
                 end(lane, Ended::Broken, "the other server does not answer");
+            } else if !lane.counts(federation) {
+                gone.push(lane.lent.waiting.pair.clone());
+                end(lane, Ended::InOrder, UNPROVEN);
             } else if is_idle {
                 end(lane, Ended::InOrder, IDLE);
             } else {

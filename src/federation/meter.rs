@@ -1,5 +1,5 @@
-//! What has come on one stream, and whom it is charged to: the budgets of the domains that the peer has proven, until that is
-//! too much and nothing more is read for a while.
+//! What has come on one stream, and who pays for it: the domains that the peer has proven, each for itself, until that is too
+//! much for one of them and nothing more is read for a while.
 //!
 //! It must never know who has opened the stream, or what is said on it.
 
@@ -21,12 +21,21 @@ const REST: Duration = Duration::from_secs(60);
 /// The meter of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    /// One for each domain that the peer has proven to speak for; the first one is charged.
-    seats: Vec<Seat>,
-    /// Stanzas and bytes that have come and are not charged yet.
-    taken: (usize, usize),
+    /// What the domains are charged with, the one that was proven first before the others.
+    shares: Vec<Share>,
+    /// Bytes that belong to no stanza: they are the first one's.
+    loose: usize,
     /// The peer has been too fast: nothing is read before this time.
     rest: Option<Instant>,
+}
+
+/// What one domain is charged with.
+#[derive(Debug)]
+pub(crate) struct Share {
+    seat: Seat,
+    allowance: Allowance,
+    /// Stanzas and bytes that have come and are not charged yet.
+    intake: (usize, usize),
 }
 
 impl Meter {
@@ -37,55 +46,67 @@ impl Meter {
         address: Option<IpAddr>,
         federation: &Federation,
     ) -> Result<(), Excess> {
-        if self.seats.iter().any(|seat| seat.remote == *remote) {
+        if self.of(remote).is_some() {
             return Ok(());
         }
         let settings = federation.settings();
-        let terms = (&settings.policy.terms(remote).allowance, &settings.policy.address);
+        let allowance = settings.policy.terms(remote).allowance;
         // The address counts once.
-        let address = address.filter(|_| self.seats.is_empty());
-        self.seats.push(federation.budgets().enter(remote, address, terms, Instant::now())?);
+        let address = address.filter(|_| self.shares.is_empty());
+        let terms = (&allowance, &settings.policy.address);
+        let seat = federation.budgets().enter(remote, address, terms, Instant::now())?;
+        self.shares.push(Share { seat, allowance, intake: (0, 0) });
         Ok(())
     }
 
     /// The same for a stream that we have opened, which is none of those of which the domain may have so many.
     pub(crate) fn join(&mut self, remote: &Arc<str>, federation: &Federation) {
-        self.seats.push(federation.budgets().join(remote, Instant::now()));
+        if self.of(remote).is_none() {
+            let allowance = federation.settings().policy.terms(remote).allowance;
+            let seat = federation.budgets().join(remote, Instant::now());
+            self.shares.push(Share { seat, allowance, intake: (0, 0) });
+        }
     }
 
     /// Whether the peer has proven anything.
     pub(crate) fn is_open(&self) -> bool {
-        !self.seats.is_empty()
+        !self.shares.is_empty()
     }
 
-    /// What the domain may have that is charged.
-    pub(crate) fn allowance(&self, policy: &Policy) -> Option<Allowance> {
-        self.seats.first().map(|seat| policy.terms(&seat.remote).allowance)
-    }
-
-    /// So much more has come.
-    pub(crate) fn count(&mut self, stanzas: usize, bytes: usize) {
-        self.taken.0 += stanzas;
-        self.taken.1 += bytes;
-    }
-
-    /// Whether a stanza may pass, as far as it goes to people of their own choice.
-    pub(crate) fn judge(&mut self, stanza: &Stanza<'_>, allowance: Option<&Allowance>) -> Result<(), Excess> {
-        match (self.seats.first_mut(), allowance) {
-            (Some(seat), Some(allowance)) => seat.judge(stanza, allowance),
-            _ => Ok(()),
+    /// The operator may have allowed more or less meanwhile.
+    pub(crate) fn renew(&mut self, policy: &Policy) {
+        for share in &mut self.shares {
+            share.allowance = policy.terms(&share.seat.remote).allowance;
         }
     }
 
-    /// Charges what has come to the domain that was proven first, and rests if that is too much.
-    pub(crate) fn charge(&mut self, listed: Option<&Listed>, federation: &Federation) {
-        let taken = std::mem::take(&mut self.taken);
-        let (Some(seat), Some(listed)) = (self.seats.first(), listed) else { return };
-        listed.count(taken.1);
-        let now = Instant::now();
-        let allowance = federation.settings().policy.terms(&seat.remote).allowance;
-        if let Some(wait) = seat.charge(&allowance, taken, now) {
-            tracing::debug!(remote = %seat.remote, ?wait, "another server sends too fast");
+    /// The share of a domain.
+    pub(crate) fn of(&mut self, remote: &str) -> Option<&mut Share> {
+        self.shares.iter_mut().find(|share| *share.seat.remote == *remote)
+    }
+
+    /// Bytes have come that are part of no stanza.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.loose += bytes;
+    }
+
+    /// Charges what has come to the domains that it came from, and rests if that is too much for one of them.
+    pub(crate) fn charge(&mut self, listed: Option<&Listed>) {
+        let Some(listed) = listed else { return };
+        let (mut all, mut longest, now) = (0, None, Instant::now());
+        if let Some(first) = self.shares.first_mut() {
+            first.intake.1 += std::mem::take(&mut self.loose);
+        }
+        for Share { seat, allowance, intake } in self.shares.iter_mut().filter(|share| share.intake != (0, 0)) {
+            let intake = std::mem::take(intake);
+            all += intake.1;
+            if let Some(wait) = seat.charge(allowance, intake, now) {
+                tracing::debug!(remote = %seat.remote, ?wait, "another server sends too fast");
+                longest = longest.max(Some(wait));
+            }
+        }
+        listed.count(all);
+        if let Some(wait) = longest {
             let wait = wait.min(REST);
             listed.hold_back(wait);
             self.rest = Some(now + wait);
@@ -100,6 +121,19 @@ impl Meter {
     /// It has been rested for long enough.
     pub(crate) fn rested(&mut self) {
         self.rest = None;
+    }
+}
+
+impl Share {
+    /// A stanza has come that is so long.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.intake.0 += 1;
+        self.intake.1 += bytes;
+    }
+
+    /// Whether it may pass.
+    pub(crate) fn judge(&mut self, stanza: &Stanza<'_>) -> Result<(), Excess> {
+        self.seat.judge(stanza, &self.allowance)
     }
 }
 

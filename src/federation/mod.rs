@@ -22,6 +22,7 @@ mod admission;
 mod audit;
 mod back;
 mod budgets;
+mod claims;
 mod counting;
 mod delivery;
 mod dial;

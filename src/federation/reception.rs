@@ -291,7 +291,7 @@ impl Reception {
             Woken::Arrived => {
                 let done = self.read().await;
                 // What came before an end was read as well.
-                self.meter.charge(self.listed.as_ref(), &self.federation);
+                self.meter.charge(self.listed.as_ref());
                 done
             }
             Woken::Going(going) => self.go(going).await,

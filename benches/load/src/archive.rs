@@ -64,7 +64,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
     let tables = tables(&seen);
     match &options.document {
-        Some(document) => insert(document, &tables),
+        Some(document) => insert(document, "measured", &tables),
         None => Ok(println!("{tables}")),
     }
 }

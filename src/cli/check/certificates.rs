@@ -2,9 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::cli::check::{About, Findings, Verdict};
+use crate::cli::check::{About, Findings};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Domain};
+use crate::federation::doctor::Verdict;
 use crate::net::tls::names::Service;
 use crate::net::tls::{DateWarning, Identity, Trust};
 
@@ -62,8 +63,9 @@ mod tests {
     use std::time::Duration;
 
     use super::judge;
-    use crate::cli::check::{Findings, Verdict};
+    use crate::cli::check::Findings;
     use crate::clock::{Clock, Timestamp};
+    use crate::federation::doctor::Verdict;
     use crate::net::tls::Identity;
     use crate::net::tls::development::DevelopmentCa;
 

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::cli::check::{About, Findings, Verdict};
+use crate::cli::check::{About, Findings};
 use crate::config::{Addresses, Config};
+use crate::federation::doctor::Verdict;
 use crate::net::{Answer, DnsError, Network, Resolver, Srv};
 
 /// How long one address may take to answer.
@@ -167,8 +168,9 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::{check, connect};
-    use crate::cli::check::{Finding, Findings, Verdict};
+    use crate::cli::check::{Finding, Findings};
     use crate::config::Config;
+    use crate::federation::doctor::Verdict;
     use crate::net::dns::Tlsa;
     use crate::net::{Answer, BoxFuture, DnsError, Resolver, Srv, System};
 

@@ -126,6 +126,8 @@ impl Rules {
         } else if self.secret.verify(&from, &to, &id, key) {
             Verdict::Valid
         } else {
+            let Rules { claims, secret, .. } = &*self.rules;
+            claims.note(&Pair { local: to.clone(), remote: from.clone() }, key, secret);
             Verdict::Invalid
         };
         Dialback::VerifyAnswer { from: to, to: from, id, verdict }

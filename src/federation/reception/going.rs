@@ -87,9 +87,11 @@ impl Reception {
                 self.listed.iter().for_each(|listed| listed.count(count));
             }
             Going::Lent(lent) => {
+                let mut proven = self.rules.proven().iter();
+                let Some(proven) = proven.find(|proven| proven.pair == lent.waiting.pair) else { return Ok(()) };
                 let left = lent.waiting.lock().queue.not_resumed(None);
                 self.federation.prepare(&lent.waiting, left, (None, None)).await;
-                lanes.take(lent);
+                lanes.take(lent, Arc::clone(&proven.proof));
             }
             Going::Look => {
                 for pair in lanes.look(&self.federation)? {

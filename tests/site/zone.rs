@@ -25,6 +25,13 @@ impl Zone {
         self.add(&format!("_xmpp-server._tcp.{domain}"), RData::SRV(srv));
     }
 
+    /// The server of `domain`, and its host.
+    pub(crate) fn server(&mut self, domain: &str, s2s: SocketAddr) {
+        let host = format!("host.{domain}");
+        self.srv(domain, 0, &host, s2s.port());
+        self.host(&host, s2s.ip());
+    }
+
     pub(crate) fn host(&mut self, host: &str, address: IpAddr) {
         self.add(
             host,
