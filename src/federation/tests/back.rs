@@ -6,8 +6,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::bidi::{back, both, peer};
 use super::world::{Plan, Raw, World, message, pair};
 use super::*;
-use crate::federation::Allowance;
 use crate::federation::doctor::Vouching;
+use crate::federation::proof::Kind;
+use crate::federation::{Allowance, Settings};
 use crate::stream::{Event, Limits, Pace};
 
 const OFFER: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
@@ -222,4 +223,19 @@ async fn the_doctor_asks_for_nothing_that_it_would_not_take() {
     let mut raw = stage.world.answered(io, &there(), "here.example", &format!("{OFFER}{EXTERNAL}")).await;
     assert!(raw.element().await.contains("EXTERNAL"));
     examination.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_proven_a_peer_has_to_go_on_counting_on_the_way_back() {
+    let world = World::new();
+    let other = world.server(&both(there()));
+    let mut raw = taking(&world).await;
+    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
+    assert_eq!(stanza(&mut raw).await.id.as_deref(), Some("1"));
+    let mut settings = Settings::clone(&other.federation.settings());
+    settings.policy.terms.proofs = vec![Kind::Dane];
+    other.federation.links().settings.replace(settings);
+    other.federation.send(&pair("there.example", "here.example"), vec![back(2).into()]);
+    let (condition, _, id) = other.bounce().await;
+    assert_eq!((condition, id.as_str()), (Condition::RemoteServerNotFound, "2"));
 }
