@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod site;
-#[path = "reload/zone.rs"]
+#[path = "site/zone.rs"]
 mod zone;
 
 use std::collections::BTreeSet;

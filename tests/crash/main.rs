@@ -13,7 +13,7 @@ mod rooms;
 #[path = "../site/mod.rs"]
 mod site;
 mod watcher;
-#[path = "../reload/zone.rs"]
+#[path = "../site/zone.rs"]
 mod zone;
 
 use std::collections::BTreeMap;

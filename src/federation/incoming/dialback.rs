@@ -126,7 +126,7 @@ impl Rules {
         } else if self.secret.verify(&from, &to, &id, key) {
             Verdict::Valid
         } else {
-            let Rules { claims, secret, .. } = &*self.rules;
+            let Self { claims, secret, .. } = self;
             claims.note(&Pair { local: to.clone(), remote: from.clone() }, key, secret);
             Verdict::Invalid
         };
