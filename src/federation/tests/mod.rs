@@ -1,5 +1,7 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
+mod back;
+mod bidi;
 mod counting;
 mod dane;
 mod doctor;
