@@ -8,7 +8,7 @@ use crate::stanza::{CLIENT_NS, Kind, MessageType, Namespaces, Stanza};
 use crate::xml::Element;
 
 use self::api::NS;
-use super::xep_0045_muc::api::USER_NS;
+use super::MUC_USER_NS as USER_NS;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0424", version: "0.4.2" },

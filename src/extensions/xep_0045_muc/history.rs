@@ -11,7 +11,7 @@ use crate::storage::Position;
 use crate::xml::{Element, escape_into};
 
 use super::super::xep_0160_offline::api::DELAY_NS;
-use super::api::NS;
+use super::super::MUC_NS as NS;
 use super::moderation::Burial;
 
 /// What he wants to see of it: whatever is the least counts (§7.2.14).

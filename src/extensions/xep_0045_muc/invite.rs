@@ -6,7 +6,7 @@ use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
 use crate::xml::Element;
 
-use super::api::USER_NS;
+use super::super::MUC_USER_NS as USER_NS;
 use super::association::Affiliation;
 use super::command::{Call, Moment};
 use super::effect::{Effect, Effects};

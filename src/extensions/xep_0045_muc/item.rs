@@ -3,7 +3,7 @@
 use crate::jid::Jid;
 use crate::xml::Element;
 
-use super::api::USER_NS;
+use super::super::MUC_USER_NS as USER_NS;
 use super::association::{Affiliation, Role};
 
 /// XEP-0045 §16.6.2, those that a room of ours gives, in the order of their codes.

@@ -7,7 +7,7 @@ use crate::jid::Jid;
 use crate::stanza::{Payload, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 
-use super::api::USER_NS;
+use super::super::MUC_USER_NS as USER_NS;
 use super::association::{Affiliation, Role};
 use super::command::{Call, Moment};
 use super::effect::{Change, Effect, Effects, Face};

@@ -55,6 +55,7 @@ mod wire;
 
 pub use service::Rooms;
 
+use super::MUC_NS;
 use super::xep_0359_stanza_ids::api::NS as IDS_NS;
 use crate::hooks::discovery::Identity;
 use crate::hooks::{Entity, Extension, Spec};
@@ -63,9 +64,9 @@ pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0045", version: "1.35.5" },
     name: "rooms",
     advertises: &[
-        (Entity::Rooms, api::NS),
+        (Entity::Rooms, MUC_NS),
         (Entity::Rooms, STABLE_ID),
-        (Entity::Room, api::NS),
+        (Entity::Room, MUC_NS),
         (Entity::Room, STABLE_ID),
         (Entity::Room, IDS_NS),
     ],
@@ -81,13 +82,3 @@ const TITLE: &str = "Rooms";
 
 /// A message comes back with the id that it was sent with (XEP-0045 §7.4).
 const STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
-
-/// For extensions that recognise what comes from rooms.
-pub(super) mod api {
-    /// Whoever enters a room says so in this namespace.
-    pub(in crate::extensions) const NS: &str = "http://jabber.org/protocol/muc";
-
-    /// What a room says to one of its occupants, and the mark of messages between two of them, which both have the bare JID
-    /// of the room.
-    pub(in crate::extensions) const USER_NS: &str = "http://jabber.org/protocol/muc#user";
-}

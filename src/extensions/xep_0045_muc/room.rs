@@ -13,7 +13,7 @@ use crate::xml::Element;
 
 use super::super::xep_0359_stanza_ids::api::Ids;
 use super::super::xep_0421_occupant_ids::api::{self as occupant_ids, OccupantIds};
-use super::api::USER_NS;
+use super::super::MUC_USER_NS as USER_NS;
 use super::association::{Affiliation, Role};
 use super::command::{Call, Command, Moment};
 use super::effect::{Effect, Effects, Face};

@@ -8,7 +8,7 @@ use crate::storage::Slot;
 use crate::xml::Element;
 
 use super::super::xep_0421_occupant_ids::api::write_element;
-use super::api::USER_NS;
+use super::super::MUC_USER_NS as USER_NS;
 use super::command::{Call, Moment, Speech};
 use super::effect::{Change, Effects, Face};
 use super::history::{Past, delayed};

@@ -5,7 +5,7 @@ use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceTyp
 use crate::xml::Element;
 
 use super::super::xep_0313_archive::api::{Asked, is_worth_keeping};
-use super::api::NS;
+use super::super::MUC_NS as NS;
 use super::command::{Command, Entry, Speech};
 use super::history::Wish;
 use super::request::Request;
