@@ -238,7 +238,7 @@ impl Room {
                     let user = self.whom(own, user)?;
                     let from = ahead.of(self, &user);
                     self.judge_affiliation(call, own.affiliation, (&user, from, to))?;
-                    let nick = nick.filter(|_| to.is_at_least(Affiliation::Member));
+                    let nick = nick.filter(|_| to >= Affiliation::Member);
                     let nick = nick.map(|nick| self.judge_nick(&user, &nick)).transpose()?;
                     ahead.note((&user, from, to), nick.as_deref())?;
                     Step::Affiliation { user, to, nick, is_new: from == Affiliation::None, why }
@@ -253,7 +253,7 @@ impl Room {
         match user {
             Whom::User(user) => Ok(user),
             // Nobody learns who is here by asking for changes that he may not make.
-            Whom::Occupant(_) if !own.affiliation.is_at_least(Affiliation::Admin) => Err(Condition::Forbidden.into()),
+            Whom::Occupant(_) if own.affiliation < Affiliation::Admin => Err(Condition::Forbidden.into()),
             Whom::Occupant(nick) => self.occupant_called(&nick).map(|occupant| occupant.user.clone()),
         }
     }

@@ -141,7 +141,7 @@ impl Room {
 
     fn check_size(&self, affiliation: Affiliation) -> Result<(), StanzaError> {
         let most = self.config.max_occupants.unwrap_or(usize::MAX).min(self.bounds.occupants);
-        let most = if affiliation.is_at_least(Affiliation::Admin) { most.saturating_add(SPARE) } else { most };
+        let most = if affiliation >= Affiliation::Admin { most.saturating_add(SPARE) } else { most };
         if self.occupants.len() < most {
             return Ok(());
         }

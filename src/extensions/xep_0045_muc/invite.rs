@@ -97,7 +97,7 @@ impl Room {
             return Err(Condition::Forbidden.into());
         }
         // §9.5: only a member brings somebody into a room for members, where its owners let him.
-        let may_add = is_admin || (self.config.invites && own.affiliation.is_at_least(Affiliation::Member));
+        let may_add = is_admin || (self.config.invites && own.affiliation >= Affiliation::Member);
         for invitation in invitations {
             match self.kept_affiliation(&invitation.to.to_bare()) {
                 Affiliation::Outcast => {

@@ -73,7 +73,7 @@ impl Room {
 
     /// §9.5: nobody but members stays in a room that is for members only.
     fn remove_strangers(&mut self, effects: &mut Effects) {
-        let strangers = self.occupants.iter().filter(|it| !it.affiliation.is_at_least(Affiliation::Member));
+        let strangers = self.occupants.iter().filter(|it| it.affiliation < Affiliation::Member);
         let strangers: Vec<Number> = strangers.map(|it| it.number).collect();
         for number in strangers {
             let removal = Removal { statuses: &[Status::MembersOnly], why: Why::default() };

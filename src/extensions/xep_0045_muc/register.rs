@@ -92,7 +92,7 @@ impl Room {
     /// Whether somebody may register, or may have another nick.
     fn check_registration(&self, user: &BareJid) -> Result<(), StanzaError> {
         let affiliation = self.kept_affiliation(user);
-        let is_member = affiliation.is_at_least(Affiliation::Member);
+        let is_member = affiliation >= Affiliation::Member;
         let may = affiliation_may(affiliation, AffiliationPrivilege::RegisterWithOpenRoom, &self.config);
         if !may || (!is_member && !self.config.registration) {
             return Err(StanzaError::new(Condition::NotAllowed, "people do not become members by themselves"));
@@ -125,7 +125,7 @@ impl Room {
         self.check_registration(user)?;
         form(None).check(submission)?;
         let nick = self.judge_nick(user, submission.text(NICK).unwrap_or_default())?;
-        if self.kept_affiliation(user).is_at_least(Affiliation::Member) {
+        if self.kept_affiliation(user) >= Affiliation::Member {
             self.keep_nick(user, nick, effects);
             return Ok(());
         }

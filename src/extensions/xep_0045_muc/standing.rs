@@ -31,7 +31,7 @@ impl Room {
     pub(super) fn set_affiliation(&mut self, user: &BareJid, to: Affiliation, why: &Why, effects: &mut Effects) {
         let nick = self.affiliations.get(user).and_then(|known| known.nick.clone());
         // A nick is kept for members (§7.10); outcasts lose theirs (§9.2).
-        let nick = nick.filter(|_| to.is_at_least(Affiliation::Member));
+        let nick = nick.filter(|_| to >= Affiliation::Member);
         let kept = Affiliated { affiliation: to, nick, reason: why.reason.clone() };
         self.note_affiliated(user, Some(kept).filter(|_| to != Affiliation::None), effects);
         let is_domain = user.local().is_none();
@@ -78,7 +78,7 @@ impl Room {
             return self.remove(number, &Removal { statuses: &[status], why: why.clone() }, effects);
         };
         // What is gained with an affiliation is certain, what is lost is not (§5.1.3).
-        let role = if to.is_at_least(before) && role.is_at_least(standard) { role } else { standard };
+        let role = if to >= before && role >= standard { role } else { standard };
         self.become_role(number, role, why, effects);
     }
 
