@@ -54,13 +54,15 @@ impl Rooms {
     /// Somebody asks for the card of a room (XEP-0486#retrieve-vcard); the answer may come later.
     pub(super) fn show_card(&self, stanza: &Stanza<'_>) -> Option<Stanza<'static>> {
         let room = stanza.to.as_ref()?.to_bare();
+        let gone = || stanza.error(&Condition::ItemNotFound.into());
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&room).map(|listed| listed.stored);
         match known {
-            None => stanza.error(&Condition::ItemNotFound.into()),
+            None => gone(),
             Some(false) => {
-                let place = self.place(room.as_str())?;
+                // It may have gone a moment ago.
+                let Some(place) = self.place(room.as_str()) else { return gone() };
                 let state = place.lock();
-                let State::Here(hosted) = &*state else { return stanza.error(&Condition::ItemNotFound.into()) };
+                let State::Here(hosted) = &*state else { return gone() };
                 Some(stanza.result().payload(written(hosted.room.card.as_deref())))
             }
             Some(true) => {

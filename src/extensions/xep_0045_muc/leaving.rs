@@ -9,7 +9,7 @@ use crate::xml::Element;
 
 use super::super::MUC_USER_NS as USER_NS;
 use super::association::{Affiliation, Role};
-use super::command::{Call, Moment};
+use super::command::Call;
 use super::effect::{Change, Effect, Effects, Face};
 use super::item::{Item, Status, Why};
 use super::occupant::{Number, Occupant};
@@ -95,8 +95,8 @@ impl Room {
         self.end_if_empty(effects);
     }
 
-    /// §7.14: a temporary room goes with its last occupant.
-    fn end_if_empty(&self, effects: &mut Effects) {
+    /// §7.14: a temporary room goes with its last occupant; and one in which nobody is goes when it becomes temporary.
+    pub(super) fn end_if_empty(&self, effects: &mut Effects) {
         if self.occupants.is_empty() && !self.is_stored() {
             effects.push_behind(Effect::Closed);
         }
@@ -127,7 +127,7 @@ impl Room {
     }
 
     /// The room is no more, and all occupants with it (§10.9).
-    pub(super) fn destroy(&mut self, _at: &Moment, destruction: Destruction, effects: &mut Effects) {
+    pub(super) fn destroy(&mut self, destruction: &Destruction, effects: &mut Effects) {
         if self.is_stored() {
             effects.keep(Change::End);
         }

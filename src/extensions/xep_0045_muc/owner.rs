@@ -9,7 +9,7 @@ use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
 use super::association::Affiliation;
-use super::command::{Call, Moment};
+use super::command::Call;
 use super::config_form;
 use super::effect::Effects;
 use super::leaving::Destruction;
@@ -56,7 +56,6 @@ impl Request {
 impl Room {
     pub(super) fn asked_by_owner(
         &mut self,
-        at: &Moment,
         call: &Call<'_>,
         request: Request,
         effects: &mut Effects,
@@ -72,9 +71,9 @@ impl Room {
             Request::Show => return Ok(Some(self.shown_config())),
             Request::Accept => self.unlock(effects),
             Request::Configure(submission) => self.configure(call, &submission, effects)?,
-            Request::Cancel if self.locked => self.destroy(at, Destruction::default(), effects),
+            Request::Cancel if self.locked => self.destroy(&Destruction::default(), effects),
             Request::Cancel => {}
-            Request::Destroy(how) => self.destroy(at, how, effects),
+            Request::Destroy(how) => self.destroy(&how, effects),
         }
         Ok(None)
     }

@@ -53,7 +53,10 @@ impl Room {
         match (was_stored, self.is_stored()) {
             (false, true) => self.begin(effects),
             (true, true) => effects.keep(Change::Config(Box::new(self.config.clone()))),
-            (true, false) => effects.keep(Change::End),
+            (true, false) => {
+                effects.keep(Change::End);
+                self.end_if_empty(effects);
+            }
             (false, false) => {}
         }
         self.history.keep(self.config.history);

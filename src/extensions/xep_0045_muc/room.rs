@@ -161,7 +161,7 @@ impl Room {
             Request::Admin(request) => self.asked_by_admin(call, request, effects)?,
             Request::Card(card) => self.asked_to_show_card(call, card, effects)?,
             Request::Moderate(moderation) => self.asked_to_moderate(at, call, &moderation, effects)?,
-            Request::Owner(request) => self.asked_by_owner(&at, call, request, effects)?,
+            Request::Owner(request) => self.asked_by_owner(call, request, effects)?,
             Request::Register(request) => self.asked_to_register(&at, call, request, effects)?,
         };
         let mut answer = call.stanza.result();

@@ -196,7 +196,17 @@ fn persistence_comes_and_goes_with_the_configuration() {
     let [Change::Begin(_, None, known)] = &stage.kept[..] else { panic!("{:?}", stage.kept) };
     assert!(known.iter().any(|(who, known)| *who == user("crone") && known.affiliation == Affiliation::Admin));
     assert_eq!(stage.configure(BARD, &[("muc#roomconfig_persistentroom", &["0"])]).0, Ok(()));
-    assert!(matches!(stage.kept.last(), Some(Change::End)));
+    assert!(matches!(stage.kept.last(), Some(Change::End)) && !stage.is_closed);
+}
+
+// Proves: XEP-0045 §7.14
+#[test]
+fn a_room_that_becomes_temporary_while_nobody_is_in_it_goes() {
+    let mut stage = Stage::new(RoomConfig { persistent: true, ..RoomConfig::default() });
+    stage.play(BARD, &format!("<presence type='unavailable' to='{ROOM}/{BARD}'/>"));
+    assert!(!stage.is_closed);
+    assert_eq!(stage.configure(BARD, &[("muc#roomconfig_persistentroom", &["0"])]).0, Ok(()));
+    assert!(matches!(stage.kept.last(), Some(Change::End)) && stage.is_closed);
 }
 
 // Proves: XEP-0486 §3.2, §3.3

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::Rooms;
+use super::super::kept::Listed;
 use crate::jid::Jid;
 use crate::stanza::CLIENT_NS;
 use crate::storage::{Stepper, Storage};
@@ -138,6 +139,27 @@ async fn a_room_in_which_nobody_is_leaves_memory_and_comes_back() {
     world.settle().await;
     let all = ["presence  ", "message groupchat one", "message groupchat ", "message groupchat two"];
     assert_eq!(heard(&mut romeo), all);
+}
+
+// Proves: XEP-0486#retrieve-vcard
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_the_picture_of_a_room_that_has_just_gone_is_answered() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let listed = Listed {
+        title: String::new(),
+        public: true,
+        description: String::new(),
+        language: String::new(),
+        open: true,
+        semi_anonymous: true,
+        stored: false,
+    };
+    rooms(&mut world).list(&jid(ROOM).to_bare(), Some(listed));
+    romeo.send(&format!("<iq type='get' id='1' to='{ROOM}'><vCard xmlns='vcard-temp'/></iq>")).await;
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), ["iq error "]);
 }
 
 // Proves: XEP-0045 §18.1.2
