@@ -68,8 +68,8 @@ impl Rooms {
         sees: bool,
     ) -> Answer {
         let is_here = router.has_accounts(to.domain());
-        let reader = Reader { sees, room: if is_here { Outbound::room(&**router, to) } else { ABROAD } };
-        let (results, answer) = self.archive.of_room(room, asked, reader, author).await?;
+        let space = || if is_here { Outbound::room(&**router, to) } else { ABROAD };
+        let (results, answer) = self.archive.of_room(room, asked, Reader { sees, space }, author).await?;
         let messages = results.into_iter().map(|result| {
             let message = Stanza::new(Kind::Message(MessageType::Normal)).from(Jid::from(room.clone())).to(to.clone());
             message.payload(Payload::canonical(result))

@@ -1,15 +1,19 @@
 //! The service with its rooms, on whole servers: what is on disk before it is told, what leaves memory, who is gone.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::super::xep_0313_archive::api::{Asked, Reader};
 use super::super::Rooms;
 use super::super::kept::Listed;
+use crate::hooks::Verb;
 use crate::jid::Jid;
 use crate::stanza::CLIENT_NS;
-use crate::storage::{Stepper, Storage};
+use crate::storage::{Stepper, Storage, Writes};
 use crate::testing::{Client, Options, World};
+use crate::xml::Element;
 
 const ROOM: &str = "square@rooms.verona.example";
 
@@ -40,7 +44,7 @@ async fn say(client: &mut Client, text: &str) {
 fn heard(client: &mut Client) -> Vec<String> {
     let all = std::iter::from_fn(|| client.received());
     all.map(|it| {
-        let body = it.child("body", CLIENT_NS).map(crate::xml::Element::text).unwrap_or_default();
+        let body = it.child("body", CLIENT_NS).map(Element::text).unwrap_or_default();
         let kind = it.attribute("type").unwrap_or_default();
         format!("{} {kind} {body}", it.name())
     })
@@ -110,6 +114,30 @@ async fn nobody_is_told_what_is_not_durable() {
     })
     .await;
     assert_eq!(heard(&mut juliet), ["presence  ", "message groupchat one", "message groupchat "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_much_a_reader_can_take_is_asked_once_it_is_known_what_he_gets() {
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let mut world = World::new();
+    world.server_on("verona.example", &options(""), storage.clone()).unwrap();
+    let (rooms, room) = (rooms(&mut world), jid(ROOM).to_bare());
+    drop(storage.create(&room, Writes::new()));
+    let asked = Asked::read(Verb::Set, &Element::new("query", "urn:xmpp:mam:2")).unwrap().unwrap();
+    let is_asked = Cell::new(false);
+    let space = || {
+        is_asked.set(true);
+        1000
+    };
+    let reader = Reader { sees: true, space };
+    let mut reading = pin!(rooms.archive.of_room(&room, &asked, reader, |_| Element::new("x", "urn:example")));
+    tokio::select! {
+        biased;
+        _ = &mut reading => panic!("what is not durable is not shown"),
+        () = world.settle() => {}
+    }
+    assert!(!is_asked.get());
+    assert!(writing(&mut stepper, reading).await.is_ok() && is_asked.get());
 }
 
 #[tokio::test(start_paused = true)]
