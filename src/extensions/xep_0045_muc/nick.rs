@@ -101,16 +101,20 @@ impl Room {
             self.refresh(number);
             self.tell_presence(number, None, effects);
         }
+        let is_gone = self.occupants.get(number).is_none();
         let session = self.session(call);
-        let number = match target {
+        let now = match target {
             Some(target) => {
                 self.occupants.join(target, session);
                 target
             }
             None => self.add(call, called.address.clone(), standing, session),
         };
-        self.refresh(number);
-        self.tell_as_called(call, (number, called), effects);
+        if is_gone {
+            self.forwarded.follow(number, now);
+        }
+        self.refresh(now);
+        self.tell_as_called(call, (now, called), effects);
     }
 
     /// Tells everybody of somebody under his new nick.

@@ -134,6 +134,32 @@ fn whoever_an_error_says_to_be_gone_is_put_out_and_told() {
 
 // Proves: XEP-0045 §17.4
 #[test]
+fn whoever_asks_somebody_who_goes_under_another_name_is_told() {
+    for meets_himself in [false, true] {
+        let mut stage = Stage::new(RoomConfig::default());
+        stage.enter("hag");
+        if meets_himself {
+            let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+            stage.play_from("hag@shakespeare.lit/phone", &format!("<presence to='{ROOM}/witch'>{x}</presence>"));
+        }
+        let query = "<query xmlns='jabber:iq:version'/>";
+        stage.play(BARD, &format!("<iq type='get' id='v' to='{ROOM}/hag'>{query}</iq>"));
+        stage.play("hag", &format!("<presence to='{ROOM}/witch'/>"));
+        // Somebody else by the name of the one who was asked has not been asked.
+        stage.play("crone", &format!("<presence to='{ROOM}/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
+        assert!(heard(&stage.play("crone", &leave("hag")), BARD, &["<iq"]).is_none());
+        stage.play_from("hag@shakespeare.lit/phone", &leave("witch"));
+        let told = stage.play("hag", &leave("witch"));
+        assert!(heard(&told, BARD, &["type='error' id='v'", "/hag'", "recipient-unavailable"]).is_some(), "{told:?}");
+    }
+}
+
+fn leave(nick: &str) -> String {
+    format!("<presence type='unavailable' to='{ROOM}/{nick}'/>")
+}
+
+// Proves: XEP-0045 §17.4
+#[test]
 fn no_more_than_so_many_questions_are_open() {
     let mut stage = Stage::new(RoomConfig::default());
     stage.enter("hag");
