@@ -18,7 +18,7 @@ use crate::federation::wire::{Broken, Turn};
 use crate::hooks::{Acknowledgement, Heard};
 use crate::jid::{BareJid, Jid};
 use crate::routing::Pair;
-use crate::stanza::{CLIENT_NS, IqType, Kind, Stanza};
+use crate::stanza::{IqType, Kind, Stanza};
 use crate::stream::{CLOSE, Event, STREAMS_NS, StreamCondition, StreamError};
 use crate::xml::Element;
 
@@ -123,7 +123,7 @@ impl Federation {
             _ => waiting.lock().queue.not_resumed(None),
         };
         self.answer(waiting, left, &Failure::unreachable("the connection to the other server broke")).await;
-        let stamp = |time| (self.ways().delay)(&waiting.pair.local, time).to_xml(CLIENT_NS);
+        let stamp = |time| (self.ways().delay)(&waiting.pair.local, time);
         let left = {
             let mut state = waiting.lock();
             let before = state.queue.cost();

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::jid::BareJid;
 use crate::stanza::Stanza;
 use crate::storage::Position;
-use crate::xml::{Element, escape_into};
+use crate::xml::Element;
 
-use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::MUC_NS as NS;
 use super::moderation::Burial;
 
@@ -101,17 +99,6 @@ impl History {
             *past = Past::new(left, past.time, past.position);
         }
     }
-}
-
-/// Appends when something was said in a room (XEP-0203).
-pub(super) fn delayed(out: &mut String, room: &BareJid, time: Timestamp) {
-    out.push_str("<delay xmlns='");
-    out.push_str(DELAY_NS);
-    out.push_str("' from='");
-    escape_into(out, room.as_str());
-    out.push_str("' stamp='");
-    out.push_str(&time.to_string());
-    out.push_str("'/>");
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use crate::stanza::{CLIENT_NS, Condition, ErrorType, Kind, MessageType, Payload,
 use crate::storage::Slot;
 use crate::xml::Element;
 
+use super::super::xep_0160_offline::api::write_delay;
 use super::super::xep_0421_occupant_ids::api::write_element;
 use super::super::MUC_USER_NS as USER_NS;
 use super::command::{Call, Moment, Speech};
 use super::effect::{Change, Effects, Face};
-use super::history::{Past, delayed};
+use super::history::Past;
 use super::occupant::Occupant;
 use super::privileges::{RolePrivilege, role_may};
 use super::room::Room;
@@ -54,7 +55,7 @@ impl Room {
         };
         let past = slot.as_ref().filter(|_| subject.is_none()).map(|slot| {
             let mut text = payload.clone();
-            delayed(&mut text, &self.jid, now);
+            write_delay(&mut text, self.jid.as_str(), now);
             Past::new(reflection(occupant, call, text), now, slot.position())
         });
         let message = reflection(occupant, call, payload);
