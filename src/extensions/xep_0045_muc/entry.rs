@@ -8,12 +8,13 @@ use crate::stanza::{Condition, ErrorType, StanzaError};
 use super::association::{Affiliation, Role};
 use super::command::{Call, Entry, Moment};
 use super::effect::{Effects, Face};
+use super::face::{Said, answering};
 use super::history::Wish;
 use super::item::Status;
 use super::occupant::{Number, Occupant, Session};
 use super::privileges::default_role;
 use super::rate::Bucket;
-use super::room::{Room, with_id};
+use super::room::Room;
 use super::room_config::Anonymity;
 use super::traffic::passed_on;
 use crate::jid::BareJid;
@@ -27,6 +28,12 @@ pub(super) struct Called {
     pub(super) address: Jid,
     /// It is not quite what he has asked for (§7.2.2).
     pub(super) is_changed: bool,
+}
+
+impl Called {
+    pub(super) fn nick(&self) -> Option<&str> {
+        self.address.resource()
+    }
 }
 
 /// With so many clients somebody may be in a room under one nick.
@@ -84,26 +91,14 @@ impl Room {
         for other in self.occupants.iter().filter(|other| other.number != number && self.shows(other)) {
             effects.send(call.from, Arc::clone(Self::seen_by(occupant.role, &other.face)));
         }
-        self.tell_others(occupant, call, effects);
-        let own = self.face_with(occupant, None, statuses);
-        effects.send(call.from, with_id(&own.open, call));
+        tell_siblings(occupant, call, effects);
+        self.tell_others(occupant, effects);
+        let own = Said::present(occupant, None, statuses).open();
+        effects.send(call.from, answering(Some(call), call.from, &own));
         for past in self.history.shown(history, at.now) {
             effects.send(call.from, Arc::clone(&past.stanza));
         }
         effects.send(call.from, self.subject_now());
-    }
-
-    /// Tells everybody but one session that an occupant is here.
-    fn tell_others(&self, occupant: &Occupant, call: &Call<'_>, effects: &mut Effects) {
-        if occupant.sessions.len() > 1 {
-            let own = self.face_with(occupant, None, &[Status::SelfPresence]).open;
-            for session in occupant.sessions.iter().filter(|session| session.jid != *call.from) {
-                effects.send(&session.jid, Arc::clone(&own));
-            }
-        }
-        if self.shows(occupant) {
-            effects.tell(self.occupants.roll(), occupant.face.clone(), Some(occupant.number));
-        }
     }
 
     /// §7.2.1: somebody who is here and does not know it is told everything anew.
@@ -216,5 +211,15 @@ impl Room {
             pace: Bucket::default(),
         });
         number
+    }
+}
+
+/// Tells the other sessions of an occupant that he is here with one more.
+fn tell_siblings(occupant: &Occupant, call: &Call<'_>, effects: &mut Effects) {
+    if occupant.sessions.len() > 1 {
+        let own = Said::present(occupant, None, &[Status::SelfPresence]).open();
+        for session in occupant.sessions.iter().filter(|session| session.jid != *call.from) {
+            effects.send(&session.jid, Arc::clone(&own));
+        }
     }
 }

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use crate::jid::Jid;
-use crate::stanza::{Payload, PresenceType, Stanza, StanzaError};
+use crate::stanza::{Payload, StanzaError};
 use crate::xml::Element;
 
 use super::super::MUC_USER_NS as USER_NS;
-use super::association::{Affiliation, Role};
 use super::command::Call;
-use super::effect::{Change, Effect, Effects, Face};
-use super::item::{Item, Status, Why};
-use super::occupant::{Number, Occupant};
-use super::room::{Room, Said, item_of, with_id};
+use super::effect::{Change, Effect, Effects};
+use super::face::{Said, answering};
+use super::item::{Status, Why};
+use super::occupant::Number;
+use super::room::Room;
 use super::traffic::passed_on;
 
 /// Why somebody has to go, and what is said of it.
@@ -60,8 +60,8 @@ impl Room {
             return self.take_out(number, (said.as_str(), call), None, statuses, effects);
         }
         let own = [statuses, &[Status::SelfPresence]].concat();
-        let face = self.gone_saying(occupant, said.as_str(), None, &own);
-        effects.send(session, answering(call, session, &face.open));
+        let own = Said::gone(occupant, said.as_str(), None, &own).open();
+        effects.send(session, answering(call, session, &own));
         self.occupants.part(session);
         self.refresh(number);
         self.tell_presence(number, None, effects);
@@ -83,13 +83,13 @@ impl Room {
         let is_shown = self.is_shown(number);
         let Some(occupant) = self.occupants.leave(number) else { return };
         let own = [statuses, &[Status::SelfPresence]].concat();
-        let own = self.gone_saying(&occupant, said, why, &own);
+        let own = Said::gone(&occupant, said, why, &own).open();
         for session in &occupant.sessions {
-            effects.send(&session.jid, answering(call, &session.jid, &own.open));
+            effects.send(&session.jid, answering(call, &session.jid, &own));
         }
         self.forget_forwarded(&occupant, effects);
         if is_shown {
-            let face = self.gone_saying(&occupant, said, why, statuses);
+            let face = self.face(&Said::gone(&occupant, said, why, statuses));
             effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: None });
         }
         self.end_if_empty(effects);
@@ -102,25 +102,13 @@ impl Room {
         }
     }
 
-    /// That an occupant is not here any more, with what he said to it.
-    pub(super) fn gone_saying(&self, occupant: &Occupant, said: &str, why: Option<&Why>, statuses: &[Status]) -> Face {
-        let item = item_of(occupant, Role::None, why);
-        self.face(occupant, PresenceType::Unavailable, said, &Said { item, more: None, statuses })
-    }
-
-    /// That an occupant is here and others do not see it any more.
-    pub(super) fn hidden(&self, occupant: &Occupant, why: Option<&Why>) -> Face {
-        let item = item_of(occupant, occupant.role, why);
-        self.face(occupant, PresenceType::Unavailable, "", &Said { item, more: None, statuses: &[] })
-    }
-
     /// The server stops (§11.2).
-    pub(super) fn shut_down(&mut self) -> Effects {
+    pub(super) fn shut_down(&self) -> Effects {
         let mut effects = Effects::default();
         for occupant in self.occupants.iter() {
-            let face = self.gone_saying(occupant, "", None, &[Status::SelfPresence, Status::Shutdown]);
+            let own = Said::gone(occupant, "", None, &[Status::SelfPresence, Status::Shutdown]).open();
             for session in &occupant.sessions {
-                effects.send(&session.jid, Arc::clone(&face.open));
+                effects.send(&session.jid, Arc::clone(&own));
             }
         }
         effects
@@ -135,11 +123,9 @@ impl Room {
         let all: Vec<Number> = self.occupants.iter().map(|occupant| occupant.number).collect();
         for number in all {
             let Some(occupant) = self.occupants.leave(number) else { continue };
-            let item = Item { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: None };
-            let about = Said { item, more: Some(&destroyed), statuses: &[] };
-            let face = self.face(&occupant, PresenceType::Unavailable, "", &about);
+            let own = Said::destroyed(&occupant, &destroyed).open();
             for session in &occupant.sessions {
-                effects.send(&session.jid, Arc::clone(&face.open));
+                effects.send(&session.jid, Arc::clone(&own));
             }
         }
         effects.push_behind(Effect::Closed);
@@ -158,13 +144,5 @@ impl Destruction {
             }
         }
         destroy
-    }
-}
-
-/// What is said to a session that goes: with the id of what it has said, if that is why (XEP-0045 §7.14).
-fn answering(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
-    match call.filter(|call| call.from == session) {
-        Some(call) => with_id(stanza, call),
-        None => Arc::clone(stanza),
     }
 }

@@ -6,7 +6,7 @@
 //! - `association`, `privileges`, `room_config`: who may do what, as data.
 //! - `command`, `request`, `wire`: what somebody wants, read from a stanza once.
 //! - `effect`, `item`, `traffic`: what follows from it, what is said of an occupant, what of a stanza is passed on.
-//! - `room`, `occupant`, `entry`, `nick`, `leaving`, `speech`, `subject`, `history`, `standing`, `reconfiguration`,
+//! - `room`, `occupant`, `face`, `entry`, `nick`, `leaving`, `speech`, `subject`, `history`, `standing`, `reconfiguration`,
 //!   `forwarding`, `about`, `rate`: the room itself, one file for each part of its life.
 //! - `admin`, `owner`, `config_form`, `register`, `petition`, `voice`, `invite`, `moderation`, `avatar`: what admins, owners
 //!   and those who want something of them ask a room for.
@@ -21,6 +21,7 @@ mod command;
 mod config_form;
 mod effect;
 mod entry;
+mod face;
 mod forwarding;
 mod history;
 mod invite;

@@ -7,12 +7,16 @@ use crate::stanza::{Condition, Kind, Payload, PresenceType, Stanza, StanzaError}
 
 use super::association::{Affiliation, Role};
 use super::command::Call;
-use super::effect::{Effect, Effects, Face};
+use super::effect::Effects;
 use super::entry::Called;
+use super::face::Said;
 use super::item::{Item, Status, Why, x};
-use super::occupant::{Number, Occupant};
+use super::occupant::Number;
 use super::privileges::{RolePrivilege, role_may};
-use super::room::{Room, Said, item_of, with_id};
+use super::room::Room;
+
+/// What is said to whoever has another nick from now on.
+const OWN_CHANGE: [Status; 2] = [Status::NickChanged, Status::SelfPresence];
 
 impl Room {
     /// Available presence without the `<x/>` of those who enter.
@@ -69,9 +73,9 @@ impl Room {
     /// Somebody who has one session is called something else.
     fn rename_whole(&mut self, (call, number): (&Call<'_>, Number), called: &Called, effects: &mut Effects) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        effects.send(call.from, self.renamed(occupant, called, &[Status::NickChanged, Status::SelfPresence]).open);
+        effects.send(call.from, Said::renamed(occupant, called.nick(), &OWN_CHANGE).open());
         if self.shows(occupant) {
-            let face = self.renamed(occupant, called, &[Status::NickChanged]);
+            let face = self.face(&Said::renamed(occupant, called.nick(), &[Status::NickChanged]));
             effects.tell(self.occupants.roll(), face, Some(number));
         }
         self.occupants.rename(number, called.address.clone());
@@ -89,9 +93,9 @@ impl Room {
     ) {
         let Some(occupant) = self.occupants.get(number) else { return };
         let (standing, is_shown) = ((occupant.affiliation, occupant.role), self.shows(occupant));
-        effects.send(call.from, self.renamed(occupant, called, &[Status::NickChanged, Status::SelfPresence]).open);
+        effects.send(call.from, Said::renamed(occupant, called.nick(), &OWN_CHANGE).open());
         if occupant.sessions.len() == 1 {
-            let face = self.renamed(occupant, called, &[Status::NickChanged]);
+            let face = self.face(&Said::renamed(occupant, called.nick(), &[Status::NickChanged]));
             self.occupants.leave(number);
             if is_shown {
                 effects.tell(self.occupants.roll(), face, None);
@@ -119,23 +123,9 @@ impl Room {
 
     /// Tells everybody of somebody under his new nick.
     fn tell_as_called(&self, call: &Call<'_>, (number, called): (Number, &Called), effects: &mut Effects) {
-        if !called.is_changed {
-            return self.tell_presence(number, Some(call), effects);
-        }
-        let Some(occupant) = self.occupants.get(number) else { return };
-        let own = self.face_with(occupant, None, &[Status::SelfPresence, Status::NickAssigned]).open;
-        for session in &occupant.sessions {
-            effects.send(&session.jid, with_id(&own, call));
-        }
-        if self.shows(occupant) {
-            effects.push(Effect::Tell { to: self.occupants.roll(), face: occupant.face.clone(), except: Some(number) });
-        }
-    }
-
-    /// That an occupant is called something else from now on.
-    fn renamed(&self, occupant: &Occupant, called: &Called, statuses: &[Status]) -> Face {
-        let item = Item { nick: called.address.resource(), ..item_of(occupant, occupant.role, None) };
-        self.face(occupant, PresenceType::Unavailable, "", &Said { item, more: None, statuses })
+        let statuses: &[Status] =
+            if called.is_changed { &[Status::SelfPresence, Status::NickAssigned] } else { &[Status::SelfPresence] };
+        self.tell_presence_with(number, statuses, Some(call), effects);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::stanza::{Kind, MessageType, Payload, Stanza};
 
 use super::association::Affiliation;
 use super::effect::{Change, Effect, Effects, Face};
+use super::face::Said;
 use super::item::{Status, Why, x};
 use super::leaving::Removal;
 use super::occupant::Number;
@@ -89,7 +90,7 @@ impl Room {
         for occupant in self.occupants.iter() {
             let face = match (shown.contains(&occupant.number), self.shows(occupant)) {
                 (false, true) => occupant.face.clone(),
-                (true, false) => self.hidden(occupant, None),
+                (true, false) => self.face(&Said::hidden(occupant, None)),
                 _ => continue,
             };
             let (to, except) = (self.occupants.roll(), Some(occupant.number));

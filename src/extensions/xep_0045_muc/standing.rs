@@ -2,10 +2,13 @@
 //!
 //! Nothing here asks whether somebody may do that: `privileges` says, and who calls has asked.
 
+use std::sync::Arc;
+
 use crate::jid::BareJid;
 
 use super::association::{Affiliation, Role};
 use super::effect::{Change, Effect, Effects};
+use super::face::Said;
 use super::item::{Status, Why};
 use super::leaving::Removal;
 use super::occupant::{Affiliated, Number};
@@ -93,15 +96,14 @@ impl Room {
     /// Tells everybody of an occupant who has become something else. Others saw him before if `was_shown`.
     fn tell_standing(&mut self, number: Number, was_shown: bool, why: &Why, effects: &mut Effects) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        let said = self.face_with(occupant, Some(why), &[]);
-        let own = self.face_with(occupant, Some(why), &[Status::SelfPresence]);
+        let own = Said::present(occupant, Some(why), &[Status::SelfPresence]).open();
         for session in &occupant.sessions {
-            effects.push_behind(Effect::Send { to: session.jid.clone(), stanza: own.open.clone() });
+            effects.push_behind(Effect::Send { to: session.jid.clone(), stanza: Arc::clone(&own) });
         }
-        let face = match (was_shown, self.is_shown(number)) {
-            (_, true) => said,
+        let face = match (was_shown, self.shows(occupant)) {
+            (_, true) => self.face(&Said::present(occupant, Some(why), &[])),
             // He is here still, and nobody sees it.
-            (true, false) => self.hidden(occupant, Some(why)),
+            (true, false) => self.face(&Said::hidden(occupant, Some(why))),
             (false, false) => return,
         };
         effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: Some(number) });
