@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use crate::hooks::{Answer, answering};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::storage::Slot;
 
+use super::command::Call;
 use super::moderation::Burial;
 use super::occupant::{Affiliated, Number};
 use super::room_config::RoomConfig;
@@ -109,6 +111,14 @@ impl Effects {
 
     pub(super) fn send(&mut self, to: &Jid, stanza: Arc<Stanza<'static>>) {
         self.push(Effect::Send { to: to.clone(), stanza });
+    }
+
+    /// Answers whoever calls, if that can be answered.
+    pub(super) fn answer(&mut self, call: &Call<'_>, answer: Answer) {
+        if let Some(mut answer) = answering(call.stanza, answer) {
+            answer.to = None;
+            self.send(call.from, Arc::new(answer));
+        }
     }
 
     pub(super) fn tell(&mut self, to: Roll, face: Face, except: Option<Number>) {

@@ -73,9 +73,7 @@ impl Room {
             return Err(if is_disco { Condition::BadRequest } else { Condition::NotAcceptable }.into());
         };
         if is_self_ping(call.stanza, &occupant.address) {
-            let mut answer = call.stanza.result();
-            answer.to = None;
-            effects.send(call.from, Arc::new(answer));
+            effects.answer(call, Ok(None));
             return Ok(());
         }
         let target = self.occupants.called(call.to).ok_or(Condition::ItemNotFound)?;

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use crate::hooks::discovery::INFO_NS;
 use crate::hooks::paging::Page;
-use crate::hooks::{Answer, Verb};
+use crate::hooks::{Answer, Verb, answering};
 use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::xml::Element;
@@ -28,11 +28,7 @@ impl Rooms {
             Kind::Iq(_) | Kind::Presence(_) => return None,
             Kind::Message(_) => return stanza.error(&Condition::ServiceUnavailable.into()),
         };
-        match self.answer(verb, stanza) {
-            Ok(Some(element)) => Some(stanza.result().payload(element)),
-            Ok(None) => Some(stanza.result()),
-            Err(error) => stanza.error(&error),
-        }
+        answering(stanza, self.answer(verb, stanza))
     }
 
     fn answer(&self, verb: Verb, stanza: &Stanza<'_>) -> Answer {

@@ -126,7 +126,7 @@ impl Hosted {
             Ok(sees) => rooms.show_later(call, asked, sees),
             Err(error) => {
                 let mut effects = Effects::default();
-                self.room.refuse(call, &error, &mut effects);
+                effects.answer(call, Err(error));
                 self.bring(rooms, effects, batch);
             }
         }

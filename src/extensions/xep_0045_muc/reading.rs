@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::hooks::{Answer, Outbound};
+use crate::hooks::{Answer, Outbound, answering};
 use crate::jid::{BareJid, Jid};
 use crate::routing::Router;
 use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
@@ -49,12 +49,8 @@ impl Rooms {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (from, room, asking) = (call.from.clone(), call.to.to_bare(), call.stanza.borrow().into_owned());
         runtime.spawn(async move {
-            let answer = match rooms.show_archive(&router, (&room, &from), &asked, sees).await {
-                Ok(Some(element)) => Some(asking.result().payload(element)),
-                Ok(None) => Some(asking.result()),
-                Err(error) => asking.error(&error),
-            };
-            if let Some(answer) = answer {
+            let answer = rooms.show_archive(&router, (&room, &from), &asked, sees).await;
+            if let Some(answer) = answering(&asking, answer) {
                 Outbound::send(&*router, answer).await;
             }
         });

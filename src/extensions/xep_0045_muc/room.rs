@@ -135,17 +135,9 @@ impl Room {
             Command::Answer => self.answer_forwarded(call, &mut effects),
         };
         if let Err(error) = done {
-            self.refuse(call, &error, &mut effects);
+            effects.answer(call, Err(error));
         }
         effects
-    }
-
-    /// Tells whoever calls that it is not to be.
-    pub(super) fn refuse(&self, call: &Call<'_>, error: &StanzaError, effects: &mut Effects) {
-        if let Some(mut answer) = call.stanza.error(error) {
-            answer.to = None;
-            effects.send(call.from, Arc::new(answer));
-        }
     }
 
     fn ask(&mut self, at: Moment, call: &Call<'_>, request: Request, effects: &mut Effects) -> Result<(), StanzaError> {
@@ -162,12 +154,7 @@ impl Room {
             Request::Owner(request) => self.asked_by_owner(call, request, effects)?,
             Request::Register(request) => self.asked_to_register(&at, call, request, effects)?,
         };
-        let mut answer = call.stanza.result();
-        answer.to = None;
-        if let Some(payload) = payload {
-            answer.payload = payload.into();
-        }
-        effects.send(call.from, Arc::new(answer));
+        effects.answer(call, Ok(payload));
         Ok(())
     }
 

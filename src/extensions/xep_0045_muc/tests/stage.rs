@@ -113,7 +113,7 @@ impl Stage {
             Ok(None) => Effects::default(),
             Err(error) => {
                 let mut effects = Effects::default();
-                self.room.refuse(&call, &error, &mut effects);
+                effects.answer(&call, Err(error));
                 effects
             }
         };
