@@ -19,6 +19,7 @@ use super::occupant::{Affiliated, Number};
 use super::privileges::{
     AffiliationPrivilege, RolePrivilege, Standing, affiliation_may, may_change_affiliation, may_change_role, role_may,
 };
+use super::reason;
 use super::room::Room;
 use super::room_config::Anonymity;
 
@@ -30,9 +31,6 @@ const MOST_ITEMS: usize = 250;
 
 /// People of one page.
 const PAGE: usize = 1000;
-
-/// Octets of a reason.
-const REASON: usize = 1024;
 
 /// What an admin or moderator asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,11 +129,7 @@ impl Wish {
             (Association::Role(to), _, Some(nick)) => Target::Role { nick, to },
             _ => return Err(bad("an item names an address or a nick")),
         };
-        let reason = item.child("reason", NS).map(Element::text).filter(|reason| !reason.is_empty());
-        if reason.as_ref().is_some_and(|reason| reason.len() > REASON) {
-            return Err(StanzaError::new(Condition::NotAcceptable, format!("a reason has at most {REASON} bytes")));
-        }
-        Ok(Self { to, reason })
+        Ok(Self { to, reason: reason::read(item, NS)? })
     }
 }
 

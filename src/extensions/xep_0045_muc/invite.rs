@@ -11,6 +11,7 @@ use super::association::Affiliation;
 use super::command::{Call, Moment};
 use super::effect::{Effect, Effects};
 use super::privileges::{AffiliationPrivilege, RolePrivilege, affiliation_may, role_may};
+use super::reason;
 use super::room::Room;
 
 /// People who are invited by one message.
@@ -18,9 +19,6 @@ const MOST_AT_ONCE: usize = 20;
 
 /// Invitations that are remembered, so that they can be declined.
 const MOST: usize = 500;
-
-/// Octets of a reason.
-const REASON: usize = 1024;
 
 /// Who was invited by whom lately, the oldest first: nobody else can have the room tell an inviter something.
 #[derive(Debug, Default)]
@@ -138,7 +136,7 @@ impl Room {
     }
 
     fn decline(&mut self, call: &Call<'_>, decline: &Element, effects: &mut Effects) -> Result<(), StanzaError> {
-        let reason = read_reason(decline)?;
+        let reason = reason::read(decline, USER_NS)?;
         let to = decline.attribute("to").map(Jid::parse).transpose();
         let to = to.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
         // Some name the inviter as he is called in the room.
@@ -177,16 +175,8 @@ impl Invitation {
             let thread = goes_on.attribute("thread");
             thread.into_iter().fold(Element::new("continue", USER_NS), |it, thread| it.with("thread", thread))
         });
-        Ok(Self { to, reason: read_reason(invite)?, goes_on })
+        Ok(Self { to, reason: reason::read(invite, USER_NS)?, goes_on })
     }
-}
-
-fn read_reason(element: &Element) -> Result<Option<String>, StanzaError> {
-    let reason = element.child("reason", USER_NS).map(Element::text).filter(|reason| !reason.is_empty());
-    if reason.as_ref().is_some_and(|reason| reason.len() > REASON) {
-        return Err(StanzaError::new(Condition::NotAcceptable, format!("a reason has at most {REASON} bytes")));
-    }
-    Ok(reason)
 }
 
 #[cfg(test)]

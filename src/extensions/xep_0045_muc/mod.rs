@@ -8,8 +8,8 @@
 //! - `effect`, `item`, `traffic`: what follows from it, what is said of an occupant, what of a stanza is passed on.
 //! - `room`, `occupant`, `face`, `entry`, `nick`, `leaving`, `speech`, `subject`, `history`, `standing`, `reconfiguration`,
 //!   `forwarding`, `about`, `rate`: the room itself, one file for each part of its life.
-//! - `admin`, `owner`, `config_form`, `register`, `petition`, `voice`, `invite`, `moderation`, `avatar`: what admins, owners
-//!   and those who want something of them ask a room for.
+//! - `admin`, `owner`, `config_form`, `register`, `petition`, `voice`, `invite`, `moderation`, `avatar`, `reason`: what admins,
+//!   owners and those who want something of them ask a room for.
 //! - `service`, `outbox`, `kept`, `listing`, `watch`: the service that has the rooms: which are in memory, in which order
 //!   their effects reach storage and occupants, who is not there any more.
 
@@ -38,6 +38,7 @@ mod petition;
 mod privileges;
 mod rate;
 mod reading;
+mod reason;
 mod reconfiguration;
 mod register;
 mod request;

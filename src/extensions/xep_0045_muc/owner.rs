@@ -14,6 +14,7 @@ use super::config_form;
 use super::effect::Effects;
 use super::leaving::Destruction;
 use super::privileges::{AffiliationPrivilege, affiliation_may};
+use super::reason;
 use super::room::Room;
 
 /// Requests of owners.
@@ -39,10 +40,10 @@ impl Request {
             return Ok(Self::Show);
         }
         if let Some(destroy) = element.child("destroy", NS) {
-            let text = |name| destroy.child(name, NS).map(Element::text).filter(|text| !text.is_empty());
             let alternate = destroy.attribute("jid").map(Jid::parse).transpose();
             let alternate = alternate.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
-            return Ok(Self::Destroy(Destruction { alternate, reason: text("reason"), password: text("password") }));
+            let password = destroy.child("password", NS).map(Element::text).filter(|password| !password.is_empty());
+            return Ok(Self::Destroy(Destruction { alternate, reason: reason::read(destroy, NS)?, password }));
         }
         let form = element.child("x", FORM_NS).ok_or(Condition::BadRequest)?;
         match form.attribute("type") {

@@ -172,6 +172,8 @@ fn a_room_goes_with_a_word_to_everybody() {
     assert_eq!(stage.own("hag", "set", "<destroy/>").0, Err("forbidden".to_owned()));
     let wrong = "<destroy jid='@'/>";
     assert_eq!(stage.own(BARD, "set", wrong).0, Err("jid-malformed".to_owned()));
+    let long = format!("<destroy><reason>{}</reason></destroy>", "x".repeat(1025));
+    assert_eq!(stage.own(BARD, "set", &long).0, Err("not-acceptable".to_owned()));
     let destroy =
         "<destroy jid='heath@chat.shakespeare.lit'><password>p</password><reason>Macbeth doth come.</reason></destroy>";
     let (done, told) = stage.own(BARD, "set", destroy);
