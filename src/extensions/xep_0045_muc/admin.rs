@@ -179,9 +179,11 @@ impl Room {
         if !may {
             return Err(Condition::Forbidden.into());
         }
-        let nicks: BTreeMap<&BareJid, &str> = self.occupants.iter().map(|it| (&it.user, it.nick())).collect();
         let listed = self.affiliations.iter().filter(|(_, known)| known.affiliation == affiliation);
-        let items = listed.map(|(user, known)| {
+        let listed: Vec<(&BareJid, &Affiliated)> = listed.collect();
+        let (shown, set) = Page::shown(page, listed, |(user, _)| user.as_str(), PAGE);
+        let nicks: BTreeMap<&BareJid, &str> = self.occupants.iter().map(|it| (&it.user, it.nick())).collect();
+        let items = shown.into_iter().map(|(user, known)| {
             let mut item =
                 Element::new("item", NS).with("affiliation", affiliation.as_str()).with("jid", user.as_str());
             let nick = known.nick.as_deref().or_else(|| nicks.get(user).copied());
@@ -192,9 +194,9 @@ impl Room {
             if let Some(reason) = known.reason.as_ref().filter(|_| affiliation == Affiliation::Outcast) {
                 item.push(Element::new("reason", NS).with_text(reason));
             }
-            (user.to_string(), item)
+            item
         });
-        Ok(list(items.collect(), page))
+        Ok(list(items, set))
     }
 
     /// §8.5, §9.8.
@@ -205,15 +207,15 @@ impl Room {
         if !may {
             return Err(Condition::Forbidden.into());
         }
-        let mut items = Vec::new();
-        for occupant in self.occupants.iter().filter(|occupant| occupant.role == role) {
+        let mut listed: Vec<_> = self.occupants.iter().filter(|occupant| occupant.role == role).collect();
+        listed.sort_unstable_by(|one, other| one.nick().cmp(other.nick()));
+        let (shown, set) = Page::shown(page, listed, |occupant| occupant.nick(), PAGE);
+        let items = shown.into_iter().map(|occupant| {
             let item = Element::new("item", NS).with("affiliation", occupant.affiliation.as_str());
             let jid = occupant.first().map_or_else(|| occupant.user.as_jid(), |session| &session.jid);
-            let item = item.with("jid", jid.as_str()).with("nick", occupant.nick()).with("role", role.as_str());
-            items.push((occupant.nick().to_owned(), item));
-        }
-        items.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(list(items, page))
+            item.with("jid", jid.as_str()).with("nick", occupant.nick()).with("role", role.as_str())
+        });
+        Ok(list(items, set))
     }
 
     /// Looks at every wish before anything happens: what was wished for before it counts as done.
@@ -239,6 +241,7 @@ impl Room {
                 }
             });
         }
+        self.check_known(ahead.affiliations.iter().map(|(user, to)| (user, *to)))?;
         Ok(steps)
     }
 
@@ -327,10 +330,7 @@ impl Room {
             }
             Step::Role { number, to, why } => self.become_role(number, to, &why, effects),
             Step::Affiliation { user, to, nick, is_new, why } => {
-                self.set_affiliation(&user, to, &why, effects);
-                if let Some(nick) = nick {
-                    self.keep_nick(&user, nick, effects);
-                }
+                self.set_affiliation(&user, (to, nick.as_deref()), &why, effects);
                 // §9.5: whoever may enter from now on should know.
                 if is_new && to == Affiliation::Member && self.config.members_only {
                     self.invite_member(call, &user, why.reason, effects);
@@ -380,15 +380,7 @@ impl Ahead {
     }
 }
 
-/// A list, or the page of it that is asked for (XEP-0059); one that is too long comes in pages anyhow.
-fn list(items: Vec<(String, Element)>, page: Option<&Page>) -> Element {
-    let query = Element::new("query", NS);
-    if page.is_none() && items.len() <= PAGE {
-        return items.into_iter().fold(query, |query, (_, item)| query.with_child(item));
-    }
-    let is_empty = items.is_empty();
-    let (items, set) = page.cloned().unwrap_or_default().cut(items, |(id, _)| id, PAGE);
-    let query = items.into_iter().fold(query, |query, (_, item)| query.with_child(item));
-    // XEP-0059 §2.2: what is empty as a whole has no pages.
-    if is_empty { query } else { query.with_child(set) }
+/// A list, or a page of it.
+fn list(items: impl Iterator<Item = Element>, set: Option<Element>) -> Element {
+    items.chain(set).fold(Element::new("query", NS), Element::with_child)
 }

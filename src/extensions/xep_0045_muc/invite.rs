@@ -1,6 +1,6 @@
 //! Invitations that go through the room, and what becomes of those that are declined (XEP-0045 §7.8.2).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
@@ -77,15 +77,19 @@ impl Room {
         let inviter = call.from.to_bare();
         for invitation in invitations {
             let invitee = invitation.to.to_bare();
-            // §9.5: whoever is invited to a room for members is one, and to an open room nobody becomes a member.
-            if self.config.members_only && self.kept_affiliation(&invitee) == Affiliation::None {
+            if self.becomes_member(&invitee) {
                 let why = self.why(call, invitation.reason.clone());
-                self.set_affiliation(&invitee, Affiliation::Member, &why, effects);
+                self.set_affiliation(&invitee, (Affiliation::Member, None), &why, effects);
             }
             effects.push(Effect::Post(self.invitation(call.stanza.id.as_deref(), &inviter, &invitation)));
             self.invitations.note(invitee, inviter.clone());
         }
         Ok(())
+    }
+
+    /// §9.5: whoever is invited to a room for members is one, and to an open room nobody becomes a member.
+    fn becomes_member(&self, invitee: &BareJid) -> bool {
+        self.config.members_only && self.kept_affiliation(invitee) == Affiliation::None
     }
 
     fn judge_invitations(&self, call: &Call<'_>, invitations: &[Invitation]) -> Result<(), StanzaError> {
@@ -105,7 +109,9 @@ impl Room {
                 _ => {}
             }
         }
-        Ok(())
+        let invitees: BTreeSet<BareJid> = invitations.iter().map(|invitation| invitation.to.to_bare()).collect();
+        let members = invitees.iter().filter(|invitee| self.becomes_member(invitee));
+        self.check_known(members.map(|invitee| (invitee, Affiliation::Member)))
     }
 
     /// §9.5: the room tells somebody that he is a member.

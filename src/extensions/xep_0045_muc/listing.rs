@@ -70,17 +70,12 @@ impl Rooms {
         let page = Page::within(request)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let shown: Vec<_> = known.iter().filter(|(_, listed)| listed.public).collect();
-        let is_long = shown.len() > PAGE;
-        let is_empty = shown.is_empty();
-        let (shown, set) = page.clone().unwrap_or_default().cut(shown, |(room, _)| room.as_str(), PAGE);
+        let (shown, set) = Page::shown(page.as_ref(), shown, |(room, _)| room.as_str(), PAGE);
         let mut answer = Element::new("query", ITEMS_NS);
         for (room, listed) in shown {
             answer.push(Element::new("item", ITEMS_NS).with("jid", room.as_str()).with("name", &listed.title));
         }
-        // XEP-0059 §2.2: what is empty as a whole has no pages.
-        if (page.is_some() && !is_empty) || is_long {
-            answer.push(set);
-        }
+        set.into_iter().for_each(|set| answer.push(set));
         Ok(answer)
     }
 }

@@ -104,10 +104,11 @@ impl Room {
             decision.config.avatar.clear();
         }
         let people = self.judge_lists(decision.owners, decision.admins)?;
+        self.check_known(people.iter().map(|(user, to)| (user, *to)))?;
         self.reconfigure(decision.config, effects);
         let why = self.why(call, None);
         for (user, to) in people {
-            self.set_affiliation(&user, to, &why, effects);
+            self.set_affiliation(&user, (to, None), &why, effects);
         }
         self.unlock(effects);
         Ok(())

@@ -31,9 +31,6 @@ const NICK: &str = "muc#register_roomnick";
 const USER: &str = "muc#jid";
 const ALLOW: &str = "muc#register_allow";
 
-/// Affiliations of a room that has members by their own will: whoever wants more asks its admins.
-const MOST_KNOWN: usize = 10_000;
-
 /// What somebody asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
@@ -132,16 +129,9 @@ impl Room {
         if self.config.members_only || self.config.moderated {
             return self.ask_for_membership(at, user, &nick, effects);
         }
-        if self.affiliations.len() >= MOST_KNOWN {
-            return Err(StanzaError::new(Condition::ResourceConstraint, "the room has very many members"));
-        }
-        self.become_member(user, nick, &Why::default(), effects);
+        self.check_known([(user, Affiliation::Member)])?;
+        self.set_affiliation(user, (Affiliation::Member, Some(&nick)), &Why::default(), effects);
         Ok(())
-    }
-
-    fn become_member(&mut self, user: &BareJid, nick: String, why: &Why, effects: &mut Effects) {
-        self.set_affiliation(user, Affiliation::Member, why, effects);
-        self.keep_nick(user, nick, effects);
     }
 
     /// §9.9: those who decide are asked, where they are: in the room, or at home.
@@ -192,8 +182,8 @@ impl Room {
             _ => return Ok(()),
         }
         let nick = self.judge_nick(&user, form.text(NICK).unwrap_or_default())?;
-        let why = self.why(call, None);
-        self.become_member(&user, nick, &why, effects);
+        self.check_known([(&user, Affiliation::Member)])?;
+        self.set_affiliation(&user, (Affiliation::Member, Some(&nick)), &self.why(call, None), effects);
         self.invite_member(call, &user, None, effects);
         Ok(())
     }
@@ -201,7 +191,7 @@ impl Room {
     fn deregister(&mut self, user: &BareJid, effects: &mut Effects) -> Result<(), StanzaError> {
         match self.kept_affiliation(user) {
             Affiliation::Member => {
-                self.set_affiliation(user, Affiliation::None, &Why::default(), effects);
+                self.set_affiliation(user, (Affiliation::None, None), &Why::default(), effects);
                 Ok(())
             }
             // What somebody else has made him he does not give up by this.

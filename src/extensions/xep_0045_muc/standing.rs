@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::jid::BareJid;
+use crate::stanza::{Condition, StanzaError};
 
 use super::association::{Affiliation, Role};
 use super::effect::{Change, Effect, Effects};
@@ -14,6 +15,9 @@ use super::leaving::Removal;
 use super::occupant::{Affiliated, Number};
 use super::privileges::default_role;
 use super::room::Room;
+
+/// People whom a room knows for good.
+pub(super) const MOST_KNOWN: usize = 10_000;
 
 impl Room {
     /// The affiliation that is known for good; administrators of the server are not told apart here.
@@ -29,10 +33,39 @@ impl Room {
         self.affiliations.values().filter(|known| known.affiliation == Affiliation::Owner).count()
     }
 
-    /// Gives `user` an affiliation. Those of his occupants who may not be here any more go, the others learn what they are
-    /// now, and so does everybody.
-    pub(super) fn set_affiliation(&mut self, user: &BareJid, to: Affiliation, why: &Why, effects: &mut Effects) {
-        let nick = self.affiliations.get(user).and_then(|known| known.nick.clone());
+    /// Whether the room may know so many people for good, once these have become what they are to be. Each of them is named
+    /// once.
+    pub(super) fn check_known<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (&'a BareJid, Affiliation)>,
+    ) -> Result<(), StanzaError> {
+        let mut known = self.affiliations.len();
+        for (user, to) in changes {
+            match (self.affiliations.contains_key(user), to == Affiliation::None) {
+                (false, false) => known += 1,
+                (true, true) => known -= 1,
+                _ => {}
+            }
+        }
+        if known > MOST_KNOWN && known > self.affiliations.len() {
+            return Err(StanzaError::new(Condition::ResourceConstraint, "the room knows very many people already"));
+        }
+        Ok(())
+    }
+
+    /// Gives `user` an affiliation, and keeps a nick for him if one is given; an empty one takes it away. Those of his
+    /// occupants who may not be here any more go, the others learn what they are now, and so does everybody.
+    pub(super) fn set_affiliation(
+        &mut self,
+        user: &BareJid,
+        (to, nick): (Affiliation, Option<&str>),
+        why: &Why,
+        effects: &mut Effects,
+    ) {
+        let nick = match nick {
+            Some(nick) => Some(nick.to_owned()).filter(|nick| !nick.is_empty()),
+            None => self.affiliations.get(user).and_then(|known| known.nick.clone()),
+        };
         // A nick is kept for members (§7.10); outcasts lose theirs (§9.2).
         let nick = nick.filter(|_| to >= Affiliation::Member);
         let kept = Affiliated { affiliation: to, nick, reason: why.reason.clone() };
