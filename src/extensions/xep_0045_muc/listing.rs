@@ -1,5 +1,6 @@
 //! What the service itself says: what it is, and which rooms there are (XEP-0045 §6.1 to §6.3).
 
+use std::ops::Bound;
 use std::sync::PoisonError;
 
 use crate::hooks::discovery::INFO_NS;
@@ -17,6 +18,9 @@ use super::service::{Rooms, State};
 
 /// Rooms of one page.
 const PAGE: usize = 250;
+
+/// Rooms that are looked at together.
+const PORTION: usize = 250;
 
 impl Rooms {
     /// Somebody asks the service.
@@ -43,26 +47,36 @@ impl Rooms {
             }
             (Verb::Get, "query", ITEMS_NS) => self.rooms(&request).map(Some),
             (Verb::Get, "ping", PING_NS) => Ok(None),
-            (Verb::Get, search::NAME, search::NS) => search::answer(&request, self.channels().into_iter()).map(Some),
+            (Verb::Get, search::NAME, search::NS) => self.search(&request).map(Some),
             _ => Err(Condition::ServiceUnavailable.into()),
         }
     }
 
-    /// The rooms that anybody may find.
-    fn channels(&self) -> Vec<Channel> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let shown = known.iter().filter(|(_, listed)| listed.public);
-        let mut channels: Vec<Channel> = shown.map(|(room, listed)| channel(room, listed)).collect();
-        // A room that is asked may be about to change the list.
-        drop(known);
-        for channel in &mut channels {
-            let place = self.place(channel.address.as_str());
-            channel.users = place.map_or(0, |place| match &*place.lock() {
-                State::Here(hosted) => hosted.room.occupants.len(),
-                State::Coming(_) | State::Gone => 0,
-            });
-        }
-        channels
+    fn search(&self, question: &Element) -> Result<Element, StanzaError> {
+        search::answer(question, self.channels(), |room| self.occupants_of(room))
+    }
+
+    /// The rooms that anybody may find, read as they are wanted: nobody who changes the list waits for whoever looks through
+    /// all of it.
+    fn channels(&self) -> impl Iterator<Item = Channel> + use<'_> {
+        let mut behind = Bound::Unbounded;
+        let portions = std::iter::from_fn(move || {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            let rest = known.range::<BareJid, _>((behind.as_ref(), Bound::Unbounded));
+            let shown = rest.filter(|(_, listed)| listed.public).take(PORTION);
+            let portion: Vec<Channel> = shown.map(|(room, listed)| channel(room, listed)).collect();
+            behind = Bound::Excluded(portion.last()?.address.clone());
+            Some(portion)
+        });
+        portions.flatten()
+    }
+
+    /// How many are in a room at the moment. The list must not be held: a room that is asked may be about to change it.
+    fn occupants_of(&self, room: &BareJid) -> usize {
+        self.place(room.as_str()).map_or(0, |place| match &*place.lock() {
+            State::Here(hosted) => hosted.room.occupants.len(),
+            State::Coming(_) | State::Gone => 0,
+        })
     }
 
     /// §6.3: the rooms that are in the list, in pages (XEP-0059).
@@ -86,7 +100,6 @@ fn channel(room: &BareJid, listed: &Listed) -> Channel {
         name: listed.title.clone(),
         description: listed.description.clone(),
         language: listed.language.clone(),
-        users: 0,
         is_open: listed.open,
         is_semi_anonymous: listed.semi_anonymous,
     }
