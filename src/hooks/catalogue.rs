@@ -71,6 +71,8 @@ pub struct RoomSettings {
     pub non_anonymous: bool,
     pub archive: bool,
     pub history: usize,
+    /// How long messages are shown to those who enter, if that has an end.
+    pub retention: Option<Duration>,
     /// What one occupant may send each second in the long run; zero is no limit.
     pub messages: usize,
     /// The same for everybody of another domain: entries, and messages and requests.

@@ -75,6 +75,13 @@ impl History {
         self.0.drain(..surplus);
     }
 
+    /// Forgets those that are older than `most`.
+    pub(super) fn expire(&mut self, most: Duration, now: Timestamp) {
+        while self.0.front().is_some_and(|past| now.since(past.time) > most) {
+            self.0.pop_front();
+        }
+    }
+
     /// What is shown of them, the oldest first.
     pub(super) fn shown(&self, wish: &Wish, now: Timestamp) -> impl Iterator<Item = &Past> {
         let (mut chars, mut stanzas) = (wish.max_chars, wish.max_stanzas.unwrap_or(usize::MAX));
@@ -155,6 +162,14 @@ mod tests {
         assert_eq!(read("since='1970-01-01T00:00:00Z'").since, Some(Timestamp::from_unix_ms(0)));
         assert_eq!(read("maxchars='-1' maxstanzas='x' seconds='' since='yesterday'"), Wish::default());
         assert_eq!(Wish::read(&Element::new("x", NS)), Wish::default());
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten() {
+        let mut history = history();
+        history.expire(Duration::from_secs(180), at(12));
+        let shown = history.shown(&Wish::default(), at(12)).map(|past| past.position.number());
+        assert_eq!(shown.collect::<Vec<_>>(), [9, 10, 11]);
     }
 
     #[test]

@@ -45,10 +45,14 @@ impl Rooms {
     pub(super) fn look(&self) {
         let now = self.clock.now();
         let Some(router) = self.router() else { return };
+        let retention = self.settings().and_then(|settings| settings.retention);
         for place in self.places() {
             let mut batch = router.batch();
             let mut state = place.lock();
             let State::Here(hosted) = &mut *state else { continue };
+            if let Some(retention) = retention {
+                hosted.room.history.expire(retention, now);
+            }
             if now.since(hosted.told) >= SILENCE {
                 // The end of a session here is known at once.
                 let effects = hosted.room.knock(|domain| !router.has_accounts(domain));

@@ -190,6 +190,27 @@ async fn whoever_asks_for_the_picture_of_a_room_that_has_just_gone_is_answered()
     assert_eq!(heard(&mut romeo), ["iq error "]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_said_long_ago_is_not_shown_to_who_enters() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("archive_retention = \"1d\"")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+    enter(&mut romeo, "Romeo").await;
+    accept(&mut romeo).await;
+    say(&mut romeo, "one").await;
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(20 * 3600));
+    say(&mut romeo, "two").await;
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(5 * 3600));
+    rooms(&mut world).look();
+    enter(&mut juliet, "Juliet").await;
+    world.settle().await;
+    let entered = ["presence  ", "presence  ", "message groupchat two", "message groupchat "];
+    assert_eq!(heard(&mut juliet), entered);
+}
+
 // Proves: XEP-0045 §18.1.2
 #[tokio::test(start_paused = true)]
 async fn who_is_gone_without_a_word_is_found_out() {
