@@ -15,7 +15,7 @@ use super::command::Call;
 use super::effect::Effects;
 use super::item::{Status, Why};
 use super::leaving::Removal;
-use super::occupant::{Affiliated, Number};
+use super::occupant::{Affiliated, Number, Occupant};
 use super::privileges::{
     AffiliationPrivilege, RolePrivilege, Standing, affiliation_may, may_change_affiliation, may_change_role, role_may,
 };
@@ -256,7 +256,7 @@ impl Room {
     }
 
     /// The occupant of that nick.
-    pub(super) fn occupant_called(&self, nick: &str) -> Result<&super::occupant::Occupant, StanzaError> {
+    pub(super) fn occupant_called(&self, nick: &str) -> Result<&Occupant, StanzaError> {
         let address = self.jid.with_resource(nick).map_err(|_| StanzaError::from(Condition::JidMalformed))?;
         let none = || StanzaError::new(Condition::ItemNotFound, format!("nobody is called {nick:?}"));
         self.occupants.called(&address).ok_or_else(none)

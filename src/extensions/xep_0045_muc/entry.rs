@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, ErrorType, StanzaError};
 
 use super::association::{Affiliation, Role};
@@ -17,10 +17,12 @@ use super::rate::Bucket;
 use super::room::Room;
 use super::room_config::Anonymity;
 use super::traffic::passed_on;
-use crate::jid::BareJid;
 
 /// So many admins and owners get in although the room is full (§7.2.9).
 const SPARE: usize = 16;
+
+/// With so many clients somebody may be in a room under one nick.
+const MOST_SESSIONS: usize = 16;
 
 /// How somebody is called who is here from now on.
 pub(super) struct Called {
@@ -35,9 +37,6 @@ impl Called {
         self.address.resource()
     }
 }
-
-/// With so many clients somebody may be in a room under one nick.
-const MOST_SESSIONS: usize = 16;
 
 impl Room {
     /// Available presence with the `<x/>` of somebody who enters, or is here and has lost track (§17.3).

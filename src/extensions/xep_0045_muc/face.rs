@@ -7,7 +7,7 @@ use crate::stanza::{CLIENT_NS, Kind, Payload, PresenceType, Stanza};
 use crate::xml::Element;
 
 use super::super::xep_0421_occupant_ids::api::write_element;
-use super::association::{Affiliation, Role};
+use super::association::Role;
 use super::command::Call;
 use super::effect::{Effects, Face};
 use super::item::{Item, Status, Why, x};
@@ -60,8 +60,7 @@ impl<'a> Said<'a> {
 
     /// The room is no more, and what `destroyed` says (§10.9).
     pub(super) fn destroyed(occupant: &'a Occupant, destroyed: &'a Element) -> Self {
-        let item = Item { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: None };
-        Self { item, more: Some(destroyed), ..Self::gone(occupant, "", None, &[]) }
+        Self { item: Item::NOBODY, more: Some(destroyed), ..Self::gone(occupant, "", None, &[]) }
     }
 
     /// For himself, and for whoever else sees his real address.
@@ -78,7 +77,7 @@ impl<'a> Said<'a> {
         let mut payload = String::with_capacity(self.words.len() + 320);
         payload.push_str(self.words);
         write_element(&mut payload, &self.occupant.id);
-        let mut x = x(Some(item.to_element()), self.statuses);
+        let mut x = x(Some(item), self.statuses);
         self.more.iter().for_each(|more| x.push((*more).clone()));
         x.write(&mut payload, CLIENT_NS);
         let mut stanza = Stanza::new(Kind::Presence(self.kind)).from(self.occupant.address.clone());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
+use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::xml::Element;
 
 use super::super::MUC_USER_NS as USER_NS;
@@ -138,7 +138,7 @@ impl Room {
         if let Some(password) = &self.config.password {
             x.push(Element::new("password", USER_NS).with_text(&password.0));
         }
-        self.letter(id, &invitation.to, x)
+        self.letter_to(&invitation.to, id, x)
     }
 
     fn decline(&mut self, call: &Call<'_>, decline: &Element, effects: &mut Effects) -> Result<(), StanzaError> {
@@ -157,18 +157,17 @@ impl Room {
             declined.push(Element::new("reason", USER_NS).with_text(&reason));
         }
         let x = Element::new("x", USER_NS).with_child(declined);
-        effects.push(Effect::Post(self.letter(call.stanza.id.as_deref(), inviter.as_jid(), x)));
+        effects.push(Effect::Post(self.letter_to(inviter.as_jid(), call.stanza.id.as_deref(), x)));
         Ok(())
     }
 
-    /// A message of the room itself to somebody.
-    pub(super) fn letter(&self, id: Option<&str>, to: &Jid, content: Element) -> Stanza<'static> {
-        let mut letter = Stanza::new(Kind::Message(MessageType::Normal))
-            .from(Jid::from(self.jid.clone()))
-            .to(to.clone())
-            .payload(Payload::from(content));
-        letter.id = id.map(|id| id.to_owned().into());
-        letter
+    /// A message of the room to somebody, with the id of the one that has caused it.
+    fn letter_to(&self, to: &Jid, id: Option<&str>, content: Element) -> Stanza<'static> {
+        let letter = self.letter(content).to(to.clone());
+        match id {
+            Some(id) => letter.id(id.to_owned()),
+            None => letter,
+        }
     }
 }
 

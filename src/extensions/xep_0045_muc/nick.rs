@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::stanza::{Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
 
-use super::association::{Affiliation, Role};
 use super::command::Call;
 use super::effect::Effects;
 use super::entry::Called;
@@ -132,7 +131,7 @@ impl Room {
 /// What somebody gets who thinks that he is in a room, and is not (§7.2.18).
 pub(super) fn not_here(call: &Call<'_>) -> Stanza<'static> {
     let why = Why { actor: None, reason: Some("You are not in the room.".to_owned()) };
-    let item = Item { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: Some(&why) };
-    let x = x(Some(item.to_element()), &[Status::SelfPresence, Status::Kicked, Status::TechnicalProblem]);
+    let item = Item { why: Some(&why), ..Item::NOBODY };
+    let x = x(Some(item), &[Status::SelfPresence, Status::Kicked, Status::TechnicalProblem]);
     Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(call.to.clone()).payload(Payload::from(x))
 }

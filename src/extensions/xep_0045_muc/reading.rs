@@ -85,6 +85,5 @@ impl Rooms {
 
 /// Who has said something, in the words of the room (XEP-0313 §6.1.2).
 fn author(jid: &Jid) -> Element {
-    let item = Item { affiliation: Affiliation::None, role: Role::None, jid: Some(jid), nick: None, why: None };
-    x(Some(item.to_element()), &[])
+    x(Some(Item { jid: Some(jid), ..Item::NOBODY }), &[])
 }

@@ -148,7 +148,7 @@ impl Room {
             Heard::Known => return Ok(()),
             Heard::TooMany => return Err(StanzaError::new(Condition::ResourceConstraint, "too many ask for this")),
         }
-        let letter = Arc::new(self.form_of_room(asked(user, nick).to_element()));
+        let letter = Arc::new(self.letter(asked(user, nick).to_element()));
         let mut deciders = &self.everybody(Affiliation::Admin) | &self.everybody(Affiliation::Owner);
         for occupant in self.occupants.iter().filter(|it| deciders.remove(&it.user)) {
             occupant.sessions.iter().for_each(|session| effects.send(&session.jid, Arc::clone(&letter)));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::hooks::discovery::About;
 use crate::hooks::form::{NS as FORM_NS, Submission};
-use crate::jid::BareJid;
-use crate::stanza::{Condition, StanzaError};
+use crate::jid::{BareJid, Jid};
+use crate::stanza::{Condition, Kind, MessageType, Stanza, StanzaError};
 use crate::xml::Element;
 
 use super::super::xep_0359_stanza_ids::api::Ids;
@@ -138,6 +138,12 @@ impl Room {
             effects.answer(call, Err(error));
         }
         effects
+    }
+
+    /// A message that the room sends of its own accord, to nobody yet.
+    pub(super) fn letter(&self, content: Element) -> Stanza<'static> {
+        let letter = Stanza::new(Kind::Message(MessageType::Normal)).from(Jid::from(self.jid.clone()));
+        letter.payload(content)
     }
 
     fn ask(&mut self, at: Moment, call: &Call<'_>, request: Request, effects: &mut Effects) -> Result<(), StanzaError> {

@@ -72,10 +72,13 @@ impl Room {
         self.note_affiliated(user, Some(kept).filter(|_| to != Affiliation::None), effects);
         let is_domain = user.local().is_none();
         let own = self.occupants.iter().filter_map(|it| {
-            let to = self.kept_affiliation(&it.user);
+            let is_he = it.user == *user;
+            if !is_he && (!is_domain || it.user.domain() != user.domain()) {
+                return None;
+            }
             // With a domain those go who have no affiliation of their own.
-            let follows = it.user == *user || (is_domain && it.user.domain() == user.domain() && it.affiliation != to);
-            follows.then_some((it.number, to))
+            let to = self.kept_affiliation(&it.user);
+            (is_he || it.affiliation != to).then_some((it.number, to))
         });
         for (number, to) in own.collect::<Vec<_>>() {
             self.follow_affiliation(number, to, why, effects);

@@ -83,8 +83,10 @@ impl Rooms {
             batch.finish();
         }
         let sent = async {
-            while self.places().iter().any(|place| matches!(&*place.lock(), State::Here(it) if !it.is_quiet())) {
-                tokio::time::sleep(GLANCE).await;
+            for place in self.places() {
+                while matches!(&*place.lock(), State::Here(hosted) if !hosted.is_quiet()) {
+                    tokio::time::sleep(GLANCE).await;
+                }
             }
         };
         if tokio::time::timeout(DRAIN, sent).await.is_err() {
