@@ -12,6 +12,7 @@ use crate::storage::Slot;
 use super::command::Call;
 use super::moderation::Burial;
 use super::occupant::{Affiliated, Number};
+use super::reading::Reading;
 use super::room_config::RoomConfig;
 use super::subject::Subject;
 
@@ -62,6 +63,8 @@ pub(super) enum Effect {
     Post(Stanza<'static>),
     /// Something to be stored.
     Keep(Change),
+    /// Somebody is to be shown what is in the archive.
+    Read(Box<Reading>),
     /// A message of the archive is to become a tombstone, if it is the one.
     Bury(Box<Burial>),
     /// The room is no more: nobody is to find it.

@@ -128,8 +128,7 @@ impl Room {
             Command::Say(speech) => self.say(at, call, speech, &mut effects),
             Command::Whisper => self.whisper(&at, call, &mut effects),
             Command::Write => self.write_to_room(&at, call, &mut effects),
-            // Whoever has the room has asked it whether it may be.
-            Command::Read(_) => Ok(()),
+            Command::Read(asked) => self.read(call, asked, &mut effects),
             Command::Ask(request) => self.ask(at, call, request, &mut effects),
             Command::Forward => self.forward(call, &mut effects),
             Command::Answer => self.answer_forwarded(call, &mut effects),

@@ -144,6 +144,8 @@ impl Stage {
                 self.is_closed = true;
                 Vec::new()
             }
+            // What is in the archive is the business of others.
+            Effect::Read(_) => Vec::new(),
         }
     }
 
