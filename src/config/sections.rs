@@ -253,7 +253,8 @@ section! {
         archive_messages_per_room: usize = 0;
         /// How many messages are shown to who enters, if the owner of the room does not say.
         history: usize = 20;
-        /// How many messages one occupant may send each second in the long run; more are refused. `0` is no limit.
+        /// How many messages one occupant may send each second in the long run; more are refused. His entries and changes
+        /// of presence count as well. `0` is no limit.
         messages_per_second: usize = 10;
         /// How many times all from one other domain may enter rooms each second in the long run; more are refused.
         domain_entries_per_second: usize = 20;

@@ -15,6 +15,7 @@ use super::occupant::{Number, Occupant, Session};
 use super::privileges::default_role;
 use super::rate::Bucket;
 use super::room::Room;
+use super::speech::too_fast;
 use super::room_config::Anonymity;
 use super::traffic::passed_on;
 
@@ -49,8 +50,11 @@ impl Room {
     ) -> Result<(), StanzaError> {
         let called = self.called(call)?;
         if let Some(occupant) = self.occupant_of(call) {
-            if occupant.address != called.address {
-                self.rename(call, &called, effects)?;
+            let number = occupant.number;
+            if occupant.address == called.address {
+                self.keep_pace(at, number)?;
+            } else {
+                self.rename(at, call, &called, effects)?;
             }
             self.resynchronise(at, call, &entry.history, effects);
             return Ok(());
@@ -61,12 +65,17 @@ impl Room {
         let session = self.session(call);
         let number = match self.occupants.called(&called.address).map(|occupant| occupant.number) {
             Some(number) => {
+                self.keep_pace(at, number)?;
                 self.occupants.join(number, session);
                 number
             }
             None => {
                 self.check_size(affiliation)?;
-                self.add(call, called.address, (affiliation, role), session)
+                let mut pace = self.occupants.pace_of(&call.from.to_bare(), at.now);
+                if !pace.take(at.now, self.bounds.messages) {
+                    return Err(too_fast());
+                }
+                self.add(call, called.address, (affiliation, role, pace), session)
             }
         };
         self.refresh(number);
@@ -193,7 +202,7 @@ impl Room {
         &mut self,
         call: &Call<'_>,
         address: Jid,
-        (affiliation, role): (Affiliation, Role),
+        (affiliation, role, pace): (Affiliation, Role, Bucket),
         session: Session,
     ) -> Number {
         let (number, user) = (self.occupants.next_number(), call.from.to_bare());
@@ -207,7 +216,7 @@ impl Room {
             user,
             sessions: vec![session],
             face: Face::default(),
-            pace: Bucket::default(),
+            pace,
         });
         number
     }

@@ -15,6 +15,7 @@ use super::item::{Status, Why};
 use super::occupant::Number;
 use super::room::Room;
 use super::traffic::passed_on;
+use super::wire::MOST_PRESENCE;
 
 /// Why somebody has to go, and what is said of it.
 #[derive(Debug, Clone, Default)]
@@ -33,9 +34,12 @@ pub(super) struct Destruction {
 }
 
 impl Room {
-    /// Unavailable presence (§7.14). From somebody who is not here it says nothing (§17.3).
+    /// Unavailable presence (§7.14). From somebody who is not here it says nothing (§17.3). Whoever has very much to say to it
+    /// goes without a word.
     pub(super) fn leave(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
-        let said = passed_on(&call.stanza.payload, &self.jid);
+        let payload = &call.stanza.payload;
+        let is_long = payload.as_str().len() > MOST_PRESENCE;
+        let said = if is_long { Payload::EMPTY } else { passed_on(payload, &self.jid) };
         self.part(call.from, (&said, Some(call)), &[], effects);
         Ok(())
     }

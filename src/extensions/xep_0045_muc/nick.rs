@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::stanza::{Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
 
-use super::command::Call;
+use super::command::{Call, Moment};
 use super::effect::Effects;
 use super::entry::Called;
 use super::face::Said;
@@ -19,18 +19,25 @@ const OWN_CHANGE: [Status; 2] = [Status::NickChanged, Status::SelfPresence];
 
 impl Room {
     /// Available presence without the `<x/>` of those who enter.
-    pub(super) fn present(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
+    pub(super) fn present(
+        &mut self,
+        at: &Moment,
+        call: &Call<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), StanzaError> {
         let Some(occupant) = self.occupant_of(call) else {
             effects.send(call.from, Arc::new(not_here(call)));
             return Ok(());
         };
         let called = self.called(call)?;
         if occupant.address != called.address {
-            return self.rename(call, &called, effects);
+            return self.rename(at, call, &called, effects);
         }
         if !role_may(occupant.role, RolePrivilege::ChangeAvailability, &self.config) {
             return Err(Condition::Forbidden.into());
         }
+        let number = occupant.number;
+        self.keep_pace(at, number)?;
         if let Some(number) = self.note_presence(call) {
             self.tell_presence(number, Some(call), effects);
         }
@@ -51,6 +58,7 @@ impl Room {
     /// Presence to another nick (§7.6).
     pub(super) fn rename(
         &mut self,
+        at: &Moment,
         call: &Call<'_>,
         called: &Called,
         effects: &mut Effects,
@@ -60,8 +68,8 @@ impl Room {
             return Err(StanzaError::new(Condition::NotAcceptable, "the nick cannot be changed"));
         }
         self.check_nick(call, &called.address)?;
-        let is_alone = occupant.sessions.len() == 1;
-        let number = occupant.number;
+        let (number, is_alone) = (occupant.number, occupant.sessions.len() == 1);
+        self.keep_pace(at, number)?;
         match self.occupants.called(&called.address).map(|target| target.number) {
             None if is_alone => self.rename_whole((call, number), called, effects),
             target => self.move_session((call, number), (called, target), effects),
@@ -91,7 +99,8 @@ impl Room {
         effects: &mut Effects,
     ) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        let (standing, is_shown) = ((occupant.affiliation, occupant.role), self.shows(occupant));
+        let standing = (occupant.affiliation, occupant.role, occupant.pace);
+        let is_shown = self.shows(occupant);
         effects.send(call.from, Said::renamed(occupant, called.nick(), &OWN_CHANGE).open());
         if occupant.sessions.len() == 1 {
             let face = self.face(&Said::renamed(occupant, called.nick(), &[Status::NickChanged]));

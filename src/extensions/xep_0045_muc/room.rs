@@ -41,7 +41,7 @@ pub(super) struct Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) occupants: usize,
-    /// What one occupant says.
+    /// What one occupant says, and how often he comes and shows something else of himself.
     pub(super) messages: Rate,
 }
 
@@ -122,7 +122,7 @@ impl Room {
         let mut effects = Effects::default();
         let done = match command {
             Command::Enter(entry) => self.enter(&at, call, &entry, &mut effects),
-            Command::Present => self.present(call, &mut effects),
+            Command::Present => self.present(&at, call, &mut effects),
             Command::Leave => self.leave(call, &mut effects),
             Command::Gone => self.gone(call.from, &mut effects),
             Command::Say(speech) => self.say(at, call, speech, &mut effects),

@@ -45,11 +45,12 @@ impl Rooms {
     pub(super) fn look(&self) {
         let now = self.clock.now();
         let Some(router) = self.router() else { return };
-        let retention = self.settings().and_then(|settings| settings.retention);
+        let (bounds, retention) = (self.bounds(), self.settings().and_then(|settings| settings.retention));
         for place in self.places() {
             let mut batch = router.batch();
             let mut state = place.lock();
             let State::Here(hosted) = &mut *state else { continue };
+            hosted.room.bounds = bounds;
             if let Some(retention) = retention {
                 hosted.room.history.expire(retention, now);
             }

@@ -1,6 +1,7 @@
 //! People come, change, and go.
 
 use super::super::association::{Affiliation, Role};
+use super::super::rate::Rate;
 use super::super::room_config::{Anonymity, Roles, RoomConfig};
 use super::stage::{BARD, ROOM, Stage, Told, condition, heard, session};
 
@@ -98,6 +99,28 @@ fn presence_is_told_of_those_of_whom_the_room_wants_it() {
     assert!(heard(&told, "hag", &["code='110'", "role='visitor'"]).is_some());
     let told = stage.play("hag", &format!("<presence type='unavailable' to='{ROOM}/hag'/>"));
     assert_eq!(names(&told, &session("crone")), [""; 0], "nobody saw him");
+}
+
+#[test]
+fn nobody_is_faster_by_showing_something_or_coming_again() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.room.bounds.messages = Rate { per_second: 1, burst: 4 };
+    stage.enter("hag");
+    let say = format!("<message type='groupchat' to='{ROOM}'><body>x</body></message>");
+    let show = |nick: &str| format!("<presence to='{ROOM}/{nick}'><show>away</show></presence>");
+    assert!(heard(&stage.play("hag", &show("hag")), BARD, &["<show>away</show>"]).is_some());
+    assert!(heard(&stage.play("hag", &show("witch")), BARD, &["code='303'"]).is_some());
+    assert!(heard(&stage.play("hag", &say), BARD, &["<body>x</body>"]).is_some());
+    for much in [&say, &show("witch"), &show("hag")] {
+        let told = stage.play("hag", much);
+        assert_eq!((told.len(), condition(&told[0].xml)), (1, "policy-violation".to_owned()), "{much}");
+        assert!(told[0].xml.contains("<error type='wait'>"));
+    }
+    assert!(heard(&stage.play("hag", &leave("witch")), BARD, &["type='unavailable'"]).is_some(), "he may go");
+    assert_eq!(condition(&stage.enter("hag")[0].xml), "policy-violation");
+    stage.seconds += 1;
+    assert!(heard(&stage.enter("hag"), BARD, &["/hag'"]).is_some());
+    assert_eq!(condition(&stage.play("hag", &say)[0].xml), "policy-violation");
 }
 
 // Proves: XEP-0045 §7.14
