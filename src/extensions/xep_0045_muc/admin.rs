@@ -309,8 +309,8 @@ impl Room {
         if nick.is_empty() {
             return Ok(String::new());
         }
-        // XEP-0045#bizrules-jids: what nobody can see is no nick.
-        let address = self.jid.with_resource(nick).ok().filter(|_| !nick.trim().is_empty());
+        // XEP-0045#bizrules-jids: what nobody can see is no nick, and does not belong to one.
+        let address = self.jid.with_resource(nick.trim()).ok();
         let nick = address.as_ref().and_then(Jid::resource);
         let (Some(address), Some(nick)) = (&address, nick) else {
             return Err(StanzaError::new(Condition::JidMalformed, "nobody can be called so"));

@@ -128,6 +128,11 @@ impl Effects {
         self.push(Effect::Tell { to, face, except });
     }
 
+    /// The same behind the answer.
+    pub(super) fn tell_behind(&mut self, to: Roll, face: Face, except: Option<Number>) {
+        self.push_behind(Effect::Tell { to, face, except });
+    }
+
     pub(super) fn keep(&mut self, change: Change) {
         self.push(Effect::Keep(change));
     }

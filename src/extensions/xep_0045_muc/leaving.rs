@@ -94,7 +94,7 @@ impl Room {
         self.forget_forwarded(&occupant, effects);
         if is_shown {
             let face = self.face(&Said::gone(&occupant, said, why, statuses));
-            effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: None });
+            effects.tell_behind(self.occupants.roll(), face, None);
         }
         self.end_if_empty(effects);
     }

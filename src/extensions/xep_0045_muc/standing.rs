@@ -142,6 +142,6 @@ impl Room {
             (true, false) => self.face(&Said::hidden(occupant, Some(why))),
             (false, false) => return,
         };
-        effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: Some(number) });
+        effects.tell_behind(self.occupants.roll(), face, Some(number));
     }
 }

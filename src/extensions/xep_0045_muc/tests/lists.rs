@@ -184,6 +184,8 @@ fn nicks_are_kept_for_members() {
         &format!("<presence to='{ROOM}/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
     );
     assert!(told[0].xml.contains("<conflict"), "{told:?}");
+    // Nobody can tell it from the one with a space.
+    assert_eq!(stage.change(BARD, &item("crone", "member", " thirdwitch ")).0, Err("conflict".to_owned()));
     // An empty one takes it away, and so does a ban.
     assert_eq!(stage.change(BARD, &item("hag", "member", "")).0, Ok(()));
     assert_eq!(stage.change(BARD, &item("crone", "member", "thirdwitch")).0, Ok(()));
