@@ -191,6 +191,26 @@ async fn whoever_asks_for_the_picture_of_a_room_that_has_just_gone_is_answered()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_operator_sets_holds_for_rooms_that_are_there() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("messages_per_second = 0")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    enter(&mut romeo, "Romeo").await;
+    accept(&mut romeo).await;
+    world.settle().await;
+    heard(&mut romeo);
+    for (more, answers) in [("0", ["message groupchat x"; 2]), ("1", ["message groupchat x", "message error x"])] {
+        world.reconfigure("verona.example", &options(&format!("messages_per_second = {more}\nburst = \"1s\""))).unwrap();
+        rooms(&mut world).look();
+        for _ in 0..2 {
+            say(&mut romeo, "x").await;
+        }
+        world.settle().await;
+        assert_eq!(heard(&mut romeo), answers, "{more}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_said_long_ago_is_not_shown_to_who_enters() {
     let mut world = World::new();
     world.server_with("verona.example", &options("archive_retention = \"1d\"")).unwrap();
