@@ -345,7 +345,9 @@ fn each_example_of_a_key_is_accepted() {
 
 #[test]
 fn generated_files_are_fresh() {
-    for (name, fresh) in [("config.example.toml", example("example.org", None, &[])), ("docs/configuration.md", manual())] {
+    for (name, fresh) in
+        [("config.example.toml", example("example.org", None, &[])), ("docs/configuration.md", manual())]
+    {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &fresh).unwrap();

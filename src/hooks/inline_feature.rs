@@ -127,8 +127,7 @@ mod tests {
         assert_eq!(features.archive(&account).await, None);
         for on in [true, false] {
             let holds = |account: BareJid| std::future::ready(Some(Element::new("x", account.as_str())));
-            features.archive =
-                Some(Switched::new(&Switch::new(on), Box::new(move |account| Box::pin(holds(account)))));
+            features.archive = Some(Switched::new(&Switch::new(on), Box::new(move |account| Box::pin(holds(account)))));
             assert_eq!(features.archive(&account).await.is_some(), on);
         }
     }

@@ -336,8 +336,7 @@ impl Registrar<'_> {
     where
         F: Future<Output = Option<Element>> + Send + 'static,
     {
-        self.hooks.inline.archive =
-            Some(Switched::new(self.switch, Box::new(move |account| Box::pin(holds(account)))));
+        self.hooks.inline.archive = Some(Switched::new(self.switch, Box::new(move |account| Box::pin(holds(account)))));
     }
 
     /// Says what kind of thing `entity` is.

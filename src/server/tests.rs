@@ -427,7 +427,9 @@ async fn each_domain_keeps_its_archives_as_long_as_it_likes() {
 async fn rooms_keep_their_archives_as_long_as_the_operator_says() {
     let mut world = World::new();
     let rooms = |of_rooms: &str| Options {
-        config: format!("[services]\nrooms = [\"rooms.verona.example\"]\n[rooms]\n{of_rooms}[archive]\nretention = \"1s\"\n"),
+        config: format!(
+            "[services]\nrooms = [\"rooms.verona.example\"]\n[rooms]\n{of_rooms}[archive]\nretention = \"1s\"\n"
+        ),
     };
     let node = world.server_with(DOMAIN, &rooms("")).unwrap();
     let hall = jid("hall@rooms.verona.example").to_bare();

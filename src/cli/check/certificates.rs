@@ -38,7 +38,8 @@ pub(super) fn check(config: &Config, domain: &Domain, clock: &Clock, findings: &
 pub(super) fn check_rooms(config: &Config, rooms: &DomainName, findings: &mut Findings<'_>) {
     let files = config.domains.iter().filter_map(|domain| config.certificate_of(domain));
     // What is wrong with a file is said of the domain that it is for.
-    let identities: Vec<Identity> = files.filter_map(|(certificate, key)| Identity::load(certificate, key).ok()).collect();
+    let identities: Vec<Identity> =
+        files.filter_map(|(certificate, key)| Identity::load(certificate, key).ok()).collect();
     if !identities.is_empty() {
         judge_rooms(&identities, rooms.as_str(), findings);
     }

@@ -15,8 +15,8 @@ use super::occupant::{Number, Occupant, Session};
 use super::privileges::default_role;
 use super::rate::Bucket;
 use super::room::Room;
-use super::speech::too_fast;
 use super::room_config::Anonymity;
+use super::speech::too_fast;
 use super::traffic::passed_on;
 
 /// So many admins and owners get in although the room is full (§7.2.9).

@@ -37,12 +37,7 @@ impl<'a> Said<'a> {
     }
 
     /// He is not here any more, and has said so with these words if it was his will.
-    pub(super) fn gone(
-        occupant: &'a Occupant,
-        words: &'a str,
-        why: Option<&'a Why>,
-        statuses: &'a [Status],
-    ) -> Self {
+    pub(super) fn gone(occupant: &'a Occupant, words: &'a str, why: Option<&'a Why>, statuses: &'a [Status]) -> Self {
         let item = item(occupant, Role::None, why);
         Self { occupant, kind: PresenceType::Unavailable, words, item, more: None, statuses }
     }
@@ -160,11 +155,7 @@ impl Room {
 }
 
 /// What is said to a session, with the id of what it has said itself, if that is why.
-pub(super) fn answering(
-    call: Option<&Call<'_>>,
-    session: &Jid,
-    stanza: &Arc<Stanza<'static>>,
-) -> Arc<Stanza<'static>> {
+pub(super) fn answering(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
     match call.filter(|call| call.from == session).and_then(|call| call.stanza.id.as_deref()) {
         Some(id) => Arc::new(Stanza::clone(stanza).id(id.to_owned())),
         None => Arc::clone(stanza),

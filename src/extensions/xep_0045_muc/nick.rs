@@ -19,12 +19,7 @@ const OWN_CHANGE: [Status; 2] = [Status::NickChanged, Status::SelfPresence];
 
 impl Room {
     /// Available presence without the `<x/>` of those who enter.
-    pub(super) fn present(
-        &mut self,
-        at: &Moment,
-        call: &Call<'_>,
-        effects: &mut Effects,
-    ) -> Result<(), StanzaError> {
+    pub(super) fn present(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         let Some(occupant) = self.occupant_of(call) else {
             effects.send(call.from, Arc::new(not_here(call)));
             return Ok(());

@@ -55,12 +55,7 @@ impl Request {
 }
 
 impl Room {
-    pub(super) fn asked_by_owner(
-        &mut self,
-        call: &Call<'_>,
-        request: Request,
-        effects: &mut Effects,
-    ) -> Answer {
+    pub(super) fn asked_by_owner(&mut self, call: &Call<'_>, request: Request, effects: &mut Effects) -> Answer {
         let needed = match request {
             Request::Destroy(_) => AffiliationPrivilege::DestroyRoom,
             _ => AffiliationPrivilege::ChangeConfiguration,

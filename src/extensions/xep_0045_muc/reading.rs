@@ -53,8 +53,7 @@ impl Room {
         }
         let occupant = self.occupant_of(call);
         // XEP-0313 §6.1.2: nobody reads without being seen who is not at home here.
-        if affiliation == Affiliation::Outcast || (occupant.is_none() && affiliation < Affiliation::Member)
-        {
+        if affiliation == Affiliation::Outcast || (occupant.is_none() && affiliation < Affiliation::Member) {
             return Err(StanzaError::new(Condition::Forbidden, "the archive is for those who are in the room"));
         }
         let is_moderator = occupant.is_some_and(|occupant| occupant.role == Role::Moderator);

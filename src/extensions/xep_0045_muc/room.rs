@@ -11,9 +11,9 @@ use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, MessageType, Stanza, StanzaError};
 use crate::xml::Element;
 
+use super::super::MUC_USER_NS as USER_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
 use super::super::xep_0421_occupant_ids::api::OccupantIds;
-use super::super::MUC_USER_NS as USER_NS;
 use super::association::Affiliation;
 use super::command::{Call, Command, Moment};
 use super::effect::Effects;

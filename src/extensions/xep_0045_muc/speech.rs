@@ -7,9 +7,9 @@ use crate::stanza::{CLIENT_NS, Condition, ErrorType, Kind, MessageType, Payload,
 use crate::storage::Slot;
 use crate::xml::Element;
 
+use super::super::MUC_USER_NS as USER_NS;
 use super::super::xep_0160_offline::api::write_delay;
 use super::super::xep_0421_occupant_ids::api::write_element;
-use super::super::MUC_USER_NS as USER_NS;
 use super::association::Role;
 use super::command::{Call, Moment, Speech};
 use super::effect::{Change, Effects, Face};
@@ -116,10 +116,8 @@ impl Room {
     /// Whether an occupant does not say or show too much in a short time: everybody gets all of it.
     pub(super) fn keep_pace(&mut self, at: &Moment, number: Number) -> Result<(), StanzaError> {
         let rate = self.bounds.messages;
-        match self.occupants.get_mut(number) {
-            Some(occupant) if !occupant.pace.take(at.now, rate) => Err(too_fast()),
-            _ => Ok(()),
-        }
+        let in_time = self.occupants.get_mut(number).is_none_or(|occupant| occupant.pace.take(at.now, rate));
+        if in_time { Ok(()) } else { Err(too_fast()) }
     }
 }
 

@@ -4,8 +4,8 @@ use crate::hooks::Verb;
 use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 
-use super::super::xep_0313_archive::api::{Asked, is_worth_keeping};
 use super::super::MUC_NS as NS;
+use super::super::xep_0313_archive::api::{Asked, is_worth_keeping};
 use super::command::{Command, Entry, Speech};
 use super::history::Wish;
 use super::request::Request;

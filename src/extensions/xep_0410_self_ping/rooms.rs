@@ -272,13 +272,7 @@ impl Rooms {
     }
 
     /// Something happens to a session in the room of `occupant`; what its client is told is `why`, if it is told.
-    fn happens(
-        &mut self,
-        (session, occupant): (&Jid, &Jid),
-        event: Event,
-        why: &str,
-        moment: Moment,
-    ) -> Vec<Action> {
+    fn happens(&mut self, (session, occupant): (&Jid, &Jid), event: Event, why: &str, moment: Moment) -> Vec<Action> {
         let Some(room) = find(&mut self.domains, occupant) else { return Vec::new() };
         let before = room.names.len();
         let (stays, actions) = room.happens(session, event, why, moment);

@@ -200,7 +200,9 @@ async fn what_the_operator_sets_holds_for_rooms_that_are_there() {
     world.settle().await;
     heard(&mut romeo);
     for (more, answers) in [("0", ["message groupchat x"; 2]), ("1", ["message groupchat x", "message error "])] {
-        world.reconfigure("verona.example", &options(&format!("messages_per_second = {more}\nburst = \"1s\""))).unwrap();
+        world
+            .reconfigure("verona.example", &options(&format!("messages_per_second = {more}\nburst = \"1s\"")))
+            .unwrap();
         rooms(&mut world).look();
         for _ in 0..2 {
             say(&mut romeo, "x").await;

@@ -169,7 +169,10 @@ fn whoever_asks_somebody_who_goes_under_another_name_is_told() {
         stage.play(BARD, &format!("<iq type='get' id='v' to='{ROOM}/hag'>{query}</iq>"));
         stage.play("hag", &format!("<presence to='{ROOM}/witch'/>"));
         // Somebody else by the name of the one who was asked has not been asked.
-        stage.play("crone", &format!("<presence to='{ROOM}/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
+        stage.play(
+            "crone",
+            &format!("<presence to='{ROOM}/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+        );
         assert!(heard(&stage.play("crone", &leave("hag")), BARD, &["<iq"]).is_none());
         stage.play_from("hag@shakespeare.lit/phone", &leave("witch"));
         let told = stage.play("hag", &leave("witch"));
