@@ -171,7 +171,9 @@ impl Router {
         for ring in &audience.own {
             batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
-        presence.from.iter().for_each(|session| self.left(session, &audience.directed));
+        if presence.kind == Kind::Presence(PresenceType::Unavailable) {
+            presence.from.iter().for_each(|session| self.gone(session));
+        }
         let letter = presence.letter();
         let mut rest = audience.watchers.as_str();
         while let Some((watcher, behind)) = split_at_byte(rest, 0) {

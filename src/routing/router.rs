@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::accounts::credentials::Credentials;
 use crate::accounts::directory::Standing;
 use crate::accounts::subscription::SubscriptionType;
-use crate::hooks::{Entity, Relation, Verb};
+use crate::hooks::{Entity, Relation, Verb, answering};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::storage;
@@ -299,11 +299,7 @@ impl Router {
         };
         // Nobody waits for a handler: what is in the batch so far goes out first.
         batch.flush();
-        match answer.await {
-            Ok(Some(element)) => Some(stanza.result().payload(element)),
-            Ok(None) => Some(stanza.result()),
-            Err(error) => stanza.error(&error),
-        }
+        answering(stanza, answer.await)
     }
 
     /// The keys of an account that somebody wants to log in to, if it exists, and whether he may.

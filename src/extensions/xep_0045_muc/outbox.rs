@@ -16,7 +16,6 @@ use crate::routing::{Batch, Router};
 use crate::stanza::{Kind, Letter, MessageType, Stanza};
 use crate::storage::Receipt;
 
-use super::super::xep_0313_archive::api::Asked;
 use super::command::{Call, Command, Moment};
 use super::effect::{Change, Effect, Effects, Face, Roll};
 use super::kept::{self, Durable, Listed};
@@ -115,10 +114,6 @@ impl Hosted {
     }
 
     fn apply(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
-        let command = match command {
-            Command::Read(asked) => return self.read(rooms, call, asked, batch),
-            command => command,
-        };
         let slot = command.wants_slot().then(|| rooms.storage.slot());
         let moment = Moment { now: rooms.clock.now(), slot };
         let effects = self.room.apply(moment, call, command);
@@ -132,18 +127,6 @@ impl Hosted {
         batch.hand_over();
     }
 
-    /// Somebody wants to read what only storage has.
-    fn read(&mut self, rooms: &Rooms, call: &Call<'_>, asked: Asked, batch: &mut Batch) {
-        match self.room.may_read(call) {
-            Ok(sees) => rooms.show_later(call, asked, sees),
-            Err(error) => {
-                let mut effects = Effects::default();
-                self.room.refuse(call, &error, &mut effects);
-                self.bring(rooms, effects, batch);
-            }
-        }
-    }
-
     fn bring(&mut self, rooms: &Rooms, effects: Effects, batch: &mut Batch) {
         for effect in effects.into_all() {
             let outgoing = match effect {
@@ -155,6 +138,10 @@ impl Hosted {
                 }
                 Effect::Keep(change) => {
                     self.keep(rooms, change, batch);
+                    continue;
+                }
+                Effect::Read(reading) => {
+                    rooms.show_later(*reading);
                     continue;
                 }
                 Effect::Bury(burial) => {

@@ -154,6 +154,11 @@ impl Rooms {
         }
     }
 
+    /// What one room and one occupant may cost at this moment.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.settings().map_or_else(Bounds::none, |settings| bounds(&settings))
+    }
+
     /// Gives a room a stanza, with what was read from it.
     pub(super) fn give(&self, stanza: &Stanza<'_>, command: Command, batch: &mut Batch) -> Option<Stanza<'static>> {
         let (from, to) = (stanza.from.as_ref()?, stanza.to.as_ref()?);
@@ -305,8 +310,7 @@ impl Rooms {
 
     /// A room of which storage has told.
     pub(super) fn made_of(&self, room: &BareJid, found: kept::Found) -> Hosted {
-        let bounds = self.settings().map_or_else(Bounds::none, |settings| bounds(&settings));
-        let mut made = Room::stored(room.clone(), found.config.clone(), Arc::clone(&self.keys), bounds);
+        let mut made = Room::stored(room.clone(), found.config.clone(), Arc::clone(&self.keys), self.bounds());
         found.fill(&mut made);
         Hosted::new(made, self.clock.now())
     }

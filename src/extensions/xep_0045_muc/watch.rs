@@ -47,10 +47,15 @@ impl Rooms {
     pub(super) fn look(&self) {
         let now = self.clock.now();
         let Some(router) = self.router() else { return };
+        let (bounds, retention) = (self.bounds(), self.settings().and_then(|settings| settings.retention));
         for place in self.places() {
             let mut batch = router.batch();
             let mut state = place.lock();
             let State::Here(hosted) = &mut *state else { continue };
+            hosted.room.bounds = bounds;
+            if let Some(retention) = retention {
+                hosted.room.history.expire(retention, now);
+            }
             if now.since(hosted.told) >= SILENCE {
                 // The end of a session here is known at once.
                 let effects = hosted.room.knock(|domain| !router.has_accounts(domain));
@@ -81,8 +86,10 @@ impl Rooms {
             batch.finish();
         }
         let sent = async {
-            while self.places().iter().any(|place| matches!(&*place.lock(), State::Here(it) if !it.is_quiet())) {
-                tokio::time::sleep(GLANCE).await;
+            for place in self.places() {
+                while matches!(&*place.lock(), State::Here(hosted) if !hosted.is_quiet()) {
+                    tokio::time::sleep(GLANCE).await;
+                }
             }
         };
         if tokio::time::timeout(DRAIN, sent).await.is_err() {

@@ -221,9 +221,7 @@ impl World {
             clock: Clock::system(),
             storage: storage.clone(),
             probe: Element::new("ping", "urn:xmpp:ping"),
-            delay: |from, time| {
-                Element::new("delay", "urn:xmpp:delay").with("from", from).with("stamp", &time.to_string())
-            },
+            delay: |from, time| format!("<delay xmlns='urn:xmpp:delay' from='{from}' stamp='{time}'/>"),
             secret,
         };
         let federation = Federation::new(Live::new(settings), ways);

@@ -1,13 +1,19 @@
 //! The service with its rooms, on whole servers: what is on disk before it is told, what leaves memory, who is gone.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::super::xep_0313_archive::api::{Asked, Reader};
 use super::super::Rooms;
+use super::super::kept::Listed;
+use crate::hooks::Verb;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::CLIENT_NS;
 use crate::storage::{Map, Stepper, Storage, Writes};
 use crate::testing::{Client, Options, World, writing};
+use crate::xml::Element;
 
 const ROOM: &str = "square@rooms.verona.example";
 
@@ -38,7 +44,7 @@ async fn say(client: &mut Client, text: &str) {
 fn heard(client: &mut Client) -> Vec<String> {
     let all = std::iter::from_fn(|| client.received());
     all.map(|it| {
-        let body = it.child("body", CLIENT_NS).map(crate::xml::Element::text).unwrap_or_default();
+        let body = it.child("body", CLIENT_NS).map(Element::text).unwrap_or_default();
         let kind = it.attribute("type").unwrap_or_default();
         format!("{} {kind} {body}", it.name())
     })
@@ -188,6 +194,30 @@ async fn an_invitation_to_a_room_that_is_not_in_memory_waits_with_its_sender() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_much_a_reader_can_take_is_asked_once_it_is_known_what_he_gets() {
+    let (storage, mut stepper) = Storage::open_stepped().unwrap();
+    let mut world = World::new();
+    world.server_on("verona.example", &options(""), storage.clone()).unwrap();
+    let (rooms, room) = (rooms(&mut world), jid(ROOM).to_bare());
+    drop(storage.create(&room, Writes::new()));
+    let asked = Asked::read(Verb::Set, &Element::new("query", "urn:xmpp:mam:2")).unwrap().unwrap();
+    let is_asked = Cell::new(false);
+    let space = || {
+        is_asked.set(true);
+        1000
+    };
+    let reader = Reader { sees: true, space };
+    let mut reading = pin!(rooms.archive.of_room(&room, &asked, reader, |_| Element::new("x", "urn:example")));
+    tokio::select! {
+        biased;
+        _ = &mut reading => panic!("what is not durable is not shown"),
+        () = world.settle() => {}
+    }
+    assert!(!is_asked.get());
+    assert!(writing(&mut stepper, reading).await.is_ok() && is_asked.get());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_room_in_which_nobody_is_leaves_memory_and_comes_back() {
     let mut world = World::new();
     world.server_with("verona.example", &options("")).unwrap();
@@ -214,6 +244,70 @@ async fn a_room_in_which_nobody_is_leaves_memory_and_comes_back() {
     world.settle().await;
     let all = ["presence  ", "message groupchat one", "message groupchat ", "message groupchat two"];
     assert_eq!(heard(&mut romeo), all);
+}
+
+// Proves: XEP-0486#retrieve-vcard
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_the_picture_of_a_room_that_has_just_gone_is_answered() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let listed = Listed {
+        title: String::new(),
+        public: true,
+        description: String::new(),
+        language: String::new(),
+        open: true,
+        semi_anonymous: true,
+        stored: false,
+    };
+    rooms(&mut world).list(&jid(ROOM).to_bare(), Some(listed));
+    romeo.send(&format!("<iq type='get' id='1' to='{ROOM}'><vCard xmlns='vcard-temp'/></iq>")).await;
+    world.settle().await;
+    assert_eq!(heard(&mut romeo), ["iq error "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_operator_sets_holds_for_rooms_that_are_there() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("messages_per_second = 0")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    enter(&mut romeo, "Romeo").await;
+    accept(&mut romeo).await;
+    world.settle().await;
+    heard(&mut romeo);
+    for (more, answers) in [("0", ["message groupchat x"; 2]), ("1", ["message groupchat x", "message error "])] {
+        world
+            .reconfigure("verona.example", &options(&format!("messages_per_second = {more}\nburst = \"1s\"")))
+            .unwrap();
+        rooms(&mut world).look();
+        for _ in 0..2 {
+            say(&mut romeo, "x").await;
+        }
+        world.settle().await;
+        assert_eq!(heard(&mut romeo), answers, "{more}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_long_ago_is_not_shown_to_who_enters() {
+    let mut world = World::new();
+    world.server_with("verona.example", &options("archive_retention = \"1d\"")).unwrap();
+    let mut romeo = world.login(&jid("romeo@verona.example/orchard")).await.unwrap();
+    let mut juliet = world.login(&jid("juliet@verona.example/balcony")).await.unwrap();
+    enter(&mut romeo, "Romeo").await;
+    accept(&mut romeo).await;
+    say(&mut romeo, "one").await;
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(20 * 3600));
+    say(&mut romeo, "two").await;
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(5 * 3600));
+    rooms(&mut world).look();
+    enter(&mut juliet, "Juliet").await;
+    world.settle().await;
+    let entered = ["presence  ", "presence  ", "message groupchat two", "message groupchat "];
+    assert_eq!(heard(&mut juliet), entered);
 }
 
 // Proves: XEP-0045 §18.1.2
