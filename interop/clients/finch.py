@@ -90,6 +90,17 @@ class Finch(InTerminal):
         part = await self._number("PurpleConversationGetImData", await self._conversation(to))
         await self._call("PurpleConvImSend", part, body)
 
+    async def enter(self, room: str, nick: str) -> None:
+        connection = await self._number("PurpleAccountGetConnection", await self._account())
+        local, _, domain = room.partition("@")
+        await self._call("ServJoinChat", connection, f"{{'room': '{local}', 'server': '{domain}', 'handle': '{nick}'}}")
+        self._partners.append(room)
+        await self._terminal.press(f"M-{OTHER_WINDOWS + len(self._partners)}")
+
+    async def speak(self, room: str, body: str) -> None:
+        chat = await self._number("PurpleFindConversationWithAccount", "2", room, await self._account())
+        await self._call("PurpleConvChatSend", await self._number("PurpleConversationGetChatData", chat), body)
+
     async def block(self, jid: str) -> None:
         connection = await self._number("PurpleAccountGetConnection", await self._account())
         await self._call("ServAddDeny", connection, jid)

@@ -1,6 +1,7 @@
 """Gajim on a screen, driven by keys and by what its menus do on D-Bus; what it shows is read from its history."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +49,17 @@ class Gajim(OnScreen):
     async def say(self, to: str, body: str) -> None:
         # Before the first message has come it would open a window for new conversations.
         await self._activate("open-chat", f"[<['{ACCOUNT}', '{to}']>]")
+        await self._desktop.click(*INPUT)
+        await self._desktop.type(body)
+
+    async def enter(self, room: str, nick: str) -> None:
+        # A bookmark has brought it in.
+        await self.has_on_wire(f"<presence[^>]*{re.escape(room)}/{nick}")
+        window = (self.address[0], f"{self.address[1]}/window/1")
+        await self._bus.call(*window, "org.gtk.Actions.Activate", "add-group-chat",
+                             f"[<['{ACCOUNT}', '{room}', 'select']>]", "{}")
+
+    async def speak(self, room: str, body: str) -> None:
         await self._desktop.click(*INPUT)
         await self._desktop.type(body)
 
