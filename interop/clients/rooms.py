@@ -53,6 +53,7 @@ async def remember(device: Client, room: str, name: str, nick: str) -> None:
 
 async def in_room(scene) -> str:
     """The client enters a room of another domain, is seen, hears, is heard, and is seen to go."""
+    await scene.house.offer_only("SCRAM-SHA-1")
     friend, nick = await scene.house.friend(NARROW), "guest"
     room = await hall(friend, f"hall-{next(NUMBERS)}", "friend")
     program = await scene.program()
@@ -106,6 +107,9 @@ async def meet(house: House, logs: Path, picture: Path) -> None:
             await program.start()
             await program.enter(room, nick)
             await nurse.expect(rooms.occupant(room, nick), 90)
+        await rooms.say(nurse, room, "Good morrow.")
+        for program in programs:
+            await program.shows("Good morrow.")
         for nick, words in MEETING:
             await people[nick].speak(room, words)
             await nurse.expect(rooms.said(room, nick, words))
