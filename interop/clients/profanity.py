@@ -51,8 +51,10 @@ class Profanity(InTerminal):
         await self._terminal.type(f"/msg {to} {body}")
 
     async def enter(self, room: str, nick: str) -> None:
-        # The room's window has the focus once it is in.
         await self._terminal.type(f"/join {room} nick {nick}")
+
+    async def turn_to(self, room: str) -> None:
+        await self._terminal.type(f"/win {room}")
 
     async def speak(self, room: str, body: str) -> None:
         await self._terminal.type(body)

@@ -102,6 +102,9 @@ class Program:
         """Enters a room; one that does so by itself, because of a bookmark, turns to it."""
         raise NotImplementedError
 
+    async def turn_to(self, room: str) -> None:
+        """Turns to a room in which it is, where that is what makes it show it."""
+
     async def speak(self, room: str, body: str) -> None:
         """Says something to everybody in a room in which it is."""
         raise NotImplementedError
