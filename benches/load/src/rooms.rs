@@ -278,7 +278,11 @@ fn tables(options: &Options, figures: &[Figure]) -> String {
     for make in &options.servers {
         let _ = write!(out, " {} |", make.name());
     }
-    let _ = writeln!(out, " must | ratio to the bound | holds |\n|---|{}---|---|---|", "---|".repeat(options.servers.len()));
+    let _ = writeln!(
+        out,
+        " must | ratio to the bound | holds |\n|---|{}---|---|---|",
+        "---|".repeat(options.servers.len())
+    );
     let mut rows: Vec<&str> = Vec::new();
     for figure in figures {
         if !rows.contains(&figure.what.as_str()) {
@@ -335,13 +339,7 @@ mod tests {
 
     #[test]
     fn a_round_is_held_against_itself() {
-        let figure = |round, make, value| Figure {
-            round,
-            make,
-            what: copy(100),
-            value,
-            note: String::new(),
-        };
+        let figure = |round, make, value| Figure { round, make, what: copy(100), value, note: String::new() };
         let figures = [
             figure(1, Make::Comity, 6.0),
             figure(1, Make::Floor, 5.0),
