@@ -62,7 +62,10 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let tables = tables(options, &figures);
     match &options.document {
         Some(document) => insert(document, &tables),
-        None => Ok(println!("{tables}")),
+        None => {
+            println!("{tables}");
+            Ok(())
+        }
     }
 }
 
