@@ -58,6 +58,8 @@ impl Default for Face {
 pub(super) enum Effect {
     /// One stanza for one session.
     Send { to: Jid, stanza: Arc<Stanza<'static>> },
+    /// Stanzas for one session, in their order.
+    Show { to: Jid, stanzas: Vec<Arc<Stanza<'static>>> },
     /// The same for all in the room but one occupant, if he is named.
     Tell { to: Roll, face: Face, except: Option<Number> },
     /// A stanza for somebody who need not be in the room nor connected.

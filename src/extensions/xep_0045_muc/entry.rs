@@ -7,7 +7,7 @@ use crate::stanza::{Condition, ErrorType, StanzaError};
 
 use super::association::{Affiliation, Role};
 use super::command::{Call, Entry, Moment};
-use super::effect::{Effects, Face};
+use super::effect::{Effect, Effects, Face};
 use super::face::{Said, answering};
 use super::history::Wish;
 use super::item::Status;
@@ -96,9 +96,9 @@ impl Room {
         effects: &mut Effects,
     ) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        for other in self.occupants.iter().filter(|other| other.number != number && self.shows(other)) {
-            effects.send(call.from, Arc::clone(Self::seen_by(occupant.role, &other.face)));
-        }
+        let others = self.occupants.iter().filter(|other| other.number != number && self.shows(other));
+        let stanzas = others.map(|other| Arc::clone(Self::seen_by(occupant.role, &other.face))).collect();
+        effects.push(Effect::Show { to: call.from.clone(), stanzas });
         tell_siblings(occupant, call, effects);
         self.tell_others(occupant, effects);
         let own = Said::present(occupant, None, statuses).open();

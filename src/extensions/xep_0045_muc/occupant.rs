@@ -72,7 +72,8 @@ impl Occupant {
 /// All occupants.
 #[derive(Debug, Default)]
 pub(super) struct Occupants {
-    all: BTreeMap<Number, Occupant>,
+    /// In boxes: most rooms have few, and a map has space for more.
+    all: BTreeMap<Number, Box<Occupant>>,
     /// By `room/nick`.
     nicks: HashMap<Jid, Number, foldhash::fast::RandomState>,
     sessions: HashMap<Jid, Number, foldhash::fast::RandomState>,
@@ -97,15 +98,15 @@ impl Occupants {
 
     /// In the order in which they came.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Occupant> {
-        self.all.values()
+        self.all.values().map(|occupant| &**occupant)
     }
 
     pub(super) fn get(&self, number: Number) -> Option<&Occupant> {
-        self.all.get(&number)
+        self.all.get(&number).map(|occupant| &**occupant)
     }
 
     pub(super) fn get_mut(&mut self, number: Number) -> Option<&mut Occupant> {
-        self.all.get_mut(&number)
+        self.all.get_mut(&number).map(|occupant| &mut **occupant)
     }
 
     /// The one who is called so, by `room/nick`.
@@ -146,7 +147,7 @@ impl Occupants {
             self.sessions.insert(session.jid.clone(), number);
             Arc::make_mut(&mut self.roll).push(Receiver { jid: session.jid.clone(), occupant: number, sees });
         }
-        self.all.insert(number, occupant);
+        self.all.insert(number, Box::new(occupant));
     }
 
     /// One more session of somebody who is here.
@@ -176,7 +177,7 @@ impl Occupants {
         }
         Arc::make_mut(&mut self.roll).retain(|receiver| receiver.occupant != number);
         self.paces.insert(occupant.user.clone(), occupant.pace);
-        Some(occupant)
+        Some(*occupant)
     }
 
     /// Somebody is called something else.

@@ -58,6 +58,7 @@ enum Waiting {
 /// An effect that sends something.
 enum Outgoing {
     Send(Jid, Arc<Stanza<'static>>),
+    Show(Jid, Vec<Arc<Stanza<'static>>>),
     Tell(Roll, Face, Option<Number>),
 }
 
@@ -131,6 +132,7 @@ impl Hosted {
         for effect in effects.into_all() {
             let outgoing = match effect {
                 Effect::Send { to, stanza } => Outgoing::Send(to, stanza),
+                Effect::Show { to, stanzas } => Outgoing::Show(to, stanzas),
                 Effect::Tell { to, face, except } => Outgoing::Tell(to, face, except),
                 Effect::Post(stanza) => {
                     batch.post(stanza);
@@ -256,6 +258,7 @@ impl Hosted {
         let Some(router) = rooms.router() else { return };
         match outgoing {
             Outgoing::Send(to, stanza) => self.back.extend(router.hand(&stanza, &to, batch)),
+            Outgoing::Show(to, stanzas) => self.back.extend(router.hand_all(&stanzas, &to, batch)),
             Outgoing::Tell(to, face, except) => {
                 self.told = rooms.clock.now();
                 tell(&router, (&to, &face, except), &mut self.back, batch);

@@ -123,6 +123,9 @@ impl Stage {
     fn follow(&mut self, effect: Effect) -> Vec<Told> {
         match effect {
             Effect::Send { to, stanza } => vec![Told { to: to.to_string(), xml: stanza.to_xml() }],
+            Effect::Show { to, stanzas } => {
+                stanzas.iter().map(|stanza| Told { to: to.to_string(), xml: stanza.to_xml() }).collect()
+            }
             Effect::Tell { to, face, except } => {
                 let told = to.iter().filter(|receiver| Some(receiver.occupant) != except);
                 told.map(|receiver| {
