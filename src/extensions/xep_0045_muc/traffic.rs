@@ -67,8 +67,12 @@ mod tests {
             "<stanza-id xmlns='urn:xmpp:sid:0' id='x' by='@'/>",
             "<delay xmlns='urn:xmpp:delay' from='coven@chat.shakespeare.lit' stamp='2002-10-13T23:58:37Z'/>",
             "<delay xmlns='urn:xmpp:delay' stamp='2002-10-13T23:58:37Z'/>",
+            // Not only the first of several, however they are spelt.
+            "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='x'/><occupant-id xmlns='urn:xmpp:occupant-id:0' id='y'/>\
+             <p:occupant-id xmlns:p='urn:xmpp:occupant-id:0' id='z'><p:occupant-id id='x'/></p:occupant-id>",
         ] {
             assert_eq!(passed(&format!("<body>a &lt; b</body>{forged}")), "<body>a &lt; b</body>", "{forged}");
+            assert_eq!(passed(&format!("{forged}<body>a &lt; b</body>{forged}")), "<body>a &lt; b</body>", "{forged}");
         }
         for other in [
             "",
