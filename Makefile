@@ -16,10 +16,10 @@ check: setup ## everything that CI checks: format, lints, tests, what servers wr
 	@echo "== format"
 	@$(CARGO) fmt --check
 	@echo "== lints (the first build takes some minutes)"
-	@$(CARGO) clippy --quiet --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	@echo "== tests"
 	@rm -rf target/written
-	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet
+	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet --workspace
 	@echo "== what the servers wrote in the tests, against schemas/"
 	@tools/validate target/written
 	@echo "== documentation"

@@ -69,7 +69,7 @@ impl Outgoing {
             Self::Send(_, stanza) => {
                 matches!(stanza.kind, Kind::Message(kind) if kind != MessageType::Groupchat)
             }
-            Self::Tell(..) => false,
+            Self::Show(..) | Self::Tell(..) => false,
         }
     }
 }
