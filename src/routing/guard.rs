@@ -191,7 +191,8 @@ impl Router {
         let (mut asked, mut said) = (Vec::new(), 0);
         let state = account.lock();
         let presences = state.presences();
-        let contacts = state.contacts.states().filter(|(jid, _)| domain_of(jid) == remote && !state.blocks_contact(jid));
+        let contacts =
+            state.contacts.states().filter(|(jid, _)| domain_of(jid) == remote && !state.blocks_contact(jid));
         for (contact, subscription) in contacts.map(|(jid, it)| (BareJid::from_kept(jid), it.subscription())) {
             if subscription.has_from() && presences.is_empty() {
                 self.say(&unavailable(account.jid.clone().into()), contact.as_jid(), batch);

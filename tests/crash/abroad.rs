@@ -101,12 +101,7 @@ impl Abroad {
     }
 
     /// Waits until what the senders have sent has arrived or come back; then says what is wrong with it.
-    pub(crate) async fn audit(
-        &mut self,
-        near: &Site,
-        cycle: u32,
-        senders: &mut [Sender],
-    ) -> Result<Vec<Finding>, Cut> {
+    pub(crate) async fn audit(&mut self, near: &Site, cycle: u32, senders: &mut [Sender]) -> Result<Vec<Finding>, Cut> {
         if self.done {
             return Ok(Vec::new());
         }
@@ -133,9 +128,8 @@ impl Abroad {
             last.retain(|it| self.is_missing(it, senders));
             looks += 1;
             // First what goes there, then what comes back: nothing is on its way any more.
-            let is_over = looks % LOOKS == 0
-                && nothing_waits(near).map_err(Cut)?
-                && nothing_waits(&self.site).map_err(Cut)?;
+            let is_over =
+                looks % LOOKS == 0 && nothing_waits(near).map_err(Cut)? && nothing_waits(&self.site).map_err(Cut)?;
             if is_over {
                 self.catch_up().await;
                 for sender in &mut *senders {
@@ -146,7 +140,8 @@ impl Abroad {
             }
         }
         self.done = true;
-        let lost = last.into_iter().map(|(whose, _, name)| Finding::Lost { whose: whose.to_owned(), names: vec![name] });
+        let lost =
+            last.into_iter().map(|(whose, _, name)| Finding::Lost { whose: whose.to_owned(), names: vec![name] });
         Ok(ADDRESSES.into_iter().flat_map(|address| self.judged(address, cycle, senders)).chain(lost).collect())
     }
 
