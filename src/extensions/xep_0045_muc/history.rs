@@ -186,7 +186,8 @@ mod tests {
     fn what_is_too_old_is_forgotten() {
         let mut history = history();
         history.expire(Duration::from_secs(180), at(12));
-        let shown = history.shown(&Wish::default(), at(12)).map(|past| past.position.number());
+        let all = Wish::default();
+        let shown = history.shown(&all, at(12)).map(|past| past.position.number());
         assert_eq!(shown.collect::<Vec<_>>(), [9, 10, 11]);
     }
 
@@ -200,7 +201,8 @@ mod tests {
         for (number, text) in [(20, "x"), (21, "y"), (22, "z")] {
             history.push(Past::new(long(text), at(13), Position::new(number)), 10);
         }
-        let shown = history.shown(&Wish::default(), at(13)).map(|past| past.position.number());
+        let all = Wish::default();
+        let shown = history.shown(&all, at(13)).map(|past| past.position.number());
         assert_eq!(shown.collect::<Vec<_>>(), [21, 22]);
         history.push(Past::new(long("xyz"), at(13), Position::new(23)), 10);
         assert_eq!(history.shown(&Wish::default(), at(13)).count(), 0, "not even one that is too long alone");
