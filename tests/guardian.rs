@@ -183,8 +183,8 @@ async fn everybody_sees_who_is_there_where_streams_go_both_ways() {
     kill_again_and_again(true).await;
 }
 
-async fn kill_again_and_again(bidi: bool) {
-    let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+/// Two servers that run and find each other.
+async fn two_servers(bidi: bool) -> (Server, Server) {
     let (mut near, mut far) = (Server::new(NEAR, bidi), Server::new(FAR, bidi));
     far.site.ca = Arc::clone(&near.site.ca);
     let dns = zone::serve(&[(NEAR, near.s2s), (FAR, far.s2s)]).await;
@@ -193,7 +193,22 @@ async fn kill_again_and_again(bidi: bool) {
     far.configure(dns, &trusted, bidi);
     near.site.start();
     far.site.start();
+    (near, far)
+}
 
+/// Waits until the server has looked once more who of the other domain is gone.
+async fn wait_for_nobody(server: &Server, looks: usize, listener: &mut Person) {
+    while server.looks() == looks {
+        tokio::select! {
+            _ = listener.hear() => {}
+            () = tokio::time::sleep(GLANCE) => {}
+        }
+    }
+}
+
+async fn kill_again_and_again(bidi: bool) {
+    let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let (mut near, mut far) = two_servers(bidi).await;
     let mut watcher = near.log_in("one", "watcher").await;
     watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
     while watcher.hear().await.name() != "enabled" {}
@@ -245,13 +260,7 @@ async fn kill_again_and_again(bidi: bool) {
     let looks = near.looks();
     far.site.start();
     let mut last = far.log_in("two", "last").await;
-    // After that the near server waits for nobody.
-    while near.looks() == looks {
-        tokio::select! {
-            _ = watcher.hear() => {}
-            () = tokio::time::sleep(GLANCE) => {}
-        }
-    }
+    wait_for_nobody(&near, looks, &mut watcher).await;
     last.mark(&mut [&mut watcher, &mut friend]).await;
     watcher.mark(&mut [&mut last]).await;
     watcher.sees_only(&[&format!("two@{FAR}/last")]);
