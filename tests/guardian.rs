@@ -11,6 +11,7 @@ mod zone;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,6 +156,23 @@ impl Person {
         }
     }
 
+    /// Writes these numbers to the two of the other server.
+    async fn write(&mut self, numbers: Range<usize>) {
+        for number in numbers {
+            let to = if number.is_multiple_of(2) { "one" } else { "two" };
+            let message = format!("<message to='{to}@{FAR}' type='chat' id='{number}'><body>{number}</body></message>");
+            self.client.send(&message).await;
+        }
+    }
+
+    /// Asks until so much of what it has sent is in safe hands.
+    async fn until_safe(&mut self, stanzas: usize) {
+        while self.safe < stanzas {
+            self.client.send(&format!("<r xmlns='{SM}'/>")).await;
+            while self.hear().await.name() != "a" {}
+        }
+    }
+
     /// Everything that has come so far.
     async fn catch_up(&mut self) {
         self.client.send("<iq type='get' id='so-far'><ping xmlns='urn:xmpp:ping'/></iq>").await;
@@ -206,79 +224,99 @@ async fn wait_for_nobody(server: &Server, looks: usize, listener: &mut Person) {
     }
 }
 
+/// Somebody who stays, a friend of his who comes and goes, and what was sent to the other server.
+struct Scene {
+    near: Server,
+    far: Server,
+    watcher: Person,
+    friend: Person,
+    sent: usize,
+    arrived: BTreeSet<usize>,
+}
+
+/// The subscriptions of the watcher are in the count of what is in safe hands, too.
+const COUNTED: usize = 4;
+
+impl Scene {
+    async fn begin(bidi: bool) -> Self {
+        let (near, far) = two_servers(bidi).await;
+        let mut watcher = near.log_in("one", "watcher").await;
+        watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
+        while watcher.hear().await.name() != "enabled" {}
+        let mut friend = near.log_in("two", "0").await;
+        for name in ["one", "two"] {
+            let mut other = far.log_in(name, "first").await;
+            befriend(&mut watcher, &mut other).await;
+            befriend(&mut friend, &mut other).await;
+            watcher.sees_too(&format!("{name}@{FAR}/first")).await;
+        }
+        Self { near, far, watcher, friend, sent: 0, arrived: BTreeSet::new() }
+    }
+
+    async fn burst(&mut self) {
+        self.watcher.write(self.sent..self.sent + BURST).await;
+        self.sent += BURST;
+    }
+
+    /// The other server is killed in the middle of a talk. Who is there in this cycle is gone in the next, without a word.
+    async fn kill(&mut self, number: usize) {
+        let (one, two) = (format!("cycle-{number}"), format!("also-{number}"));
+        if number > 0 {
+            self.far.site.start();
+        }
+        let mut others = vec![self.far.log_in("one", &one).await];
+        if number.is_multiple_of(2) {
+            others.push(self.far.log_in("two", &two).await);
+        }
+        self.watcher.sees_too(&format!("one@{FAR}/{one}")).await;
+        self.burst().await;
+        self.far.site.signal("-KILL");
+        assert!(!self.far.site.ended().success());
+        for other in &mut others {
+            other.read_out().await;
+            self.arrived.append(&mut other.got);
+        }
+        // Somebody goes and somebody comes while nobody there can be told.
+        self.friend.client.vanish();
+        self.friend = self.near.log_in("two", &(number + 1).to_string()).await;
+        self.burst().await;
+        self.watcher.until_safe(self.sent + COUNTED).await;
+    }
+
+    /// Everything that is on its way arrives or comes back.
+    async fn settle(&mut self, last: &mut Person) {
+        let mut one = self.far.log_in("one", "last").await;
+        while !nothing_waits(&self.near.site).unwrap() || !nothing_waits(&self.far.site).unwrap() {
+            tokio::time::sleep(GLANCE).await;
+        }
+        for person in [&mut one, last, &mut self.watcher] {
+            person.catch_up().await;
+            self.arrived.append(&mut person.got);
+            self.arrived.append(&mut person.bounced);
+        }
+    }
+}
+
 async fn kill_again_and_again(bidi: bool) {
     let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
-    let (mut near, mut far) = two_servers(bidi).await;
-    let mut watcher = near.log_in("one", "watcher").await;
-    watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
-    while watcher.hear().await.name() != "enabled" {}
-    let mut friend = near.log_in("two", "0").await;
-    for name in ["one", "two"] {
-        let mut other = far.log_in(name, "first").await;
-        befriend(&mut watcher, &mut other).await;
-        befriend(&mut friend, &mut other).await;
-        watcher.sees_too(&format!("{name}@{FAR}/first")).await;
+    let mut scene = Scene::begin(bidi).await;
+    for number in 0..kills {
+        scene.kill(number).await;
     }
-    // The subscriptions were counted, too.
-    let (mut sent, counted) = (0, 4);
-    let mut arrived = BTreeSet::new();
-    for kill in 0..kills {
-        // Who is there in this cycle is gone in the next, without a word.
-        let (one, two) = (format!("cycle-{kill}"), format!("also-{kill}"));
-        if kill > 0 {
-            far.site.start();
-        }
-        let mut others = vec![far.log_in("one", &one).await];
-        if kill % 2 == 0 {
-            others.push(far.log_in("two", &two).await);
-        }
-        watcher.sees_too(&format!("one@{FAR}/{one}")).await;
-        for part in 0..2 {
-            for _ in 0..BURST {
-                let to = if sent % 2 == 0 { "one" } else { "two" };
-                let message = format!("<message to='{to}@{FAR}' type='chat' id='{sent}'><body>{sent}</body></message>");
-                watcher.client.send(&message).await;
-                sent += 1;
-            }
-            if part == 0 {
-                far.site.signal("-KILL");
-                assert!(!far.site.ended().success());
-                for other in &mut others {
-                    other.read_out().await;
-                    arrived.append(&mut other.got);
-                }
-                // Somebody goes and somebody comes while nobody there can be told.
-                friend.client.vanish();
-                friend = near.log_in("two", &(kill + 1).to_string()).await;
-            }
-        }
-        while watcher.safe < sent + counted {
-            watcher.client.send(&format!("<r xmlns='{SM}'/>")).await;
-            while watcher.hear().await.name() != "a" {}
-        }
-    }
-    let looks = near.looks();
-    far.site.start();
-    let mut last = far.log_in("two", "last").await;
-    wait_for_nobody(&near, looks, &mut watcher).await;
-    last.mark(&mut [&mut watcher, &mut friend]).await;
-    watcher.mark(&mut [&mut last]).await;
-    watcher.sees_only(&[&format!("two@{FAR}/last")]);
-    friend.sees_only(&[&format!("two@{FAR}/last")]);
+    let looks = scene.near.looks();
+    scene.far.site.start();
+    let mut last = scene.far.log_in("two", "last").await;
+    wait_for_nobody(&scene.near, looks, &mut scene.watcher).await;
+    last.mark(&mut [&mut scene.watcher, &mut scene.friend]).await;
+    scene.watcher.mark(&mut [&mut last]).await;
+    scene.watcher.sees_only(&[&format!("two@{FAR}/last")]);
+    scene.friend.sees_only(&[&format!("two@{FAR}/last")]);
     last.sees_only(&[&format!("one@{NEAR}/watcher"), &format!("two@{NEAR}/{kills}")]);
 
-    let mut one = far.log_in("one", "last").await;
-    while !nothing_waits(&near.site).unwrap() || !nothing_waits(&far.site).unwrap() {
-        tokio::time::sleep(GLANCE).await;
-    }
-    for person in [&mut one, &mut last, &mut watcher] {
-        person.catch_up().await;
-        arrived.append(&mut person.got);
-        arrived.append(&mut person.bounced);
-    }
-    let lost: Vec<usize> = (0..sent).filter(|number| !arrived.contains(number)).collect();
+    scene.settle(&mut last).await;
+    let lost: Vec<usize> = (0..scene.sent).filter(|number| !scene.arrived.contains(number)).collect();
     assert_eq!(lost, [0; 0], "neither delivered nor returned");
-    for server in [&mut far, &mut near] {
+    for server in [&mut scene.far, &mut scene.near] {
         assert!(server.site.stop().success());
     }
 }
