@@ -2,7 +2,6 @@
 
 from peers.comity import Comity
 from peers.ejabberd import Ejabberd
-from peers.jabberd2 import Jabberd2
 from peers.prosody import Prosody
 
-PEERS = {peer.kind: peer for peer in (Comity, Prosody, Ejabberd, Jabberd2)}
+PEERS = {peer.kind: peer for peer in (Comity, Prosody, Ejabberd)}

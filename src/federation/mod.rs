@@ -1,4 +1,4 @@
-//! Other servers (RFC 6120 §3 to §6, XEP-0178, XEP-0220, XEP-0288, XEP-0368).
+//! Other servers (RFC 6120 §3 to §6, XEP-0178, XEP-0220, XEP-0368).
 //!
 //! Two things are kept apart. A *queue* (`queue`, `delivery`) belongs to a pair of domains: it keeps
 //! order, and answers what cannot be sent; `schedule` says when it is tried again. A *link* is one stream: `outgoing` are
@@ -13,14 +13,12 @@
 //! - Nothing passes before TLS, and nothing before the pair of domains is proven on that very stream.
 //! - Every stanza given to [`Federation`] is handed to a peer, in order, or answered with an error; one that storage
 //!   keeps is not done with before the peer has confirmed it.
-//! - The rules are pure; only `dial`, `wire`, `link`, `reception`, `driving`, `gathering`, `lanes` and `delivery` touch sockets or time.
+//! - The rules are pure; only `dial`, `wire`, `link`, `reception`, `driving` and `delivery` touch sockets or time.
 //!
 //! It must never know sessions, extensions, or what a stanza means: it hands over to one trait,
 //! [`Inbound`].
 
-mod admission;
 mod audit;
-mod back;
 mod budgets;
 mod claims;
 mod counting;
@@ -29,13 +27,10 @@ mod dial;
 pub mod doctor;
 mod driving;
 mod failure;
-mod gathering;
 mod history;
 mod inbound;
 mod incoming;
-mod lanes;
 mod link;
-mod meter;
 mod outgoing;
 mod policy;
 pub mod proof;
@@ -51,7 +46,6 @@ mod trace;
 mod trouble;
 mod wire;
 mod xep_0220_dialback;
-mod xep_0288_bidi;
 
 pub use audit::{Direction, ProvenPair, Stream};
 pub use counting::Note;

@@ -6,7 +6,6 @@
 mod answers;
 mod asking;
 mod budget;
-mod going;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,24 +18,24 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
 use self::asking::Answered;
-use self::budget::refused;
-use self::going::{Going, going};
+use self::budget::{Shares, refused, rested};
 use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::audit::Listed;
 use crate::federation::counting::Counted;
-use crate::federation::driving::Ended;
+use crate::federation::inbound::Inbound;
 use crate::federation::incoming::{Effect, Incoming, Next, Proven, Way};
-use crate::federation::lanes::Lanes;
 use crate::federation::link::left;
-use crate::federation::meter::{Meter, end_of};
 use crate::federation::proof::{Role, Shown};
 use crate::federation::resolve::Start;
 use crate::federation::wire::{Broken, Wire};
+use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
+use crate::routing::{Pair, RemoteDelivery};
+use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::storage::Receipt;
-use crate::stream::{CLOSE, Event, Limits, StreamCondition, StreamError};
+use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
 
 /// Octets of randomness in a stream id: it is part of what a dialback key proves (RFC 6120 §4.7.3).
@@ -56,15 +55,15 @@ pub struct Reception {
     trusted: bool,
     /// How many pairs it has proven that what waits for them knows of.
     known: usize,
-    /// What goes out on it, if it goes both ways.
-    lanes: Option<Box<Lanes>>,
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
     /// Its place on the list of all streams, once it has proven something.
     listed: Option<Listed>,
-    /// What has come on it.
-    meter: Meter,
+    /// What the domains are charged with that it has proven to speak for.
+    shares: Shares,
+    /// It has been too fast: nothing is read before this time.
+    rest: Option<Instant>,
     /// [`Federation::stop`] waits for its end.
     _open: watch::Receiver<bool>,
 }
@@ -75,8 +74,6 @@ enum Woken {
     Answered(Option<Answered>),
     /// There is something new to read.
     Arrived,
-    /// What goes out on the stream.
-    Going(Going),
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
     /// It has been waited for long enough.
@@ -103,7 +100,6 @@ impl From<Broken> for End {
         match broken {
             Broken::Closed => Self::Lost("the other server closed the connection".to_owned()),
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::Lost(why),
-            Broken::Told(error) => Self::Lost(format!("the peer ended the stream: {error}")),
             Broken::Refused(error) => Self::Refused(error),
         }
     }
@@ -139,11 +135,11 @@ impl Federation {
             asking: JoinSet::new(),
             trusted: false,
             known: 0,
-            lanes: None,
             counted: None,
             wait: None,
             listed: None,
-            meter: Meter::default(),
+            shares: Shares::default(),
+            rest: None,
             _open: self.until_closing(),
         };
         let end = tokio::select! {
@@ -239,10 +235,6 @@ impl Reception {
 
     /// Says the last words and takes what is still under way (RFC 6120 §4.4).
     async fn farewell(&mut self, last: String, reason: &str) -> End {
-        let ended = if self.federation.is_closing() { Ended::Closing } else { Ended::InOrder };
-        if let Err(end) = self.end_lanes(ended, reason).await {
-            return end;
-        }
         if let Err(broken) = self.wire.write(&last).await {
             return broken.into();
         }
@@ -258,7 +250,7 @@ impl Reception {
 
     /// Waits; nothing is lost if that is given up.
     async fn woken(&mut self) -> Result<Woken, End> {
-        let (counted, rest) = (&mut self.counted, self.meter.rest());
+        let counted = &mut self.counted;
         let superseded = async {
             match counted {
                 Some(counted) => counted.superseded().await,
@@ -270,12 +262,9 @@ impl Reception {
             // What nobody has answered stays unproven.
             Some(answered) = self.asking.join_next() => Ok(Woken::Answered(answered.ok())),
             () = superseded => Ok(Woken::Superseded),
-            () = end_of(rest), if rest.is_some() => Ok(Woken::Rested),
+            () = rested(self.rest), if self.rest.is_some() => Ok(Woken::Rested),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            going = going(&mut self.lanes, &self.federation, &mut self.wire, rest.is_none()) => match going? {
-                Going::Arrived => Ok(Woken::Arrived),
-                going => Ok(Woken::Going(going)),
-            },
+            filled = self.wire.fill(), if self.rest.is_none() => filled.map(|()| Woken::Arrived).map_err(End::from),
         }
     }
 
@@ -292,12 +281,11 @@ impl Reception {
             Woken::Arrived => {
                 let done = self.read().await;
                 // What came before an end was read as well.
-                self.meter.charge(self.listed.as_ref());
+                self.charge();
                 done
             }
-            Woken::Going(going) => self.go(going).await,
             Woken::Rested => {
-                self.meter.rested();
+                self.rest = None;
                 Ok(())
             }
             Woken::Answer { is_durable: true } => {
@@ -314,10 +302,7 @@ impl Reception {
 
     /// Everything that has arrived.
     async fn read(&mut self) -> Result<(), End> {
-        loop {
-            let (proven, meter) = (self.rules.proven(), &mut self.meter);
-            let gathered = self.federation.gather(&mut self.wire, proven, meter, &mut self.counted);
-            let Some(event) = gathered.await? else { return Ok(()) };
+        while let Some(event) = self.gather().await? {
             let effect = match event {
                 Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
                 Event::Nonza(element) => match self.said(&element) {
@@ -331,8 +316,7 @@ impl Reception {
                     if let Some(counted) = &mut self.counted {
                         counted.handled(1, Receipt::NONE);
                     }
-                    self.federation.reject(self.rules.proven(), rejected)?;
-                    continue;
+                    self.reject(rejected)?
                 }
                 Event::Close => return Err(End::Closed),
                 // All of them were gathered.
@@ -340,6 +324,73 @@ impl Reception {
             };
             self.apply(effect).await?;
         }
+        Ok(())
+    }
+
+    /// Routes the stanzas up to the next event that is none, which it returns.
+    async fn gather(&mut self) -> Result<Option<Event<'static>>, StreamError> {
+        let inbound = self.federation.inbound();
+        let settings = self.federation.settings();
+        let limits = self.trusted.then_some(settings.limits);
+        self.shares.renew(&settings.policy);
+        drop(settings);
+        let (reader, buffer) = self.wire.gate();
+        let language = reader.language();
+        let mut at = 0;
+        let mut stanzas: Vec<Stanza<'_>> = Vec::new();
+        let mut of: Option<&Pair> = None;
+        // Stanzas that have come and are not among those that count, and bytes that a domain has paid for.
+        let (mut more, mut paid) = (0, 0);
+        let outcome = loop {
+            limits.iter().for_each(|limits| reader.set_limits(*limits));
+            let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
+                Ok(step) => step,
+                Err(error) => break Err(error),
+            };
+            let taken = step.consumed;
+            at += taken;
+            let mut stanza = match step.event {
+                Some(Event::Stanza(stanza)) => stanza,
+                Some(event) => break Ok(Some(event.into_owned())),
+                None => break Ok(None),
+            };
+            let pair = match self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref()) {
+                Ok(pair) => pair,
+                Err(error) => break Err(error),
+            };
+            if let Some(of) = of.filter(|of| *of != pair) {
+                arrived(&inbound, of, std::mem::take(&mut stanzas), &mut self.counted, &mut more).await?;
+            }
+            of = Some(pair);
+            more += 1;
+            let mut share = self.shares.of(&pair.remote);
+            if let Some(share) = &mut share {
+                share.take(taken);
+                paid += taken;
+            }
+            if self.federation.heard(pair, &stanza) {
+                continue;
+            }
+            if let Some(share) = share
+                && let Err(excess) = share.judge(&stanza)
+            {
+                let error = StanzaError::new(Condition::PolicyViolation, excess.as_str());
+                self.federation.send(pair, stanza.error(&error).into_iter().map(Into::into).collect());
+                continue;
+            }
+            if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza, more)) {
+                continue;
+            }
+            language.complete(&mut stanza);
+            stanzas.push(stanza);
+        };
+        self.shares.take(at - paid);
+        // What came before a fault was right.
+        if let Some(of) = of {
+            arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;
+        }
+        self.wire.consume(at);
+        outcome
     }
 
     async fn apply(&mut self, effect: Effect) -> Result<(), End> {
@@ -350,14 +401,25 @@ impl Reception {
             };
             authentication_failure(self.wire.transport().peer(), way, reason);
         }
-        let said = self.say(&effect.write).await;
+        if !effect.write.is_empty() {
+            self.wire.write(&effect.write).await?;
+        }
         if self.rules.is_authenticated() && !self.trusted {
             self.trusted = true;
             self.wire.trust_peer(self.federation.settings().limits);
         }
-        said?;
         self.take_seats().map_err(|excess| refused(StreamCondition::ResourceConstraint, excess))?;
-        self.welcome();
+        let proven = self.rules.proven();
+        for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
+            let address = self.wire.transport().peer();
+            tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
+            if let Some(listed) = &self.listed {
+                listed.prove(pair, Some(proof));
+            }
+            self.federation.reached(pair);
+            self.federation.nudge(pair);
+        }
+        self.known = proven.len();
         match effect.next {
             Next::Read => Ok(()),
             Next::Secure(_) | Next::Restart if !self.wire.is_clean() => {
@@ -379,29 +441,6 @@ impl Reception {
             }
             Next::Close(reason) => Err(End::Told(reason)),
         }
-    }
-
-    /// Tells whoever waits for them of pairs that are new.
-    fn welcome(&mut self) {
-        // After SASL a header comes first.
-        if !self.rules.is_open() {
-            return;
-        }
-        let proven = self.rules.proven();
-        for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
-            let address = self.wire.transport().peer();
-            tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
-            if let Some(listed) = &self.listed {
-                listed.prove(pair, Some(proof));
-            }
-            if self.rules.is_bidirectional() {
-                self.listed.iter().for_each(Listed::goes_both_ways);
-                self.federation.offer(pair, self.lanes.get_or_insert_with(|| Box::new(Lanes::new())).way());
-            }
-            self.federation.reached(pair);
-            self.federation.nudge(pair);
-        }
-        self.known = proven.len();
     }
 
     async fn secure(&mut self, how: IncomingTls, domain: Option<&str>) -> Result<(), End> {
@@ -429,6 +468,32 @@ impl Reception {
         }));
     }
 
+    /// Answers a stanza that is wrong in itself; the stream goes on.
+    fn reject(&self, Rejected { stanza, error, fault }: Rejected<'static>) -> Result<Effect, StreamError> {
+        let pair = match fault {
+            Fault::Other => self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref())?,
+            Fault::From | Fault::To if !self.rules.is_authenticated() => {
+                return Err(StreamError::new(StreamCondition::NotAuthorized, "a stanza before authentication"));
+            }
+            Fault::To => {
+                let pair = self.rules.admit_sender(stanza.from.as_ref());
+                pair.ok_or_else(|| StreamError::from(StreamCondition::InvalidFrom))?
+            }
+            // Nobody knows whom to answer; one user's odd address must not cost all others the stream.
+            Fault::From => {
+                tracing::debug!("a stanza from a malformed address was dropped");
+                return Ok(Effect { write: String::new(), next: Next::Read });
+            }
+        };
+        if let Some(mut answer) = stanza.error(&error) {
+            if answer.from.is_none() {
+                answer.from = BareJid::of_domain(&pair.local).ok().map(Jid::from);
+            }
+            self.federation.send(pair, vec![answer.into()]);
+        }
+        Ok(Effect { write: String::new(), next: Next::Read })
+    }
+
     /// Says so if the peer may have gone, and what was on the way with it.
     fn part(&self, end: &End) {
         let is_broken = matches!(end, End::Lost(_) | End::Superseded) || self.rules.is_broken_off();
@@ -452,13 +517,31 @@ impl Reception {
                 (self.rules.refuse(&conflict, &random::token(ID_OCTETS)).write, conflict.to_string())
             }
         };
-        // Nothing gets into the middle of a stanza.
-        let last = if self.end_lanes(Ended::InOrder, &reason).await.is_ok() { last } else { String::new() };
         let remote = self.rules.claimed().unwrap_or("-");
         tracing::debug!(%remote, address = ?self.wire.transport().peer(), reason, "stream from another server ended");
         // A peer that does not read does not hold us up.
         let _ = timeout(FAREWELL, self.wire.close(&last)).await;
     }
+}
+
+/// Routes what has come for one pair; `more` stanzas count when that is done.
+async fn arrived(
+    inbound: &Option<Arc<dyn Inbound>>,
+    pair: &Pair,
+    stanzas: Vec<Stanza<'_>>,
+    counted: &mut Option<Counted>,
+    more: &mut u64,
+) -> Result<(), StreamError> {
+    let Some(inbound) = inbound else { return Ok(()) };
+    let more = std::mem::take(more);
+    let Some(counted) = counted else {
+        inbound.arrived(pair, stanzas, None).await?;
+        return Ok(());
+    };
+    let _turn = counted.turn().await?;
+    let receipt = inbound.arrived(pair, stanzas, Some(counted.note())).await?;
+    counted.handled(more, receipt);
+    Ok(())
 }
 
 fn timed_out(why: &str) -> End {

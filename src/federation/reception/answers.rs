@@ -37,10 +37,6 @@ impl Reception {
         let Some(words) = inbound.acknowledgement() else { return Ok(()) };
         let pair = self.rules.proven().first().map(|proven| proven.pair.clone());
         let answer = match (said, pair, &mut self.counted) {
-            // On a stream that goes both ways both sides would have to count.
-            (Ok(Said::Enable(_) | Said::Resume { .. }), ..) if self.rules.is_bidirectional() => {
-                words.failed(Condition::FeatureNotImplemented, None)
-            }
             (Ok(Said::Enable(wish)), Some(pair), None) => {
                 let (counted, name) = self.federation.count(&pair, wish).await;
                 self.counted = Some(counted);
@@ -74,7 +70,7 @@ impl Reception {
             (Ok(_), ..) => words.failed(Condition::UnexpectedRequest, None),
             (Err(error), ..) => words.failed(error.condition, None),
         };
-        self.say(&answer).await
+        Ok(self.wire.write(&answer).await?)
     }
 
     /// Tells the peer how many of its stanzas are in safe hands, if it has asked and as soon as that is known.
@@ -105,8 +101,7 @@ impl Reception {
     async fn tell(&mut self, count: u64) -> Result<(), End> {
         let Some(inbound) = self.federation.inbound() else { return Ok(()) };
         let Some(words) = inbound.acknowledgement() else { return Ok(()) };
-        let answer = words.handled(modulo(count));
-        self.say(&answer).await
+        Ok(self.wire.write(&words.handled(modulo(count))).await?)
     }
 
     /// The peer has closed the stream: it hears once more how many of its stanzas are in safe hands (XEP-0198 §4), and

@@ -1,7 +1,5 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
-mod back;
-mod bidi;
 mod counting;
 mod dane;
 mod doctor;

@@ -50,7 +50,6 @@ pub(super) struct Plan<'a> {
     /// Whether it answers requests.
     pub(super) answers: bool,
     pub(super) pins: &'a [(String, Key)],
-    pub(super) bidi: bool,
     pub(super) allowance: Allowance,
 }
 
@@ -67,7 +66,6 @@ impl<'a> Plan<'a> {
             expiry,
             answers: true,
             pins: &[],
-            bidi: false,
             allowance: Allowance::default(),
         }
     }
@@ -201,7 +199,6 @@ impl World {
                 ..Policy::default()
             },
             pins: plan.pins.iter().cloned().collect(),
-            bidi: plan.bidi,
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             expiry: plan.expiry,
@@ -368,7 +365,7 @@ impl Raw {
                 Ok(Event::Close) => all.push_str("</stream>"),
                 Ok(other) => panic!("{other:?}"),
                 Err(Broken::Closed | Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
-                Err(Broken::Refused(error) | Broken::Told(error)) => panic!("{error}"),
+                Err(Broken::Refused(error)) => panic!("{error}"),
             }
         }
     }
