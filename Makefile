@@ -16,10 +16,10 @@ check: setup ## everything that CI checks: format, lints, tests, what servers wr
 	@echo "== format"
 	@$(CARGO) fmt --check
 	@echo "== lints (the first build takes some minutes)"
-	@$(CARGO) clippy --quiet --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	@echo "== tests"
 	@rm -rf target/written
-	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet
+	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet --workspace
 	@echo "== what the servers wrote in the tests, against schemas/"
 	@tools/validate target/written
 	@echo "== documentation"
@@ -71,8 +71,8 @@ chaos: setup ## ends Comity 500 times under load, breaks its connections and its
 domains: setup ## a thousand other domains at once, and a hostile one beside honest ones (QUICK=1: a short look)
 	@benches/load/peers
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
-	@./target/release/comity-load domains $(if $(QUICK),--quick)
-	@./target/release/comity-load hostile $(if $(QUICK),--quick)
+	@./target/release/comity-load domains $(if $(QUICK),--quick,--rounds 3 --document docs/performance.md)
+	@./target/release/comity-load hostile $(if $(QUICK),--quick,--document docs/performance.md)
 
 attack: setup ## eleven attacks at once beside people who talk, and what answers tell by the time they take (QUICK=1: a short look)
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load

@@ -83,7 +83,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     serving.abort();
     let table = seen.table();
     match &options.document {
-        Some(document) => insert(document, &table)?,
+        Some(document) => insert(document, "measured", &table)?,
         None => println!("{table}"),
     }
     match seen.broken().as_slice() {

@@ -213,8 +213,13 @@ impl Session {
         if self.peer == Peer::Floor {
             return Ok(());
         }
+        self.hear().await.map(drop)
+    }
+
+    /// The same, and gives what has come in between.
+    pub async fn hear(&mut self) -> io::Result<String> {
         let roster = "<iq type='get' id='is-all-done'><query xmlns='jabber:iq:roster'/></iq>";
-        self.ask(roster, "is-all-done").await.map(drop)
+        self.ask(roster, "is-all-done").await
     }
 
     /// Ends the stream and waits for the server to do so as well.

@@ -8,7 +8,7 @@ use crate::xml::Element;
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::NS as IDS_NS;
 use super::super::xep_0421_occupant_ids::api::NS as OCCUPANT_NS;
-use super::api::{NS, USER_NS};
+use super::super::{MUC_NS as NS, MUC_USER_NS as USER_NS};
 
 /// Where something may be that is not passed on.
 const OURS: Namespaces = Namespaces::of(NS.as_bytes())

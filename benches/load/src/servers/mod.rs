@@ -131,6 +131,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Has Comity take of others what it takes of them without being told anything.
+    pub fn keep_default_limits(&self) -> io::Result<()> {
+        if self.make == Make::Comity { comity::keep_default_limits(self) } else { Ok(()) }
+    }
+
     /// Whether there are rooms, at `rooms.DOMAIN`: such a server is called so.
     fn has_rooms(&self) -> bool {
         self.site.domain.starts_with("rooms-")
