@@ -141,7 +141,7 @@ impl Room {
         let Some(occupant) = self.occupants.get(number) else { return };
         let own = Said::present(occupant, None, statuses).open();
         for session in &occupant.sessions {
-            effects.send(&session.jid, answering(asked, &session.jid, &own));
+            effects.send(&session.jid, told(asked, &session.jid, &own));
         }
         self.tell_others(occupant, effects);
     }
@@ -155,7 +155,7 @@ impl Room {
 }
 
 /// What is said to a session, with the id of what it has said itself, if that is why.
-pub(super) fn answering(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
+pub(super) fn told(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
     match call.filter(|call| call.from == session).and_then(|call| call.stanza.id.as_deref()) {
         Some(id) => Arc::new(Stanza::clone(stanza).id(id.to_owned())),
         None => Arc::clone(stanza),
