@@ -222,8 +222,9 @@ mod tests {
         let [juliet, romeo, home] =
             ["juliet@verona.example", "romeo@verona.example", "verona.example"].map(|jid| BareJid::parse(jid).unwrap());
         let storage = Storage::open_in_memory().unwrap();
-        let known =
-            |jid: &BareJid| storage.read_blocking(|view| view.look().account(jid, Own::Cell(&CELL), (&ONE, &OTHER))).unwrap();
+        let known = |jid: &BareJid| {
+            storage.read_blocking(|view| view.look().account(jid, Own::Cell(&CELL), (&ONE, &OTHER))).unwrap()
+        };
         assert_eq!(known(&juliet), (None, None, None), "nobody is there, not even the domain");
         storage.create(&juliet, Writes::new()).await.unwrap();
         storage.create(&romeo, Writes::new()).await.unwrap();
