@@ -1,7 +1,7 @@
 //! What a client keeps for us, so that it need not see our certificate again: session tickets (RFC 8446 §4.6.1, RFC 5077).
 //!
 //! A ticket is sealed with AES-256-GCM. The key is made in memory, replaced every six hours and gone after twelve; what is
-//! sealed with one key in that time stays far below the 2^32 for which nonces may be drawn at random (NIST SP 800-38D §8.3).
+//! sealed with one key in that time stays far below the 2^32 for which nonces may be drawn at random (NIST SP 800-38D).
 
 use std::fmt;
 use std::sync::Arc;
