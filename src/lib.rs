@@ -34,6 +34,7 @@ pub mod clock;
 pub mod config;
 pub mod crash;
 pub mod fnv;
+pub mod hexadecimal;
 pub mod jid;
 pub mod live;
 pub mod net;

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::hexadecimal;
 use crate::jid::BareJid;
 use crate::storage::{Cell, CreateError, Error, Look, Map, Own, Storage, View, Writes};
 
@@ -188,7 +189,7 @@ fn all_keys(view: &View<'_>, domain: &str) -> Result<Option<Vec<(BareJid, Creden
 
 fn with_later_keys(view: &View<'_>, jid: &BareJid, mut credentials: Credentials) -> Result<Credentials, Error> {
     let later = view.cell(&LATER_KEYS, jid)?;
-    let later = later.filter(|later| later.of == random::hexadecimal(&credentials.mark()));
+    let later = later.filter(|later| later.of == hexadecimal::text(&credentials.mark()));
     credentials.sha512 = credentials.sha512.or(later.map(|later| later.sha512));
     Ok(credentials)
 }
@@ -222,7 +223,7 @@ pub async fn add_keys(
         return Ok(());
     }
     let mut writes = Writes::new();
-    LATER_KEYS.put(&mut writes, jid, &LaterKeys { of: random::hexadecimal(of), sha512: keys.clone() })?;
+    LATER_KEYS.put(&mut writes, jid, &LaterKeys { of: hexadecimal::text(of), sha512: keys.clone() })?;
     Ok(storage.keep(writes).await?)
 }
 

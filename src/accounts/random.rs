@@ -2,6 +2,7 @@
 
 use aws_lc_rs::rand;
 
+use crate::hexadecimal;
 use crate::nonces;
 
 /// Random octets, which may become a key.
@@ -46,16 +47,7 @@ pub fn token(octets: usize) -> String {
     if nonces::fill(&mut bytes).is_err() {
         return String::new();
     }
-    hexadecimal(&bytes)
-}
-
-/// Octets as text, two digits each.
-#[must_use]
-pub fn hexadecimal(octets: &[u8]) -> String {
-    let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 0xf]);
-    let mut text = String::with_capacity(2 * octets.len());
-    text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-    text
+    hexadecimal::text(&bytes)
 }
 
 #[cfg(test)]
@@ -67,10 +59,5 @@ mod tests {
     fn two_tokens_differ() {
         assert_eq!(token(16).len(), 32);
         assert_ne!(token(16), token(16));
-    }
-
-    #[test]
-    fn octets_are_two_digits_each() {
-        assert_eq!(hexadecimal(&[0, 0xf, 0xab, 0xff]), "000fabff");
     }
 }

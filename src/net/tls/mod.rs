@@ -13,7 +13,6 @@ mod identity;
 pub mod names;
 pub mod path;
 mod server;
-mod tickets;
 mod trust;
 mod verifier;
 
@@ -42,7 +41,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { secure_random: &Public, ..rustls::crypto::aws_lc_rs::default_provider() })
 }
 
-/// What rustls draws by itself is seen by everybody: randoms, session ids, nonces of tickets. Keys come from the cryptographic
+/// What rustls draws by itself is seen by everybody: randoms, session ids, ages of tickets. Keys come from the cryptographic
 /// library directly.
 #[derive(Debug)]
 struct Public;
