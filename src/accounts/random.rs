@@ -2,7 +2,10 @@
 
 use aws_lc_rs::rand;
 
-/// Random octets.
+use crate::hexadecimal;
+use crate::nonces;
+
+/// Random octets, which may become a key.
 ///
 /// # Errors
 /// The generator of the operating system failed: nothing that needs secrecy may go on.
@@ -24,26 +27,27 @@ impl std::fmt::Display for Exhausted {
 
 impl std::error::Error for Exhausted {}
 
-/// `octets` random octets in hexadecimal.
+/// Random octets that everybody may see.
+///
+/// # Errors
+/// Those of [`octets`].
+pub fn nonce<const N: usize>() -> Result<[u8; N], Exhausted> {
+    let mut bytes = [0; N];
+    nonces::fill(&mut bytes).map_err(|nonces::Exhausted| Exhausted)?;
+    Ok(bytes)
+}
+
+/// `octets` random octets that everybody may see, in hexadecimal.
 ///
 /// A machine whose generator fails cannot run a server: the text is empty then, which no caller
 /// accepts as an identifier.
 #[must_use]
 pub fn token(octets: usize) -> String {
     let mut bytes = vec![0; octets];
-    if rand::fill(&mut bytes).is_err() {
+    if nonces::fill(&mut bytes).is_err() {
         return String::new();
     }
-    hexadecimal(&bytes)
-}
-
-/// Octets as text, two digits each.
-#[must_use]
-pub fn hexadecimal(octets: &[u8]) -> String {
-    let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 0xf]);
-    let mut text = String::with_capacity(2 * octets.len());
-    text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-    text
+    hexadecimal::text(&bytes)
 }
 
 #[cfg(test)]
@@ -55,10 +59,5 @@ mod tests {
     fn two_tokens_differ() {
         assert_eq!(token(16).len(), 32);
         assert_ne!(token(16), token(16));
-    }
-
-    #[test]
-    fn octets_are_two_digits_each() {
-        assert_eq!(hexadecimal(&[0, 0xf, 0xab, 0xff]), "000fabff");
     }
 }

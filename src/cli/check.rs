@@ -11,14 +11,15 @@ use crate::cli::output::{Failure, Output, Rendering};
 use crate::cli::place::Place;
 use crate::cli::wait_for;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, FederationMode};
+use crate::federation::doctor::Verdict;
 use crate::net::System;
 use crate::server::{Examine, resolver};
 
 /// Check the own domains (DNS records, certificates, ports), or how another domain is reached.
 ///
-/// Without a domain: asks the configured DNS servers for the SRV records of each own domain, reads the certificates, and
-/// connects to each address that the records lead to, all from this machine.
+/// Without a domain: asks the configured DNS servers for the SRV records of each own domain and of those of rooms, reads the
+/// certificates, and connects to each address that the records lead to, all from this machine.
 ///
 /// With the domain of another server: goes all the ways to it as this server does when somebody writes there (DNS,
 /// connection, TLS, certificates, SASL EXTERNAL or dialback), and says what is wrong and which record or line to change.
@@ -36,6 +37,14 @@ pub(super) struct Check {
     rendering: Rendering,
 }
 
+/// Who looks for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// Clients and other servers.
+    All,
+    Servers,
+}
+
 /// What is to be said about one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
@@ -51,15 +60,6 @@ enum About {
     Certificate,
     Dns,
     Port,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Fine,
-    /// It works, but not for everybody or not for long.
-    Warning,
-    Wrong,
 }
 
 /// What is said about one domain.
@@ -87,7 +87,14 @@ async fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {
     for domain in &config.domains {
         let mut findings = Findings { domain: domain.name.as_str(), all: &mut all };
         certificates::check(config, domain, &Clock::system(), &mut findings);
-        let endpoints = records::check(config, &domain.name.a_labels(), &resolver, &mut findings).await;
+        let endpoints = records::check(config, (&domain.name.a_labels(), Whom::All), &resolver, &mut findings).await;
+        records::connect(&endpoints, &resolver, &System, &mut findings).await;
+    }
+    // Nobody but other servers looks for them.
+    for rooms in config.services.rooms.iter().filter(|_| config.federation.mode != FederationMode::Closed) {
+        let mut findings = Findings { domain: rooms.as_str(), all: &mut all };
+        certificates::check_rooms(config, rooms, &mut findings);
+        let endpoints = records::check(config, (&rooms.a_labels(), Whom::Servers), &resolver, &mut findings).await;
         records::connect(&endpoints, &resolver, &System, &mut findings).await;
     }
     Ok(all)
@@ -111,12 +118,7 @@ fn human(findings: &[Finding]) -> String {
             domain = &finding.domain;
             text.push_str(&format!("{}{domain}\n", if text.is_empty() { "" } else { "\n" }));
         }
-        let verdict = match finding.verdict {
-            Verdict::Fine => "fine   ",
-            Verdict::Warning => "warning",
-            Verdict::Wrong => "WRONG  ",
-        };
-        text.push_str(&format!("  {verdict}  {}\n", finding.text));
+        text.push_str(&format!("  {}  {}\n", word(finding.verdict), finding.text));
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let conclusion = match (count(Verdict::Wrong), count(Verdict::Warning)) {
@@ -125,6 +127,15 @@ fn human(findings: &[Finding]) -> String {
         (wrong, _) => format!("{wrong} wrong."),
     };
     format!("{text}\n{conclusion}")
+}
+
+/// At the beginning of a line.
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fine => "fine   ",
+        Verdict::Warning => "warning",
+        Verdict::Wrong => "WRONG  ",
+    }
 }
 
 #[cfg(test)]

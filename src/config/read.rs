@@ -329,9 +329,14 @@ fn domains(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn(&s
     faults
 }
 
+/// The domains that have accounts here.
+fn accounts_of(config: &Config) -> impl Iterator<Item = &DomainName> {
+    config.domain.iter().chain(config.domains.iter().map(|it| &it.name))
+}
+
 fn components(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let own: HashSet<&DomainName> = config.domain.iter().chain(config.domains.iter().map(|it| &it.name)).collect();
+    let own: HashSet<&DomainName> = accounts_of(config).collect();
     let mut seen = HashSet::new();
     for (index, component) in config.components.iter().enumerate() {
         let path = format!("components[{}]", index + 1);
@@ -366,8 +371,8 @@ fn components(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn
 
 /// A service has a name of its own.
 fn services(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
-    let domains = config.domain.iter().chain(config.domains.iter().map(|it| &it.name));
-    let mut taken: HashSet<&DomainName> = domains.chain(config.components.iter().map(|it| &it.name)).collect();
+    let mut taken: HashSet<&DomainName> =
+        accounts_of(config).chain(config.components.iter().map(|it| &it.name)).collect();
     let twice = config.services.rooms.iter().filter(|name| !taken.insert(name));
     let fault = |name| Fault::new(value_at("services.rooms"), format!("{name} is the name of something else already"));
     twice.map(|name| fault(name).suggest("give the rooms a domain of their own")).collect()
@@ -375,7 +380,8 @@ fn services(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
 
 fn peers(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let own: HashSet<&DomainName> = config.domain.iter().chain(config.domains.iter().map(|it| &it.name)).collect();
+    let without_accounts = config.components.iter().map(|it| &it.name).chain(&config.services.rooms);
+    let own: HashSet<&DomainName> = accounts_of(config).chain(without_accounts).collect();
     let mut seen = HashSet::new();
     for (index, Peer { name, federate, proofs, .. }) in config.peers.iter().enumerate() {
         let path = format!("peers[{}]", index + 1);

@@ -9,6 +9,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use crate::config::suggest::nearest;
+use crate::hexadecimal;
 use crate::jid::{self, BareJid};
 
 /// A prepared domainpart (RFC 7622 §3.2).
@@ -421,22 +422,14 @@ impl FromStr for Pin {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || format!("\"{text}\" is no pin: write \"example.org sha256:\" and 64 hexadecimal digits");
         let (domain, digits) = text.split_once(" sha256:").ok_or_else(form)?;
-        let mut key = [0; 32];
-        if digits.len() != 2 * key.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(form());
-        }
-        for (octet, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| form())?;
-            *octet = u8::from_str_radix(pair, 16).map_err(|_| form())?;
-        }
+        let key = hexadecimal::octets(digits).ok_or_else(form)?;
         Ok(Self { domain: domain.parse()?, key })
     }
 }
 
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} sha256:", self.domain)?;
-        self.key.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        write!(f, "{} sha256:{}", self.domain, hexadecimal::text(&self.key))
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) mod api {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
 
+    use crate::hexadecimal;
     use crate::stanza::{Condition, StanzaError};
     use crate::xml::Element;
 
@@ -78,7 +79,7 @@ pub(super) mod api {
             return Ok(None);
         }
         let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &octets);
-        Ok(Some(digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()))
+        Ok(Some(hexadecimal::text(digest.as_ref())))
     }
 
     #[cfg(test)]

@@ -11,10 +11,10 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::random;
 use crate::clock::Timestamp;
 use crate::federation::Federation;
 use crate::federation::proof::{Kind, Proof, Strength};
+use crate::hexadecimal;
 use crate::net::{TlsVersion, Transport};
 use crate::routing::Pair;
 
@@ -131,7 +131,7 @@ impl Record {
             address: self.address,
             since: self.since,
             tls: self.tls.map(|(version, cipher)| format!("{version}, {cipher}")),
-            certificate: self.certificate.map(|hash| random::hexadecimal(&hash)),
+            certificate: self.certificate.map(|hash| hexadecimal::text(&hash)),
             pairs: pairs.collect(),
             bytes: self.bytes.load(Ordering::Relaxed),
             held_back: self.held_back.load(Ordering::Relaxed),

@@ -18,7 +18,7 @@ use crate::federation::wire::{Broken, Turn};
 use crate::hooks::{Acknowledgement, Heard};
 use crate::jid::{BareJid, Jid};
 use crate::routing::Pair;
-use crate::stanza::{CLIENT_NS, IqType, Kind, Stanza};
+use crate::stanza::{IqType, Kind, Stanza};
 use crate::stream::{CLOSE, Event, STREAMS_NS, StreamCondition, StreamError};
 use crate::xml::Element;
 
@@ -59,6 +59,10 @@ impl Federation {
         let mut stalled = pin!(sleep(self.settings().idle_timeout));
         loop {
             if portion.is_empty() {
+                if !self.settings().accepts(&waiting.pair.remote, link.proof.as_deref()) {
+                    self.part(link, true, waiting).await;
+                    return (Ended::InOrder, Failure::unreachable("what has proven the other server counts no more"));
+                }
                 attention = self.next_portion(waiting, &mut portion);
                 let patience = if portion.is_empty() { self.settings().idle_timeout } else { STALLED };
                 stalled.as_mut().reset(Instant::now() + patience);
@@ -123,7 +127,7 @@ impl Federation {
             _ => waiting.lock().queue.not_resumed(None),
         };
         self.answer(waiting, left, &Failure::unreachable("the connection to the other server broke")).await;
-        let stamp = |time| (self.ways().delay)(&waiting.pair.local, time).to_xml(CLIENT_NS);
+        let stamp = |time| (self.ways().delay)(&waiting.pair.local, time);
         let left = {
             let mut state = waiting.lock();
             let before = state.queue.cost();

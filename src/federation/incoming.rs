@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 pub(crate) use self::dialback::{Denial, Verification, untrusted};
 use crate::accounts::sasl::{Mechanism, SASL_NS, SaslCondition, SaslError, external};
+use crate::federation::claims::Claims;
 use crate::federation::proof::{Endpoint, Kind, Proof, Reason};
 use crate::federation::settings::Settings;
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret};
@@ -41,6 +42,8 @@ const ATTEMPTS: u8 = 3;
 pub(crate) struct Rules {
     pub(crate) settings: Live<Settings>,
     pub(crate) secret: Secret,
+    /// Our own keys that others judge at the moment.
+    pub(crate) claims: Arc<Claims>,
     pub(crate) is_local: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Whether an answer of the DNS can be trusted at all.
     pub(crate) dns_is_signed: Box<dyn Fn() -> bool + Send + Sync>,
@@ -56,6 +59,12 @@ impl Rules {
 
     fn accepts_dialback(&self, remote: &str) -> bool {
         self.settings.load().policy.accepts(remote, Kind::Dialback)
+    }
+
+    /// Whether stanzas of a pair still pass that was proven so.
+    pub(crate) fn welcomes(&self, Proven { pair, proof }: &Proven) -> bool {
+        let settings = self.settings.load();
+        settings.policy.permits(&pair.remote) && settings.accepts(&pair.remote, Some(proof))
     }
 }
 
@@ -112,6 +121,8 @@ pub(crate) struct Incoming {
     is_looking: bool,
     /// What it says.
     published: Vec<Endpoint>,
+    /// What the certificate says of a domain, until something is proven: nobody has the same path followed again and again.
+    judged: Option<(Arc<str>, Result<Proof, Reason>)>,
     proven: Vec<Proven>,
     pending: Vec<Pair>,
     until: Option<SystemTime>,
@@ -143,6 +154,7 @@ impl Incoming {
             id: None,
             is_looking: false,
             published: Vec::new(),
+            judged: None,
             proven: Vec::new(),
             pending: Vec::new(),
             until: None,
@@ -157,6 +169,7 @@ impl Incoming {
     pub(crate) fn secured(&mut self, certificate: Certificate) {
         self.layer = Layer::Secured;
         self.certificate = Some(certificate);
+        self.judged = None;
         self.id = None;
         self.is_looking = false;
     }
@@ -199,7 +212,7 @@ impl Incoming {
             Ok((local, remote)) => {
                 self.local = Some(local);
                 self.remote = remote;
-                self.published = Vec::new();
+                (self.published, self.judged) = (Vec::new(), None);
                 if let Some(remote) = self.unsure() {
                     self.is_looking = true;
                     return Effect { write: answer, next: Next::LookUp(remote) };
@@ -212,12 +225,13 @@ impl Incoming {
     }
 
     /// The domain of the header, if its certificate proves nothing by itself and a signed DNS may have more to say.
-    fn unsure(&self) -> Option<Arc<str>> {
-        let remote = self.remote.as_ref().filter(|_| self.layer == Layer::Secured && (self.rules.dns_is_signed)())?;
-        let reason = self.proves(remote).err()?;
+    fn unsure(&mut self) -> Option<Arc<str>> {
+        let is_asked = self.layer == Layer::Secured && (self.rules.dns_is_signed)();
+        let remote = self.remote.clone().filter(|_| is_asked)?;
+        let reason = self.proves(&remote).err()?;
         let is_hopeless =
             matches!(reason, Reason::NoCertificate | Reason::UnusableDomain) || dialback::is_final(&reason);
-        (!is_hopeless).then(|| Arc::clone(remote))
+        (!is_hopeless).then_some(remote)
     }
 
     /// The DNS has said which servers the domain of the header has; the features follow.
@@ -226,7 +240,7 @@ impl Incoming {
         if !is_meant || self.layer != Layer::Secured || self.id.is_none() {
             return write(String::new());
         }
-        self.published = published;
+        (self.published, self.judged) = (published, None);
         let mut features = String::new();
         self.features().write_to(&mut features);
         write(features)
@@ -292,13 +306,14 @@ impl Incoming {
         Ok((local, Some(remote)))
     }
 
-    fn features(&self) -> Features {
+    fn features(&mut self) -> Features {
         let features = Features::default();
         let dialback = Element::new("dialback", FEATURE_NS).with_child(Element::new("errors", FEATURE_NS));
-        let proven = self.remote.as_deref().is_some_and(|remote| self.proves(remote).is_ok());
+        let remote = self.remote.clone().filter(|_| self.layer == Layer::Secured);
+        let is_proven = remote.is_some_and(|remote| self.proves(&remote).is_ok());
         let features = match self.layer {
             Layer::Plain => features.with(&starttls()),
-            Layer::Secured if proven => {
+            Layer::Secured if is_proven => {
                 let external = Element::new("mechanism", SASL_NS).with_text(Mechanism::External.as_str());
                 features.with(&Element::new("mechanisms", SASL_NS).with_child(external)).with(&dialback)
             }
@@ -315,12 +330,19 @@ impl Incoming {
         features.with_extensions(&self.rules.stream_features, stream)
     }
 
-    fn proves(&self, domain: &str) -> Result<Proof, Reason> {
+    fn proves(&mut self, domain: &str) -> Result<Proof, Reason> {
+        if let Some((_, judged)) = self.judged.as_ref().filter(|(of, _)| **of == *domain) {
+            return judged.clone();
+        }
         let published = if self.remote.as_deref() == Some(domain) { self.published.as_slice() } else { &[] };
-        match &self.certificate {
+        let judged = match &self.certificate {
             Some(certificate) => certificate(domain, published),
             None => Err(Reason::NoCertificate),
+        };
+        if !self.is_authenticated() {
+            self.judged = Some((domain.into(), judged.clone()));
         }
+        judged
     }
 
     fn has_proven(&self, pair: &Pair) -> bool {
@@ -416,6 +438,7 @@ impl Incoming {
     fn prove(&mut self, pair: Pair, proof: Proof) {
         self.until = [self.until, proof.until()].into_iter().flatten().min();
         self.proven.push(Proven { pair, proof: Arc::new(proof) });
+        self.judged = None;
     }
 
     /// The pair for which a stanza with these addresses passes (RFC 6120 §8.1.1.2, §8.1.2.2).
@@ -426,13 +449,13 @@ impl Incoming {
         let (Some(from), Some(to)) = (from, to) else {
             return Err(StreamCondition::ImproperAddressing.into());
         };
-        let mut pairs = self.proven.iter().map(|proven| &proven.pair);
-        let proven = pairs.find(|pair| *pair.local == *to.domain() && *pair.remote == *from.domain());
-        if proven.is_some_and(|pair| !self.rules.permits(&pair.remote)) {
-            // It was welcome when it proved its domain.
+        let mut proven = self.proven.iter();
+        let proven = proven.find(|it| *it.pair.local == *to.domain() && *it.pair.remote == *from.domain());
+        if proven.is_some_and(|proven| !self.rules.welcomes(proven)) {
+            // It was welcome when it proved its domain, or in that way.
             return Err(StreamCondition::PolicyViolation.into());
         }
-        proven.ok_or_else(|| {
+        proven.map(|proven| &proven.pair).ok_or_else(|| {
             let known = self.admit_sender(Some(from)).is_some();
             if known && !(self.rules.is_local)(to.domain()) {
                 StreamCondition::HostUnknown.into()

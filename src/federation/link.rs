@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::random;
 use crate::clock::Clock;
+use crate::federation::claims::{Claim, Claims};
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Ways};
@@ -36,6 +37,7 @@ pub(crate) struct Links {
     pub(crate) settings: Live<Settings>,
     pub(crate) ways: settings::Ways,
     pub(crate) secret: Secret,
+    pub(crate) claims: Arc<Claims>,
 }
 
 /// A stream on which stanzas of its pair may be sent.
@@ -199,6 +201,7 @@ impl Links {
         let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
         let mut proof: Option<Arc<Proof>> = None;
+        let mut claim: Option<Claim> = None;
         let mut effect = rules.begin(door.start);
         loop {
             let (since, phase) = (Instant::now(), rules.phase());
@@ -242,6 +245,15 @@ impl Links {
             };
             let seen = trace.seen(phase, &event, rules.is_verification(), wire.transport());
             effect = rules.handle(event);
+            if let Some(id) = rules.claimed() {
+                claim = claim.or_else(|| Some(self.claims.open(pair, id)));
+            }
+            if let Next::Fail(failure) = &mut effect.next
+                && failure.trouble == Some(Trouble::KeyInvalid)
+                && claim.as_ref().is_some_and(Claim::is_misread)
+            {
+                *failure = Trouble::OtherStreamId.into();
+            }
             let trouble = match &effect.next {
                 Next::Fail(failure) | Next::Retry(_, failure) => Some(failure.trouble()),
                 _ => None,

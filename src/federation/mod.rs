@@ -20,6 +20,7 @@
 
 mod audit;
 mod budgets;
+mod claims;
 mod counting;
 mod delivery;
 mod dial;

@@ -220,6 +220,12 @@ impl Outgoing {
         matches!(self.aim, Aim::Verify { .. })
     }
 
+    /// The id of the stream, while the other server is to judge our key for it.
+    pub(crate) fn claimed(&self) -> Option<&str> {
+        let is_judged = matches!(self.state, State::Dialback { question: Question::Result(_), .. });
+        self.id.as_deref().filter(|_| is_judged)
+    }
+
     /// What has just failed although the stream goes on.
     pub(crate) fn take_setback(&mut self) -> Option<Trouble> {
         self.setback.take()
@@ -373,7 +379,7 @@ impl Outgoing {
 
     fn external_failed(&mut self, failure: &Element) -> Effect {
         let condition = SaslError::condition_of(failure).as_str();
-        let text = failure.child("text", SASL_NS).map(|text| format!(" ({})", text.text().trim().escape_debug()));
+        let text = failure.child("text", SASL_NS).map(|text| format!(" ({})", text.text().trim()));
         let condition = format!("{condition}{}", text.unwrap_or_default());
         self.ask(true, Trouble::ExternalRefused { condition })
     }

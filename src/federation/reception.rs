@@ -18,11 +18,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
 use self::asking::Answered;
-use self::budget::{refused, rested};
+use self::budget::{Shares, refused, rested};
 use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::audit::Listed;
-use crate::federation::budgets::Seat;
 use crate::federation::counting::Counted;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::{Effect, Incoming, Next, Proven, Way};
@@ -61,10 +60,8 @@ pub struct Reception {
     wait: Option<Wait>,
     /// Its place on the list of all streams, once it has proven something.
     listed: Option<Listed>,
-    /// One for each domain that it has proven to speak for.
-    seats: Vec<Seat>,
-    /// Stanzas and bytes that have come and are not charged to a budget yet.
-    intake: (usize, usize),
+    /// What the domains are charged with that it has proven to speak for.
+    shares: Shares,
     /// It has been too fast: nothing is read before this time.
     rest: Option<Instant>,
     /// [`Federation::stop`] waits for its end.
@@ -122,7 +119,8 @@ impl Federation {
     /// Serves a connection from another server until it ends.
     pub async fn serve(self: Arc<Self>, transport: Transport, start: Start) {
         if let Some(reception) = self.accept(transport, start).await {
-            reception.run().await;
+            // What is needed later takes no memory from a stranger: the task has the size of what waits longest otherwise.
+            Box::pin(reception.run()).await;
         }
     }
 
@@ -140,8 +138,7 @@ impl Federation {
             counted: None,
             wait: None,
             listed: None,
-            seats: Vec::new(),
-            intake: (0, 0),
+            shares: Shares::default(),
             rest: None,
             _open: self.until_closing(),
         };
@@ -335,22 +332,23 @@ impl Reception {
         let inbound = self.federation.inbound();
         let settings = self.federation.settings();
         let limits = self.trusted.then_some(settings.limits);
-        let allowance = self.seats.first().map(|seat| settings.policy.terms(&seat.remote).allowance);
+        self.shares.renew(&settings.policy);
         drop(settings);
         let (reader, buffer) = self.wire.gate();
         let language = reader.language();
         let mut at = 0;
         let mut stanzas: Vec<Stanza<'_>> = Vec::new();
         let mut of: Option<&Pair> = None;
-        // Stanzas that have come and are not among those that count.
-        let mut more = 0;
+        // Stanzas that have come and are not among those that count, and bytes that a domain has paid for.
+        let (mut more, mut paid) = (0, 0);
         let outcome = loop {
             limits.iter().for_each(|limits| reader.set_limits(*limits));
             let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
                 Ok(step) => step,
                 Err(error) => break Err(error),
             };
-            at += step.consumed;
+            let taken = step.consumed;
+            at += taken;
             let mut stanza = match step.event {
                 Some(Event::Stanza(stanza)) => stanza,
                 Some(event) => break Ok(Some(event.into_owned())),
@@ -365,12 +363,16 @@ impl Reception {
             }
             of = Some(pair);
             more += 1;
-            self.intake.0 += 1;
+            let mut share = self.shares.of(&pair.remote);
+            if let Some(share) = &mut share {
+                share.take(taken);
+                paid += taken;
+            }
             if self.federation.heard(pair, &stanza) {
                 continue;
             }
-            if let (Some(seat), Some(allowance)) = (self.seats.first_mut(), &allowance)
-                && let Err(excess) = seat.judge(&stanza, allowance)
+            if let Some(share) = share
+                && let Err(excess) = share.judge(&stanza)
             {
                 let error = StanzaError::new(Condition::PolicyViolation, excess.as_str());
                 self.federation.send(pair, stanza.error(&error).into_iter().map(Into::into).collect());
@@ -382,7 +384,7 @@ impl Reception {
             language.complete(&mut stanza);
             stanzas.push(stanza);
         };
-        self.intake.1 += at;
+        self.shares.take(at - paid);
         // What came before a fault was right.
         if let Some(of) = of {
             arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;

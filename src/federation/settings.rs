@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::federation::policy::Policy;
-use crate::federation::proof::Pins;
+use crate::federation::proof::{Evidence, Key, Kind, Pins, Proof};
 use crate::hooks::StreamFeatures;
 use crate::live::Live;
 use crate::net::Network;
@@ -46,6 +46,15 @@ impl Settings {
     pub fn patience(&self) -> Duration {
         self.idle_timeout * 2
     }
+
+    /// Whether a stream may go on that stands on this proof; on none, if we speak to whoever is there. The operator may have
+    /// changed his mind since it was opened.
+    pub(crate) fn accepts(&self, remote: &str, proof: Option<&Proof>) -> bool {
+        let kind = proof.map_or(Kind::Dialback, Proof::kind);
+        let is_pinned =
+            |keys: &[Key]| matches!(proof.map(Proof::evidence), Some(Evidence::Pin(key)) if keys.contains(key));
+        self.policy.accepts(remote, kind) && self.pins.of(remote).is_none_or(is_pinned)
+    }
 }
 
 /// The ways to the outside.
@@ -62,8 +71,8 @@ pub struct Ways {
     pub storage: Storage,
     /// What a domain is asked to learn whether it has handled everything before (XEP-0199).
     pub probe: Element,
-    /// Says that a domain had a stanza already at some time (XEP-0203).
-    pub delay: fn(&str, Timestamp) -> Element,
+    /// Says that a domain had a stanza already at some time (XEP-0203), in canonical XML.
+    pub delay: fn(&str, Timestamp) -> String,
     /// What dialback keys are made from: the same on all servers of our domains (XEP-0185).
     pub secret: [u8; 32],
 }

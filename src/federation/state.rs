@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::federation::audit::Audit;
 use crate::federation::budgets::Budgets;
+use crate::federation::claims::Claims;
 use crate::federation::counting::Pairs;
 use crate::federation::delivery::Waiting;
 use crate::federation::history::Histories;
@@ -28,6 +29,8 @@ use crate::storage::{Marks, Position, Writes};
 
 /// Keys that are verified at a time, over all streams: each costs a connection.
 const CALL_BACKS: usize = 64;
+/// Domains that are looked up at a time for streams of others: each costs some questions to the DNS.
+const LOOK_UPS: usize = 64;
 /// How long streams may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -52,6 +55,7 @@ pub struct Federation {
     /// What others have used of what they may.
     budgets: Arc<Budgets>,
     call_backs: Semaphore,
+    look_ups: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
     /// Wakes those who wait for that, the first one first.
@@ -67,9 +71,11 @@ impl Federation {
         let inbound: Arc<OnceLock<Weak<dyn Inbound>>> = Arc::default();
         let hosts = Arc::clone(&inbound);
         let resolver = ways.resolver.clone();
+        let claims: Arc<Claims> = Arc::default();
         let rules = Rules {
             settings: settings.clone(),
             secret: secret.clone(),
+            claims: Arc::clone(&claims),
             is_local: Box::new(move |domain| {
                 hosts.get().and_then(Weak::upgrade).is_some_and(|inbound| inbound.is_local(domain))
             }),
@@ -78,7 +84,7 @@ impl Federation {
             name: settings.load().domains.first().map_or("", String::as_str).into(),
         };
         Arc::new_cyclic(|own| Self {
-            links: Links { settings, ways, secret },
+            links: Links { settings, ways, secret, claims },
             rules: Arc::new(rules),
             inbound,
             queues: Mutex::default(),
@@ -90,6 +96,7 @@ impl Federation {
             audit: Arc::default(),
             budgets: Arc::default(),
             call_backs: Semaphore::new(CALL_BACKS),
+            look_ups: Semaphore::new(LOOK_UPS),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
             ending: Notify::new(),
@@ -170,6 +177,10 @@ impl Federation {
 
     pub(crate) fn call_backs(&self) -> &Semaphore {
         &self.call_backs
+    }
+
+    pub(crate) fn look_ups(&self) -> &Semaphore {
+        &self.look_ups
     }
 
     pub(crate) fn queues(&self) -> MutexGuard<'_, HashMap<Pair, Arc<Waiting>>> {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::federation::doctor::Diagnosis;
 use crate::federation::trace::{Encryption, Seen, Step};
 use crate::federation::trouble::Trouble;
+use crate::telemetry::harmless;
 
 /// How a rule is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +40,9 @@ pub enum Mark {
 
 impl Outcome {
     #[must_use]
-    pub fn new(case: &str, sections: &str, result: Mark, saw: impl Into<String>) -> Self {
-        Self { case: case.to_owned(), sections: sections.to_owned(), result, saw: saw.into() }
+    pub fn new(case: &str, sections: &str, result: Mark, saw: impl AsRef<str>) -> Self {
+        let saw = harmless(saw.as_ref()).into_owned();
+        Self { case: case.to_owned(), sections: sections.to_owned(), result, saw }
     }
 
     /// Passed without `fault`.

@@ -21,6 +21,7 @@ use crate::negotiation::features::TLS_NS;
 use crate::net::dns::{Security, Srv};
 use crate::net::tls::names::presented;
 use crate::net::{TlsFacts, Transport};
+use crate::telemetry::harmless;
 
 /// So many different reasons are told to a sender.
 const REASONS: usize = 4;
@@ -173,7 +174,7 @@ impl Trace {
                 for feature in features.elements() {
                     offered.push(feature.name().to_owned());
                     let mechanisms = feature.elements().filter(|inner| inner.name() == "mechanism");
-                    offered.extend(mechanisms.map(|mechanism| mechanism.text().trim().to_owned()));
+                    offered.extend(mechanisms.map(|mechanism| harmless(mechanism.text().trim()).into_owned()));
                     let has_errors =
                         feature.ns() == FEATURE_NS && feature.elements().any(|inner| inner.name() == "errors");
                     offered.extend(has_errors.then(|| "errors".to_owned()));
@@ -221,41 +222,21 @@ impl Trace {
 
     /// What went wrong, in the words for the sender: each reason once, with the places where it was found.
     pub(crate) fn shortened(&self) -> String {
-        let mut reasons: Vec<(Vec<String>, String)> = Vec::new();
-        for step in &self.steps {
-            let Some(trouble) = &step.trouble else { continue };
-            let (place, text) = (step.where_it_was(), trouble.to_string());
-            match reasons.iter_mut().find(|(_, known)| *known == text) {
-                Some((places, _)) if places.contains(&place) => {}
-                Some((places, _)) => places.push(place),
-                None => reasons.push((vec![place], text)),
-            }
-        }
+        let mut reasons: Vec<String> = complaints(&self.steps)
+            .into_iter()
+            .map(|Complaint { text, places, .. }| format!("{}: {text}", places.join(", ")))
+            .collect();
         if !reasons.is_empty()
-            && let Some(name) = self.without_records()
+            && let Some(name) = without_records(&self.steps)
         {
-            reasons.insert(0, (vec![name.to_owned()], "there is no SRV record".to_owned()));
+            reasons.insert(0, format!("{name}: there is no SRV record"));
         }
         let more = reasons.len().saturating_sub(REASONS);
-        let told = reasons.iter().take(REASONS).map(|(places, text)| format!("{}: {text}", places.join(", ")));
-        let mut told: Vec<_> = told.collect();
+        reasons.truncate(REASONS);
         if more > 0 {
-            told.push(format!("and {more} more"));
+            reasons.push(format!("and {more} more"));
         }
-        told.join("; ")
-    }
-
-    /// The name at which a domain that exists has no SRV records.
-    fn without_records(&self) -> Option<&str> {
-        let mut missing = None;
-        for step in &self.steps {
-            match (&step.seen, &step.trouble) {
-                (Seen::Srv { name, records, .. }, None) if records.is_empty() => missing = Some(name.as_str()),
-                (Seen::Srv { .. }, _) | (Seen::Addresses { .. }, Some(Trouble::NoSuchName)) => return None,
-                _ => {}
-            }
-        }
-        missing
+        reasons.join("; ")
     }
 
     /// Whether the addresses of some target are known.
@@ -267,6 +248,43 @@ impl Trace {
     pub(crate) fn into_steps(self) -> Vec<Step> {
         self.steps
     }
+}
+
+/// One thing that has gone wrong, in one place or in several.
+pub(crate) struct Complaint<'a> {
+    pub(crate) text: String,
+    pub(crate) places: Vec<String>,
+    /// The first step that shows it.
+    pub(crate) step: &'a Step,
+    pub(crate) trouble: &'a Trouble,
+}
+
+/// What has gone wrong, each thing once.
+pub(crate) fn complaints(steps: &[Step]) -> Vec<Complaint<'_>> {
+    let mut complaints: Vec<Complaint<'_>> = Vec::new();
+    for step in steps {
+        let Some(trouble) = &step.trouble else { continue };
+        let (place, text) = (step.where_it_was(), trouble.to_string());
+        match complaints.iter_mut().find(|known| known.text == text) {
+            Some(known) if known.places.contains(&place) => {}
+            Some(known) => known.places.push(place),
+            None => complaints.push(Complaint { text, places: vec![place], step, trouble }),
+        }
+    }
+    complaints
+}
+
+/// The name at which a domain that exists has no SRV records.
+pub(crate) fn without_records(steps: &[Step]) -> Option<&str> {
+    let mut missing = None;
+    for step in steps {
+        match (&step.seen, &step.trouble) {
+            (Seen::Srv { name, records, .. }, None) if records.is_empty() => missing = Some(name.as_str()),
+            (Seen::Srv { .. }, _) | (Seen::Addresses { .. }, Some(Trouble::NoSuchName)) => return None,
+            _ => {}
+        }
+    }
+    missing
 }
 
 impl Step {
@@ -304,10 +322,9 @@ fn encryption(facts: Option<TlsFacts>, chain: &[CertificateDer<'_>]) -> Encrypti
 /// What a person wants to know of a certificate; strangers chose the words, and they end up on a terminal.
 fn shown(certificate: &CertificateDer<'_>) -> Option<Shown> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let harmless = |text: String| text.escape_debug().to_string();
     Some(Shown {
-        subject: harmless(parsed.subject().to_string()),
-        issuer: harmless(parsed.issuer().to_string()),
+        subject: harmless(&parsed.subject().to_string()).into_owned(),
+        issuer: harmless(&parsed.issuer().to_string()).into_owned(),
         names: presented(&parsed).iter().map(ToString::to_string).collect(),
         not_before: parsed.validity().not_before.to_string(),
         not_after: parsed.validity().not_after.to_string(),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::proof::Reason;
 use crate::net::dns::DnsError;
+use crate::telemetry::harmless;
 
 /// What a stream of ours waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +118,8 @@ pub enum Trouble {
     /// No server of ours runs that could vouch for our key.
     DialbackNotTried,
     KeyInvalid,
+    /// It has asked about our key with the id of another stream.
+    OtherStreamId,
     DialbackRefused {
         condition: String,
     },
@@ -206,7 +209,7 @@ impl Trouble {
             | Self::NoStreamId
             | Self::DialbackNotTried
             | Self::VouchesForAnything => Fault::Unproven,
-            Self::KeyInvalid => Fault::KeyRefused,
+            Self::KeyInvalid | Self::OtherStreamId => Fault::KeyRefused,
             _ => Fault::Unreachable,
         }
     }
@@ -260,6 +263,7 @@ impl fmt::Display for Phase {
     }
 }
 
+/// In one line: a part of the words may be those of a stranger.
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -268,16 +272,16 @@ impl fmt::Display for Trouble {
             Self::NoSuchName => f.write_str("not found in DNS, there is no such name"),
             Self::NoAddress => f.write_str("not found in DNS, there is no address"),
             Self::AliasLoop => f.write_str("in DNS its aliases (CNAME) lead in a circle"),
-            Self::DnsFailed { why } => write!(f, "DNS failed: {why}"),
-            Self::DnssecBogus { what } => write!(f, "the signatures in DNS (DNSSEC) are wrong: {what}"),
+            Self::DnsFailed { why } => write!(f, "DNS failed: {}", harmless(why)),
+            Self::DnssecBogus { what } => write!(f, "the signatures in DNS (DNSSEC) are wrong: {}", harmless(what)),
             Self::Refused => f.write_str("connection refused"),
             Self::NoAnswer => f.write_str("no answer"),
-            Self::NotConnected { why } | Self::Other { text: why } => f.write_str(why),
+            Self::NotConnected { why } | Self::Other { text: why } => f.write_str(&harmless(why)),
             Self::Silent { phase } => write!(f, "the other server says nothing {phase}"),
             Self::Slow { phase } => write!(f, "what the other server says {phase} comes too slowly"),
             Self::Closed { phase } => write!(f, "the other server closed the stream {phase}"),
-            Self::Broke { phase, why } => write!(f, "{why} {phase}"),
-            Self::StreamError { error } => write!(f, "the other server closed the stream: {error}"),
+            Self::Broke { phase, why } => write!(f, "{} {phase}", harmless(why)),
+            Self::StreamError { error } => write!(f, "the other server closed the stream: {}", harmless(error)),
             Self::Unexpected { phase, element } => write!(f, "the other server sent <{element}/> {phase}"),
             Self::Nonsense { error, .. } => write!(f, "what the other server sent was refused: {error}"),
             Self::OldXmpp => f.write_str("the other server does not speak XMPP 1.0, so it has no TLS"),
@@ -287,12 +291,12 @@ impl fmt::Display for Trouble {
             Self::BehindProceed => f.write_str("the other server sent data behind <proceed/>"),
             Self::OldTls => f.write_str("the other server has nothing newer than TLS 1.1"),
             Self::NoCommonCipher => f.write_str("the other server has no TLS cipher in common with this one"),
-            Self::TlsFailed { why } => write!(f, "TLS failed: {why}"),
+            Self::TlsFailed { why } => write!(f, "TLS failed: {}", harmless(why)),
             Self::Certificate { text, .. } => {
                 write!(f, "the certificate of the other server does not prove its domain: {text}")
             }
             Self::CertificateUnwelcome { why } | Self::ExternalRefused { condition: why } => {
-                write!(f, "the other server does not accept our certificate: {why}")
+                write!(f, "the other server does not accept our certificate: {}", harmless(why))
             }
             Self::NoWayToAuthenticate { external: true } => {
                 f.write_str("the other server offers only SASL EXTERNAL, for which we have shown no certificate")
@@ -305,6 +309,9 @@ impl fmt::Display for Trouble {
                 f.write_str("dialback was not tried: no server of ours runs that could vouch for it")
             }
             Self::KeyInvalid => f.write_str("the other server says that our dialback key is invalid"),
+            Self::OtherStreamId => {
+                f.write_str("the other server has asked about our dialback key with the id of another stream")
+            }
             Self::DialbackRefused { condition } => {
                 write!(f, "the other server could not verify our domain by dialback: {condition}")
             }
@@ -312,5 +319,18 @@ impl fmt::Display for Trouble {
             Self::OtherAnswer => f.write_str("the other server answers dialback with another id or other domains"),
             Self::VouchesForAnything => f.write_str("the other server vouches for a dialback key that nobody has made"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{StreamCondition, StreamError};
+
+    #[test]
+    fn words_of_strangers_forge_no_lines() {
+        let error = StreamError::new(StreamCondition::PolicyViolation, "no\n\nAll is well.\u{9b}2J");
+        let told = Trouble::StreamError { error: error.to_string() }.to_string();
+        assert!(told.contains("no\\u{a}\\u{a}All is well.\\u{9b}2J"), "{told}");
     }
 }

@@ -14,6 +14,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 
+use crate::hexadecimal;
 use crate::jid::domainpart;
 use crate::routing::Pair;
 use crate::stanza::{CLIENT_NS, Condition, StanzaError};
@@ -31,13 +32,13 @@ impl Secret {
     /// XEP-0185: the HMAC key is the hexadecimal text of the hash of the secret.
     #[must_use]
     pub(crate) fn new(secret: &[u8]) -> Self {
-        Self(Key::new(HMAC_SHA256, hex(digest(&SHA256, secret).as_ref()).as_bytes()))
+        Self(Key::new(HMAC_SHA256, hexadecimal::text(digest(&SHA256, secret).as_ref()).as_bytes()))
     }
 
     /// The key for stream `id` from `originating` to `receiving`.
     #[must_use]
     pub(crate) fn key(&self, receiving: &str, originating: &str, id: &str) -> String {
-        hex(sign(&self.0, format!("{receiving} {originating} {id}").as_bytes()).as_ref())
+        hexadecimal::text(sign(&self.0, format!("{receiving} {originating} {id}").as_bytes()).as_ref())
     }
 
     /// Whether `key` is that key; takes the same time wherever it differs.
@@ -202,12 +203,4 @@ impl Question {
             _ => None,
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Whether a resource is taken, and how many an account may have, is the caller's knowledge.
 
-use crate::accounts::random::hexadecimal;
+use crate::hexadecimal;
 use crate::jid::{BareJid, Jid, resourcepart};
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
@@ -47,7 +47,7 @@ pub fn resource(iq: &Stanza<'_>, random: [u8; 16]) -> Result<String, StanzaError
 /// A resource that nobody can guess (RFC 6120 §7.5, §7.6); also what replaces one that is taken.
 #[must_use]
 pub fn generated(random: [u8; 16]) -> String {
-    hexadecimal(&random)
+    hexadecimal::text(&random)
 }
 
 /// Whether a stanza is a request to bind, well-formed or not.

@@ -3,6 +3,7 @@
 //! SRV records (RFC 2782), addresses and TLSA records (RFC 6698) only, names in A-label form. The DNS itself is asked in
 //! `hickory`. It must never know what the names are wanted for.
 
+mod failures;
 mod hickory;
 
 use std::fmt;
@@ -11,8 +12,10 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+pub use failures::Remembering;
 pub use hickory::{Anchors, Hickory, Validation};
 
+use crate::hexadecimal;
 use crate::net::BoxFuture;
 
 /// Where a service is said to be (RFC 2782).
@@ -128,8 +131,8 @@ impl<T> IntoIterator for Answer<T> {
 impl fmt::Display for Tlsa {
     /// As in a zone file (RFC 6698 §2.2).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} ", self.usage, self.selector, self.matching)?;
-        self.data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        let Self { usage, selector, matching, data } = self;
+        write!(f, "{usage} {selector} {matching} {}", hexadecimal::text(data))
     }
 }
 

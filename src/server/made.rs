@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Config, Dns, Dnssec};
 use crate::hooks::operation::OperationError;
 use crate::net::Hickory;
-use crate::net::dns::{Anchors, Resolver, Validation};
+use crate::net::dns::{Anchors, Remembering, Resolver, Validation};
 use crate::net::tls::{Identities, Identity, Trust};
 
 use super::tls;
@@ -31,7 +31,7 @@ impl Made {
         let identities = Arc::new(tls::identities(config, development).map_err(usage)?);
         let trust = tls::trust(config).map_err(usage)?;
         let client_trust = Self::client_trust(config)?;
-        let resolver = Arc::new(resolver(&config.dns)?);
+        let resolver = Arc::new(Remembering::new(resolver(&config.dns)?));
         Ok(Self { identities, trust, client_trust, resolver })
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::accounts::random;
 use crate::accounts::tokens::SECRET;
 use crate::fnv;
+use crate::hexadecimal;
 
 const NAME: &str = "token.key";
 
@@ -63,7 +64,7 @@ fn write(directory: &Path, file: &Path, secret: &[u8; SECRET]) -> io::Result<()>
     let mut options = OpenOptions::new();
     // Nobody else may read it, not even for a moment.
     let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    written.write_all(format!("{} {:016x}\n", random::hexadecimal(secret), checksum(secret)).as_bytes())?;
+    written.write_all(format!("{} {:016x}\n", hexadecimal::text(secret), checksum(secret)).as_bytes())?;
     written.sync_all()?;
     fs::rename(&draft, file)?;
     File::open(directory)?.sync_all()
@@ -90,25 +91,14 @@ fn read(octets: &[u8]) -> Option<([u8; SECRET], bool)> {
         }
         *octets.get_mut(at)? ^= 1 << bit;
     }
-    Some((secret(str::from_utf8(&octets).ok()?.trim())?, false))
+    Some((hexadecimal::octets(str::from_utf8(&octets).ok()?.trim())?, false))
 }
 
 /// The secret if its checksum is behind it.
 fn checked(octets: &[u8]) -> Option<[u8; SECRET]> {
     let (key, sum) = str::from_utf8(octets).ok()?.trim().split_once(' ')?;
-    let secret = secret(key)?;
+    let secret = hexadecimal::octets(key)?;
     (u64::from_str_radix(sum, 16) == Ok(checksum(&secret))).then_some(secret)
-}
-
-fn secret(text: &str) -> Option<[u8; SECRET]> {
-    if text.len() != 2 * SECRET || !text.is_ascii() {
-        return None;
-    }
-    let mut secret = [0; SECRET];
-    for (octet, place) in secret.iter_mut().zip((0..).step_by(2)) {
-        *octet = u8::from_str_radix(text.get(place..place + 2)?, 16).ok()?;
-    }
-    Some(secret)
 }
 
 #[cfg(test)]

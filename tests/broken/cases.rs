@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::certificates::{Asks, Authority, Flaw};
-use crate::peer::{Manner, Peer, black_hole};
+use crate::peer::{Back, Manner, Peer, black_hole};
 use crate::zone::Zone;
 
 /// One way.
@@ -101,7 +101,13 @@ pub(crate) const CASES: &[Case] = &[
         Some("says that our dialback key is invalid"),
     ),
     case("no-stream-id", By(Manner::NoStreamId, Valid), &["no-stream-id"], Some("gives its stream no id")),
-    case("other-stream-id", By(Manner::OtherStreamId, Valid), &["other-answer"], None),
+    case("other-answer", By(Manner::OtherAnswer, Valid), &["other-answer"], None),
+    case(
+        "other-stream-id",
+        By(Manner::OtherStreamId, Valid),
+        &["other-stream-id"],
+        Some("has asked about our dialback key with the id of another stream"),
+    ),
     case("slow-loris", By(Manner::SlowLoris, Valid), &["slow"], Some("comes too slowly")),
     case(
         "closes-after-features",
@@ -132,7 +138,9 @@ pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 77, 1, 1));
 
 impl Street {
-    pub(crate) async fn build(authority: &Authority) -> Self {
+    /// Whoever has to ask the server under test finds it at `s2s`.
+    pub(crate) async fn build(authority: &Authority, s2s: SocketAddr) -> Self {
+        let back = Some(Back { s2s, tls: authority.client() });
         let mut zone = Zone::default();
         let (sender, arrived) = unbounded_channel();
         let mut kept = Vec::new();
@@ -144,7 +152,7 @@ impl Street {
                 _ => (Honest, Valid, Asks::Nobody),
             };
             let tls = authority.tls(&authority.issue(&domain, flaw), asks);
-            let peer = Peer { domain: domain.clone(), manner, tls, arrived: sender.clone() };
+            let peer = Peer { domain: domain.clone(), manner, tls, arrived: sender.clone(), back: back.clone() };
             match case.way {
                 Way::Peer(..) | Way::Insists(_) => {
                     zone.srv(&domain, 0, &host, listen(peer, HERE).await);

@@ -9,7 +9,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -87,10 +87,16 @@ impl Authority {
         Issued { chain, pem, key }
     }
 
-    pub(crate) fn roots(&self) -> RootCertStore {
+    fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone()).unwrap();
         roots
+    }
+
+    /// What somebody says in TLS who trusts this authority and shows nothing.
+    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_root_certificates(self.roots()).with_no_client_auth())
     }
 
     /// What a server with this certificate says in TLS.

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::VERONA;
 
 /// What it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(crate) enum Manner {
     /// It gives its streams no id.
     NoStreamId,
     /// Its answers about keys are for another stream.
+    OtherAnswer,
+    /// It asks about our key with the id of another stream.
     OtherStreamId,
 }
 
@@ -45,6 +50,15 @@ pub(crate) struct Peer {
     pub(crate) tls: Arc<ServerConfig>,
     /// Whoever wants to know what arrives.
     pub(crate) arrived: UnboundedSender<String>,
+    /// The way to the server under test, for whoever has a question to it.
+    pub(crate) back: Option<Back>,
+}
+
+/// The way to the server under test.
+#[derive(Clone)]
+pub(crate) struct Back {
+    pub(crate) s2s: SocketAddr,
+    pub(crate) tls: Arc<ClientConfig>,
 }
 
 const STREAMS: &str = "http://etherx.jabber.org/streams";
@@ -105,7 +119,9 @@ impl Peer {
         let dialback = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>";
         let offered = match self.manner {
             Manner::OnlyExternal => String::new(),
-            Manner::DialbackRefused | Manner::DialbackLies | Manner::NoStreamId => dialback.to_owned(),
+            Manner::DialbackRefused | Manner::DialbackLies | Manner::NoStreamId | Manner::OtherStreamId => {
+                dialback.to_owned()
+            }
             _ => external + dialback,
         };
         stream.write_all(format!("<stream:features>{offered}</stream:features>").as_bytes()).await?;
@@ -123,12 +139,41 @@ impl Peer {
             } else if said.ends_with("</stream:stream>") {
                 stream.write_all(b"</stream:stream>").await?;
                 return stream.shutdown().await;
+            } else if self.manner == Manner::OtherStreamId && said.contains("</db:result>") {
+                let verdict = self.ask(&said).await?;
+                let answer = format!("<db:result from='{}' to='{VERONA}' type='{verdict}'/>", self.domain);
+                stream.write_all(answer.as_bytes()).await?;
             } else if let Some(answer) = self.answer(&said) {
                 stream.write_all(answer.as_bytes()).await?;
             } else {
                 heard = said;
             }
         }
+    }
+
+    /// Asks the server under test about the key that it has sent, with another id than that of the stream; what it says.
+    async fn ask(&self, said: &str) -> io::Result<String> {
+        let (_, key) = said.trim_end_matches("</db:result>").rsplit_once('>').unwrap();
+        let Back { s2s, tls } = self.back.clone().unwrap();
+        let header = format!(
+            "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' \
+             xmlns:db='jabber:server:dialback' from='{}' to='{VERONA}' version='1.0'>",
+            self.domain
+        );
+        let mut socket = TcpStream::connect(s2s).await?;
+        socket.write_all(header.as_bytes()).await?;
+        until(&mut socket, ">", "<stream:features").await?;
+        socket.write_all(format!("<starttls xmlns='{TLS}'/>").as_bytes()).await?;
+        until(&mut socket, ">", "<proceed").await?;
+        let name = ServerName::try_from(VERONA).map_err(io::Error::other)?;
+        let mut stream = TlsConnector::from(tls).connect(name, socket).await?;
+        let question = format!("<db:verify from='{}' to='{VERONA}' id='another'>{key}</db:verify>", self.domain);
+        stream.write_all(header.as_bytes()).await?;
+        until(&mut stream, ">", "<stream:features").await?;
+        stream.write_all(question.as_bytes()).await?;
+        let answer = until(&mut stream, ">", "<db:verify").await?;
+        let (_, verdict) = answer.rsplit_once("type='").unwrap();
+        Ok(verdict.split('\'').next().unwrap_or_default().to_owned())
     }
 
     /// What it says to this, if it is complete.
@@ -151,7 +196,7 @@ impl Peer {
             return Some(format!("<db:result {} {answer}", addresses()?));
         }
         if said.contains("</db:verify>") {
-            let id = if self.manner == Manner::OtherStreamId { "other".to_owned() } else { between("id='", "'")? };
+            let id = if self.manner == Manner::OtherAnswer { "other".to_owned() } else { between("id='", "'")? };
             let verdict = if self.manner == Manner::DialbackLies { "valid" } else { "invalid" };
             return Some(format!("<db:verify {} id='{id}' type='{verdict}'/>", addresses()?));
         }
@@ -171,13 +216,13 @@ impl Peer {
     }
 }
 
-/// Reads until something has come that contains `begin` and ends with `end`.
-async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str, begin: &str) -> io::Result<()> {
+/// Reads until something has come that contains `begin` and ends with `end`; what that was.
+async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str, begin: &str) -> io::Result<String> {
     let mut heard = String::new();
     while !(heard.ends_with(end) && heard.contains(begin)) {
         heard.push(char::from(stream.read_u8().await?));
     }
-    Ok(())
+    Ok(heard)
 }
 
 /// Reads until the other side ends.

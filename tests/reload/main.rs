@@ -8,6 +8,8 @@ mod drill;
 mod probe;
 #[path = "../site/mod.rs"]
 mod site;
+#[path = "../site/zone.rs"]
+#[expect(dead_code, reason = "others do more with it")]
 mod zone;
 
 /// What a program printed.

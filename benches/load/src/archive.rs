@@ -64,8 +64,11 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
     let tables = tables(&seen);
     match &options.document {
-        Some(document) => insert(document, &tables),
-        None => Ok(println!("{tables}")),
+        Some(document) => insert(document, "measured", &tables),
+        None => {
+            println!("{tables}");
+            Ok(())
+        }
     }
 }
 

@@ -101,7 +101,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     dns.abort();
     let tables = tables(&seen, options.rounds);
     if let Some(document) = &options.document {
-        return insert(document, &tables);
+        return insert(document, "measured", &tables);
     }
     println!("{tables}");
     Ok(())

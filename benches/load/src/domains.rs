@@ -1,7 +1,8 @@
 //! A thousand other domains at once: what a pair of domains costs while it lasts, and while it comes about.
 //!
 //! Each domain, at an address of its own, opens a stream to the server and asks for something, so that the server opens one
-//! in return. Then nobody says anything. At the end every domain asks once more, on the streams that there are.
+//! in return. Then nobody says anything. At the end every domain asks once more, on the streams that there are. What the
+//! first of all domains costs does not count: it is what other servers cost at all.
 
 use std::fmt::Write as _;
 use std::io;
@@ -19,20 +20,21 @@ use crate::bench::with_logs;
 use crate::options::Options;
 use crate::population::Population;
 use crate::process::{self, Clock};
-use crate::report::{insert, machine, peers};
+use crate::report::{insert, machine, median, peers};
 use crate::servers::{Make, Server};
 use crate::tls::Authority;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What was measured of one server.
+/// What was measured of one server in one round.
+#[derive(Debug, Clone, Copy)]
 struct Seen {
     make: Make,
     /// Bytes of memory for one pair.
-    memory: u64,
-    /// CPU time for one new pair.
-    cpu: Duration,
+    memory: f64,
+    /// Seconds of CPU time for one new pair.
+    cpu: f64,
     /// Streams that the server has opened, when all were there and at the end.
     opened: (usize, usize),
 }
@@ -43,43 +45,59 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let abroad = Abroad::new(&authority.issue(&format!("*.{}", crate::abroad::ZONE))?)?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let dns = crate::servers::free_ports(1)?[0];
-    let records = Abroad::records(count, listener.local_addr()?.port());
+    let records = Abroad::records(count + 1, listener.local_addr()?.port());
     let serving = [spawn_local(crate::dns::serve(dns, records)), spawn_local(abroad.clone().listen(listener))];
     let population = Population { chatting: 2, others: 0, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
-    let mut seen = Vec::new();
-    for make in options.servers.iter().copied().filter(|make| *make != Make::Floor) {
-        let domain = format!("{}.domains", make.name());
-        let mut server = Server::prepare(make, directory, &domain, &authority, &population, false)?;
-        let measured = measure(&mut server, &abroad, count, options.rest()).await;
-        let measured = measured.map_err(|error| with_logs([&server].into_iter(), &error))?;
-        Server::stop(std::slice::from_mut(&mut server))?;
-        println!("  {}", row(&measured));
-        seen.push(measured);
+    let mut seen: Vec<Seen> = Vec::new();
+    let makes = || options.servers.iter().copied().filter(|make| *make != Make::Floor);
+    for round in 1..=options.rounds {
+        for make in makes() {
+            let domain = format!("{}-{round}.domains", make.name());
+            let mut server = Server::prepare(make, directory, &domain, &authority, &population, false)?;
+            let measured = measure(&mut server, &abroad, count, options.rest()).await;
+            let measured = measured.map_err(|error| with_logs([&server].into_iter(), &error))?;
+            Server::stop(std::slice::from_mut(&mut server))?;
+            println!("  {}", row(&measured));
+            seen.push(measured);
+        }
     }
     serving.iter().for_each(tokio::task::JoinHandle::abort);
-    let mut tables = format!("Machine: {}. Peers: {}. {count} domains.\n\n", machine(), peers());
+    let rounds = options.rounds;
+    let mut tables = format!("Machine: {}. Peers: {}. {count} domains, medians of {rounds}.\n\n", machine(), peers());
     tables.push_str(
         "| server | memory per idle pair | CPU per new pair | streams to the domains, at first and at the end |\n\
          |---|---|---|---|\n",
     );
-    for one in &seen {
-        let _ = writeln!(tables, "{}", row(one));
+    for make in makes() {
+        let of_make: Vec<Seen> = seen.iter().copied().filter(|one| one.make == make).collect();
+        let middle = |value: fn(&Seen) -> f64| median(of_make.iter().map(value).collect());
+        let last = of_make.last().copied();
+        if let (Some(last), Some(memory), Some(cpu)) = (last, middle(|one| one.memory), middle(|one| one.cpu)) {
+            let _ = writeln!(tables, "{}", row(&Seen { memory, cpu, ..last }));
+        }
     }
     match &options.document {
-        Some(document) => insert(document, &tables),
-        None => Ok(println!("{tables}")),
+        Some(document) => insert(document, "domains", &tables),
+        None => {
+            println!("{tables}");
+            Ok(())
+        }
     }
 }
 
 async fn measure(server: &mut Server, abroad: &Abroad, count: usize, rest: Duration) -> io::Result<Seen> {
     Server::start(std::slice::from_mut(server))?;
-    // What the first costs once for all is not what each costs; it is no address of the others.
+    let theirs = server.site.domain.clone();
+    let stanzas = abroad.stanzas.get();
+    let mut first = abroad.open(server.s2s, address(count), &name(count), &theirs).await?;
+    ask(&mut first, &name(count), &theirs).await?;
+    answered(abroad, stanzas + 1).await?;
     let before = (abroad.opened.get(), abroad.stanzas.get());
     sleep(rest).await;
     let (empty, mut clock) = (process::memory(server.pid())?, Clock::of(&[server.pid()])?);
     let spent = clock.read()?;
     let coming = (0..count).map(|number| {
-        let (abroad, s2s, theirs) = (abroad.clone(), server.s2s, server.site.domain.clone());
+        let (abroad, s2s, theirs) = (abroad.clone(), server.s2s, theirs.clone());
         async move {
             let ours = name(number);
             let mut stream = abroad.open(s2s, address(number), &ours, &theirs).await?;
@@ -94,15 +112,16 @@ async fn measure(server: &mut Server, abroad: &Abroad, count: usize, rest: Durat
     sleep(rest).await;
     let full = process::memory(server.pid())?;
     for (number, stream) in streams.iter_mut().enumerate() {
-        ask(stream, &name(number), &server.site.domain).await?;
+        ask(stream, &name(number), &theirs).await?;
     }
     answered(abroad, before.1 + 2 * count).await?;
     let opened = (opened, abroad.opened.get() - before.0);
-    for stream in streams {
+    for stream in streams.into_iter().chain([first]) {
         stream.shut().await;
     }
-    let (count, each) = (count as u64, u32::try_from(count).map_err(io::Error::other)?);
-    Ok(Seen { make: server.make, memory: full.saturating_sub(empty) / count, cpu: cpu / each, opened })
+    let each = count as f64;
+    let memory = full.saturating_sub(empty) as f64 / each;
+    Ok(Seen { make: server.make, memory, cpu: cpu.as_secs_f64() / each, opened })
 }
 
 /// Where a domain is.
@@ -130,7 +149,7 @@ async fn answered(abroad: &Abroad, count: usize) -> io::Result<()> {
 }
 
 fn row(seen: &Seen) -> String {
-    let (kilobytes, milliseconds) = (seen.memory as f64 / 1000.0, seen.cpu.as_secs_f64() * 1000.0);
+    let (kibibytes, milliseconds) = (seen.memory / 1024.0, seen.cpu * 1000.0);
     let (first, last) = seen.opened;
-    format!("| {} | {kilobytes:.1} kB | {milliseconds:.2} ms | {first}, {last} |", seen.make.name())
+    format!("| {} | {kibibytes:.1} KiB | {milliseconds:.2} ms | {first}, {last} |", seen.make.name())
 }

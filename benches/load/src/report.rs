@@ -155,7 +155,7 @@ impl Report {
             for (name, picture) in plot::all(|scenario, make| self.shown(scenario, make)) {
                 fs::write(folder.join(name), picture)?;
             }
-            insert(document, &(tables + PICTURES))?;
+            insert(document, "measured", &(tables + PICTURES))?;
         }
         if self.errors.is_empty() { Ok(()) } else { Err(io::Error::other(self.errors.join("\n"))) }
     }
@@ -351,15 +351,14 @@ pub fn median(mut all: Vec<f64>) -> Option<f64> {
 }
 
 /// Puts the tables between the marks of the document.
-pub fn insert(document: &Path, tables: &str) -> io::Result<()> {
-    const BEGIN: &str = "<!-- measured: begin -->\n";
-    const END: &str = "<!-- measured: end -->";
+pub fn insert(document: &Path, part: &str, tables: &str) -> io::Result<()> {
+    let (begin, end) = (format!("<!-- {part}: begin -->\n"), format!("<!-- {part}: end -->"));
     let text = fs::read_to_string(document)?;
-    let parts = text.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let parts = text.split_once(&*begin).and_then(|(head, rest)| Some((head, rest.split_once(&*end)?.1)));
     let Some((head, tail)) = parts else {
-        return Err(io::Error::other(format!("{} has no marks for the tables", document.display())));
+        return Err(io::Error::other(format!("{} has no marks for the tables of {part}", document.display())));
     };
-    fs::write(document, format!("{head}{BEGIN}{tables}{END}{tail}"))
+    fs::write(document, format!("{head}{begin}{tables}{end}{tail}"))
 }
 
 pub fn machine() -> String {

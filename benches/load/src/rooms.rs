@@ -61,7 +61,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
     let tables = tables(options, &figures);
     match &options.document {
-        Some(document) => insert(document, &tables),
+        Some(document) => insert(document, "measured", &tables),
         None => {
             println!("{tables}");
             Ok(())

@@ -1,5 +1,6 @@
 //! How another domain is reached, step by step.
 
+use crate::cli::check::word;
 use crate::cli::output::{Failure, Output, Rendering};
 use crate::cli::{reach, wait_for};
 use crate::config::Config;
@@ -104,13 +105,8 @@ fn certificate(Shown { subject, issuer, names, not_before, not_after, is_authori
 }
 
 fn told(Finding { verdict, places, text, advice, .. }: &Finding) -> String {
-    let verdict = match verdict {
-        Verdict::Fine => "fine   ",
-        Verdict::Warning => "warning",
-        Verdict::Wrong => "WRONG  ",
-    };
     let advice = advice.as_ref().map(|advice| format!("           {advice}\n")).unwrap_or_default();
-    format!("  {verdict}  {}: {text}\n{advice}", places.join(", "))
+    format!("  {}  {}: {text}\n{advice}", word(*verdict), places.join(", "))
 }
 
 fn conclusion(Diagnosis { remote, reached, error, findings, .. }: &Diagnosis) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Payload;
 
@@ -53,7 +54,7 @@ pub(super) struct Occupant {
     pub(super) sessions: Vec<Session>,
     /// His presence as others see it.
     pub(super) face: Face,
-    /// How much he may say.
+    /// How much he may say and show of himself.
     pub(super) pace: Bucket,
 }
 
@@ -79,7 +80,12 @@ pub(super) struct Occupants {
     /// All sessions, for those who tell all of them something. Whoever still tells something keeps the one of then.
     roll: Roll,
     next: Number,
+    /// How far those are ahead who were here: nobody catches up by going and coming.
+    paces: HashMap<BareJid, Bucket, foldhash::fast::RandomState>,
 }
+
+/// Those who have gone are remembered for their pace until they are so many; then those are forgotten who have caught up.
+const MOST_PACES: usize = 500;
 
 impl Occupants {
     pub(super) fn is_empty(&self) -> bool {
@@ -123,6 +129,14 @@ impl Occupants {
         self.next
     }
 
+    /// The pace of somebody who comes.
+    pub(super) fn pace_of(&mut self, user: &BareJid, now: Timestamp) -> Bucket {
+        if self.paces.len() >= MOST_PACES {
+            self.paces.retain(|_, pace| !pace.is_idle(now));
+        }
+        self.paces.get(user).copied().unwrap_or_default()
+    }
+
     /// Somebody comes.
     pub(super) fn enter(&mut self, occupant: Occupant) {
         let number = occupant.number;
@@ -162,6 +176,7 @@ impl Occupants {
             self.sessions.remove(&session.jid);
         }
         Arc::make_mut(&mut self.roll).retain(|receiver| receiver.occupant != number);
+        self.paces.insert(occupant.user.clone(), occupant.pace);
         Some(*occupant)
     }
 

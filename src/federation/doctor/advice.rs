@@ -240,6 +240,10 @@ fn stream(trouble: &Trouble, host: &str, context: &Context<'_>) -> Option<String
             "the server of {remote} has asked the server of {local} about the key, or has failed to: the SRV records of \
              {local} have to lead here, and port 5269 has to be open (comity check)"
         ),
+        Trouble::OtherStreamId => format!(
+            "the server of {remote} breaks XEP-0220: it has to ask about a key with the id of the stream on which the key came \
+             (§2.1.2)"
+        ),
         Trouble::DialbackMalformed | Trouble::OtherAnswer => {
             format!(
                 "the server of {remote} breaks XEP-0220: an answer has the id and the domains of the question, swapped"

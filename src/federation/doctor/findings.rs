@@ -2,30 +2,21 @@
 
 use crate::federation::doctor::advice::{Context, advice};
 use crate::federation::doctor::{Diagnosis, Finding, Verdict};
-use crate::federation::trace::{Seen, Step};
+use crate::federation::trace::{Complaint, Seen, Step, complaints, without_records};
 use crate::federation::trouble::Trouble;
 
 /// What is to be said about all of them; nothing if all is well.
 pub(super) fn of(diagnosis: &Diagnosis, is_for_servers_only: bool) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
     let context = Context { diagnosis, is_for_servers_only };
-    findings.extend(without_records(diagnosis, &context));
-    for step in &diagnosis.steps {
-        let Some(trouble) = &step.trouble else { continue };
-        let place = step.where_it_was();
-        let text = trouble.to_string();
-        match findings.iter_mut().find(|known| known.text == text) {
-            Some(known) if known.places.contains(&place) => {}
-            Some(known) => known.places.push(place),
-            None => findings.push(Finding {
-                verdict: verdict(step, trouble, diagnosis.reached),
-                kind: context.kind(trouble),
-                places: vec![place],
-                text,
-                advice: advice(trouble, step, &context),
-            }),
-        }
-    }
+    let complaints = complaints(&diagnosis.steps).into_iter();
+    let found = complaints.map(|Complaint { text, places, step, trouble }| Finding {
+        verdict: verdict(step, trouble, diagnosis.reached),
+        kind: context.kind(trouble),
+        places,
+        text,
+        advice: advice(trouble, step, &context),
+    });
+    let mut findings: Vec<Finding> = unpublished(diagnosis, &context).into_iter().chain(found).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
     findings
 }
@@ -57,21 +48,12 @@ fn verdict(step: &Step, trouble: &Trouble, reached: bool) -> Verdict {
 }
 
 /// That there is no SRV record, where that may be the reason.
-fn without_records(diagnosis: &Diagnosis, context: &Context<'_>) -> Option<Finding> {
-    let mut services = diagnosis.steps.iter().filter_map(|step| match &step.seen {
-        Seen::Srv { records, .. } => Some((records.is_empty() && step.trouble.is_none(), step)),
-        _ => None,
-    });
-    let (_, last) = services.clone().next_back()?;
-    // A domain that does not exist has none, of course.
-    let exists = !diagnosis
-        .steps
-        .iter()
-        .any(|step| matches!((&step.seen, &step.trouble), (Seen::Addresses { .. }, Some(Trouble::NoSuchName))));
-    (services.all(|(is_empty, _)| is_empty) && exists && !diagnosis.reached).then(|| Finding {
+fn unpublished(diagnosis: &Diagnosis, context: &Context<'_>) -> Option<Finding> {
+    let name = without_records(&diagnosis.steps).filter(|_| !diagnosis.reached)?;
+    Some(Finding {
         verdict: Verdict::Wrong,
         kind: "no-srv".to_owned(),
-        places: vec![last.where_it_was()],
+        places: vec![name.to_owned()],
         text: format!("there is no SRV record, so that {} port 5269 was tried", diagnosis.remote),
         advice: Some(format!("publish: {}", context.record_to_publish())),
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Effect, Incoming, Layer, Next, Way, refuse, write};
+use super::{Effect, Incoming, Layer, Next, Rules, Way, refuse, write};
 use crate::federation::proof::{Proof, Reason, Role};
 use crate::federation::xep_0220_dialback::{Dialback, Verdict};
 use crate::routing::Pair;
@@ -118,6 +118,8 @@ impl Incoming {
         } else if self.rules.secret.verify(&from, &to, &id, key) {
             Verdict::Valid
         } else {
+            let Rules { claims, secret, .. } = &*self.rules;
+            claims.note(&Pair { local: to.clone(), remote: from.clone() }, key, secret);
             Verdict::Invalid
         };
         write(Dialback::VerifyAnswer { from: to, to: from, id, verdict }.to_xml())

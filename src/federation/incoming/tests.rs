@@ -1,11 +1,12 @@
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::dialback::PENDING;
 use super::*;
 use crate::config::FederationMode;
 use crate::federation::policy::{Policy, Proofs, Terms};
-use crate::federation::proof::{Asked, Evidence, Pins};
+use crate::federation::proof::{Asked, Evidence, Key, Pins};
 use crate::hooks::StreamFeatures;
 use crate::net::dns::Security;
 use crate::net::tls::names::Presented;
@@ -43,6 +44,7 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
     Arc::new(Rules {
         settings: Live::new(settings),
         secret: Secret::new(b"secret"),
+        claims: Arc::default(),
         is_local: Box::new(|domain| ["here.example", "rooms.here.example"].contains(&domain)),
         dns_is_signed: Box::new(|| false),
         stream_features: StreamFeatures::default(),
@@ -158,6 +160,42 @@ fn xep_0178_external_proves_the_pair_of_the_header() {
     assert_eq!(machine.valid_until(), Some(UNIX_EPOCH));
     let admitted = machine.admit(jid("a@there.example/x").as_ref(), jid("b@here.example").as_ref());
     assert_eq!(admitted, Ok(&pair("here.example", "there.example")));
+}
+
+#[test]
+fn the_path_of_a_certificate_is_followed_once() {
+    let followed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&followed);
+    let mut machine = Incoming::new(rules(Proofs::Certificate));
+    machine.secured(Box::new(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(proof())
+    }));
+    machine.opened(&greeting(), "1".to_owned());
+    machine.element(&element(AUTH));
+    machine.opened(&greeting(), "2".to_owned());
+    assert!(machine.is_authenticated());
+    assert_eq!(followed.load(Ordering::Relaxed), 1);
+    verdict_is(&machine.element(&result("other.example", "here.example")), "type='valid'");
+    assert_eq!(followed.load(Ordering::Relaxed), 2, "what it says of another domain is not known yet");
+}
+
+#[test]
+fn what_has_proven_a_pair_has_to_go_on_counting() {
+    let machine = authenticated();
+    let admitted = || machine.admit(jid("a@there.example/x").as_ref(), jid("b@here.example").as_ref()).is_ok();
+    let before = machine.rules.settings.get();
+    assert!(admitted());
+    for (proofs, pins, passes) in [
+        (vec![Kind::Dane, Kind::Pin], Pins::default(), false),
+        (vec![Kind::Pkix], Pins::default(), true),
+        (vec![Kind::Pkix, Kind::Pin], [("there.example".to_owned(), Key([1; 32]))].into_iter().collect(), false),
+        (vec![Kind::Pkix, Kind::Pin], [("other.example".to_owned(), Key([1; 32]))].into_iter().collect(), true),
+    ] {
+        let policy = Policy { terms: Terms { proofs, ..Terms::default() }, ..Policy::default() };
+        machine.rules.settings.replace(Settings { policy, pins, ..Settings::clone(&before) });
+        assert_eq!(admitted(), passes);
+    }
 }
 
 #[test]

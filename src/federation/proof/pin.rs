@@ -9,6 +9,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::{Reason, Shown};
+use crate::hexadecimal;
 
 /// What stands for a public key: the SHA-256 hash of its `SubjectPublicKeyInfo` (as in RFC 7469 §2.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,8 +30,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        write!(f, "sha256:{}", hexadecimal::text(&self.0))
     }
 }
 

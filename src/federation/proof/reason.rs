@@ -10,6 +10,7 @@ use x509_parser::time::ASN1Time;
 
 use super::{Key, Kind, Role};
 use crate::net::tls::names::Presented;
+use crate::telemetry::harmless;
 
 /// How many of the names found are shown when none fits.
 const SHOWN: usize = 8;
@@ -140,13 +141,13 @@ impl fmt::Display for Reason {
             Self::Expired(end) => write!(f, "a certificate expired on {}", Date(*end)),
             Self::NotYetValid(start) => write!(f, "a certificate is not valid before {}", Date(*start)),
             Self::UnknownAuthority(name) => {
-                write!(f, "the certificate comes from an authority that is not trusted here ({})", name.escape_debug())
+                write!(f, "the certificate comes from an authority that is not trusted here ({})", harmless(name))
             }
             Self::UnknownIssuer(name) => write!(
                 f,
                 "the certificate was issued by {}, which is not trusted here and whose own certificate was not sent: \
                  either an intermediate certificate is missing or the authority is unknown",
-                name.escape_debug()
+                harmless(name)
             ),
             Self::SelfSigned => f.write_str("the certificate is self-signed"),
             Self::SelfSignedAuthority => {

@@ -49,11 +49,14 @@ impl Reception {
 }
 
 impl Federation {
-    /// Which servers a signed DNS names for a domain, if nobody asks too much at the moment.
+    /// Which servers a signed DNS names for a domain, if that is known in time: whoever comes when many are asking waits.
     async fn published(&self, domain: &str) -> Vec<Endpoint> {
-        let Ok(_permit) = self.call_backs().try_acquire() else { return Vec::new() };
         let resolver = self.ways().resolver.get();
-        timeout(LOOK_UP, published(&**resolver, domain)).await.unwrap_or_default()
+        let published = async {
+            let _turn = self.look_ups().acquire().await.ok()?;
+            Some(published(&**resolver, domain).await)
+        };
+        timeout(LOOK_UP, published).await.ok().flatten().unwrap_or_default()
     }
 
     /// Finds somebody who vouches for a pair: a signed DNS that names the certificate (RFC 7712), or else the server that

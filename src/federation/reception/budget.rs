@@ -8,9 +8,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{End, Reception};
 use crate::federation::audit::Direction;
-use crate::federation::budgets::Excess;
+use crate::federation::budgets::{Excess, Seat};
 use crate::federation::incoming::Proven;
+use crate::federation::policy::{Allowance, Policy};
 use crate::federation::resolve::Start;
+use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
 /// How long a peer that is too fast is not read, at most.
@@ -45,31 +47,96 @@ impl Reception {
             self.listed = Some(self.federation.audit().list(Direction::In, transport, now));
         }
         for Proven { pair, .. } in self.rules.proven().get(self.known..).unwrap_or_default() {
-            if self.seats.iter().any(|seat| seat.remote == pair.remote) {
+            if self.shares.of(&pair.remote).is_some() {
                 continue;
             }
             let settings = self.federation.settings();
-            let terms = (&settings.policy.terms(&pair.remote).allowance, &settings.policy.address);
+            let allowance = settings.policy.terms(&pair.remote).allowance;
             // The address counts once.
-            let address = address.filter(|_| self.seats.is_empty());
-            self.seats.push(self.federation.budgets().enter(&pair.remote, address, terms, Instant::now())?);
+            let address = address.filter(|_| self.shares.all.is_empty());
+            let terms = (&allowance, &settings.policy.address);
+            let seat = self.federation.budgets().enter(&pair.remote, address, terms, Instant::now())?;
+            self.shares.all.push(Share { seat, allowance, intake: (0, 0) });
         }
         Ok(())
     }
 
-    /// Charges what has come to the domain that was proven first, and has it rest if that is too much.
+    /// Charges what has come to the domains that it came from, and has the stream rest if that is too much for one of them.
     pub(super) fn charge(&mut self) {
-        let intake = std::mem::take(&mut self.intake);
-        let (Some(seat), Some(listed)) = (self.seats.first(), &self.listed) else { return };
-        listed.count(intake.1);
+        let Some(listed) = &self.listed else { return };
         let now = Instant::now();
-        let allowance = self.federation.settings().policy.terms(&seat.remote).allowance;
-        if let Some(wait) = seat.charge(&allowance, intake, now) {
-            tracing::debug!(remote = %seat.remote, ?wait, "another server sends too fast");
+        let (bytes, wait) = self.shares.charge(now);
+        listed.count(bytes);
+        if let Some(wait) = wait {
             let wait = wait.min(REST);
             listed.hold_back(wait);
             self.rest = Some(now + wait);
         }
+    }
+}
+
+/// What the domains of one stream are charged with, the one that was proven first before the others.
+#[derive(Default)]
+pub(super) struct Shares {
+    all: Vec<Share>,
+    /// Bytes that belong to no stanza: they are the first one's.
+    loose: usize,
+}
+
+/// What one domain is charged with.
+pub(super) struct Share {
+    seat: Seat,
+    allowance: Allowance,
+    /// Stanzas and bytes that have come and are not charged yet.
+    intake: (usize, usize),
+}
+
+impl Shares {
+    /// The operator may have allowed more or less meanwhile.
+    pub(super) fn renew(&mut self, policy: &Policy) {
+        for share in &mut self.all {
+            share.allowance = policy.terms(&share.seat.remote).allowance;
+        }
+    }
+
+    /// The share of a domain.
+    pub(super) fn of(&mut self, remote: &str) -> Option<&mut Share> {
+        self.all.iter_mut().find(|share| *share.seat.remote == *remote)
+    }
+
+    /// Bytes have come that are part of no stanza.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.loose += bytes;
+    }
+
+    /// Charges all; gives how many bytes that were, and for how long nothing more is to be read.
+    fn charge(&mut self, now: Instant) -> (usize, Option<Duration>) {
+        let (mut all, mut longest) = (0, None);
+        if let Some(first) = self.all.first_mut() {
+            first.intake.1 += std::mem::take(&mut self.loose);
+        }
+        for Share { seat, allowance, intake } in self.all.iter_mut().filter(|share| share.intake != (0, 0)) {
+            let intake = std::mem::take(intake);
+            all += intake.1;
+            if let Some(wait) = seat.charge(allowance, intake, now) {
+                tracing::debug!(remote = %seat.remote, ?wait, "another server sends too fast");
+                longest = longest.max(Some(wait));
+            }
+        }
+        (all, longest)
+    }
+}
+
+impl Share {
+    /// A stanza has come that is so long.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.intake.0 += 1;
+        self.intake.1 += bytes;
+    }
+
+    /// Whether it may pass.
+    pub(super) fn judge(&mut self, stanza: &Stanza<'_>) -> Result<(), Excess> {
+        self.seat.judge(stanza, &self.allowance)
     }
 }
 

@@ -6,7 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use super::world::{Plan, Raw, World, pair};
 use super::{THERE, hello, here, there};
-use crate::federation::{Allowance, Direction};
+use crate::federation::proof::{Key, Kind as ProofKind};
+use crate::federation::{Allowance, Direction, Settings};
 use crate::routing::RemoteDelivery;
 use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
 use crate::stream::Pace;
@@ -81,6 +82,84 @@ async fn a_domain_reaches_as_many_people_as_it_may() {
         assert_eq!(stanza.id.as_deref(), Some(id.to_string().as_str()), "{to}");
         assert!(stanza.to_xml().contains(marks), "{}", stanza.to_xml());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_domain_of_a_stream_pays_for_itself() {
+    let world = World::new();
+    let pace = Pace::new(10, 0, Duration::from_secs(1));
+    let other = world.server(&allowing(Allowance { recipients: 1, pace, ..Allowance::default() }));
+    let both = Plan { names: Some(&["here.example", "also.example"]), ..here() };
+    let (mut raw, _) = world.secured(&both, "there.example", THERE).await;
+    raw.external("here.example", "there.example").await;
+    raw.say("<db:result from='also.example' to='there.example'>key</db:result>").await;
+    assert!(raw.element().await.contains("type='valid'"));
+    let say = |from: &str, to: &str, id: usize| {
+        let chat = Stanza::new(Kind::Message(MessageType::Chat)).id(id.to_string());
+        chat.from(format!("a@{from}").parse().ok()).to(format!("{to}@there.example").parse().ok()).to_xml()
+    };
+    // The one has reached whom it may, the other has not, and once it has it is over as well.
+    for (from, to, passes) in [
+        ("here.example", "b", true),
+        ("here.example", "c", false),
+        ("also.example", "c", true),
+        ("also.example", "b", false),
+        ("here.example", "b", true),
+    ] {
+        raw.say(&say(from, to, 1)).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(other.got_more().await, passes, "{from} {to}");
+    }
+    // Nor does what the one sends make the other wait, as long as it is within its own budget.
+    sleep(Duration::from_secs(5)).await;
+    let started = Instant::now();
+    let all = (0..10).flat_map(|id| [say("here.example", "b", id), say("also.example", "c", id)]);
+    raw.say(&all.collect::<String>()).await;
+    for _ in 0..20 {
+        other.arrival().await;
+    }
+    raw.say(&said(20)).await;
+    other.arrival().await;
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+/// Replaces what the operator of a server has set.
+fn set(server: &super::world::Server, change: impl FnOnce(&mut Settings)) {
+    let mut settings = Settings::clone(&server.federation.settings());
+    change(&mut settings);
+    server.federation.links().settings.replace(settings);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_proved_a_stream_has_to_go_on_counting() {
+    let world = World::new();
+    let (one, other) = (world.server(&here()), world.server(&there()));
+    let way = pair("here.example", "there.example");
+    let dane = |settings: &mut Settings| settings.policy.terms.proofs = vec![ProofKind::Dane];
+    let pinned = |settings: &mut Settings| {
+        settings.pins = [("there.example".to_owned(), Key([1; 32]))].into_iter().collect();
+    };
+    one.federation.send(&way, vec![hello(1).into()]);
+    other.arrival().await;
+    // On the side that has opened it ...
+    for (id, change) in [(2, &dane as &dyn Fn(&mut Settings)), (4, &pinned)] {
+        let before = Settings::clone(&one.federation.settings());
+        set(&one, change);
+        one.federation.send(&way, vec![hello(id).into()]);
+        assert_eq!(one.bounce().await.2, id.to_string());
+        assert!(one.federation.streams().is_empty());
+        set(&one, |settings| *settings = before);
+        sleep(Duration::from_secs(60)).await;
+        one.federation.send(&way, vec![hello(id + 1).into()]);
+        assert_eq!(other.arrival().await.id.as_deref(), Some((id + 1).to_string().as_str()));
+    }
+    // ... and on the other.
+    let mut raw = stream(&world).await;
+    set(&other, dane);
+    raw.say(&said(6)).await;
+    let rest = raw.rest().await;
+    assert!(rest.contains("<policy-violation"), "{rest}");
+    assert!(!other.got_more().await);
 }
 
 #[tokio::test(start_paused = true)]

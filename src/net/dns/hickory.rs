@@ -10,8 +10,8 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,7 +26,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::txt::trust_anchor::{Entry, Parser};
 use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver};
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::{Answer, DnsError, Resolver, Security, Srv, Tlsa};
@@ -132,6 +132,8 @@ struct Validating {
     asked: AtomicUsize,
     /// Whether signatures come through, and when that was found out.
     tried: Mutex<Option<(Instant, bool)>>,
+    /// One at a time finds it out.
+    turn: Semaphore,
 }
 
 impl Hickory {
@@ -177,8 +179,8 @@ impl Hickory {
     pub fn validating(mut self, validation: Validation, anchors: Anchors) -> Result<Self, NetError> {
         let (config, options) = (self.config.clone(), self.options.clone());
         let resolver = ArcSwap::from_pointee(build(&config, &options, Some(&anchors))?);
-        let (asked, tried) = (AtomicUsize::new(0), Mutex::new(None));
-        self.validating = Some(Validating { config, options, anchors, validation, resolver, asked, tried });
+        let (asked, tried, turn) = (AtomicUsize::new(0), Mutex::new(None), Semaphore::new(1));
+        self.validating = Some(Validating { config, options, anchors, validation, resolver, asked, tried, turn });
         Ok(self)
     }
 
@@ -260,25 +262,39 @@ impl Hickory {
 }
 
 impl Validating {
-    /// Whether signatures come through from the DNS servers.
+    /// Whether signatures come through from the DNS servers. Only as long as nothing is known does anybody wait for it whose
+    /// turn it is not.
     async fn is_possible(&self) -> bool {
-        let mut tried = self.tried.lock().await;
-        match *tried {
+        let _turn = match self.tried() {
             // From now on nobody on the way can take them away.
             Some((_, true)) => return true,
             Some((at, false)) if at.elapsed() < AGAIN => return false,
-            _ => {}
-        }
+            Some((_, false)) => match self.turn.try_acquire() {
+                Ok(turn) => turn,
+                Err(_) => return false,
+            },
+            None => {
+                let Ok(turn) = self.turn.acquire().await else { return false };
+                if let Some((_, works)) = self.tried() {
+                    return works;
+                }
+                turn
+            }
+        };
         let works = timeout(TRIAL, self.is_any_signed()).await.unwrap_or(false);
-        match (works, tried.is_none()) {
+        match (works, self.tried()) {
             (true, _) => tracing::info!("answers of the DNS are checked (DNSSEC)"),
-            (false, true) => {
+            (false, None) => {
                 tracing::warn!("the DNS servers do not pass on signatures (DNSSEC), so the answers are not checked");
             }
-            (false, false) => {}
+            (false, Some(_)) => {}
         }
-        *tried = Some((Instant::now(), works));
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), works));
         works
+    }
+
+    fn tried(&self) -> Option<(Instant, bool)> {
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn is_any_signed(&self) -> bool {

@@ -10,6 +10,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::{Any, FromDer, Tag};
 use x509_parser::extensions::GeneralName;
 
+use crate::telemetry::harmless;
+
 const ID_ON_XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
 const ID_ON_DNS_SRV: &str = "1.3.6.1.5.5.7.8.7";
 
@@ -41,7 +43,7 @@ impl fmt::Display for Presented {
             Self::XmppAddr(name) => ("XMPP", name),
         };
         // A stranger chose the name, and it ends up in a log.
-        write!(f, "{kind} {}", name.escape_debug())
+        write!(f, "{kind} {}", harmless(name))
     }
 }
 
@@ -207,6 +209,6 @@ mod tests {
 
     #[test]
     fn a_hostile_name_is_shown_harmlessly() {
-        assert_eq!(Presented::Dns("a\n\u{1b}[2J".into()).to_string(), "DNS a\\n\\u{1b}[2J");
+        assert_eq!(Presented::Dns("a\n\u{1b}[2J".into()).to_string(), "DNS a\\u{a}\\u{1b}[2J");
     }
 }

@@ -10,6 +10,25 @@ use super::Server;
 use crate::population::Population;
 use crate::scram::PASSWORD;
 
+/// What a benchmark does without: limits that those of other makes do not have, and what is logged.
+const LIFTED: &str = r#"
+[limits]
+unauthenticated_bytes = "4GiB"
+unauthenticated_bytes_per_address = "4GiB"
+client_stanzas_per_second = 0
+client_bytes_per_second = 0
+server_stanzas_per_second = 0
+server_bytes_per_second = 0
+ring_bytes = "16MiB"
+
+[federation]
+queue_bytes = "64MiB"
+queue_bytes_total = "256MiB"
+
+[log]
+level = "warn"
+"#;
+
 /// The program under test: from the environment variable `COMITY`, or the one that was built beside this one.
 fn program() -> PathBuf {
     let beside = || env::current_exe().ok().and_then(|own| own.parent().map(|folder| folder.join("comity")));
@@ -49,25 +68,9 @@ trust_anchors = ["{directory}/root.pem"]
 [dns]
 servers = ["{dns}"]
 
-[limits]
-unauthenticated_bytes = "4GiB"
-unauthenticated_bytes_per_address = "4GiB"
-client_stanzas_per_second = 0
-client_bytes_per_second = 0
-server_stanzas_per_second = 0
-server_bytes_per_second = 0
-ring_bytes = "16MiB"
-
-[federation]
-queue_bytes = "64MiB"
-queue_bytes_total = "256MiB"
-
-[log]
-level = "warn"
-
 [archive]
 enabled = {archive}
-{rooms}"#,
+{rooms}{LIFTED}"#,
         domain = server.site.domain,
         start_tls = server.site.start_tls,
         direct_tls = server.site.direct_tls,
@@ -83,6 +86,14 @@ enabled = {archive}
     import.args(["account", "import"]).arg(server.path("accounts.txt"));
     import.arg("--config").arg(server.path("comity.toml"));
     server.run(import)
+}
+
+/// Takes it back.
+pub(super) fn keep_default_limits(server: &Server) -> io::Result<()> {
+    let path = server.path("comity.toml");
+    let text = fs::read_to_string(&path)?;
+    let rest = text.strip_suffix(LIFTED).ok_or_else(|| io::Error::other("the limits are not where they were put"))?;
+    fs::write(path, rest)
 }
 
 pub(super) fn command(server: &Server) -> Command {

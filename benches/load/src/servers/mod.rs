@@ -106,7 +106,7 @@ impl Server {
         let ports = free_ports(3)?;
         let server = Self {
             make,
-            site: Site { domain: domain.to_owned(), start_tls: ports[0], direct_tls: ports[1] },
+            site: Site { domain: domain.to_owned(), start_tls: ports[0], direct_tls: ports[1], from: None },
             s2s: ports[2],
             archive,
             dns: population.dns,
@@ -129,6 +129,11 @@ impl Server {
         }
         server.give_away()?;
         Ok(server)
+    }
+
+    /// Has Comity take of others what it takes of them without being told anything.
+    pub fn keep_default_limits(&self) -> io::Result<()> {
+        if self.make == Make::Comity { comity::keep_default_limits(self) } else { Ok(()) }
     }
 
     /// Whether there are rooms, at `rooms.DOMAIN`: such a server is called so.

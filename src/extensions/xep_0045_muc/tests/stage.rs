@@ -113,7 +113,7 @@ impl Stage {
             Ok(None) => Effects::default(),
             Err(error) => {
                 let mut effects = Effects::default();
-                self.room.refuse(&call, &error, &mut effects);
+                effects.answer(&call, Err(error));
                 effects
             }
         };
@@ -147,6 +147,8 @@ impl Stage {
                 self.is_closed = true;
                 Vec::new()
             }
+            // What is in the archive is the business of others.
+            Effect::Read(_) => Vec::new(),
         }
     }
 

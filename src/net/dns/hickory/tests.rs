@@ -209,3 +209,18 @@ fn anchors_are_read_from_text() {
     assert!(Anchors::load(Path::new("/nowhere/root.key")).err().unwrap().contains("/nowhere/root.key"));
     assert!(Anchors::default().cover(&signed::name("example.org")));
 }
+
+#[tokio::test]
+async fn while_somebody_tries_again_whether_signatures_come_through_nobody_else_waits() {
+    let (dns, _) = checking(Validation::WherePossible, false).await;
+    let validating = dns.validating.as_ref().unwrap();
+    let turn = validating.turn.acquire().await.unwrap();
+    // Nothing is known, so everybody has to wait.
+    let first = timeout(Duration::from_millis(50), validating.is_possible()).await;
+    assert!(first.is_err());
+    *validating.tried.lock().unwrap() = Some((Instant::now().checked_sub(AGAIN).unwrap(), false));
+    assert_eq!(timeout(Duration::ZERO, validating.is_possible()).await, Ok(false));
+    drop(turn);
+    assert!(validating.is_possible().await, "it was this one's turn");
+    assert_eq!(timeout(Duration::ZERO, validating.is_possible()).await, Ok(true));
+}
