@@ -112,7 +112,9 @@ impl Room {
     }
 
     pub(super) fn shows(&self, occupant: &Occupant) -> bool {
-        role_may(occupant.role, RolePrivilege::BroadcastPresence, &self.config)
+        // Asked of everybody for each who enters: where thousands are silent, nothing else is looked up.
+        self.config.presence_broadcast.contains(occupant.role)
+            && role_may(occupant.role, RolePrivilege::BroadcastPresence, &self.config)
     }
 
     /// Writes the presence of an occupant anew, as others see it.
