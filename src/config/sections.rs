@@ -362,8 +362,9 @@ section! {
         server_stanzas_per_second: usize = 1000;
         /// The same in bytes.
         server_bytes_per_second: Size = Size::mib(1);
-        /// How many seconds' worth of stanzas and bytes it may send at once after a pause, at most an hour.
-        server_burst: Period = Period::seconds(10);
+        /// How many seconds' worth of stanzas and bytes it may send at once after a pause, at most an hour. The more it
+        /// is, the more may come for one client before that client can have read it.
+        server_burst: Period = Period::seconds(2);
         /// How many streams another domain may have open to this server at once; a further one is ended with an
         /// error.
         server_streams: usize = 32;
