@@ -372,7 +372,7 @@ section! {
         /// IPv6, a /56 network counts as one address.
         server_streams_per_address: usize = 2000;
         /// How many times a minute other servers may connect from one address. Beyond it they wait.
-        server_connects_per_minute: usize = 600;
+        server_connects_per_minute: usize = 300;
         /// To how many people here another domain may send messages and requests within an hour; to
         /// further ones it gets an error, while those that it has reached already stay in reach.
         server_recipients_per_hour: usize = 2000;
