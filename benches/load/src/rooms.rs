@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::arrive::{enter, some_together};
 use crate::bench::with_logs;

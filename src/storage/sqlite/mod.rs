@@ -94,6 +94,8 @@ fn connect(directory: &Path, file: &Path) -> Result<Connection, Error> {
     schema::migrate(&mut connection)?;
     examine::examine(&mut connection)?;
     index::complete(&mut connection)?;
+    // Looking at everything has read everything.
+    connection.execute_batch(RELAX)?;
     Ok(connection)
 }
 
