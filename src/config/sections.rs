@@ -153,7 +153,7 @@ section! {
 
 section! {
     /// Other domains for which something else holds than for all: one `[[peers]]` each. `comity reload` has it hold at
-    /// once, for streams that are open, too, but for the proof that they began with.
+    /// once, for streams that are open, too.
     Peer, "peers", Repeated {
         /// The other domain, exactly; those below it are not meant.
         name: DomainName = DomainName::unnamed(), like "\"example.net\"";
