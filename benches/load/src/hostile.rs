@@ -453,6 +453,10 @@ fn tables(attacks: &[Attack]) -> String {
     out
 }
 
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 fn row(attack: &Attack) -> String {
     let Attack { kind, quiet, seen, sent } = attack;
     let latency = |Latency { p50, p95, p99 }: Latency| {
@@ -461,14 +465,15 @@ fn row(attack: &Attack) -> String {
     };
     let (ratio, cpu) = (f64::from(seen.latency.p95) / f64::from(quiet.latency.p95), seen.cpu / quiet.cpu);
     format!(
-        "| {} | {sent} | {}, {} | {} | {} | {ratio:.2} | {} | {:.1} MiB | {cpu:.2} ({:.2} of a processor, {:.2} before) | {} |",
+        "| {} | {sent} | {}, {} | {} | {} | {ratio:.2} | {} | {:.1} MiB ({:.1} before) | {cpu:.2} ({:.3} of a processor, {:.3} before) | {} |",
         kind.name(),
         seen.arrived,
         seen.lost,
         latency(quiet.latency),
         latency(seen.latency),
         seen.disconnected,
-        seen.memory as f64 / f64::from(1 << 20),
+        mebibytes(seen.memory),
+        mebibytes(quiet.memory),
         seen.cpu,
         quiet.cpu,
         if attack.holds() { "yes" } else { "no" },
