@@ -218,8 +218,7 @@ pub(super) struct Known {
 fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
     let mut marks = remains.marks.iter().peekable();
     let mut counted = 0;
-    for (end, stanza) in read_back(&remains.text, ContentNamespace::Client) {
-        let place = remains.start + end as u64;
+    for (place, stanza) in placed(remains) {
         let resumable = remains.resumable.as_ref().filter(|resumable| place > resumable.first);
         let number = resumable.map(|resumable| {
             counted += 1;
@@ -243,18 +242,31 @@ fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
     }
 }
 
+/// The stanzas, each with the place behind it.
+fn placed(remains: &Remains) -> impl Iterator<Item = (u64, Stanza<'_>)> {
+    let mut start = remains.start;
+    remains.text.iter().flat_map(move |piece| {
+        let before = start;
+        start += piece.len() as u64;
+        read_back(piece, ContentNamespace::Client).map(move |(end, stanza)| (before + end as u64, stanza))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::pieces::Pieces;
 
     #[test]
     fn only_what_was_not_written_comes_back() {
         let stanzas = ["<message id='a'/>", "<message id='b'/>", "<iq type='get' id='c'><x xmlns='x'/></iq>"];
         let first = stanzas[0].len() as u64;
-        let text = stanzas.concat();
+        let length = stanzas.concat().len() as u64;
         let ids = |written, marks: &[(u64, Mark)]| {
+            let mut text = Pieces::from(stanzas[0].to_owned());
+            text.extend(Pieces::from(stanzas[1..].concat()));
             let remains = Remains {
-                text: text.clone(),
+                text,
                 start: 100,
                 written,
                 marks: marks.iter().copied().collect(),
@@ -274,6 +286,6 @@ mod tests {
         assert_eq!(ids(0, &[(100 + 2 * first, Mark::Undelivered(7))]), "a-c", "the log has it still");
         let queued = Mark::Queued(Queued { position: 7, archived: false });
         assert_eq!(ids(0, &[(100 + first, Mark::Undelivered(6)), (100 + 2 * first, queued)]), "-b7c");
-        assert_eq!(ids(100 + text.len() as u64, &[]), "");
+        assert_eq!(ids(100 + length, &[]), "");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::pieces::Pieces;
 use super::retained::{Lapsed, Resumable};
 
 /// What a stanza in a ring is in the log of its account.
@@ -41,7 +42,7 @@ pub(super) struct Queued {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Remains {
     /// Whole stanzas; those that end at `written` or before are not to be written again.
-    pub(super) text: String,
+    pub(super) text: Pieces,
     /// The place of the first byte of `text`.
     pub(super) start: u64,
     /// The place up to which the transport took the bytes, or the client confirmed them.

@@ -31,6 +31,7 @@ mod outbound;
 mod outbox;
 mod owed;
 mod passage;
+mod pieces;
 mod presence;
 mod probes;
 mod push;

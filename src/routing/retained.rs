@@ -14,6 +14,7 @@ use crate::storage::{Queued, Receipt};
 use crate::stream::StreamError;
 
 use super::binding::Binding;
+use super::pieces::Pieces;
 use super::suspended::UNSEEN;
 use super::unanswered::{Asked, Requests};
 
@@ -71,7 +72,7 @@ pub(super) struct Lapsed {
 #[derive(Debug)]
 pub(super) struct Retained {
     /// What was taken and is not confirmed; `gone` bytes at its front are, and not yet cut off.
-    text: String,
+    text: Pieces,
     gone: usize,
     /// The place behind those; `None` until the first take.
     start: Option<u64>,
@@ -113,7 +114,7 @@ impl Retained {
     /// Nothing yet; the first stanza that counts begins at the place `first`.
     pub(super) const fn new(first: u64, request: &'static str, resumption: Option<Resumption>) -> Self {
         Self {
-            text: String::new(),
+            text: Pieces::new(),
             gone: 0,
             start: None,
             first,
@@ -199,8 +200,13 @@ impl Retained {
     }
 
     /// Bytes that are kept although they were taken, or wait and will not be kept.
-    pub(super) const fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.text.len() - self.gone + self.aside.len()
+    }
+
+    /// What it takes to know where their stanzas end, in bytes.
+    pub(super) fn bookkeeping(&self) -> usize {
+        size_of::<u64>() * self.edges.len()
     }
 
     /// Whether too many stanzas wait to be confirmed, even if they are short.
@@ -224,16 +230,20 @@ impl Retained {
         self.start.unwrap_or_default().max(written.min(self.first))
     }
 
-    /// All that is `waiting`, up to the place `pushed`, goes out now; adds what is not kept.
-    pub(super) fn take(&mut self, waiting: &mut String, pushed: u64) {
-        self.start.get_or_insert(pushed.saturating_sub(waiting.len() as u64));
-        self.text.push_str(waiting);
-        self.sent = self.confirmed + self.edges.len() as u64;
-        waiting.push_str(&std::mem::take(&mut self.aside));
+    /// A `piece` that has waited goes out now, up to `place`; adds what is not kept.
+    pub(super) fn take(&mut self, piece: &mut String, place: u64) {
+        self.start.get_or_insert(place.saturating_sub(piece.len() as u64));
+        self.text.append_piece(piece);
+        let taken = match self.edges.back() {
+            Some(last) if *last > place => self.edges.partition_point(|edge| *edge <= place),
+            _ => self.edges.len(),
+        };
+        self.sent = self.confirmed + taken as u64;
+        piece.push_str(&std::mem::take(&mut self.aside));
         if self.is_due() {
             (self.asked, self.progressed) = (self.sent, false);
             self.requests = self.requests.saturating_add(1);
-            waiting.push_str(self.request);
+            piece.push_str(self.request);
         }
     }
 
@@ -294,19 +304,13 @@ impl Retained {
         let start = self.start.get_or_insert(place);
         let more = place.saturating_sub(*start);
         *start += more;
-        self.gone = usize::try_from(more).unwrap_or(usize::MAX).saturating_add(self.gone).min(self.text.len());
-        if self.gone == self.text.len() {
-            (self.text, self.gone) = (String::new(), 0);
-        } else if self.gone > self.text.len() / 2 {
-            // Seldom enough that every byte is moved at most once on average.
-            self.text.drain(..self.gone);
-            self.gone = 0;
-        }
+        let more = usize::try_from(more).unwrap_or(usize::MAX);
+        self.gone = self.text.let_go(more.saturating_add(self.gone));
     }
 
     /// The client has come back on another connection and has handled `count` stanzas: everything
     /// else is put in front of what waits, to go out again.
-    pub(super) fn resume(&mut self, count: u32, waiting: &mut String) -> Result<(), TooHigh> {
+    pub(super) fn resume(&mut self, count: u32, waiting: &mut Pieces) -> Result<(), TooHigh> {
         if std::mem::take(&mut self.restored) {
             // Nothing was sent since, so what the client says is where the counts begin.
             self.confirmed = u64::from(count);
@@ -316,10 +320,9 @@ impl Retained {
         if self.start.is_some() {
             // Who knows the session's name has seen everything before the first stanza that counts.
             self.advance(self.first);
-            let mut all = self.text.split_off(self.gone);
-            all.push_str(waiting);
+            let mut all = std::mem::take(&mut self.text).split_off(std::mem::take(&mut self.gone));
+            all.extend(std::mem::take(waiting));
             *waiting = all;
-            (self.text, self.gone) = (String::new(), 0);
         }
         (self.sent, self.asked) = (self.confirmed, self.confirmed);
         (self.requests, self.progressed) = (0, false);
@@ -329,14 +332,15 @@ impl Retained {
     }
 
     /// What was taken and is not confirmed.
-    pub(super) fn unconfirmed(&self) -> &str {
-        self.text.get(self.gone..).unwrap_or_default()
+    pub(super) fn unconfirmed(&self) -> impl Iterator<Item = &str> {
+        let mut gone = self.gone;
+        self.text.iter().map(move |piece| piece.get(std::mem::take(&mut gone)..).unwrap_or_default())
     }
 
-    /// All that is not confirmed, taken or not.
-    pub(super) fn all(mut self, waiting: &str) -> String {
+    /// All that is not confirmed, taken or `waiting`.
+    pub(super) fn all(self, waiting: Pieces) -> Pieces {
         let mut all = self.text.split_off(self.gone);
-        all.push_str(waiting);
+        all.extend(waiting);
         all
     }
 }

@@ -15,6 +15,7 @@ use crate::stream::{StreamCondition, StreamError};
 
 use super::held::{Held, Judge};
 use super::marks::{Mark, Remains, Settled};
+use super::pieces::Pieces;
 use super::retained::{Lapsed, Retained};
 use super::unanswered::Asked;
 
@@ -52,29 +53,31 @@ pub enum Talks {
 /// So many marks are kept for a client that confirms nothing and says nothing. It is asked whether it is there long before.
 const UNSURE: usize = 10_000;
 
+/// So much may come beyond the limit until a session that is closed for it has ended: it finds another way in its order.
+const BEYOND: usize = 64 * 1024;
+
 /// A bounded queue of bytes behind its own short lock.
 #[derive(Debug)]
 pub struct Ring {
     state: Mutex<State>,
-    /// Bytes that may wait before the reader counts as too slow; one stanza may exceed it.
-    limit: usize,
     /// When the session last sent anything, in milliseconds since 1970.
     heard: AtomicI64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    bytes: String,
+    /// Bytes that may wait before the reader counts as too slow; one stanza may exceed it.
+    limit: usize,
+    bytes: Pieces,
+    /// What the task has in hand of them, until it has written all of that.
+    in_hand: usize,
     waker: Option<Waker>,
     /// The task waits for its transport: new bytes are no reason to wake it.
     stalled: bool,
     /// Somebody has promised to wake the task.
     dirty: bool,
-    /// Who waits for room.
-    room: Vec<Waker>,
-    close: Option<Box<StreamError>>,
-    /// The task has taken what is written before the end; the rest finds another way.
-    last_taken: bool,
+    room: Option<Box<Waiters>>,
+    close: Option<Box<Closing>>,
     /// No further writes are taken.
     shut: bool,
     /// Bytes that ever came in, and bytes of those that the transport has taken.
@@ -92,29 +95,43 @@ struct State {
     held: Option<Box<Held>>,
 }
 
+/// Who waits for room.
+#[derive(Debug, Default)]
+struct Waiters(Vec<Waker>);
+
+/// The end of a session, from outside.
+#[derive(Debug)]
+struct Closing {
+    error: StreamError,
+    /// The place up to which everything goes out before; the rest finds another way.
+    upto: u64,
+}
+
 impl Ring {
     /// An empty ring of a session that begins `now`.
     #[must_use]
     pub fn new(limit: usize, now: Timestamp) -> Self {
-        Self { state: Mutex::default(), limit, heard: AtomicI64::new(now.unix_ms()) }
+        let state = State { limit, ..State::default() };
+        Self { state: Mutex::new(state), heard: AtomicI64::new(now.unix_ms()) }
     }
 
     /// Lets `write` append one whole stanza.
     ///
-    /// A reader that leaves more than the limit waiting is closed with `policy-violation`. Until its
-    /// session has ended, the ring takes stanzas still, so that they find another way in their order.
+    /// A reader that leaves more than the limit waiting is closed with `policy-violation`. Until its session has ended, the
+    /// ring takes some stanzas still, so that they find another way in their order. What the session's task has in hand
+    /// waits as well, and so does what the client has not confirmed: a session whose client reads nothing costs so much and
+    /// no more.
     pub fn push(&self, write: impl FnOnce(&mut String)) -> Pushed {
-        let mut state = self.lock();
-        if state.admit(self.limit) { state.push(write) } else { Pushed::Refused }
+        self.lock().push(write)
     }
 
     /// The same for a stanza that may wait if nobody looks at the client.
     pub(super) fn push_stanza(&self, stanza: &Stanza<'_>, write: impl FnOnce(&mut String)) -> Pushed {
         let mut state = self.lock();
-        if !state.admit(self.limit) {
-            return Pushed::Refused;
-        }
-        if let Some(held) = &mut state.held {
+        if state.held.is_some()
+            && state.takes(state.cost())
+            && let Some(held) = &mut state.held
+        {
             let urgency = held.urgency(stanza);
             if urgency != Urgency::Now {
                 let mut text = String::new();
@@ -142,10 +159,10 @@ impl Ring {
         write: impl FnOnce(&mut String),
     ) -> (Pushed, Option<crate::storage::Queued>) {
         let mut state = self.lock();
-        if !state.admit(self.limit) {
-            return (Pushed::Refused, None);
-        }
         let pushed = state.push(write);
+        if pushed == Pushed::Refused {
+            return (pushed, None);
+        }
         let place = state.pushed;
         // What the log has as undelivered is bounded there, and nobody else stands for it.
         if state.retained.is_some() || mark.undelivered().is_some() || state.marks.len() < UNSURE {
@@ -157,11 +174,8 @@ impl Ring {
     /// The same for a stanza that answers the request `id`.
     pub(super) fn push_answer(&self, id: &str, write: impl FnOnce(&mut String)) -> Pushed {
         let mut state = self.lock();
-        if !state.admit(self.limit) {
-            return Pushed::Refused;
-        }
         let pushed = state.push(write);
-        if let Some(retained) = &mut state.retained {
+        if let Some(retained) = state.retained.as_mut().filter(|_| pushed != Pushed::Refused) {
             retained.answered(id);
         }
         pushed
@@ -202,35 +216,36 @@ impl Ring {
         self.lock().cut(error);
     }
 
-    /// Moves what waits into `out`, which must be empty, or reports that the session is to end.
+    /// Moves a piece of what waits into `out`, which must be empty, or reports that the session is to end. Whoever asks has
+    /// written what came out before.
     pub fn poll_take(&self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Taken> {
         let mut state = self.lock();
         state.stalled = false;
+        state.in_hand = 0;
         if let Some(end) = state.without_connection() {
             return Poll::Ready(end);
         }
-        if state.has_something() && !state.last_taken {
-            state.last_taken = state.close.is_some();
-            let pushed = state.pushed;
-            let mut waiting = std::mem::take(&mut state.bytes);
-            let room = match &mut state.retained {
-                None => std::mem::take(&mut state.room),
-                // Only a confirmation makes room.
-                Some(retained) => {
-                    retained.take(&mut waiting, pushed);
-                    Vec::new()
-                }
-            };
+        if !state.has_something() {
+            if let Some(closing) = &state.close {
+                return Poll::Ready(Taken::Close(closing.error.clone()));
+            }
+            state.listen(context);
+            let waiters = state.who_has_room();
             drop(state);
-            *out = waiting.into_bytes();
-            room.into_iter().for_each(Waker::wake);
-            return Poll::Ready(Taken::Bytes);
+            waiters.into_iter().for_each(|waiters| waiters.wake());
+            return Poll::Pending;
         }
-        if let Some(error) = &state.close {
-            return Poll::Ready(Taken::Close(StreamError::clone(error)));
+        let mut piece = state.bytes.pop();
+        let place = state.start();
+        if let Some(retained) = &mut state.retained {
+            retained.take(&mut piece, place);
         }
-        state.listen(context);
-        Poll::Pending
+        state.in_hand = piece.len();
+        let waiters = state.who_has_room();
+        drop(state);
+        *out = piece.into_bytes();
+        waiters.into_iter().for_each(|waiters| waiters.wake());
+        Poll::Ready(Taken::Bytes)
     }
 
     /// For a task whose transport takes nothing: waits until the session is to end all the same.
@@ -239,8 +254,8 @@ impl Ring {
         if let Some(end) = state.without_connection() {
             return Poll::Ready(end);
         }
-        if let Some(error) = &state.close {
-            return Poll::Ready(Taken::Close(StreamError::clone(error)));
+        if let Some(closing) = &state.close {
+            return Poll::Ready(Taken::Close(closing.error.clone()));
         }
         state.stalled = true;
         state.listen(context);
@@ -254,23 +269,22 @@ impl Ring {
         if state.shut || state.close.is_some() {
             return Poll::Ready(false);
         }
-        if state.held() <= self.limit / 2 {
+        if state.has_room() {
             return Poll::Ready(true);
         }
-        if !state.room.iter().any(|waker| waker.will_wake(context.waker())) {
-            state.room.push(context.waker().clone());
-        }
+        state.room.get_or_insert_default().note(context.waker());
         Poll::Pending
     }
 
     /// Whether little enough waits that more can be written without hurry.
     pub(super) fn has_room(&self) -> bool {
-        self.lock().held() <= self.limit / 2
+        self.lock().has_room()
     }
 
     /// How many bytes more can be written without hurry.
     pub(super) fn room(&self) -> usize {
-        (self.limit / 2).saturating_sub(self.lock().held())
+        let state = self.lock();
+        (state.limit / 2).saturating_sub(state.held())
     }
 
     /// Notes that the transport took `bytes` more.
@@ -287,14 +301,16 @@ impl Ring {
     /// that were [`Ring::written`] among them do no harm.
     pub fn give_back(&self, bytes: Vec<u8>) {
         // They came out of a string. If they were none any more, they would not be worth keeping.
-        let mut front = String::from_utf8(bytes).unwrap_or_default();
+        let front = String::from_utf8(bytes).unwrap_or_default();
         let mut state = self.lock();
+        state.in_hand = 0;
         if state.retained.as_ref().is_some_and(|retained| !retained.is_untouched()) {
             // What has to be kept never left.
             return;
         }
-        front.push_str(&state.bytes);
-        state.bytes = front;
+        let mut all = Pieces::from(front);
+        all.extend(std::mem::take(&mut state.bytes));
+        state.bytes = all;
     }
 
     /// The client has said something. Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client
@@ -383,14 +399,14 @@ impl Ring {
         let mut state = self.lock();
         state.release();
         state.shut = true;
-        std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
+        state.room.take().into_iter().for_each(|waiters| waiters.wake());
         let written = state.done();
         let (mut text, mut lapsed, mut resumable) = (std::mem::take(&mut state.bytes), None, None);
         if let Some(retained) = state.retained.take() {
             resumable = retained.resumable();
             lapsed =
                 retained.away.zip(retained.resumption.clone()).map(|(handled, it)| Lapsed { name: it.name, handled });
-            text = retained.all(&text);
+            text = retained.all(text);
         }
         Remains {
             start: state.pushed.saturating_sub(text.len() as u64),
@@ -408,12 +424,37 @@ impl Ring {
     }
 }
 
+impl Waiters {
+    fn note(&mut self, waker: &Waker) {
+        if !self.0.iter().any(|known| known.will_wake(waker)) {
+            self.0.push(waker.clone());
+        }
+    }
+
+    fn wake(self) {
+        self.0.into_iter().for_each(Waker::wake);
+    }
+}
+
 impl State {
     fn push(&mut self, write: impl FnOnce(&mut String)) -> Pushed {
+        let before = self.cost();
+        if !self.takes(before) {
+            return Pushed::Refused;
+        }
         if self.held.is_some() {
             self.release();
         }
-        self.append(write);
+        let bytes = self.bytes.append(write);
+        if before > self.limit / 2 && !self.takes(before + bytes) {
+            self.bytes.take_back(bytes);
+            self.close(too_slow());
+            return Pushed::Refused;
+        }
+        self.count(bytes);
+        if before > self.limit || self.retained.as_ref().is_some_and(|retained| retained.is_full()) {
+            self.close(too_slow());
+        }
         if std::mem::replace(&mut self.dirty, true) { Pushed::Joined } else { Pushed::First }
     }
 
@@ -421,48 +462,47 @@ impl State {
     fn release(&mut self) {
         let waited = self.held.as_mut().map(|held| held.release());
         for text in waited.into_iter().flatten() {
-            self.append(|bytes| bytes.push_str(&text));
+            let bytes = self.bytes.append(|out| out.push_str(&text));
+            self.count(bytes);
         }
     }
 
-    fn append(&mut self, write: impl FnOnce(&mut String)) {
-        let before = self.bytes.len();
-        write(&mut self.bytes);
-        if self.bytes.len() == before {
+    /// A stanza of so many bytes has come.
+    fn count(&mut self, bytes: usize) {
+        if bytes == 0 {
             return;
         }
-        self.pushed += (self.bytes.len() - before) as u64;
-        let place = self.pushed;
+        self.pushed += bytes as u64;
         if let Some(retained) = &mut self.retained {
-            retained.pushed(place);
+            retained.pushed(self.pushed);
         }
+    }
+
+    /// Something has come that is no stanza.
+    fn push_words(&mut self, words: &str) {
+        self.bytes.append(|out| out.push_str(words));
+        self.pushed += words.len() as u64;
     }
 
     fn close(&mut self, error: StreamError) {
-        self.close.get_or_insert_with(|| Box::new(error));
+        let upto = self.pushed;
+        self.close.get_or_insert_with(|| Box::new(Closing { error, upto }));
         self.wake_all();
     }
 
     fn cut(&mut self, error: StreamError) {
         match self.retained.as_mut().filter(|retained| retained.resumption.is_some()) {
-            Some(retained) => retained.cut = Some(error),
-            None => {
-                self.close.get_or_insert_with(|| Box::new(error));
+            Some(retained) => {
+                retained.cut = Some(error);
+                self.wake_all();
             }
+            None => self.close(error),
         }
-        self.wake_all();
     }
 
-    /// Whether more may be written. A reader that leaves more than `limit` waiting is closed.
-    fn admit(&mut self, limit: usize) -> bool {
-        let held = self.held();
-        if self.shut || held > 2 * limit {
-            return false;
-        }
-        if held > limit || self.retained.as_ref().is_some_and(|retained| retained.is_full()) {
-            self.close(StreamError::new(StreamCondition::PolicyViolation, "too slow a reader"));
-        }
-        true
+    /// Whether a stanza may be there if it all costs so much then.
+    const fn takes(&self, cost: usize) -> bool {
+        !self.shut && cost.saturating_sub(BEYOND) <= self.limit
     }
 
     /// Why the session is to go on without its connection.
@@ -474,13 +514,39 @@ impl State {
         retained.cut.clone().map(Taken::Cut)
     }
 
+    /// Whether something goes out, now or before the end.
     fn has_something(&self) -> bool {
-        !self.bytes.is_empty() || self.retained.as_ref().is_some_and(|retained| retained.has_more())
+        let waits = match &self.close {
+            None => !self.bytes.is_empty(),
+            Some(closing) => self.start() < closing.upto,
+        };
+        waits || self.retained.as_ref().is_some_and(|retained| retained.has_more())
     }
 
-    /// Bytes that wait, to be taken or to be confirmed.
+    /// The place of the first byte that has not been taken.
+    fn start(&self) -> u64 {
+        self.pushed.saturating_sub(self.bytes.len() as u64)
+    }
+
+    /// Bytes that wait: to be taken, written or confirmed.
     fn held(&self) -> usize {
-        self.bytes.len() + self.retained.as_ref().map_or(0, |retained| retained.held())
+        self.bytes.len() + self.in_hand + self.retained.as_ref().map_or(0, |retained| retained.held())
+    }
+
+    /// What all this takes of memory.
+    fn cost(&self) -> usize {
+        let marks = size_of::<(u64, Mark)>() * self.marks.len();
+        self.held() + marks + self.retained.as_ref().map_or(0, |retained| retained.bookkeeping())
+    }
+
+    /// Whether little enough waits that more can be written without hurry.
+    fn has_room(&self) -> bool {
+        self.held() <= self.limit / 2
+    }
+
+    /// Those who have waited for room, if there is some.
+    fn who_has_room(&mut self) -> Option<Box<Waiters>> {
+        if self.room.is_some() && self.has_room() { self.room.take() } else { None }
     }
 
     /// The place up to which nothing is left to write.
@@ -495,7 +561,8 @@ impl State {
 
     fn wake_all(&mut self) {
         // Waking under the lock is rare here and does nothing but schedule.
-        self.waker.take().into_iter().chain(std::mem::take(&mut self.room)).for_each(Waker::wake);
+        self.waker.take().into_iter().for_each(Waker::wake);
+        self.room.take().into_iter().for_each(|waiters| waiters.wake());
     }
 
     fn listen(&mut self, context: &Context<'_>) {
@@ -503,6 +570,10 @@ impl State {
             self.waker = Some(context.waker().clone());
         }
     }
+}
+
+fn too_slow() -> StreamError {
+    StreamError::new(StreamCondition::PolicyViolation, "too slow a reader")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The ring of a session whose client counts what it gets and may come back (XEP-0198).
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
@@ -8,14 +8,13 @@ use crate::hooks::TooHigh;
 use crate::routing::binding::Binding;
 use crate::routing::retained::{Handled, Resumption, Retained, Retention};
 
-use super::Ring;
+use super::{Ring, too_slow};
 
 impl Ring {
     /// From here on every stanza counts and is kept until the client confirms it.
     pub fn retain(&self, retention: Retention) {
         let mut state = self.lock();
-        state.bytes.push_str(&retention.opening);
-        state.pushed += retention.opening.len() as u64;
+        state.push_words(&retention.opening);
         let retained = Retained::new(state.pushed, retention.request, retention.resumption);
         state.retained = Some(Box::new(retained));
     }
@@ -35,14 +34,16 @@ impl Ring {
     /// it before it waits.
     pub fn push_aside(&self, text: &str) {
         let mut state = self.lock();
-        if !state.admit(self.limit) {
+        let before = state.cost();
+        if !state.takes(before) {
             return;
         }
-        if let Some(retained) = &mut state.retained {
-            retained.aside.push_str(text);
-        } else {
-            state.bytes.push_str(text);
-            state.pushed += text.len() as u64;
+        match &mut state.retained {
+            Some(retained) => retained.aside.push_str(text),
+            None => state.push_words(text),
+        }
+        if before > state.limit {
+            state.close(too_slow());
         }
     }
 
@@ -53,9 +54,9 @@ impl Ring {
         let Some(retained) = &mut state.retained else { return Ok(false) };
         retained.confirm(count)?;
         let stale = retained.is_stale();
-        let room = std::mem::take(&mut state.room);
+        let waiters = state.room.take();
         drop(state);
-        room.into_iter().for_each(Waker::wake);
+        waiters.into_iter().for_each(|waiters| waiters.wake());
         Ok(stale)
     }
 
@@ -82,8 +83,8 @@ impl Ring {
     /// What the client has not confirmed.
     pub(in crate::routing) fn unconfirmed(&self) -> String {
         let state = self.lock();
-        let taken = state.retained.as_ref().map(|retained| retained.unconfirmed()).unwrap_or_default();
-        [taken, &state.bytes].concat()
+        let taken = state.retained.iter().flat_map(|retained| retained.unconfirmed());
+        taken.chain(state.bytes.iter()).collect()
     }
 
     /// What came from the client before its connection was lost, as long as it is away.
@@ -127,8 +128,8 @@ impl Ring {
         // XEP-0352 §5.2: every connection begins with somebody who looks.
         state.release();
         state.held = None;
-        state.stalled = false;
-        std::mem::take(&mut state.room).into_iter().for_each(Waker::wake);
+        (state.stalled, state.in_hand) = (false, 0);
+        state.room.take().into_iter().for_each(|waiters| waiters.wake());
         Ok(())
     }
 }
