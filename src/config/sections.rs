@@ -413,8 +413,9 @@ section! {
         /// How many messages are kept for an account that is offline; further ones are answered with an
         /// error.
         offline_messages: usize = 1000;
-        /// How much may wait for one client that reads slowly, before it is disconnected.
-        ring_bytes: Size = Size::mib(1);
+        /// How much may wait for one client that reads slowly, before it is disconnected. With what else a session
+        /// takes it costs less than 1 MiB then.
+        ring_bytes: Size = Size::kib(704);
         /// How long the session of a client that has lost its connection waits for it to come back, if the
         /// client asked for that (XEP-0198). `"0s"` means not at all.
         resume_timeout: Period = Period::seconds(300);

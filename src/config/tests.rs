@@ -375,7 +375,7 @@ fn explains_value_default_and_line() {
     let ring = one("limits.ring_bytes");
     assert_eq!(
         (ring.default.as_deref(), ring.value.as_deref(), ring.line),
-        (Some("\"1MiB\""), Some("\"2MiB\""), Some(4))
+        (Some("\"704KiB\""), Some("\"2MiB\""), Some(4))
     );
     let domain = one("domain");
     assert_eq!(

@@ -51,10 +51,10 @@ pub enum Talks {
 }
 
 /// So many marks are kept for a client that confirms nothing and says nothing. It is asked whether it is there long before.
-const UNSURE: usize = 10_000;
+const UNSURE: usize = 8192;
 
 /// So much may come beyond the limit until a session that is closed for it has ended: it finds another way in its order.
-const BEYOND: usize = 64 * 1024;
+const BEYOND: usize = 32 * 1024;
 
 /// A bounded queue of bytes behind its own short lock.
 #[derive(Debug)]
@@ -533,10 +533,10 @@ impl State {
         self.bytes.len() + self.in_hand + self.retained.as_ref().map_or(0, |retained| retained.held())
     }
 
-    /// What all this takes of memory.
+    /// What a client costs that does not read: where it has to confirm, it has read nothing of what there are marks for.
     fn cost(&self) -> usize {
         let marks = size_of::<(u64, Mark)>() * self.marks.len();
-        self.held() + marks + self.retained.as_ref().map_or(0, |retained| retained.bookkeeping())
+        self.held() + self.retained.as_ref().map_or(0, |retained| retained.bookkeeping() + marks)
     }
 
     /// Whether little enough waits that more can be written without hurry.

@@ -247,9 +247,10 @@ fn room_comes_with_writing() {
     take(&ring);
     assert_eq!(woken(), 1, "it was written");
     assert_eq!(ring.poll_room(&mut context), Poll::Ready(true));
-    push(&ring, &long(40_000));
+    push(&ring, &long(60_000));
     assert_eq!(ring.poll_room(&mut context), Poll::Pending);
     take(&ring);
+    assert_eq!(woken(), 0);
     assert_eq!((take(&ring), woken()), (None, 1), "nothing is left");
     push(&ring, &long(60_000));
     assert_eq!(ring.poll_room(&mut context), Poll::Pending);
