@@ -84,6 +84,29 @@ impl LapsedSessions {
     }
 }
 
+/// A stanza as sessions get it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written<'a> {
+    pub(super) stanza: &'a Stanza<'a>,
+    /// It is written already, in a log.
+    pub(super) text: Option<&'a str>,
+    /// What stands behind its payload.
+    pub(super) tail: &'a str,
+}
+
+impl<'a> Written<'a> {
+    pub(super) const fn of(stanza: &'a Stanza<'a>) -> Self {
+        Self { stanza, text: None, tail: "" }
+    }
+
+    fn write(self, out: &mut String) {
+        match self.text {
+            Some(text) => self.stanza.copy_with(out, text, self.tail),
+            None => self.stanza.write_with(out, self.tail),
+        }
+    }
+}
+
 /// A connected resource.
 #[derive(Debug)]
 pub(super) struct Resource {
@@ -190,21 +213,20 @@ impl State {
         decide(stanza.kind, Recipient { highest, target: self.target(to) })
     }
 
-    /// Writes a stanza, with `tail` behind its payload, to the resources that are meant; `entry` is what it is in the log,
-    /// and whose. `false` if all of them are so slow that they are being ended.
+    /// Writes a stanza to the resources that are meant; `entry` is what it is in the log, and whose. `false` if all of them are so slow that they are being ended.
     pub(super) fn write(
         &self,
         reach: Reach,
-        (stanza, tail): (&Stanza<'_>, &str),
+        written: Written<'_>,
         entry: Option<(&BareJid, Mark)>,
         batch: &mut Batch,
     ) -> bool {
         let mut reached = false;
         for resource in self.reached(reach) {
-            let write = |out: &mut String| stanza.write_with(out, tail);
+            let write = |out: &mut String| written.write(out);
             reached |= match entry {
                 Some((account, mark)) => batch.push_entry(account, &resource.ring, mark, write),
-                None => batch.push_stanza(&resource.ring, stanza, write),
+                None => batch.push_stanza(&resource.ring, written.stanza, write),
             };
         }
         reached
@@ -225,7 +247,7 @@ impl State {
             Kind::Iq(IqType::Result | IqType::Error) => {
                 self.reached(reach).any(|resource| batch.push_answer(&resource.ring, stanza))
             }
-            _ => self.write(reach, (stanza, ""), None, batch),
+            _ => self.write(reach, Written::of(stanza), None, batch),
         };
         match stanza.kind {
             _ if written => decided,

@@ -1,8 +1,11 @@
 //! The accounts in memory: loaded on demand, bounded, the longest unused go first.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use hashbrown::HashTable;
 
 use crate::accounts::activity::LAST_LOGIN;
 use crate::accounts::blocklist::{BLOCKED, Blocklist};
@@ -34,7 +37,8 @@ const SHARDS: usize = 64;
 /// Entries of a log that are read at a time: somebody else decided how long they are.
 const PAGE: usize = 32;
 
-type Table = HashMap<BareJid, Arc<Account>, foldhash::fast::RandomState>;
+/// Entries by what is made of their addresses ([`Accounts::hash`]), which also says in which part they are.
+type Table = HashTable<Arc<Account>>;
 
 /// The cache of account entries.
 pub(super) struct Accounts {
@@ -67,17 +71,25 @@ impl Accounts {
 
     /// The entry of the account `jid` (a bare JID's text), if it is loaded.
     pub(super) fn cached(&self, jid: &str) -> Option<Arc<Account>> {
-        let table = self.shard(jid)?.read().unwrap_or_else(PoisonError::into_inner);
-        let account = table.get(jid)?;
+        let hash = self.hash(jid);
+        let table = self.shard(hash)?.read().unwrap_or_else(PoisonError::into_inner);
+        let account = table.find(hash, |account| account.jid.as_str() == jid)?;
         account.touch(self.ticks.fetch_add(1, Ordering::Relaxed));
         Some(Arc::clone(account))
+    }
+
+    /// Whether it is loaded. That does not count as use.
+    pub(super) fn has(&self, jid: &str) -> bool {
+        let hash = self.hash(jid);
+        let table = self.shard(hash).map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));
+        table.is_some_and(|table| table.find(hash, |account| account.jid.as_str() == jid).is_some())
     }
 
     /// Every loaded entry.
     pub(super) fn all(&self) -> Vec<Arc<Account>> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            all.extend(shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned());
+            all.extend(shard.read().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         }
         all
     }
@@ -86,8 +98,9 @@ impl Accounts {
     pub(super) fn with_contacts(&self, pair: &Pair) -> Vec<Arc<Account>> {
         let all = self.neighbours.of(&pair.remote).into_iter().filter(|jid| jid.domain() == &*pair.local);
         let loaded = all.filter_map(|jid| {
-            let table = self.shard(jid.as_str())?.read().unwrap_or_else(PoisonError::into_inner);
-            table.get(&jid).cloned()
+            let hash = self.hash(jid.as_str());
+            let table = self.shard(hash)?.read().unwrap_or_else(PoisonError::into_inner);
+            table.find(hash, |account| account.jid == jid).cloned()
         });
         loaded.collect()
     }
@@ -138,15 +151,18 @@ impl Accounts {
     fn keep(&self, jid: &BareJid, mut state: State) -> Option<Arc<Account>> {
         state.in_flight = self.suspended.positions(jid);
         state.awaited = self.suspended.has(jid);
-        let mut table = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hash(jid.as_str());
+        let mut table = self.shard(hash)?.write().unwrap_or_else(PoisonError::into_inner);
         if self.leaving().contains(jid) {
             return None;
         }
-        let account = table.entry(jid.clone()).or_insert_with(|| {
+        let known = table.find(hash, |account| account.jid == *jid).cloned();
+        let account = known.unwrap_or_else(|| {
             self.neighbours.came(jid, &state.contacts);
-            Arc::new(Account::new(jid.clone(), state))
+            let account = Arc::new(Account::new(jid.clone(), state));
+            table.insert_unique(hash, Arc::clone(&account), |it| self.hash(it.jid.as_str()));
+            account
         });
-        let account = Arc::clone(account);
         account.touch(self.ticks.fetch_add(1, Ordering::Relaxed));
         self.evict(&mut table);
         Some(account)
@@ -158,7 +174,10 @@ impl Accounts {
 
     /// Forgets an account that was removed.
     fn forget(&self, jid: &BareJid) -> Option<Arc<Account>> {
-        let account = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner).remove(jid)?;
+        let hash = self.hash(jid.as_str());
+        let mut table = self.shard(hash)?.write().unwrap_or_else(PoisonError::into_inner);
+        let account = self.take(&mut table, jid)?;
+        drop(table);
         self.neighbours.went(jid, &account.lock().contacts);
         Some(account)
     }
@@ -170,7 +189,7 @@ impl Accounts {
             return;
         }
         let mut idle: Vec<(u64, BareJid)> = table
-            .values()
+            .iter()
             .filter(|account| Arc::strong_count(account) == 1)
             .map(|account| (account.used.load(Ordering::Relaxed), account.jid.clone()))
             .collect();
@@ -181,16 +200,24 @@ impl Accounts {
         // A quarter at a time, so that the search is rare.
         let surplus = idle.len() - self.spare + self.spare / 4;
         for (_, jid) in idle.into_iter().take(surplus) {
-            if let Some(account) = table.remove(&jid) {
+            if let Some(account) = self.take(table, &jid) {
                 // Nobody else has it, so nobody holds its lock.
                 self.neighbours.went(&jid, &account.lock().contacts);
             }
         }
     }
 
-    fn shard(&self, jid: &str) -> Option<&RwLock<Table>> {
-        use std::hash::BuildHasher;
-        let hash = self.hasher.hash_one(jid);
+    /// Takes an entry out.
+    fn take(&self, table: &mut Table, jid: &BareJid) -> Option<Arc<Account>> {
+        let found = table.find_entry(self.hash(jid.as_str()), |account| account.jid == *jid);
+        found.ok().map(|entry| entry.remove().0)
+    }
+
+    fn hash(&self, jid: &str) -> u64 {
+        self.hasher.hash_one(jid)
+    }
+
+    fn shard(&self, hash: u64) -> Option<&RwLock<Table>> {
         self.shards.get(usize::try_from(hash >> 32).unwrap_or_default() % SHARDS)
     }
 }

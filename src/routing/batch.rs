@@ -1,7 +1,6 @@
 //! What one wake-up of one input task causes, gathered: log appends, sessions to wake, stanzas for
 //! other domains.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -51,7 +50,7 @@ pub struct Batch {
     idle: Vec<Waker>,
     links: Vec<(Pair, Vec<Leaving>)>,
     /// What services have to say to others because of what they were given.
-    posted: VecDeque<Stanza<'static>>,
+    posted: Vec<Stanza<'static>>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
     /// Those who wait to know under which receipt the changes are that are here now.
@@ -75,7 +74,7 @@ impl Batch {
             dirty: Vec::new(),
             idle: Vec::new(),
             links: Vec::new(),
-            posted: VecDeque::new(),
+            posted: Vec::new(),
             receipt: Receipt::NONE,
             asking: Vec::new(),
             promised: false,
@@ -175,15 +174,24 @@ impl Batch {
     /// Has what a service of ours says to somebody delivered, with everything else that comes of this: somebody's account
     /// may have to be read for that. Whoever gave the service a stanza sees to it ([`super::Router::deliver_posted`]).
     pub fn post(&mut self, stanza: Stanza<'static>) {
-        self.posted.push_back(stanza);
+        self.posted.push(stanza);
     }
 
-    pub(super) fn next_posted(&mut self) -> Option<Stanza<'static>> {
-        self.posted.pop_front()
+    /// What has been said so far, to be delivered in this order; more may come of that.
+    pub(super) fn take_posted(&mut self) -> Vec<Stanza<'static>> {
+        std::mem::take(&mut self.posted)
     }
 
-    pub(super) fn has_posted(&self) -> bool {
+    pub(super) const fn has_posted(&self) -> bool {
         !self.posted.is_empty()
+    }
+
+    /// Does something with another stanza than the one that is being routed: the logs keep what that one says.
+    pub(super) fn beside<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let text = self.text.take();
+        let done = work(self);
+        self.text = text;
+        done
     }
 
     /// What a service of ours wants stored together with everything else that comes of this.
@@ -266,6 +274,16 @@ impl Batch {
         self.receipt
     }
 
+    /// Whether everything has been applied, and nobody is to be told of it.
+    fn is_applied(&self) -> bool {
+        matches!(self.followed, Followed::Nobody)
+            && self.writes.is_empty()
+            && self.dirty.is_empty()
+            && self.links.is_empty()
+            && self.idle.is_empty()
+            && self.asking.is_empty()
+    }
+
     /// Applies everything.
     #[expect(clippy::must_use_candidate, reason = "who promises nothing needs no receipt")]
     pub fn finish(mut self) -> Receipt {
@@ -278,6 +296,8 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.flush();
+        if !self.is_applied() {
+            self.flush();
+        }
     }
 }

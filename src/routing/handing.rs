@@ -106,7 +106,10 @@ impl Router {
                 }
                 None
             }
-            Kind::Message(_) => self.receive(&account.jid, state, &stanza.borrow().to(to.clone()), to, batch),
+            Kind::Message(_) => {
+                let addressed = stanza.borrow().to(to.clone());
+                batch.beside(|batch| self.receive(&account.jid, state, &addressed, to, batch))
+            }
             Kind::Iq(IqType::Result | IqType::Error) => {
                 batch.push_answer(&resource.ring, &stanza.borrow().to(to.clone()));
                 None
@@ -122,7 +125,8 @@ impl Router {
     fn hand_over_border(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
         let addressed = stanza.borrow().to(to.clone());
         if stanza.kind != Kind::Message(MessageType::Groupchat) {
-            return if self.to_remote(&addressed, to, batch) { None } else { addressed.error(&barred()) };
+            let has_left = batch.beside(|batch| self.to_remote(&addressed, to, batch));
+            return if has_left { None } else { addressed.error(&barred()) };
         }
         let local = stanza.from.as_ref().and_then(|from| self.hosts.local(from.domain()))?;
         if self.barring.bars(local, Some(to)) {

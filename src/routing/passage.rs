@@ -9,7 +9,7 @@ use crate::stanza::{Condition, Kind, Stanza};
 use crate::storage::{Direction, Entry, Marks, Position};
 
 use super::Router;
-use super::account::{Account, State};
+use super::account::{Account, State, Written};
 use super::batch::Batch;
 use super::blocking::unheard;
 use super::delivery::{Delivery, Reach};
@@ -40,7 +40,7 @@ impl Router {
         self.stages().filter(|stages| stages.archives())?;
         let is_unread = to.local().is_some()
             && self.hosts.has_accounts(to.domain())
-            && self.accounts.cached(to.bare_str()).is_none();
+            && !self.accounts.has(to.bare_str());
         is_unread.then(|| to.to_bare())
     }
 
@@ -103,7 +103,7 @@ impl Router {
         } else {
             // Nobody asks for the time of most messages, or for anything else about them.
             let copies = if copying { self.copies(state, &original, reach) } else { None };
-            let written = reach.is_some_and(|reach| state.write(reach, (stanza, ""), None, batch));
+            let written = reach.is_some_and(|reach| state.write(reach, Written::of(stanza), None, batch));
             (copies, if written { None } else { self.shelve(passing(), None, state, batch) })
         };
         // What was refused has not come.
@@ -165,7 +165,15 @@ impl Router {
         batch: &mut Batch,
     ) -> bool {
         let entry = queued.map(|queued| (passing.account, Mark::Queued(queued)));
-        let reached = state.write(reach, (passing.stanza, &passing.tail), entry, batch);
+        let is_noted = batch.text.is_some();
+        if passing.marks != Marks::NONE && matches!(passing.place, Place::Free(_)) {
+            // The log is to have it, and what it has is copied.
+            note(passing.stanza, batch);
+        }
+        let text = batch.text.take();
+        let written = Written { stanza: passing.stanza, text: text.as_deref(), tail: &passing.tail };
+        let reached = state.write(reach, written, entry, batch);
+        batch.text = text.filter(|_| reached || is_noted);
         if queued.is_some() {
             // Before the entry is with the writer: from then on somebody may ask what has become of it.
             state.reached(reach).for_each(|resource| self.watch(passing.account, &resource.ring));
@@ -282,13 +290,17 @@ pub(super) fn keep(passing: Passing<'_, '_>, batch: &mut Batch) {
         Direction::Received => stanza.from.as_ref(),
         Direction::Sent => stanza.to.as_ref(),
     };
-    let text = batch.text.get_or_insert_with(|| stanza.to_xml().into());
     let entry = Entry {
         direction,
         peer: peer.map_or_else(|| Arc::from(""), Jid::shared),
         time: now.unix_ms().try_into().unwrap_or_default(),
         marks,
-        payload: Arc::clone(text),
+        payload: Arc::clone(note(stanza, batch)),
     };
     batch.writes.append(account, slot, entry);
+}
+
+/// The message that is being routed, as the logs keep it.
+fn note<'a>(stanza: &Stanza<'_>, batch: &'a mut Batch) -> &'a Arc<str> {
+    batch.text.get_or_insert_with(|| stanza.to_xml().into())
 }

@@ -130,12 +130,14 @@ impl Router {
 
     /// Delivers what services have to say to others because of what they were given with `batch`.
     pub async fn deliver_posted(&self, batch: &mut Batch) {
-        while let Some(mut stanza) = batch.next_posted() {
-            self.hosts.respell(&mut stanza.to);
-            let mut back = Some(stanza);
-            while let Some(stanza) = back {
-                batch.text = None;
-                back = self.deliver_once(&stanza, batch).await;
+        while batch.has_posted() {
+            for mut stanza in batch.take_posted() {
+                self.hosts.respell(&mut stanza.to);
+                let mut back = Some(stanza);
+                while let Some(stanza) = back {
+                    batch.text = None;
+                    back = self.deliver_once(&stanza, batch).await;
+                }
             }
         }
     }

@@ -149,6 +149,21 @@ impl<'a> Stanza<'a> {
         self.write_whole(out, self.to.as_ref().map(Jid::as_str), tail);
     }
 
+    /// The same where `text` is the stanza as it stands: a copy is cheaper.
+    pub fn copy_with(&self, out: &mut String, text: &str, tail: &str) {
+        debug_assert_eq!(text, self.to_xml(), "the text is that of another stanza");
+        let end = text.len().saturating_sub("</>".len() + self.kind.name().len());
+        match text.split_at_checked(end).filter(|_| !self.payload.is_empty()) {
+            Some((text, end)) => {
+                out.reserve(text.len() + tail.len() + end.len());
+                out.push_str(text);
+                out.push_str(tail);
+                out.push_str(end);
+            }
+            None => self.write_with(out, tail),
+        }
+    }
+
     fn write_whole(&self, out: &mut String, to: Option<&str>, tail: &str) {
         let name = self.kind.name();
         out.reserve(self.payload.as_str().len() + tail.len() + 160);
@@ -236,6 +251,19 @@ mod tests {
             "<presence to='o&apos;neil@x.example' type='unavailable' id='a&apos;' \
              from='juliet@capulet.example/balcony'><status>away</status></presence>"
         );
+    }
+
+    #[test]
+    fn a_copy_is_what_would_be_written() {
+        for payload in ["", "<body>é</body>"] {
+            let stanza = Stanza::new(Kind::Message(MessageType::Chat)).id("a'").payload(Payload::canonical(payload));
+            for tail in ["", "<x xmlns='x'/>"] {
+                let (mut written, mut copied) = ("<a/>".to_owned(), "<a/>".to_owned());
+                stanza.write_with(&mut written, tail);
+                stanza.copy_with(&mut copied, &stanza.to_xml(), tail);
+                assert_eq!(written, copied);
+            }
+        }
     }
 
     fn letter(stanza: &Stanza<'_>) -> String {

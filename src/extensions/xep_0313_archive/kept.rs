@@ -1,6 +1,6 @@
 //! What is worth archiving. `docs/archive.md` is the same for people.
 
-use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Stanza};
+use crate::stanza::{CLIENT_NS, Child, Kind, MessageType, Namespaces, Stanza};
 
 use super::super::HINTS_NS;
 use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
@@ -39,6 +39,9 @@ const KEPT: &[(&str, &str)] = &[
     ("store", HINTS_NS),
 ];
 
+/// Where something may be that rules it out.
+const HINTS: Namespaces = Namespaces::of(HINTS_NS.as_bytes());
+
 /// Whether the archive keeps the message.
 pub(super) fn is_archived(stanza: &Stanza<'_>) -> bool {
     matches!(stanza.kind, Kind::Message(MessageType::Chat | MessageType::Normal)) && is_worth_keeping(stanza)
@@ -46,6 +49,10 @@ pub(super) fn is_archived(stanza: &Stanza<'_>) -> bool {
 
 /// Whether a message is worth it, whatever its type.
 pub(super) fn is_worth_keeping(stanza: &Stanza<'_>) -> bool {
+    if !stanza.payload.may_have(HINTS) {
+        // Nothing that comes later rules out what came before.
+        return stanza.payload.children().any(is_kept);
+    }
     let mut kept = false;
     for child in stanza.payload.children() {
         if child.ns == HINTS_NS && matches!(child.name, "no-store" | "no-permanent-store") {
@@ -90,6 +97,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_gate_has_noted_makes_no_difference() {
+        for (text, other) in [
+            ("<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/>", true),
+            ("<active xmlns='http://jabber.org/protocol/chatstates'/><body>hi</body>", true),
+            ("<active xmlns='http://jabber.org/protocol/chatstates'/>", false),
+        ] {
+            let noted = Namespaces::of(b"http://jabber.org/protocol/chatstates");
+            let stanza = Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::noted(text, noted));
+            assert!(!noted.may_have(HINTS));
+            assert_eq!((is_archived(&stanza), kept(MessageType::Chat, text)), (other, other), "{text}");
+        }
+    }
+
+    #[test]
     fn what_passes_is_not_kept() {
         for payload in [
             "",
@@ -102,6 +123,7 @@ mod tests {
             assert!(!kept(MessageType::Chat, payload), "{payload}");
         }
         assert!(!kept(MessageType::Chat, "<no-store xmlns='urn:xmpp:hints'/><body>hi</body>"));
+        assert!(!kept(MessageType::Chat, "<body>hi</body><no-store xmlns='urn:xmpp:hints'/>"));
         assert!(kept(MessageType::Chat, "<body>hi</body><no-store xmlns='x'/>"));
     }
 }
