@@ -141,7 +141,9 @@ impl<'a> Stanza<'a> {
         let mut text = String::new();
         self.write_whole(&mut text, None, "");
         // The name of a stanza needs no escaping, and its attributes are in any order.
-        Letter { text, head: 1 + self.kind.name().len() }
+        let name = 1 + self.kind.name().len();
+        text.insert_str(name, " to=''");
+        Letter { text, gap: name + " to='".len() }
     }
 
     /// Like [`Stanza::write`] with the canonical elements `tail` behind the payload.
@@ -209,17 +211,17 @@ impl<'a> Stanza<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
     text: String,
-    /// Where the attributes begin.
-    head: usize,
+    /// Where the address is missing.
+    gap: usize,
 }
 
 impl Letter {
     /// Appends the stanza to `to`.
     pub fn write_to(&self, out: &mut String, to: &str) {
-        let (head, rest) = self.text.split_at_checked(self.head).unwrap_or((&self.text, ""));
-        out.reserve(self.text.len() + to.len() + 16);
+        let (head, rest) = self.text.split_at_checked(self.gap).unwrap_or((&self.text, ""));
+        out.reserve(self.text.len() + to.len());
         out.push_str(head);
-        attribute(out, "to", to);
+        escape_into(out, to);
         out.push_str(rest);
     }
 }
