@@ -33,6 +33,37 @@ enum Followed {
     Client(Arc<Account>, Arc<Ring>),
 }
 
+/// A list that seldom has more than one element, which is not on the heap.
+struct Few<T> {
+    first: Option<T>,
+    others: Vec<T>,
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self { first: None, others: Vec::new() }
+    }
+}
+
+impl<T> Few<T> {
+    const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn push(&mut self, element: T) {
+        if self.first.is_none() {
+            self.first = Some(element);
+        } else {
+            self.others.push(element);
+        }
+    }
+
+    /// Takes all out, in the order in which they came.
+    fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.first.take().into_iter().chain(self.others.drain(..))
+    }
+}
+
 /// The effects of routing, applied together.
 ///
 /// Dropping it applies them too: a session that is cancelled owes its receivers their wake-up.
@@ -45,7 +76,8 @@ pub struct Batch {
     /// Accounts with changes that the storage writer does not have yet: as long as they are held
     /// here they stay in memory, so nobody reads an older state.
     held: Vec<Arc<Account>>,
-    dirty: Vec<Arc<Ring>>,
+    /// Sessions to wake.
+    dirty: Few<Arc<Ring>>,
     /// Tasks of services that have something to do.
     idle: Vec<Waker>,
     links: Vec<(Pair, Vec<Leaving>)>,
@@ -71,7 +103,7 @@ impl Batch {
             writes: Writes::default(),
             text: None,
             held: Vec::new(),
-            dirty: Vec::new(),
+            dirty: Few::default(),
             idle: Vec::new(),
             links: Vec::new(),
             posted: Vec::new(),
@@ -267,9 +299,7 @@ impl Batch {
     pub fn flush(&mut self) -> Receipt {
         self.write();
         self.held.clear();
-        for ring in self.dirty.drain(..) {
-            ring.wake();
-        }
+        self.dirty.drain().for_each(|ring| ring.wake());
         self.idle.drain(..).for_each(Waker::wake);
         self.receipt
     }
