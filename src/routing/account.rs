@@ -213,7 +213,8 @@ impl State {
         decide(stanza.kind, Recipient { highest, target: self.target(to) })
     }
 
-    /// Writes a stanza to the resources that are meant; `entry` is what it is in the log, and whose. `false` if all of them are so slow that they are being ended.
+    /// Writes a stanza to the resources that are meant; `entry` is what it is in the log, and whose. `false` if all of them are
+    /// so slow that they are being ended.
     pub(super) fn write(
         &self,
         reach: Reach,
