@@ -172,19 +172,21 @@ impl<'a> Stanza<'a> {
         out.push('<');
         out.push_str(name);
         if let Some(kind) = self.kind.type_attribute() {
-            attribute(out, "type", kind);
+            out.push_str(" type='");
+            out.push_str(kind);
+            out.push('\'');
         }
         if let Some(id) = &self.id {
-            attribute(out, "id", id);
+            attribute(out, " id='", id);
         }
         if let Some(from) = &self.from {
-            attribute(out, "from", from.as_str());
+            attribute(out, " from='", from.as_str());
         }
         if let Some(to) = to {
-            attribute(out, "to", to);
+            attribute(out, " to='", to);
         }
         if let Some(lang) = &self.lang {
-            attribute(out, "xml:lang", lang);
+            attribute(out, " xml:lang='", lang);
         }
         if self.payload.is_empty() && tail.is_empty() {
             out.push_str("/>");
@@ -226,10 +228,9 @@ impl Letter {
     }
 }
 
-fn attribute(out: &mut String, name: &str, value: &str) {
-    out.push(' ');
-    out.push_str(name);
-    out.push_str("='");
+/// Appends an attribute that begins with `opening`, up to its quote.
+fn attribute(out: &mut String, opening: &str, value: &str) {
+    out.push_str(opening);
     escape_into(out, value);
     out.push('\'');
 }
