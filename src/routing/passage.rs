@@ -38,9 +38,8 @@ impl Router {
     pub(super) fn unread(&self, stanza: &Stanza<'_>) -> Option<BareJid> {
         let to = stanza.to.as_ref().filter(|_| matches!(stanza.kind, Kind::Message(_)))?;
         self.stages().filter(|stages| stages.archives())?;
-        let is_unread = to.local().is_some()
-            && self.hosts.has_accounts(to.domain())
-            && !self.accounts.has(to.bare_str());
+        let is_unread =
+            to.local().is_some() && self.hosts.has_accounts(to.domain()) && !self.accounts.has(to.bare_str());
         is_unread.then(|| to.to_bare())
     }
 

@@ -392,12 +392,12 @@ fn marks_come_out_once_confirmed() {
 
 #[test]
 fn what_is_not_confirmed_counts_against_the_limit() {
-    let ring = keeping(6, 0);
-    push(&ring, "<a/>");
+    let ring = keeping(600, 0);
+    push(&ring, &long(400));
     take(&ring);
     assert_eq!(take(&ring), None);
     assert_eq!(ring.poll_room(&mut Context::from_waker(Waker::noop())), Poll::Pending);
-    push(&ring, "<b/>");
+    push(&ring, &long(400));
     take(&ring);
     assert_eq!(take(&ring), None);
     push(&ring, "<c/>");
