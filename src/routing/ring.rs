@@ -5,11 +5,12 @@ mod resuming;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::Timestamp;
 use crate::hooks::Urgency;
+use crate::jid::Jid;
 use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
@@ -171,6 +172,19 @@ impl Ring {
         (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))
     }
 
+    /// The same for very many stanzas at once, which others have as well: they are written to `to` when it is their turn.
+    pub(super) fn show(&self, stanzas: VecDeque<Arc<Stanza<'static>>>, to: &Jid) -> Pushed {
+        let mut state = self.lock();
+        if !state.takes(state.cost()) {
+            return Pushed::Refused;
+        }
+        state.release();
+        for bytes in state.bytes.show(stanzas, to) {
+            state.count(bytes);
+        }
+        state.push(|_| {})
+    }
+
     /// The same for a stanza that answers the request `id`.
     pub(super) fn push_answer(&self, id: &str, write: impl FnOnce(&mut String)) -> Pushed {
         let mut state = self.lock();
@@ -225,7 +239,8 @@ impl Ring {
         if let Some(end) = state.without_connection() {
             return Poll::Ready(end);
         }
-        if !state.has_something() {
+        let is_next = state.is_next();
+        if !is_next && !state.retained.as_ref().is_some_and(|retained| retained.has_more()) {
             if let Some(closing) = &state.close {
                 return Poll::Ready(Taken::Close(closing.error.clone()));
             }
@@ -235,7 +250,7 @@ impl Ring {
             waiters.into_iter().for_each(|waiters| waiters.wake());
             return Poll::Pending;
         }
-        let mut piece = state.bytes.pop();
+        let mut piece = if is_next { state.bytes.pop() } else { String::new() };
         let place = state.start();
         if let Some(retained) = &mut state.retained {
             retained.take(&mut piece, place);
@@ -514,13 +529,19 @@ impl State {
         retained.cut.clone().map(Taken::Cut)
     }
 
-    /// Whether something goes out, now or before the end.
-    fn has_something(&self) -> bool {
+    /// Whether a piece goes out, now or before the end.
+    fn is_next(&self) -> bool {
         let waits = match &self.close {
             None => !self.bytes.is_empty(),
             Some(closing) => self.start() < closing.upto,
         };
-        waits || self.retained.as_ref().is_some_and(|retained| retained.has_more())
+        waits && !self.is_put_off()
+    }
+
+    /// What has not been written yet is not, as long as too much is kept that the client has not confirmed.
+    fn is_put_off(&self) -> bool {
+        let is_much = |retained: &Retained| retained.held() > self.limit / 2;
+        self.bytes.is_unwritten() && self.retained.as_deref().is_some_and(is_much)
     }
 
     /// The place of the first byte that has not been taken.
@@ -530,7 +551,7 @@ impl State {
 
     /// Bytes that wait: to be taken, written or confirmed.
     fn held(&self) -> usize {
-        self.bytes.len() + self.in_hand + self.retained.as_ref().map_or(0, |retained| retained.held())
+        self.bytes.memory() + self.in_hand + self.retained.as_ref().map_or(0, |retained| retained.held())
     }
 
     /// What a client costs that does not read: where it has to confirm, it has read nothing of what there are marks for.
