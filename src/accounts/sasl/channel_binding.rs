@@ -122,7 +122,7 @@ mod tests {
             Some([7; 32])
         });
         let bindings = Bindings { exporter: Some(exporter), ..Bindings::NONE };
-        assert_eq!(bindings.clone().types().collect::<Vec<_>>(), [BindingType::TlsExporter]);
+        assert_eq!(bindings.types().collect::<Vec<_>>(), [BindingType::TlsExporter]);
         assert!(!bindings.is_empty() && !EXPORTED.load(Ordering::Relaxed), "nobody has asked for it");
         assert_eq!(bindings.data(BindingType::TlsExporter), Some([7; 32].as_slice()));
         assert!(EXPORTED.load(Ordering::Relaxed));
