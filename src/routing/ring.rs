@@ -116,12 +116,10 @@ impl Ring {
         Self { state: Mutex::new(state), heard: AtomicI64::new(now.unix_ms()) }
     }
 
-    /// Lets `write` append one whole stanza.
-    ///
-    /// A reader that leaves more than the limit waiting is closed with `policy-violation`. Until its session has ended, the
-    /// ring takes some stanzas still, so that they find another way in their order. What the session's task has in hand
-    /// waits as well, and so does what the client has not confirmed: a session whose client reads nothing costs so much and
-    /// no more.
+    /// Lets `write` append one whole stanza. A reader that leaves more than the limit waiting is closed with
+    /// `policy-violation`. Until its session has ended, the ring takes some stanzas still, so that they find another way in
+    /// their order. What the session's task has in hand waits as well, and so does what the client has not confirmed: a
+    /// session whose client reads nothing costs so much and no more.
     pub fn push(&self, write: impl FnOnce(&mut String)) -> Pushed {
         self.lock().push(write)
     }
@@ -277,8 +275,7 @@ impl Ring {
         Poll::Pending
     }
 
-    /// Waits until little enough is left waiting that more can be written without hurry; `false` if
-    /// the session is ending.
+    /// Waits until little enough is left waiting that more can be written without hurry; `false` if the session is ending.
     pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
         if state.shut || state.close.is_some() {
@@ -383,8 +380,7 @@ impl Ring {
         Settled { late, watched, is_over: state.shut }
     }
 
-    /// Notes that the session sent something at `now`; returns how many milliseconds later that is
-    /// than the last time. For the session's own task.
+    /// Notes that the session sent something at `now`; returns how many milliseconds after the last time. For its own task.
     pub(super) fn heard(&self, now: Timestamp) -> u64 {
         let before = self.heard.load(Ordering::Relaxed);
         self.heard.store(now.unix_ms(), Ordering::Relaxed);
