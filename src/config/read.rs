@@ -371,7 +371,8 @@ fn components(config: &Config, key_at: &dyn Fn(&str) -> usize, value_at: &dyn Fn
 
 /// A service has a name of its own.
 fn services(config: &Config, value_at: &dyn Fn(&str) -> usize) -> Vec<Fault> {
-    let mut taken: HashSet<&DomainName> = accounts_of(config).chain(config.components.iter().map(|it| &it.name)).collect();
+    let mut taken: HashSet<&DomainName> =
+        accounts_of(config).chain(config.components.iter().map(|it| &it.name)).collect();
     let twice = config.services.rooms.iter().filter(|name| !taken.insert(name));
     let fault = |name| Fault::new(value_at("services.rooms"), format!("{name} is the name of something else already"));
     twice.map(|name| fault(name).suggest("give the rooms a domain of their own")).collect()

@@ -53,7 +53,8 @@ impl Settings {
     /// changed his mind since it was opened.
     pub(crate) fn accepts(&self, remote: &str, proof: Option<&Proof>) -> bool {
         let kind = proof.map_or(Kind::Dialback, Proof::kind);
-        let is_pinned = |keys: &[Key]| matches!(proof.map(Proof::evidence), Some(Evidence::Pin(key)) if keys.contains(key));
+        let is_pinned =
+            |keys: &[Key]| matches!(proof.map(Proof::evidence), Some(Evidence::Pin(key)) if keys.contains(key));
         self.policy.accepts(remote, kind) && self.pins.of(remote).is_none_or(is_pinned)
     }
 }

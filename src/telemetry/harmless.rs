@@ -24,7 +24,8 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 /// direction (Unicode Standard Annex 9).
 #[must_use]
 pub fn is_harmful(character: char) -> bool {
-    let is_mark = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_mark =
+        matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     is_mark || character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 

@@ -52,7 +52,8 @@ fn table() -> String {
     for (fixture, name) in FIXTURES {
         let (kinds, told) = case(name);
         let kinds: Vec<_> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
-        let told = told.map_or_else(|| "nothing: the message arrives".to_owned(), |told| format!("\u{2026} {told} \u{2026}"));
+        let told =
+            told.map_or_else(|| "nothing: the message arrives".to_owned(), |told| format!("\u{2026} {told} \u{2026}"));
         writeln!(table, "| {fixture} | {} | {told} |", kinds.join(", ")).unwrap();
     }
     table

@@ -231,8 +231,8 @@ async fn signatures_in_the_dns_and_pinned_keys_count() {
     let fates = fates(&mut client, &mut signed.arrived, &domains).await;
     let site = Arc::new(site);
     let checks = checks(&site, &domains).await;
-    let judged = signatures::CASES
-        .map(|(domain, kinds, told)| judge(domain, (kinds, told), &fates[domain], &checks[domain]));
+    let judged =
+        signatures::CASES.map(|(domain, kinds, told)| judge(domain, (kinds, told), &fates[domain], &checks[domain]));
     let wrong: Vec<_> = judged.into_iter().filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let diagnosis: Value = serde_json::from_slice(&checks["key-in-dns"].stdout).unwrap();

@@ -35,7 +35,8 @@ impl Signed {
         for (domain, ..) in CASES {
             let issued = authority.issue(domain, Flaw::SelfSigned);
             let tls = authority.tls(&issued, Asks::Nobody);
-            let peer = Peer { domain: domain.to_owned(), manner: Manner::Honest, tls, arrived: sender.clone(), back: None };
+            let peer =
+                Peer { domain: domain.to_owned(), manner: Manner::Honest, tls, arrived: sender.clone(), back: None };
             let port = listen(peer, HERE).await;
             zones.add(domain, if domain == "bogus" { How::Wrongly } else { How::Well });
             zones.srv(&format!("_xmpp-server._tcp.{domain}"), port, &format!("host.{domain}"));

@@ -212,9 +212,7 @@ async fn xep_0288_2_2_a_key_is_verified_on_another_stream() {
     assert!(question.contains("verify") && question.contains("0123"), "{question}");
     let (_, id) = question.split_once(" id=").unwrap();
     let id: String = id.chars().skip(1).take_while(|letter| !"'\"".contains(*letter)).collect();
-    authoritative
-        .say(&format!("<db:verify from='here.example' to='there.example' id='{id}' type='valid'/>"))
-        .await;
+    authoritative.say(&format!("<db:verify from='here.example' to='there.example' id='{id}' type='valid'/>")).await;
     // The first that the stream itself hears of it is the answer.
     let answer = raw.element().await;
     assert!(answer.contains("<result") && answer.contains("valid"), "{answer}");
