@@ -123,7 +123,8 @@ impl Federation {
     /// Serves a connection from another server until it ends.
     pub async fn serve(self: Arc<Self>, transport: Transport, start: Start) {
         if let Some(reception) = self.accept(transport, start).await {
-            reception.run().await;
+            // What is needed later takes no memory from a stranger: the task has the size of what waits longest otherwise.
+            Box::pin(reception.run()).await;
         }
     }
 
