@@ -4,6 +4,7 @@
 
 mod site;
 #[path = "site/zone.rs"]
+#[expect(dead_code, reason = "others do more with it")]
 mod zone;
 
 use std::collections::BTreeSet;

@@ -34,7 +34,6 @@ use cases::{CASES, Case, Street};
 use certificates::{Authority, Flaw};
 use signatures::Signed;
 use site::{Site, free};
-use zone::Zone;
 
 /// The domain of the server under test.
 const VERONA: &str = "verona.example";
@@ -245,13 +244,10 @@ async fn signatures_in_the_dns_and_pinned_keys_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tester_has_nothing_to_say_against_a_server_like_this_one() {
     let authority = Authority::root("an authority that is trusted");
-    let mut zone = Zone::default();
-    let servers = [("tester", VERONA), ("tested", "mantua.example")].map(|(name, domain)| {
-        let (site, s2s) = (site(name, domain, &authority), free());
-        zone.server(domain, s2s);
-        (site, domain, s2s)
-    });
-    let dns = zone.serve().await;
+    let servers = [("tester", VERONA), ("tested", "mantua.example")];
+    let servers = servers.map(|(name, domain)| (site(name, domain, &authority), domain, free()));
+    let [(_, one, here), (_, other, there)] = &servers;
+    let dns = zone::serve(&[(one, *here), (other, *there)]).await;
     let [mut tester, mut tested] = servers.map(|(site, domain, s2s)| {
         configure(&site, domain, s2s, &asking(dns));
         site

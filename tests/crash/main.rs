@@ -14,6 +14,7 @@ mod rooms;
 mod site;
 mod watcher;
 #[path = "../site/zone.rs"]
+#[expect(dead_code, reason = "others do more with it")]
 mod zone;
 
 use std::collections::BTreeMap;

@@ -13,8 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::probe::{Way, shown};
 use crate::site::{Site, free};
-use crate::text;
-use crate::zone::Zone;
+use crate::{text, zone};
 
 const CHANGES: u64 = 100;
 
@@ -149,10 +148,7 @@ async fn servers() -> [Server; 2] {
     let (verona, mut mantua) = (Site::new("drill-verona"), Site::new("drill-mantua"));
     mantua.ca = Arc::clone(&verona.ca);
     let (here, there) = (free(), free());
-    let mut zone = Zone::default();
-    zone.server("verona.example", here);
-    zone.server("mantua.example", there);
-    let dns = zone.serve().await;
+    let dns = zone::serve(&[("verona.example", here), ("mantua.example", there)]).await;
     let authority = verona.ca.pem();
     let issued = verona.ca.issue(&["mantua.example"]).unwrap();
     let verona = Server { domain: "verona.example", site: verona, s2s: here, dns };

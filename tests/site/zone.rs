@@ -8,6 +8,17 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
 
+/// Answers for domains, each with the address of its listener for servers, at the address that is returned.
+pub(crate) async fn serve(domains: &[(&str, SocketAddr)]) -> SocketAddr {
+    let mut zone = Zone::default();
+    for (domain, s2s) in domains {
+        let host = format!("host.{domain}");
+        zone.srv(domain, 0, &host, s2s.port());
+        zone.host(&host, s2s.ip());
+    }
+    zone.serve().await
+}
+
 /// What is published, and how the server answers for some.
 #[derive(Default)]
 pub(crate) struct Zone {
@@ -23,13 +34,6 @@ impl Zone {
     pub(crate) fn srv(&mut self, domain: &str, priority: u16, target: &str, port: u16) {
         let srv = SRV::new(priority, 5, port, name(target));
         self.add(&format!("_xmpp-server._tcp.{domain}"), RData::SRV(srv));
-    }
-
-    /// The server of `domain`, and its host.
-    pub(crate) fn server(&mut self, domain: &str, s2s: SocketAddr) {
-        let host = format!("host.{domain}");
-        self.srv(domain, 0, &host, s2s.port());
-        self.host(&host, s2s.ip());
     }
 
     pub(crate) fn host(&mut self, host: &str, address: IpAddr) {
