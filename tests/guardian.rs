@@ -165,15 +165,7 @@ async fn everybody_sees_who_is_there_where_streams_go_both_ways() {
 
 async fn kill_again_and_again(bidi: bool) {
     let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
-    let (mut near, mut far) = (Server::new(NEAR, bidi), Server::new(FAR, bidi));
-    far.site.ca = Arc::clone(&near.site.ca);
-    let dns = zone::serve(&[(NEAR, near.s2s), (FAR, far.s2s)]).await;
-    let trusted = near.site.ca.pem();
-    near.configure(dns, &trusted, bidi);
-    far.configure(dns, &trusted, bidi);
-    near.site.start();
-    far.site.start();
-
+    let (mut near, mut far) = both_servers(bidi).await;
     let mut watcher = near.log_in("one", "watcher").await;
     watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
     while watcher.hear().await.name() != "enabled" {}
@@ -229,14 +221,32 @@ async fn kill_again_and_again(bidi: bool) {
     friend.sees(&[&format!("two@{FAR}/last")]).await;
 
     let mut one = far.log_in("one", "last").await;
+    all_arrive(sent, arrived, [&mut one, &mut last, &mut watcher]).await;
+    for server in [&mut far, &mut near] {
+        assert!(server.site.stop().success());
+    }
+}
+
+/// The two servers, and a zone in which they find each other.
+async fn both_servers(bidi: bool) -> (Server, Server) {
+    let (mut near, mut far) = (Server::new(NEAR, bidi), Server::new(FAR, bidi));
+    far.site.ca = Arc::clone(&near.site.ca);
+    let dns = zone::serve(&[(NEAR, near.s2s), (FAR, far.s2s)]).await;
+    let trusted = near.site.ca.pem();
+    for server in [&mut near, &mut far] {
+        server.configure(dns, &trusted, bidi);
+        server.site.start();
+    }
+    (near, far)
+}
+
+/// Listens until so many messages have arrived or come back.
+async fn all_arrive(sent: usize, mut arrived: BTreeSet<usize>, mut people: [&mut Person; 3]) {
     while arrived != (0..sent).collect::<BTreeSet<_>>() {
-        for person in [&mut one, &mut last, &mut watcher] {
+        for person in &mut people {
             person.catch_up().await;
             arrived.append(&mut person.got);
             arrived.append(&mut person.bounced);
         }
-    }
-    for server in [&mut far, &mut near] {
-        assert!(server.site.stop().success());
     }
 }

@@ -97,7 +97,7 @@ CASES = [
         Directions.FIRST_ONLY,
         "comity",
     ),
-    Case("bidi", Variant("bidi", hidden=0), answered, Directions.FIRST_ONLY, by_bidi=True),
-    Case("bidi-killed", Variant("bidi", hidden=0), killed, Directions.FIRST_ONLY, "comity", by_bidi=True),
-    Case("bidi-far", Variant("bidi-far", hidden=1), answered_far, Directions.FIRST_ONLY, by_bidi=True),
+    Case("bidi", Variant("bidi", bidi=True, hidden=0), answered, Directions.FIRST_ONLY, by_bidi=True),
+    Case("bidi-killed", Variant("bidi-both", bidi=True), killed, Directions.FIRST_ONLY, "comity", by_bidi=True),
+    Case("bidi-far", Variant("bidi-far", bidi=True, hidden=1), answered_far, Directions.FIRST_ONLY, by_bidi=True),
 ]

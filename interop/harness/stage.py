@@ -47,7 +47,9 @@ class Variant:
     first_trusted: bool = False
     #: Whether the servers find each other at IPv6 addresses, and only there.
     ipv6: bool = False
-    #: Which of the pair no other server finds; then streams go both ways (XEP-0288).
+    #: Whether streams go both ways (XEP-0288).
+    bidi: bool = False
+    #: Which of the pair no other server finds.
     hidden: int | None = None
 
 
@@ -87,7 +89,9 @@ class Side:
         """A new account, not logged in."""
         local, password = f"{name}-{next(self.numbers)}", "correct horse battery"
         await self.server.add_account(local, password)
-        return self._driver.client(f"{local}@{self.domain}", password)
+        client = self._driver.client(f"{local}@{self.domain}", password)
+        client.hears_itself = self.server.hears_itself
+        return client
 
     async def online(self, name: str) -> Client:
         """A new account, logged in and available."""
@@ -208,7 +212,7 @@ class Stage:
             s2s_address="127.0.0.1" if stripped else "::" if self._variant.ipv6 else "0.0.0.0",
             s2s_port=5369 if stripped else port,
             components=components,
-            bidi=self._variant.hidden is not None,
+            bidi=self._variant.bidi,
             rooms=rooms,
             ipv6=self._variant.ipv6,
             root_key=self._network.root_key if self._variant.dane else None,

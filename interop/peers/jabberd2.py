@@ -54,6 +54,8 @@ class Jabberd2(Server):
     # Its s2s knows STARTTLS and dialback; there is no SASL between servers in it.
     has_external = False
     has_rooms = False
+    # It shows presence to the other resources only.
+    hears_itself = False
 
     def configure(self) -> None:
         for name in PROGRAMS:
@@ -111,7 +113,7 @@ class Jabberd2(Server):
         return ["bash", "-c", RUN.format(names=" ".join(PROGRAMS)), str(self.site.directory)]
 
     async def ready(self, process: Process) -> None:
-        await process.line(f"{self.site.domain} ready for sessions", START)
+        await process.line("sm ready for sessions", START)
         await process.line(r"port=5222\] listening for connections", START)
         await process.line(rf"port={self.site.s2s_port}\] listening for connections", START)
 

@@ -85,6 +85,8 @@ class Server:
     has_bidi = False
     #: Whether it knows SASL EXTERNAL between servers (XEP-0178).
     has_external = True
+    #: Whether it shows a resource its own presence (RFC 6121 section 4.2.2).
+    hears_itself = True
     #: Whether it has rooms (XEP-0045).
     has_rooms = True
     #: What stands before its domain in the domains of the components that it is configured for.
