@@ -135,6 +135,24 @@ impl Person {
         }
     }
 
+    /// Says something to both people there in turn; how much was said by then.
+    async fn burst(&mut self, said: usize) -> usize {
+        for number in said..said + BURST {
+            let to = if number % 2 == 0 { "one" } else { "two" };
+            let message = format!("<message to='{to}@{FAR}' type='chat' id='{number}'><body>{number}</body></message>");
+            self.client.send(&message).await;
+        }
+        said + BURST
+    }
+
+    /// Asks until so many of its stanzas are acknowledged.
+    async fn until_safe(&mut self, count: usize) {
+        while self.safe < count {
+            self.client.send(&format!("<r xmlns='{SM}'/>")).await;
+            while self.hear().await.name() != "a" {}
+        }
+    }
+
     /// Everything that has come so far.
     async fn catch_up(&mut self) {
         self.client.send("<iq type='get' id='so-far'><ping xmlns='urn:xmpp:ping'/></iq>").await;
@@ -166,16 +184,7 @@ async fn everybody_sees_who_is_there_where_streams_go_both_ways() {
 async fn kill_again_and_again(bidi: bool) {
     let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let (mut near, mut far) = both_servers(bidi).await;
-    let mut watcher = near.log_in("one", "watcher").await;
-    watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
-    while watcher.hear().await.name() != "enabled" {}
-    let mut friend = near.log_in("two", "0").await;
-    for name in ["one", "two"] {
-        let mut other = far.log_in(name, "first").await;
-        befriend(&mut watcher, &mut other).await;
-        befriend(&mut friend, &mut other).await;
-        watcher.sees_too(&format!("{name}@{FAR}/first")).await;
-    }
+    let (mut watcher, mut friend) = friends(&near, &far).await;
     // The subscriptions were counted, too.
     let (mut sent, counted) = (0, 4);
     let mut arrived = BTreeSet::new();
@@ -191,12 +200,7 @@ async fn kill_again_and_again(bidi: bool) {
         }
         watcher.sees_too(&format!("one@{FAR}/{one}")).await;
         for part in 0..2 {
-            for _ in 0..BURST {
-                let to = if sent % 2 == 0 { "one" } else { "two" };
-                let message = format!("<message to='{to}@{FAR}' type='chat' id='{sent}'><body>{sent}</body></message>");
-                watcher.client.send(&message).await;
-                sent += 1;
-            }
+            sent = watcher.burst(sent).await;
             if part == 0 {
                 far.site.signal("-KILL");
                 assert!(!far.site.ended().success());
@@ -209,10 +213,7 @@ async fn kill_again_and_again(bidi: bool) {
                 friend = near.log_in("two", &(kill + 1).to_string()).await;
             }
         }
-        while watcher.safe < sent + counted {
-            watcher.client.send(&format!("<r xmlns='{SM}'/>")).await;
-            while watcher.hear().await.name() != "a" {}
-        }
+        watcher.until_safe(sent + counted).await;
     }
     far.site.start();
     let mut last = far.log_in("two", "last").await;
@@ -238,6 +239,21 @@ async fn both_servers(bidi: bool) -> (Server, Server) {
         server.site.start();
     }
     (near, far)
+}
+
+/// Two people here and two there, who see each other; the first of these counts.
+async fn friends(near: &Server, far: &Server) -> (Person, Person) {
+    let mut watcher = near.log_in("one", "watcher").await;
+    watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
+    while watcher.hear().await.name() != "enabled" {}
+    let mut friend = near.log_in("two", "0").await;
+    for name in ["one", "two"] {
+        let mut other = far.log_in(name, "first").await;
+        befriend(&mut watcher, &mut other).await;
+        befriend(&mut friend, &mut other).await;
+        watcher.sees_too(&format!("{name}@{FAR}/first")).await;
+    }
+    (watcher, friend)
 }
 
 /// Listens until so many messages have arrived or come back.
