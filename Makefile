@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check archives rooms chaos domains guardian simulation interop tls bench budget fuzz generate setup
+.PHONY: help run check archives rooms chaos domains attack guardian simulation interop tls bench budget fuzz generate setup
 
 CARGO := cargo
 
@@ -16,10 +16,10 @@ check: setup ## everything that CI checks: format, lints, tests, what servers wr
 	@echo "== format"
 	@$(CARGO) fmt --check
 	@echo "== lints (the first build takes some minutes)"
-	@$(CARGO) clippy --quiet --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	@echo "== tests"
 	@rm -rf target/written
-	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet
+	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet --workspace
 	@echo "== what the servers wrote in the tests, against schemas/"
 	@tools/validate target/written
 	@echo "== documentation"
@@ -73,6 +73,11 @@ domains: setup ## a thousand other domains at once, and a hostile one beside hon
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load domains $(if $(QUICK),--quick,--rounds 3 --document docs/performance.md)
 	@./target/release/comity-load hostile $(if $(QUICK),--quick,--document docs/performance.md)
+
+attack: setup ## eleven attacks at once beside people who talk, and what answers tell by the time they take (QUICK=1: a short look)
+	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
+	@./target/release/comity-load attack $(if $(QUICK),--quick)
+	@$(CARGO) bench --quiet --bench timing
 
 guardian: setup ## kills another server 50 times while messages and presence are on their way (KILLS=n)
 	@KILLS=$(or $(KILLS),50) $(CARGO) test --quiet --test guardian -- --nocapture

@@ -38,5 +38,6 @@ pub mod hexadecimal;
 pub mod jid;
 pub mod live;
 pub mod net;
+pub mod nonces;
 pub mod telemetry;
 pub mod xml;

@@ -3,20 +3,28 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod site;
+#[path = "site/waiting.rs"]
+mod waiting;
 #[path = "site/zone.rs"]
 #[expect(dead_code, reason = "others do more with it")]
 mod zone;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use comity::testing::Client;
 use comity::xml::Element;
 use site::{Site, free};
+use waiting::nothing_waits;
 
 /// Kills of the other server in `make check`; `KILLS` asks for more.
 const KILLS: usize = 3;
+
+/// How long before something is looked at once more.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Messages of one cycle.
 const BURST: usize = 40;
@@ -42,7 +50,7 @@ impl Server {
             "domain = \"{domain}\"\ndata_dir = \"data\"\n\
              [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{s2s}\"\ns2s_tls = []\n\
              [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n\
-             [dns]\nservers = [\"{dns}\"]\n[federation]\nbidi = {bidi}\n[archive]\nenabled = false\n\
+             [dns]\nservers = [\"{dns}\"]\n[federation]\nbidi = {bidi}\n[archive]\nenabled = false\n[log]\nlevel = \"info,comity::routing=debug\"\n\
              [limits]\nclient_stanzas_per_second = 0\nclient_bytes_per_second = 0\noffline_messages = 100000\n",
             site.c2s
         );
@@ -55,6 +63,13 @@ impl Server {
             let account = format!("{name}@{domain}");
             assert!(site.run(&["account", "add", &account, "--password-stdin"], "secret\n").status.success());
         }
+    }
+
+    /// How often it has looked who of a domain that was lost has not been heard of since.
+    fn looks(&self) -> usize {
+        let log = std::fs::read_to_string(self.site.directory.join("log")).unwrap();
+        // There may be some, or nobody.
+        log.lines().filter(|line| line.contains("as gone")).count()
     }
 
     async fn log_in(&self, name: &str, resource: &str) -> Person {
@@ -120,12 +135,18 @@ impl Person {
         if self.account.ends_with(NEAR) { NEAR } else { FAR }
     }
 
-    /// Listens until it sees exactly these.
-    async fn sees(&mut self, wanted: &[&str]) {
-        let wanted: BTreeSet<String> = wanted.iter().map(|jid| (*jid).to_owned()).collect();
-        while self.sees != wanted {
-            self.hear().await;
+    /// Says something to these: when they hear it, they have heard everything that was said there before.
+    async fn mark(&mut self, others: &mut [&mut Self]) {
+        for other in others {
+            let to = &other.account;
+            self.client.send(&format!("<message to='{to}' type='chat' id='mark'><body>mark</body></message>")).await;
+            while other.hear().await.attribute("id") != Some("mark") {}
         }
+    }
+
+    fn sees_only(&self, wanted: &[&str]) {
+        let sees: Vec<&str> = self.sees.iter().map(String::as_str).collect();
+        assert_eq!(sees, wanted, "{}", self.account);
     }
 
     /// Listens until it sees this one as well.
@@ -135,19 +156,18 @@ impl Person {
         }
     }
 
-    /// Says something to both people there in turn; how much was said by then.
-    async fn burst(&mut self, said: usize) -> usize {
-        for number in said..said + BURST {
-            let to = if number % 2 == 0 { "one" } else { "two" };
+    /// Writes these numbers to the two of the other server.
+    async fn write(&mut self, numbers: Range<usize>) {
+        for number in numbers {
+            let to = if number.is_multiple_of(2) { "one" } else { "two" };
             let message = format!("<message to='{to}@{FAR}' type='chat' id='{number}'><body>{number}</body></message>");
             self.client.send(&message).await;
         }
-        said + BURST
     }
 
-    /// Asks until so many of its stanzas are acknowledged.
-    async fn until_safe(&mut self, count: usize) {
-        while self.safe < count {
+    /// Asks until so much of what it has sent is in safe hands.
+    async fn until_safe(&mut self, stanzas: usize) {
+        while self.safe < stanzas {
             self.client.send(&format!("<r xmlns='{SM}'/>")).await;
             while self.hear().await.name() != "a" {}
         }
@@ -181,88 +201,122 @@ async fn everybody_sees_who_is_there_where_streams_go_both_ways() {
     kill_again_and_again(true).await;
 }
 
-async fn kill_again_and_again(bidi: bool) {
-    let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
-    let (mut near, mut far) = both_servers(bidi).await;
-    let (mut watcher, mut friend) = friends(&near, &far).await;
-    // The subscriptions were counted, too.
-    let (mut sent, counted) = (0, 4);
-    let mut arrived = BTreeSet::new();
-    for kill in 0..kills {
-        // Who is there in this cycle is gone in the next, without a word.
-        let (one, two) = (format!("cycle-{kill}"), format!("also-{kill}"));
-        if kill > 0 {
-            far.site.start();
-        }
-        let mut others = vec![far.log_in("one", &one).await];
-        if kill % 2 == 0 {
-            others.push(far.log_in("two", &two).await);
-        }
-        watcher.sees_too(&format!("one@{FAR}/{one}")).await;
-        for part in 0..2 {
-            sent = watcher.burst(sent).await;
-            if part == 0 {
-                far.site.signal("-KILL");
-                assert!(!far.site.ended().success());
-                for other in &mut others {
-                    other.read_out().await;
-                    arrived.append(&mut other.got);
-                }
-                // Somebody goes and somebody comes while nobody there can be told.
-                friend.client.vanish();
-                friend = near.log_in("two", &(kill + 1).to_string()).await;
-            }
-        }
-        watcher.until_safe(sent + counted).await;
-    }
-    far.site.start();
-    let mut last = far.log_in("two", "last").await;
-    watcher.sees(&[&format!("two@{FAR}/last")]).await;
-    last.sees(&[&format!("one@{NEAR}/watcher"), &format!("two@{NEAR}/{kills}")]).await;
-    friend.sees(&[&format!("two@{FAR}/last")]).await;
-
-    let mut one = far.log_in("one", "last").await;
-    all_arrive(sent, arrived, [&mut one, &mut last, &mut watcher]).await;
-    for server in [&mut far, &mut near] {
-        assert!(server.site.stop().success());
-    }
-}
-
-/// The two servers, and a zone in which they find each other.
-async fn both_servers(bidi: bool) -> (Server, Server) {
+/// Two servers that run and find each other.
+async fn two_servers(bidi: bool) -> (Server, Server) {
     let (mut near, mut far) = (Server::new(NEAR, bidi), Server::new(FAR, bidi));
     far.site.ca = Arc::clone(&near.site.ca);
     let dns = zone::serve(&[(NEAR, near.s2s), (FAR, far.s2s)]).await;
     let trusted = near.site.ca.pem();
-    for server in [&mut near, &mut far] {
-        server.configure(dns, &trusted, bidi);
-        server.site.start();
-    }
+    near.configure(dns, &trusted, bidi);
+    far.configure(dns, &trusted, bidi);
+    near.site.start();
+    far.site.start();
     (near, far)
 }
 
-/// Two people here and two there, who see each other; the first of these counts.
-async fn friends(near: &Server, far: &Server) -> (Person, Person) {
-    let mut watcher = near.log_in("one", "watcher").await;
-    watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
-    while watcher.hear().await.name() != "enabled" {}
-    let mut friend = near.log_in("two", "0").await;
-    for name in ["one", "two"] {
-        let mut other = far.log_in(name, "first").await;
-        befriend(&mut watcher, &mut other).await;
-        befriend(&mut friend, &mut other).await;
-        watcher.sees_too(&format!("{name}@{FAR}/first")).await;
+/// Waits until the server has looked once more who of the other domain is gone.
+async fn wait_for_nobody(server: &Server, looks: usize, listener: &mut Person) {
+    while server.looks() == looks {
+        tokio::select! {
+            _ = listener.hear() => {}
+            () = tokio::time::sleep(GLANCE) => {}
+        }
     }
-    (watcher, friend)
 }
 
-/// Listens until so many messages have arrived or come back.
-async fn all_arrive(sent: usize, mut arrived: BTreeSet<usize>, mut people: [&mut Person; 3]) {
-    while arrived != (0..sent).collect::<BTreeSet<_>>() {
-        for person in &mut people {
-            person.catch_up().await;
-            arrived.append(&mut person.got);
-            arrived.append(&mut person.bounced);
+/// Somebody who stays, a friend of his who comes and goes, and what was sent to the other server.
+struct Scene {
+    near: Server,
+    far: Server,
+    watcher: Person,
+    friend: Person,
+    sent: usize,
+    arrived: BTreeSet<usize>,
+}
+
+/// The subscriptions of the watcher are in the count of what is in safe hands, too.
+const COUNTED: usize = 4;
+
+impl Scene {
+    async fn begin(bidi: bool) -> Self {
+        let (near, far) = two_servers(bidi).await;
+        let mut watcher = near.log_in("one", "watcher").await;
+        watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
+        while watcher.hear().await.name() != "enabled" {}
+        let mut friend = near.log_in("two", "0").await;
+        for name in ["one", "two"] {
+            let mut other = far.log_in(name, "first").await;
+            befriend(&mut watcher, &mut other).await;
+            befriend(&mut friend, &mut other).await;
+            watcher.sees_too(&format!("{name}@{FAR}/first")).await;
         }
+        Self { near, far, watcher, friend, sent: 0, arrived: BTreeSet::new() }
+    }
+
+    async fn burst(&mut self) {
+        self.watcher.write(self.sent..self.sent + BURST).await;
+        self.sent += BURST;
+    }
+
+    /// The other server is killed in the middle of a talk. Who is there in this cycle is gone in the next, without a word.
+    async fn kill(&mut self, number: usize) {
+        let (one, two) = (format!("cycle-{number}"), format!("also-{number}"));
+        if number > 0 {
+            self.far.site.start();
+        }
+        let mut others = vec![self.far.log_in("one", &one).await];
+        if number.is_multiple_of(2) {
+            others.push(self.far.log_in("two", &two).await);
+        }
+        self.watcher.sees_too(&format!("one@{FAR}/{one}")).await;
+        self.burst().await;
+        self.far.site.signal("-KILL");
+        assert!(!self.far.site.ended().success());
+        for other in &mut others {
+            other.read_out().await;
+            self.arrived.append(&mut other.got);
+        }
+        // Somebody goes and somebody comes while nobody there can be told.
+        self.friend.client.vanish();
+        self.friend = self.near.log_in("two", &(number + 1).to_string()).await;
+        self.burst().await;
+        self.watcher.until_safe(self.sent + COUNTED).await;
+    }
+
+    /// Everything that is on its way arrives or comes back.
+    async fn settle(&mut self, last: &mut Person) {
+        let mut one = self.far.log_in("one", "last").await;
+        while !nothing_waits(&self.near.site).unwrap() || !nothing_waits(&self.far.site).unwrap() {
+            tokio::time::sleep(GLANCE).await;
+        }
+        for person in [&mut one, last, &mut self.watcher] {
+            person.catch_up().await;
+            self.arrived.append(&mut person.got);
+            self.arrived.append(&mut person.bounced);
+        }
+    }
+}
+
+async fn kill_again_and_again(bidi: bool) {
+    let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let mut scene = Scene::begin(bidi).await;
+    for number in 0..kills {
+        scene.kill(number).await;
+    }
+    let looks = scene.near.looks();
+    scene.far.site.start();
+    let mut last = scene.far.log_in("two", "last").await;
+    wait_for_nobody(&scene.near, looks, &mut scene.watcher).await;
+    last.mark(&mut [&mut scene.watcher, &mut scene.friend]).await;
+    scene.watcher.mark(&mut [&mut last]).await;
+    scene.watcher.sees_only(&[&format!("two@{FAR}/last")]);
+    scene.friend.sees_only(&[&format!("two@{FAR}/last")]);
+    last.sees_only(&[&format!("one@{NEAR}/watcher"), &format!("two@{NEAR}/{kills}")]);
+
+    scene.settle(&mut last).await;
+    let lost: Vec<usize> = (0..scene.sent).filter(|number| !scene.arrived.contains(number)).collect();
+    assert_eq!(lost, [0; 0], "neither delivered nor returned");
+    for server in [&mut scene.far, &mut scene.near] {
+        assert!(server.site.stop().success());
     }
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod site;
+#[path = "site/waiting.rs"]
+mod waiting;
 #[path = "site/zone.rs"]
 #[expect(dead_code, reason = "others do more with it")]
 mod zone;
@@ -16,6 +18,7 @@ use comity::crash::{Point, VARIABLE};
 use comity::testing::Client;
 use comity::xml::Element;
 use site::{Site, free};
+use waiting::nothing_waits;
 
 /// Messages that wait over a restart in `make check`; `OUTBOX` asks for more.
 const WAITING: usize = 600;
@@ -159,28 +162,30 @@ impl Stage {
         recipient.send("<presence/>").await;
         let bounced: BTreeSet<usize> = self.bounced.iter().copied().collect();
         assert_eq!(bounced.len(), self.bounced.len(), "something came back twice");
+        // All that the near server had has gone out.
+        while !nothing_waits(&self.near.site).unwrap() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // What has come there has come to him: the answer is behind it.
+        recipient.send("<iq type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>").await;
         let mut got = Vec::new();
-        while got.len() + bounced.len() < self.acknowledged {
-            let element = recipient.next().await.unwrap();
+        until(&mut recipient, |element| {
             if element.name() == "message" {
                 got.push(element.attribute("id").unwrap().parse::<usize>().unwrap());
             }
-        }
-        assert!(got.is_sorted(), "out of order: {got:?}");
-        let all: BTreeSet<usize> = got.iter().copied().chain(bounced).collect();
-        assert_eq!(all.len(), self.acknowledged, "something came twice: {got:?}");
-        // Nothing comes behind the last: the answer would be behind it.
-        recipient.send("<iq type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>").await;
-        until(&mut recipient, |element| {
-            assert_ne!(element.name(), "message", "{}", element.to_xml(""));
             element.attribute("id") == Some("last")
         })
         .await;
+        assert!(got.is_sorted(), "out of order: {got:?}");
+        let all: BTreeSet<usize> = got.iter().copied().chain(bounced).collect();
+        let lost: Vec<usize> = (0..self.acknowledged).filter(|number| !all.contains(number)).collect();
+        assert_eq!(lost, [0; 0], "neither delivered nor returned");
+        assert_eq!(got.len() + self.bounced.len(), self.acknowledged, "something came twice: {got:?}");
     }
 }
 
 /// The next element that is as `wanted` says.
-async fn until(client: &mut Client, wanted: impl Fn(&Element) -> bool) -> Element {
+async fn until(client: &mut Client, mut wanted: impl FnMut(&Element) -> bool) -> Element {
     loop {
         let element = client.next().await.unwrap();
         if wanted(&element) {

@@ -16,7 +16,7 @@ from harness.matrix import words
 from harness.workplace import end_as_ctrl_c_does, workplace
 from peers.comity import binary
 
-from clients import CLIENTS, report
+from clients import CLIENTS, report, rooms
 from clients.columns import COLUMNS, Column, Scene
 from clients.house import House
 from clients.program import Program
@@ -40,6 +40,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--column", action="append", choices=columns, help="only this column (repeatable)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all cells as JSON")
     parser.add_argument("--record", action="store_true", help="put the cells into docs/interop.md")
+    parser.add_argument("--meeting", action="store_true",
+                        help="instead: Dino and Gajim meet in a room of two domains; with --record the picture is kept")
     parser.add_argument("--list", action="store_true", help="list the cells and stop")
     options = parser.parse_args()
     options.client = options.client or list(CLIENTS)
@@ -110,6 +112,19 @@ async def play(house: House, kind: type[Program], column: Column, logs: Path) ->
     return Cell(kind.name, column.name, result, detail, time.monotonic() - started)
 
 
+async def meeting(directory: Path, logs: Path, python: Path, record: bool) -> None:
+    """Plays the meeting."""
+    authority = Authority(directory / "authority", AUTHORITY)
+    await authority.create()
+    house = House(directory / "house", logs, python, authority)
+    picture = report.RECORD.with_name("room.png") if record else logs / "room.png"
+    try:
+        await house.build()
+        await rooms.meet(house, logs, picture)
+    finally:
+        await house.close()
+
+
 def main() -> int:
     """Plays the matrix."""
     options = arguments()
@@ -126,6 +141,10 @@ def main() -> int:
         install.tell(str(error))
         return 2
     try:
+        if options.meeting:
+            with workplace("a meeting") as (directory, logs):
+                asyncio.run(meeting(directory, logs, python, options.record))
+            return 0
         with workplace(f"{len(options.client)} clients") as (directory, logs):
             cells = asyncio.run(perform(options, directory, logs, python))
     except KeyboardInterrupt:

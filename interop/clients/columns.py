@@ -9,6 +9,7 @@ from harness import stanzas
 from harness.clients import Client, Expected
 from harness.failure import CaseFailed
 
+from clients import rooms
 from clients.house import NARROW, OPEN, House
 from clients.program import Program
 
@@ -222,5 +223,7 @@ COLUMNS = [
     Column("offline", "offline messages", offline),
     Column("archive", "archive", archive),
     Column("block", "block", block),
+    Column("room", "room of another domain", rooms.in_room),
+    Column("irc", "channel of IRC (biboumi)", rooms.in_channel),
     Column("one-round-trip", "back in one round trip", one_round_trip),
 ]

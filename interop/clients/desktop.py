@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from harness.failure import HarnessBroken
 from harness.process import Process, run
 
 from clients.program import PATIENCE, Place
@@ -46,6 +47,14 @@ class Desktop:
         width, height = SIZE.split("x")
         await self.do("windowmove", found, "0", "0", "windowsize", found, width, height, "windowfocus", found)
         return found
+
+    async def has(self, name: str) -> bool:
+        """Whether there is a window with this in its name."""
+        try:
+            await self.do("search", "--onlyvisible", "--name", name)
+        except HarnessBroken:
+            return False
+        return True
 
     async def click(self, x: int, y: int) -> None:
         """Presses the mouse button at this place."""

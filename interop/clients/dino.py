@@ -12,6 +12,8 @@ from clients import on_screen
 from clients.on_screen import OnScreen
 from clients.program import PATIENCE
 
+# Where the first conversation is in the list, and where messages are typed.
+FIRST, INPUT = (150, 80), (600, 615)
 # Where its buttons are: the menu of a conversation, and in the window that it opens the last switch and the cross.
 DETAILS, BLOCK, CLOSE = (858, 28), (539, 413), (657, 28)
 # It spells out the namespace of every name.
@@ -65,6 +67,16 @@ class Dino(OnScreen):
 
     async def say(self, to: str, body: str) -> None:
         await self.look_into(to)
+        await self._desktop.type(body)
+
+    async def enter(self, room: str, nick: str) -> None:
+        # A bookmark has brought it in.
+        await self.has_on_wire(f"<presence[^>]*{re.escape(room)}/{nick}")
+
+    async def speak(self, room: str, body: str) -> None:
+        # Where something was said last stands first.
+        await self._desktop.click(*FIRST)
+        await self._desktop.click(*INPUT)
         await self._desktop.type(body)
 
     async def block(self, jid: str) -> None:

@@ -1,5 +1,6 @@
 """finch in a terminal, with libpurple inside: an old stack, whose messages and blocks are told to it by its D-Bus."""
 
+import asyncio
 from xml.sax.saxutils import escape
 
 from harness import install
@@ -7,7 +8,7 @@ from harness.terminal import Terminal
 
 from clients import in_terminal, session_bus
 from clients.in_terminal import InTerminal
-from clients.program import Account, Place
+from clients.program import GLANCE, Account, Place
 from clients.session_bus import SessionBus
 
 ACCOUNTS = """<?xml version='1.0' encoding='UTF-8' ?>
@@ -89,6 +90,25 @@ class Finch(InTerminal):
     async def say(self, to: str, body: str) -> None:
         part = await self._number("PurpleConversationGetImData", await self._conversation(to))
         await self._call("PurpleConvImSend", part, body)
+
+    async def enter(self, room: str, nick: str) -> None:
+        connection = await self._number("PurpleAccountGetConnection", await self._account())
+        local, _, domain = room.partition("@")
+        await self._call("ServJoinChat", connection, f"{{'room': '{local}', 'server': '{domain}', 'handle': '{nick}'}}")
+        self._partners.append(room)
+
+    async def turn_to(self, room: str) -> None:
+        # A server of IRC has a window of its own, before or behind this one. What is on top shows its title.
+        local = room.partition("@")[0].partition("%")[0]
+        for number in range(OTHER_WINDOWS + 1, OTHER_WINDOWS + 4):
+            await self._terminal.press(f"M-{number}")
+            await asyncio.sleep(GLANCE)
+            if f"┤{local}" in await self.picture():
+                return
+
+    async def speak(self, room: str, body: str) -> None:
+        chat = await self._number("PurpleFindConversationWithAccount", "2", room, await self._account())
+        await self._call("PurpleConvChatSend", await self._number("PurpleConversationGetChatData", chat), body)
 
     async def block(self, jid: str) -> None:
         connection = await self._number("PurpleAccountGetConnection", await self._account())

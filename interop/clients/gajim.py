@@ -1,6 +1,8 @@
 """Gajim on a screen, driven by keys and by what its menus do on D-Bus; what it shows is read from its history."""
 
+import asyncio
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,11 +11,13 @@ from harness import install
 
 from clients import on_screen
 from clients.on_screen import OnScreen
+from clients.program import GLANCE
 
 ACCOUNT = "ours"
 # Where messages are typed.
 INPUT = (690, 616)
 SETTINGS = {"use_keyring": False}
+UNREAD = "Unread Messages"
 
 
 class Gajim(OnScreen):
@@ -45,9 +49,30 @@ class Gajim(OnScreen):
         self._ended()
         self._configure()
 
+    async def stop(self) -> None:
+        leaving = asyncio.create_task(super().stop())
+        while not leaving.done():
+            # It asks once more where something is unread: a server of IRC has much to say.
+            if await self._desktop.has(UNREAD):
+                await self._desktop.window(UNREAD)
+                await self._desktop.do("key", "alt+q")
+            await asyncio.sleep(GLANCE)
+        await leaving
+
     async def say(self, to: str, body: str) -> None:
         # Before the first message has come it would open a window for new conversations.
         await self._activate("open-chat", f"[<['{ACCOUNT}', '{to}']>]")
+        await self._desktop.click(*INPUT)
+        await self._desktop.type(body)
+
+    async def enter(self, room: str, nick: str) -> None:
+        # A bookmark has brought it in.
+        await self.has_on_wire(f"<presence[^>]*{re.escape(room)}/{nick}")
+        window = (self.address[0], f"{self.address[1]}/window/1")
+        await self._bus.call(*window, "org.gtk.Actions.Activate", "add-group-chat",
+                             f"[<['{ACCOUNT}', '{room}', 'select']>]", "{}")
+
+    async def speak(self, room: str, body: str) -> None:
         await self._desktop.click(*INPUT)
         await self._desktop.type(body)
 

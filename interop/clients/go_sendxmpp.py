@@ -27,6 +27,7 @@ class GoSendxmpp(Program):
         "one-round-trip": "it does not know SASL2",
     }
     _listener: Process | None = None
+    _nick = ""
     _sent = ""
 
     @classmethod
@@ -53,8 +54,21 @@ class GoSendxmpp(Program):
             await self._listener.stop()
 
     async def say(self, to: str, body: str) -> None:
+        await self._send(body, to)
+
+    async def enter(self, room: str, nick: str) -> None:
+        # Who listens in a room does so from the start.
+        await self.stop()
+        self._nick = nick
+        command = self._command("-l", "-c", "-a", nick, room)
+        self._listener = await Process.start("go-sendxmpp", command, self.place.logs / "go-sendxmpp-room.log")
+
+    async def speak(self, room: str, body: str) -> None:
+        await self._send(body, "-c", "-a", self._nick, room)
+
+    async def _send(self, body: str, *arguments: str) -> None:
         try:
-            self._sent += await run(self._command(to), PATIENCE, stdin=body)
+            self._sent += await run(self._command(*arguments), PATIENCE, stdin=body)
         except HarnessBroken as error:
             raise CaseFailed(str(error)) from None
 

@@ -1,23 +1,27 @@
 """Where the clients are tried: two servers, a way to cut connections, and people to talk to.
 
-`comity.example` is reached through a relay that cuts connections; `narrow.example` looks as if it knew one mechanism only.
+`comity.example` is reached through a relay that cuts connections; `narrow.example` looks as if it knew one mechanism only,
+and has rooms. They federate. A gateway of the first leads to a channel of IRC.
 All programs share a namespace of their own; the friends and the other devices are slixmpp's and live beside the first server.
 """
 
 import itertools
 from pathlib import Path
 
+from cases.components import GATEWAY, IRC_SERVER, IRC_USER
 from harness.authority import Authority, Usage
 from harness.clients import Client, Driver
 from harness.network import Namespace, Network
 from harness.process import Process
 from peers.comity import Comity
-from peers.server import Encryption, Proof, Server, Services, Site
+from peers.server import COMPONENT_PORT, COMPONENT_SECRET, Encryption, Proof, Server, Services, Site
 
 from clients.program import Account, Place, Program
 
 HERE = Path(__file__).parent
 OPEN, NARROW = "comity.example", "narrow.example"
+ROOMS, IRC = f"conference.{NARROW}", f"irc.{OPEN}"
+CHANNEL = f"#verona%127.0.0.1@{IRC}"
 PASSWORD = "correct-horse-battery"
 # What relays may take for an order, on a busy machine.
 PROMPT = 20.0
@@ -47,6 +51,8 @@ class House:
         self._drivers: dict[str, Driver] = {}
         self._relays: list[Process] = []
         self._namespace: Namespace | None = None
+        #: Somebody on IRC who answers.
+        self.mercutio: Process | None = None
 
     @property
     def root(self) -> Path:
@@ -61,9 +67,13 @@ class House:
         (limits / "openssl.cnf").write_text(OPENSSL_CONF)
         await self._network.build()
         self._namespace = await self._network.join("clients")
-        sites = [await self._site(OPEN, None), await self._site(NARROW, Services(f"admin@{NARROW}", True))]
-        first, second = sites
-        await self._network.serve_dns(records(OPEN, self._namespace) + records(NARROW, second.namespace))
+        first = await self._site(OPEN, None, components=(IRC,))
+        second = await self._site(NARROW, Services(f"admin@{NARROW}", True), rooms=ROOMS)
+        sites = [first, second]
+        await self._network.serve_dns([
+            *records(OPEN, self._namespace), *records(NARROW, second.namespace),
+            *federated(OPEN, first.namespace, OPEN, IRC), *federated(NARROW, second.namespace, NARROW, ROOMS),
+        ])
         for site in sites:
             server = self._servers[site.domain] = Comity(site)
             await server.prepare()
@@ -76,7 +86,30 @@ class House:
             log = self._logs / f"{site.label}-friends.log"
             self._drivers[site.domain] = await Driver.start(site.namespace, self._python, log, self.root)
 
-    async def _site(self, domain: str, services: Services | None) -> Site:
+    async def open_channel(self) -> None:
+        """Has a gateway lead to a channel of IRC, in which somebody is; done once."""
+        if self.mercutio:
+            return
+        directory, namespace = self._directory / "irc", self._servers[OPEN].site.namespace
+        directory.mkdir()
+        (directory / "ngircd.conf").write_text(IRC_SERVER)
+        gateway = GATEWAY.format(hostname=IRC, secret=COMPONENT_SECRET, port=COMPONENT_PORT, directory=directory)
+        (directory / "biboumi.cfg").write_text(gateway)
+        for name, command, says in (
+            ("ngircd", ["ngircd", "-n", "-f", str(directory / "ngircd.conf")], "Now listening"),
+            ("mercutio", ["/usr/bin/python3", str(IRC_USER), "127.0.0.1", "6667", "mercutio", "#verona"], "^joined"),
+            ("biboumi", ["biboumi", str(directory / "biboumi.cfg")], "[Aa]uthenticated"),
+        ):
+            home = {"HOME": str(directory)}
+            process = await Process.start(name, namespace.command(command), self._logs / f"{name}.log", home)
+            self._relays.append(process)
+            await process.line(says, PROMPT)
+            if name == "mercutio":
+                self.mercutio = process
+
+    async def _site(
+        self, domain: str, services: Services | None, components: tuple[str, ...] = (), rooms: str | None = None
+    ) -> Site:
         label = domain.partition(".")[0]
         return Site(
             label=label,
@@ -84,12 +117,14 @@ class House:
             namespace=await self._network.join(label),
             directory=self._directory / label,
             log=self._logs / f"{label}.log",
-            certificate=await self._authority.issue(domain, Usage.SERVER),
+            certificate=await self._authority.issue(domain, Usage.SERVER, also=(*components, *filter(None, (rooms,)))),
             trust=self._authority.root,
             proof=Proof.ORDINARY,
             encryption=Encryption.REQUIRED,
-            s2s_address="127.0.0.1",
+            s2s_address="0.0.0.0",
             s2s_port=5269,
+            components=components,
+            rooms=rooms,
             services=services,
         )
 
@@ -155,4 +190,13 @@ def records(domain: str, namespace: Namespace) -> list[str]:
         f"{domain}. 0 IN A {namespace.address}",
         f"{host} 0 IN A {namespace.address}",
         f"_xmpp-client._tcp.{domain}. 0 IN SRV 0 0 5222 {host}",
+    ]
+
+
+def federated(label: str, namespace: Namespace, *domains: str) -> list[str]:
+    """How other servers find these domains; no relay is on their way."""
+    host = f"s2s.{label}."
+    return [
+        f"{host} 0 IN A {namespace.address}",
+        *(f"_xmpp-server._tcp.{domain}. 0 IN SRV 0 0 5269 {host}" for domain in domains),
     ]

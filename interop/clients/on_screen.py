@@ -1,5 +1,7 @@
 """What graphical clients have in common: a screen and a D-Bus of their own, and a log of streams on standard output."""
 
+from pathlib import Path
+
 from harness.process import Process, run
 
 from clients import desktop, session_bus
@@ -54,9 +56,13 @@ class OnScreen(Program):
         await self._process.end(PATIENCE)
         self._ended()
 
+    async def photograph(self, file: Path) -> None:
+        """Takes a picture of what it shows."""
+        await self._desktop.photograph(file)
+
     async def kill(self) -> None:
         if self._process:
-            await self._desktop.photograph(self.place.logs / "last-picture.png")
+            await self.photograph(self.place.logs / "last-picture.png")
             await self._process.stop()
         await self._bus.stop()
         await self._desktop.stop()

@@ -50,6 +50,15 @@ class Profanity(InTerminal):
     async def say(self, to: str, body: str) -> None:
         await self._terminal.type(f"/msg {to} {body}")
 
+    async def enter(self, room: str, nick: str) -> None:
+        await self._terminal.type(f"/join {room} nick {nick}")
+
+    async def turn_to(self, room: str) -> None:
+        await self._terminal.type(f"/win {room}")
+
+    async def speak(self, room: str, body: str) -> None:
+        await self._terminal.type(body)
+
     async def block(self, jid: str) -> None:
         await self._terminal.type(f"/blocked add {jid}")
 

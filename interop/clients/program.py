@@ -98,6 +98,17 @@ class Program:
         """Blocks an address."""
         raise NotImplementedError
 
+    async def enter(self, room: str, nick: str) -> None:
+        """Enters a room; one that does so by itself, because of a bookmark, turns to it."""
+        raise NotImplementedError
+
+    async def turn_to(self, room: str) -> None:
+        """Turns to a room in which it is, where that is what makes it show it."""
+
+    async def speak(self, room: str, body: str) -> None:
+        """Says something to everybody in a room in which it is."""
+        raise NotImplementedError
+
     async def look_into(self, jid: str) -> None:
         """Turns to the conversation with somebody, where that is what makes it show or fetch messages."""
 
@@ -144,8 +155,9 @@ class Program:
 
 
 class Player(Program):
-    """A program of ours around somebody's library. It obeys lines on standard input, `say JID TEXT`, `block JID` and
-    `leave`, and prints `online`, `shown JID TEXT` for each message however it came, and `wire XML`."""
+    """A program of ours around somebody's library. It obeys lines on standard input, `say JID TEXT`, `block JID`,
+    `enter ROOM NICK`, `speak ROOM TEXT` and `leave`, and prints `online`, `shown JID TEXT` for each message however it
+    came, and `wire XML`."""
 
     process: Process | None = None
     earlier = ""
@@ -182,6 +194,12 @@ class Player(Program):
     async def block(self, jid: str) -> None:
         self.process.send(f"block {jid}")
         await self._hears("^blocked")
+
+    async def enter(self, room: str, nick: str) -> None:
+        self.process.send(f"enter {room} {nick}")
+
+    async def speak(self, room: str, body: str) -> None:
+        self.process.send(f"speak {room} {body}")
 
     async def picture(self) -> str:
         return "".join(line for line in self.process.text.splitlines(True) if line.startswith("shown "))

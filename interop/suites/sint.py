@@ -18,6 +18,15 @@ STORE_PASSWORD = "changeit"
 ABORTED, LEFT = "aborted", "left"
 # One reply; the suites wait twice or three times that long for what must not come.
 REPLY_MILLISECONDS = 5000
+# Cases in which one client asks another something whom it does not know: a server should not hand that on, so that nobody
+# finds out who is there (RFC 6121 section 8.5.3.1), unless the one who is asked shows himself, which they do here.
+SHOWN = (
+    r"CsiIntegrationTest\.detectDisco.*Unsubscribed",
+    r"AdHocCommandIntegrationTest\..*",
+    r"PingIntegrationTest\.pingAsync",
+    r"VersionIntegrationTest\.testVersion",
+    r"FileTransferIntegrationTest\..*",
+)
 # The whole suite: a bound for what hangs, far above what the slowest server needs.
 LIMIT = 5400.0
 
@@ -49,7 +58,7 @@ async def play(stand: Stand, classpath: str, only: list[str], without: list[str]
     home, store = stand.directory / "java", await pinned(stand)
     home.mkdir()
     java = ["java", "-Xmx512m", f"-Duser.home={home}", f"-Djavax.net.ssl.trustStore={store}",
-            f"-Djavax.net.ssl.trustStorePassword={STORE_PASSWORD}"]
+            f"-Djavax.net.ssl.trustStorePassword={STORE_PASSWORD}", f"-Dcomity.shown={'|'.join(SHOWN)}"]
     results: dict[str, Result] = {}
     attempts = [Selection(only)]
     for number, attempt in enumerate(attempts, 1):

@@ -1,4 +1,4 @@
-"""slixmpp's integration tests, from its source package."""
+"""slixmpp's integration tests, from its source package, and ours with its plugins."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness import install
 from harness.failure import HarnessBroken
-from suites.stand import Stand
+from suites.stand import ADMIN, PASSWORD, Stand
 from suites.suite import Outcome, Result, Suite
 
 CASES = Path(__file__).parent / "slixmpp" / "cases.py"
@@ -16,6 +16,7 @@ SPECS = {
     "basic_connect_and_message": "RFC 6120",
     "blocking": "XEP-0191",
     "bob": "XEP-0231",
+    "carbons": "XEP-0280",
     "chatmarkers": "XEP-0333",
     "component": "XEP-0114",
     "disco": "XEP-0030",
@@ -31,6 +32,7 @@ SPECS = {
     "quickresponse": "XEP-0439",
     "reactions": "XEP-0444",
     "reconnect": "RFC 6120",
+    "reports": "XEP-0377",
     "retract": "XEP-0424",
     "selfping": "XEP-0410",
     "slow_filters": "RFC 6120",
@@ -67,6 +69,7 @@ class Slixmpp(Suite):
         for number in (1, 2):
             jid, password = await stand.account(f"slixmpp-{number}")
             environment |= {f"CI_ACCOUNT{number}": jid, f"CI_ACCOUNT{number}_PASSWORD": password}
+        environment |= {"CI_ADMIN": f"{ADMIN}@{stand.domain}", "CI_ADMIN_PASSWORD": PASSWORD}
         environment |= {"CI_MUC_SERVER": f"conference.{stand.domain}", "PYTHONPATH": ""}
         process = await stand.start(
             self.name, [str(self._python), str(CASES), str(self._folder), str(results), *only], environment

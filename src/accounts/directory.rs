@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::hexadecimal;
 use crate::jid::BareJid;
-use crate::storage::{Cell, CreateError, Error, Map, Own, Storage, View, Writes};
+use crate::storage::{Cell, CreateError, Error, Look, Map, Own, Storage, View, Writes};
 
 use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
 use super::random::{self, Exhausted};
@@ -199,7 +199,7 @@ fn with_later_keys(view: &View<'_>, jid: &BareJid, mut credentials: Credentials)
 /// # Errors
 /// What storage says.
 pub fn complete_credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
-    match credentials(view, jid)? {
+    match credentials(view.look(), jid)? {
         Some((credentials, standing)) => Ok(Some((with_later_keys(view, jid, credentials)?, standing))),
         None => {
             view.cell(&LATER_KEYS, jid)?;
@@ -266,8 +266,8 @@ pub async fn exists(storage: &Storage, jid: &BareJid) -> Result<bool, Error> {
 ///
 /// # Errors
 /// What storage says.
-pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
-    let known = view.account(jid, Own::Cell(&CREDENTIALS), (&DISABLED, &REMOVED))?;
+pub fn credentials(look: Look<'_>, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
+    let known = look.account(jid, Own::Cell(&CREDENTIALS), (&DISABLED, &REMOVED))?;
     if known.0.is_none() {
         // What can be read there is decoded here, so that both ways take equally long.
         std::hint::black_box(serde_json::from_str::<Credentials>(std::hint::black_box(NOBODYS)).is_ok());
@@ -281,11 +281,11 @@ pub fn credentials(view: &View<'_>, jid: &BareJid) -> Result<Option<(Credentials
 /// # Errors
 /// What storage says.
 pub(super) fn item<V: Serialize + DeserializeOwned>(
-    view: &View<'_>,
+    look: Look<'_>,
     jid: &BareJid,
     (map, key): (&Map<V>, &str),
 ) -> Result<Option<(V, Standing)>, Error> {
-    view.account(jid, Own::Item(map, key), (&DISABLED, &REMOVED)).map(of_owner)
+    look.account(jid, Own::Item(map, key), (&DISABLED, &REMOVED)).map(of_owner)
 }
 
 /// Nobody logs in to an account that is about to go.
@@ -389,7 +389,7 @@ mod tests {
         assert!(complete().await.unwrap().unwrap().0.sha512.is_some());
         assert_eq!(found("b.example"), ScramHash::ALL);
         storage.durable(storage.latest()).await.unwrap();
-        let kept = storage.read(move |view| credentials(view, &of_b)).await.unwrap().unwrap().0;
+        let kept = storage.look(move |look| credentials(look, &of_b)).await.unwrap().unwrap().0;
         assert_eq!(kept.sha512.unwrap().stored_key, sha512.stored_key);
     }
 

@@ -3,8 +3,9 @@
 use aws_lc_rs::rand;
 
 use crate::hexadecimal;
+use crate::nonces;
 
-/// Random octets.
+/// Random octets, which may become a key.
 ///
 /// # Errors
 /// The generator of the operating system failed: nothing that needs secrecy may go on.
@@ -26,14 +27,24 @@ impl std::fmt::Display for Exhausted {
 
 impl std::error::Error for Exhausted {}
 
-/// `octets` random octets in hexadecimal.
+/// Random octets that everybody may see.
+///
+/// # Errors
+/// Those of [`octets`].
+pub fn nonce<const N: usize>() -> Result<[u8; N], Exhausted> {
+    let mut bytes = [0; N];
+    nonces::fill(&mut bytes).map_err(|nonces::Exhausted| Exhausted)?;
+    Ok(bytes)
+}
+
+/// `octets` random octets that everybody may see, in hexadecimal.
 ///
 /// A machine whose generator fails cannot run a server: the text is empty then, which no caller
 /// accepts as an identifier.
 #[must_use]
 pub fn token(octets: usize) -> String {
     let mut bytes = vec![0; octets];
-    if rand::fill(&mut bytes).is_err() {
+    if nonces::fill(&mut bytes).is_err() {
         return String::new();
     }
     hexadecimal::text(&bytes)

@@ -166,7 +166,7 @@ mod tests {
         assert!(!directory::exists(&storage, &romeo).await.unwrap());
         assert!(directory::list(&storage, "verona.example").await.unwrap().is_empty());
         let owner = romeo.clone();
-        assert!(storage.read(move |view| directory::credentials(view, &owner)).await.unwrap().is_none());
+        assert!(storage.look(move |look| directory::credentials(look, &owner)).await.unwrap().is_none());
         assert!(matches!(begin(&storage, &romeo, Timestamp::default()).await, Err(DirectoryError::Unknown)));
         assert!(matches!(create(&storage, &romeo).await, Err(DirectoryError::Exists)), "something is left of it");
         let domain: BareJid = "verona.example".parse().unwrap();

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
-use crate::storage::{Error, Map, Storage, View, Writes};
+use crate::storage::{Error, Look, Map, Storage, View, Writes};
 
 use super::directory::{self, Standing};
 use super::sasl::hashed_token::Presented;
@@ -227,8 +227,8 @@ impl Slots {
 ///
 /// # Errors
 /// What storage says.
-pub fn found(view: &View<'_>, holder: Holder<'_>) -> Result<Option<(Slots, Standing)>, Error> {
-    directory::item(view, holder.account, (&TOKENS, holder.agent.as_str()))
+pub fn found(look: Look<'_>, holder: Holder<'_>) -> Result<Option<(Slots, Standing)>, Error> {
+    directory::item(look, holder.account, (&TOKENS, holder.agent.as_str()))
 }
 
 /// Keeps the tokens of a client; it is so once this returns.

@@ -11,15 +11,15 @@ use crate::cli::output::{Failure, Output, Rendering};
 use crate::cli::place::Place;
 use crate::cli::wait_for;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, FederationMode};
 use crate::federation::doctor::Verdict;
 use crate::net::System;
 use crate::server::{Examine, resolver};
 
 /// Check the own domains (DNS records, certificates, ports), or how another domain is reached.
 ///
-/// Without a domain: asks the configured DNS servers for the SRV records of each own domain, reads the certificates, and
-/// connects to each address that the records lead to, all from this machine.
+/// Without a domain: asks the configured DNS servers for the SRV records of each own domain and of those of rooms, reads the
+/// certificates, and connects to each address that the records lead to, all from this machine.
 ///
 /// With the domain of another server: goes all the ways to it as this server does when somebody writes there (DNS,
 /// connection, TLS, certificates, SASL EXTERNAL or dialback), and says what is wrong and which record or line to change.
@@ -35,6 +35,14 @@ pub(super) struct Check {
     from: Option<String>,
     #[command(flatten)]
     rendering: Rendering,
+}
+
+/// Who looks for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// Clients and other servers.
+    All,
+    Servers,
 }
 
 /// What is to be said about one thing.
@@ -79,7 +87,14 @@ async fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {
     for domain in &config.domains {
         let mut findings = Findings { domain: domain.name.as_str(), all: &mut all };
         certificates::check(config, domain, &Clock::system(), &mut findings);
-        let endpoints = records::check(config, &domain.name.a_labels(), &resolver, &mut findings).await;
+        let endpoints = records::check(config, (&domain.name.a_labels(), Whom::All), &resolver, &mut findings).await;
+        records::connect(&endpoints, &resolver, &System, &mut findings).await;
+    }
+    // Nobody but other servers looks for them.
+    for rooms in config.services.rooms.iter().filter(|_| config.federation.mode != FederationMode::Closed) {
+        let mut findings = Findings { domain: rooms.as_str(), all: &mut all };
+        certificates::check_rooms(config, rooms, &mut findings);
+        let endpoints = records::check(config, (&rooms.a_labels(), Whom::Servers), &resolver, &mut findings).await;
         records::connect(&endpoints, &resolver, &System, &mut findings).await;
     }
     Ok(all)

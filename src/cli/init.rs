@@ -12,16 +12,19 @@ use crate::config::{Config, DomainName, example};
 
 /// Write a configuration and print the DNS records to publish.
 ///
-/// Writes comity.toml with every setting explained and commented out, except the domain, into the
+/// Writes comity.toml with every setting explained and commented out, except the domains, into the
 /// current directory (or where --config says). A file that is there already is never overwritten.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: comity init example.org --host chat.example.org")]
+#[command(after_help = "Example: comity init example.org --host chat.example.org --rooms rooms.example.org")]
 pub(super) struct Init {
     /// The domain of the accounts: what stands behind the @ of an address.
     domain: DomainName,
     /// The name under which this machine is found; the SRV records point to it. Default: xmpp.DOMAIN.
     #[arg(long, value_name = "NAME")]
     host: Option<DomainName>,
+    /// A domain for rooms in which many talk, such as rooms.DOMAIN; without it there are none.
+    #[arg(long, value_name = "NAME")]
+    rooms: Vec<DomainName>,
     /// Where to keep accounts and messages. Default: /var/lib/comity for root, otherwise the directory
     /// data beside the file.
     #[arg(long, value_name = "DIR")]
@@ -32,14 +35,14 @@ impl Init {
     pub(super) fn run(self, place: &Place, output: &mut Output<'_>) -> Result<(), Failure> {
         let file = place.named().unwrap_or_else(|| PathBuf::from(FILE));
         let data_dir = self.data_dir.or_else(|| (!rustix::process::geteuid().is_root()).then(|| PathBuf::from("data")));
-        let text = example(self.domain.as_str(), data_dir.as_deref());
+        let text = example(self.domain.as_str(), data_dir.as_deref(), &self.rooms);
         let config = Config::parse(&text, &file).map_err(|error| Failure::Failed(error.to_string()))?;
         write_new(&file, &text)?;
         let host = self.host.unwrap_or_else(|| self.domain.below("xmpp"));
         let data_dir = config.data_dir.display();
         output.line(format_args!("Wrote {}; accounts and messages will be kept in {data_dir}.\n", file.display()))?;
         output.line(records(&config, &self.domain, &host))?;
-        output.line(next_steps(&file, &self.domain))
+        output.line(next_steps(&file, &self.domain, &self.rooms))
     }
 }
 
@@ -60,42 +63,42 @@ fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
 /// As they stand in a zone file; internationalised names as A-labels.
 fn records(config: &Config, domain: &DomainName, host: &DomainName) -> String {
     let listen = &config.listen;
-    let services = [
-        ("_xmpp-client", &listen.c2s),
-        ("_xmpps-client", &listen.c2s_tls),
-        ("_xmpp-server", &listen.s2s),
-        ("_xmpps-server", &listen.s2s_tls),
-    ];
+    let clients = [("_xmpp-client", &listen.c2s), ("_xmpps-client", &listen.c2s_tls)];
+    let servers = [("_xmpp-server", &listen.s2s), ("_xmpps-server", &listen.s2s_tls)];
     let (domain, host) = (domain.a_labels(), host.a_labels());
-    let mut text = format!("Publish these DNS records (in the zone of {domain}):\n\n");
-    let width = domain.len() + "_xmpps-client._tcp..".len();
-    for (service, addresses) in services {
+    let of_domain = clients.iter().chain(&servers).map(|service| (service, domain.clone()));
+    // Clients go the way of their own domain; only other servers look for the rooms.
+    let of_rooms = config.services.rooms.iter().flat_map(|name| servers.iter().map(move |it| (it, name.a_labels())));
+    let mut records = Vec::new();
+    for ((service, addresses), name) in of_domain.chain(of_rooms) {
         if let Some(address) = addresses.into_iter().next() {
-            let name = format!("{service}._tcp.{domain}.");
-            text.push_str(&format!("  {name:width$}  3600 IN SRV  0 5 {} {host}.\n", address.port()));
+            records.push((format!("{service}._tcp.{name}."), format!("SRV  0 5 {} {host}.", address.port())));
         }
     }
-    let name = format!("{host}.");
-    text.push_str(&format!("  {name:width$}  3600 IN A    the IPv4 address of this machine\n"));
-    text.push_str(&format!("  {name:width$}  3600 IN AAAA its IPv6 address, if it has one\n"));
-    text
+    records.push((format!("{host}."), "A    the IPv4 address of this machine".to_owned()));
+    records.push((format!("{host}."), "AAAA its IPv6 address, if it has one".to_owned()));
+    let width = records.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let lines = records.iter().map(|(name, record)| format!("  {name:width$}  3600 IN {record}\n"));
+    format!("Publish these DNS records (in the zone of {domain}):\n\n{}", lines.collect::<String>())
 }
 
-fn next_steps(file: &Path, domain: &DomainName) -> String {
+fn next_steps(file: &Path, domain: &DomainName, rooms: &[DomainName]) -> String {
+    let names: Vec<&str> = [domain].into_iter().chain(rooms).map(DomainName::as_str).collect();
     format!(
         "Next:\n\
-         \x20 1. Get a certificate for {domain} (not for the name of the machine), for example with\n\
+         \x20 1. Get a certificate for {names} (not for the name of the machine), for example with\n\
          \x20    certbot, and name it and its key under [tls] in {file}.\n\
          \x20 2. Add an account:          comity account add you@{domain}\n\
          \x20 3. Start the server:        comity serve\n\
          \x20 4. See whether all is well: comity check",
+        names = names.join(" and "),
         file = file.display(),
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{records, write_new};
+    use super::{next_steps, records, write_new};
     use crate::cli::output::Failure;
     use crate::config::Config;
 
@@ -114,6 +117,18 @@ mod tests {
                 "_xmpps-server._tcp.xn--mller-kva.example. 3600 IN SRV 0 5 5270 xmpp.xn--mller-kva.example.",
             ]
         );
+    }
+
+    #[test]
+    fn rooms_are_found_by_other_servers() {
+        let text = "domain = \"a.example\"\n[listen]\ns2s_tls = []\n[services]\nrooms = [\"rooms.a.example\"]";
+        let config = Config::parse(text, "comity.toml".as_ref()).unwrap();
+        let domain = config.domains[0].name.clone();
+        let text = records(&config, &domain, &domain.below("xmpp"));
+        let of_rooms: Vec<_> = text.lines().filter(|line| line.contains("rooms")).map(str::trim).collect();
+        assert_eq!(of_rooms, ["_xmpp-server._tcp.rooms.a.example.  3600 IN SRV  0 5 5269 xmpp.a.example."]);
+        let steps = next_steps("comity.toml".as_ref(), &domain, &config.services.rooms);
+        assert!(steps.contains("a certificate for a.example and rooms.a.example (not"), "{steps}");
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn printable(text: &str) -> String {
     lines.fold(first, |text, line| text + "\n" + &line)
 }
 
-/// The same in JSON, which says those characters in its own way (RFC 8259 §7); all of them are in texts.
+/// The same in JSON, which says those characters in its own way (RFC 8259); all of them are in texts.
 fn printable_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {

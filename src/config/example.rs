@@ -6,15 +6,15 @@ use std::path::Path;
 use toml::Value;
 
 use crate::config::section::{Key, Section, Shape};
-use crate::config::{Component, Config, Domain, Peer, SECTIONS};
+use crate::config::{Component, Config, Domain, DomainName, Peer, SECTIONS};
 
 /// The width of a comment's text.
 const WIDTH: usize = 96;
 
-/// The whole file with every key commented out, except the domain and, where one is given, the data
-/// directory; what is commented is the default.
+/// The whole file with every key commented out, except the domain and, where they are given, the data
+/// directory and the domains of rooms; what is commented is the default.
 #[must_use]
-pub fn example(domain: &str, data_dir: Option<&Path>) -> String {
+pub fn example(domain: &str, data_dir: Option<&Path>, rooms: &[DomainName]) -> String {
     let mut out = String::new();
     comment(&mut out, Config::SECTION.doc);
     comment(&mut out, &[" Lines of the form #key = value show the default (or, where there is none, an example)."]);
@@ -29,6 +29,9 @@ pub fn example(domain: &str, data_dir: Option<&Path>) -> String {
             let set = match section.path(key).as_str() {
                 "domain" => Some(Value::from(domain)),
                 "data_dir" => data_dir.map(|path| Value::from(&*path.to_string_lossy())),
+                "services.rooms" if !rooms.is_empty() => {
+                    Some(Value::from(rooms.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()))
+                }
                 _ => None,
             };
             let (mark, value) = set.map_or_else(|| ("#", shown(section, key)), |value| ("", value.to_string()));

@@ -250,9 +250,15 @@ section! {
         non_anonymous: bool = false;
         /// Whether a room that stays has an archive that its occupants can read, if its owner does not say.
         archive: bool = true;
+        /// How long messages are kept: in the archives of rooms, and for those who enter. `"0s"` means as long as the room.
+        archive_retention: Period = Period::seconds(0);
+        /// How many messages the archive of one room may have; the oldest go first. That is looked at once an hour, so
+        /// there may be more for a while. `0` means any number.
+        archive_messages_per_room: usize = 0;
         /// How many messages are shown to who enters, if the owner of the room does not say.
         history: usize = 20;
-        /// How many messages one occupant may send each second in the long run; more are refused. `0` is no limit.
+        /// How many messages one occupant may send each second in the long run; more are refused. His entries and changes
+        /// of presence count as well. `0` is no limit.
         messages_per_second: usize = 10;
         /// How many times all from one other domain may enter rooms each second in the long run; more are refused.
         domain_entries_per_second: usize = 20;
@@ -266,7 +272,7 @@ section! {
 
 section! {
     /// The archive: every account's messages, for its clients to read again (XEP-0313). A domain in `[[domains]]` may
-    /// have other values.
+    /// have other values, and `[rooms]` says what holds for those of rooms.
     Archive, "archive", Once {
         /// Whether messages are archived. Without, they are kept only until they are delivered.
         enabled: bool = true;

@@ -302,7 +302,7 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn the_example_is_the_default_commented_or_not() {
-    let text = example("example.org", None);
+    let text = example("example.org", None, &[]);
     assert_eq!(parse(&text).unwrap(), one_domain());
     let mut section = "";
     let uncommented: Vec<&str> = text
@@ -324,7 +324,9 @@ fn the_example_is_the_default_commented_or_not() {
 
 #[test]
 fn the_example_takes_a_data_directory() {
-    let config = parse(&example("example.org", Some(Path::new("my \"data\"")))).unwrap();
+    let rooms = ["rooms.example.org".parse().unwrap()];
+    let config = parse(&example("example.org", Some(Path::new("my \"data\"")), &rooms)).unwrap();
+    assert_eq!(config.services.rooms, rooms);
     assert_eq!(config.data_dir, Path::new("/etc/comity/my \"data\""));
 }
 
@@ -349,7 +351,9 @@ fn each_example_of_a_key_is_accepted() {
 
 #[test]
 fn generated_files_are_fresh() {
-    for (name, fresh) in [("config.example.toml", example("example.org", None)), ("docs/configuration.md", manual())] {
+    for (name, fresh) in
+        [("config.example.toml", example("example.org", None, &[])), ("docs/configuration.md", manual())]
+    {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &fresh).unwrap();

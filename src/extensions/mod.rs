@@ -46,6 +46,13 @@ const HINTS_NS: &str = "urn:xmpp:hints";
 /// XEP-0085, whose notifications alone are nothing that somebody wants later.
 const CHAT_STATES_NS: &str = "http://jabber.org/protocol/chatstates";
 
+/// XEP-0045: whoever enters a room says so in this namespace, for all who recognise that.
+const MUC_NS: &str = "http://jabber.org/protocol/muc";
+
+/// XEP-0045: what a room says to one of its occupants, and the mark of messages between two of them, which both have the
+/// bare JID of the room.
+const MUC_USER_NS: &str = "http://jabber.org/protocol/muc#user";
+
 /// Everything that is built in, in the order of the `mod` lines.
 pub const ALL: &[Extension] = &[
     rfc_3921_session::EXTENSION,

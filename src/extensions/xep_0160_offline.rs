@@ -8,12 +8,10 @@ use crate::clock::Timestamp;
 use crate::hooks::{Delayed, Entity, Extension, Passing, Registrar, Settings, Shelf, Spec, Verdict};
 use crate::jid::{BareJid, Jid};
 use crate::live::Live;
-use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Direction, Entry, Marks, Position, Storage, Stored};
-use crate::stream::{ContentNamespace, read_back};
-use crate::xml::Element;
+use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Stanza, StanzaError};
+use crate::storage::{Direction, Marks, Position, Storage, Stored};
 
-use self::api::DELAY_NS;
+use self::api::{DELAY_NS, stamped, write_delay};
 use super::xep_0359_stanza_ids::api::Ids;
 use super::{CHAT_STATES_NS, HINTS_NS};
 
@@ -28,8 +26,36 @@ pub(super) const EXTENSION: Extension = Extension {
 
 /// For extensions that show when messages came.
 pub(super) mod api {
+    use crate::clock::Timestamp;
+    use crate::stanza::{Payload, Stanza};
+    use crate::storage::Entry;
+    use crate::stream::{ContentNamespace, read_back};
+    use crate::xml::escape_into;
+
     /// XEP-0203.
     pub(in crate::extensions) const DELAY_NS: &str = "urn:xmpp:delay";
+
+    /// Appends that `from` had a stanza already at `time` (XEP-0203 §2).
+    pub(in crate::extensions) fn write_delay(out: &mut String, from: &str, time: Timestamp) {
+        out.push_str("<delay xmlns='");
+        out.push_str(DELAY_NS);
+        out.push_str("' from='");
+        escape_into(out, from);
+        out.push_str("' stamp='");
+        out.push_str(&time.to_string());
+        out.push_str("'/>");
+    }
+
+    /// The stanza of a log entry with the time at which it came to `from`, and with `tail`.
+    pub(in crate::extensions) fn stamped(entry: &Entry, from: &str, tail: &str) -> Option<Stanza<'static>> {
+        let (_, stanza) = read_back(&entry.payload, ContentNamespace::Client).next()?;
+        let mut stanza = stanza.into_owned();
+        let mut payload = stanza.payload.as_str().to_owned();
+        write_delay(&mut payload, from, Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX)));
+        payload.push_str(tail);
+        stanza.payload = Payload::canonical(payload);
+        Some(stanza)
+    }
 }
 
 fn install(at: &mut Registrar<'_>) {
@@ -134,10 +160,12 @@ impl Offline {
     }
 }
 
-/// Says that `domain` had a stanza already at `time` (XEP-0203 §2).
+/// Says that `domain` had a stanza already at `time`, in canonical XML.
 #[must_use]
-pub fn delay(domain: &str, time: Timestamp) -> Element {
-    Element::new("delay", DELAY_NS).with("from", domain).with("stamp", &time.to_string())
+pub fn delay(domain: &str, time: Timestamp) -> String {
+    let mut delay = String::new();
+    write_delay(&mut delay, domain, time);
+    delay
 }
 
 /// What a message is worth that nobody can receive now.
@@ -179,20 +207,11 @@ fn discard(stanza: &mut Stanza<'_>, domains: &[String]) {
     });
 }
 
-/// The stanza of a log entry with the time at which it came (XEP-0203 §2), and with `tail`.
-fn stamped(entry: &Entry, domain: &str, tail: &str) -> Option<Stanza<'static>> {
-    let (_, stanza) = read_back(&entry.payload, ContentNamespace::Client).next()?;
-    let mut stanza = stanza.into_owned();
-    let mut payload = stanza.payload.as_str().to_owned();
-    delay(domain, Timestamp::from_unix_ms(entry.time.try_into().unwrap_or(i64::MAX))).write(&mut payload, CLIENT_NS);
-    payload.push_str(tail);
-    stanza.payload = Payload::canonical(payload);
-    Some(stanza)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stanza::Payload;
+    use crate::storage::Entry;
 
     fn message(payload: &str) -> Stanza<'_> {
         Stanza::new(Kind::Message(MessageType::Chat)).payload(Payload::canonical(payload))

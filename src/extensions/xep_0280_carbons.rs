@@ -14,9 +14,8 @@ use crate::stanza::{CLIENT_NS, Child, Condition, Kind, MessageType, Payload, Sta
 use crate::storage::{Direction, Storage};
 use crate::xml::Element;
 
-use super::xep_0045_muc::api::USER_NS;
 use super::xep_0313_archive::api::{CONFERENCE_NS, FORWARD_NS, MARKERS_NS, RECEIPTS_NS};
-use super::{CHAT_STATES_NS, HINTS_NS};
+use super::{CHAT_STATES_NS, HINTS_NS, MUC_USER_NS as USER_NS};
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0280", version: "1.0.1" },

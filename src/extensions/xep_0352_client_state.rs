@@ -7,8 +7,7 @@ use crate::hooks::{Attention, ClientState, Extension, Peer, Registrar, Spec, Urg
 use crate::stanza::{Kind, MessageType, PresenceType, Stanza};
 use crate::xml::Element;
 
-use super::xep_0045_muc::api::USER_NS;
-use super::{CHAT_STATES_NS, HINTS_NS};
+use super::{CHAT_STATES_NS, HINTS_NS, MUC_USER_NS as USER_NS};
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0352", version: "1.0.0" },

@@ -4,11 +4,10 @@
 use crate::clock::Timestamp;
 use crate::hooks::{Entity, Extension, Registrar, Retraction, Spec};
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{CLIENT_NS, Kind, MessageType, Namespaces, Stanza};
-use crate::xml::Element;
+use crate::stanza::{CLIENT_NS, Kind, MessageType, Stanza};
 
-use self::api::NS;
-use super::xep_0045_muc::api::USER_NS;
+use self::api::{NS, is_final, taken_back, tombstone};
+use super::MUC_USER_NS as USER_NS;
 
 pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0424", version: "0.4.2" },
@@ -23,33 +22,58 @@ pub(super) const EXTENSION: Extension = Extension {
     install,
 };
 
-/// For extensions that recognise retractions.
+/// For extensions that recognise retractions, and rooms, which have archives of their own.
 pub(super) mod api {
+    use crate::clock::Timestamp;
+    use crate::stanza::{Namespaces, Stanza};
+    use crate::xml::Element;
+
     pub(in crate::extensions) const NS: &str = "urn:xmpp:message-retract:1";
+
+    /// Where a retraction may be.
+    const MAY_BE: Namespaces = Namespaces::of(NS.as_bytes());
+
+    /// The ids of the message that `stanza` takes back, and its own, which a tombstone names (XEP-0424 §4).
+    pub(in crate::extensions) fn taken_back(stanza: &Stanza<'_>) -> Option<(String, String)> {
+        // Hardly any message is one.
+        if !stanza.payload.may_have(MAY_BE) {
+            return None;
+        }
+        let elements = stanza.payload.elements();
+        let of = elements.iter().find(|element| element.is("retract", NS))?.attribute("id")?;
+        Some((of.to_owned(), stanza.id.as_deref()?.to_owned()))
+    }
+
+    /// What is left of a message that was taken back by the one with the id `by`.
+    pub(in crate::extensions) fn tombstone(by: &str, now: Timestamp) -> Element {
+        Element::new("retracted", NS).with("id", by).with("stamp", &now.to_string())
+    }
+
+    /// Whether nobody can take a message back: one that was is gone already, and a retraction stays (XEP-0424 §5).
+    pub(in crate::extensions) fn is_final(message: &Stanza<'_>) -> bool {
+        message.payload.children().any(|child| child.ns == NS && matches!(child.name, "retract" | "retracted"))
+    }
 }
 
 fn install(at: &mut Registrar<'_>) {
-    let namespace = Namespaces::of(NS.as_bytes());
     let clock = at.clock.clone();
-    at.retraction(move |stanza| stanza.payload.may_have(namespace).then(|| read(stanza, clock.now())).flatten());
+    at.retraction(move |stanza| read(stanza, || clock.now()));
 }
 
-/// What `stanza` takes back; nothing if it has no id that a tombstone could name (XEP-0424 §4).
-fn read(stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
+/// What `stanza` takes back, if it does.
+fn read(stanza: &Stanza<'_>, now: impl FnOnce() -> Timestamp) -> Option<Retraction> {
     if !matches!(stanza.kind, Kind::Message(MessageType::Normal | MessageType::Chat)) {
         return None;
     }
-    let id = stanza.id.as_deref()?;
-    let elements = stanza.payload.elements();
-    let of = elements.iter().find(|element| element.is("retract", NS))?.attribute("id")?.to_owned();
-    let tombstone = Element::new("retracted", NS).with("id", id).with("stamp", &now.to_string()).to_xml(CLIENT_NS);
-    let (from, to, is_private) = (stanza.from.clone()?, stanza.to.as_ref()?.to_bare(), has(stanza, "x", USER_NS));
+    let (of, id) = taken_back(stanza)?;
+    let tombstone = tombstone(&id, now()).to_xml(CLIENT_NS);
+    let (from, to, is_private) = (stanza.from.clone()?, stanza.to.as_ref()?.to_bare(), is_between_occupants(stanza));
     let (wanted, sender) = (of.clone(), from.to_bare());
     let replaces = move |owner: &BareJid, earlier: &Stanza<'_>| {
         let is_of_sender = match &earlier.from {
             // XEP-0424 §5: the same bare JID, in a room the same occupant.
             Some(author) if author.bare_str() == sender.as_str() => {
-                let is_private = is_private || has(earlier, "x", USER_NS);
+                let is_private = is_private || is_between_occupants(earlier);
                 !is_private || sender == *owner || *author == from
             }
             _ => false,
@@ -57,14 +81,14 @@ fn read(stanza: &Stanza<'_>, now: Timestamp) -> Option<Retraction> {
         is_of_sender
             && earlier.id.as_deref() == Some(wanted.as_str())
             && earlier.to.as_ref().map(Jid::bare_str) == Some(to.as_str())
-            // What has been taken back is gone, and a retraction stays.
-            && !["retract", "retracted"].iter().any(|name| has(earlier, name, NS))
+            && !is_final(earlier)
     };
     Some(Retraction { of, tombstone, replaces: Box::new(replaces) })
 }
 
-fn has(stanza: &Stanza<'_>, name: &str, ns: &str) -> bool {
-    stanza.payload.children().any(|child| child.name == name && child.ns == ns)
+/// Whether a message has the mark of those between two occupants of a room.
+fn is_between_occupants(message: &Stanza<'_>) -> bool {
+    message.payload.children().any(|child| child.name == "x" && child.ns == USER_NS)
 }
 
 #[cfg(test)]
@@ -87,13 +111,13 @@ mod tests {
 
     fn taken_back(owner: &str, retraction: &Stanza<'_>, earlier: &Stanza<'_>) -> bool {
         let owner = owner.parse().unwrap();
-        read(retraction, Timestamp::default()).is_some_and(|it| (it.replaces)(&owner, earlier))
+        read(retraction, Timestamp::default).is_some_and(|it| (it.replaces)(&owner, earlier))
     }
 
     // Proves: XEP-0424 §4
     #[test]
     fn a_tombstone_names_the_retraction() {
-        let retraction = read(&message(ROMEO, "r", RETRACT), Timestamp::default()).unwrap();
+        let retraction = read(&message(ROMEO, "r", RETRACT), Timestamp::default).unwrap();
         assert_eq!(retraction.of, "a");
         assert_eq!(
             retraction.tombstone,
@@ -101,11 +125,11 @@ mod tests {
         );
         let mut nameless = message(ROMEO, "r", RETRACT);
         nameless.id = None;
-        assert!(read(&nameless, Timestamp::default()).is_none());
+        assert!(read(&nameless, Timestamp::default).is_none());
         let mut news = message(ROMEO, "r", RETRACT);
         news.kind = Kind::Message(MessageType::Headline);
-        assert!(read(&news, Timestamp::default()).is_none());
-        assert!(read(&message(ROMEO, "r", "<body>urn:xmpp:message-retract:1</body>"), Timestamp::default()).is_none());
+        assert!(read(&news, Timestamp::default).is_none());
+        assert!(read(&message(ROMEO, "r", "<body>urn:xmpp:message-retract:1</body>"), Timestamp::default).is_none());
     }
 
     // Proves: XEP-0424 §5

@@ -5,6 +5,7 @@
 use crate::hooks::form::{Field, FieldType, Form, FormType, NS as FORM_NS, Submission};
 use crate::hooks::paging::Page;
 use crate::hooks::{Entity, Extension, Spec};
+use crate::jid::BareJid;
 use crate::stanza::{Condition, ErrorType, StanzaError};
 use crate::xml::{Element, spelled};
 
@@ -80,41 +81,53 @@ pub(super) mod api {
         pub(in crate::extensions) name: String,
         pub(in crate::extensions) description: String,
         pub(in crate::extensions) language: String,
-        pub(in crate::extensions) users: usize,
         /// Whether everybody may enter who comes along.
         pub(in crate::extensions) is_open: bool,
         /// Whether its occupants see no more of each other than nicknames.
         pub(in crate::extensions) is_semi_anonymous: bool,
     }
 
-    /// What answers a question about these rooms.
+    /// What answers a question about these rooms, of which `users` counts the people. Whoever asks for the form has none of
+    /// them looked at, and people are counted where the words are found.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(in crate::extensions) fn answer(
         question: &Element,
         channels: impl Iterator<Item = Channel>,
+        users: impl Fn(&BareJid) -> usize,
     ) -> Result<Element, StanzaError> {
-        super::answer(question, channels)
+        super::answer(question, channels, users)
     }
 }
 
-fn answer(question: &Element, channels: impl Iterator<Item = Channel>) -> Result<Element, StanzaError> {
+/// A room that was found.
+struct Found {
+    /// What it is sorted by.
+    id: String,
+    channel: Channel,
+    users: usize,
+}
+
+fn answer(
+    question: &Element,
+    channels: impl Iterator<Item = Channel>,
+    users: impl Fn(&BareJid) -> usize,
+) -> Result<Element, StanzaError> {
     let Some(filled) = question.child("x", FORM_NS) else {
         return Ok(Element::new(api::NAME, NS).with_child(form().to_element()));
     };
     let search = Search::read(filled)?;
     let page = Page::within(question)?.unwrap_or_default();
-    let mut found: Vec<(String, Channel)> =
-        channels.filter(|it| search.finds(it)).map(|channel| (search.order.id(&channel), channel)).collect();
-    let mut result = Element::new("result", NS);
-    if found.is_empty() {
-        return Ok(result);
-    }
-    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let (found, set) = page.cut(found, |(id, _)| id, PAGE);
-    found.iter().for_each(|(_, channel)| result.push(channel.to_element()));
-    Ok(result.with_child(set))
+    let counted = channels.filter(|channel| search.finds(channel)).map(|channel| {
+        let users = users(&channel.address);
+        Found { id: search.order.id(&channel, users), channel, users }
+    });
+    let mut found: Vec<Found> = counted.filter(|found| found.users >= search.min_users).collect();
+    found.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let (found, set) = Page::shown(Some(&page), found, |found| &found.id, PAGE);
+    let items = found.iter().map(Found::to_element);
+    Ok(items.chain(set).fold(Element::new("result", NS), Element::with_child))
 }
 
 /// What can be asked for (XEP-0433#impl-searchformfields). Only what is always the same is filled in already: nothing is
@@ -184,11 +197,8 @@ impl Search {
     }
 
     fn finds(&self, channel: &Channel) -> bool {
-        if !self.is_for_rooms || channel.users < self.min_users {
-            return false;
-        }
-        if self.words.is_empty() {
-            return true;
+        if !self.is_for_rooms || self.words.is_empty() {
+            return self.is_for_rooms;
         }
         let texts: Vec<String> = self.places.iter().map(|place| (place.of)(channel).to_lowercase()).collect();
         self.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
@@ -220,31 +230,32 @@ fn refused(name: &str, why: &str) -> StanzaError {
 
 impl Order {
     /// An id whose order is this one.
-    fn id(self, channel: &Channel) -> String {
+    fn id(self, channel: &Channel, users: usize) -> String {
         match self {
             Self::Address => channel.address.to_string(),
-            Self::Users => format!("{:020}{}", u64::MAX - channel.users as u64, channel.address),
+            Self::Users => format!("{:020}{}", u64::MAX - users as u64, channel.address),
         }
     }
 }
 
-impl Channel {
+impl Found {
     /// XEP-0433#impl-resultitemformat.
     fn to_element(&self) -> Element {
-        let mut item = Element::new("item", NS).with("address", self.address.as_str());
+        let Self { channel, users, .. } = self;
+        let mut item = Element::new("item", NS).with("address", channel.address.as_str());
         let mut push = |name, text: &str| {
             if !text.is_empty() {
                 item.push(Element::new(name, NS).with_text(text));
             }
         };
-        push("name", &self.name);
-        push("description", &self.description);
-        push("language", &self.language);
-        push("nusers", &self.users.to_string());
+        push("name", &channel.name);
+        push("description", &channel.description);
+        push("language", &channel.language);
+        push("nusers", &users.to_string());
         push("service-type", ROOMS);
         // Some take it to mean yes wherever it stands.
-        push("is-open", if self.is_open { "true" } else { "" });
-        push("anonymity-mode", if self.is_semi_anonymous { "muc_semianonymous" } else { KNOWN_TO_EACH_OTHER });
+        push("is-open", if channel.is_open { "true" } else { "" });
+        push("anonymity-mode", if channel.is_semi_anonymous { "muc_semianonymous" } else { KNOWN_TO_EACH_OTHER });
         item
     }
 }
@@ -253,13 +264,12 @@ impl Channel {
 mod tests {
     use super::*;
 
-    fn channel(local: &str, name: &str, description: &str, users: usize) -> Channel {
+    fn channel(local: &str, name: &str, description: &str) -> Channel {
         Channel {
             address: format!("{local}@rooms.example").parse().unwrap(),
             name: name.to_owned(),
             description: description.to_owned(),
             language: String::new(),
-            users,
             is_open: true,
             is_semi_anonymous: true,
         }
@@ -267,10 +277,14 @@ mod tests {
 
     fn channels() -> Vec<Channel> {
         vec![
-            channel("heath", "A lonely heath", "", 3),
-            channel("coven", "A dark cave", "For all good witches", 7),
-            channel("inverness", "Macbeth's castle", "Dark and gloomy", 3),
+            channel("heath", "A lonely heath", ""),
+            channel("coven", "A dark cave", "For all good witches"),
+            channel("inverness", "Macbeth's castle", "Dark and gloomy"),
         ]
+    }
+
+    fn users(room: &BareJid) -> usize {
+        if room.local() == Some("coven") { 7 } else { 3 }
     }
 
     /// What a question with these fields is answered with: the localparts, or what is wrong.
@@ -285,7 +299,7 @@ mod tests {
         let fields: String =
             fields.iter().map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>")).collect();
         let xml = format!("<search xmlns='{NS}'>{set}<x xmlns='jabber:x:data' type='submit'>{fields}</x></search>");
-        answer(&Element::parse(&xml, "").unwrap(), channels().into_iter()).map_err(|error| {
+        answer(&Element::parse(&xml, "").unwrap(), channels().into_iter(), users).map_err(|error| {
             let detail = error.detail.as_ref().map(|detail| detail.name().to_owned()).unwrap_or_default();
             format!("{} {} {detail}", error.condition.as_str(), error.error_type.as_str())
         })
@@ -294,7 +308,8 @@ mod tests {
     // Proves: XEP-0433#usecases-search-form, §5, XEP-0433 §4.2.1
     #[test]
     fn whoever_sends_no_form_gets_one() {
-        let given = answer(&Element::new(api::NAME, NS), std::iter::empty()).unwrap();
+        let nobody = std::iter::from_fn(|| panic!("no room is looked at"));
+        let given = answer(&Element::new(api::NAME, NS), nobody, users).unwrap();
         let form = given.child("x", FORM_NS).unwrap().to_xml(FORM_NS);
         assert!(given.is("search", NS) && form.starts_with("<x type='form'><field var='FORM_TYPE' type='hidden'>"));
         for (var, kind) in [
@@ -329,6 +344,22 @@ mod tests {
         assert_eq!(found(&[("all", "true"), ("types", "xep-0369")]), places(&[]));
         assert_eq!(found(&[("all", "true"), ("types", "xep-0045"), ("colour", "red")]).unwrap().len(), 3);
         assert_eq!(found(&[("FORM_TYPE", ABOUT), ("all", "true")]).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn people_are_counted_where_the_words_are_found() {
+        let xml = format!(
+            "<search xmlns='{NS}'><x xmlns='jabber:x:data' type='submit'><field var='q'><value>witches</value></field>\
+             </x></search>"
+        );
+        let counted = std::cell::RefCell::new(Vec::new());
+        let count = |room: &BareJid| {
+            counted.borrow_mut().push(room.local().unwrap().to_owned());
+            1
+        };
+        let result = answer(&Element::parse(&xml, "").unwrap(), channels().into_iter(), count).unwrap();
+        assert!(result.to_xml(NS).contains("<nusers>1</nusers>"));
+        assert_eq!(counted.into_inner(), ["coven"]);
     }
 
     // Proves: XEP-0433#usecases-search-request-unsuppsortkey, #usecases-search-request-searchinvalid,
@@ -375,8 +406,8 @@ mod tests {
         assert_eq!(rest.elements().filter(|element| element.is("item", NS)).count(), 2);
         // Nothing at all has no pages.
         assert_eq!(asked(&[("q", "banquo")], &set).unwrap().to_xml(NS), "<result/>");
-        let mut closed = channel("x", "", "", 0);
-        (closed.is_open, closed.is_semi_anonymous) = (false, false);
+        let closed = Channel { is_open: false, is_semi_anonymous: false, ..channel("x", "", "") };
+        let closed = Found { id: String::new(), channel: closed, users: 0 };
         assert_eq!(
             closed.to_element().to_xml(NS),
             format!(

@@ -3,8 +3,8 @@
 //!
 //! One stream of a pair of domains counts, the one that has begun last; whatever still comes on an older one has come on
 //! this one, too, or will. A peer that does not know what of an older stream has arrived sends the last of it once more, in
-//! front of everything else: the first messages of a stream are dropped as long as they are among those that `recent`
-//! remembers.
+//! front of everything else: the first messages of each sender on a stream are dropped as long as they are among those that
+//! `recent` remembers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::accounts::random;
 use crate::clock::Timestamp;
 use crate::federation::Federation;
-use crate::federation::recent::{Coming, Recent, Repeats, fingerprint};
+use crate::federation::recent::{Coming, Print, Recent, Repeats, fingerprint};
 use crate::hooks::Wish;
 use crate::jid::BareJid;
 use crate::routing::{Pair, Progress};
@@ -51,6 +51,9 @@ struct Row {
     count: u64,
     /// Messages that have come.
     messages: Vec<u64>,
+    /// Who has said them, as long as something may come once more on the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    senders: Option<Vec<u64>>,
 }
 
 fn key(pair: &Pair, number: u64) -> String {
@@ -76,8 +79,6 @@ struct State {
     /// So many of its stanzas have been handled.
     count: u64,
     recent: Recent,
-    /// It has brought no message yet that had not come before, so more of these may follow.
-    repeats: bool,
     /// Since when it has no connection.
     lost: Option<Instant>,
 }
@@ -109,6 +110,7 @@ impl State {
             stream: self.name.clone(),
             count: self.count,
             messages: messages.to_vec(),
+            senders: self.recent.senders().map(<[u64]>::to_vec),
         };
         // A row is always written as JSON.
         let _ = ARRIVALS.put(writes, owner, &key(pair, number), &row);
@@ -129,7 +131,7 @@ pub struct Note {
     pair: Pair,
     time: Timestamp,
     /// For each stanza, how many the stream has brought with it, and what tells it from others.
-    stanzas: Vec<(u64, Option<u64>)>,
+    stanzas: Vec<(u64, Option<Print>)>,
     /// So many of them are noted.
     noted: usize,
 }
@@ -142,7 +144,6 @@ impl Progress for Note {
         if let Some((count, _)) = more.last() {
             state.count = *count;
         }
-        state.repeats &= more.iter().all(|(_, print)| print.is_none());
         self.noted += more.len();
         if !writes.is_empty() {
             state.write(&self.pair, &self.owner, self.time, writes);
@@ -224,7 +225,7 @@ pub(crate) struct Counted {
     /// Something was dropped that is not counted in storage.
     has_dropped: bool,
     /// What has come since something was routed last.
-    stanzas: Vec<(u64, Option<u64>)>,
+    stanzas: Vec<(u64, Option<Print>)>,
     pair: Pair,
     owner: BareJid,
     federation: Arc<Federation>,
@@ -243,7 +244,7 @@ impl Counted {
             Some(Coming::NewFirst) => self.arrivals.lock().recent.confirmed(Instant::now()),
             Some(Coming::New) | None => {}
         }
-        self.stanzas.push((self.counting.count + more, print.map(|print| print.number)));
+        self.stanzas.push((self.counting.count + more, print));
         false
     }
 
@@ -330,7 +331,7 @@ impl Federation {
         let arrivals = Arc::clone(self.arrivals().entry(pair.clone()).or_default());
         let _turn = arrivals.turn.lock().await;
         let counted = self.start_counting(pair, &arrivals, |state| {
-            (state.name, state.count, state.repeats) = (name.clone(), 0, true);
+            (state.name, state.count) = (name.clone(), 0);
             state.recent.begin(Instant::now())
         });
         (counted, name.map(|name| (name, RESUMABLE)))
@@ -351,10 +352,8 @@ impl Federation {
         };
         let _turn = arrivals.turn.lock().await;
         // Meanwhile the peer may have begun anew.
-        // What has been sent once more on it so far is not sent again; the rest may be.
-        let prepare =
-            |state: &mut State| if state.repeats { state.recent.begin(Instant::now()) } else { Repeats::default() };
-        is_meant(&arrivals).then(|| self.start_counting(pair, &arrivals, prepare))
+        let resume = |state: &mut State| state.recent.resume(Instant::now());
+        is_meant(&arrivals).then(|| self.start_counting(pair, &arrivals, resume))
     }
 
     /// From now on another stream counts; whoever says so has the turn.
@@ -397,7 +396,7 @@ impl Federation {
         // Nobody is about to begin a stream of it.
         let is_idle = |arrivals: &Arc<Arrivals>| Arc::strong_count(arrivals) == 1;
         let since = |arrivals: &Arc<Arrivals>| arrivals.lock().lost.filter(|_| is_idle(arrivals));
-        let count = |arrivals: &Arc<Arrivals>| arrivals.lock().recent.count();
+        let count = |arrivals: &Arc<Arrivals>| arrivals.lock().recent.size();
         let (mut pairs, mut messages) = (0, 0);
         for arrivals in known.values().filter(|arrivals| since(arrivals).is_some()) {
             (pairs, messages) = (pairs + 1, messages + count(arrivals));
@@ -443,9 +442,9 @@ impl Federation {
             }
             let pair = Pair { local: row.local.into(), remote: row.remote.into() };
             let mut state = known.entry(pair).or_default().lock();
-            // The last row is that of the stream.
-            state.repeats = row.messages.is_empty();
-            state.recent.restore(row.number, row.messages, now);
+            // The last rows are those of the stream.
+            let begins = row.stream != state.name;
+            state.recent.restore((row.number, row.messages), row.senders, begins, now);
             (state.name, state.count, state.lost) = (row.stream, row.count, Some(now));
         }
         drop(known);

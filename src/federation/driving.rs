@@ -20,7 +20,7 @@ use crate::federation::xep_0220_dialback::Dialback;
 use crate::hooks::{Acknowledgement, Heard};
 use crate::jid::{BareJid, Jid};
 use crate::routing::Pair;
-use crate::stanza::{CLIENT_NS, IqType, Kind, Stanza};
+use crate::stanza::{IqType, Kind, Stanza};
 use crate::stream::{CLOSE, Event, STREAMS_NS, StreamCondition, StreamError};
 use crate::xml::Element;
 
@@ -159,7 +159,7 @@ impl Federation {
     /// The same without any talk: `left` has left the queue since the stream before.
     pub(crate) async fn prepare(&self, waiting: &Waiting, left: Left, terms: (Option<usize>, Option<&'static str>)) {
         self.answer(waiting, left, &Failure::unreachable("the connection to the other server broke")).await;
-        let stamp = |time| (self.ways().delay)(&waiting.pair.local, time).to_xml(CLIENT_NS);
+        let stamp = |time| (self.ways().delay)(&waiting.pair.local, time);
         let left = {
             let mut state = waiting.lock();
             let before = state.queue.cost();

@@ -73,8 +73,8 @@ pub struct Ways {
     pub storage: Storage,
     /// What a domain is asked to learn whether it has handled everything before (XEP-0199).
     pub probe: Element,
-    /// Says that a domain had a stanza already at some time (XEP-0203).
-    pub delay: fn(&str, Timestamp) -> Element,
+    /// Says that a domain had a stanza already at some time (XEP-0203), in canonical XML.
+    pub delay: fn(&str, Timestamp) -> String,
     /// What dialback keys are made from: the same on all servers of our domains (XEP-0185).
     pub secret: [u8; 32],
 }

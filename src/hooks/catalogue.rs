@@ -71,6 +71,8 @@ pub struct RoomSettings {
     pub non_anonymous: bool,
     pub archive: bool,
     pub history: usize,
+    /// How long messages are shown to those who enter, if that has an end.
+    pub retention: Option<Duration>,
     /// What one occupant may send each second in the long run; zero is no limit.
     pub messages: usize,
     /// The same for everybody of another domain: entries, and messages and requests.
@@ -126,7 +128,7 @@ impl Settings {
 /// Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Catalogue {
-    extensions: Arc<[(&'static Extension, Switch)]>,
+    extensions: Arc<[Switched<&'static Extension>]>,
     settings: Live<Settings>,
     /// What extensions have to say whenever the settings change.
     sources: Arc<OnceLock<Sources>>,
@@ -143,9 +145,9 @@ pub struct Catalogue {
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) statements: Statements,
-    pub(super) stream_features: Vec<(Switch, StreamFeature)>,
-    pub(super) at_login: Vec<(Switch, Element)>,
-    pub(super) at_binding: Vec<(Switch, &'static str)>,
+    pub(super) stream_features: Vec<Switched<StreamFeature>>,
+    pub(super) at_login: Vec<Switched<Element>>,
+    pub(super) at_binding: Vec<Switched<&'static str>>,
 }
 
 /// Whether an extension is wanted at this moment: looked at for every stanza.
@@ -163,11 +165,33 @@ impl Switch {
     }
 }
 
+/// Something of an extension that may be wanted or not.
+pub(super) struct Switched<T> {
+    pub(super) switch: Switch,
+    pub(super) it: T,
+}
+
+impl<T> Switched<T> {
+    pub(super) fn new(switch: &Switch, it: T) -> Self {
+        Self { switch: switch.clone(), it }
+    }
+
+    /// What it is, if it is wanted now.
+    pub(super) fn get(&self) -> Option<&T> {
+        self.switch.is_on().then_some(&self.it)
+    }
+}
+
+/// Those that are wanted now.
+pub(super) fn wanted<T>(all: &[Switched<T>]) -> impl Iterator<Item = &T> + Clone {
+    all.iter().filter_map(Switched::get)
+}
+
 impl Catalogue {
     #[must_use]
     pub fn new(extensions: &'static [Extension], settings: Settings) -> Self {
         let switch = |extension: &Extension| Switch(Arc::new(AtomicBool::new((extension.wanted)(&settings))));
-        let extensions = extensions.iter().map(|extension| (extension, switch(extension))).collect();
+        let extensions = extensions.iter().map(|it| Switched { switch: switch(it), it }).collect();
         let accounts = settings.domains.iter().map(|domain| (domain.clone(), About::default())).collect();
         let accounts = Arc::new(accounts);
         Self {
@@ -191,8 +215,8 @@ impl Catalogue {
 
     /// The operator has changed his mind.
     pub fn replace(&self, settings: Settings) {
-        for (extension, Switch(on)) in &*self.extensions {
-            on.store((extension.wanted)(&settings), Ordering::Relaxed);
+        for Switched { switch: Switch(on), it } in &*self.extensions {
+            on.store((it.wanted)(&settings), Ordering::Relaxed);
         }
         self.settings.replace(settings);
         self.publish();
@@ -250,7 +274,7 @@ impl Catalogue {
         }
         for (domain, about) in &*self.accounts {
             let own = self.settings.load().at(domain);
-            let wanted = self.extensions.iter().map(|(extension, _)| *extension).filter(|it| (it.wanted)(&own));
+            let wanted = self.extensions.iter().map(|extension| extension.it).filter(|it| (it.wanted)(&own));
             about.replace(sources.statements.about(Entity::Account, &features(Entity::Account, wanted)));
         }
         // They may tell of it.
@@ -258,12 +282,12 @@ impl Catalogue {
         self.inline_offers.replace(wanted(&sources.at_login), wanted(&sources.at_binding).copied());
     }
 
-    pub(super) fn all(&self) -> &[(&'static Extension, Switch)] {
+    pub(super) fn all(&self) -> &[Switched<&'static Extension>] {
         &self.extensions
     }
 
     fn wanted(&self) -> impl Iterator<Item = &'static Extension> + use<'_> {
-        self.extensions.iter().filter(|(_, switch)| switch.is_on()).map(|(extension, _)| *extension)
+        wanted(&self.extensions).copied()
     }
 
     /// The commands that are declared by what is wanted.
@@ -279,8 +303,4 @@ fn features(entity: Entity, wanted: impl Iterator<Item = &'static Extension>) ->
     features.sort_unstable();
     features.dedup();
     features
-}
-
-fn wanted<T>(all: &[(Switch, T)]) -> impl Iterator<Item = &T> + Clone {
-    all.iter().filter(|(switch, _)| switch.is_on()).map(|(_, it)| it)
 }

@@ -33,6 +33,9 @@ pub trait Companion: Send + Sync {
     /// A session hears a presence or a groupchat message from an address to whose bare JID it has told its presence.
     fn hears(&self, session: &Jid, stanza: &Stanza<'_>) -> Passage;
 
-    /// A session has become unavailable to those whom it has told its presence.
-    fn left(&self, session: &Jid, told: &[Jid]);
+    /// A session has become unavailable to somebody whom it has told its presence.
+    fn left(&self, session: &Jid, to: &Jid);
+
+    /// It has become unavailable to everybody.
+    fn gone(&self, session: &Jid);
 }

@@ -4,7 +4,7 @@
 use crate::live::Live;
 use crate::xml::Element;
 
-use super::catalogue::Switch;
+use super::catalogue::{Switched, wanted};
 use super::extension::Entity;
 use super::form::Form;
 
@@ -69,7 +69,7 @@ impl About {
     }
 }
 
-type Said<T> = Vec<(Switch, Entity, T)>;
+type Said<T> = Vec<Switched<(Entity, T)>>;
 /// Gives a form, if there is anything to tell.
 type Told = Box<dyn Fn() -> Option<Form> + Send + Sync>;
 /// Gives a node that is another name for an entity, made from its `disco#info`.
@@ -96,12 +96,13 @@ impl Statements {
     }
 }
 
-fn of<T>(said: &[(Switch, Entity, T)], entity: Entity) -> impl Iterator<Item = &T> {
-    said.iter().filter(move |(switch, who, _)| switch.is_on() && *who == entity).map(|(_, _, it)| it)
+fn of<T>(said: &[Switched<(Entity, T)>], entity: Entity) -> impl Iterator<Item = &T> {
+    wanted(said).filter(move |(who, _)| *who == entity).map(|(_, it)| it)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::catalogue::Switch;
     use super::*;
     use crate::hooks::form::FormType;
 
@@ -113,11 +114,14 @@ mod tests {
         assert_eq!(about.info(None).unwrap().to_xml(""), format!("<query xmlns='{INFO_NS}'/>"));
         let server = Identity { category: "server", kind: "im", name: Some("x") };
         let account = Identity { category: "account", kind: "registered", name: None };
-        said.identities.extend([(on.clone(), who, server), (on.clone(), Entity::Account, account)]);
-        said.identities.push((Switch::new(false), who, account));
-        said.forms.push((on.clone(), who, Box::new(|| Some(Form::new(FormType::Result, "urn:example")))));
-        said.forms.push((on.clone(), who, Box::new(|| None)));
-        said.aliases.push((on, who, Box::new(|info| format!("of {} children", info.elements().count()))));
+        said.identities.push(Switched::new(&on, (who, server)));
+        said.identities.push(Switched::new(&on, (Entity::Account, account)));
+        said.identities.push(Switched::new(&Switch::new(false), (who, account)));
+        let form = || Some(Form::new(FormType::Result, "urn:example"));
+        said.forms.push(Switched::new(&on, (who, Box::new(form))));
+        said.forms.push(Switched::new(&on, (who, Box::new(|| None))));
+        let alias = |info: &Element| format!("of {} children", info.elements().count());
+        said.aliases.push(Switched::new(&on, (who, Box::new(alias))));
         about.replace(said.about(who, &["a", "b"]));
         let expected = |node: &str| {
             format!(

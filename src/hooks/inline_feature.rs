@@ -8,7 +8,7 @@ use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::xml::Element;
 
-use super::catalogue::Switch;
+use super::catalogue::{Switched, wanted};
 
 /// What may be asked for at this moment, as XML, so that a login does not pay for its making. Clones are handles to the
 /// same.
@@ -64,8 +64,8 @@ pub(super) type Holds = Box<dyn Fn(BareJid) -> Pin<Box<dyn Future<Output = Optio
 #[derive(Default)]
 pub struct InlineFeatures {
     /// By the namespace of the request.
-    pub(super) begin: Vec<(Switch, &'static str, Begin)>,
-    pub(super) archive: Option<(Switch, Holds)>,
+    pub(super) begin: Vec<Switched<(&'static str, Begin)>>,
+    pub(super) archive: Option<Switched<Holds>>,
 }
 
 impl InlineFeatures {
@@ -73,28 +73,27 @@ impl InlineFeatures {
     /// that, if there is anything to tell. What nobody knows is ignored.
     #[must_use]
     pub fn begin(&self, jid: &Jid, request: &Element) -> Option<Element> {
-        let known =
-            |(switch, namespace, _): &&(Switch, &'static str, Begin)| switch.is_on() && *namespace == request.ns();
-        let (_, _, begin) = self.begin.iter().find(known)?;
+        let (_, begin) = wanted(&self.begin).find(|(namespace, _)| *namespace == request.ns())?;
         begin(jid, request)
     }
 
     /// What the archive of an account holds at this moment, for a client that reads there what it has missed; `None` where
     /// there is no archive.
     pub async fn archive(&self, account: &BareJid) -> Option<Element> {
-        let (_, holds) = self.archive.as_ref().filter(|(switch, _)| switch.is_on())?;
+        let holds = self.archive.as_ref()?.get()?;
         holds(account.clone()).await
     }
 }
 
 impl fmt::Debug for InlineFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.begin.iter().map(|(_, namespace, _)| namespace)).finish()
+        f.debug_list().entries(self.begin.iter().map(|begin| begin.it.0)).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::catalogue::Switch;
     use super::*;
 
     #[test]
@@ -119,7 +118,7 @@ mod tests {
         for (on, name) in [(true, "urn:example:a"), (false, "urn:example:b")] {
             let begin =
                 move |jid: &Jid, request: &Element| Some(Element::new(request.name(), name).with_text(jid.as_str()));
-            features.begin.push((Switch::new(on), name, Box::new(begin)));
+            features.begin.push(Switched::new(&Switch::new(on), (name, Box::new(begin))));
         }
         let begun = |name: &str| features.begin(&jid, &Element::new("enable", name)).map(|it| it.to_xml(""));
         assert_eq!(begun("urn:example:a").unwrap(), "<enable xmlns='urn:example:a'>juliet@example.org/x</enable>");
@@ -128,7 +127,7 @@ mod tests {
         assert_eq!(features.archive(&account).await, None);
         for on in [true, false] {
             let holds = |account: BareJid| std::future::ready(Some(Element::new("x", account.as_str())));
-            features.archive = Some((Switch::new(on), Box::new(move |account| Box::pin(holds(account)))));
+            features.archive = Some(Switched::new(&Switch::new(on), Box::new(move |account| Box::pin(holds(account)))));
             assert_eq!(features.archive(&account).await.is_some(), on);
         }
     }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, StanzaError};
+use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::xml::Element;
 
 /// The two kinds of request (RFC 6120 §8.2.3).
@@ -62,6 +62,16 @@ impl<R> Call<R> {
 
 /// The payload of the result, if it has one, or the error.
 pub type Answer = Result<Option<Element>, StanzaError>;
+
+/// The stanza that answers `request`; none if that may not be answered (RFC 6120 §8.3.1).
+#[must_use]
+pub fn answering(request: &Stanza<'_>, answer: Answer) -> Option<Stanza<'static>> {
+    match answer {
+        Ok(Some(element)) => Some(request.result().payload(element)),
+        Ok(None) => Some(request.result()),
+        Err(error) => request.error(&error),
+    }
+}
 
 /// An erased handler.
 pub(super) type Handler = Box<dyn Fn(Call<&Element>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;

@@ -33,7 +33,7 @@ pub use companion::{Companion, Passage, There};
 pub use extension::{Entity, Extension, Spec};
 pub use inline_feature::{InlineFeatures, InlineOffers};
 pub use interest::{Interest, Interests, Wanted};
-pub use iq::{Answer, Call, Relation, Request, Verb};
+pub use iq::{Answer, Call, Relation, Request, Verb, answering};
 pub use lifecycle::{Backlog, Delayed};
 pub use notice::Notice;
 pub use outbound::{Hosted, Outbound, Reply, Seated, Unblocked};

@@ -50,10 +50,25 @@ impl Page {
         Ok(Self { max: number("max")?, after, before, index: number("index")? })
     }
 
+    /// What is shown of a list to whoever asks for this page of it, or for no page: then it is all of it, as long as that is
+    /// not more than `most` items. What the page is stands in the element; what is empty as a whole has no pages (§2.2).
+    #[must_use]
+    pub fn shown<T>(
+        asked: Option<&Self>,
+        all: Vec<T>,
+        id: impl Fn(&T) -> &str,
+        most: usize,
+    ) -> (Vec<T>, Option<Element>) {
+        if all.is_empty() || (asked.is_none() && all.len() <= most) {
+            return (all, None);
+        }
+        let (page, set) = asked.unwrap_or(&Self::default()).cut(all, id, most);
+        (page, Some(set))
+    }
+
     /// Cuts the page out of a list and describes it, with at most `most` items. The list is in the order of its ids: so the
     /// next item is found though the one before it is gone (§2.4).
-    #[must_use]
-    pub fn cut<T>(&self, mut all: Vec<T>, id: impl Fn(&T) -> &str, most: usize) -> (Vec<T>, Element) {
+    fn cut<T>(&self, mut all: Vec<T>, id: impl Fn(&T) -> &str, most: usize) -> (Vec<T>, Element) {
         let count = all.len();
         let start = match &self.after {
             Some(after) => all.partition_point(|item| id(item) <= after.as_str()),
@@ -138,5 +153,19 @@ mod tests {
         }
         let (cut, set) = Page::default().cut(Vec::<String>::new(), String::as_str, 3);
         assert_eq!((cut.len(), set.to_xml("")), (0, format!("<set xmlns='{NS}'><count>0</count></set>")));
+    }
+
+    // Proves: XEP-0059 §2.2
+    #[test]
+    fn who_asks_for_no_page_gets_all_if_it_is_not_too_much() {
+        let shown = |asked: Option<&Page>, all: &[&'static str]| {
+            let (shown, set) = Page::shown(asked, all.to_vec(), |item| item, 2);
+            (shown.concat(), set.is_some())
+        };
+        let page = Page::default();
+        assert_eq!(shown(None, &["a", "b"]), ("ab".to_owned(), false));
+        assert_eq!(shown(Some(&page), &["a", "b"]), ("ab".to_owned(), true));
+        assert_eq!(shown(None, &["a", "b", "c"]), ("ab".to_owned(), true), "the rest has to be asked for");
+        assert_eq!(shown(Some(&page), &[]), (String::new(), false));
     }
 }

@@ -13,7 +13,7 @@ use crate::xml::Element;
 
 use super::acknowledgement::Acknowledgement;
 use super::attention::ClientState;
-use super::catalogue::{Catalogue, Settings, Sources, Switch};
+use super::catalogue::{Catalogue, Settings, Sources, Switch, Switched, wanted};
 use super::companion::Companion;
 use super::discovery::Identity;
 use super::extension::Entity;
@@ -25,14 +25,14 @@ use super::notice::{Notice, Notifier};
 use super::operation::Operations;
 use super::outbound::Outbound;
 use super::peer_change::{Hearer, PeerChange};
-use super::stage::{Arriving, Duplicate, Original, Passing, Retraction, Shelf, Staged, Stages, Verdict};
+use super::stage::{Arriving, Duplicate, Original, Passing, Retraction, Shelf, Stages, Verdict};
 use super::stream_feature::StreamState;
 use super::visit::{self, Strangers, Visit};
 
 /// Everything that is installed. Handlers and stages of what is not wanted are there and not asked.
 #[derive(Default)]
 pub struct Hooks {
-    iq: HashMap<(Entity, Verb, &'static str, &'static str), (Switch, Handler)>,
+    iq: HashMap<(Entity, Verb, &'static str, &'static str), Switched<Handler>>,
     /// What an account answers to anybody.
     open: HashSet<(&'static str, &'static str)>,
     stages: Stages,
@@ -40,10 +40,10 @@ pub struct Hooks {
     acknowledgement: Option<Box<dyn Acknowledgement>>,
     refusal: Option<StanzaError>,
     client_state: Option<ClientState>,
-    companion: Option<(Switch, Arc<dyn Companion>)>,
+    companion: Option<Switched<Arc<dyn Companion>>>,
     strangers: Strangers,
     inline: InlineFeatures,
-    peers: Vec<(Switch, Hearer)>,
+    peers: Vec<Switched<Hearer>>,
 }
 
 /// Two extensions claim the same request.
@@ -96,7 +96,7 @@ impl Hooks {
         let House { outbound, operations, storage, clock, catalogue } = *house;
         let settings = catalogue.settings();
         let (mut hooks, mut sources) = (Self::default(), Sources::default());
-        for (extension, switch) in catalogue.all() {
+        for Switched { switch, it: extension } in catalogue.all() {
             let mut at = Registrar {
                 hooks: &mut hooks,
                 sources: &mut sources,
@@ -134,8 +134,7 @@ impl Hooks {
         {
             return None;
         }
-        let (_, handler) =
-            self.iq.get(&(entity, verb, request.name(), request.ns())).filter(|(switch, _)| switch.is_on())?;
+        let handler = self.iq.get(&(entity, verb, request.name(), request.ns()))?.get()?;
         Some(handler(Call { from, to, relation, request }))
     }
 
@@ -160,7 +159,7 @@ impl Hooks {
     /// Who goes with sessions to other servers.
     #[must_use]
     pub fn companion(&self) -> Option<&dyn Companion> {
-        self.companion.as_ref().filter(|(switch, _)| switch.is_on()).map(|(_, companion)| &**companion)
+        self.companion.as_ref()?.get().map(|companion| &**companion)
     }
 
     /// What a client hears that writes to somebody whom its account blocks.
@@ -183,7 +182,7 @@ impl Hooks {
 
     /// Something has changed between the domain `local` of ours and the domain `remote`.
     pub fn peer_changed(&self, local: &str, remote: &str, change: PeerChange) {
-        self.peers.iter().filter(|(switch, _)| switch.is_on()).for_each(|(_, hear)| hear(local, remote, change));
+        wanted(&self.peers).for_each(|hear| hear(local, remote, change));
     }
 
     /// Fetches what waits at `positions` of the account's log.
@@ -218,7 +217,7 @@ impl Registrar<'_> {
     }
 
     fn iq(&mut self, key: (Entity, Verb, &'static str, &'static str), handler: Handler) {
-        if self.hooks.iq.insert(key, (self.switch.clone(), handler)).is_some() {
+        if self.hooks.iq.insert(key, Switched::new(self.switch, handler)).is_some() {
             self.clash = Some(key.3);
         }
     }
@@ -247,27 +246,27 @@ impl Registrar<'_> {
     /// Looks at messages that come from outside and may have something of `namespace`: of hundreds all that have it, and
     /// hardly another.
     pub fn arriving(&mut self, namespace: &'static str, stage: impl Fn(&mut Stanza<'_>) + Send + Sync + 'static) {
-        self.hooks.stages.arriving.push(Staged::new(self.switch, Arriving::new(namespace, stage)));
+        self.hooks.stages.arriving.push(Switched::new(self.switch, Arriving::new(namespace, stage)));
     }
 
     /// Decides which messages an account's log keeps.
     pub fn archive(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
-        self.hooks.stages.archive.push(Staged::new(self.switch, Box::new(stage)));
+        self.hooks.stages.archive.push(Switched::new(self.switch, Box::new(stage)));
     }
 
     /// Decides which messages an account's log keeps until the sessions that they go to have got them.
     pub fn queued(&mut self, stage: impl Fn(&mut Passing<'_, '_>) + Send + Sync + 'static) {
-        self.hooks.stages.queued.push(Staged::new(self.switch, Box::new(stage)));
+        self.hooks.stages.queued.push(Switched::new(self.switch, Box::new(stage)));
     }
 
     /// Decides what further sessions of an account get of a message.
     pub fn copy(&mut self, stage: impl Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync + 'static) {
-        self.hooks.stages.copy.push(Staged::new(self.switch, Box::new(stage)));
+        self.hooks.stages.copy.push(Switched::new(self.switch, Box::new(stage)));
     }
 
     /// Looks at messages that no resource can receive now.
     pub fn undelivered(&mut self, stage: impl Fn(&mut Passing<'_, '_>, &mut Shelf) -> Verdict + Send + Sync + 'static) {
-        self.hooks.stages.undelivered.push(Staged::new(self.switch, Box::new(stage)));
+        self.hooks.stages.undelivered.push(Switched::new(self.switch, Box::new(stage)));
     }
 
     /// Recognises messages that are for one session of an account and for nobody else; asked also when
@@ -287,13 +286,13 @@ impl Registrar<'_> {
         is_worth: fn(&Stanza<'_>) -> bool,
         tell: impl Fn(&Notice<'_, '_>) + Send + Sync + 'static,
     ) {
-        self.hooks.stages.notifier = Some(Staged::new(self.switch, Notifier { is_worth, tell: Box::new(tell) }));
+        self.hooks.stages.notifier = Some(Switched::new(self.switch, Notifier { is_worth, tell: Box::new(tell) }));
     }
 
     /// Hears when the server of another domain is lost, and when it is back: `hear` gets the domain of ours, the other one
     /// and what has happened, in order, and waits for nothing.
     pub fn peers(&mut self, hear: impl Fn(&str, &str, PeerChange) + Send + Sync + 'static) {
-        self.hooks.peers.push((self.switch.clone(), Box::new(hear)));
+        self.hooks.peers.push(Switched::new(self.switch, Box::new(hear)));
     }
 
     /// Fetches log entries for a resource that has become able to receive them; asked always, too.
@@ -307,17 +306,17 @@ impl Registrar<'_> {
     /// Offers a feature on those streams for which there is one. It is asked for when the settings change,
     /// not for each stream.
     pub fn stream_feature(&mut self, feature: impl Fn(StreamState) -> Option<Element> + Send + Sync + 'static) {
-        self.sources.stream_features.push((self.switch.clone(), Box::new(feature)));
+        self.sources.stream_features.push(Switched::new(self.switch, Box::new(feature)));
     }
 
     /// Tells clients that they may ask for something beside authentication (XEP-0388 §2.1).
     pub fn offer_at_login(&mut self, feature: Element) {
-        self.sources.at_login.push((self.switch.clone(), feature));
+        self.sources.at_login.push(Switched::new(self.switch, feature));
     }
 
     /// Tells clients that a session may begin with something that is called `name` (XEP-0386 §3.1).
     pub fn offer_at_binding(&mut self, name: &'static str) {
-        self.sources.at_binding.push((self.switch.clone(), name));
+        self.sources.at_binding.push(Switched::new(self.switch, name));
     }
 
     /// The same, and does it: `begin` gets the address of a session that has just been bound and the request, an element of
@@ -328,7 +327,7 @@ impl Registrar<'_> {
         begin: impl Fn(&Jid, &Element) -> Option<Element> + Send + Sync + 'static,
     ) {
         self.offer_at_binding(name);
-        self.hooks.inline.begin.push((self.switch.clone(), name, Box::new(begin)));
+        self.hooks.inline.begin.push(Switched::new(self.switch, (name, Box::new(begin))));
     }
 
     /// Tells a client that binds a resource together with authentication what the archive of its account holds. What
@@ -337,22 +336,22 @@ impl Registrar<'_> {
     where
         F: Future<Output = Option<Element>> + Send + 'static,
     {
-        self.hooks.inline.archive = Some((self.switch.clone(), Box::new(move |account| Box::pin(holds(account)))));
+        self.hooks.inline.archive = Some(Switched::new(self.switch, Box::new(move |account| Box::pin(holds(account)))));
     }
 
     /// Says what kind of thing `entity` is.
     pub fn identity(&mut self, entity: Entity, identity: Identity) {
-        self.sources.statements.identities.push((self.switch.clone(), entity, identity));
+        self.sources.statements.identities.push(Switched::new(self.switch, (entity, identity)));
     }
 
     /// Has `entity` tell more about itself (XEP-0128); asked for when the settings change.
     pub fn information(&mut self, entity: Entity, form: impl Fn() -> Option<Form> + Send + Sync + 'static) {
-        self.sources.statements.forms.push((self.switch.clone(), entity, Box::new(form)));
+        self.sources.statements.forms.push(Switched::new(self.switch, (entity, Box::new(form))));
     }
 
     /// Gives what `entity` says about itself another name: a node, made from the `disco#info`.
     pub fn alias(&mut self, entity: Entity, node: impl Fn(&Element) -> String + Send + Sync + 'static) {
-        self.sources.statements.aliases.push((self.switch.clone(), entity, Box::new(node)));
+        self.sources.statements.aliases.push(Switched::new(self.switch, (entity, Box::new(node))));
     }
 
     /// Lets clients say that nobody looks at them, and has some of what they get wait then.
@@ -362,7 +361,7 @@ impl Registrar<'_> {
 
     /// Goes with sessions to other servers.
     pub fn companion<C: Companion + 'static>(&mut self, companion: &Arc<C>) {
-        self.hooks.companion = Some((self.switch.clone(), Arc::clone(companion) as _));
+        self.hooks.companion = Some(Switched::new(self.switch, Arc::clone(companion) as _));
     }
 
     /// Has clients hear this that write to somebody whom their account blocks.

@@ -10,7 +10,7 @@ use crate::jid::BareJid;
 use crate::stanza::{Namespaces, Payload, Stanza, StanzaError};
 use crate::storage::{Direction, Marks, Position, Slot, Storage};
 
-use super::catalogue::Switch;
+use super::catalogue::{Switched, wanted};
 use super::notice::{Notice, Notifier};
 
 /// What of an account's log is held in memory.
@@ -158,23 +158,6 @@ type Copy = Box<dyn Fn(&Original<'_, '_>) -> Option<Duplicate> + Send + Sync>;
 type Retract = Box<dyn Fn(&Stanza<'_>) -> Option<Retraction> + Send + Sync>;
 type Private = Box<dyn Fn(&BareJid, &Stanza<'_>) -> bool + Send + Sync>;
 
-/// A stage of an extension that may be wanted or not.
-pub(super) struct Staged<S> {
-    switch: Switch,
-    stage: S,
-}
-
-impl<S> Staged<S> {
-    pub(super) fn new(switch: &Switch, stage: S) -> Self {
-        Self { switch: switch.clone(), stage }
-    }
-}
-
-/// Those that are to be asked now.
-fn wanted<S>(stages: &[Staged<S>]) -> impl Iterator<Item = &S> {
-    stages.iter().filter(|staged| staged.switch.is_on()).map(|staged| &staged.stage)
-}
-
 /// A stage that looks at messages which may have something of a certain namespace.
 pub(super) struct Arriving {
     namespace: Namespaces,
@@ -190,14 +173,14 @@ impl Arriving {
 /// Everything that looks at stanzas on their way.
 #[derive(Default)]
 pub struct Stages {
-    pub(super) arriving: Vec<Staged<Arriving>>,
-    pub(super) archive: Vec<Staged<Pass>>,
-    pub(super) queued: Vec<Staged<Pass>>,
-    pub(super) copy: Vec<Staged<Copy>>,
-    pub(super) undelivered: Vec<Staged<Undelivered>>,
+    pub(super) arriving: Vec<Switched<Arriving>>,
+    pub(super) archive: Vec<Switched<Pass>>,
+    pub(super) queued: Vec<Switched<Pass>>,
+    pub(super) copy: Vec<Switched<Copy>>,
+    pub(super) undelivered: Vec<Switched<Undelivered>>,
     pub(super) private: Vec<Private>,
     pub(super) retraction: Vec<Retract>,
-    pub(super) notifier: Option<Staged<Notifier>>,
+    pub(super) notifier: Option<Switched<Notifier>>,
 }
 
 impl Stages {

@@ -18,6 +18,8 @@ use crate::jid::BareJid;
 use crate::storage::{Cell, Error, Map, Storage, View};
 
 use super::account::{Account, State};
+use super::neighbours::Neighbours;
+use super::remote::Pair;
 use super::suspended::Suspended;
 
 /// Roster items and waiting requests, by the contact's bare JID.
@@ -45,6 +47,8 @@ pub(super) struct Accounts {
     ticks: AtomicU64,
     /// Accounts that are being removed: what is read of them now is not worth keeping.
     leaving: Mutex<HashSet<BareJid>>,
+    /// Who of those in memory has contacts where.
+    pub(super) neighbours: Neighbours,
 }
 
 impl Accounts {
@@ -57,6 +61,7 @@ impl Accounts {
             spare: spare.div_ceil(SHARDS),
             ticks: AtomicU64::new(0),
             leaving: Mutex::default(),
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -75,6 +80,16 @@ impl Accounts {
             all.extend(shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned());
         }
         all
+    }
+
+    /// The loaded entries of one domain with contacts at the other, the same order each time. That does not count as use.
+    pub(super) fn with_contacts(&self, pair: &Pair) -> Vec<Arc<Account>> {
+        let all = self.neighbours.of(&pair.remote).into_iter().filter(|jid| jid.domain() == &*pair.local);
+        let loaded = all.filter_map(|jid| {
+            let table = self.shard(jid.as_str())?.read().unwrap_or_else(PoisonError::into_inner);
+            table.get(&jid).cloned()
+        });
+        loaded.collect()
     }
 
     /// Reads an account from storage; `None` if there is none. Two loads at once end with one
@@ -111,7 +126,7 @@ impl Accounts {
     /// before he has proved to be its owner: it would show by the time that it takes which accounts there are.
     pub(super) async fn credentials(&self, jid: &BareJid) -> Result<Option<(Credentials, Standing)>, Error> {
         let owner = jid.clone();
-        self.storage.glance(move |view| directory::credentials(view, &owner)).await
+        self.storage.look(move |look| directory::credentials(look, &owner)).await
     }
 
     /// An entry may have left memory with its last writes still queued.
@@ -127,7 +142,10 @@ impl Accounts {
         if self.leaving().contains(jid) {
             return None;
         }
-        let account = table.entry(jid.clone()).or_insert_with(|| Arc::new(Account::new(jid.clone(), state)));
+        let account = table.entry(jid.clone()).or_insert_with(|| {
+            self.neighbours.came(jid, &state.contacts);
+            Arc::new(Account::new(jid.clone(), state))
+        });
         let account = Arc::clone(account);
         account.touch(self.ticks.fetch_add(1, Ordering::Relaxed));
         self.evict(&mut table);
@@ -140,7 +158,9 @@ impl Accounts {
 
     /// Forgets an account that was removed.
     fn forget(&self, jid: &BareJid) -> Option<Arc<Account>> {
-        self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner).remove(jid)
+        let account = self.shard(jid.as_str())?.write().unwrap_or_else(PoisonError::into_inner).remove(jid)?;
+        self.neighbours.went(jid, &account.lock().contacts);
+        Some(account)
     }
 
     /// Lets the longest unused entries go once there are too many; one that is in use, by a session
@@ -161,7 +181,10 @@ impl Accounts {
         // A quarter at a time, so that the search is rare.
         let surplus = idle.len() - self.spare + self.spare / 4;
         for (_, jid) in idle.into_iter().take(surplus) {
-            table.remove(&jid);
+            if let Some(account) = table.remove(&jid) {
+                // Nobody else has it, so nobody holds its lock.
+                self.neighbours.went(&jid, &account.lock().contacts);
+            }
         }
     }
 

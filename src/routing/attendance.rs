@@ -77,6 +77,12 @@ impl Attendance {
         gone.iter().filter_map(|jid| Jid::parse(jid).ok()).collect()
     }
 
+    /// Whether one of them has been heard of since.
+    pub(super) fn is_present(&self, pair: &Pair, jid: &Jid) -> bool {
+        let crowd = self.pairs.get(&pair.local).and_then(|remotes| remotes.get(&pair.remote));
+        crowd.is_some_and(|crowd| crowd.present.contains_key(jid.as_str()))
+    }
+
     fn forget_empty(&mut self, local: &str, remote: &str) {
         if let Some(remotes) = self.pairs.get_mut(local)
             && remotes.get(remote).is_some_and(|crowd| crowd.present.is_empty())
@@ -162,6 +168,9 @@ mod tests {
         note(&mut attendance, &[("a@mantua.example/y", THERE), ("c@mantua.example/x", THERE)]);
         assert_eq!(doubtful(&mut attendance), ["a@mantua.example/x", "b@mantua.example/x"]);
         assert!(doubtful(&mut attendance).is_empty());
+        for (jid, is_present) in [("a@mantua.example/x", false), ("a@mantua.example/y", true)] {
+            assert_eq!(attendance.is_present(&pair(), &jid.parse().unwrap()), is_present);
+        }
         attendance.doubt(&pair());
         assert_eq!(doubtful(&mut attendance), ["a@mantua.example/y", "c@mantua.example/x"]);
         assert_eq!((attendance.count, attendance.has_anybody(&pair())), (0, false));

@@ -1,6 +1,7 @@
 //! What one wake-up of one input task causes, gathered: log appends, sessions to wake, stanzas for
 //! other domains.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -49,6 +50,8 @@ pub struct Batch {
     /// Tasks of services that have something to do.
     idle: Vec<Waker>,
     links: Vec<(Pair, Vec<Leaving>)>,
+    /// What services have to say to others because of what they were given.
+    posted: VecDeque<Stanza<'static>>,
     /// Covers everything that was handed to the storage writer.
     receipt: Receipt,
     /// Those who wait to know under which receipt the changes are that are here now.
@@ -72,6 +75,7 @@ impl Batch {
             dirty: Vec::new(),
             idle: Vec::new(),
             links: Vec::new(),
+            posted: VecDeque::new(),
             receipt: Receipt::NONE,
             asking: Vec::new(),
             promised: false,
@@ -166,6 +170,20 @@ impl Batch {
     /// has something to do asks for it once, not for each stanza.
     pub fn wake(&mut self, task: Waker) {
         self.idle.push(task);
+    }
+
+    /// Has what a service of ours says to somebody delivered, with everything else that comes of this: somebody's account
+    /// may have to be read for that. Whoever gave the service a stanza sees to it ([`super::Router::deliver_posted`]).
+    pub fn post(&mut self, stanza: Stanza<'static>) {
+        self.posted.push_back(stanza);
+    }
+
+    pub(super) fn next_posted(&mut self) -> Option<Stanza<'static>> {
+        self.posted.pop_front()
+    }
+
+    pub(super) fn has_posted(&self) -> bool {
+        !self.posted.is_empty()
     }
 
     /// What a service of ours wants stored together with everything else that comes of this.

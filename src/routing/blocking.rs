@@ -93,7 +93,7 @@ impl Router {
             }
         }
         for (resource, who) in directed {
-            self.left(&resource, std::slice::from_ref(&who));
+            self.left(&resource, &who);
             self.notify(&gone(Some(resource)), &who, &mut batch);
         }
         Ok(batch.finish())

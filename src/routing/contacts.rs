@@ -114,6 +114,11 @@ impl Contacts {
         self.all().map(|kept| (kept.jid, self.state_of(kept)))
     }
 
+    /// The address of every contact.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.all().map(|kept| kept.jid)
+    }
+
     /// The roster, ordered by address.
     pub(super) fn items(&self) -> impl Iterator<Item = Item> {
         self.all().filter_map(|kept| kept.item(&BareJid::from_kept(kept.jid)))
@@ -172,6 +177,11 @@ impl FromIterator<(BareJid, Contact)> for Contacts {
         let (text, rows) = packing.finish();
         Self { text, rows, requests }
     }
+}
+
+/// The domain of a contact (a bare JID's text).
+pub(super) fn domain_of(contact: &str) -> &str {
+    contact.split_once('@').map_or(contact, |(_, domain)| domain)
 }
 
 impl Kept<'_> {

@@ -79,7 +79,7 @@ impl Router {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(jid.clone());
             self.note_last_seen(account, &audience, &gone, &mut batch);
             if is_kept {
-                self.left(jid, &audience.directed);
+                self.gone(jid);
             } else {
                 self.tell(&audience, &gone, &mut batch);
             }

@@ -44,7 +44,10 @@ impl Router {
         let enters = companion.told(presence, there);
         let is_in = presence.kind == Kind::Presence(PresenceType::Available) && {
             let mut state = binding.account.lock();
-            let Some(resource) = state.resource_mut(binding.id) else { return };
+            let Some(resource) = state.resource_mut(binding.id) else {
+                // It has ended meanwhile, and the companion may have heard of that before.
+                return companion.left(&binding.jid, to);
+            };
             // Under another name it is in the same room.
             let is_in = enters || was == Some(Told::Room) || is_beside_room(&resource.directed, to);
             if is_in {
@@ -72,10 +75,17 @@ impl Router {
         }
     }
 
-    /// A session has become unavailable to those whom it has told its presence.
-    pub(super) fn left(&self, session: &Jid, told: &[Jid]) {
-        if let Some(companion) = self.companion().filter(|_| !told.is_empty()) {
-            companion.left(session, told);
+    /// A session has become unavailable to somebody whom it has told its presence.
+    pub(super) fn left(&self, session: &Jid, to: &Jid) {
+        if let Some(companion) = self.companion() {
+            companion.left(session, to);
+        }
+    }
+
+    /// It has become unavailable to everybody.
+    pub(super) fn gone(&self, session: &Jid) {
+        if let Some(companion) = self.companion() {
+            companion.gone(session);
         }
     }
 

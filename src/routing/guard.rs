@@ -17,20 +17,17 @@ use crate::stanza::{Kind, PresenceType, Stanza};
 use super::Router;
 use super::account::{Account, State};
 use super::attendance::Attendance;
+use super::batch::Batch;
+use super::contacts::domain_of;
 use super::guardian::{Act, Rules};
 use super::hosts::Host;
+use super::owed::Owed;
 use super::probes::probe;
 use super::remote::Pair;
 
 /// So much is sent at once when everybody at a domain is asked for; then others get their turn.
 const PORTION: usize = 500;
 const PAUSE: Duration = Duration::from_millis(100);
-/// So many resources of ours are remembered of whose presence somebody elsewhere could not be told, and for so long.
-const OWED: usize = 10_000;
-const OWED_FOR: Duration = Duration::from_secs(3600);
-
-/// Which resource of ours somebody elsewhere could not be told of, and when.
-type Owed = BTreeMap<(Jid, BareJid), Instant>;
 
 /// What the guardian knows.
 #[derive(Debug, Default)]
@@ -54,16 +51,6 @@ impl Guard {
     fn owed(&self) -> MutexGuard<'_, Owed> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether the resource or the contact are of these domains.
-fn is_between(pair: &Pair, ours: &Jid, theirs: &BareJid) -> bool {
-    ours.domain() == &*pair.local && theirs.domain() == &*pair.remote
-}
-
-/// Whether a contact (a bare JID's text) is at `domain`.
-fn is_at(contact: &str, domain: &str) -> bool {
-    contact.split_once('@').map_or(contact, |(_, domain)| domain) == domain
 }
 
 fn unavailable(from: Jid) -> Stanza<'static> {
@@ -145,22 +132,14 @@ impl Router {
         else {
             return;
         };
-        let (mut owed, now) = (self.guard.owed(), Instant::now());
-        if owed.len() >= OWED {
-            owed.retain(|_, since| *since + OWED_FOR > now);
-        }
-        if !ours.is_bare() && owed.len() < OWED {
-            owed.insert((ours.clone(), theirs.to_bare()), now);
+        if !ours.is_bare() {
+            self.guard.owed().note((ours.clone(), theirs.to_bare()), Instant::now());
         }
     }
 
     /// If anybody depends on it.
     fn ask_for_life(&self, pair: &Pair) {
-        let now = Instant::now();
-        let mut owed = self.guard.owed();
-        owed.retain(|_, since| *since + OWED_FOR > now);
-        let is_owed = owed.keys().any(|(ours, theirs)| is_between(pair, ours, theirs));
-        drop(owed);
+        let is_owed = self.guard.owed().is_owed(pair, Instant::now());
         if is_owed || self.guard.attendance().has_anybody(pair) {
             self.remote.knock(pair);
         }
@@ -169,23 +148,20 @@ impl Router {
     /// Asks for the presence of everybody at a domain, and says ours.
     async fn renew(&self, pair: &Pair) {
         let mut batch = self.batch();
-        let is_meant = |(ours, theirs): &(Jid, BareJid), _: &mut Instant| is_between(pair, ours, theirs);
-        let owed: Vec<_> = self.guard.owed().extract_if(.., is_meant).collect();
-        for ((ours, theirs), _) in owed {
+        let owed = self.guard.owed().take(pair, Instant::now());
+        for (ours, theirs) in owed {
             let account = self.accounts.cached(ours.bare_str());
             let state = account.as_ref().map(|account| account.lock());
             let is_there = |state: &State| state.resources.iter().any(|it| it.jid == ours && it.available.is_some());
-            let is_there = state.is_some_and(|state| is_there(&state));
-            if !is_there {
-                self.notify(&unavailable(ours), theirs.as_jid(), &mut batch);
+            if !state.as_deref().is_some_and(is_there) {
+                self.say(&unavailable(ours.clone()), theirs.as_jid(), &mut batch);
+                // Under the lock, so that it goes first if somebody says that it is there.
+                batch.hand_over();
             }
         }
         batch.finish();
         let mut sent = 0;
-        for account in self.in_order() {
-            if account.jid.domain() != &*pair.local {
-                continue;
-            }
+        for account in self.accounts.with_contacts(pair) {
             if sent >= PORTION {
                 sent = 0;
                 sleep(PAUSE).await;
@@ -199,49 +175,80 @@ impl Router {
 
     /// The same for one account; gives how many stanzas that took.
     async fn renew_account(&self, account: &Arc<Account>, remote: &str) -> usize {
-        let (presences, contacts) = {
-            let state = account.lock();
-            let contacts = state.contacts.states().filter(|(jid, _)| is_at(jid, remote) && !state.blocks_contact(jid));
-            let contacts = contacts.map(|(jid, it)| (BareJid::from_kept(jid), it.subscription()));
-            (state.presences(), contacts.collect::<Vec<_>>())
-        };
         let mut batch = self.batch();
-        for (contact, _) in contacts.iter().filter(|(_, subscription)| subscription.has_from()) {
-            if presences.is_empty() {
-                self.notify(&unavailable(account.jid.clone().into()), contact.as_jid(), &mut batch);
-            } else {
-                self.share_available(&presences, contact, &mut batch);
-            }
-        }
-        for (contact, _) in contacts.iter().filter(|(_, it)| it.has_to() && !presences.is_empty()) {
-            self.deliver(probe(&account.jid, contact), &mut batch).await;
+        let (asked, said) = self.say_anew(account, remote, &mut batch);
+        let sent = asked.len() + said;
+        for contact in asked {
+            self.deliver(probe(&account.jid, &contact), &mut batch).await;
         }
         batch.finish();
-        contacts.len() * (1 + presences.len())
+        sent
+    }
+
+    /// Says the presence of an account to its contacts at a domain. Gives those who are to be asked for theirs, and how many
+    /// stanzas that took.
+    fn say_anew(&self, account: &Account, remote: &str, batch: &mut Batch) -> (Vec<BareJid>, usize) {
+        let (mut asked, mut said) = (Vec::new(), 0);
+        let state = account.lock();
+        let presences = state.presences();
+        let contacts =
+            state.contacts.states().filter(|(jid, _)| domain_of(jid) == remote && !state.blocks_contact(jid));
+        for (contact, subscription) in contacts.map(|(jid, it)| (BareJid::from_kept(jid), it.subscription())) {
+            if subscription.has_from() && presences.is_empty() {
+                self.say(&unavailable(account.jid.clone().into()), contact.as_jid(), batch);
+                said += 1;
+            } else if subscription.has_from() {
+                presences.iter().for_each(|presence| self.say(presence, contact.as_jid(), batch));
+                said += presences.len();
+            }
+            if subscription.has_to() && !presences.is_empty() {
+                asked.push(contact);
+            }
+        }
+        // Under the lock, so that it goes before whatever a session says next.
+        batch.hand_over();
+        (asked, said)
+    }
+
+    /// Says something to somebody elsewhere, which needs no lock of an account.
+    fn say(&self, presence: &Stanza<'_>, to: &Jid, batch: &mut Batch) {
+        if matches!(self.hosts.of(to.domain()), Host::Remote) {
+            self.to_remote(&presence.borrow().to(to.clone()), to, batch);
+        }
     }
 
     /// Whoever has not been heard of is gone.
     fn sweep(&self, pair: &Pair) {
         let gone = self.guard.attendance().take_doubtful(pair);
         if gone.is_empty() {
-            return;
+            tracing::debug!(local = %pair.local, remote = %pair.remote, "nobody counts as gone");
+        } else {
+            tracing::info!(local = %pair.local, remote = %pair.remote, count = gone.len(), "contacts count as gone");
+            self.say_gone(pair, &gone);
         }
-        tracing::info!(local = %pair.local, remote = %pair.remote, count = gone.len(), "contacts count as gone");
+    }
+
+    /// Tells those who see them that contacts have gone, but for those who come back at this moment.
+    fn say_gone(&self, pair: &Pair, gone: &[Jid]) {
         let mut contacts: BTreeMap<&str, Vec<&Jid>> = BTreeMap::new();
         gone.iter().for_each(|jid| contacts.entry(jid.bare_str()).or_default().push(jid));
         let mut batch = self.batch();
-        for account in self.in_order() {
-            if account.jid.domain() != &*pair.local {
+        for account in self.accounts.with_contacts(pair) {
+            // Whoever says that he is there says it under this lock, too: before this, and he is present, or behind it.
+            let mut state = account.lock();
+            if state.resources.iter().all(|it| it.available.is_none()) {
                 continue;
             }
             let told: Vec<&Jid> = {
-                let state = account.lock();
-                let is_there = state.resources.iter().any(|it| it.available.is_some());
-                let known = state.contacts.states().filter(|(_, it)| is_there && it.subscription().has_to());
-                known.filter_map(|(jid, _)| contacts.get(jid)).flatten().copied().collect()
+                let known = state.contacts.states().filter(|(_, it)| it.subscription().has_to());
+                let known = known.filter_map(|(jid, _)| contacts.get(jid)).flatten().copied();
+                let attendance = self.guard.attendance();
+                known.filter(|jid| !attendance.is_present(pair, jid)).collect()
             };
             for jid in told {
-                self.notify(&unavailable(jid.clone()), account.jid.as_jid(), &mut batch);
+                let presence = unavailable(jid.clone());
+                let write = |out: &mut String, to: &str| presence.write_to(out, Some(to));
+                self.notify_resources((&account, &mut state), &presence, None, write, &mut batch);
             }
         }
         batch.finish();

@@ -7,7 +7,7 @@ use crate::jid::Jid;
 use crate::stanza::{Condition, IqType, Kind, Letter, MessageType, PresenceType, Stanza};
 
 use super::Router;
-use super::account::Account;
+use super::account::{Account, State};
 use super::barring::barred;
 use super::batch::Batch;
 use super::delivery::Reach;
@@ -45,20 +45,45 @@ impl Router {
         }
     }
 
+    /// Hands stanzas to the session `to` in their order: it is looked for once. Gives the first error.
+    pub fn hand_all(&self, stanzas: &[Arc<Stanza<'static>>], to: &Jid, batch: &mut Batch) -> Back {
+        let Host::Accounts = self.hosts.of(to.domain()) else {
+            return stanzas.iter().fold(None, |back, stanza| back.or(self.hand(stanza, to, batch)));
+        };
+        let Some(account) = self.accounts.cached(to.bare_str()) else { return nobody(stanzas.first()?, to) };
+        let mut state = account.lock();
+        let Some(place) = place_of(&state, to) else { return nobody(stanzas.first()?, to) };
+        stanzas.iter().fold(None, |back, stanza| {
+            let write = |out: &mut String, to: &str| stanza.write_to(out, Some(to));
+            back.or(self.hand_to_resource((&*account, &mut *state, place), stanza, to, write, batch))
+        })
+    }
+
     fn hand_to_account(
         &self,
-        account: &Arc<Account>,
+        account: &Account,
         stanza: &Stanza<'_>,
         to: &Jid,
         write: impl FnOnce(&mut String, &str),
         batch: &mut Batch,
     ) -> Back {
-        let is_blocked = stanza.from.as_ref().is_some_and(|from| account.blocks(from));
         let mut state = account.lock();
-        let place = state.resources.iter().position(|resource| resource.jid == *to);
-        let Some((place, resource)) = place.and_then(|place| Some((place, state.resources.get(place)?))) else {
-            return nobody(stanza, to);
-        };
+        match place_of(&state, to) {
+            Some(place) => self.hand_to_resource((account, &mut *state, place), stanza, to, write, batch),
+            None => nobody(stanza, to),
+        }
+    }
+
+    fn hand_to_resource(
+        &self,
+        (account, state, place): (&Account, &mut State, usize),
+        stanza: &Stanza<'_>,
+        to: &Jid,
+        write: impl FnOnce(&mut String, &str),
+        batch: &mut Batch,
+    ) -> Back {
+        let resource = state.resources.get(place)?;
+        let is_blocked = stanza.from.as_ref().is_some_and(|from| state.blocked.blocks(from));
         match stanza.kind {
             // Whoever blocks one occupant of a room is in the room all the same.
             Kind::Presence(_) | Kind::Message(MessageType::Groupchat) if is_blocked => None,
@@ -77,11 +102,11 @@ impl Router {
                 batch.push_stanza(&resource.ring, stanza, |out| write(out, to.as_str()));
                 if state.push.is_some() {
                     let come = Come { reach: Some(Reach::Resource(place)), is_copied: false, is_kept: false };
-                    self.tell_absent(&account.jid, &state, stanza, come);
+                    self.tell_absent(&account.jid, state, stanza, come);
                 }
                 None
             }
-            Kind::Message(_) => self.receive(&account.jid, &mut state, &stanza.borrow().to(to.clone()), to, batch),
+            Kind::Message(_) => self.receive(&account.jid, state, &stanza.borrow().to(to.clone()), to, batch),
             Kind::Iq(IqType::Result | IqType::Error) => {
                 batch.push_answer(&resource.ring, &stanza.borrow().to(to.clone()));
                 None
@@ -106,6 +131,11 @@ impl Router {
         batch.send(local, to.domain(), Leaving::from(addressed.into_owned()));
         None
     }
+}
+
+/// Which of the resources of an account the session `to` is.
+fn place_of(state: &State, to: &Jid) -> Option<usize> {
+    state.resources.iter().position(|resource| resource.jid == *to)
 }
 
 /// There is no such session (RFC 6121 §8.5.3.2).

@@ -171,7 +171,9 @@ impl Router {
         for ring in &audience.own {
             batch.push_stanza(ring, presence, |out| presence.write_to(out, own));
         }
-        presence.from.iter().for_each(|session| self.left(session, &audience.directed));
+        if presence.kind == Kind::Presence(PresenceType::Unavailable) {
+            presence.from.iter().for_each(|session| self.gone(session));
+        }
         let letter = presence.letter();
         let mut rest = audience.watchers.as_str();
         while let Some((watcher, behind)) = split_at_byte(rest, 0) {
@@ -221,8 +223,20 @@ impl Router {
         write: impl Fn(&mut String, &str),
         batch: &mut Batch,
     ) {
-        let Some(account) = self.accounts.cached(bare) else { return };
-        let mut state = account.lock();
+        if let Some(account) = self.accounts.cached(bare) {
+            self.notify_resources((&account, &mut account.lock()), presence, full, write, batch);
+        }
+    }
+
+    /// The same for an account that is locked.
+    pub(super) fn notify_resources(
+        &self,
+        (account, state): (&Account, &mut State),
+        presence: &Stanza<'_>,
+        full: Option<&Jid>,
+        write: impl Fn(&mut String, &str),
+        batch: &mut Batch,
+    ) {
         if presence.from.as_ref().is_some_and(|from| state.blocked.blocks(from)) {
             return;
         }
@@ -233,7 +247,7 @@ impl Router {
             state.forget_directed(from, full.unwrap_or(account.jid.as_jid()), batch);
         }
         let reached = |it: &&Resource| full.map_or(it.available.is_some(), |full| it.jid == *full);
-        let to = full.map_or(bare, Jid::as_str);
+        let to = full.unwrap_or(account.jid.as_jid()).as_str();
         for resource in state.resources.iter().filter(reached) {
             batch.push_stanza(&resource.ring, presence, |out| write(out, to));
         }

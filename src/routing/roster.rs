@@ -86,6 +86,7 @@ impl Router {
         item.groups = groups;
         save(account, jid, &contact, batch);
         state.contacts.set(jid, contact);
+        self.accounts.neighbours.changed(&account.jid, &state, jid);
         push(account, &mut state, jid, batch);
         Ok(())
     }
@@ -99,6 +100,7 @@ impl Router {
                 return Err(roster::not_in_roster());
             };
             state.contacts.set(jid, Contact::default());
+            self.accounts.neighbours.changed(&account.jid, &state, jid);
             batch.hold(account);
             CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
             push(account, &mut state, jid, batch);

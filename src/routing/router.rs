@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::accounts::credentials::Credentials;
 use crate::accounts::directory::Standing;
 use crate::accounts::subscription::SubscriptionType;
-use crate::hooks::{Entity, Relation, Verb};
+use crate::hooks::{Entity, Relation, Verb, answering};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::storage;
@@ -123,6 +123,21 @@ impl Router {
             batch.text = None;
             back = self.deliver_once(&answer, batch).await;
         }
+        if batch.has_posted() {
+            Box::pin(self.deliver_posted(batch)).await;
+        }
+    }
+
+    /// Delivers what services have to say to others because of what they were given with `batch`.
+    pub async fn deliver_posted(&self, batch: &mut Batch) {
+        while let Some(mut stanza) = batch.next_posted() {
+            self.hosts.respell(&mut stanza.to);
+            let mut back = Some(stanza);
+            while let Some(stanza) = back {
+                batch.text = None;
+                back = self.deliver_once(&stanza, batch).await;
+            }
+        }
     }
 
     async fn deliver_once(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Back {
@@ -130,7 +145,14 @@ impl Router {
         match self.hosts.of(to.domain()) {
             Host::Remote if self.to_remote(stanza, to, batch) => None,
             Host::Remote => stanza.error(&barred()),
-            Host::Service(service) => service.take(stanza, batch),
+            Host::Service(service) => {
+                if let Some(ready) = service.ready(stanza) {
+                    // The wait may be long for those whose bytes are ready.
+                    batch.flush();
+                    ready.await;
+                }
+                service.take(stanza, batch)
+            }
             Host::Accounts if to.local().is_none() => self.to_domain(stanza, to, batch).await,
             Host::Accounts => self.to_account(stanza, to, batch).await,
         }
@@ -277,11 +299,7 @@ impl Router {
         };
         // Nobody waits for a handler: what is in the batch so far goes out first.
         batch.flush();
-        match answer.await {
-            Ok(Some(element)) => Some(stanza.result().payload(element)),
-            Ok(None) => Some(stanza.result()),
-            Err(error) => stanza.error(&error),
-        }
+        answering(stanza, answer.await)
     }
 
     /// The keys of an account that somebody wants to log in to, if it exists, and whether he may.

@@ -48,7 +48,7 @@ impl Router {
                 let full = StanzaError::new(Condition::ResourceConstraint, "the roster is full");
                 return binding.refuse(&stanza, &full, batch);
             }
-            apply(account, &mut state, &contact, (transition, None), batch);
+            self.apply(account, &mut state, &contact, (transition, None), batch);
             (transition, state.presences())
         };
         if transition.share == Some(Share::Unavailable) {
@@ -108,7 +108,7 @@ impl Router {
                     forward(&state, kind, &stanza, batch);
                 }
                 let request = transition.state.pending_in().then(|| Request::of(contact.clone(), &stanza));
-                apply(account, &mut state, &contact, (transition, request), batch);
+                self.apply(account, &mut state, &contact, (transition, request), batch);
                 Some((transition, state.presences()))
             }
         };
@@ -159,6 +159,29 @@ impl Router {
         state.contacts.contains(contact) || state.contacts.len() < self.limits.load().contacts
     }
 
+    /// Stores the new state and pushes what the roster shows.
+    fn apply(
+        &self,
+        account: &Arc<Account>,
+        state: &mut State,
+        contact: &BareJid,
+        (transition, request): (Transition, Option<Request>),
+        batch: &mut Batch,
+    ) {
+        let before = state.contacts.state(contact.as_str());
+        if transition.state == before {
+            return;
+        }
+        let mut entry = state.contacts.get(contact).unwrap_or_default();
+        entry.set_state(contact, transition.state, request);
+        save(account, contact, &entry, batch);
+        state.contacts.set(contact, entry);
+        self.accounts.neighbours.changed(&account.jid, state, contact);
+        if transition.push {
+            push(account, state, contact, batch);
+        }
+    }
+
     pub(super) fn share_available(&self, presences: &[Arc<Stanza<'static>>], contact: &BareJid, batch: &mut Batch) {
         for presence in presences {
             self.notify(presence, contact.as_jid(), batch);
@@ -170,27 +193,6 @@ impl Router {
             let gone = Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(presence.from.clone());
             self.notify(&gone, contact.as_jid(), batch);
         }
-    }
-}
-
-/// Stores the new state and pushes what the roster shows.
-fn apply(
-    account: &Arc<Account>,
-    state: &mut State,
-    contact: &BareJid,
-    (transition, request): (Transition, Option<Request>),
-    batch: &mut Batch,
-) {
-    let before = state.contacts.state(contact.as_str());
-    if transition.state == before {
-        return;
-    }
-    let mut entry = state.contacts.get(contact).unwrap_or_default();
-    entry.set_state(contact, transition.state, request);
-    save(account, contact, &entry, batch);
-    state.contacts.set(contact, entry);
-    if transition.push {
-        push(account, state, contact, batch);
     }
 }
 

@@ -82,7 +82,10 @@ impl Reload {
                 }
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             }
-            Err(error) => tracing::error!("the configuration was read again and nothing has changed: {error}"),
+            Err(error) => {
+                let error = error.to_string().replace('\n', "; ");
+                tracing::error!("the configuration was read again and nothing has changed: {error}");
+            }
         }
         reloaded
     }

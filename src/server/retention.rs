@@ -56,7 +56,7 @@ impl Node {
         result
     }
 
-    /// Leaves no account of `domain` more than `most` archived messages; the oldest go first.
+    /// Leaves no account or room of `domain` more than `most` archived messages; the oldest go first.
     async fn thin(&self, domain: &str, most: u64) -> Result<(), Error> {
         let domain = domain.to_owned();
         for (owner, mut surplus) in self.storage.read(move |view| view.crowded(&domain, most)).await? {
@@ -76,7 +76,7 @@ impl Node {
         Ok(())
     }
 
-    /// Deletes archived messages of accounts of `domain` that are older than `retention`.
+    /// Deletes archived messages of accounts or rooms of `domain` that are older than `retention`.
     async fn expire(&self, domain: &str, retention: Duration) -> Result<(), Error> {
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let before = u64::try_from(self.clock.now().unix_ms().saturating_sub(retention)).unwrap_or_default();

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::accounts::admins::Admins;
 use crate::accounts::attempts;
-use crate::config::{Archive, Config, Domain};
+use crate::config::{Archive, Config, DomainName, Period};
 use crate::extensions;
 use crate::federation;
 use crate::federation::proof::Key;
@@ -39,7 +39,7 @@ pub(super) struct Settings {
     pub(super) routing: Live<routing::Limits>,
     pub(super) sessions: Live<session::Settings>,
     pub(super) federation: Live<federation::Settings>,
-    /// What becomes of archived messages, by the domain of their accounts.
+    /// What becomes of archived messages, by the domain of their accounts or rooms.
     pub(super) keeping: Live<Vec<Keeping>>,
     /// It may have become something else.
     pub(super) keeping_changed: Notify,
@@ -55,7 +55,7 @@ pub(super) struct Keeping {
     pub(super) domain: String,
     /// Their greatest age, if not any.
     pub(super) retention: Option<Duration>,
-    /// How many an account may have, if not any number.
+    /// How many an account or a room may have, if not any number.
     pub(super) most: Option<u64>,
 }
 
@@ -148,6 +148,7 @@ fn of_rooms(config: &Config) -> Option<RoomSettings> {
         non_anonymous: rooms.non_anonymous,
         archive: rooms.archive,
         history: rooms.history,
+        retention: lasting(rooms.archive_retention),
         messages: rooms.messages_per_second,
         domain_entries: rooms.domain_entries_per_second,
         domain_messages: rooms.domain_messages_per_second,
@@ -220,15 +221,23 @@ fn archive(config: &Config) -> Option<ArchiveSettings> {
 }
 
 fn keeping(config: &Config) -> Vec<Keeping> {
-    let of = |domain: &Domain| {
-        let Archive { retention, messages_per_account, .. } = config.archive_of(domain);
-        Keeping {
-            domain: domain.name.to_string(),
-            retention: Some(retention.duration()).filter(|retention| !retention.is_zero()),
-            most: u64::try_from(messages_per_account).ok().filter(|most| *most > 0),
-        }
+    let keeping = |domain: &DomainName, retention, most| Keeping {
+        domain: domain.to_string(),
+        retention: lasting(retention),
+        most: u64::try_from(most).ok().filter(|most| *most > 0),
     };
-    config.domains.iter().map(of).collect()
+    let accounts = config.domains.iter().map(|domain| {
+        let Archive { retention, messages_per_account, .. } = config.archive_of(domain);
+        keeping(&domain.name, retention, messages_per_account)
+    });
+    let (rooms, names) = (&config.rooms, config.services.rooms.iter());
+    let rooms = names.map(|name| keeping(name, rooms.archive_retention, rooms.archive_messages_per_room));
+    accounts.chain(rooms).collect()
+}
+
+/// How long something is kept; zero is for ever.
+fn lasting(period: Period) -> Option<Duration> {
+    Some(period.duration()).filter(|period| !period.is_zero())
 }
 
 #[cfg(test)]

@@ -424,6 +424,30 @@ async fn each_domain_keeps_its_archives_as_long_as_it_likes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rooms_keep_their_archives_as_long_as_the_operator_says() {
+    let mut world = World::new();
+    let rooms = |of_rooms: &str| Options {
+        config: format!(
+            "[services]\nrooms = [\"rooms.verona.example\"]\n[rooms]\n{of_rooms}[archive]\nretention = \"1s\"\n"
+        ),
+    };
+    let node = world.server_with(DOMAIN, &rooms("")).unwrap();
+    let hall = jid("hall@rooms.verona.example").to_bare();
+    node.storage.create(&hall, Writes::new()).await.unwrap();
+    let now = u64::try_from(node.clock.now().unix_ms()).unwrap();
+    let old = now - 2 * 24 * 3600 * 1000;
+    let all = [archive(&node, &hall, old..old + 9).await, archive(&node, &hall, now - 10..now).await].concat();
+    node.tidy_archives().await.unwrap();
+    assert_eq!(archived(&node, &hall).await, all, "what holds for accounts does not hold for rooms");
+    world.reconfigure(DOMAIN, &rooms("archive_retention = \"1d\"\n")).unwrap();
+    node.tidy_archives().await.unwrap();
+    assert_eq!(archived(&node, &hall).await, all[9..]);
+    world.reconfigure(DOMAIN, &rooms("archive_messages_per_room = 4\n")).unwrap();
+    node.tidy_archives().await.unwrap();
+    assert_eq!(archived(&node, &hall).await, all[15..]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_kept_is_looked_at_as_soon_as_it_is_changed() {
     let mut world = World::new();
     let node = world.server_with(DOMAIN, &two_domains("", "")).unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::config::Config;
+use crate::config::{Config, DomainName};
 use crate::net::tls::development::{DevelopmentCa, IssueError};
 use crate::net::tls::names::Service;
 use crate::net::tls::{Identities, Identity, LoadError, Problem, Trust};
@@ -133,8 +133,10 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<Identity>, CertificateErro
 
 fn make(config: &Config) -> Result<Arc<Identity>, CertificateError> {
     tracing::warn!("no certificate is configured: a development certificate is made, which nobody trusts");
-    let components = config.components.iter().map(|component| component.name.as_str());
-    let names: Vec<&str> = config.domains.iter().map(|domain| domain.name.as_str()).chain(components).collect();
+    let components = config.components.iter().map(|component| &component.name);
+    let services = components.chain(&config.services.rooms);
+    let names: Vec<&str> =
+        config.domains.iter().map(|domain| &domain.name).chain(services).map(DomainName::as_str).collect();
     let ca = DevelopmentCa::generate().map_err(CertificateError::Development)?;
     let issued = ca.issue(&names).map_err(CertificateError::Development)?;
     let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes());

@@ -148,7 +148,7 @@ pub(super) async fn carry_out(
             Effect::Send(element) => element.write(dialogue.said(), CLIENT_NS),
             Effect::LookUp(account) => {
                 let found = look_up(context, account, login.can_upgrade()).await;
-                let nonce = random::octets().map(Nonce::new).map_err(|_| internal())?;
+                let nonce = random::nonce().map(Nonce::new).map_err(|_| internal())?;
                 effects.extend(login.looked_up(found, &nonce));
             }
             Effect::Verify(verification) => {
@@ -212,7 +212,7 @@ async fn look_up(context: &Context, account: BareJid, with_later_keys: bool) -> 
 }
 
 async fn look_up_token(context: &Context, account: BareJid, agent: AgentId) -> FoundToken {
-    let found = context.storage.glance(move |view| tokens::found(view, Holder { account: &account, agent: &agent }));
+    let found = context.storage.look(move |look| tokens::found(look, Holder { account: &account, agent: &agent }));
     match found.await {
         Ok(Some((slots, standing))) => FoundToken::Client(slots, standing),
         Ok(None) => FoundToken::Unknown,

@@ -13,10 +13,13 @@ use super::wire::{End, Wire};
 /// Room for the usual answer: nothing grows, and nothing is moved, while it is written.
 const ANSWER: usize = 2048;
 
+/// Where answers wait for each other there is no more than this, and the last of them.
+const MUCH: usize = 2 * ANSWER;
+
 /// A wire on which nothing happens unless the peer asks for it.
 ///
-/// What is said goes out when the peer is listened to again, so that one question has one answer, in
-/// one write, of which the peer learns at once.
+/// What is said goes out when there is nothing to listen to any more: one question has one answer, in one write, of which
+/// the peer learns at once, and so have several that it asks in one breath.
 pub(super) struct Dialogue {
     pub(super) wire: Wire,
     /// What was said and has not gone out.
@@ -54,8 +57,13 @@ impl Dialogue {
         Ok(self.wire.transport.write_all(said.as_bytes()).await?)
     }
 
-    /// Sends what was said and waits for the next event.
+    /// The next event. What was said is sent before that is waited for.
     pub(super) async fn event(&mut self) -> Result<Event<'static>, End> {
+        if self.said.len() < MUCH
+            && let Some(event) = self.wire.next()?
+        {
+            return Ok(event);
+        }
         self.flush().await?;
         self.wire.event().await
     }

@@ -88,7 +88,7 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     let router = &context.router;
     let generated = match &entry.wishes.agent {
         Some(agent) => context.tokens.resource(Holder { account: &entry.user, agent }),
-        None => bind::generated(random::octets().map_err(|_| internal())?),
+        None => bind::generated(random::nonce().map_err(|_| internal())?),
     };
     let its = |resource: &str| entry.wishes.agent.is_some() && bind2::is_of(resource, &generated);
     let (counting, enabled) = counting(context, wish);
@@ -176,7 +176,7 @@ async fn token(context: &Context, entry: &Entry) -> Result<Zeroizing<String>, En
 async fn known(context: &Context, holder: Holder<'_>) -> Result<Slots, End> {
     let (account, agent) = (holder.account.clone(), holder.agent.clone());
     let found =
-        context.storage.glance(move |view| tokens::found(view, Holder { account: &account, agent: &agent })).await;
+        context.storage.look(move |look| tokens::found(look, Holder { account: &account, agent: &agent })).await;
     Ok(found.map_err(|error| unkept(&error))?.map(|(slots, _)| slots).unwrap_or_default())
 }
 

@@ -347,7 +347,7 @@ async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Resu
             Event::Open(_) => return Err(StreamError::from(StreamCondition::BadFormat).into()),
             Event::Close => return Err(End::Closed),
         };
-        let fresh = random::octets().map_err(|_| internal())?;
+        let fresh = random::nonce().map_err(|_| internal())?;
         let mut effect = match rejection {
             // A request that the gate found fault with is answered, whatever is left of it.
             Some((fault, error)) if bind::is_request(&stanza) => {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::hooks::{Verb, Visit};
+use crate::hooks::{Verb, Visit, answering};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::stream::{StreamCondition, StreamError};
@@ -43,11 +43,8 @@ impl Visits {
             let visit = Visit { verb, domain: domain.clone(), peer: peer.map(|peer| peer.ip()), request: &request };
             context.router.strangers()?.answer(visit)
         });
-        let mut answer = match answer.ok_or_else(|| StreamError::from(StreamCondition::NotAuthorized))?.await {
-            Ok(Some(element)) => stanza.result().payload(element),
-            Ok(None) => stanza.result(),
-            Err(error) => stanza.error(&error).ok_or_else(internal)?,
-        };
+        let answer = answer.ok_or_else(|| StreamError::from(StreamCondition::NotAuthorized))?.await;
+        let mut answer = answering(stanza, answer).ok_or_else(internal)?;
         // He has no address, whatever he wrote.
         (answer.from, answer.to) = (Some(Jid::from(domain.clone())), None);
         Ok(answer)

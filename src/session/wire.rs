@@ -75,17 +75,10 @@ impl From<StreamError> for End {
 }
 
 impl Wire {
-    /// Waits for the next event, owned: in the handshake nothing is worth borrowing for.
+    /// Waits for the next event.
     pub(super) async fn event(&mut self) -> Result<Event<'static>, End> {
         loop {
-            let step = self.reader.next(&self.input)?;
-            let (consumed, event) = (step.consumed, step.event.map(Event::into_owned));
-            // There may have been a password in it, or there is one in the rest, which moves.
-            let rest = self.input.len().saturating_sub(consumed);
-            self.input.copy_within(consumed.., 0);
-            self.input.get_mut(rest..).unwrap_or_default().zeroize();
-            self.input.truncate(rest);
-            if let Some(event) = event {
+            if let Some(event) = self.next()? {
                 return Ok(event);
             }
             // A stranger who sent much and now says nothing holds no more than he has to. What a login is made of fits
@@ -96,6 +89,18 @@ impl Wire {
                 return Err(End::Lost);
             }
         }
+    }
+
+    /// The next event if it is here already, owned: in the handshake nothing is worth borrowing for.
+    pub(super) fn next(&mut self) -> Result<Option<Event<'static>>, End> {
+        let step = self.reader.next(&self.input)?;
+        let (consumed, event) = (step.consumed, step.event.map(Event::into_owned));
+        // There may have been a password in it, or there is one in the rest, which moves.
+        let rest = self.input.len().saturating_sub(consumed);
+        self.input.copy_within(consumed.., 0);
+        self.input.get_mut(rest..).unwrap_or_default().zeroize();
+        self.input.truncate(rest);
+        Ok(event)
     }
 
     /// Negotiates TLS; nothing that came before it is used after it.

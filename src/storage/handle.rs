@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::log::Positions;
 use super::progress::{End as Ended, Progress};
 use super::queue::Queue;
 use super::sqlite::{self, Readers, Sqlite};
 use super::writer::{Creation, Verdict, Writer};
-use super::{CreateError, Durable, Error, Lost, Page, Position, Receipt, Slot, View, Writes, thread};
+use super::{CreateError, Durable, Error, Look, Lost, Page, Position, Receipt, Slot, View, Writes, thread};
 use crate::jid::BareJid;
 
 /// How the storage behaves.
@@ -21,6 +21,14 @@ pub struct Options {
     pub queue: usize,
     /// How many reads run at once.
     pub readers: usize,
+}
+
+impl Options {
+    /// How many may look through much at once: fewer than there are readers, so that whoever reads a little never waits for
+    /// them.
+    fn turns(self) -> Semaphore {
+        Semaphore::new((self.readers / 2).clamp(1, Semaphore::MAX_PERMITS))
+    }
 }
 
 impl Default for Options {
@@ -38,6 +46,8 @@ struct Inner {
     readers: Readers,
     driver: Driver,
     secret: [u8; SECRET],
+    /// Turns of those who look through much.
+    turns: Semaphore,
 }
 
 /// Octets of [`Storage::secret`].
@@ -102,7 +112,8 @@ impl Storage {
         let shared = Shared::new(options, opened.first);
         let writer = Writer::new(opened.backend, opened.bounds);
         thread::spawn(writer, Arc::clone(&shared), opened.lock).map_err(Error::at(directory))?;
-        Ok(Self(Arc::new(Inner { shared, readers: opened.readers, driver: Driver::Thread, secret: opened.secret })))
+        let (readers, driver, secret, turns) = (opened.readers, Driver::Thread, opened.secret, options.turns());
+        Ok(Self(Arc::new(Inner { shared, readers, driver, secret, turns })))
     }
 
     /// A storage in memory in which everything is durable as soon as it is submitted, without thread or waiting: what
@@ -142,10 +153,11 @@ impl Storage {
         drive: impl FnOnce(&Arc<Shared>, Writer<Sqlite>, Left) -> (Driver, T),
     ) -> Result<(Self, T), Error> {
         let opened = sqlite::open_in_memory(left.map(|left| left.0))?;
-        let shared = Shared::new(Options::default(), opened.first);
+        let options = Options::default();
+        let shared = Shared::new(options, opened.first);
         let (driver, with) = drive(&shared, Writer::new(opened.backend, opened.bounds), Left(opened.lock));
         let (readers, secret) = (opened.readers, opened.secret);
-        Ok((Self(Arc::new(Inner { shared, readers, driver, secret })), with))
+        Ok((Self(Arc::new(Inner { shared, readers, driver, secret, turns: options.turns() })), with))
     }
 
     /// Hands changes to the writer and never blocks. Without changes the receipt is [`Receipt::NONE`].
@@ -282,6 +294,25 @@ impl Storage {
         F: FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
     {
         self.0.readers.glance(reading).await
+    }
+
+    /// The same for one look, which does without a transaction.
+    ///
+    /// # Errors
+    /// Those of [`Storage::read`].
+    pub async fn look<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(Look<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.0.readers.look(reading).await
+    }
+
+    /// Waits for one's turn to look through much, as long as what it gives is held: those who do so leave some of the readers
+    /// to everybody else.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.turns.acquire().await.ok()
     }
 
     /// Whether `owner` exists.
@@ -424,5 +455,30 @@ impl Stepper {
     pub fn leave(mut self) -> Left {
         self.close();
         self.left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn not_all_readers_look_through_much() {
+        let storage = Storage::open_in_memory().unwrap();
+        let most = Options::default().readers / 2;
+        let mut turns = Vec::new();
+        for _ in 0..most {
+            turns.push(storage.turn().await.unwrap());
+        }
+        let another = storage.clone();
+        tokio::select! {
+            biased;
+            _ = another.turn() => panic!("somebody has to wait"),
+            () = ready(()) => {}
+        }
+        turns.pop();
+        assert!(another.turn().await.is_some());
     }
 }

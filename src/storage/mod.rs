@@ -38,5 +38,5 @@ pub use progress::Durable;
 pub use receipt::Receipt;
 pub use shapes::{Cell, Map};
 pub use sqlite::SCHEMA_VERSION;
-pub use view::{Own, View};
+pub use view::{Look, Own, View};
 pub use writes::Writes;

@@ -23,6 +23,46 @@ pub struct View<'a> {
     rows: Rows<'a>,
 }
 
+/// The durable data for one look: a single statement, which sees one moment by itself.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    rows: Rows<'a>,
+}
+
+impl<'a> Look<'a> {
+    pub(super) const fn new(rows: Rows<'a>) -> Self {
+        Self { rows }
+    }
+
+    /// What `account` has itself, and what two maps of its domain have under its localpart; it takes as long whatever
+    /// there is.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a value of another type, or what the database says.
+    pub fn account<T, U, V>(
+        self,
+        account: &BareJid,
+        own: Own<'_, T>,
+        (one, other): (&Map<U>, &Map<V>),
+    ) -> Result<Known<T, U, V>, Error>
+    where
+        T: Serialize + DeserializeOwned,
+        U: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned,
+    {
+        let (own, key) = match own {
+            Own::Cell(cell) => (cell.name(), None),
+            Own::Item(map, key) => (map.name(), Some(key)),
+        };
+        let (value, [first, second]) = self.rows.account(account, (own, key), [one.name(), other.name()])?;
+        Ok((
+            value.map(|text| decode(own, &text)).transpose()?,
+            first.map(|text| decode(one.name(), &text)).transpose()?,
+            second.map(|text| decode(other.name(), &text)).transpose()?,
+        ))
+    }
+}
+
 impl<'a> View<'a> {
     pub(super) const fn new(rows: Rows<'a>) -> Self {
         Self { rows }
@@ -49,32 +89,10 @@ impl<'a> View<'a> {
         self.rows.item(owner, map.name(), key)?.map(|text| decode(map.name(), &text)).transpose()
     }
 
-    /// What `account` has itself, and what two maps of its domain have under its localpart, in one look, which takes as long
-    /// whatever there is.
-    ///
-    /// # Errors
-    /// [`Error::Value`] for a value of another type, or what the database says.
-    pub fn account<T, U, V>(
-        &self,
-        account: &BareJid,
-        own: Own<'_, T>,
-        (one, other): (&Map<U>, &Map<V>),
-    ) -> Result<Known<T, U, V>, Error>
-    where
-        T: Serialize + DeserializeOwned,
-        U: Serialize + DeserializeOwned,
-        V: Serialize + DeserializeOwned,
-    {
-        let (own, key) = match own {
-            Own::Cell(cell) => (cell.name(), None),
-            Own::Item(map, key) => (map.name(), Some(key)),
-        };
-        let (value, [first, second]) = self.rows.account(account, (own, key), [one.name(), other.name()])?;
-        Ok((
-            value.map(|text| decode(own, &text)).transpose()?,
-            first.map(|text| decode(one.name(), &text)).transpose()?,
-            second.map(|text| decode(other.name(), &text)).transpose()?,
-        ))
+    /// For what is read in one look.
+    #[must_use]
+    pub const fn look(&self) -> Look<'a> {
+        Look::new(self.rows)
     }
 
     /// All values of `map` with their keys, in the order of the keys' octets.
@@ -204,8 +222,9 @@ mod tests {
         let [juliet, romeo, home] =
             ["juliet@verona.example", "romeo@verona.example", "verona.example"].map(|jid| BareJid::parse(jid).unwrap());
         let storage = Storage::open_in_memory().unwrap();
-        let known =
-            |jid: &BareJid| storage.read_blocking(|view| view.account(jid, Own::Cell(&CELL), (&ONE, &OTHER))).unwrap();
+        let known = |jid: &BareJid| {
+            storage.read_blocking(|view| view.look().account(jid, Own::Cell(&CELL), (&ONE, &OTHER))).unwrap()
+        };
         assert_eq!(known(&juliet), (None, None, None), "nobody is there, not even the domain");
         storage.create(&juliet, Writes::new()).await.unwrap();
         storage.create(&romeo, Writes::new()).await.unwrap();
@@ -220,7 +239,7 @@ mod tests {
         assert_eq!(known(&juliet), (Some(7), Some(1), None));
         assert_eq!(known(&romeo), (None, None, Some(2)));
         let one = |jid: &BareJid, key: &str| {
-            storage.read_blocking(|view| view.account(jid, Own::Item(&ONE, key), (&ONE, &OTHER))).unwrap()
+            storage.read_blocking(|view| view.look().account(jid, Own::Item(&ONE, key), (&ONE, &OTHER))).unwrap()
         };
         assert_eq!(one(&romeo, "romeo"), (Some(3), None, Some(2)));
         assert_eq!((one(&romeo, "cell"), one(&juliet, "romeo")), ((None, None, Some(2)), (None, Some(1), None)));

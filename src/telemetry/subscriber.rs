@@ -1,11 +1,10 @@
 //! The receiver of all events of this process.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -99,18 +98,20 @@ pub fn init(filter: &Filter, format: Format) -> Result<Log, InitError> {
     let style = match format {
         Format::Json => Style::Json,
         Format::Text if std::env::var_os("JOURNAL_STREAM").is_some() => Style::Journal,
-        Format::Text if std::io::stderr().is_terminal() => Style::Terminal,
+        Format::Text if io::stderr().is_terminal() => Style::Terminal,
         Format::Text => Style::File,
     };
-    let (subscriber, handle) = subscriber(&filter, style, std::io::stderr).map_err(InitError::Filter)?;
+    let (subscriber, handle) = subscriber(&filter, style, io::stderr).map_err(InitError::Filter)?;
     subscriber.try_init().map_err(|_| InitError::Taken)?;
     Ok(Log { handle, fixed })
 }
 
-fn subscriber<W>(filter: &Filter, style: Style, writer: W) -> Result<(impl Subscriber + Send + Sync, Handle), String>
+fn subscriber<M, W>(filter: &Filter, style: Style, writer: M) -> Result<(impl Subscriber + Send + Sync, Handle), String>
 where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    M: Fn() -> W + Send + Sync + 'static,
+    W: io::Write + 'static,
 {
+    let writer = move || OneLine { to: writer(), style };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(style == Style::Terminal);
     let lines: Lines = match style {
         Style::Terminal | Style::File => Box::new(lines),
@@ -119,6 +120,47 @@ where
     };
     let (filter, handle) = reload::Layer::new(filter.directives()?);
     Ok((Registry::default().with(lines).with(filter), handle))
+}
+
+/// One event, one line. Words of others get into events (what another server says of an error), and with a line feed in
+/// them they could go on as a line that looks like one of ours: control characters are spelled out.
+struct OneLine<W> {
+    to: W,
+    style: Style,
+}
+
+impl<W: io::Write> io::Write for OneLine<W> {
+    /// The subscriber hands over a whole event with the line feed behind it.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if self.style == Style::Json {
+            // There they are spelled out already.
+            return self.to.write_all(event).map(|()| event.len());
+        }
+        let event_text = String::from_utf8_lossy(event);
+        let (line, end) = event_text.strip_suffix('\n').map_or((&*event_text, ""), |line| (line, "\n"));
+        let mut written = String::with_capacity(event.len());
+        for (at, character) in line.char_indices() {
+            let is_ours = self.style == Style::Terminal && is_colour(&line[at..]);
+            if character.is_control() && !is_ours {
+                written.extend(character.escape_default());
+            } else {
+                written.push(character);
+            }
+        }
+        written.push_str(end);
+        self.to.write_all(written.as_bytes()).map(|()| event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Whether a text begins with a change of colour, which is the only escape sequence that is written here.
+fn is_colour(text: &str) -> bool {
+    let behind =
+        text.strip_prefix("\u{1b}[").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    behind.is_some_and(|rest| rest.starts_with('m'))
 }
 
 #[cfg(test)]
@@ -159,6 +201,30 @@ pub(super) mod tests {
             tracing::debug!(target: "comity", "not at this level");
         });
         assert_eq!(lines, " INFO comity: hello domain=\"example.org\"\n");
+    }
+
+    /// T-LOG-1: CVE-2009-0934 and its like.
+    #[test]
+    fn nobody_else_makes_a_line() {
+        let hostile = "bye\r\n2030-01-01T00:00:00Z  WARN comity::authentication: authentication failure \
+                       address=192.0.2.1\n\t\u{8}\u{1b}[2K\u{9b}2K\0";
+        for style in [Style::File, Style::Journal, Style::Terminal, Style::Json] {
+            let lines = captured(style, || {
+                tracing::warn!(reason = %hostile, "stream ended: {hostile}");
+                tracing::warn!(reason = ?hostile, text = hostile, "stream ended");
+            });
+            assert_eq!(lines.lines().count(), 2, "{style:?}: {lines}");
+            if style == Style::Json {
+                let read = lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+                assert!(read, "{lines}");
+                continue;
+            }
+            let foreign = |c: char| c.is_control() && c != '\n' && (c != '\u{1b}' || style != Style::Terminal);
+            assert!(!lines.contains(foreign), "{style:?}: {lines:?}");
+            assert!(!lines.contains("\u{1b}[2K"), "{style:?}: {lines:?}");
+        }
+        let plain = captured(Style::Journal, || tracing::info!(target: "comity", "caf\u{e9} \u{1f600}"));
+        assert_eq!(plain, " INFO comity: caf\u{e9} \u{1f600}\n");
     }
 
     #[test]

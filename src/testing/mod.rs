@@ -6,6 +6,7 @@
 mod client;
 mod network;
 mod pattern;
+mod stepping;
 mod transcript;
 mod world;
 mod written;
@@ -13,6 +14,7 @@ mod written;
 pub use client::{Client, Raw};
 pub use network::Net;
 pub use pattern::mismatch;
+pub use stepping::writing;
 pub use transcript::run;
 pub use world::{Options, PASSWORD, World};
 pub use written::{Document, Side, documents, served, served_from};

@@ -1,5 +1,7 @@
 //! A small tree for the payloads that the server itself consumes or writes.
 
+use std::borrow::Cow;
+
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace, PrefixDeclaration, ResolveResult};
 use quick_xml::reader::NsReader;
@@ -303,12 +305,12 @@ fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, Ma
     let resolver = reader.resolver();
     let (ns, name) = resolver.resolve_element(tag.name());
     let ns = match ns {
-        ResolveResult::Bound(ns) => ns.into_inner(),
+        ResolveResult::Bound(ns) => meant(ns)?,
         // `xmlns=''` takes the inherited namespace away.
-        ResolveResult::Unbound => "",
+        ResolveResult::Unbound => Cow::Borrowed(""),
         ResolveResult::Unknown(_) => return Err(Malformed),
     };
-    let mut element = Element::new(name.into_inner(), ns);
+    let mut element = Element::new(name.into_inner(), &ns);
     for attribute in tag.attributes() {
         let attribute = attribute.map_err(|_| Malformed)?;
         if attribute.key.as_namespace_binding().is_some() {
@@ -318,7 +320,7 @@ fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, Ma
         let (ns, name) = resolver.resolve_attribute(attribute.key);
         let name = match ns {
             ResolveResult::Bound(ns) if ns.into_inner() == XML_NS => format!("xml:{}", name.into_inner()),
-            ResolveResult::Bound(ns) => format!("{{{}}}{}", ns.into_inner(), name.into_inner()),
+            ResolveResult::Bound(ns) => format!("{{{}}}{}", meant(ns)?, name.into_inner()),
             ResolveResult::Unbound => name.into_inner().to_owned(),
             ResolveResult::Unknown(_) => return Err(Malformed),
         };
@@ -327,9 +329,22 @@ fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, Ma
     Ok(element)
 }
 
+/// The namespace that a declaration means: quick-xml gives its value as it is written.
+fn meant(ns: Namespace<'_>) -> Result<Cow<'_, str>, Malformed> {
+    quick_xml::escape::unescape(ns.into_inner()).map_err(|_| Malformed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn references_in_namespaces_are_resolved() {
+        let element = Element::parse("<p:a xmlns:p='x&amp;y' p:b='1'><c xmlns='z&#xd;'/></p:a>", "").unwrap();
+        let expected = Element::new("a", "x&y").with("{x&y}b", "1").with_child(Element::new("c", "z\r"));
+        assert_eq!(element, expected);
+        assert_eq!(Element::parse(&element.to_xml(""), ""), Ok(element));
+    }
 
     #[test]
     fn reads_what_it_writes() {

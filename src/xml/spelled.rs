@@ -23,6 +23,9 @@ macro_rules! spelled {
                 match text { $($text => Some(Self::$variant),)+ _ => None }
             }
         }
+
+        // Not every set is walked through outside of tests.
+        const _: &[$name] = $name::ALL;
     };
 }
 

@@ -10,6 +10,7 @@ use crate::cast::{Cut, DOMAIN, PASSWORD, Sender};
 use crate::ledger::{Finding, Letter, Name, Repeats, judge};
 use crate::proxy::{Fate, Fault, Proxy, Way};
 use crate::site::{Site, free};
+use crate::waiting::nothing_waits;
 use crate::zone;
 
 /// Its server answers.
@@ -25,6 +26,9 @@ pub(crate) const ADDRESSES: [&str; 4] = [ANSWERS, REFUSED, HANGS, DOWN];
 
 /// Domains of the other server, each with the proxy that leads there.
 const DOMAINS: [&str; 3] = ["mantua.example", "padua.example", "vicenza.example"];
+
+/// So often something is looked at before it is asked whether anything is still on its way.
+const LOOKS: usize = 100;
 
 /// Another server, which is never killed.
 pub(crate) struct Abroad {
@@ -97,7 +101,7 @@ impl Abroad {
     }
 
     /// Waits until what the senders have sent has arrived or come back; then says what is wrong with it.
-    pub(crate) async fn audit(&mut self, cycle: u32, senders: &mut [Sender]) -> Result<Vec<Finding>, Cut> {
+    pub(crate) async fn audit(&mut self, near: &Site, cycle: u32, senders: &mut [Sender]) -> Result<Vec<Finding>, Cut> {
         if self.done {
             return Ok(Vec::new());
         }
@@ -112,18 +116,39 @@ impl Abroad {
                 last.push((address, sender.number, sender.say(address).await));
             }
         }
+        for sender in &mut *senders {
+            sender.catch_up().await?;
+        }
+        let mut looks = 0;
         while !last.is_empty() {
             for sender in &mut *senders {
                 sender.listen().await?;
             }
             self.read();
-            let here = |address: &str, name: &Name| {
-                self.got.get(address).is_some_and(|got| got.iter().any(|it| it.name == *name))
-            };
-            last.retain(|(address, sender, name)| !here(address, name) && !senders[*sender].bounced.contains(name));
+            last.retain(|it| self.is_missing(it, senders));
+            looks += 1;
+            // First what goes there, then what comes back: nothing is on its way any more.
+            let is_over =
+                looks % LOOKS == 0 && nothing_waits(near).map_err(Cut)? && nothing_waits(&self.site).map_err(Cut)?;
+            if is_over {
+                self.catch_up().await;
+                for sender in &mut *senders {
+                    sender.catch_up().await?;
+                }
+                last.retain(|it| self.is_missing(it, senders));
+                break;
+            }
         }
         self.done = true;
-        Ok(ADDRESSES.into_iter().flat_map(|address| self.judged(address, cycle, senders)).collect())
+        let lost =
+            last.into_iter().map(|(whose, _, name)| Finding::Lost { whose: whose.to_owned(), names: vec![name] });
+        Ok(ADDRESSES.into_iter().flat_map(|address| self.judged(address, cycle, senders)).chain(lost).collect())
+    }
+
+    /// Has neither arrived nor come back.
+    fn is_missing(&self, (address, sender, name): &(&str, usize, Name), senders: &[Sender]) -> bool {
+        let is_here = self.got.get(*address).is_some_and(|got| got.iter().any(|it| it.name == *name));
+        !is_here && !senders[*sender].bounced.contains(name)
     }
 
     /// What was acknowledged has arrived, once and in order, or has come back, and not both.
@@ -138,6 +163,20 @@ impl Abroad {
             findings.push(Finding::Both { whose: address.to_owned(), names: both });
         }
         findings
+    }
+
+    /// Takes in all that has come to this server.
+    async fn catch_up(&mut self) {
+        for (address, client) in &mut self.clients {
+            client.send("<iq type='get' id='so-far'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+            loop {
+                let element = client.next().await.unwrap();
+                if element.attribute("id") == Some("so-far") {
+                    break;
+                }
+                self.got.entry(*address).or_default().extend(Letter::read(&element));
+            }
+        }
     }
 
     fn read(&mut self) {

@@ -459,6 +459,21 @@ impl Sender {
         name
     }
 
+    /// Takes in everything that came before all that it has sent was on its way.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), Cut> {
+        let Some(mut client) = self.client.take() else { return Ok(()) };
+        client.send("<iq type='get' id='so-far'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+        let caught_up = loop {
+            match client.next().await {
+                Some(element) if element.attribute("id") == Some("so-far") => break Ok(()),
+                Some(element) if !is_end(&element) => self.note(&element),
+                came => break Err(cut("catching up", came.as_ref())),
+            }
+        };
+        self.client = Some(client);
+        caught_up
+    }
+
     /// Takes in what has come, and waits a moment for more.
     pub(crate) async fn listen(&mut self) -> Result<(), Cut> {
         let Some(mut client) = self.client.take() else { return Ok(()) };

@@ -12,6 +12,8 @@ mod proxy;
 mod rooms;
 #[path = "../site/mod.rs"]
 mod site;
+#[path = "../site/waiting.rs"]
+mod waiting;
 mod watcher;
 #[path = "../site/zone.rs"]
 #[expect(dead_code, reason = "others do more with it")]
@@ -364,7 +366,7 @@ impl Stage {
         for sender in senders.iter_mut().filter(|sender| !sender.done) {
             sender.come_back(&self.site).await?;
         }
-        findings.extend(self.abroad.audit(self.cycle, senders).await?);
+        findings.extend(self.abroad.audit(&self.site, self.cycle, senders).await?);
         for sender in senders.iter_mut().filter(|sender| !sender.done) {
             sender.leave().await?;
         }

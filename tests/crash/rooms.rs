@@ -1,7 +1,8 @@
 //! A room when the server is killed: nobody has seen a message that the room's archive does not have afterwards, in the order
-//! in which it was seen; and what its owner was told is done is done.
+//! in which it was seen; what its owner was told is done is done; and what one has said to another, and was told to be in safe
+//! hands, the other has got.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
@@ -18,9 +19,14 @@ const ROOM: &str = "hall@rooms.verona.example";
 const MUC: &str = "http://jabber.org/protocol/muc";
 const SID: &str = "urn:xmpp:sid:0";
 const MAM: &str = "urn:xmpp:mam:2";
+const SM: &str = "urn:xmpp:sm:3";
 
 /// The first one owns the room.
 const OCCUPANTS: [&str; 4] = ["owner", "romeo", "juliet", "tybalt"];
+
+/// The one who says something to one other, and that one.
+const WHISPERS: usize = 1;
+const LISTENS: usize = 2;
 
 /// People elsewhere whose affiliation changes.
 const MEMBERS: usize = 7;
@@ -41,6 +47,8 @@ enum Finding {
     WithoutId { who: &'static str, id: String },
     /// The owner was told that it is done, and it is not.
     Undone { what: String, is: Option<String>, may_be: Vec<String> },
+    /// It was said to one person, it was acknowledged, and he has not got it.
+    Lost { id: String },
 }
 
 /// Something that the owner changes again and again.
@@ -84,21 +92,27 @@ struct Stage {
     /// Requests of the owner that have no answer yet, with what they change.
     open: BTreeMap<String, (Option<String>, usize)>,
     sent: usize,
+    /// What the one has said in this cycle since that is counted; with an id if it was to the other.
+    said: Vec<Option<String>>,
+    /// So much of that is acknowledged.
+    safe: usize,
+    /// What the other has got of it.
+    whispers: BTreeSet<String>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_occupant_has_seen_is_in_the_archive_of_the_room() {
     let crashes = std::env::var("CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(CRASHES / 2);
     let mut stage = Stage::new("crash-rooms");
-    let (mut seen, mut done) = (0, 0);
+    let (mut seen, mut whispered) = (0, 0);
     for _ in 0..crashes {
-        let before = stage.open.len();
         let findings = stage.play(&[]).await;
         assert!(findings.is_empty(), "cycle {}: {findings:#?}", stage.cycle);
         seen += stage.seen.iter().map(Vec::len).sum::<usize>();
-        done += stage.sent - before;
+        whispered += stage.safe_whispers().count();
     }
-    println!("crash-rooms: {crashes} ends, {seen} copies of messages seen, {done} messages and changes sent");
+    println!("crash-rooms: {crashes} ends, {seen} copies of messages seen, {whispered} acknowledged that were for one");
+    assert!(seen >= crashes * LEAST && whispered >= crashes);
 }
 
 /// The harness is worth something only if it sees losses where there are some.
@@ -135,6 +149,9 @@ impl Stage {
             members: BTreeMap::new(),
             open: BTreeMap::new(),
             sent: 0,
+            said: Vec::new(),
+            safe: 0,
+            whispers: BTreeSet::new(),
         }
     }
 
@@ -153,6 +170,7 @@ impl Stage {
 
     async fn enter(&mut self) -> Result<(), Cut> {
         (self.clients, self.seen) = (Vec::new(), OCCUPANTS.map(|_| Vec::new()).into());
+        (self.said, self.safe, self.whispers) = (Vec::new(), 0, BTreeSet::new());
         for account in OCCUPANTS {
             let jid = format!("{account}@{DOMAIN}/{}", self.cycle);
             let mut client = self.site.log_in(&jid, PASSWORD).await.map_err(Cut)?;
@@ -168,6 +186,10 @@ impl Stage {
                     .send(&configure("c", "<field var='muc#roomconfig_persistentroom'><value>1</value></field>"))
                     .await;
                 upto(&mut client, |it| it.attribute("id") == Some("c")).await?;
+            }
+            if account == OCCUPANTS[WHISPERS] {
+                client.send(&format!("<enable xmlns='{SM}'/>")).await;
+                upto(&mut client, |it| it.name() == "enabled").await?;
             }
             self.clients.push(client);
         }
@@ -185,9 +207,15 @@ impl Stage {
                     let id = format!("{account}-{}-{}", self.cycle, self.sent);
                     words += &format!("<message type='groupchat' to='{ROOM}' id='{id}'><body>{id}</body></message>");
                     self.sent += 1;
+                    if number == WHISPERS {
+                        self.said.push(None);
+                    }
                 }
                 if number == 0 {
                     words += &self.changes();
+                }
+                if number == WHISPERS {
+                    words += &self.whisper();
                 }
                 self.clients[number].send(&words).await;
             }
@@ -229,6 +257,18 @@ impl Stage {
             )
     }
 
+    /// Something for one of the others, and how many stanzas have been handled?
+    fn whisper(&mut self) -> String {
+        let (id, to) = (format!("whisper-{}-{}", self.cycle, self.said.len()), OCCUPANTS[LISTENS]);
+        let letter = format!("<message type='chat' to='{ROOM}/{to}' id='{id}'><body>{id}</body></message>");
+        self.said.push(Some(id));
+        format!("{letter}<r xmlns='{SM}'/>")
+    }
+
+    fn safe_whispers(&self) -> impl Iterator<Item = &String> {
+        self.said.iter().take(self.safe).flatten()
+    }
+
     fn read(&mut self) {
         for number in 0..self.clients.len() {
             while let Some(element) = self.clients[number].received() {
@@ -245,6 +285,8 @@ impl Stage {
                 let mark = mark.and_then(|it| it.attribute("id")).map(str::to_owned);
                 self.seen[number].push((id.to_owned(), mark));
             }
+            ("message", Some("chat")) if number == LISTENS => _ = self.whispers.insert(id.to_owned()),
+            ("a", _) if number == WHISPERS => self.safe = element.attribute("h").unwrap().parse().unwrap(),
             ("iq", Some("result")) => match self.open.remove(id) {
                 Some((None, number)) => self.name.done(number),
                 Some((Some(who), number)) => self.members.entry(who).or_default().done(number),
@@ -281,6 +323,15 @@ impl Stage {
             findings.extend(changes.found(who, Some(is)));
         }
         owner.close().await;
+        let address = format!("{}@{DOMAIN}/audit", OCCUPANTS[LISTENS]);
+        let mut other = self.site.log_in(&address, PASSWORD).await.map_err(Cut)?;
+        other.send("<presence/><iq type='get' id='so-far'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+        for element in upto(&mut other, |it| it.attribute("id") == Some("so-far")).await? {
+            self.hear(LISTENS, &element);
+        }
+        other.close().await;
+        let lost = self.safe_whispers().filter(|id| !self.whispers.contains(*id));
+        findings.extend(lost.map(|id| Finding::Lost { id: id.clone() }));
         Ok(findings)
     }
 }

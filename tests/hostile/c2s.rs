@@ -15,15 +15,15 @@ use crate::scene::{BIND, Port, STARTTLS, Scene, Stage, ended, header, honest_hea
 use Outcome::{Closes, Cut, HangsUp, Nothing, Reaches, Sasl, Stanza, Stream};
 use Stage::{Authenticated, Bound, Connected, Encrypted, Opened, Secured, Unbound};
 
-fn auth(mechanism: &str, data: &str) -> String {
+pub(crate) fn auth(mechanism: &str, data: &str) -> String {
     format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{mechanism}'>{data}</auth>")
 }
 
-fn scram(mechanism: &str, first: &str) -> String {
+pub(crate) fn scram(mechanism: &str, first: &str) -> String {
     auth(mechanism, &BASE64_STANDARD.encode(first))
 }
 
-fn response(data: &str) -> String {
+pub(crate) fn response(data: &str) -> String {
     format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{data}</response>")
 }
 
@@ -581,7 +581,7 @@ async fn sasl() {
     .await;
 }
 
-fn sasl2(mechanism: &str, inside: &str) -> String {
+pub(crate) fn sasl2(mechanism: &str, inside: &str) -> String {
     format!("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='{mechanism}'>{inside}</authenticate>")
 }
 

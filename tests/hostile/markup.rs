@@ -140,6 +140,9 @@ pub(crate) const ROWS: &[Row] = rows! {
         b"<!DOCTYPE lolz [<!ENTITY lol 'lol'><!ENTITY lol9 '&lol;&lol;'>]>",
         b"<!doctype a>",
         b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'>",
+        b"<!DOCTYPE a [<!ENTITY % b SYSTEM 'http://a.example/'>%b;]>",
+        // A parser in Rust panicked at this one (CVE-2023-34411).
+        b"<!DOCTYPEs/%<!A",
         inside!("<!ENTITY b 'c'>"),
     }
     "15 markup that does not exist" NotWellFormed {

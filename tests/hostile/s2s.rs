@@ -907,7 +907,8 @@ async fn spring(
     Ok(())
 }
 
-fn server_tls(ca: &DevelopmentCa, name: &str) -> Arc<rustls::ServerConfig> {
+/// The TLS configuration of a server that has this name by the authority that is trusted.
+pub(crate) fn server_tls(ca: &DevelopmentCa, name: &str) -> Arc<rustls::ServerConfig> {
     let (chain, key) = if name == SELF_SIGNED {
         let made = rcgen::generate_simple_self_signed(vec!["trap.example".to_owned()]).expect("a certificate");
         (made.cert.pem(), made.signing_key.serialize_pem())

@@ -114,7 +114,11 @@ impl Drop for Site {
             let _ = server.kill();
             let _ = server.wait();
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
+        if std::thread::panicking() {
+            eprintln!("for whoever looks for the reason: {}", self.directory.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
     }
 }
 

@@ -59,10 +59,27 @@ impl Abroad {
 
     /// Opens a stream from the domain `ours`, at the address `from`, to the domain `theirs` at `server`.
     pub async fn open(&self, server: SocketAddr, from: IpAddr, ours: &str, theirs: &str) -> io::Result<Stream> {
-        let header = format!(
-            "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
-             xmlns:db='jabber:server:dialback' from='{ours}' to='{theirs}' version='1.0'>"
+        let mut stream = self.open_unproven(server, from, ours, theirs).await?;
+        let auth = format!(
+            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{}</auth>",
+            STANDARD.encode(ours)
         );
+        let mut rest = Vec::new();
+        ask(&mut stream.io, &mut rest, &auth, "<success").await?;
+        // Features, with or without content.
+        ask(&mut stream.io, &mut rest, &header(ours, theirs), "features").await?;
+        Ok(stream)
+    }
+
+    /// The same up to the features inside TLS.
+    pub async fn open_unproven(
+        &self,
+        server: SocketAddr,
+        from: IpAddr,
+        ours: &str,
+        theirs: &str,
+    ) -> io::Result<Stream> {
+        let header = header(ours, theirs);
         let socket = TcpSocket::new_v4()?;
         socket.set_nodelay(true)?;
         socket.bind(SocketAddr::new(from, 0))?;
@@ -74,13 +91,6 @@ impl Abroad {
         let mut io = Box::new(TlsConnector::from(Arc::clone(&self.client)).connect(name, socket).await?);
         rest.clear();
         ask(&mut io, &mut rest, &header, "</stream:features>").await?;
-        let auth = format!(
-            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{}</auth>",
-            STANDARD.encode(ours)
-        );
-        ask(&mut io, &mut rest, &auth, "<success").await?;
-        // Features, with or without content.
-        ask(&mut io, &mut rest, &header, "features").await?;
         Ok(Stream { io })
     }
 
@@ -143,9 +153,24 @@ impl Stream {
         self.io.flush().await
     }
 
+    /// Whatever comes, until the stream ends.
+    pub async fn hear_out(&mut self) {
+        let mut rest = Vec::new();
+        while read_more(&mut self.io, &mut rest).await.is_ok() {
+            rest.clear();
+        }
+    }
+
     pub async fn shut(mut self) {
         let _ = self.io.shutdown().await;
     }
+}
+
+fn header(ours: &str, theirs: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+         xmlns:db='jabber:server:dialback' from='{ours}' to='{theirs}' version='1.0'>"
+    )
 }
 
 /// Answers a header with one of ours and these features.

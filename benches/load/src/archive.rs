@@ -65,7 +65,10 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let tables = tables(&seen);
     match &options.document {
         Some(document) => insert(document, "measured", &tables),
-        None => Ok(println!("{tables}")),
+        None => {
+            println!("{tables}");
+            Ok(())
+        }
     }
 }
 

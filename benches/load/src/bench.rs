@@ -11,6 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::archive;
 use crate::arrive::{PAIRS, close, enter, pair_up, some_together, source, together};
+use crate::attack;
 use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session};
 use crate::crash;
@@ -76,6 +77,8 @@ pub enum What {
     Hostile,
     /// What rooms cost.
     Rooms,
+    /// What clients notice of many attacks at once.
+    Attack,
 }
 
 impl What {
@@ -87,6 +90,7 @@ impl What {
             "domains" => Some(Self::Domains),
             "hostile" => Some(Self::Hostile),
             "rooms" => Some(Self::Rooms),
+            "attack" => Some(Self::Attack),
             _ => None,
         }
     }
@@ -107,6 +111,7 @@ pub fn run(options: &Options, what: What) -> io::Result<()> {
             done = domains::run(options, &directory), if what == What::Domains => done,
             done = hostile::run(options, &directory), if what == What::Hostile => done,
             done = rooms::run(options, &directory), if what == What::Rooms => done,
+            done = attack::run(options, &directory), if what == What::Attack => done,
             done = everything(options, &directory), if what == What::Everything => done,
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }

@@ -1,7 +1,7 @@
 //! A client: connects, authenticates, binds; afterwards it is a stream of bytes.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub struct Site {
     pub domain: String,
     pub start_tls: SocketAddr,
     pub direct_tls: SocketAddr,
+    /// The address from which its clients come, if it matters.
+    pub from: Option<IpAddr>,
 }
 
 /// When TLS begins.
@@ -73,7 +75,7 @@ impl Session {
     /// Says everything in one breath, over direct TLS; also gives what was answered up to `<success/>`.
     pub async fn authenticate(site: &Site, request: &str, kit: &Kit) -> io::Result<(Self, String)> {
         in_time(Box::pin(async {
-            let stream = encrypt(connect(site.direct_tls).await?, &site.domain, kit).await?;
+            let stream = encrypt(connect(site.from, site.direct_tls).await?, &site.domain, kit).await?;
             let mut session = Self { stream, rest: Vec::new(), peer: Peer::Xmpp };
             let answer = session.ask(&(header(site) + request), "</success>").await?;
             Ok((session, answer))
@@ -89,9 +91,9 @@ impl Session {
     async fn negotiate(site: &Site, begin: Begin, user: &str, kit: &Kit) -> io::Result<Self> {
         let header = header(site);
         let socket = match begin {
-            Begin::Direct => connect(site.direct_tls).await?,
+            Begin::Direct => connect(site.from, site.direct_tls).await?,
             Begin::StartTls => {
-                let mut socket = connect(site.start_tls).await?;
+                let mut socket = connect(site.from, site.start_tls).await?;
                 let mut rest = Vec::new();
                 ask(&mut socket, &mut rest, &header, "</stream:features>").await?;
                 let request = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
@@ -127,7 +129,7 @@ impl Session {
     /// Connects to a floor, in this role and with this number.
     pub async fn floor(site: &Site, role: u8, number: u64, kit: &Kit) -> io::Result<Self> {
         let greet = async {
-            let socket = connect(site.direct_tls).await?;
+            let socket = connect(site.from, site.direct_tls).await?;
             let mut stream = encrypt(socket, &site.domain, kit).await?;
             let mut hello = vec![role];
             hello.extend_from_slice(&number.to_be_bytes());
@@ -211,8 +213,13 @@ impl Session {
         if self.peer == Peer::Floor {
             return Ok(());
         }
+        self.hear().await.map(drop)
+    }
+
+    /// The same, and gives what has come in between.
+    pub async fn hear(&mut self) -> io::Result<String> {
         let roster = "<iq type='get' id='is-all-done'><query xmlns='jabber:iq:roster'/></iq>";
-        self.ask(roster, "is-all-done").await.map(drop)
+        self.ask(roster, "is-all-done").await
     }
 
     /// Ends the stream and waits for the server to do so as well.
@@ -289,13 +296,18 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
     timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects, from an address if that matters.
+pub async fn connect(from: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_nodelay(true)?;
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
     socket.connect(address).await
 }
 
-async fn encrypt(socket: TcpStream, domain: &str, kit: &Kit) -> io::Result<Box<TlsStream<TcpStream>>> {
+/// Begins TLS.
+pub async fn encrypt(socket: TcpStream, domain: &str, kit: &Kit) -> io::Result<Box<TlsStream<TcpStream>>> {
     let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
     Ok(Box::new(TlsConnector::from(Arc::clone(&kit.tls)).connect(name, socket).await?))
 }

@@ -78,7 +78,10 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
     match &options.document {
         Some(document) => insert(document, "domains", &tables),
-        None => Ok(println!("{tables}")),
+        None => {
+            println!("{tables}");
+            Ok(())
+        }
     }
 }
 

@@ -246,16 +246,8 @@ impl Honest {
         let mut text = Vec::new();
         let end: io::Result<()> = poll_fn(|context| {
             let read = session.poll_input(context, |bytes| text.extend_from_slice(bytes));
-            let now = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let mut done = 0;
-            for at in memchr::memmem::find_iter(&text, b"<body>t") {
-                let Some(length) = memchr::memchr(b'<', &text[at + 7..]) else { break };
-                done = at + 7 + length;
-                self.take(&text[at + 7..done], number, now);
-            }
-            // The beginning of a body may come later.
-            let keep = text.len().saturating_sub(4096).max(done);
-            text.drain(..keep);
+            let now = micros(self.begin);
+            take_bodies(&mut text, |body| self.take(body, number, now));
             match read {
                 Ok(()) => std::task::Poll::Pending,
                 Err(error) => std::task::Poll::Ready(Err(error)),
@@ -293,6 +285,32 @@ impl Honest {
             }
         }
     }
+}
+
+fn micros(begin: Instant) -> u64 {
+    u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Takes messages out of what has come, and down how long they were under way: their bodies say when they were sent.
+pub fn take_times(text: &mut Vec<u8>, begin: Instant, arrivals: &mut Vec<u32>) {
+    let now = micros(begin);
+    take_bodies(text, |body| {
+        let sent = std::str::from_utf8(body).ok().and_then(|it| it.parse().ok());
+        arrivals.extend(sent.and_then(|sent: u64| u32::try_from(now.saturating_sub(sent)).ok()));
+    });
+}
+
+/// Takes messages out of what has come.
+fn take_bodies(text: &mut Vec<u8>, mut take: impl FnMut(&[u8])) {
+    let mut done = 0;
+    for at in memchr::memmem::find_iter(text.as_slice(), b"<body>t") {
+        let Some(length) = memchr::memchr(b'<', &text[at + 7..]) else { break };
+        done = at + 7 + length;
+        take(&text[at + 7..done]);
+    }
+    // The beginning of a body may come later.
+    let keep = text.len().saturating_sub(4096).max(done);
+    text.drain(..keep);
 }
 
 /// The hostile process, as this one sees it.

@@ -6,6 +6,7 @@ mod acks;
 mod archive;
 mod archived;
 mod arrive;
+mod attack;
 mod bench;
 mod chat;
 mod client;
@@ -29,6 +30,7 @@ mod options;
 mod plot;
 mod population;
 mod process;
+mod raid;
 mod report;
 mod rooms;
 mod scram;
@@ -64,6 +66,9 @@ fn run() -> io::Result<()> {
     }
     if arguments.next_if(|it| it == hostile::ROLE).is_some() {
         return hostile::attack(&arguments.collect::<Vec<_>>());
+    }
+    if arguments.next_if(|it| it == raid::ROLE).is_some() {
+        return raid::run(&arguments.collect::<Vec<_>>());
     }
     let what = arguments.peek().and_then(|word| What::named(word));
     let what = what.inspect(|_| _ = arguments.next()).unwrap_or(What::Everything);

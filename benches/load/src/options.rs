@@ -8,7 +8,7 @@ use crate::meter::Length;
 use crate::servers::Make;
 
 const HELP: &str = "\
-Usage: comity-load [crash|archive|domains|hostile|rooms] [OPTION]...
+Usage: comity-load [crash|archive|domains|hostile|rooms|attack] [OPTION]...
 
   crash               kill servers instead of measuring them; takes --rounds,
                       --servers, --document and --keep
@@ -20,6 +20,8 @@ Usage: comity-load [crash|archive|domains|hostile|rooms] [OPTION]...
                       are honest; takes --quick, --document and --keep
   rooms               measure rooms; takes --quick, --rounds, --servers,
                       --document and --keep
+  attack              eleven attacks at once on Comity, beside people who talk;
+                      takes --quick, --document and --keep
 
   --quick             one short round with small numbers
   --rounds N          interleaved rounds (5; quick: 1)

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crate::arrive::{enter, some_together};
 use crate::bench::with_logs;
@@ -17,6 +18,7 @@ use crate::population::Population;
 use crate::process::{self, Clock};
 use crate::report::{insert, machine, median, peers};
 use crate::servers::{Make, Server};
+use crate::targets::Bound;
 use crate::tls::{self, Authority, Tickets};
 
 /// Occupants of the rooms in which all servers are measured.
@@ -32,8 +34,15 @@ const EACH: usize = 500;
 /// Octets of a message, as in the 1:1 scenarios.
 const SIZE: usize = 300;
 
+/// Comity takes a room out of memory in which nobody has been for five minutes, and looks once a minute.
+const ASLEEP: Duration = Duration::from_secs(370);
+
+/// Some hundred rooms must have answered within this time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// One figure of one server in one round.
 struct Figure {
+    round: usize,
     make: Make,
     what: String,
     value: f64,
@@ -46,17 +55,27 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     for round in 1..=options.rounds {
         eprintln!("round {round}");
         for make in options.servers.iter().copied() {
-            measure(make, options, &directory.join(format!("{}-{round}", make.name())), &mut figures).await?;
+            let directory = directory.join(format!("{}-{round}", make.name()));
+            measure(make, round, options, &directory, &mut figures).await?;
         }
     }
     let tables = tables(options, &figures);
     match &options.document {
         Some(document) => insert(document, "measured", &tables),
-        None => Ok(println!("{tables}")),
+        None => {
+            println!("{tables}");
+            Ok(())
+        }
     }
 }
 
-async fn measure(make: Make, options: &Options, directory: &Path, figures: &mut Vec<Figure>) -> io::Result<()> {
+async fn measure(
+    make: Make,
+    round: usize,
+    options: &Options,
+    directory: &Path,
+    figures: &mut Vec<Figure>,
+) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let authority = Authority::new(directory)?;
     let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
@@ -69,7 +88,7 @@ async fn measure(make: Make, options: &Options, directory: &Path, figures: &mut 
     let domain = format!("rooms-{}.bench", make.name());
     let mut server = Server::prepare(make, directory, &domain, &authority, &population, false)?;
     Server::start(std::slice::from_mut(&mut server))?;
-    let mut bench = Bench { make, options, kit: &kit, server: &server, figures };
+    let mut bench = Bench { make, round, options, kit: &kit, server: &server, figures };
     let done = async {
         for (group, size) in (1_u64..).zip(sizes) {
             bench.room(group << 32, size).await?;
@@ -85,6 +104,7 @@ async fn measure(make: Make, options: &Options, directory: &Path, figures: &mut 
 
 struct Bench<'a> {
     make: Make,
+    round: usize,
     options: &'a Options,
     kit: &'a Kit,
     server: &'a Server,
@@ -94,7 +114,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn note(&mut self, what: String, value: f64, note: String) {
         eprintln!("  {what:40} {:9} {value:>10.2}  {note}", self.make.name());
-        self.figures.push(Figure { make: self.make, what, value, note });
+        self.figures.push(Figure { round: self.round, make: self.make, what, value, note });
     }
 
     /// One room: all enter, then somebody speaks.
@@ -127,17 +147,13 @@ impl Bench<'_> {
                 return Err(io::Error::other(format!("{presences} of {expected} presences have come")));
             }
             let us = spent.as_secs_f64() * 1e6 / presences as f64;
-            self.note(format!("presence of those who enter, {size}"), us, format!("{presences} presences"));
+            self.note(presence(size), us, format!("{presences} presences"));
         }
         let message = if is_floor { message("x@y", "") } else { message(&room, " type='groupchat'") };
         let (speaker, measured) = hall.speak(speaker, message, &roots, self.options.length()).await?;
         let Measured { us_per_unit, units, cpu_seconds, latency, .. } = measured;
         let latency = latency.map(|it| format!("p50 {} p95 {} us, ", it.p50, it.p95)).unwrap_or_default();
-        self.note(
-            format!("copy, {size} occupants"),
-            us_per_unit,
-            format!("{latency}{units} copies, {cpu_seconds:.1} s"),
-        );
+        self.note(copy(size), us_per_unit, format!("{latency}{units} copies, {cpu_seconds:.1} s"));
         speaker.close().await?;
         hall.close().await
     }
@@ -151,15 +167,17 @@ impl Bench<'_> {
         let rooms = if self.options.quick { ROOMS / 10 } else { ROOMS };
         let rest = self.options.rest();
         tokio::time::sleep(rest).await;
-        let empty = process::memory(self.server.pid())?;
-        let room = |number: usize| format!("room{number}@rooms.{}", self.server.site.domain);
+        let before = process::memory(self.server.pid())?;
+        let domain = self.server.site.domain.clone();
+        let room = |number: usize| format!("room{number}@rooms.{domain}");
+        let parts = || (0..rooms).step_by(EACH).map(|first| first..rooms.min(first + EACH));
         let mut maker = self.log_in(0).await?;
         let persistent = "<field var='muc#roomconfig_persistentroom'><value>1</value></field>";
-        for first in (0..rooms).step_by(EACH) {
-            let some = || (first..rooms.min(first + EACH)).map(room);
+        for part in parts() {
+            let some = || part.clone().map(room);
+            go_in(&mut maker, &some().map(|room| entrance(&room, "owner")).collect::<String>(), part.len()).await?;
             for words in [
-                some().map(|room| entrance(&room, "owner")).collect::<String>(),
-                some().map(|room| configured(&room, persistent)).collect(),
+                some().map(|room| configured(&room, persistent)).collect::<String>(),
                 some().map(|room| format!("<presence type='unavailable' to='{room}/owner'/>")).collect(),
             ] {
                 maker.send(words.as_bytes()).await?;
@@ -168,19 +186,27 @@ impl Bench<'_> {
         }
         maker.close().await?;
         tokio::time::sleep(rest).await;
-        let idle = process::memory(self.server.pid())?;
-        self.note("memory of a room, empty".to_owned(), per(idle, empty, rooms), format!("{rooms} rooms"));
+        let per = |full: u64| full.saturating_sub(before) as f64 / rooms as f64;
+        let empty = process::memory(self.server.pid())?;
+        self.note("memory of a room, empty".to_owned(), per(empty), format!("{rooms} rooms"));
+        if self.make == Make::Comity && self.round == 1 && !self.options.quick {
+            tokio::time::sleep(ASLEEP).await;
+            let asleep = process::memory(self.server.pid())?;
+            self.note("memory of a room, empty for six minutes".to_owned(), per(asleep), format!("{rooms} rooms"));
+        }
         let mut occupants = Vec::new();
-        for first in (0..rooms).step_by(EACH) {
+        for part in parts() {
             let mut session = self.log_in(occupants.len()).await?;
-            let words: String = (first..rooms.min(first + EACH)).map(|it| entrance(&room(it), "n")).collect();
-            session.send(words.as_bytes()).await?;
-            session.synchronise().await?;
+            let words: String = part.clone().map(|number| entrance(&room(number), "n")).collect();
+            let is_new = go_in(&mut session, &words, part.len()).await? > 0;
+            if is_new {
+                return Err(io::Error::other("the rooms have not stayed"));
+            }
             occupants.push(session);
         }
         tokio::time::sleep(rest).await;
         let active = process::memory(self.server.pid())?;
-        self.note("memory of a room, one occupant".to_owned(), per(active, empty, rooms), format!("{rooms} rooms"));
+        self.note("memory of a room, one occupant".to_owned(), per(active), format!("{rooms} rooms"));
         for session in occupants {
             session.close().await?;
         }
@@ -188,8 +214,24 @@ impl Bench<'_> {
     }
 }
 
-fn per(full: u64, empty: u64, count: usize) -> f64 {
-    full.saturating_sub(empty) as f64 / count as f64
+/// Enters so many rooms and waits until it is in all of them; how many have come into being by that.
+async fn go_in(session: &mut Session, words: &str, rooms: usize) -> io::Result<usize> {
+    session.send(words.as_bytes()).await?;
+    let (started, mut own, mut new) = (Instant::now(), 0, 0);
+    while own < rooms {
+        if started.elapsed() > PATIENCE {
+            return Err(io::Error::other(format!("{own} of {rooms} rooms have let somebody in")));
+        }
+        let heard = session.hear().await?;
+        own += with_code(&heard, "110");
+        new += with_code(&heard, "201");
+    }
+    Ok(new)
+}
+
+/// How often this status code is there, in whatever quotes.
+fn with_code(text: &str, code: &str) -> usize {
+    text.matches(&format!("'{code}'")).count() + text.matches(&format!("\"{code}\"")).count()
 }
 
 fn entrance(room: &str, nick: &str) -> String {
@@ -211,13 +253,39 @@ fn message(to: &str, kind: &str) -> Rc<[u8]> {
     format!("{head}{}{tail}", &body[..SIZE - head.len() - tail.len()]).into_bytes().into()
 }
 
+/// What Comity is held against in a row.
+fn bounds(row: &str) -> &'static [Bound] {
+    let is_for_all = |name: fn(usize) -> String| SIZES.iter().any(|size| *row == name(*size));
+    match row {
+        _ if is_for_all(copy) => &[Bound::Floor(1.5), Bound::Peer(8.0)],
+        _ if row.starts_with("copy") => &[Bound::Floor(1.5)],
+        _ if is_for_all(presence) => &[Bound::Peer(8.0)],
+        _ => &[],
+    }
+}
+
+fn copy(size: usize) -> String {
+    format!("copy, {size} occupants")
+}
+
+fn presence(size: usize) -> String {
+    format!("presence of those who enter, {size}")
+}
+
 fn tables(options: &Options, figures: &[Figure]) -> String {
     let mut out =
         format!("Machine: {}. Peers: {}. {} rounds, medians.\n\n| what |", machine(), peers(), options.rounds);
+    if options.quick {
+        out.insert_str(0, "A quick run: good for a look, not for a comparison.\n\n");
+    }
     for make in &options.servers {
         let _ = write!(out, " {} |", make.name());
     }
-    let _ = writeln!(out, "\n|---|{}", "---|".repeat(options.servers.len()));
+    let _ = writeln!(
+        out,
+        " must | ratio to the bound | holds |\n|---|{}---|---|---|",
+        "---|".repeat(options.servers.len())
+    );
     let mut rows: Vec<&str> = Vec::new();
     for figure in figures {
         if !rows.contains(&figure.what.as_str()) {
@@ -232,11 +300,64 @@ fn tables(options: &Options, figures: &[Figure]) -> String {
             let cell = median(of.map(|figure| figure.value).collect());
             let _ = write!(out, " {} |", cell.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} {unit}")));
         }
+        let (mut must, mut ratio, mut holds) = (Vec::new(), Vec::new(), Vec::new());
+        for bound in bounds(row) {
+            let each: Vec<f64> = (1..=options.rounds).filter_map(|round| held(figures, row, *bound, round)).collect();
+            must.push(bound.to_string());
+            holds.push(format!("{} of {}", each.iter().filter(|ratio| **ratio <= 1.0).count(), each.len()));
+            ratio.push(median(each).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")));
+        }
+        for cells in [must, ratio, holds] {
+            let _ = write!(out, " {} |", if cells.is_empty() { "-".to_owned() } else { cells.join("; ") });
+        }
         out.push('\n');
     }
     out.push('\n');
-    for Figure { make, what, value, note } in figures {
-        let _ = writeln!(out, "- {what}, {}: {value:.1}, {note}", make.name());
+    for Figure { round, make, what, value, note } in figures {
+        let _ = writeln!(out, "- {what}, {}, round {round}: {value:.1}, {note}", make.name());
     }
     out
+}
+
+/// What Comity takes in a round, as a part of what it may take.
+fn held(figures: &[Figure], row: &str, bound: Bound, round: usize) -> Option<f64> {
+    let of = |make| {
+        let mut of = figures.iter().filter(|it| it.what == row && it.round == round && it.make == make);
+        of.next().map(|figure| figure.value)
+    };
+    let most = match bound {
+        Bound::Floor(times) => of(Make::Floor)? * times,
+        Bound::Peer(part) => {
+            let peers = [Make::Prosody, Make::Ejabberd].into_iter().filter_map(of);
+            peers.reduce(f64::min)? / part
+        }
+        Bound::Own(..) | Bound::Bytes(_) => return None,
+    };
+    Some(of(Make::Comity)? / most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_held_against_itself() {
+        let figure = |round, make, value| Figure { round, make, what: copy(100), value, note: String::new() };
+        let figures = [
+            figure(1, Make::Comity, 6.0),
+            figure(1, Make::Floor, 5.0),
+            figure(1, Make::Prosody, 300.0),
+            figure(1, Make::Ejabberd, 80.0),
+            figure(2, Make::Comity, 9.0),
+            figure(2, Make::Floor, 5.0),
+        ];
+        let [floor, peer] = bounds(&copy(100)) else { panic!("two bounds") };
+        assert_eq!(held(&figures, &copy(100), *floor, 1), Some(0.8));
+        assert_eq!(held(&figures, &copy(100), *floor, 2), Some(1.2));
+        assert_eq!(held(&figures, &copy(100), *peer, 1), Some(0.6));
+        assert_eq!(held(&figures, &copy(100), *peer, 2), None);
+        assert_eq!((bounds(&copy(LARGE)).len(), bounds(&copy(1000)).len()), (1, 1));
+        assert_eq!((bounds(&presence(500)).len(), bounds(&presence(LARGE)).len()), (1, 0));
+        assert!(bounds("memory of a room, empty").is_empty());
+    }
 }

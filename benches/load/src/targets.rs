@@ -73,7 +73,7 @@ pub const TARGETS: &[Target] = &[
         ..row(
             "login-fast",
             "CPU per login, direct TLS with a TLS ticket, SASL2 with a token, Bind 2",
-            &[Bound::Own(0.5, "login-direct", "direct TLS, SCRAM")],
+            &[Bound::Own(0.5, "login-starttls", "STARTTLS, SCRAM")],
         )
     },
     row("storm", "CPU per login when everybody comes at once, with roster and presence to neighbours", &[]),

@@ -33,7 +33,7 @@ class Player(ClientXMPP):
         super().__init__(jid, password)
         self.use_ipv6 = False
         self.leaving = False
-        for plugin in ("xep_0030", "xep_0191", "xep_0198", "xep_0280", "xep_0313"):
+        for plugin in ("xep_0030", "xep_0045", "xep_0191", "xep_0198", "xep_0280", "xep_0313"):
             self.register_plugin(plugin)
         self.add_event_handler("session_start", self.begin)
         self.add_event_handler("message", lambda message: self.show(message))
@@ -72,6 +72,12 @@ class Player(ClientXMPP):
         elif order == "block":
             await self["xep_0191"].block(rest)
             say("blocked")
+        elif order == "enter":
+            room, _, nick = rest.partition(" ")
+            await self["xep_0045"].join_muc_wait(room, nick)
+        elif order == "speak":
+            room, _, text = rest.partition(" ")
+            self.send_message(mto=room, mbody=text, mtype="groupchat")
         elif order == "leave":
             self.leaving = True
             self.disconnect()

@@ -10,6 +10,7 @@
 #define CARBONS "urn:xmpp:carbons:2"
 #define ARCHIVE "urn:xmpp:mam:2"
 #define BLOCKING "urn:xmpp:blocking"
+#define ROOMS "http://jabber.org/protocol/muc"
 #define FORWARD "urn:xmpp:forward:0"
 /* How long the library may wait for its socket before it is this program's turn, in milliseconds. */
 #define TURN 20
@@ -97,20 +98,30 @@ static void on_event(xmpp_conn_t *conn, xmpp_conn_event_t event, int error, xmpp
     *was_online = 1;
 }
 
-static void obey(xmpp_conn_t *conn, char *line)
+static void speak(xmpp_conn_t *conn, const char *type, const char *to, const char *text)
 {
     xmpp_ctx_t *ctx = xmpp_conn_get_context(conn);
+    char *id = xmpp_uuid_gen(ctx);
+    xmpp_stanza_t *message = xmpp_message_new(ctx, type, to, id);
+
+    xmpp_message_set_body(message, text);
+    xmpp_send(conn, message);
+    xmpp_stanza_release(message);
+    xmpp_free(ctx, id);
+}
+
+static void obey(xmpp_conn_t *conn, char *line)
+{
     char *order = strtok(line, " \n");
     char *jid = strtok(NULL, " \n");
     char *text = strtok(NULL, "\n");
 
     if (order && strcmp(order, "say") == 0 && jid && text) {
-        char *id = xmpp_uuid_gen(ctx);
-        xmpp_stanza_t *message = xmpp_message_new(ctx, "chat", jid, id);
-        xmpp_message_set_body(message, text);
-        xmpp_send(conn, message);
-        xmpp_stanza_release(message);
-        xmpp_free(ctx, id);
+        speak(conn, "chat", jid, text);
+    } else if (order && strcmp(order, "speak") == 0 && jid && text) {
+        speak(conn, "groupchat", jid, text);
+    } else if (order && strcmp(order, "enter") == 0 && jid && text) {
+        xmpp_send_raw_string(conn, "<presence to='%s/%s'><x xmlns='%s'/></presence>", jid, text, ROOMS);
     } else if (order && strcmp(order, "block") == 0 && jid) {
         xmpp_id_handler_add(conn, on_blocked, "block", NULL);
         xmpp_send_raw_string(conn, "<iq type='set' id='block'><block xmlns='%s'><item jid='%s'/></block></iq>", BLOCKING,

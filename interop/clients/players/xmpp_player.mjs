@@ -9,6 +9,7 @@ const [username, domain] = address.split("@");
 const CARBONS = "urn:xmpp:carbons:2";
 const ARCHIVE = "urn:xmpp:mam:2";
 const BLOCKING = "urn:xmpp:blocking";
+const ROOMS = "http://jabber.org/protocol/muc";
 
 function print(...words) {
   console.log(words.join(" ").replaceAll("\n", " "));
@@ -53,10 +54,17 @@ session.on("online", async () => {
   await session.iqCaller.set(xml("query", { xmlns: ARCHIVE }));
 });
 
+function speak(type, rest) {
+  const [to, ...words] = rest.split(" ");
+  return session.send(xml("message", { type, to, id: crypto.randomUUID() }, xml("body", {}, words.join(" "))));
+}
+
 const orders = {
-  say(rest) {
-    const [to, ...words] = rest.split(" ");
-    return session.send(xml("message", { type: "chat", to, id: crypto.randomUUID() }, xml("body", {}, words.join(" "))));
+  say: (rest) => speak("chat", rest),
+  speak: (rest) => speak("groupchat", rest),
+  enter(rest) {
+    const [room, nick] = rest.split(" ");
+    return session.send(xml("presence", { to: `${room}/${nick}` }, xml("x", { xmlns: ROOMS })));
   },
   async block(jid) {
     await session.iqCaller.set(xml("block", { xmlns: BLOCKING }, xml("item", { jid })));

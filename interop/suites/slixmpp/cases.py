@@ -1,4 +1,5 @@
-"""Runs slixmpp's integration tests and writes one JSON object a line: python cases.py FOLDER RESULTS.
+"""Runs slixmpp's integration tests, and ours with its plugins, and writes one JSON object a line: python cases.py FOLDER
+RESULTS.
 
 FOLDER is the unpacked source package. This file runs in the virtual environment that has slixmpp, so it imports nothing
 of the harness.
@@ -14,6 +15,7 @@ from pathlib import Path
 from slixmpp import ClientXMPP
 
 PATIENCE = 20
+OURS = Path(__file__).parent / "ours"
 
 
 class Report(unittest.TestResult):
@@ -73,13 +75,20 @@ async def befriend() -> None:
     await asyncio.gather(*(person.disconnect() for person in people))
 
 
+def full(name: str) -> str:
+    """The name of a case for the loader: slixmpp's are in a package."""
+    ours = (OURS / name.partition(".")[0]).with_suffix(".py").exists()
+    return name if ours else f"itests.{name}"
+
+
 def main() -> None:
     """Runs all tests, or those named after the first two arguments."""
     folder, results, *only = sys.argv[1:]
     asyncio.run(befriend())
-    sys.path.insert(0, folder)
-    suite = unittest.defaultTestLoader.discover("itests", top_level_dir=folder) if not only else (
-        unittest.defaultTestLoader.loadTestsFromNames([f"itests.{name}" for name in only])
+    sys.path[:0] = [folder, str(OURS)]
+    loader = unittest.defaultTestLoader
+    suite = loader.loadTestsFromNames([full(name) for name in only]) if only else unittest.TestSuite(
+        [loader.discover("itests", top_level_dir=folder), loader.discover(str(OURS), top_level_dir=str(OURS))]
     )
     with Path(results).open("w") as out:
         suite.run(Report(out))

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::cli::check::{About, Findings};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Domain};
+use crate::config::{Config, Domain, DomainName};
 use crate::federation::doctor::Verdict;
 use crate::net::tls::names::Service;
 use crate::net::tls::{DateWarning, Identity, Trust};
@@ -35,6 +35,26 @@ pub(super) fn check(config: &Config, domain: &Domain, clock: &Clock, findings: &
     }
 }
 
+/// Looks whether a certificate names a domain of rooms: it may be that of any domain.
+pub(super) fn check_rooms(config: &Config, rooms: &DomainName, findings: &mut Findings<'_>) {
+    let files = config.domains.iter().filter_map(|domain| config.certificate_of(domain));
+    // What is wrong with a file is said of the domain that it is for.
+    let identities: Vec<Identity> =
+        files.filter_map(|(certificate, key)| Identity::load(certificate, key).ok()).collect();
+    if !identities.is_empty() {
+        judge_rooms(&identities, rooms.as_str(), findings);
+    }
+}
+
+fn judge_rooms(identities: &[Identity], rooms: &str, findings: &mut Findings<'_>) {
+    let (verdict, text) = if identities.iter().any(|identity| identity.covers(rooms, Service::Server)) {
+        (Verdict::Fine, format!("a certificate names {rooms}"))
+    } else {
+        (Verdict::Wrong, format!("no certificate names {rooms}: other servers will not talk to the rooms"))
+    };
+    findings.add(About::Certificate, verdict, text);
+}
+
 fn judge(identity: &Identity, domain: &str, now: Timestamp, findings: &mut Findings<'_>) {
     let names: Vec<_> = identity.names().iter().map(ToString::to_string).collect();
     let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
@@ -62,7 +82,7 @@ fn judge(identity: &Identity, domain: &str, now: Timestamp, findings: &mut Findi
 mod tests {
     use std::time::Duration;
 
-    use super::judge;
+    use super::{judge, judge_rooms};
     use crate::cli::check::Findings;
     use crate::clock::{Clock, Timestamp};
     use crate::federation::doctor::Verdict;
@@ -73,6 +93,17 @@ mod tests {
         let mut all = Vec::new();
         judge(identity, domain, now, &mut Findings { domain, all: &mut all });
         all.iter().map(|finding| finding.verdict).collect()
+    }
+
+    #[test]
+    fn rooms_are_named_too() {
+        let issued = DevelopmentCa::generate().unwrap().issue(&["a.example", "rooms.a.example"]).unwrap();
+        let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap();
+        for (rooms, verdict) in [("rooms.a.example", Verdict::Fine), ("chat.a.example", Verdict::Wrong)] {
+            let mut all = Vec::new();
+            judge_rooms(std::slice::from_ref(&identity), rooms, &mut Findings { domain: rooms, all: &mut all });
+            assert_eq!(all.iter().map(|finding| finding.verdict).collect::<Vec<_>>(), [verdict]);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::cli::check::{About, Findings};
+use crate::cli::check::{About, Findings, Whom};
 use crate::config::{Addresses, Config};
 use crate::federation::doctor::Verdict;
 use crate::net::{Answer, DnsError, Network, Resolver, Srv};
@@ -24,22 +24,24 @@ struct Service<'a> {
     fallback: Option<u16>,
 }
 
-/// Looks at the records; what they lead to is returned.
+/// Looks at the records that are for `whom`; what they lead to is returned.
 pub(super) async fn check(
     config: &Config,
-    domain: &str,
+    (domain, whom): (&str, Whom),
     resolver: &dyn Resolver,
     findings: &mut Findings<'_>,
 ) -> Vec<Endpoint> {
     let listen = &config.listen;
-    let services = [
+    let of_clients = [
         Service { label: "_xmpp-client", who: "clients", listen: &listen.c2s, fallback: Some(5222) },
         Service { label: "_xmpps-client", who: "clients", listen: &listen.c2s_tls, fallback: None },
+    ];
+    let of_servers = [
         Service { label: "_xmpp-server", who: "other servers", listen: &listen.s2s, fallback: Some(5269) },
         Service { label: "_xmpps-server", who: "other servers", listen: &listen.s2s_tls, fallback: None },
     ];
     let mut endpoints = Vec::new();
-    for service in &services {
+    for service in of_clients.iter().filter(|_| whom == Whom::All).chain(&of_servers) {
         let name = format!("{}._tcp.{domain}", service.label);
         let answer = resolver.srv(&name).await;
         for endpoint in service.judge(&name, domain, answer, findings) {
@@ -168,7 +170,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::{check, connect};
-    use crate::cli::check::{Finding, Findings};
+    use crate::cli::check::{Finding, Findings, Whom};
     use crate::config::Config;
     use crate::federation::doctor::Verdict;
     use crate::net::dns::Tlsa;
@@ -210,7 +212,8 @@ mod tests {
 
     async fn judged(config: &Config, table: &Table) -> (Vec<Finding>, Vec<(String, u16)>) {
         let mut all = Vec::new();
-        let endpoints = check(config, "a.example", table, &mut Findings { domain: "a.example", all: &mut all }).await;
+        let mut findings = Findings { domain: "a.example", all: &mut all };
+        let endpoints = check(config, ("a.example", Whom::All), table, &mut findings).await;
         (all, endpoints)
     }
 
@@ -229,6 +232,17 @@ mod tests {
         let (findings, endpoints) = judged(&config(""), &table).await;
         assert_eq!(verdicts(&findings), [Verdict::Fine; 4]);
         assert_eq!(endpoints.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn rooms_are_for_other_servers() {
+        let table = Table(HashMap::from([("_xmpp-server._tcp.rooms.a.example", vec![("here.example", 5269)])]));
+        let mut all = Vec::new();
+        let mut findings = Findings { domain: "rooms.a.example", all: &mut all };
+        let config = config("");
+        let endpoints = check(&config, ("rooms.a.example", Whom::Servers), &table, &mut findings).await;
+        assert_eq!(verdicts(&all), [Verdict::Fine, Verdict::Warning]);
+        assert_eq!(endpoints, [("here.example".to_owned(), 5269)]);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::accounts::{directory, random};
 use crate::cli::output::{Failure, Output};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::hexadecimal;
 use crate::jid::{BareJid, Jid};
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
@@ -176,7 +177,7 @@ impl House {
             network: Arc::new(System),
             connections: CONNECTIONS,
         };
-        let password = random::token(6);
+        let password = hexadecimal::text(&random::octets::<6>().map_err(failed)?);
         let prepared = Password::prepare(&password).map_err(failed)?;
         let credentials = directory::derive(&prepared).map_err(failed)?;
         directory::create(&parts.storage, &account, &credentials, parts.clock.now()).await.map_err(failed)?;

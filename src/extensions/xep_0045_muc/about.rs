@@ -107,7 +107,7 @@ impl Room {
             form = form.field(hashes.values(config.avatar.iter().cloned()));
         }
         // What goes on inside is not for those who may not see it.
-        let is_inside = self.occupant_of(call).is_some() || self.affiliation_of(call).is_at_least(Affiliation::Member);
+        let is_inside = self.occupant_of(call).is_some() || self.affiliation_of(call) >= Affiliation::Member;
         if is_inside || (!config.members_only && config.password.is_none()) {
             let subject = self.subject.as_ref().map_or("", |subject| &subject.text);
             form = form

@@ -15,10 +15,11 @@ use super::command::Call;
 use super::effect::Effects;
 use super::item::{Status, Why};
 use super::leaving::Removal;
-use super::occupant::{Affiliated, Number};
+use super::occupant::{Affiliated, Number, Occupant};
 use super::privileges::{
     AffiliationPrivilege, RolePrivilege, Standing, affiliation_may, may_change_affiliation, may_change_role, role_may,
 };
+use super::reason;
 use super::room::Room;
 use super::room_config::Anonymity;
 
@@ -30,9 +31,6 @@ const MOST_ITEMS: usize = 250;
 
 /// People of one page.
 const PAGE: usize = 1000;
-
-/// Octets of a reason.
-const REASON: usize = 1024;
 
 /// What an admin or moderator asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,11 +129,7 @@ impl Wish {
             (Association::Role(to), _, Some(nick)) => Target::Role { nick, to },
             _ => return Err(bad("an item names an address or a nick")),
         };
-        let reason = item.child("reason", NS).map(Element::text).filter(|reason| !reason.is_empty());
-        if reason.as_ref().is_some_and(|reason| reason.len() > REASON) {
-            return Err(StanzaError::new(Condition::NotAcceptable, format!("a reason has at most {REASON} bytes")));
-        }
-        Ok(Self { to, reason })
+        Ok(Self { to, reason: reason::read(item, NS)? })
     }
 }
 
@@ -185,9 +179,11 @@ impl Room {
         if !may {
             return Err(Condition::Forbidden.into());
         }
-        let nicks: BTreeMap<&BareJid, &str> = self.occupants.iter().map(|it| (&it.user, it.nick())).collect();
         let listed = self.affiliations.iter().filter(|(_, known)| known.affiliation == affiliation);
-        let items = listed.map(|(user, known)| {
+        let listed: Vec<(&BareJid, &Affiliated)> = listed.collect();
+        let (shown, set) = Page::shown(page, listed, |(user, _)| user.as_str(), PAGE);
+        let nicks: BTreeMap<&BareJid, &str> = self.occupants.iter().map(|it| (&it.user, it.nick())).collect();
+        let items = shown.into_iter().map(|(user, known)| {
             let mut item =
                 Element::new("item", NS).with("affiliation", affiliation.as_str()).with("jid", user.as_str());
             let nick = known.nick.as_deref().or_else(|| nicks.get(user).copied());
@@ -198,9 +194,9 @@ impl Room {
             if let Some(reason) = known.reason.as_ref().filter(|_| affiliation == Affiliation::Outcast) {
                 item.push(Element::new("reason", NS).with_text(reason));
             }
-            (user.to_string(), item)
+            item
         });
-        Ok(list(items.collect(), page))
+        Ok(list(items, set))
     }
 
     /// §8.5, §9.8.
@@ -211,15 +207,15 @@ impl Room {
         if !may {
             return Err(Condition::Forbidden.into());
         }
-        let mut items = Vec::new();
-        for occupant in self.occupants.iter().filter(|occupant| occupant.role == role) {
+        let mut listed: Vec<_> = self.occupants.iter().filter(|occupant| occupant.role == role).collect();
+        listed.sort_unstable_by(|one, other| one.nick().cmp(other.nick()));
+        let (shown, set) = Page::shown(page, listed, |occupant| occupant.nick(), PAGE);
+        let items = shown.into_iter().map(|occupant| {
             let item = Element::new("item", NS).with("affiliation", occupant.affiliation.as_str());
             let jid = occupant.first().map_or_else(|| occupant.user.as_jid(), |session| &session.jid);
-            let item = item.with("jid", jid.as_str()).with("nick", occupant.nick()).with("role", role.as_str());
-            items.push((occupant.nick().to_owned(), item));
-        }
-        items.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(list(items, page))
+            item.with("jid", jid.as_str()).with("nick", occupant.nick()).with("role", role.as_str())
+        });
+        Ok(list(items, set))
     }
 
     /// Looks at every wish before anything happens: what was wished for before it counts as done.
@@ -238,13 +234,14 @@ impl Room {
                     let user = self.whom(own, user)?;
                     let from = ahead.of(self, &user);
                     self.judge_affiliation(call, own.affiliation, (&user, from, to))?;
-                    let nick = nick.filter(|_| to.is_at_least(Affiliation::Member));
+                    let nick = nick.filter(|_| to >= Affiliation::Member);
                     let nick = nick.map(|nick| self.judge_nick(&user, &nick)).transpose()?;
                     ahead.note((&user, from, to), nick.as_deref())?;
                     Step::Affiliation { user, to, nick, is_new: from == Affiliation::None, why }
                 }
             });
         }
+        self.check_known(ahead.affiliations.iter().map(|(user, to)| (user, *to)))?;
         Ok(steps)
     }
 
@@ -253,13 +250,13 @@ impl Room {
         match user {
             Whom::User(user) => Ok(user),
             // Nobody learns who is here by asking for changes that he may not make.
-            Whom::Occupant(_) if !own.affiliation.is_at_least(Affiliation::Admin) => Err(Condition::Forbidden.into()),
+            Whom::Occupant(_) if own.affiliation < Affiliation::Admin => Err(Condition::Forbidden.into()),
             Whom::Occupant(nick) => self.occupant_called(&nick).map(|occupant| occupant.user.clone()),
         }
     }
 
     /// The occupant of that nick.
-    pub(super) fn occupant_called(&self, nick: &str) -> Result<&super::occupant::Occupant, StanzaError> {
+    pub(super) fn occupant_called(&self, nick: &str) -> Result<&Occupant, StanzaError> {
         let address = self.jid.with_resource(nick).map_err(|_| StanzaError::from(Condition::JidMalformed))?;
         let none = || StanzaError::new(Condition::ItemNotFound, format!("nobody is called {nick:?}"));
         self.occupants.called(&address).ok_or_else(none)
@@ -312,8 +309,8 @@ impl Room {
         if nick.is_empty() {
             return Ok(String::new());
         }
-        // XEP-0045#bizrules-jids: what nobody can see is no nick.
-        let address = self.jid.with_resource(nick).ok().filter(|_| !nick.trim().is_empty());
+        // XEP-0045#bizrules-jids: what nobody can see is no nick, and does not belong to one.
+        let address = self.jid.with_resource(nick.trim()).ok();
         let nick = address.as_ref().and_then(Jid::resource);
         let (Some(address), Some(nick)) = (&address, nick) else {
             return Err(StanzaError::new(Condition::JidMalformed, "nobody can be called so"));
@@ -333,10 +330,7 @@ impl Room {
             }
             Step::Role { number, to, why } => self.become_role(number, to, &why, effects),
             Step::Affiliation { user, to, nick, is_new, why } => {
-                self.set_affiliation(&user, to, &why, effects);
-                if let Some(nick) = nick {
-                    self.keep_nick(&user, nick, effects);
-                }
+                self.set_affiliation(&user, (to, nick.as_deref()), &why, effects);
                 // §9.5: whoever may enter from now on should know.
                 if is_new && to == Affiliation::Member && self.config.members_only {
                     self.invite_member(call, &user, why.reason, effects);
@@ -386,15 +380,7 @@ impl Ahead {
     }
 }
 
-/// A list, or the page of it that is asked for (XEP-0059); one that is too long comes in pages anyhow.
-fn list(items: Vec<(String, Element)>, page: Option<&Page>) -> Element {
-    let query = Element::new("query", NS);
-    if page.is_none() && items.len() <= PAGE {
-        return items.into_iter().fold(query, |query, (_, item)| query.with_child(item));
-    }
-    let is_empty = items.is_empty();
-    let (items, set) = page.cloned().unwrap_or_default().cut(items, |(id, _)| id, PAGE);
-    let query = items.into_iter().fold(query, |query, (_, item)| query.with_child(item));
-    // XEP-0059 §2.2: what is empty as a whole has no pages.
-    if is_empty { query } else { query.with_child(set) }
+/// A list, or a page of it.
+fn list(items: impl Iterator<Item = Element>, set: Option<Element>) -> Element {
+    items.chain(set).fold(Element::new("query", NS), Element::with_child)
 }

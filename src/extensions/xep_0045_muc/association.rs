@@ -5,35 +5,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::xml::spelled;
 
 spelled! {
-    /// XEP-0045 §5.2, from the least to the most. It belongs to a bare JID and outlives visits; `None` is its absence.
+    /// XEP-0045 §5.2, from the least to the most power. It belongs to a bare JID and outlives visits; `None` is its absence.
+    #[derive(PartialOrd, Ord)]
     pub(super) Affiliation { Outcast = "outcast", None = "none", Member = "member", Admin = "admin", Owner = "owner" }
 }
 
 spelled! {
-    /// XEP-0045 §5.1, from the least to the most. It belongs to an occupant and ends with the visit; `None` is its absence.
+    /// XEP-0045 §5.1, from the least to the most power. It belongs to an occupant and ends with the visit; `None` is its
+    /// absence.
+    #[derive(PartialOrd, Ord)]
     pub(super) Role { None = "none", Visitor = "visitor", Participant = "participant", Moderator = "moderator" }
-}
-
-impl Affiliation {
-    /// Grows with power.
-    pub(super) fn rank(self) -> Option<usize> {
-        Self::ALL.iter().position(|known| *known == self)
-    }
-
-    pub(super) fn is_at_least(self, other: Self) -> bool {
-        self.rank() >= other.rank()
-    }
-}
-
-impl Role {
-    /// Grows with power.
-    pub(super) fn rank(self) -> Option<usize> {
-        Self::ALL.iter().position(|known| *known == self)
-    }
-
-    pub(super) fn is_at_least(self, other: Self) -> bool {
-        self.rank() >= other.rank()
-    }
 }
 
 /// Kept as it is spelt on the wire, so that what is stored can be read.
@@ -70,11 +51,8 @@ mod tests {
     // Proves: XEP-0045 §5.1, §5.2
     #[test]
     fn they_are_in_the_order_of_their_power() {
-        assert!(Affiliation::ALL.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
-        assert!(Role::ALL.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
-        assert!(
-            Affiliation::Owner.is_at_least(Affiliation::Owner) && !Affiliation::None.is_at_least(Affiliation::Member)
-        );
+        assert!(Affiliation::ALL.is_sorted() && Role::ALL.is_sorted());
+        assert!(Affiliation::None > Affiliation::Outcast && Affiliation::Owner > Affiliation::Admin);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use std::sync::PoisonError;
 
-use crate::hooks::{Answer, Outbound};
+use crate::hooks::{Answer, Outbound, answering};
 use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
-use crate::storage::{Cell, Error, Storage};
+use crate::storage::Cell;
 use crate::xml::Element;
 
 use super::super::xep_0054_vcard::api::{NAME, NS};
@@ -55,39 +55,34 @@ impl Rooms {
     pub(super) fn show_card(&self, stanza: &Stanza<'_>) -> Option<Stanza<'static>> {
         let room = stanza.to.as_ref()?.to_bare();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&room).map(|listed| listed.stored);
-        match known {
-            None => stanza.error(&Condition::ItemNotFound.into()),
-            Some(false) => {
-                let place = self.place(room.as_str())?;
-                let state = place.lock();
-                let State::Here(hosted) = &*state else { return stanza.error(&Condition::ItemNotFound.into()) };
-                Some(stanza.result().payload(written(hosted.room.card.as_deref())))
+        if known != Some(true) {
+            return answering(stanza, self.card_in_memory(&room));
+        }
+        let stanza = stanza.borrow().into_owned();
+        let (router, storage) = (self.router()?, self.storage.clone());
+        // Without a runtime the server has ended.
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        runtime.spawn(async move {
+            let card = CARD.get(&storage, &room).await.map_err(|error| {
+                tracing::error!(%room, %error, "the card of a room could not be read");
+                StanzaError::from(Condition::InternalServerError)
+            });
+            if let Some(answer) = answering(&stanza, card.map(|card| Some(written(card.as_deref())))) {
+                Outbound::send(&*router, answer).await;
             }
-            Some(true) => {
-                let (result, stanza) = (stanza.result(), stanza.borrow().into_owned());
-                let (router, storage) = (self.router()?, self.storage.clone());
-                // Without a runtime the server has ended.
-                let runtime = tokio::runtime::Handle::try_current().ok()?;
-                runtime.spawn(async move {
-                    let answer = match stored(&storage, &room).await {
-                        Ok(card) => Some(result.payload(written(card.as_deref()))),
-                        Err(error) => {
-                            tracing::error!(%room, %error, "the card of a room could not be read");
-                            stanza.error(&Condition::InternalServerError.into())
-                        }
-                    };
-                    if let Some(answer) = answer {
-                        Outbound::send(&*router, answer).await;
-                    }
-                });
-                None
-            }
+        });
+        None
+    }
+
+    /// The card of a room that is not stored. It is not there before its owner has unlocked it, and may have gone a moment
+    /// ago.
+    fn card_in_memory(&self, room: &BareJid) -> Answer {
+        let place = self.place(room.as_str()).ok_or(Condition::ItemNotFound)?;
+        match &*place.lock() {
+            State::Here(hosted) if !hosted.room.locked => Ok(Some(written(hosted.room.card.as_deref()))),
+            _ => Err(Condition::ItemNotFound.into()),
         }
     }
-}
-
-async fn stored(storage: &Storage, room: &BareJid) -> Result<Option<String>, Error> {
-    CARD.get(storage, room).await
 }
 
 /// A card as it was written; an empty one where there is none.

@@ -63,11 +63,27 @@ enum Kind {
         of: fn(&RoomConfig) -> bool,
         set: fn(&mut RoomConfig, bool),
     },
+    /// One of these, each with its name and what people read.
     Choice {
-        choices: &'static [(&'static str, &'static str)],
-        of: fn(&RoomConfig) -> usize,
-        set: fn(&mut RoomConfig, usize),
+        choices: &'static [(Choice, &'static str, &'static str)],
+        of: fn(&RoomConfig) -> Choice,
     },
+}
+
+/// One of several that exclude each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    SeesAddresses(Anonymity),
+    SendsMessages(PrivateMessages),
+}
+
+impl Choice {
+    fn set(self, config: &mut RoomConfig) {
+        match self {
+            Self::SeesAddresses(who) => config.anonymity = who,
+            Self::SendsMessages(who) => config.private_messages = who,
+        }
+    }
 }
 
 const fn text(
@@ -86,19 +102,17 @@ const fn switch(
     Setting { var, label, kind: Kind::Switch { of, set } }
 }
 
-/// Who may write to single occupants, in the order of [`PM`].
-const PM_CHOICES: &[(&str, &str)] = &[
-    ("anyone", "Anyone"),
-    ("participants", "Anyone with voice"),
-    ("moderators", "Moderators only"),
-    ("none", "Nobody"),
+const SEES_ADDRESSES: &[(Choice, &str, &str)] = &[
+    (Choice::SeesAddresses(Anonymity::SemiAnonymous), "moderators", "Moderators only"),
+    (Choice::SeesAddresses(Anonymity::NonAnonymous), "anyone", "Anyone"),
 ];
-const PM: [PrivateMessages; 4] =
-    [PrivateMessages::Anyone, PrivateMessages::Participants, PrivateMessages::Moderators, PrivateMessages::Nobody];
 
-/// Who sees real addresses, in the order of [`WHOIS`].
-const WHOIS_CHOICES: &[(&str, &str)] = &[("moderators", "Moderators only"), ("anyone", "Anyone")];
-const WHOIS: [Anonymity; 2] = [Anonymity::SemiAnonymous, Anonymity::NonAnonymous];
+const SENDS_MESSAGES: &[(Choice, &str, &str)] = &[
+    (Choice::SendsMessages(PrivateMessages::Anyone), "anyone", "Anyone"),
+    (Choice::SendsMessages(PrivateMessages::Participants), "participants", "Anyone with voice"),
+    (Choice::SendsMessages(PrivateMessages::Moderators), "moderators", "Moderators only"),
+    (Choice::SendsMessages(PrivateMessages::Nobody), "none", "Nobody"),
+];
 
 const SETTINGS: [Setting; 15] = [
     text(("muc#roomconfig_roomname", "Name", SHORT), |it| &it.name, |it, name| it.name = name),
@@ -123,11 +137,7 @@ const SETTINGS: [Setting; 15] = [
     Setting {
         var: "muc#roomconfig_whois",
         label: "Who sees real addresses",
-        kind: Kind::Choice {
-            choices: WHOIS_CHOICES,
-            of: |it| place(&WHOIS, &it.anonymity),
-            set: |it, at| it.anonymity = WHOIS.get(at).copied().unwrap_or(it.anonymity),
-        },
+        kind: Kind::Choice { choices: SEES_ADDRESSES, of: |it| Choice::SeesAddresses(it.anonymity) },
     },
     switch(
         ("muc#roomconfig_changesubject", "Participants may change the subject"),
@@ -138,11 +148,7 @@ const SETTINGS: [Setting; 15] = [
     Setting {
         var: "muc#roomconfig_allowpm",
         label: "Who may send private messages",
-        kind: Kind::Choice {
-            choices: PM_CHOICES,
-            of: |it| place(&PM, &it.private_messages),
-            set: |it, at| it.private_messages = PM.get(at).copied().unwrap_or(it.private_messages),
-        },
+        kind: Kind::Choice { choices: SENDS_MESSAGES, of: |it| Choice::SendsMessages(it.private_messages) },
     },
     switch(
         ("muc#roomconfig_enablelogging", "What is said is kept for others to read"),
@@ -161,11 +167,6 @@ const SETTINGS: [Setting; 15] = [
     ),
     text(("muc#roomconfig_pubsub", "Node of the room", SHORT), |it| &it.pubsub, |it, node| it.pubsub = node),
 ];
-
-/// The place of `value` in the order of its choices.
-fn place<T: PartialEq>(all: &[T], value: &T) -> usize {
-    all.iter().position(|it| it == value).unwrap_or_default()
-}
 
 /// The form, filled in with what is set.
 pub(super) fn form(room: &BareJid, config: &RoomConfig, owners: &[BareJid], admins: &[BareJid]) -> Form {
@@ -285,9 +286,11 @@ impl Setting {
                 Field::new(var, FieldType::TextSingle).label(label).values(text)
             }
             Kind::Switch { of, .. } => yes_or_no(var, label, of(config)),
-            Kind::Choice { choices, of, .. } => {
-                let chosen = choices.get(of(config)).map(|(value, _)| (*value).to_owned());
-                Field::new(var, FieldType::ListSingle).label(label).values(chosen).choices(choices)
+            Kind::Choice { choices, of } => {
+                let chosen = choices.iter().find(|(choice, ..)| *choice == of(config));
+                let chosen = chosen.map(|(_, name, _)| (*name).to_owned());
+                let all: Vec<(&str, &str)> = choices.iter().map(|(_, name, label)| (*name, *label)).collect();
+                Field::new(var, FieldType::ListSingle).label(label).values(chosen).choices(&all)
             }
         }
     }
@@ -308,11 +311,10 @@ impl Setting {
                     set(config, on);
                 }
             }
-            Kind::Choice { choices, set, .. } => {
-                let chosen = submission.text(self.var);
-                if let Some(at) = chosen.and_then(|chosen| choices.iter().position(|(value, _)| *value == chosen)) {
-                    set(config, at);
-                }
+            Kind::Choice { choices, .. } => {
+                let named = submission.text(self.var);
+                let chosen = named.and_then(|named| choices.iter().find(|(_, name, _)| *name == named));
+                chosen.into_iter().for_each(|(choice, ..)| choice.set(config));
             }
         }
         Ok(())

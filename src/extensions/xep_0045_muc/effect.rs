@@ -1,15 +1,19 @@
 //! What follows from a command, in the order in which it has to happen.
 //!
-//! Effects are values: `outbox` brings them about. What is to be stored is durable before anything behind it is sent.
+//! Effects are values: `outbox` brings them about. What is to be stored is durable before anything behind it is sent, but for
+//! what is said to one person.
 
 use std::sync::Arc;
 
+use crate::hooks::{Answer, answering};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::storage::Slot;
 
+use super::command::Call;
 use super::moderation::Burial;
 use super::occupant::{Affiliated, Number};
+use super::reading::Reading;
 use super::room_config::RoomConfig;
 use super::subject::Subject;
 
@@ -54,12 +58,16 @@ impl Default for Face {
 pub(super) enum Effect {
     /// One stanza for one session.
     Send { to: Jid, stanza: Arc<Stanza<'static>> },
+    /// Stanzas for one session, in their order.
+    Show { to: Jid, stanzas: Vec<Arc<Stanza<'static>>> },
     /// The same for all in the room but one occupant, if he is named.
     Tell { to: Roll, face: Face, except: Option<Number> },
     /// A stanza for somebody who need not be in the room nor connected.
     Post(Stanza<'static>),
     /// Something to be stored.
     Keep(Change),
+    /// Somebody is to be shown what is in the archive.
+    Read(Box<Reading>),
     /// A message of the archive is to become a tombstone, if it is the one.
     Bury(Box<Burial>),
     /// The room is no more: nobody is to find it.
@@ -111,8 +119,21 @@ impl Effects {
         self.push(Effect::Send { to: to.clone(), stanza });
     }
 
+    /// Answers whoever calls, if that can be answered.
+    pub(super) fn answer(&mut self, call: &Call<'_>, answer: Answer) {
+        if let Some(mut answer) = answering(call.stanza, answer) {
+            answer.to = None;
+            self.send(call.from, Arc::new(answer));
+        }
+    }
+
     pub(super) fn tell(&mut self, to: Roll, face: Face, except: Option<Number>) {
         self.push(Effect::Tell { to, face, except });
+    }
+
+    /// The same behind the answer.
+    pub(super) fn tell_behind(&mut self, to: Roll, face: Face, except: Option<Number>) {
+        self.push_behind(Effect::Tell { to, face, except });
     }
 
     pub(super) fn keep(&mut self, change: Change) {

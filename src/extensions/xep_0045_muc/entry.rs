@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, ErrorType, StanzaError};
 
 use super::association::{Affiliation, Role};
 use super::command::{Call, Entry, Moment};
-use super::effect::{Effects, Face};
+use super::effect::{Effect, Effects, Face};
+use super::face::{Said, answering};
 use super::history::Wish;
 use super::item::Status;
 use super::occupant::{Number, Occupant, Session};
 use super::privileges::default_role;
 use super::rate::Bucket;
-use super::room::{Room, with_id};
+use super::room::Room;
 use super::room_config::Anonymity;
+use super::speech::too_fast;
 use super::traffic::passed_on;
-use crate::jid::BareJid;
 
 /// So many admins and owners get in although the room is full (§7.2.9).
 const SPARE: usize = 16;
+
+/// With so many clients somebody may be in a room under one nick.
+const MOST_SESSIONS: usize = 16;
 
 /// How somebody is called who is here from now on.
 pub(super) struct Called {
@@ -29,8 +33,11 @@ pub(super) struct Called {
     pub(super) is_changed: bool,
 }
 
-/// With so many clients somebody may be in a room under one nick.
-const MOST_SESSIONS: usize = 16;
+impl Called {
+    pub(super) fn nick(&self) -> Option<&str> {
+        self.address.resource()
+    }
+}
 
 impl Room {
     /// Available presence with the `<x/>` of somebody who enters, or is here and has lost track (§17.3).
@@ -43,8 +50,11 @@ impl Room {
     ) -> Result<(), StanzaError> {
         let called = self.called(call)?;
         if let Some(occupant) = self.occupant_of(call) {
-            if occupant.address != called.address {
-                self.rename(call, &called, effects)?;
+            let number = occupant.number;
+            if occupant.address == called.address {
+                self.keep_pace(at, number)?;
+            } else {
+                self.rename(at, call, &called, effects)?;
             }
             self.resynchronise(at, call, &entry.history, effects);
             return Ok(());
@@ -55,12 +65,17 @@ impl Room {
         let session = self.session(call);
         let number = match self.occupants.called(&called.address).map(|occupant| occupant.number) {
             Some(number) => {
+                self.keep_pace(at, number)?;
                 self.occupants.join(number, session);
                 number
             }
             None => {
                 self.check_size(affiliation)?;
-                self.add(call, called.address, (affiliation, role), session)
+                let mut pace = self.occupants.pace_of(&call.from.to_bare(), at.now);
+                if !pace.take(at.now, self.bounds.messages) {
+                    return Err(too_fast());
+                }
+                self.add(call, called.address, (affiliation, role, pace), session)
             }
         };
         self.refresh(number);
@@ -81,29 +96,17 @@ impl Room {
         effects: &mut Effects,
     ) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        for other in self.occupants.iter().filter(|other| other.number != number && self.shows(other)) {
-            effects.send(call.from, Arc::clone(Self::seen_by(occupant.role, &other.face)));
-        }
-        self.tell_others(occupant, call, effects);
-        let own = self.face_with(occupant, None, statuses);
-        effects.send(call.from, with_id(&own.open, call));
+        let others = self.occupants.iter().filter(|other| other.number != number && self.shows(other));
+        let stanzas = others.map(|other| Arc::clone(Self::seen_by(occupant.role, &other.face))).collect();
+        effects.push(Effect::Show { to: call.from.clone(), stanzas });
+        tell_siblings(occupant, call, effects);
+        self.tell_others(occupant, effects);
+        let own = Said::present(occupant, None, statuses).open();
+        effects.send(call.from, answering(Some(call), call.from, &own));
         for past in self.history.shown(history, at.now) {
             effects.send(call.from, Arc::clone(&past.stanza));
         }
         effects.send(call.from, self.subject_now());
-    }
-
-    /// Tells everybody but one session that an occupant is here.
-    fn tell_others(&self, occupant: &Occupant, call: &Call<'_>, effects: &mut Effects) {
-        if occupant.sessions.len() > 1 {
-            let own = self.face_with(occupant, None, &[Status::SelfPresence]).open;
-            for session in occupant.sessions.iter().filter(|session| session.jid != *call.from) {
-                effects.send(&session.jid, Arc::clone(&own));
-            }
-        }
-        if self.shows(occupant) {
-            effects.tell(self.occupants.roll(), occupant.face.clone(), Some(occupant.number));
-        }
     }
 
     /// §7.2.1: somebody who is here and does not know it is told everything anew.
@@ -141,7 +144,7 @@ impl Room {
 
     fn check_size(&self, affiliation: Affiliation) -> Result<(), StanzaError> {
         let most = self.config.max_occupants.unwrap_or(usize::MAX).min(self.bounds.occupants);
-        let most = if affiliation.is_at_least(Affiliation::Admin) { most.saturating_add(SPARE) } else { most };
+        let most = if affiliation >= Affiliation::Admin { most.saturating_add(SPARE) } else { most };
         if self.occupants.len() < most {
             return Ok(());
         }
@@ -199,7 +202,7 @@ impl Room {
         &mut self,
         call: &Call<'_>,
         address: Jid,
-        (affiliation, role): (Affiliation, Role),
+        (affiliation, role, pace): (Affiliation, Role, Bucket),
         session: Session,
     ) -> Number {
         let (number, user) = (self.occupants.next_number(), call.from.to_bare());
@@ -213,8 +216,18 @@ impl Room {
             user,
             sessions: vec![session],
             face: Face::default(),
-            pace: Bucket::default(),
+            pace,
         });
         number
+    }
+}
+
+/// Tells the other sessions of an occupant that he is here with one more.
+fn tell_siblings(occupant: &Occupant, call: &Call<'_>, effects: &mut Effects) {
+    if occupant.sessions.len() > 1 {
+        let own = Said::present(occupant, None, &[Status::SelfPresence]).open();
+        for session in occupant.sessions.iter().filter(|session| session.jid != *call.from) {
+            effects.send(&session.jid, Arc::clone(&own));
+        }
     }
 }

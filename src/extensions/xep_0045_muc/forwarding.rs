@@ -13,7 +13,7 @@ use super::super::xep_0054_vcard::api::NS as VCARD_NS;
 use super::super::xep_0410_self_ping::api::is_self_ping;
 use super::command::Call;
 use super::effect::{Effect, Effects};
-use super::occupant::Occupant;
+use super::occupant::{Number, Occupant};
 use super::room::Room;
 
 /// So many requests may be without an answer in one room; then the oldest is answered with an error.
@@ -32,9 +32,17 @@ struct Waiting {
     /// The session that has asked, and the id with which it did.
     asker: Jid,
     id: Option<String>,
-    /// Who is asked, and how he was called.
-    asked: BareJid,
+    /// Who is asked, and how he was called then.
+    asked: Number,
+    user: BareJid,
     called: Jid,
+}
+
+impl Forwarded {
+    /// Whoever was `before` is somebody else in the room from now on.
+    pub(super) fn follow(&mut self, before: Number, now: Number) {
+        self.waiting.iter_mut().filter(|waiting| waiting.asked == before).for_each(|waiting| waiting.asked = now);
+    }
 }
 
 impl Waiting {
@@ -65,9 +73,7 @@ impl Room {
             return Err(if is_disco { Condition::BadRequest } else { Condition::NotAcceptable }.into());
         };
         if is_self_ping(call.stanza, &occupant.address) {
-            let mut answer = call.stanza.result();
-            answer.to = None;
-            effects.send(call.from, Arc::new(answer));
+            effects.answer(call, Ok(None));
             return Ok(());
         }
         let target = self.occupants.called(call.to).ok_or(Condition::ItemNotFound)?;
@@ -84,7 +90,8 @@ impl Room {
             number: self.forwarded.next,
             asker: call.from.clone(),
             id: call.stanza.id.as_deref().map(str::to_owned),
-            asked: target.user.clone(),
+            asked: target.number,
+            user: target.user.clone(),
             called: target.address.clone(),
         };
         request.id = Some(waiting.number.to_string().into());
@@ -103,7 +110,7 @@ impl Room {
     pub(super) fn answer_forwarded(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         let number = call.stanza.id.as_deref().and_then(|id| id.parse::<u64>().ok());
         let waiting = &mut self.forwarded.waiting;
-        let is_it = |it: &Waiting| Some(it.number) == number && it.asked.as_str() == call.from.bare_str();
+        let is_it = |it: &Waiting| Some(it.number) == number && it.user.as_str() == call.from.bare_str();
         let Some(waiting) = waiting.iter().position(is_it).and_then(|place| waiting.remove(place)) else {
             return Ok(());
         };
@@ -119,7 +126,7 @@ impl Room {
     /// Somebody has gone: whoever has asked him something gets no other answer.
     pub(super) fn forget_forwarded(&mut self, gone: &Occupant, effects: &mut Effects) {
         self.forwarded.waiting.retain(|waiting| {
-            let is_asked = waiting.called == gone.address;
+            let is_asked = waiting.asked == gone.number;
             if is_asked {
                 waiting.refuse(Condition::RecipientUnavailable, effects);
             }

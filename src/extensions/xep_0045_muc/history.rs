@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::jid::BareJid;
 use crate::stanza::Stanza;
 use crate::storage::Position;
-use crate::xml::{Element, escape_into};
+use crate::xml::Element;
 
-use super::super::xep_0160_offline::api::DELAY_NS;
-use super::api::NS;
+use super::super::MUC_NS as NS;
 use super::moderation::Burial;
 
 /// What he wants to see of it: whatever is the least counts (§7.2.14).
@@ -34,9 +32,15 @@ pub(super) struct Past {
     pub(super) position: Position,
 }
 
+/// Octets of all messages together: whoever says very much is soon forgotten.
+const MOST_BYTES: usize = 256 * 1024;
+
 /// The last messages, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct History(VecDeque<Past>);
+pub(super) struct History {
+    all: VecDeque<Past>,
+    bytes: usize,
+}
 
 impl Wish {
     /// Reads the `<history/>` in the `<x/>` of whoever enters. What makes no sense restricts nothing.
@@ -58,6 +62,10 @@ impl Past {
         Self { stanza: Arc::new(stanza), time, position }
     }
 
+    fn bytes(&self) -> usize {
+        self.stanza.payload.as_str().len()
+    }
+
     /// Characters of the whole stanza: hardly anybody asks.
     fn chars(&self) -> usize {
         self.stanza.to_xml().chars().count()
@@ -67,14 +75,27 @@ impl Past {
 impl History {
     /// One more; `most` are kept.
     pub(super) fn push(&mut self, past: Past, most: usize) {
-        self.0.push_back(past);
+        self.bytes += past.bytes();
+        self.all.push_back(past);
         self.keep(most);
     }
 
     /// Forgets the oldest ones beyond `most`.
     pub(super) fn keep(&mut self, most: usize) {
-        let surplus = self.0.len().saturating_sub(most);
-        self.0.drain(..surplus);
+        while self.all.len() > most || self.bytes > MOST_BYTES {
+            self.forget_first();
+        }
+    }
+
+    /// Forgets those that are older than `most`.
+    pub(super) fn expire(&mut self, most: Duration, now: Timestamp) {
+        while self.all.front().is_some_and(|past| now.since(past.time) > most) {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        self.bytes -= self.all.pop_front().map_or(self.bytes, |past| past.bytes());
     }
 
     /// What is shown of them, the oldest first.
@@ -90,28 +111,19 @@ impl History {
             stanzas = stanzas.saturating_sub(1);
             fits
         };
-        let shown = self.0.iter().rev().take_while(fits).count();
-        self.0.iter().skip(self.0.len() - shown)
+        let shown = self.all.iter().rev().take_while(fits).count();
+        self.all.iter().skip(self.all.len() - shown)
     }
 
     /// Leaves a tombstone of a message, if it is the one.
     pub(super) fn bury(&mut self, burial: &Burial) {
-        let buried = self.0.iter_mut().find(|past| past.position == burial.position);
+        let buried = self.all.iter_mut().find(|past| past.position == burial.position);
         if let Some((past, left)) = buried.and_then(|past| burial.of(&past.stanza).map(|left| (past, left))) {
+            self.bytes -= past.bytes();
             *past = Past::new(left, past.time, past.position);
+            self.bytes += past.bytes();
         }
     }
-}
-
-/// Appends when something was said in a room (XEP-0203).
-pub(super) fn delayed(out: &mut String, room: &BareJid, time: Timestamp) {
-    out.push_str("<delay xmlns='");
-    out.push_str(DELAY_NS);
-    out.push_str("' from='");
-    escape_into(out, room.as_str());
-    out.push_str("' stamp='");
-    out.push_str(&time.to_string());
-    out.push_str("'/>");
 }
 
 #[cfg(test)]
@@ -168,6 +180,33 @@ mod tests {
         assert_eq!(read("since='1970-01-01T00:00:00Z'").since, Some(Timestamp::from_unix_ms(0)));
         assert_eq!(read("maxchars='-1' maxstanzas='x' seconds='' since='yesterday'"), Wish::default());
         assert_eq!(Wish::read(&Element::new("x", NS)), Wish::default());
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten() {
+        let mut history = history();
+        history.expire(Duration::from_secs(180), at(12));
+        let all = Wish::default();
+        let shown = history.shown(&all, at(12)).map(|past| past.position.number());
+        assert_eq!(shown.collect::<Vec<_>>(), [9, 10, 11]);
+    }
+
+    #[test]
+    fn very_long_messages_are_soon_forgotten() {
+        let mut history = history();
+        let long = |text: &str| {
+            let payload = Payload::canonical(format!("<body>{}</body>", text.repeat(100_000)));
+            Stanza::new(Kind::Message(MessageType::Groupchat)).payload(payload)
+        };
+        for (number, text) in [(20, "x"), (21, "y"), (22, "z")] {
+            history.push(Past::new(long(text), at(13), Position::new(number)), 10);
+        }
+        let all = Wish::default();
+        let shown = history.shown(&all, at(13)).map(|past| past.position.number());
+        assert_eq!(shown.collect::<Vec<_>>(), [21, 22]);
+        history.push(Past::new(long("xyz"), at(13), Position::new(23)), 10);
+        assert_eq!(history.shown(&Wish::default(), at(13)).count(), 0, "not even one that is too long alone");
+        assert_eq!(history.bytes, 0);
     }
 
     #[test]

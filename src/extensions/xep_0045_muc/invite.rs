@@ -1,16 +1,17 @@
 //! Invitations that go through the room, and what becomes of those that are declined (XEP-0045 §7.8.2).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::jid::{BareJid, Jid};
-use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
+use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::xml::Element;
 
-use super::api::USER_NS;
+use super::super::MUC_USER_NS as USER_NS;
 use super::association::Affiliation;
 use super::command::{Call, Moment};
 use super::effect::{Effect, Effects};
 use super::privileges::{AffiliationPrivilege, RolePrivilege, affiliation_may, role_may};
+use super::reason;
 use super::room::Room;
 
 /// People who are invited by one message.
@@ -18,9 +19,6 @@ const MOST_AT_ONCE: usize = 20;
 
 /// Invitations that are remembered, so that they can be declined.
 const MOST: usize = 500;
-
-/// Octets of a reason.
-const REASON: usize = 1024;
 
 /// Who was invited by whom lately, the oldest first: nobody else can have the room tell an inviter something.
 #[derive(Debug, Default)]
@@ -79,15 +77,19 @@ impl Room {
         let inviter = call.from.to_bare();
         for invitation in invitations {
             let invitee = invitation.to.to_bare();
-            // §9.5: whoever is invited to a room for members is one, and to an open room nobody becomes a member.
-            if self.config.members_only && self.kept_affiliation(&invitee) == Affiliation::None {
+            if self.becomes_member(&invitee) {
                 let why = self.why(call, invitation.reason.clone());
-                self.set_affiliation(&invitee, Affiliation::Member, &why, effects);
+                self.set_affiliation(&invitee, (Affiliation::Member, None), &why, effects);
             }
             effects.push(Effect::Post(self.invitation(call.stanza.id.as_deref(), &inviter, &invitation)));
             self.invitations.note(invitee, inviter.clone());
         }
         Ok(())
+    }
+
+    /// §9.5: whoever is invited to a room for members is one, and to an open room nobody becomes a member.
+    fn becomes_member(&self, invitee: &BareJid) -> bool {
+        self.config.members_only && self.kept_affiliation(invitee) == Affiliation::None
     }
 
     fn judge_invitations(&self, call: &Call<'_>, invitations: &[Invitation]) -> Result<(), StanzaError> {
@@ -97,7 +99,7 @@ impl Room {
             return Err(Condition::Forbidden.into());
         }
         // §9.5: only a member brings somebody into a room for members, where its owners let him.
-        let may_add = is_admin || (self.config.invites && own.affiliation.is_at_least(Affiliation::Member));
+        let may_add = is_admin || (self.config.invites && own.affiliation >= Affiliation::Member);
         for invitation in invitations {
             match self.kept_affiliation(&invitation.to.to_bare()) {
                 Affiliation::Outcast => {
@@ -107,7 +109,9 @@ impl Room {
                 _ => {}
             }
         }
-        Ok(())
+        let invitees: BTreeSet<BareJid> = invitations.iter().map(|invitation| invitation.to.to_bare()).collect();
+        let members = invitees.iter().filter(|invitee| self.becomes_member(invitee));
+        self.check_known(members.map(|invitee| (invitee, Affiliation::Member)))
     }
 
     /// §9.5: the room tells somebody that he is a member.
@@ -134,11 +138,11 @@ impl Room {
         if let Some(password) = &self.config.password {
             x.push(Element::new("password", USER_NS).with_text(&password.0));
         }
-        self.letter(id, &invitation.to, x)
+        self.letter_to(&invitation.to, id, x)
     }
 
     fn decline(&mut self, call: &Call<'_>, decline: &Element, effects: &mut Effects) -> Result<(), StanzaError> {
-        let reason = read_reason(decline)?;
+        let reason = reason::read(decline, USER_NS)?;
         let to = decline.attribute("to").map(Jid::parse).transpose();
         let to = to.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
         // Some name the inviter as he is called in the room.
@@ -153,18 +157,17 @@ impl Room {
             declined.push(Element::new("reason", USER_NS).with_text(&reason));
         }
         let x = Element::new("x", USER_NS).with_child(declined);
-        effects.push(Effect::Post(self.letter(call.stanza.id.as_deref(), inviter.as_jid(), x)));
+        effects.push(Effect::Post(self.letter_to(inviter.as_jid(), call.stanza.id.as_deref(), x)));
         Ok(())
     }
 
-    /// A message of the room itself to somebody.
-    pub(super) fn letter(&self, id: Option<&str>, to: &Jid, content: Element) -> Stanza<'static> {
-        let mut letter = Stanza::new(Kind::Message(MessageType::Normal))
-            .from(Jid::from(self.jid.clone()))
-            .to(to.clone())
-            .payload(Payload::from(content));
-        letter.id = id.map(|id| id.to_owned().into());
-        letter
+    /// A message of the room to somebody, with the id of the one that has caused it.
+    fn letter_to(&self, to: &Jid, id: Option<&str>, content: Element) -> Stanza<'static> {
+        let letter = self.letter(content).to(to.clone());
+        match id {
+            Some(id) => letter.id(id.to_owned()),
+            None => letter,
+        }
     }
 }
 
@@ -177,16 +180,8 @@ impl Invitation {
             let thread = goes_on.attribute("thread");
             thread.into_iter().fold(Element::new("continue", USER_NS), |it, thread| it.with("thread", thread))
         });
-        Ok(Self { to, reason: read_reason(invite)?, goes_on })
+        Ok(Self { to, reason: reason::read(invite, USER_NS)?, goes_on })
     }
-}
-
-fn read_reason(element: &Element) -> Result<Option<String>, StanzaError> {
-    let reason = element.child("reason", USER_NS).map(Element::text).filter(|reason| !reason.is_empty());
-    if reason.as_ref().is_some_and(|reason| reason.len() > REASON) {
-        return Err(StanzaError::new(Condition::NotAcceptable, format!("a reason has at most {REASON} bytes")));
-    }
-    Ok(reason)
 }
 
 #[cfg(test)]

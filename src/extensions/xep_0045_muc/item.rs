@@ -3,7 +3,7 @@
 use crate::jid::Jid;
 use crate::xml::Element;
 
-use super::api::USER_NS;
+use super::super::MUC_USER_NS as USER_NS;
 use super::association::{Affiliation, Role};
 
 /// XEP-0045 §16.6.2, those that a room of ours gives, in the order of their codes.
@@ -71,7 +71,11 @@ pub(super) struct Item<'a> {
 }
 
 impl Item<'_> {
-    pub(super) fn to_element(self) -> Element {
+    /// Of somebody who is nothing here.
+    pub(super) const NOBODY: Self =
+        Self { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: None };
+
+    fn to_element(self) -> Element {
         let mut item = Element::new("item", USER_NS).with("affiliation", self.affiliation.as_str());
         if let Some(jid) = self.jid {
             item.set("jid", jid.as_str());
@@ -92,9 +96,9 @@ impl Item<'_> {
 }
 
 /// The `<x/>` with these children; codes come last and in their order.
-pub(super) fn x(item: Option<Element>, statuses: &[Status]) -> Element {
+pub(super) fn x(item: Option<Item<'_>>, statuses: &[Status]) -> Element {
     let mut x = Element::new("x", USER_NS);
-    item.into_iter().for_each(|item| x.push(item));
+    item.into_iter().for_each(|item| x.push(item.to_element()));
     let mut statuses = statuses.to_vec();
     statuses.sort_unstable();
     for status in statuses {
@@ -115,7 +119,7 @@ mod tests {
         let item =
             Item { affiliation: Affiliation::Member, role: Role::None, jid: Some(&jid), nick: None, why: Some(&why) };
         assert_eq!(
-            x(Some(item.to_element()), &[Status::Kicked, Status::SelfPresence]).to_xml(""),
+            x(Some(item), &[Status::Kicked, Status::SelfPresence]).to_xml(""),
             "<x xmlns='http://jabber.org/protocol/muc#user'>\
              <item affiliation='member' jid='hag66@shakespeare.lit/pda' role='none'>\
              <actor nick='Fluellen'/><reason>Avaunt!</reason></item>\

@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::jid::BareJid;
 use crate::routing::Batch;
-use crate::stanza::Stanza;
 use crate::storage::{
     Cell, Direction, End, Entry, Error, Map, Marks, Position, Range, Receipt, Storage, Stored, View, Writes,
 };
 use crate::stream::{ContentNamespace, read_back};
 
+use super::super::xep_0160_offline::api::stamped;
 use super::avatar::CARD;
 use super::effect::Change;
-use super::history::{Past, delayed};
+use super::history::Past;
 use super::moderation::Burial;
 use super::occupant::Affiliated;
 use super::room::Room;
@@ -125,15 +125,9 @@ impl Found {
 
 /// A message of the log as it is shown to who enters.
 fn past(room: &Room, stored: &Stored) -> Option<Past> {
-    let (_, mut message) = read_back(&stored.entry.payload, ContentNamespace::Client).next()?;
-    if changes_subject(&message) {
-        return None;
-    }
+    let message = stamped(&stored.entry, room.jid.as_str(), "")?;
     let time = Timestamp::from_unix_ms(i64::try_from(stored.entry.time).ok()?);
-    let mut payload = message.payload.as_str().to_owned();
-    delayed(&mut payload, &room.jid, time);
-    message.payload = crate::stanza::Payload::canonical(payload);
-    Some(Past::new(Stanza::into_owned(message), time, stored.position))
+    (!changes_subject(&message)).then(|| Past::new(message, time, stored.position))
 }
 
 /// Has storage keep a change of a room, and the service know what is listed of it.

@@ -4,17 +4,18 @@
 use std::sync::Arc;
 
 use crate::jid::Jid;
-use crate::stanza::{Payload, PresenceType, Stanza, StanzaError};
+use crate::stanza::{Payload, StanzaError};
 use crate::xml::Element;
 
-use super::api::USER_NS;
-use super::association::{Affiliation, Role};
-use super::command::{Call, Moment};
-use super::effect::{Change, Effect, Effects, Face};
-use super::item::{Item, Status, Why};
-use super::occupant::{Number, Occupant};
-use super::room::{Room, Said, item_of, with_id};
+use super::super::MUC_USER_NS as USER_NS;
+use super::command::Call;
+use super::effect::{Change, Effect, Effects};
+use super::face::{Said, answering};
+use super::item::{Status, Why};
+use super::occupant::Number;
+use super::room::Room;
 use super::traffic::passed_on;
+use super::wire::MOST_PRESENCE;
 
 /// Why somebody has to go, and what is said of it.
 #[derive(Debug, Clone, Default)]
@@ -33,9 +34,12 @@ pub(super) struct Destruction {
 }
 
 impl Room {
-    /// Unavailable presence (§7.14). From somebody who is not here it says nothing (§17.3).
+    /// Unavailable presence (§7.14). From somebody who is not here it says nothing (§17.3). Whoever has very much to say to it
+    /// goes without a word.
     pub(super) fn leave(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
-        let said = passed_on(&call.stanza.payload, &self.jid);
+        let payload = &call.stanza.payload;
+        let is_long = payload.as_str().len() > MOST_PRESENCE;
+        let said = if is_long { Payload::EMPTY } else { passed_on(payload, &self.jid) };
         self.part(call.from, (&said, Some(call)), &[], effects);
         Ok(())
     }
@@ -60,8 +64,8 @@ impl Room {
             return self.take_out(number, (said.as_str(), call), None, statuses, effects);
         }
         let own = [statuses, &[Status::SelfPresence]].concat();
-        let face = self.gone_saying(occupant, said.as_str(), None, &own);
-        effects.send(session, answering(call, session, &face.open));
+        let own = Said::gone(occupant, said.as_str(), None, &own).open();
+        effects.send(session, answering(call, session, &own));
         self.occupants.part(session);
         self.refresh(number);
         self.tell_presence(number, None, effects);
@@ -83,51 +87,39 @@ impl Room {
         let is_shown = self.is_shown(number);
         let Some(occupant) = self.occupants.leave(number) else { return };
         let own = [statuses, &[Status::SelfPresence]].concat();
-        let own = self.gone_saying(&occupant, said, why, &own);
+        let own = Said::gone(&occupant, said, why, &own).open();
         for session in &occupant.sessions {
-            effects.send(&session.jid, answering(call, &session.jid, &own.open));
+            effects.send(&session.jid, answering(call, &session.jid, &own));
         }
         self.forget_forwarded(&occupant, effects);
         if is_shown {
-            let face = self.gone_saying(&occupant, said, why, statuses);
-            effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: None });
+            let face = self.face(&Said::gone(&occupant, said, why, statuses));
+            effects.tell_behind(self.occupants.roll(), face, None);
         }
         self.end_if_empty(effects);
     }
 
-    /// §7.14: a temporary room goes with its last occupant.
-    fn end_if_empty(&self, effects: &mut Effects) {
+    /// §7.14: a temporary room goes with its last occupant; and one in which nobody is goes when it becomes temporary.
+    pub(super) fn end_if_empty(&self, effects: &mut Effects) {
         if self.occupants.is_empty() && !self.is_stored() {
             effects.push_behind(Effect::Closed);
         }
     }
 
-    /// That an occupant is not here any more, with what he said to it.
-    pub(super) fn gone_saying(&self, occupant: &Occupant, said: &str, why: Option<&Why>, statuses: &[Status]) -> Face {
-        let item = item_of(occupant, Role::None, why);
-        self.face(occupant, PresenceType::Unavailable, said, &Said { item, more: None, statuses })
-    }
-
-    /// That an occupant is here and others do not see it any more.
-    pub(super) fn hidden(&self, occupant: &Occupant, why: Option<&Why>) -> Face {
-        let item = item_of(occupant, occupant.role, why);
-        self.face(occupant, PresenceType::Unavailable, "", &Said { item, more: None, statuses: &[] })
-    }
-
     /// The server stops (§11.2).
-    pub(super) fn shut_down(&mut self) -> Effects {
+    pub(super) fn shut_down(&self) -> Effects {
         let mut effects = Effects::default();
         for occupant in self.occupants.iter() {
-            let face = self.gone_saying(occupant, "", None, &[Status::SelfPresence, Status::Shutdown]);
+            let own = Said::gone(occupant, "", None, &[Status::SelfPresence, Status::Shutdown]).open();
             for session in &occupant.sessions {
-                effects.send(&session.jid, Arc::clone(&face.open));
+                effects.send(&session.jid, Arc::clone(&own));
             }
         }
         effects
     }
 
     /// The room is no more, and all occupants with it (§10.9).
-    pub(super) fn destroy(&mut self, _at: &Moment, destruction: Destruction, effects: &mut Effects) {
+    pub(super) fn destroy(&mut self, destruction: &Destruction, effects: &mut Effects) {
         if self.is_stored() {
             effects.keep(Change::End);
         }
@@ -135,11 +127,9 @@ impl Room {
         let all: Vec<Number> = self.occupants.iter().map(|occupant| occupant.number).collect();
         for number in all {
             let Some(occupant) = self.occupants.leave(number) else { continue };
-            let item = Item { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: None };
-            let about = Said { item, more: Some(&destroyed), statuses: &[] };
-            let face = self.face(&occupant, PresenceType::Unavailable, "", &about);
+            let own = Said::destroyed(&occupant, &destroyed).open();
             for session in &occupant.sessions {
-                effects.send(&session.jid, Arc::clone(&face.open));
+                effects.send(&session.jid, Arc::clone(&own));
             }
         }
         effects.push_behind(Effect::Closed);
@@ -158,13 +148,5 @@ impl Destruction {
             }
         }
         destroy
-    }
-}
-
-/// What is said to a session that goes: with the id of what it has said, if that is why (XEP-0045 §7.14).
-fn answering(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
-    match call.filter(|call| call.from == session) {
-        Some(call) => with_id(stanza, call),
-        None => Arc::clone(stanza),
     }
 }

@@ -1,10 +1,11 @@
 //! What the service itself says: what it is, and which rooms there are (XEP-0045 §6.1 to §6.3).
 
+use std::ops::Bound;
 use std::sync::PoisonError;
 
 use crate::hooks::discovery::INFO_NS;
 use crate::hooks::paging::Page;
-use crate::hooks::{Answer, Verb};
+use crate::hooks::{Answer, Verb, answering};
 use crate::jid::BareJid;
 use crate::stanza::{Condition, IqType, Kind, Stanza, StanzaError};
 use crate::xml::Element;
@@ -18,6 +19,9 @@ use super::service::{Rooms, State};
 /// Rooms of one page.
 const PAGE: usize = 250;
 
+/// Rooms that are looked at together.
+const PORTION: usize = 250;
+
 impl Rooms {
     /// Somebody asks the service.
     pub(super) fn asked(&self, stanza: &Stanza<'_>) -> Option<Stanza<'static>> {
@@ -28,11 +32,7 @@ impl Rooms {
             Kind::Iq(_) | Kind::Presence(_) => return None,
             Kind::Message(_) => return stanza.error(&Condition::ServiceUnavailable.into()),
         };
-        match self.answer(verb, stanza) {
-            Ok(Some(element)) => Some(stanza.result().payload(element)),
-            Ok(None) => Some(stanza.result()),
-            Err(error) => stanza.error(&error),
-        }
+        answering(stanza, self.answer(verb, stanza))
     }
 
     fn answer(&self, verb: Verb, stanza: &Stanza<'_>) -> Answer {
@@ -47,26 +47,36 @@ impl Rooms {
             }
             (Verb::Get, "query", ITEMS_NS) => self.rooms(&request).map(Some),
             (Verb::Get, "ping", PING_NS) => Ok(None),
-            (Verb::Get, search::NAME, search::NS) => search::answer(&request, self.channels().into_iter()).map(Some),
+            (Verb::Get, search::NAME, search::NS) => self.search(&request).map(Some),
             _ => Err(Condition::ServiceUnavailable.into()),
         }
     }
 
-    /// The rooms that anybody may find.
-    fn channels(&self) -> Vec<Channel> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let shown = known.iter().filter(|(_, listed)| listed.public);
-        let mut channels: Vec<Channel> = shown.map(|(room, listed)| channel(room, listed)).collect();
-        // A room that is asked may be about to change the list.
-        drop(known);
-        for channel in &mut channels {
-            let place = self.place(channel.address.as_str());
-            channel.users = place.map_or(0, |place| match &*place.lock() {
-                State::Here(hosted) => hosted.room.occupants.len(),
-                State::Coming(_) | State::Gone => 0,
-            });
-        }
-        channels
+    fn search(&self, question: &Element) -> Result<Element, StanzaError> {
+        search::answer(question, self.channels(), |room| self.occupants_of(room))
+    }
+
+    /// The rooms that anybody may find, read as they are wanted: nobody who changes the list waits for whoever looks through
+    /// all of it.
+    fn channels(&self) -> impl Iterator<Item = Channel> + use<'_> {
+        let mut behind = Bound::Unbounded;
+        let portions = std::iter::from_fn(move || {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            let rest = known.range::<BareJid, _>((behind.as_ref(), Bound::Unbounded));
+            let shown = rest.filter(|(_, listed)| listed.public).take(PORTION);
+            let portion: Vec<Channel> = shown.map(|(room, listed)| channel(room, listed)).collect();
+            behind = Bound::Excluded(portion.last()?.address.clone());
+            Some(portion)
+        });
+        portions.flatten()
+    }
+
+    /// How many are in a room at the moment. The list must not be held: a room that is asked may be about to change it.
+    fn occupants_of(&self, room: &BareJid) -> usize {
+        self.place(room.as_str()).map_or(0, |place| match &*place.lock() {
+            State::Here(hosted) => hosted.room.occupants.len(),
+            State::Coming(..) | State::Gone => 0,
+        })
     }
 
     /// §6.3: the rooms that are in the list, in pages (XEP-0059).
@@ -74,17 +84,12 @@ impl Rooms {
         let page = Page::within(request)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let shown: Vec<_> = known.iter().filter(|(_, listed)| listed.public).collect();
-        let is_long = shown.len() > PAGE;
-        let is_empty = shown.is_empty();
-        let (shown, set) = page.clone().unwrap_or_default().cut(shown, |(room, _)| room.as_str(), PAGE);
+        let (shown, set) = Page::shown(page.as_ref(), shown, |(room, _)| room.as_str(), PAGE);
         let mut answer = Element::new("query", ITEMS_NS);
         for (room, listed) in shown {
             answer.push(Element::new("item", ITEMS_NS).with("jid", room.as_str()).with("name", &listed.title));
         }
-        // XEP-0059 §2.2: what is empty as a whole has no pages.
-        if (page.is_some() && !is_empty) || is_long {
-            answer.push(set);
-        }
+        set.into_iter().for_each(|set| answer.push(set));
         Ok(answer)
     }
 }
@@ -95,7 +100,6 @@ fn channel(room: &BareJid, listed: &Listed) -> Channel {
         name: listed.title.clone(),
         description: listed.description.clone(),
         language: listed.language.clone(),
-        users: 0,
         is_open: listed.open,
         is_semi_anonymous: listed.semi_anonymous,
     }

@@ -6,10 +6,10 @@
 //! - `association`, `privileges`, `room_config`: who may do what, as data.
 //! - `command`, `request`, `wire`: what somebody wants, read from a stanza once.
 //! - `effect`, `item`, `traffic`: what follows from it, what is said of an occupant, what of a stanza is passed on.
-//! - `room`, `occupant`, `entry`, `nick`, `leaving`, `speech`, `subject`, `history`, `standing`, `reconfiguration`,
+//! - `room`, `occupant`, `face`, `entry`, `nick`, `leaving`, `speech`, `subject`, `history`, `standing`, `reconfiguration`,
 //!   `forwarding`, `about`, `rate`: the room itself, one file for each part of its life.
-//! - `admin`, `owner`, `config_form`, `register`, `petition`, `voice`, `invite`, `moderation`, `avatar`: what admins, owners
-//!   and those who want something of them ask a room for.
+//! - `admin`, `owner`, `config_form`, `register`, `petition`, `voice`, `invite`, `moderation`, `avatar`, `reason`: what admins,
+//!   owners and those who want something of them ask a room for.
 //! - `service`, `outbox`, `kept`, `listing`, `watch`: the service that has the rooms: which are in memory, in which order
 //!   their effects reach storage and occupants, who is not there any more.
 
@@ -21,6 +21,7 @@ mod command;
 mod config_form;
 mod effect;
 mod entry;
+mod face;
 mod forwarding;
 mod history;
 mod invite;
@@ -37,6 +38,7 @@ mod petition;
 mod privileges;
 mod rate;
 mod reading;
+mod reason;
 mod reconfiguration;
 mod register;
 mod request;
@@ -55,6 +57,7 @@ mod wire;
 
 pub use service::Rooms;
 
+use super::MUC_NS;
 use super::xep_0359_stanza_ids::api::NS as IDS_NS;
 use crate::hooks::discovery::Identity;
 use crate::hooks::{Entity, Extension, Spec};
@@ -63,9 +66,9 @@ pub(super) const EXTENSION: Extension = Extension {
     spec: Spec { name: "XEP-0045", version: "1.35.5" },
     name: "rooms",
     advertises: &[
-        (Entity::Rooms, api::NS),
+        (Entity::Rooms, MUC_NS),
         (Entity::Rooms, STABLE_ID),
-        (Entity::Room, api::NS),
+        (Entity::Room, MUC_NS),
         (Entity::Room, STABLE_ID),
         (Entity::Room, IDS_NS),
     ],
@@ -81,13 +84,3 @@ const TITLE: &str = "Rooms";
 
 /// A message comes back with the id that it was sent with (XEP-0045 §7.4).
 const STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
-
-/// For extensions that recognise what comes from rooms.
-pub(super) mod api {
-    /// Whoever enters a room says so in this namespace.
-    pub(in crate::extensions) const NS: &str = "http://jabber.org/protocol/muc";
-
-    /// What a room says to one of its occupants, and the mark of messages between two of them, which both have the bare JID
-    /// of the room.
-    pub(in crate::extensions) const USER_NS: &str = "http://jabber.org/protocol/muc#user";
-}

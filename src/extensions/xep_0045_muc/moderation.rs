@@ -6,22 +6,19 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::hooks::Answer;
 use crate::jid::Jid;
-use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Namespaces, Payload, Stanza, StanzaError};
+use crate::stanza::{CLIENT_NS, Condition, Kind, MessageType, Payload, Stanza, StanzaError};
 use crate::storage::{Position, Slot};
 use crate::xml::Element;
 
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::NS as IDS_NS;
 use super::super::xep_0421_occupant_ids::api::NS as OCCUPANT_NS;
-use super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
+use super::super::xep_0424_retraction::api::{is_final, taken_back, tombstone};
 use super::super::xep_0425_moderation::api::{Moderation, Moderator};
 use super::command::{Call, Moment};
 use super::effect::{Effect, Effects, Face};
 use super::privileges::{AffiliationPrivilege, RolePrivilege, affiliation_may, role_may};
 use super::room::Room;
-
-/// Where a retraction may be.
-const RETRACTION: Namespaces = Namespaces::of(RETRACTION_NS.as_bytes());
 
 /// What is to be left of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +38,7 @@ impl Burial {
         let by = elements.iter().find(|element| element.is("occupant-id", OCCUPANT_NS));
         let by = by.and_then(|element| element.attribute("id"));
         let is_his = self.author.as_ref().is_none_or(|author| by == Some(&**author));
-        // What has been taken back is gone, and a retraction stays (XEP-0424 §5).
-        let is_taken_back =
-            |element: &Element| element.ns() == RETRACTION_NS && ["retract", "retracted"].contains(&element.name());
-        if message.kind != Kind::Message(MessageType::Groupchat) || !is_his || elements.iter().any(is_taken_back) {
+        if message.kind != Kind::Message(MessageType::Groupchat) || !is_his || is_final(message) {
             return None;
         }
         let mut payload = String::new();
@@ -91,18 +85,10 @@ impl Room {
 
     /// XEP-0424 §3: somebody who is in the room takes back what he has said, by its id of the room.
     pub(super) fn note_retraction(&mut self, now: Timestamp, call: &Call<'_>, effects: &mut Effects) {
-        if !call.stanza.payload.may_have(RETRACTION) {
-            return;
-        }
+        let Some((of, id)) = taken_back(call.stanza) else { return };
         let Some(own) = self.occupant_of(call).map(|occupant| Arc::clone(&occupant.id)) else { return };
-        let elements = call.stanza.payload.elements();
-        let retract = elements.iter().find(|element| element.is("retract", RETRACTION_NS));
-        let of = retract.and_then(|element| element.attribute("id"));
-        // XEP-0424 §4: a tombstone names the retraction.
-        let (Some(of), Some(id)) = (of, call.stanza.id.as_deref()) else { return };
-        let Some(position) = self.keys.ids.position(&self.jid, of) else { return };
-        let tombstone = Element::new("retracted", RETRACTION_NS).with("id", id).with("stamp", &now.to_string());
-        self.bury(Burial { position, author: Some(own), tombstone }, effects);
+        let Some(position) = self.keys.ids.position(&self.jid, &of) else { return };
+        self.bury(Burial { position, author: Some(own), tombstone: tombstone(&id, now) }, effects);
     }
 
     /// The room says something itself that the archive keeps.
@@ -124,6 +110,7 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::xep_0424_retraction::api::NS as RETRACTION_NS;
     use super::*;
 
     fn message(payload: &str) -> Stanza<'_> {

@@ -5,29 +5,34 @@ use std::sync::Arc;
 
 use crate::stanza::{Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
 
-use super::association::{Affiliation, Role};
-use super::command::Call;
-use super::effect::{Effect, Effects, Face};
+use super::command::{Call, Moment};
+use super::effect::Effects;
 use super::entry::Called;
+use super::face::Said;
 use super::item::{Item, Status, Why, x};
-use super::occupant::{Number, Occupant};
+use super::occupant::Number;
 use super::privileges::{RolePrivilege, role_may};
-use super::room::{Room, Said, item_of, with_id};
+use super::room::Room;
+
+/// What is said to whoever has another nick from now on.
+const OWN_CHANGE: [Status; 2] = [Status::NickChanged, Status::SelfPresence];
 
 impl Room {
     /// Available presence without the `<x/>` of those who enter.
-    pub(super) fn present(&mut self, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
+    pub(super) fn present(&mut self, at: &Moment, call: &Call<'_>, effects: &mut Effects) -> Result<(), StanzaError> {
         let Some(occupant) = self.occupant_of(call) else {
             effects.send(call.from, Arc::new(not_here(call)));
             return Ok(());
         };
         let called = self.called(call)?;
         if occupant.address != called.address {
-            return self.rename(call, &called, effects);
+            return self.rename(at, call, &called, effects);
         }
         if !role_may(occupant.role, RolePrivilege::ChangeAvailability, &self.config) {
             return Err(Condition::Forbidden.into());
         }
+        let number = occupant.number;
+        self.keep_pace(at, number)?;
         if let Some(number) = self.note_presence(call) {
             self.tell_presence(number, Some(call), effects);
         }
@@ -48,6 +53,7 @@ impl Room {
     /// Presence to another nick (§7.6).
     pub(super) fn rename(
         &mut self,
+        at: &Moment,
         call: &Call<'_>,
         called: &Called,
         effects: &mut Effects,
@@ -57,8 +63,8 @@ impl Room {
             return Err(StanzaError::new(Condition::NotAcceptable, "the nick cannot be changed"));
         }
         self.check_nick(call, &called.address)?;
-        let is_alone = occupant.sessions.len() == 1;
-        let number = occupant.number;
+        let (number, is_alone) = (occupant.number, occupant.sessions.len() == 1);
+        self.keep_pace(at, number)?;
         match self.occupants.called(&called.address).map(|target| target.number) {
             None if is_alone => self.rename_whole((call, number), called, effects),
             target => self.move_session((call, number), (called, target), effects),
@@ -69,9 +75,9 @@ impl Room {
     /// Somebody who has one session is called something else.
     fn rename_whole(&mut self, (call, number): (&Call<'_>, Number), called: &Called, effects: &mut Effects) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        effects.send(call.from, self.renamed(occupant, called, &[Status::NickChanged, Status::SelfPresence]).open);
+        effects.send(call.from, Said::renamed(occupant, called.nick(), &OWN_CHANGE).open());
         if self.shows(occupant) {
-            let face = self.renamed(occupant, called, &[Status::NickChanged]);
+            let face = self.face(&Said::renamed(occupant, called.nick(), &[Status::NickChanged]));
             effects.tell(self.occupants.roll(), face, Some(number));
         }
         self.occupants.rename(number, called.address.clone());
@@ -88,10 +94,11 @@ impl Room {
         effects: &mut Effects,
     ) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        let (standing, is_shown) = ((occupant.affiliation, occupant.role), self.shows(occupant));
-        effects.send(call.from, self.renamed(occupant, called, &[Status::NickChanged, Status::SelfPresence]).open);
+        let standing = (occupant.affiliation, occupant.role, occupant.pace);
+        let is_shown = self.shows(occupant);
+        effects.send(call.from, Said::renamed(occupant, called.nick(), &OWN_CHANGE).open());
         if occupant.sessions.len() == 1 {
-            let face = self.renamed(occupant, called, &[Status::NickChanged]);
+            let face = self.face(&Said::renamed(occupant, called.nick(), &[Status::NickChanged]));
             self.occupants.leave(number);
             if is_shown {
                 effects.tell(self.occupants.roll(), face, None);
@@ -101,44 +108,34 @@ impl Room {
             self.refresh(number);
             self.tell_presence(number, None, effects);
         }
+        let is_gone = self.occupants.get(number).is_none();
         let session = self.session(call);
-        let number = match target {
+        let now = match target {
             Some(target) => {
                 self.occupants.join(target, session);
                 target
             }
             None => self.add(call, called.address.clone(), standing, session),
         };
-        self.refresh(number);
-        self.tell_as_called(call, (number, called), effects);
+        if is_gone {
+            self.forwarded.follow(number, now);
+        }
+        self.refresh(now);
+        self.tell_as_called(call, (now, called), effects);
     }
 
     /// Tells everybody of somebody under his new nick.
     fn tell_as_called(&self, call: &Call<'_>, (number, called): (Number, &Called), effects: &mut Effects) {
-        if !called.is_changed {
-            return self.tell_presence(number, Some(call), effects);
-        }
-        let Some(occupant) = self.occupants.get(number) else { return };
-        let own = self.face_with(occupant, None, &[Status::SelfPresence, Status::NickAssigned]).open;
-        for session in &occupant.sessions {
-            effects.send(&session.jid, with_id(&own, call));
-        }
-        if self.shows(occupant) {
-            effects.push(Effect::Tell { to: self.occupants.roll(), face: occupant.face.clone(), except: Some(number) });
-        }
-    }
-
-    /// That an occupant is called something else from now on.
-    fn renamed(&self, occupant: &Occupant, called: &Called, statuses: &[Status]) -> Face {
-        let item = Item { nick: called.address.resource(), ..item_of(occupant, occupant.role, None) };
-        self.face(occupant, PresenceType::Unavailable, "", &Said { item, more: None, statuses })
+        let statuses: &[Status] =
+            if called.is_changed { &[Status::SelfPresence, Status::NickAssigned] } else { &[Status::SelfPresence] };
+        self.tell_presence_with(number, statuses, Some(call), effects);
     }
 }
 
 /// What somebody gets who thinks that he is in a room, and is not (§7.2.18).
 pub(super) fn not_here(call: &Call<'_>) -> Stanza<'static> {
     let why = Why { actor: None, reason: Some("You are not in the room.".to_owned()) };
-    let item = Item { affiliation: Affiliation::None, role: Role::None, jid: None, nick: None, why: Some(&why) };
-    let x = x(Some(item.to_element()), &[Status::SelfPresence, Status::Kicked, Status::TechnicalProblem]);
+    let item = Item { why: Some(&why), ..Item::NOBODY };
+    let x = x(Some(item), &[Status::SelfPresence, Status::Kicked, Status::TechnicalProblem]);
     Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(call.to.clone()).payload(Payload::from(x))
 }

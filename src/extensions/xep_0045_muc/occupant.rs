@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::jid::{BareJid, Jid};
 use crate::stanza::Payload;
 
@@ -53,7 +54,7 @@ pub(super) struct Occupant {
     pub(super) sessions: Vec<Session>,
     /// His presence as others see it.
     pub(super) face: Face,
-    /// How much he may say.
+    /// How much he may say and show of himself.
     pub(super) pace: Bucket,
 }
 
@@ -71,14 +72,20 @@ impl Occupant {
 /// All occupants.
 #[derive(Debug, Default)]
 pub(super) struct Occupants {
-    all: BTreeMap<Number, Occupant>,
+    /// In boxes: most rooms have few, and a map has space for more.
+    all: BTreeMap<Number, Box<Occupant>>,
     /// By `room/nick`.
     nicks: HashMap<Jid, Number, foldhash::fast::RandomState>,
     sessions: HashMap<Jid, Number, foldhash::fast::RandomState>,
     /// All sessions, for those who tell all of them something. Whoever still tells something keeps the one of then.
     roll: Roll,
     next: Number,
+    /// How far those are ahead who were here: nobody catches up by going and coming.
+    paces: HashMap<BareJid, Bucket, foldhash::fast::RandomState>,
 }
+
+/// Those who have gone are remembered for their pace until they are so many; then those are forgotten who have caught up.
+const MOST_PACES: usize = 500;
 
 impl Occupants {
     pub(super) fn is_empty(&self) -> bool {
@@ -91,15 +98,15 @@ impl Occupants {
 
     /// In the order in which they came.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Occupant> {
-        self.all.values()
+        self.all.values().map(|occupant| &**occupant)
     }
 
     pub(super) fn get(&self, number: Number) -> Option<&Occupant> {
-        self.all.get(&number)
+        self.all.get(&number).map(|occupant| &**occupant)
     }
 
     pub(super) fn get_mut(&mut self, number: Number) -> Option<&mut Occupant> {
-        self.all.get_mut(&number)
+        self.all.get_mut(&number).map(|occupant| &mut **occupant)
     }
 
     /// The one who is called so, by `room/nick`.
@@ -122,6 +129,14 @@ impl Occupants {
         self.next
     }
 
+    /// The pace of somebody who comes.
+    pub(super) fn pace_of(&mut self, user: &BareJid, now: Timestamp) -> Bucket {
+        if self.paces.len() >= MOST_PACES {
+            self.paces.retain(|_, pace| !pace.is_idle(now));
+        }
+        self.paces.get(user).copied().unwrap_or_default()
+    }
+
     /// Somebody comes.
     pub(super) fn enter(&mut self, occupant: Occupant) {
         let number = occupant.number;
@@ -132,7 +147,7 @@ impl Occupants {
             self.sessions.insert(session.jid.clone(), number);
             Arc::make_mut(&mut self.roll).push(Receiver { jid: session.jid.clone(), occupant: number, sees });
         }
-        self.all.insert(number, occupant);
+        self.all.insert(number, Box::new(occupant));
     }
 
     /// One more session of somebody who is here.
@@ -161,7 +176,8 @@ impl Occupants {
             self.sessions.remove(&session.jid);
         }
         Arc::make_mut(&mut self.roll).retain(|receiver| receiver.occupant != number);
-        Some(occupant)
+        self.paces.insert(occupant.user.clone(), occupant.pace);
+        Some(*occupant)
     }
 
     /// Somebody is called something else.

@@ -1,7 +1,9 @@
 //! A room in memory, and what it has still to send.
 //!
 //! Effects come about in their order. Whatever stands behind something that is to be stored waits until that is durable, so
-//! that nobody sees what a crash could undo; what waits is sent by a task that there is only while something waits.
+//! that nobody sees what a crash could undo; what waits is sent by a task that there is only while something waits. What the
+//! room passes on to one person does not wait: it is kept for him with the batch of whoever sends it, who is told that it is
+//! in safe hands (decision 0032).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,13 +11,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::hooks::Outbound;
 use crate::jid::Jid;
 use crate::routing::{Batch, Router};
-use crate::stanza::{Letter, Stanza};
+use crate::stanza::{Kind, Letter, MessageType, Stanza};
 use crate::storage::Receipt;
 
-use super::super::xep_0313_archive::api::Asked;
 use super::command::{Call, Command, Moment};
 use super::effect::{Change, Effect, Effects, Face, Roll};
 use super::kept::{self, Durable, Listed};
@@ -58,8 +58,20 @@ enum Waiting {
 /// An effect that sends something.
 enum Outgoing {
     Send(Jid, Arc<Stanza<'static>>),
+    Show(Jid, Vec<Arc<Stanza<'static>>>),
     Tell(Roll, Face, Option<Number>),
-    Post(Stanza<'static>),
+}
+
+impl Outgoing {
+    /// What somebody says to one other, or why it is not to be said.
+    fn is_letter(&self) -> bool {
+        match self {
+            Self::Send(_, stanza) => {
+                matches!(stanza.kind, Kind::Message(kind) if kind != MessageType::Groupchat)
+            }
+            Self::Show(..) | Self::Tell(..) => false,
+        }
+    }
 }
 
 /// What whoever sends has to do next.
@@ -103,10 +115,6 @@ impl Hosted {
     }
 
     fn apply(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
-        let command = match command {
-            Command::Read(asked) => return self.read(rooms, call, asked, batch),
-            command => command,
-        };
         let slot = command.wants_slot().then(|| rooms.storage.slot());
         let moment = Moment { now: rooms.clock.now(), slot };
         let effects = self.room.apply(moment, call, command);
@@ -120,26 +128,22 @@ impl Hosted {
         batch.hand_over();
     }
 
-    /// Somebody wants to read what only storage has.
-    fn read(&mut self, rooms: &Rooms, call: &Call<'_>, asked: Asked, batch: &mut Batch) {
-        match self.room.may_read(call) {
-            Ok(sees) => rooms.show_later(call, asked, sees),
-            Err(error) => {
-                let mut effects = Effects::default();
-                self.room.refuse(call, &error, &mut effects);
-                self.bring(rooms, effects, batch);
-            }
-        }
-    }
-
     fn bring(&mut self, rooms: &Rooms, effects: Effects, batch: &mut Batch) {
         for effect in effects.into_all() {
             let outgoing = match effect {
                 Effect::Send { to, stanza } => Outgoing::Send(to, stanza),
+                Effect::Show { to, stanzas } => Outgoing::Show(to, stanzas),
                 Effect::Tell { to, face, except } => Outgoing::Tell(to, face, except),
-                Effect::Post(stanza) => Outgoing::Post(stanza),
+                Effect::Post(stanza) => {
+                    batch.post(stanza);
+                    continue;
+                }
                 Effect::Keep(change) => {
                     self.keep(rooms, change, batch);
+                    continue;
+                }
+                Effect::Read(reading) => {
+                    rooms.show_later(*reading);
                     continue;
                 }
                 Effect::Bury(burial) => {
@@ -151,7 +155,7 @@ impl Hosted {
                     continue;
                 }
             };
-            if self.waiting.is_empty() {
+            if self.waiting.is_empty() || outgoing.is_letter() {
                 self.send(rooms, outgoing, batch);
             } else {
                 self.waiting.push_back(Waiting::Outgoing(outgoing));
@@ -254,11 +258,11 @@ impl Hosted {
         let Some(router) = rooms.router() else { return };
         match outgoing {
             Outgoing::Send(to, stanza) => self.back.extend(router.hand(&stanza, &to, batch)),
+            Outgoing::Show(to, stanzas) => self.back.extend(router.hand_all(&stanzas, &to, batch)),
             Outgoing::Tell(to, face, except) => {
                 self.told = rooms.clock.now();
                 tell(&router, (&to, &face, except), &mut self.back, batch);
             }
-            Outgoing::Post(stanza) => post(&router, stanza),
         }
     }
 }
@@ -279,13 +283,5 @@ fn tell(
             _ => (&face.closed, &closed),
         };
         back.extend(router.hand_letter(stanza, letter, &receiver.jid, batch));
-    }
-}
-
-/// Sends a stanza to somebody whose account may have to be read first.
-fn post(router: &Arc<Router>, stanza: Stanza<'static>) {
-    // Without a runtime the server has ended.
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(Outbound::send(&**router, stanza));
     }
 }

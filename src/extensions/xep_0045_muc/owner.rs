@@ -9,11 +9,12 @@ use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
 use super::association::Affiliation;
-use super::command::{Call, Moment};
+use super::command::Call;
 use super::config_form;
 use super::effect::Effects;
 use super::leaving::Destruction;
 use super::privileges::{AffiliationPrivilege, affiliation_may};
+use super::reason;
 use super::room::Room;
 
 /// Requests of owners.
@@ -39,10 +40,10 @@ impl Request {
             return Ok(Self::Show);
         }
         if let Some(destroy) = element.child("destroy", NS) {
-            let text = |name| destroy.child(name, NS).map(Element::text).filter(|text| !text.is_empty());
             let alternate = destroy.attribute("jid").map(Jid::parse).transpose();
             let alternate = alternate.map_err(|error| StanzaError::new(Condition::JidMalformed, error.to_string()))?;
-            return Ok(Self::Destroy(Destruction { alternate, reason: text("reason"), password: text("password") }));
+            let password = destroy.child("password", NS).map(Element::text).filter(|password| !password.is_empty());
+            return Ok(Self::Destroy(Destruction { alternate, reason: reason::read(destroy, NS)?, password }));
         }
         let form = element.child("x", FORM_NS).ok_or(Condition::BadRequest)?;
         match form.attribute("type") {
@@ -54,13 +55,7 @@ impl Request {
 }
 
 impl Room {
-    pub(super) fn asked_by_owner(
-        &mut self,
-        at: &Moment,
-        call: &Call<'_>,
-        request: Request,
-        effects: &mut Effects,
-    ) -> Answer {
+    pub(super) fn asked_by_owner(&mut self, call: &Call<'_>, request: Request, effects: &mut Effects) -> Answer {
         let needed = match request {
             Request::Destroy(_) => AffiliationPrivilege::DestroyRoom,
             _ => AffiliationPrivilege::ChangeConfiguration,
@@ -72,9 +67,9 @@ impl Room {
             Request::Show => return Ok(Some(self.shown_config())),
             Request::Accept => self.unlock(effects),
             Request::Configure(submission) => self.configure(call, &submission, effects)?,
-            Request::Cancel if self.locked => self.destroy(at, Destruction::default(), effects),
+            Request::Cancel if self.locked => self.destroy(&Destruction::default(), effects),
             Request::Cancel => {}
-            Request::Destroy(how) => self.destroy(at, how, effects),
+            Request::Destroy(how) => self.destroy(&how, effects),
         }
         Ok(None)
     }
@@ -104,10 +99,11 @@ impl Room {
             decision.config.avatar.clear();
         }
         let people = self.judge_lists(decision.owners, decision.admins)?;
+        self.check_known(people.iter().map(|(user, to)| (user, *to)))?;
         self.reconfigure(decision.config, effects);
         let why = self.why(call, None);
         for (user, to) in people {
-            self.set_affiliation(&user, to, &why, effects);
+            self.set_affiliation(&user, (to, None), &why, effects);
         }
         self.unlock(effects);
         Ok(())

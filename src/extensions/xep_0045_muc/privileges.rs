@@ -95,31 +95,31 @@ pub(super) const AFFILIATIONS: [Row<AffiliationPrivilege, Affiliation>; 11] = [
 
 /// Whether `role` has a privilege in a room of this configuration.
 pub(super) fn role_may(role: Role, privilege: RolePrivilege, config: &RoomConfig) -> bool {
-    let standard = ROLES.iter().any(|row| row.privilege == privilege && role.is_at_least(row.least));
+    let standard = ROLES.iter().any(|row| row.privilege == privilege && role >= row.least);
     match privilege {
         RolePrivilege::BroadcastPresence => standard && config.presence_broadcast.contains(role),
         RolePrivilege::SendPrivateMessages => {
             standard
                 && match config.private_messages {
                     PrivateMessages::Anyone => true,
-                    PrivateMessages::Participants => role.is_at_least(Role::Participant),
+                    PrivateMessages::Participants => role >= Role::Participant,
                     PrivateMessages::Moderators => role == Role::Moderator,
                     PrivateMessages::Nobody => false,
                 }
         }
         RolePrivilege::InviteOthers => standard && (config.invites || role == Role::Moderator),
-        RolePrivilege::ModifySubject => standard || (config.change_subject && role.is_at_least(Role::Participant)),
+        RolePrivilege::ModifySubject => standard || (config.change_subject && role >= Role::Participant),
         _ => standard,
     }
 }
 
 /// Whether `affiliation` has a privilege in a room of this configuration.
 pub(super) fn affiliation_may(affiliation: Affiliation, privilege: AffiliationPrivilege, config: &RoomConfig) -> bool {
-    let standard = AFFILIATIONS.iter().any(|row| row.privilege == privilege && affiliation.is_at_least(row.least));
+    let standard = AFFILIATIONS.iter().any(|row| row.privilege == privilege && affiliation >= row.least);
     match privilege {
         // §5.2.1: the list shows addresses, which a semi-anonymous room hides from its members.
         AffiliationPrivilege::RetrieveMemberList => {
-            standard && (config.anonymity == Anonymity::NonAnonymous || affiliation.is_at_least(Affiliation::Admin))
+            standard && (config.anonymity == Anonymity::NonAnonymous || affiliation >= Affiliation::Admin)
         }
         _ => standard,
     }
@@ -150,7 +150,7 @@ pub(super) fn default_role(affiliation: Affiliation, config: &RoomConfig) -> Opt
 pub(super) fn may_change_affiliation(actor: Affiliation, from: Affiliation, to: Affiliation) -> bool {
     match actor {
         Affiliation::Owner => true,
-        Affiliation::Admin => !from.is_at_least(Affiliation::Admin) && !to.is_at_least(Affiliation::Admin),
+        Affiliation::Admin => from < Affiliation::Admin && to < Affiliation::Admin,
         Affiliation::Member | Affiliation::None | Affiliation::Outcast => false,
     }
 }
@@ -167,19 +167,19 @@ pub(super) struct Standing {
 pub(super) fn may_change_role(actor: Standing, target: Standing, to: Role) -> bool {
     if actor.role != Role::Moderator {
         // An admin or owner may do it from outside the room as well.
-        if !actor.affiliation.is_at_least(Affiliation::Admin) {
+        if actor.affiliation < Affiliation::Admin {
             return false;
         }
     }
-    if target.affiliation.rank() > actor.affiliation.rank() {
+    if target.affiliation > actor.affiliation {
         return false;
     }
     // §8.4: whoever is a moderator by his affiliation keeps voice and the role as long as he is in the room.
-    if target.affiliation.is_at_least(Affiliation::Admin) && !matches!(to, Role::None | Role::Moderator) {
+    if target.affiliation >= Affiliation::Admin && !matches!(to, Role::None | Role::Moderator) {
         return false;
     }
     if target.role == Role::Moderator || to == Role::Moderator {
-        return actor.affiliation.is_at_least(Affiliation::Admin);
+        return actor.affiliation >= Affiliation::Admin;
     }
     true
 }

@@ -4,10 +4,12 @@ use crate::jid::Jid;
 use crate::stanza::{Kind, MessageType, Payload, Stanza};
 
 use super::association::Affiliation;
-use super::effect::{Change, Effect, Effects, Face};
+use super::effect::{Change, Effects, Face};
+use super::face::Said;
 use super::item::{Status, Why, x};
 use super::leaving::Removal;
 use super::occupant::Number;
+use super::privileges::{RolePrivilege, role_may};
 use super::room::Room;
 use super::room_config::{Anonymity, RoomConfig};
 
@@ -47,13 +49,15 @@ impl Room {
         if config == self.config {
             return;
         }
-        let shown: Vec<Number> = self.occupants.iter().filter(|it| self.shows(it)).map(|it| it.number).collect();
         let (was_stored, before) = (self.is_stored(), std::mem::replace(&mut self.config, config));
         self.version += 1;
         match (was_stored, self.is_stored()) {
             (false, true) => self.begin(effects),
             (true, true) => effects.keep(Change::Config(Box::new(self.config.clone()))),
-            (true, false) => effects.keep(Change::End),
+            (true, false) => {
+                effects.keep(Change::End);
+                self.end_if_empty(effects);
+            }
             (false, false) => {}
         }
         self.history.keep(self.config.history);
@@ -64,16 +68,15 @@ impl Room {
         if self.config.members_only && !before.members_only {
             self.remove_strangers(effects);
         }
-        self.show_and_hide(&shown, effects);
+        self.show_and_hide(&before, effects);
         if !self.locked {
-            let (to, face) = (self.occupants.roll(), self.notice(&before));
-            effects.push_behind(Effect::Tell { to, face, except: None });
+            effects.tell_behind(self.occupants.roll(), self.notice(&before), None);
         }
     }
 
     /// §9.5: nobody but members stays in a room that is for members only.
     fn remove_strangers(&mut self, effects: &mut Effects) {
-        let strangers = self.occupants.iter().filter(|it| !it.affiliation.is_at_least(Affiliation::Member));
+        let strangers = self.occupants.iter().filter(|it| it.affiliation < Affiliation::Member);
         let strangers: Vec<Number> = strangers.map(|it| it.number).collect();
         for number in strangers {
             let removal = Removal { statuses: &[Status::MembersOnly], why: Why::default() };
@@ -82,15 +85,15 @@ impl Room {
     }
 
     /// Whose presence was not told and is now, or the reverse.
-    fn show_and_hide(&self, shown: &[Number], effects: &mut Effects) {
+    fn show_and_hide(&self, before: &RoomConfig, effects: &mut Effects) {
         for occupant in self.occupants.iter() {
-            let face = match (shown.contains(&occupant.number), self.shows(occupant)) {
+            let was_shown = role_may(occupant.role, RolePrivilege::BroadcastPresence, before);
+            let face = match (was_shown, self.shows(occupant)) {
                 (false, true) => occupant.face.clone(),
-                (true, false) => self.hidden(occupant, None),
+                (true, false) => self.face(&Said::hidden(occupant, None)),
                 _ => continue,
             };
-            let (to, except) = (self.occupants.roll(), Some(occupant.number));
-            effects.push_behind(Effect::Tell { to, face, except });
+            effects.tell_behind(self.occupants.roll(), face, Some(occupant.number));
         }
     }
 

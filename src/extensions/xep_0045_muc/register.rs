@@ -31,9 +31,6 @@ const NICK: &str = "muc#register_roomnick";
 const USER: &str = "muc#jid";
 const ALLOW: &str = "muc#register_allow";
 
-/// Affiliations of a room that has members by their own will: whoever wants more asks its admins.
-const MOST_KNOWN: usize = 10_000;
-
 /// What somebody asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
@@ -92,7 +89,7 @@ impl Room {
     /// Whether somebody may register, or may have another nick.
     fn check_registration(&self, user: &BareJid) -> Result<(), StanzaError> {
         let affiliation = self.kept_affiliation(user);
-        let is_member = affiliation.is_at_least(Affiliation::Member);
+        let is_member = affiliation >= Affiliation::Member;
         let may = affiliation_may(affiliation, AffiliationPrivilege::RegisterWithOpenRoom, &self.config);
         if !may || (!is_member && !self.config.registration) {
             return Err(StanzaError::new(Condition::NotAllowed, "people do not become members by themselves"));
@@ -125,23 +122,16 @@ impl Room {
         self.check_registration(user)?;
         form(None).check(submission)?;
         let nick = self.judge_nick(user, submission.text(NICK).unwrap_or_default())?;
-        if self.kept_affiliation(user).is_at_least(Affiliation::Member) {
+        if self.kept_affiliation(user) >= Affiliation::Member {
             self.keep_nick(user, nick, effects);
             return Ok(());
         }
         if self.config.members_only || self.config.moderated {
             return self.ask_for_membership(at, user, &nick, effects);
         }
-        if self.affiliations.len() >= MOST_KNOWN {
-            return Err(StanzaError::new(Condition::ResourceConstraint, "the room has very many members"));
-        }
-        self.become_member(user, nick, &Why::default(), effects);
+        self.check_known([(user, Affiliation::Member)])?;
+        self.set_affiliation(user, (Affiliation::Member, Some(&nick)), &Why::default(), effects);
         Ok(())
-    }
-
-    fn become_member(&mut self, user: &BareJid, nick: String, why: &Why, effects: &mut Effects) {
-        self.set_affiliation(user, Affiliation::Member, why, effects);
-        self.keep_nick(user, nick, effects);
     }
 
     /// §9.9: those who decide are asked, where they are: in the room, or at home.
@@ -158,7 +148,7 @@ impl Room {
             Heard::Known => return Ok(()),
             Heard::TooMany => return Err(StanzaError::new(Condition::ResourceConstraint, "too many ask for this")),
         }
-        let letter = Arc::new(self.form_of_room(asked(user, nick).to_element()));
+        let letter = Arc::new(self.letter(asked(user, nick).to_element()));
         let mut deciders = &self.everybody(Affiliation::Admin) | &self.everybody(Affiliation::Owner);
         for occupant in self.occupants.iter().filter(|it| deciders.remove(&it.user)) {
             occupant.sessions.iter().for_each(|session| effects.send(&session.jid, Arc::clone(&letter)));
@@ -192,8 +182,8 @@ impl Room {
             _ => return Ok(()),
         }
         let nick = self.judge_nick(&user, form.text(NICK).unwrap_or_default())?;
-        let why = self.why(call, None);
-        self.become_member(&user, nick, &why, effects);
+        self.check_known([(&user, Affiliation::Member)])?;
+        self.set_affiliation(&user, (Affiliation::Member, Some(&nick)), &self.why(call, None), effects);
         self.invite_member(call, &user, None, effects);
         Ok(())
     }
@@ -201,7 +191,7 @@ impl Room {
     fn deregister(&mut self, user: &BareJid, effects: &mut Effects) -> Result<(), StanzaError> {
         match self.kept_affiliation(user) {
             Affiliation::Member => {
-                self.set_affiliation(user, Affiliation::None, &Why::default(), effects);
+                self.set_affiliation(user, (Affiliation::None, None), &Why::default(), effects);
                 Ok(())
             }
             // What somebody else has made him he does not give up by this.

@@ -11,7 +11,7 @@ use super::super::xep_0077_registration::api::NS as REGISTER_NS;
 use super::super::xep_0199_ping::api::NS as PING_NS;
 use super::super::xep_0425_moderation::api as moderation;
 use super::super::xep_0486_avatars::api::Card;
-use super::{about, admin, owner, register};
+use super::{about, admin, owner, reason, register};
 
 /// A request of which somebody here knows what it means.
 #[derive(Debug)]
@@ -46,7 +46,9 @@ impl Request {
             (moderation::NAME, moderation::NS) | (moderation::OLD_NAME, moderation::FASTENED_NS)
                 if verb == Verb::Set =>
             {
-                moderation::Moderation::parse(element).map(Self::Moderate)
+                let moderation = moderation::Moderation::parse(element)?;
+                reason::check(moderation.reason.as_deref())?;
+                Ok(Self::Moderate(moderation))
             }
             ("query", REGISTER_NS) => register::Request::parse(verb, element).map(Self::Register),
             ("query", owner::NS) => owner::Request::parse(verb, element).map(Self::Owner),

@@ -7,26 +7,24 @@ use std::sync::Arc;
 
 use crate::hooks::discovery::About;
 use crate::hooks::form::{NS as FORM_NS, Submission};
-use crate::jid::BareJid;
-use crate::stanza::{CLIENT_NS, Condition, Kind, Payload, PresenceType, Stanza, StanzaError};
+use crate::jid::{BareJid, Jid};
+use crate::stanza::{Condition, Kind, MessageType, Stanza, StanzaError};
 use crate::xml::Element;
 
+use super::super::MUC_USER_NS as USER_NS;
 use super::super::xep_0359_stanza_ids::api::Ids;
-use super::super::xep_0421_occupant_ids::api::{self as occupant_ids, OccupantIds};
-use super::api::USER_NS;
-use super::association::{Affiliation, Role};
+use super::super::xep_0421_occupant_ids::api::OccupantIds;
+use super::association::Affiliation;
 use super::command::{Call, Command, Moment};
-use super::effect::{Effect, Effects, Face};
+use super::effect::Effects;
 use super::forwarding::Forwarded;
 use super::history::History;
 use super::invite::Invitations;
-use super::item::{Item, Status, Why, x};
-use super::occupant::{Affiliated, Number, Occupant, Occupants};
+use super::occupant::{Affiliated, Occupant, Occupants};
 use super::petition::Petitions;
-use super::privileges::{RolePrivilege, role_may};
 use super::rate::Rate;
 use super::request::Request;
-use super::room_config::{Anonymity, RoomConfig};
+use super::room_config::RoomConfig;
 use super::subject::Subject;
 use super::{register, voice};
 
@@ -43,7 +41,7 @@ pub(super) struct Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) occupants: usize,
-    /// What one occupant says.
+    /// What one occupant says, and how often he comes and shows something else of himself.
     pub(super) messages: Rate,
 }
 
@@ -124,30 +122,27 @@ impl Room {
         let mut effects = Effects::default();
         let done = match command {
             Command::Enter(entry) => self.enter(&at, call, &entry, &mut effects),
-            Command::Present => self.present(call, &mut effects),
+            Command::Present => self.present(&at, call, &mut effects),
             Command::Leave => self.leave(call, &mut effects),
             Command::Gone => self.gone(call.from, &mut effects),
             Command::Say(speech) => self.say(at, call, speech, &mut effects),
             Command::Whisper => self.whisper(&at, call, &mut effects),
             Command::Write => self.write_to_room(&at, call, &mut effects),
-            // Whoever has the room has asked it whether it may be.
-            Command::Read(_) => Ok(()),
+            Command::Read(asked) => self.read(call, asked, &mut effects),
             Command::Ask(request) => self.ask(at, call, request, &mut effects),
             Command::Forward => self.forward(call, &mut effects),
             Command::Answer => self.answer_forwarded(call, &mut effects),
         };
         if let Err(error) = done {
-            self.refuse(call, &error, &mut effects);
+            effects.answer(call, Err(error));
         }
         effects
     }
 
-    /// Tells whoever calls that it is not to be.
-    pub(super) fn refuse(&self, call: &Call<'_>, error: &StanzaError, effects: &mut Effects) {
-        if let Some(mut answer) = call.stanza.error(error) {
-            answer.to = None;
-            effects.send(call.from, Arc::new(answer));
-        }
+    /// A message that the room sends of its own accord, to nobody yet.
+    pub(super) fn letter(&self, content: Element) -> Stanza<'static> {
+        let letter = Stanza::new(Kind::Message(MessageType::Normal)).from(Jid::from(self.jid.clone()));
+        letter.payload(content)
     }
 
     fn ask(&mut self, at: Moment, call: &Call<'_>, request: Request, effects: &mut Effects) -> Result<(), StanzaError> {
@@ -161,15 +156,10 @@ impl Room {
             Request::Admin(request) => self.asked_by_admin(call, request, effects)?,
             Request::Card(card) => self.asked_to_show_card(call, card, effects)?,
             Request::Moderate(moderation) => self.asked_to_moderate(at, call, &moderation, effects)?,
-            Request::Owner(request) => self.asked_by_owner(&at, call, request, effects)?,
+            Request::Owner(request) => self.asked_by_owner(call, request, effects)?,
             Request::Register(request) => self.asked_to_register(&at, call, request, effects)?,
         };
-        let mut answer = call.stanza.result();
-        answer.to = None;
-        if let Some(payload) = payload {
-            answer.payload = payload.into();
-        }
-        effects.send(call.from, Arc::new(answer));
+        effects.answer(call, Ok(payload));
         Ok(())
     }
 
@@ -197,101 +187,5 @@ impl Room {
             Some(register::ABOUT) => self.hear_of_membership(call, &form, effects),
             _ => Err(StanzaError::new(Condition::BadRequest, "what is the form about?")),
         }
-    }
-
-    /// Whether the presence of an occupant is told to the others.
-    pub(super) fn is_shown(&self, number: Number) -> bool {
-        self.occupants.get(number).is_some_and(|occupant| self.shows(occupant))
-    }
-
-    pub(super) fn shows(&self, occupant: &Occupant) -> bool {
-        role_may(occupant.role, RolePrivilege::BroadcastPresence, &self.config)
-    }
-
-    /// Writes the presence of an occupant anew, as others see it.
-    pub(super) fn refresh(&mut self, number: Number) {
-        let Some(occupant) = self.occupants.get(number) else { return };
-        let face = self.face_with(occupant, None, &[]);
-        if let Some(occupant) = self.occupants.get_mut(number) {
-            occupant.face = face;
-        }
-    }
-
-    /// Tells everybody what an occupant says of himself, and his own sessions that this is he. The one that has said it
-    /// gets the id with which it did.
-    pub(super) fn tell_presence(&self, number: Number, asked: Option<&Call<'_>>, effects: &mut Effects) {
-        let Some(occupant) = self.occupants.get(number) else { return };
-        let own = self.face_with(occupant, None, &[Status::SelfPresence]).open;
-        for session in &occupant.sessions {
-            match asked.filter(|call| *call.from == session.jid) {
-                Some(call) => effects.send(&session.jid, with_id(&own, call)),
-                None => effects.send(&session.jid, Arc::clone(&own)),
-            }
-        }
-        if self.shows(occupant) {
-            let (to, face) = (self.occupants.roll(), occupant.face.clone());
-            effects.push(Effect::Tell { to, face, except: Some(number) });
-        }
-    }
-
-    /// The presence of an occupant who is here, with what is said of him at this moment.
-    pub(super) fn face_with(&self, occupant: &Occupant, why: Option<&Why>, statuses: &[Status]) -> Face {
-        let first = occupant.first();
-        let presence = first.map_or("", |session| session.presence.as_str());
-        let item = item_of(occupant, occupant.role, why);
-        let mut face = self.face(occupant, PresenceType::Available, presence, &Said { item, more: None, statuses });
-        if let Some(language) = first.and_then(|session| session.language.as_ref()) {
-            for stanza in [&mut face.open, &mut face.closed] {
-                Arc::make_mut(stanza).lang = Some(language.clone().into());
-            }
-        }
-        face
-    }
-
-    /// A presence from an occupant, and what the room says of him.
-    pub(super) fn face(&self, occupant: &Occupant, kind: PresenceType, said: &str, about: &Said<'_>) -> Face {
-        let write = |item: Item<'_>| {
-            let mut payload = String::with_capacity(said.len() + 320);
-            payload.push_str(said);
-            occupant_ids::write_element(&mut payload, &occupant.id);
-            let mut x = x(Some(item.to_element()), about.statuses);
-            about.more.iter().for_each(|more| x.push((*more).clone()));
-            x.write(&mut payload, CLIENT_NS);
-            let stanza = Stanza::new(Kind::Presence(kind)).from(occupant.address.clone());
-            Arc::new(stanza.payload(Payload::canonical(payload)))
-        };
-        let open = write(about.item);
-        let closed = match self.config.anonymity {
-            Anonymity::NonAnonymous => Arc::clone(&open),
-            Anonymity::SemiAnonymous => write(Item { jid: None, ..about.item }),
-        };
-        Face { open, closed }
-    }
-
-    /// The form in which somebody sees others who has this role.
-    pub(super) fn seen_by(role: Role, face: &Face) -> &Arc<Stanza<'static>> {
-        if role == Role::Moderator { &face.open } else { &face.closed }
-    }
-}
-
-/// What the room says of an occupant beside his presence.
-pub(super) struct Said<'a> {
-    pub(super) item: Item<'a>,
-    /// Something else that belongs there.
-    pub(super) more: Option<&'a Element>,
-    pub(super) statuses: &'a [Status],
-}
-
-/// What an occupant is, or has become.
-pub(super) fn item_of<'a>(occupant: &'a Occupant, role: Role, why: Option<&'a Why>) -> Item<'a> {
-    let jid = occupant.first().map(|session| &session.jid);
-    Item { affiliation: occupant.affiliation, role, jid, nick: None, why }
-}
-
-/// The same stanza with the id of the one that it answers, if that has one.
-pub(super) fn with_id(stanza: &Arc<Stanza<'static>>, call: &Call<'_>) -> Arc<Stanza<'static>> {
-    match &call.stanza.id {
-        Some(id) => Arc::new(Stanza::clone(stanza).id(id.clone().into_owned())),
-        None => Arc::clone(stanza),
     }
 }

@@ -1,15 +1,18 @@
 //! The service that has the rooms of one domain: which are in memory, who may make one, and who comes how often.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::RoomCreation;
 use crate::hooks::{Catalogue, Hosted as Service, Outbound, RoomSettings};
 use crate::jid::{BareJid, Jid};
 use crate::routing::{self, Batch, Router};
-use crate::stanza::{Condition, ErrorType, IqType, Kind, Stanza, StanzaError};
+use crate::stanza::{Condition, ErrorType, IqType, Kind, MessageType, Stanza, StanzaError};
 use crate::storage::{self, Storage};
 
 use super::super::xep_0313_archive::api::Archive;
@@ -59,8 +62,8 @@ pub(super) struct Place {
 
 /// What is there.
 pub(super) enum State {
-    /// It is being read; this waits for it.
-    Coming(Vec<Stanza<'static>>),
+    /// It is being read; this waits for it, and who wants to wait himself does so until nobody sends.
+    Coming(Vec<Stanza<'static>>, watch::Receiver<()>),
     Here(Box<Hosted>),
     /// Whoever finds it looks again.
     Gone,
@@ -151,6 +154,11 @@ impl Rooms {
         }
     }
 
+    /// What one room and one occupant may cost at this moment.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.settings().map_or_else(Bounds::none, |settings| bounds(&settings))
+    }
+
     /// Gives a room a stanza, with what was read from it.
     pub(super) fn give(&self, stanza: &Stanza<'_>, command: Command, batch: &mut Batch) -> Option<Stanza<'static>> {
         let (from, to) = (stanza.from.as_ref()?, stanza.to.as_ref()?);
@@ -168,7 +176,7 @@ impl Rooms {
             let mut state = place.lock();
             let waiting = match &mut *state {
                 State::Gone => continue,
-                State::Coming(waiting) => waiting,
+                State::Coming(waiting, _) => waiting,
                 State::Here(hosted) if hosted.is_closed => &mut hosted.late,
                 State::Here(hosted) => {
                     hosted.take(self, &call, command, batch);
@@ -233,24 +241,36 @@ impl Rooms {
     /// The place of a room that is not in memory, or is to be made.
     fn open(&self, call: &Call<'_>, command: &Command) -> Result<Arc<Place>, Nowhere> {
         let room = call.to.to_bare();
-        let stored = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&room).map(|listed| listed.stored);
-        let state = match stored {
-            Some(true) => State::Coming(Vec::new()),
-            _ => State::Here(Box::new(self.make(&room, call, command)?)),
-        };
-        let is_coming = matches!(state, State::Coming(_));
+        if let Some(place) = self.fetch(&room) {
+            return Ok(place);
+        }
+        let made = State::Here(Box::new(self.make(&room, call, command)?));
+        Ok(self.put(room, made).0)
+    }
+
+    /// The place of a room that storage has.
+    fn fetch(&self, room: &BareJid) -> Option<Arc<Place>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(room).is_some_and(|it| it.stored);
+        if !known {
+            return None;
+        }
+        let (coming, until) = watch::channel(());
+        let (place, is_new) = self.put(room.clone(), State::Coming(Vec::new(), until));
+        if is_new {
+            self.read_later(&place, coming);
+        }
+        Some(place)
+    }
+
+    /// Takes a room into memory, unless somebody was faster.
+    fn put(&self, room: BareJid, state: State) -> (Arc<Place>, bool) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = table.get(&room) {
-            // Somebody was faster.
-            return Ok(Arc::clone(place));
+            return (Arc::clone(place), false);
         }
         let place = Arc::new(Place { room: room.clone(), state: Mutex::new(state) });
         table.insert(room, Arc::clone(&place));
-        drop(table);
-        if is_coming {
-            self.read_later(&place);
-        }
-        Ok(place)
+        (place, true)
     }
 
     /// XEP-0045 §10.1: whoever enters a room that is not there makes it, if he may.
@@ -290,8 +310,7 @@ impl Rooms {
 
     /// A room of which storage has told.
     pub(super) fn made_of(&self, room: &BareJid, found: kept::Found) -> Hosted {
-        let bounds = self.settings().map_or_else(Bounds::none, |settings| bounds(&settings));
-        let mut made = Room::stored(room.clone(), found.config.clone(), Arc::clone(&self.keys), bounds);
+        let mut made = Room::stored(room.clone(), found.config.clone(), Arc::clone(&self.keys), self.bounds());
         found.fill(&mut made);
         Hosted::new(made, self.clock.now())
     }
@@ -329,6 +348,18 @@ impl Rooms {
         }
     }
 
+    /// Whether one more message from there would be one too many. It does not count yet.
+    fn will_be_too_much(&self, from: &Jid) -> bool {
+        if self.router().is_some_and(|router| router.is_local(from.domain())) {
+            return false;
+        }
+        let Some(settings) = self.settings() else { return true };
+        let rate = Rate { per_second: settings.domain_messages, burst: settings.burst };
+        let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        let messages = visitors.get(from.domain()).map(|known| known.messages);
+        messages.is_some_and(|mut messages| !messages.take(self.clock.now(), rate))
+    }
+
     /// From here on nobody makes a room.
     pub(super) fn note_stopping(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -360,6 +391,25 @@ fn bounds(settings: &RoomSettings) -> Bounds {
 }
 
 impl routing::Service for Rooms {
+    /// An invitation to a room that is not in memory waits here and not with the room. Whatever else is said to it comes
+    /// from nobody who is in it.
+    fn ready(&self, stanza: &Stanza<'_>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let Kind::Message(kind) = stanza.kind else { return None };
+        let to = stanza.to.as_ref().filter(|to| to.is_bare() && to.local().is_some())?;
+        if matches!(kind, MessageType::Groupchat | MessageType::Error) || self.will_be_too_much(stanza.from.as_ref()?) {
+            return None;
+        }
+        let place = self.place(to.as_str()).or_else(|| self.fetch(&to.to_bare()))?;
+        let state = place.lock();
+        let State::Coming(_, until) = &*state else { return None };
+        let mut until = until.clone();
+        drop(state);
+        Some(Box::pin(async move {
+            // It is over when nobody is left who could send.
+            let _ = until.changed().await;
+        }))
+    }
+
     fn take(&self, stanza: &Stanza<'_>, batch: &mut Batch) -> Option<Stanza<'static>> {
         let (from, to) = (stanza.from.as_ref()?, stanza.to.as_ref()?);
         let too_much = || {

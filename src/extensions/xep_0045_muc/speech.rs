@@ -7,12 +7,14 @@ use crate::stanza::{CLIENT_NS, Condition, ErrorType, Kind, MessageType, Payload,
 use crate::storage::Slot;
 use crate::xml::Element;
 
+use super::super::MUC_USER_NS as USER_NS;
+use super::super::xep_0160_offline::api::write_delay;
 use super::super::xep_0421_occupant_ids::api::write_element;
-use super::api::USER_NS;
+use super::association::Role;
 use super::command::{Call, Moment, Speech};
 use super::effect::{Change, Effects, Face};
-use super::history::{Past, delayed};
-use super::occupant::Occupant;
+use super::history::Past;
+use super::occupant::{Number, Occupant};
 use super::privileges::{RolePrivilege, role_may};
 use super::room::Room;
 use super::subject::Subject;
@@ -54,7 +56,7 @@ impl Room {
         };
         let past = slot.as_ref().filter(|_| subject.is_none()).map(|slot| {
             let mut text = payload.clone();
-            delayed(&mut text, &self.jid, now);
+            write_delay(&mut text, self.jid.as_str(), now);
             Past::new(reflection(occupant, call, text), now, slot.position())
         });
         let message = reflection(occupant, call, payload);
@@ -102,22 +104,26 @@ impl Room {
     }
 
     /// Whoever speaks, if he is here and does not speak too fast.
-    pub(super) fn speaker(
-        &mut self,
-        at: &Moment,
-        call: &Call<'_>,
-    ) -> Result<(super::occupant::Number, super::association::Role), StanzaError> {
+    pub(super) fn speaker(&mut self, at: &Moment, call: &Call<'_>) -> Result<(Number, Role), StanzaError> {
         let Some(occupant) = self.occupant_of(call) else {
             return Err(if self.locked { Condition::ItemNotFound } else { Condition::NotAcceptable }.into());
         };
-        let (number, role, rate) = (occupant.number, occupant.role, self.bounds.messages);
-        let in_time = self.occupants.get_mut(number).is_some_and(|occupant| occupant.pace.take(at.now, rate));
-        if !in_time {
-            let error = StanzaError::new(Condition::PolicyViolation, "too many messages in a short time");
-            return Err(error.with_type(ErrorType::Wait));
-        }
+        let (number, role) = (occupant.number, occupant.role);
+        self.keep_pace(at, number)?;
         Ok((number, role))
     }
+
+    /// Whether an occupant does not say or show too much in a short time: everybody gets all of it.
+    pub(super) fn keep_pace(&mut self, at: &Moment, number: Number) -> Result<(), StanzaError> {
+        let rate = self.bounds.messages;
+        let in_time = self.occupants.get_mut(number).is_none_or(|occupant| occupant.pace.take(at.now, rate));
+        if in_time { Ok(()) } else { Err(too_fast()) }
+    }
+}
+
+pub(super) fn too_fast() -> StanzaError {
+    let error = StanzaError::new(Condition::PolicyViolation, "too much in a short time");
+    error.with_type(ErrorType::Wait)
 }
 
 /// A message as it comes from an occupant, with the id and the language that it had.

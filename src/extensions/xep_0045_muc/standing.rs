@@ -2,15 +2,22 @@
 //!
 //! Nothing here asks whether somebody may do that: `privileges` says, and who calls has asked.
 
+use std::sync::Arc;
+
 use crate::jid::BareJid;
+use crate::stanza::{Condition, StanzaError};
 
 use super::association::{Affiliation, Role};
 use super::effect::{Change, Effect, Effects};
+use super::face::Said;
 use super::item::{Status, Why};
 use super::leaving::Removal;
 use super::occupant::{Affiliated, Number};
 use super::privileges::default_role;
 use super::room::Room;
+
+/// People whom a room knows for good.
+pub(super) const MOST_KNOWN: usize = 10_000;
 
 impl Room {
     /// The affiliation that is known for good; administrators of the server are not told apart here.
@@ -26,20 +33,52 @@ impl Room {
         self.affiliations.values().filter(|known| known.affiliation == Affiliation::Owner).count()
     }
 
-    /// Gives `user` an affiliation. Those of his occupants who may not be here any more go, the others learn what they are
-    /// now, and so does everybody.
-    pub(super) fn set_affiliation(&mut self, user: &BareJid, to: Affiliation, why: &Why, effects: &mut Effects) {
-        let nick = self.affiliations.get(user).and_then(|known| known.nick.clone());
+    /// Whether the room may know so many people for good, once these have become what they are to be. Each of them is named
+    /// once.
+    pub(super) fn check_known<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (&'a BareJid, Affiliation)>,
+    ) -> Result<(), StanzaError> {
+        let mut known = self.affiliations.len();
+        for (user, to) in changes {
+            match (self.affiliations.contains_key(user), to == Affiliation::None) {
+                (false, false) => known += 1,
+                (true, true) => known -= 1,
+                _ => {}
+            }
+        }
+        if known > MOST_KNOWN && known > self.affiliations.len() {
+            return Err(StanzaError::new(Condition::ResourceConstraint, "the room knows very many people already"));
+        }
+        Ok(())
+    }
+
+    /// Gives `user` an affiliation, and keeps a nick for him if one is given; an empty one takes it away. Those of his
+    /// occupants who may not be here any more go, the others learn what they are now, and so does everybody.
+    pub(super) fn set_affiliation(
+        &mut self,
+        user: &BareJid,
+        (to, nick): (Affiliation, Option<&str>),
+        why: &Why,
+        effects: &mut Effects,
+    ) {
+        let nick = match nick {
+            Some(nick) => Some(nick.to_owned()).filter(|nick| !nick.is_empty()),
+            None => self.affiliations.get(user).and_then(|known| known.nick.clone()),
+        };
         // A nick is kept for members (§7.10); outcasts lose theirs (§9.2).
-        let nick = nick.filter(|_| to.is_at_least(Affiliation::Member));
+        let nick = nick.filter(|_| to >= Affiliation::Member);
         let kept = Affiliated { affiliation: to, nick, reason: why.reason.clone() };
         self.note_affiliated(user, Some(kept).filter(|_| to != Affiliation::None), effects);
         let is_domain = user.local().is_none();
         let own = self.occupants.iter().filter_map(|it| {
-            let to = self.kept_affiliation(&it.user);
+            let is_he = it.user == *user;
+            if !is_he && (!is_domain || it.user.domain() != user.domain()) {
+                return None;
+            }
             // With a domain those go who have no affiliation of their own.
-            let follows = it.user == *user || (is_domain && it.user.domain() == user.domain() && it.affiliation != to);
-            follows.then_some((it.number, to))
+            let to = self.kept_affiliation(&it.user);
+            (is_he || it.affiliation != to).then_some((it.number, to))
         });
         for (number, to) in own.collect::<Vec<_>>() {
             self.follow_affiliation(number, to, why, effects);
@@ -78,7 +117,7 @@ impl Room {
             return self.remove(number, &Removal { statuses: &[status], why: why.clone() }, effects);
         };
         // What is gained with an affiliation is certain, what is lost is not (§5.1.3).
-        let role = if to.is_at_least(before) && role.is_at_least(standard) { role } else { standard };
+        let role = if to >= before && role >= standard { role } else { standard };
         self.become_role(number, role, why, effects);
     }
 
@@ -93,17 +132,16 @@ impl Room {
     /// Tells everybody of an occupant who has become something else. Others saw him before if `was_shown`.
     fn tell_standing(&mut self, number: Number, was_shown: bool, why: &Why, effects: &mut Effects) {
         let Some(occupant) = self.occupants.get(number) else { return };
-        let said = self.face_with(occupant, Some(why), &[]);
-        let own = self.face_with(occupant, Some(why), &[Status::SelfPresence]);
+        let own = Said::present(occupant, Some(why), &[Status::SelfPresence]).open();
         for session in &occupant.sessions {
-            effects.push_behind(Effect::Send { to: session.jid.clone(), stanza: own.open.clone() });
+            effects.push_behind(Effect::Send { to: session.jid.clone(), stanza: Arc::clone(&own) });
         }
-        let face = match (was_shown, self.is_shown(number)) {
-            (_, true) => said,
+        let face = match (was_shown, self.shows(occupant)) {
+            (_, true) => self.face(&Said::present(occupant, Some(why), &[])),
             // He is here still, and nobody sees it.
-            (true, false) => self.hidden(occupant, Some(why)),
+            (true, false) => self.face(&Said::hidden(occupant, Some(why))),
             (false, false) => return,
         };
-        effects.push_behind(Effect::Tell { to: self.occupants.roll(), face, except: Some(number) });
+        effects.tell_behind(self.occupants.roll(), face, Some(number));
     }
 }

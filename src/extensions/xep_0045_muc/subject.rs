@@ -9,8 +9,8 @@ use crate::jid::Jid;
 use crate::stanza::{CLIENT_NS, Kind, MessageType, Payload, Stanza};
 use crate::xml::Element;
 
+use super::super::xep_0160_offline::api::write_delay;
 use super::super::xep_0421_occupant_ids::api::write_element;
-use super::history::delayed;
 use super::room::Room;
 
 /// What was set last, by whom and when. It may be empty.
@@ -35,7 +35,7 @@ impl Room {
             return Arc::new(message.from(Jid::from(self.jid.clone())).payload(Payload::canonical(payload)));
         };
         write_element(&mut payload, &subject.occupant);
-        delayed(&mut payload, &self.jid, Timestamp::from_unix_ms(subject.time));
+        write_delay(&mut payload, self.jid.as_str(), Timestamp::from_unix_ms(subject.time));
         // A nick that is none any more, because the tables of Unicode moved on, is nobody's.
         let by = Jid::parse(&subject.by).unwrap_or_else(|_| Jid::from(self.jid.clone()));
         Arc::new(message.from(by).payload(Payload::canonical(payload)))

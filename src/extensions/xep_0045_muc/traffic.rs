@@ -8,7 +8,7 @@ use crate::xml::Element;
 use super::super::xep_0160_offline::api::DELAY_NS;
 use super::super::xep_0359_stanza_ids::api::NS as IDS_NS;
 use super::super::xep_0421_occupant_ids::api::NS as OCCUPANT_NS;
-use super::api::{NS, USER_NS};
+use super::super::{MUC_NS as NS, MUC_USER_NS as USER_NS};
 
 /// Where something may be that is not passed on.
 const OURS: Namespaces = Namespaces::of(NS.as_bytes())
@@ -67,8 +67,12 @@ mod tests {
             "<stanza-id xmlns='urn:xmpp:sid:0' id='x' by='@'/>",
             "<delay xmlns='urn:xmpp:delay' from='coven@chat.shakespeare.lit' stamp='2002-10-13T23:58:37Z'/>",
             "<delay xmlns='urn:xmpp:delay' stamp='2002-10-13T23:58:37Z'/>",
+            // Not only the first of several, however they are spelt.
+            "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='x'/><occupant-id xmlns='urn:xmpp:occupant-id:0' id='y'/>\
+             <p:occupant-id xmlns:p='urn:xmpp:occupant-id:0' id='z'><p:occupant-id id='x'/></p:occupant-id>",
         ] {
             assert_eq!(passed(&format!("<body>a &lt; b</body>{forged}")), "<body>a &lt; b</body>", "{forged}");
+            assert_eq!(passed(&format!("{forged}<body>a &lt; b</body>{forged}")), "<body>a &lt; b</body>", "{forged}");
         }
         for other in [
             "",

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::hooks::form::{Field, FieldType, Form, FormType, Submission};
 use crate::jid::Jid;
-use crate::stanza::{Condition, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::xml::Element;
+use crate::stanza::{Condition, StanzaError};
 
 use super::association::Role;
 use super::command::{Call, Moment};
@@ -59,7 +58,7 @@ impl Room {
             Heard::Known => return Err(StanzaError::new(Condition::UnexpectedRequest, "the moderators know already")),
             Heard::TooMany => return Err(StanzaError::new(Condition::ResourceConstraint, "too many ask for voice")),
         }
-        let letter = Arc::new(self.form_of_room(asked.to_element()));
+        let letter = Arc::new(self.letter(asked.to_element()));
         moderators.iter().for_each(|moderator| effects.send(moderator, Arc::clone(&letter)));
         Ok(())
     }
@@ -97,12 +96,6 @@ impl Room {
         }
         self.become_role(number, Role::Participant, &self.why(call, None), effects);
         Ok(())
-    }
-
-    /// A form that the room sends of its own accord.
-    pub(super) fn form_of_room(&self, form: Element) -> Stanza<'static> {
-        let message = Stanza::new(Kind::Message(MessageType::Normal));
-        message.from(Jid::from(self.jid.clone())).payload(Payload::from(form))
     }
 }
 

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::jid::Jid;
 use crate::routing::Batch;
 use crate::stanza::{Condition, Kind, MessageType, Stanza};
@@ -45,10 +47,15 @@ impl Rooms {
     pub(super) fn look(&self) {
         let now = self.clock.now();
         let Some(router) = self.router() else { return };
+        let (bounds, retention) = (self.bounds(), self.settings().and_then(|settings| settings.retention));
         for place in self.places() {
             let mut batch = router.batch();
             let mut state = place.lock();
             let State::Here(hosted) = &mut *state else { continue };
+            hosted.room.bounds = bounds;
+            if let Some(retention) = retention {
+                hosted.room.history.expire(retention, now);
+            }
             if now.since(hosted.told) >= SILENCE {
                 // The end of a session here is known at once.
                 let effects = hosted.room.knock(|domain| !router.has_accounts(domain));
@@ -79,8 +86,10 @@ impl Rooms {
             batch.finish();
         }
         let sent = async {
-            while self.places().iter().any(|place| matches!(&*place.lock(), State::Here(it) if !it.is_quiet())) {
-                tokio::time::sleep(GLANCE).await;
+            for place in self.places() {
+                while matches!(&*place.lock(), State::Here(hosted) if !hosted.is_quiet()) {
+                    tokio::time::sleep(GLANCE).await;
+                }
             }
         };
         if tokio::time::timeout(DRAIN, sent).await.is_err() {
@@ -96,11 +105,14 @@ impl Rooms {
         }
     }
 
-    /// Has a task read a room.
-    pub(super) fn read_later(&self, place: &Arc<Place>) {
+    /// Has a task read a room; `coming` goes when it has done so.
+    pub(super) fn read_later(&self, place: &Arc<Place>, coming: watch::Sender<()>) {
         if let (Some(rooms), Ok(runtime)) = (self.own(), tokio::runtime::Handle::try_current()) {
             let place = Arc::clone(place);
-            runtime.spawn(async move { rooms.read(&place).await });
+            runtime.spawn(async move {
+                rooms.read(&place).await;
+                drop(coming);
+            });
         }
     }
 
@@ -116,6 +128,7 @@ impl Rooms {
                 for stanza in &late {
                     rooms.give_again(stanza, &mut batch);
                 }
+                router.deliver_posted(&mut batch).await;
                 batch.finish();
             });
         }
@@ -145,7 +158,7 @@ impl Rooms {
         let mut batch = router.batch();
         let waiting = {
             let mut state = place.lock();
-            let State::Coming(waiting) = &mut *state else { return };
+            let State::Coming(waiting, _) = &mut *state else { return };
             let waiting = std::mem::take(waiting);
             match found {
                 Ok(Some(found)) => *state = State::Here(Box::new(self.made_of(&place.room, found))),
@@ -174,6 +187,7 @@ impl Rooms {
             }
         };
         waiting.iter().for_each(|stanza| self.give_again(stanza, &mut batch));
+        router.deliver_posted(&mut batch).await;
         batch.finish();
     }
 
@@ -192,8 +206,6 @@ async fn send_waiting(rooms: Arc<Rooms>, place: Arc<Place>) {
         let Some(router) = rooms.router() else { return };
         let next = {
             let mut batch = router.batch();
-            // Whoever has written to one occupant has been told that it is in safe hands.
-            batch.promise();
             let mut state = place.lock();
             let State::Here(hosted) = &mut *state else { return };
             let next = hosted.go_on(&rooms, &mut batch);

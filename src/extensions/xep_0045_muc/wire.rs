@@ -4,8 +4,8 @@ use crate::hooks::Verb;
 use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use crate::xml::Element;
 
+use super::super::MUC_NS as NS;
 use super::super::xep_0313_archive::api::{Asked, is_worth_keeping};
-use super::api::NS;
 use super::command::{Command, Entry, Speech};
 use super::history::Wish;
 use super::request::Request;
@@ -22,6 +22,9 @@ const GONE: [Condition; 7] = [
     Condition::ServiceUnavailable,
 ];
 
+/// Octets of what somebody says of his availability: everybody in the room gets it, and so does everybody who comes.
+pub(super) const MOST_PRESENCE: usize = 16 * 1024;
+
 /// What a stanza wants; nothing if it wants nothing.
 ///
 /// # Errors
@@ -29,6 +32,10 @@ const GONE: [Condition; 7] = [
 pub(super) fn read(stanza: &Stanza<'_>) -> Result<Option<Command>, StanzaError> {
     let is_to_room = stanza.to.as_ref().is_some_and(crate::jid::Jid::is_bare);
     Ok(match stanza.kind {
+        Kind::Presence(PresenceType::Available) if stanza.payload.as_str().len() > MOST_PRESENCE => {
+            let text = format!("a presence in a room has at most {MOST_PRESENCE} bytes");
+            return Err(StanzaError::new(Condition::PolicyViolation, text));
+        }
         Kind::Presence(PresenceType::Available) => Some(available(stanza)),
         Kind::Presence(PresenceType::Unavailable) => Some(Command::Leave),
         Kind::Presence(PresenceType::Error) => says_gone(stanza).then_some(Command::Gone),
@@ -53,7 +60,7 @@ pub(super) fn read(stanza: &Stanza<'_>) -> Result<Option<Command>, StanzaError> 
 }
 
 /// Whether somebody wants to enter, or is here and says so.
-pub(super) fn available(stanza: &Stanza<'_>) -> Command {
+fn available(stanza: &Stanza<'_>) -> Command {
     let is_marked = stanza.payload.children().any(|child| child.name == "x" && child.ns == NS);
     let elements = if is_marked { stanza.payload.elements() } else { Vec::new() };
     let Some(x) = elements.iter().find(|element| element.is("x", NS)) else { return Command::Present };
@@ -103,12 +110,15 @@ mod tests {
     fn what_stanzas_want() {
         const ROOM: &str = "coven@chat.shakespeare.lit";
         const NICK: &str = "coven@chat.shakespeare.lit/firstwitch";
-        let presence = |kind, payload| read_one(Kind::Presence(kind), NICK, payload);
+        let presence = |kind, payload: &str| read_one(Kind::Presence(kind), NICK, payload);
         let entry =
             presence(PresenceType::Available, "<x xmlns='http://jabber.org/protocol/muc'><password>p</password></x>");
         assert!(entry.unwrap().unwrap().contains("Enter(Entry { password: Some(\"p\")"));
         assert_eq!(presence(PresenceType::Available, "<show>away</show>"), Ok(Some("Present".to_owned())));
         assert_eq!(presence(PresenceType::Unavailable, ""), Ok(Some("Leave".to_owned())));
+        let long = format!("<status>{}</status>", "x".repeat(MOST_PRESENCE));
+        assert_eq!(presence(PresenceType::Available, &long), Err(Condition::PolicyViolation));
+        assert_eq!(presence(PresenceType::Unavailable, &long), Ok(Some("Leave".to_owned())), "he may go");
         for kind in [PresenceType::Probe, PresenceType::Subscribe, PresenceType::Unsubscribed, PresenceType::Error] {
             let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
             assert_eq!(presence(kind, x), Ok(None), "{kind:?}");

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use crate::clock::Timestamp;
 use crate::hooks::paging::{Before, NS as RSM_NS};
 use crate::hooks::{Answer, Call, Outbound, Request, Settings};
@@ -30,16 +28,11 @@ const AROUND: usize = 400;
 /// Once so many octets were found by their ids, the rest has to be asked for again.
 const NAMED_BYTES: usize = 512 * 1024;
 
-/// Queries that read at the same time, of all accounts: fewer than there are readers, so that whoever logs in or gets a
-/// message never waits for somebody who looks through a large archive.
-const READING: usize = 2;
-
 pub(in crate::extensions) struct Archive {
     storage: Storage,
     outbound: Arc<dyn Outbound>,
     ids: Arc<Ids>,
     settings: Live<Settings>,
-    reading: Semaphore,
 }
 
 /// What was found.
@@ -59,7 +52,7 @@ impl Archive {
         ids: Arc<Ids>,
         settings: Live<Settings>,
     ) -> Self {
-        Self { storage, outbound, ids, settings, reading: Semaphore::new(READING) }
+        Self { storage, outbound, ids, settings }
     }
 
     /// XEP-0313 §4.1: what is found goes to the session that asks, then comes the answer.
@@ -72,19 +65,19 @@ impl Archive {
         Ok(Some(fin))
     }
 
-    /// What is found, as much of it as there is `room` for once it is, and the answer behind it.
+    /// What is found, as much of it as there is `space` for once it is, and the answer behind it.
     pub(super) async fn look(
         &self,
         owner: &BareJid,
         query: &Query,
-        room: impl FnOnce() -> usize,
+        space: impl FnOnce() -> usize,
     ) -> Result<(Vec<Stored>, Element), StanzaError> {
         let found = {
-            // It is never closed.
-            let _reading = self.reading.acquire().await;
+            // Whoever logs in or gets a message does not wait for somebody who looks through a large archive.
+            let _turn = self.storage.turn().await;
             self.find(owner, query).await?
         };
-        let Some(mut found) = fitting(found, query, room()) else {
+        let Some(mut found) = fitting(found, query, space()) else {
             return Err(StanzaError::new(Condition::ResourceConstraint, "there is too much to read already"));
         };
         let set = self.set(owner, &found);
@@ -330,14 +323,14 @@ impl Archive {
     }
 }
 
-/// As much of a page as there is room for, from the end that the client reads from; `None` if that is nothing.
-fn fitting(mut found: Found, query: &Query, room: usize) -> Option<Found> {
+/// As much of a page as there is `space` for, from the end that the client reads from; `None` if that is nothing.
+fn fitting(mut found: Found, query: &Query, space: usize) -> Option<Found> {
     let size = |stored: &Stored| stored.entry.payload.len() + AROUND;
     let backwards = query.page.before.is_some();
-    let (mut left, mut taken) = (room, 0_usize);
+    let (mut left, mut taken) = (space, 0_usize);
     let mut fits = |stored: &&Stored| {
         // One goes through if anything does, or nobody would ever see it.
-        let fits = left >= size(stored) || (taken == 0 && room > 0);
+        let fits = left >= size(stored) || (taken == 0 && space > 0);
         left = left.saturating_sub(size(stored));
         taken += 1;
         fits

@@ -19,12 +19,11 @@ pub(in crate::extensions) enum Asked {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::extensions) struct Reader {
+pub(in crate::extensions) struct Reader<F> {
     /// He sees who has said something.
     pub(in crate::extensions) sees: bool,
-    /// How many bytes he can be sent.
-    pub(in crate::extensions) room: usize,
+    /// How many bytes he can be sent, asked once it is known what he is to be sent.
+    pub(in crate::extensions) space: F,
 }
 
 /// What he gets: results, each the child of a message, and the answer behind them.
@@ -48,7 +47,7 @@ impl Archive {
         &self,
         room: &BareJid,
         asked: &Asked,
-        reader: Reader,
+        Reader { sees, space }: Reader<impl FnOnce() -> usize>,
         shown: impl Fn(&Jid) -> Element,
     ) -> Result<Answered, StanzaError> {
         let query = match asked {
@@ -59,13 +58,13 @@ impl Archive {
                 return Ok((Vec::new(), Some(form)));
             }
         };
-        if query.with.is_some() && !reader.sees {
+        if query.with.is_some() && !sees {
             // §4.1.1: whoever could ask would learn it.
             return Err(StanzaError::new(Condition::Forbidden, "who has said something is not shown here"));
         }
-        let (found, fin) = self.look(room, query, || reader.room).await?;
+        let (found, fin) = self.look(room, query, space).await?;
         let result = |stored: &Stored| {
-            let author = Jid::parse(&stored.entry.peer).ok().filter(|_| reader.sees);
+            let author = Jid::parse(&stored.entry.peer).ok().filter(|_| sees);
             let more = author.map_or_else(String::new, |author| shown(&author).to_xml(CLIENT_NS));
             let mut out = String::new();
             self.result(&mut out, room, query.queryid.as_deref(), (stored, &more));

@@ -1,9 +1,11 @@
 //! XEP-0410 MUC Self-Ping, version 1.1.0, asked by the server on behalf of its clients: whoever is in a room of another server
 //! and may have dropped out of it is brought back, or told. Decision 0023 says why and how.
 //!
-//! `rules` decides about one session in one room, `rooms` knows all of them, `words` has what is said and heard. Here it is
-//! brought about: one task, as long as anybody is in a room elsewhere. `api` is for the rooms of this server, which others ask.
+//! `rules` decides about one session in one room, `rooms` knows all of them, `agenda` says when to look where, `words` has what
+//! is said and heard. Here it is brought about: one task, as long as anybody is in a room elsewhere. `api` is for the rooms of
+//! this server, which others ask.
 
+mod agenda;
 pub(super) mod api;
 mod names;
 mod rooms;
@@ -91,20 +93,28 @@ impl Companion for Guard {
     }
 
     fn hears(&self, session: &Jid, stanza: &Stanza<'_>) -> Passage {
-        let (passage, actions) = self.lock().rooms.hears(session, stanza, self.moment());
+        let mut state = self.lock();
+        let (passage, actions) = state.rooms.hears(session, stanza, self.moment());
+        self.see_to(&mut state);
+        drop(state);
         self.act_later(actions);
         passage
     }
 
-    fn left(&self, session: &Jid, told: &[Jid]) {
-        self.lock().rooms.left(session, told);
+    fn left(&self, session: &Jid, to: &Jid) {
+        self.lock().rooms.leave(session, to);
+    }
+
+    fn gone(&self, session: &Jid) {
+        self.lock().rooms.gone(session);
     }
 }
 
 impl Guard {
     fn peer(&self, local: &str, remote: &str, change: PeerChange) {
-        self.lock().rooms.peer(local, remote, change, self.moment());
-        self.bell.notify_one();
+        let mut state = self.lock();
+        state.rooms.peer(local, remote, change, self.moment());
+        self.see_to(&mut state);
     }
 
     /// Has a task look after the rooms, if there are any.
@@ -116,7 +126,9 @@ impl Guard {
             state.is_watched = true;
             runtime.spawn(own.watch());
         }
-        self.bell.notify_one();
+        if state.rooms.is_sooner() {
+            self.bell.notify_one();
+        }
     }
 
     fn act_later(&self, actions: Vec<Action>) {

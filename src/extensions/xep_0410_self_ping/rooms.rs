@@ -13,6 +13,7 @@ use crate::hooks::{Passage, PeerChange, There};
 use crate::jid::{BareJid, Jid};
 use crate::stanza::{Condition, Kind, PresenceType, Stanza};
 
+use super::agenda::Agenda;
 use super::names::{Names, Snapshot};
 use super::rules::{Effect, Event, Sight, State, Verdict, step};
 use super::words::{Entry, Said, fingerprint, gone, out, reason, unavailable};
@@ -56,10 +57,15 @@ pub(super) struct Moment {
 /// All rooms, by their domains.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    domains: BTreeMap<Box<str>, BTreeMap<BareJid, Room>>,
+    domains: Domains,
+    /// Which of them each session is in.
+    sessions: BTreeMap<Jid, Vec<BareJid>>,
+    agenda: Agenda,
     /// How many names are remembered.
     names: usize,
 }
+
+type Domains = BTreeMap<Box<str>, BTreeMap<BareJid, Room>>;
 
 #[derive(Debug, Default)]
 struct Room {
@@ -84,6 +90,8 @@ struct Seat {
     returned: Option<Instant>,
     /// While it is in doubt.
     mending: Option<Box<Mending>>,
+    /// When it is looked at next.
+    entry_at: Option<Instant>,
 }
 
 /// What its client believes, and what is true.
@@ -116,24 +124,32 @@ impl Rooms {
             self.leave(session, to);
             return false;
         }
-        let entry = Entry::read(presence);
-        if let Some(seat) = self.seat(session, to) {
-            match entry {
-                // Its client begins anew.
-                Some(entry) => *seat = Seat::new(to, entry, moment),
-                None => seat.entry.update(presence),
-            }
+        if let Some(entry) = Entry::read(presence).filter(|_| !to.is_bare()) {
+            // Its client begins, or begins anew.
+            self.seat_at(session, Seat::new(to, entry, moment));
             return true;
         }
-        let Some(entry) = entry.filter(|_| !to.is_bare()) else { return false };
-        self.seat_at(session, Seat::new(to, entry, moment));
+        let Some(seat) = self.seat(session, to) else { return false };
+        seat.entry.update(presence);
         true
     }
 
     fn seat_at(&mut self, session: &Jid, seat: Seat) {
-        let domain = self.domains.entry(seat.occupant.domain().into()).or_default();
-        let room = domain.entry(seat.occupant.to_bare()).or_default();
-        room.seats.insert(session.clone(), seat);
+        let (occupant, room) = (seat.occupant.clone(), seat.occupant.to_bare());
+        let seats = &mut self.domains.entry(room.domain().into()).or_default().entry(room.clone()).or_default().seats;
+        match seats.insert(session.clone(), seat) {
+            Some(before) => self.agenda.forget(before.entry_at, (session, &room)),
+            None => self.sessions.entry(session.clone()).or_default().push(room),
+        }
+        self.schedule(session, &occupant);
+    }
+
+    /// Sees to it that the session is looked at when it is due.
+    fn schedule(&mut self, session: &Jid, occupant: &Jid) {
+        let Some(seat) = find(&mut self.domains, occupant).and_then(|room| room.seats.get_mut(session)) else { return };
+        if let Some(due) = seat.due() {
+            self.agenda.note(&mut seat.entry_at, due, (session, &occupant.to_bare()));
+        }
     }
 
     /// The client of a session is back that was in a room when this server ended. A room of ours has nobody in it then; any
@@ -159,33 +175,36 @@ impl Rooms {
         let nothing = (Passage::On, Vec::new());
         let Some(from) = &stanza.from else { return nothing };
         let is_room = self.names < MOST_NAMES;
-        let Some(room) = self.room(from) else { return nothing };
-        let before = room.names.len();
+        let Some(room) = find(&mut self.domains, from) else { return nothing };
         let Some(seat) = room.seats.get_mut(session) else { return nothing };
-        let heard = match stanza.kind {
-            Kind::Message(_) => return (seat.message(stanza, moment), Vec::new()),
+        match stanza.kind {
+            Kind::Message(_) => (seat.message(stanza, moment), Vec::new()),
             Kind::Presence(PresenceType::Error) => {
                 let is_returning = matches!(seat.state, State::Returning { .. });
                 let (condition, may_change) = reason(stanza);
                 let condition = condition.map_or("an error", Condition::as_str);
                 let why = format!("the connection was lost, and the room does not let you in again: {condition}");
-                let actions = room.happens(session, Event::Refused { is_final: !may_change }, &why, moment);
+                let refused = Event::Refused { is_final: !may_change };
+                let actions = self.happens((session, from), refused, &why, moment);
                 // The client has not asked for anything, and hears it in the words of somebody who was in.
                 let passage = if is_returning { Passage::Ends } else { Passage::On };
                 (passage, actions)
             }
-            Kind::Presence(kind) => (Passage::On, room.presence(session, (from, kind, stanza), is_room, moment)),
-            Kind::Iq(_) => return nothing,
-        };
-        let after = room.names.len();
-        self.names = (self.names + after).saturating_sub(before);
-        self.tidy(from);
-        heard
+            Kind::Presence(kind) => {
+                let before = room.names.len();
+                let event = room.presence(session, (from, kind, stanza), is_room, moment);
+                self.names = (self.names + room.names.len()).saturating_sub(before);
+                let actions = event.map(|event| self.happens((session, from), event, "", moment));
+                (Passage::On, actions.unwrap_or_default())
+            }
+            Kind::Iq(_) => nothing,
+        }
     }
 
-    /// A session is not available any more to `told`.
-    pub(super) fn left(&mut self, session: &Jid, told: &[Jid]) {
-        told.iter().for_each(|to| self.leave(session, to));
+    /// A session is not available to anybody any more.
+    pub(super) fn gone(&mut self, session: &Jid) {
+        let rooms = self.sessions.get(session).cloned().unwrap_or_default();
+        rooms.into_iter().for_each(|room| self.leave(session, &room.into()));
     }
 
     /// The domain `remote` was lost to `local`, or is back.
@@ -194,65 +213,90 @@ impl Rooms {
             PeerChange::Lost => Event::Lost,
             PeerChange::Back => Event::Back,
         };
-        let rooms = self.domains.get_mut(remote).into_iter().flat_map(BTreeMap::values_mut);
-        for room in rooms {
+        for (address, room) in self.domains.get_mut(remote).into_iter().flatten() {
             let names = room.names.snapshot();
-            for (_, seat) in room.seats.iter_mut().filter(|(session, _)| session.domain() == local) {
+            for (session, seat) in room.seats.iter_mut().filter(|(session, _)| session.domain() == local) {
                 // Neither leads to anything that is to be done at once.
                 seat.happens(event, &names, moment);
+                if let Some(due) = seat.due() {
+                    self.agenda.note(&mut seat.entry_at, due, (session, address));
+                }
             }
         }
     }
 
     /// The room of `occupant` has answered, or has not.
     pub(super) fn answered(&mut self, session: &Jid, occupant: &Jid, verdict: Verdict, moment: Moment) -> Vec<Action> {
-        let Some(room) = self.room(occupant) else { return Vec::new() };
         if verdict == Verdict::In
-            && let Some(seat) = room.seats.get_mut(session)
+            && let Some(seat) = self.seat(session, occupant)
         {
             seat.heard = moment.now;
         }
-        room.happens(session, Event::Answered(verdict), UNREACHABLE, moment)
+        self.happens((session, occupant), Event::Answered(verdict), UNREACHABLE, moment)
     }
 
     /// What is due; at most `most` rooms are asked.
     pub(super) fn due(&mut self, most: usize, moment: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
         let mut asked = 0;
-        for room in self.domains.values_mut().flat_map(BTreeMap::values_mut) {
-            let due = |seat: &Seat| seat.state.due(seat.heard).is_some_and(|due| due <= moment.now);
-            let due: Vec<Jid> = room.seats.iter().filter(|(_, seat)| due(seat)).map(|(jid, _)| jid.clone()).collect();
-            for session in due {
-                if asked >= most {
-                    return actions;
-                }
-                let more = room.happens(&session, Event::Time, UNREACHABLE, moment);
-                asked += more.iter().filter(|action| matches!(action, Action::Ask { .. })).count();
-                actions.extend(more);
+        while asked < most
+            && let Some((session, room)) = self.agenda.take(moment.now)
+        {
+            let room = Jid::from(room);
+            let Some(seat) = self.seat(&session, &room) else { continue };
+            seat.entry_at = None;
+            // The room may have been heard of meanwhile.
+            if seat.due().is_none_or(|due| due > moment.now) {
+                self.schedule(&session, &room);
+                continue;
             }
+            let more = self.happens((&session, &room), Event::Time, UNREACHABLE, moment);
+            asked += more.iter().filter(|action| matches!(action, Action::Ask { .. })).count();
+            actions.extend(more);
         }
         actions
     }
 
-    /// When something is due next, if anything ever is.
+    /// When something may be due next, if anything ever is.
     pub(super) fn next(&self) -> Option<Instant> {
-        let seats = self.domains.values().flat_map(BTreeMap::values).flat_map(|room| room.seats.values());
-        seats.filter_map(|seat| seat.state.due(seat.heard)).min()
+        self.agenda.next()
     }
 
-    fn room(&mut self, occupant: &Jid) -> Option<&mut Room> {
-        self.domains.get_mut(occupant.domain())?.get_mut(occupant.bare_str())
+    /// Whether that is sooner than it was when this was asked last.
+    pub(super) fn is_sooner(&mut self) -> bool {
+        self.agenda.is_sooner()
     }
 
     fn seat(&mut self, session: &Jid, occupant: &Jid) -> Option<&mut Seat> {
-        self.room(occupant)?.seats.get_mut(session)
+        find(&mut self.domains, occupant)?.seats.get_mut(session)
     }
 
-    fn leave(&mut self, session: &Jid, occupant: &Jid) {
-        if let Some(room) = self.room(occupant) {
-            room.seats.remove(session);
-            self.tidy(occupant);
+    /// Something happens to a session in the room of `occupant`; what its client is told is `why`, if it is told.
+    fn happens(&mut self, (session, occupant): (&Jid, &Jid), event: Event, why: &str, moment: Moment) -> Vec<Action> {
+        let Some(room) = find(&mut self.domains, occupant) else { return Vec::new() };
+        let before = room.names.len();
+        let (stays, actions) = room.happens(session, event, why, moment);
+        self.names = (self.names + room.names.len()).saturating_sub(before);
+        if stays {
+            self.schedule(session, occupant);
+        } else {
+            self.leave(session, occupant);
         }
+        actions
+    }
+
+    /// A session is not in the room of `occupant` any more.
+    pub(super) fn leave(&mut self, session: &Jid, occupant: &Jid) {
+        let Some(seat) = find(&mut self.domains, occupant).and_then(|room| room.seats.remove(session)) else { return };
+        let room = occupant.to_bare();
+        self.agenda.forget(seat.entry_at, (session, &room));
+        if let Some(rooms) = self.sessions.get_mut(session) {
+            rooms.retain(|known| *known != room);
+            if rooms.is_empty() {
+                self.sessions.remove(session);
+            }
+        }
+        self.tidy(occupant);
     }
 
     /// A room in which nobody is any more is forgotten.
@@ -269,16 +313,21 @@ impl Rooms {
     }
 }
 
+/// The room of `occupant`.
+fn find<'a>(domains: &'a mut Domains, occupant: &Jid) -> Option<&'a mut Room> {
+    domains.get_mut(occupant.domain())?.get_mut(occupant.bare_str())
+}
+
 impl Room {
-    /// The room says who is there.
+    /// The room says who is there; returns what that means for the session that is told, if anything.
     fn presence(
         &mut self,
         session: &Jid,
         (from, kind, stanza): (&Jid, PresenceType, &Stanza<'_>),
         is_room: bool,
         moment: Moment,
-    ) -> Vec<Action> {
-        let (Some(seat), Some(name)) = (self.seats.get_mut(session), from.resource()) else { return Vec::new() };
+    ) -> Option<Event> {
+        let (seat, name) = (self.seats.get_mut(session)?, from.resource()?);
         let said = Said::read(stanza);
         seat.heard = moment.now;
         match kind {
@@ -288,32 +337,25 @@ impl Room {
                     mending.sees(name);
                 }
                 if !said.is_own {
-                    return Vec::new();
+                    return None;
                 }
                 seat.occupant = from.clone();
                 // Whoever was never let in may well have wanted to make it.
-                let is_new = said.is_new && seat.entry.is_old();
-                let actions = self.happens(session, Event::Entered { is_new }, "", moment);
-                if let Some(seat) = self.seats.get_mut(session) {
-                    seat.entry.is_granted();
-                }
-                actions
+                Some(Event::Entered { is_new: said.is_new && seat.entry.is_old() })
             }
             PresenceType::Unavailable => {
                 self.names.remove(name);
-                if said.is_renamed || !(said.is_own || *from == seat.occupant) {
-                    return Vec::new();
-                }
-                self.happens(session, Event::Left, "", moment)
+                let is_out = !said.is_renamed && (said.is_own || *from == seat.occupant);
+                is_out.then_some(Event::Left)
             }
-            _ => Vec::new(),
+            _ => None,
         }
     }
 
-    /// Something happens to a session; what its client is told is `why`, if it is told.
-    fn happens(&mut self, session: &Jid, event: Event, why: &str, moment: Moment) -> Vec<Action> {
+    /// Something happens to a session: whether it stays, and what is to be done.
+    fn happens(&mut self, session: &Jid, event: Event, why: &str, moment: Moment) -> (bool, Vec<Action>) {
         let names = self.names.snapshot();
-        let Some(seat) = self.seats.get_mut(session) else { return Vec::new() };
+        let Some(seat) = self.seats.get_mut(session) else { return (false, Vec::new()) };
         let (stays, effect) = seat.happens(event, &names, moment);
         let say = |texts: Vec<String>| Action::Say(session.clone(), texts);
         let actions = match effect {
@@ -337,10 +379,7 @@ impl Room {
                 if told.is_empty() { Vec::new() } else { vec![say(told)] }
             }
         };
-        if !stays {
-            self.seats.remove(session);
-        }
-        actions
+        (stays, actions)
     }
 }
 
@@ -355,7 +394,13 @@ impl Seat {
             known: VecDeque::new(),
             returned: None,
             mending: None,
+            entry_at: None,
         }
+    }
+
+    /// When time is the next event that matters to it.
+    fn due(&self) -> Option<Instant> {
+        self.state.due(self.heard)
     }
 
     /// One of which nobody knows how long it may have been out, and who was there.
@@ -400,6 +445,9 @@ impl Seat {
         // From here on the room says who is there.
         if let (Effect::Return, Some(mending)) = (effect, &mut self.mending) {
             mending.seen.clear();
+        }
+        if matches!(event, Event::Entered { .. }) {
+            self.entry.is_granted();
         }
         self.state = state;
         (true, effect)

@@ -5,8 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::extensions::PING_NS;
-use crate::extensions::xep_0045_muc::api::{NS as MUC_NS, USER_NS as MUC_USER_NS};
+use crate::extensions::{MUC_NS, MUC_USER_NS, PING_NS};
 use crate::fnv;
 use crate::hooks::Reply;
 use crate::jid::Jid;

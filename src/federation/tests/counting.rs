@@ -7,12 +7,13 @@ use tokio::time::{Duration, sleep, timeout};
 use crate::federation::Federation;
 use crate::federation::counting::{Counted, PAIRS};
 use crate::hooks::Wish;
+use crate::jid::BareJid;
 use crate::routing::{Pair, Progress, RemoteDelivery};
 use crate::stanza::Payload;
-use crate::storage::{Position, Receipt, Writes};
+use crate::storage::{Map, Position, Receipt, Writes};
 
 use super::here;
-use super::world::{World, message, pair};
+use super::world::{Server, World, message, pair};
 
 const RESUMABLE: Wish = Wish::CountAndResume(None);
 
@@ -35,6 +36,21 @@ fn take(counted: &mut Counted, of: &Pair, ids: std::ops::Range<usize>) -> Vec<us
     }
     counted.note().reached(new.len(), &mut Writes::new());
     counted.handled(count, Receipt::NONE);
+    new
+}
+
+/// Takes these messages from there, each with its sender, and writes what they cause; gives those that are to be routed.
+fn take_from<'m>(server: &Server, counted: &mut Counted, all: &[(&'m str, usize)]) -> Vec<(&'m str, usize)> {
+    const CAUSED: Map<usize> = Map::new("caused");
+    let (of, mut writes, mut new) = (from_there(), Writes::new(), Vec::new());
+    for ((sender, id), more) in all.iter().zip(1..) {
+        if !counted.is_repeated(&of, &message(&format!("{sender}@{}/x", of.remote), "b@here.example", *id), more) {
+            CAUSED.put(&mut writes, &BareJid::parse("b@here.example").unwrap(), "last", id).unwrap();
+            new.push((*sender, *id));
+        }
+    }
+    counted.note().reached(new.len(), &mut writes);
+    counted.handled(all.len() as u64, server.storage.submit(writes));
     new
 }
 
@@ -84,6 +100,24 @@ async fn what_is_left_to_come_again_may_do_so_when_the_stream_is_resumed() {
     // Now something new has come, so nothing comes again.
     let mut resumed = server.federation.take_over(std::slice::from_ref(&of), &name).await.unwrap();
     assert_eq!(take(&mut resumed, &of, 3..4), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_sender_says_anew_ends_nothing_for_another_on_a_stream_that_is_resumed() {
+    let world = World::new();
+    let (server, of) = (world.hidden(&here()), from_there());
+    let old = [("romeo", 0), ("mercutio", 1)];
+    assert_eq!(take_from(&server, &mut begin(&server.federation).await, &old), old);
+    let (mut counted, name) = server.federation.count(&of, RESUMABLE).await;
+    let (name, _) = name.unwrap();
+    assert_eq!(take_from(&server, &mut counted, &[("romeo", 2)]), [("romeo", 2)]);
+    drop(counted);
+    let restarted = world.restarted(&here(), &server.storage).await;
+    for server in [&server, &restarted] {
+        let mut resumed = server.federation.take_over(std::slice::from_ref(&of), &name).await.unwrap();
+        assert_eq!(resumed.counting.count(), 1);
+        assert_eq!(take_from(server, &mut resumed, &old), [("romeo", 0)], "his order is kept, and no other");
+    }
 }
 
 // Proves: XEP-0198 §5

@@ -171,7 +171,7 @@ impl World {
 
     /// The same with these certificates.
     pub(super) fn server_showing(&self, plan: &Plan<'_>, identities: Arc<Identities>) -> Server {
-        let server = self.hidden_showing(plan, identities);
+        let server = self.hidden_showing(plan, identities, Storage::open_in_memory().unwrap());
         let address = SocketAddr::new(plan.address.parse().unwrap(), PORT);
         self.publish(plan.domain, 0, plan.address, plan.start);
         self.listen(address, &server.federation, plan.start);
@@ -180,10 +180,18 @@ impl World {
 
     /// A server that others do not find.
     pub(super) fn hidden(&self, plan: &Plan<'_>) -> Server {
-        self.hidden_showing(plan, self.identities(plan))
+        self.hidden_showing(plan, self.identities(plan), Storage::open_in_memory().unwrap())
     }
 
-    fn hidden_showing(&self, plan: &Plan<'_>, identities: Arc<Identities>) -> Server {
+    /// The same after a restart.
+    pub(super) async fn restarted(&self, plan: &Plan<'_>, storage: &Storage) -> Server {
+        storage.durable(storage.latest()).await.unwrap();
+        let server = self.hidden_showing(plan, self.identities(plan), storage.clone());
+        server.federation.restore().await.unwrap();
+        server
+    }
+
+    fn hidden_showing(&self, plan: &Plan<'_>, identities: Arc<Identities>, storage: Storage) -> Server {
         let mut trust = Trust::nobody();
         trust.add(self.ca.certificate()).unwrap();
         let settings = Settings {
@@ -202,7 +210,6 @@ impl World {
             limits: Limits::SERVER,
             deadline: Duration::from_secs(30),
         };
-        let storage = Storage::open_in_memory().unwrap();
         let secret = secret(plan.address);
         let ways = Ways {
             network: Arc::clone(&self.net) as _,
@@ -214,9 +221,7 @@ impl World {
             clock: Clock::system(),
             storage: storage.clone(),
             probe: Element::new("ping", "urn:xmpp:ping"),
-            delay: |from, time| {
-                Element::new("delay", "urn:xmpp:delay").with("from", from).with("stamp", &time.to_string())
-            },
+            delay: |from, time| format!("<delay xmlns='urn:xmpp:delay' from='{from}' stamp='{time}'/>"),
             secret,
         };
         let federation = Federation::new(Live::new(settings), ways);

@@ -1,4 +1,4 @@
-//! What nobody could answer is not asked again for a moment (RFC 9520 §3.2): while the servers of a domain fail, each stanza
+//! What nobody could answer is not asked again for a moment (RFC 9520): while the servers of a domain fail, each stanza
 //! for it would otherwise ask them once more, and wait.
 //!
 //! "There is nothing" is an answer, and remembered elsewhere.
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Answer, DnsError, Resolver, Srv, Tlsa};
 use crate::net::BoxFuture;
 
-/// How long a failure is remembered (RFC 9520 §3.2: from one second to five minutes).
+/// How long a failure is remembered (RFC 9520: from one second to five minutes).
 const REMEMBERED: Duration = Duration::from_secs(5);
 /// A question that somebody has waited for so long has failed for the next one as well.
 const GIVEN_UP: Duration = Duration::from_secs(1);

@@ -31,10 +31,23 @@ pub use trust::Trust;
 
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
+
+use crate::nonces;
 
 /// The cryptography of rustls that all configurations use; none is installed for the whole process.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    Arc::new(CryptoProvider { secure_random: &Public, ..rustls::crypto::aws_lc_rs::default_provider() })
+}
+
+/// What rustls draws by itself is seen by everybody: randoms, session ids, ages of tickets. Keys come from the cryptographic
+/// library directly.
+#[derive(Debug)]
+struct Public;
+
+impl SecureRandom for Public {
+    fn fill(&self, room: &mut [u8]) -> Result<(), GetRandomFailed> {
+        nonces::fill(room).map_err(|nonces::Exhausted| GetRandomFailed)
+    }
 }

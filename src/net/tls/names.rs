@@ -209,6 +209,6 @@ mod tests {
 
     #[test]
     fn a_hostile_name_is_shown_harmlessly() {
-        assert_eq!(Presented::Dns("a\n\u{1b}[2J".into()).to_string(), "DNS a\\n\\u{1b}[2J");
+        assert_eq!(Presented::Dns("a\n\u{1b}[2J".into()).to_string(), "DNS a\\u{a}\\u{1b}[2J");
     }
 }

@@ -127,3 +127,22 @@ async fn who_was_there_for_a_moment_only_is_not_there_afterwards() {
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert_eq!(told(&mut romeo), ["juliet@verona.example unavailable"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_while_others_are_said_to_be_gone_stays() {
+    let mut world = world().await;
+    let mut juliet = available(&mut world, JULIET).await;
+    let router = Arc::clone(&world.server("verona.example").unwrap().router);
+    for there in [ROMEO, "romeo@mantua.example/ghost"] {
+        said(&router, there).await;
+    }
+    world.settle().await;
+    told(&mut juliet);
+    router.guard.attendance().doubt(&pair());
+    let gone = router.guard.attendance().take_doubtful(&pair());
+    assert_eq!(gone.len(), 2);
+    said(&router, ROMEO).await;
+    router.say_gone(&pair(), &gone);
+    world.settle().await;
+    assert_eq!(told(&mut juliet), [format!("{ROMEO} available"), "romeo@mantua.example/ghost unavailable".to_owned()]);
+}

@@ -73,6 +73,8 @@ impl Accounts {
 
     async fn roster(self, asked: AccountName) -> Result<Vec<roster::Item>, OperationError> {
         let jid = self.existing(&asked.jid).await?;
+        // What its owner has been told already may still be on its way.
+        self.storage.durable(self.storage.latest()).await.map_err(failed)?;
         let contacts = CONTACTS.all(&self.storage, &jid).await.map_err(failed)?;
         Ok(contacts.into_iter().filter_map(|(_, contact)| contact.item).collect())
     }

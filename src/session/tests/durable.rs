@@ -1,6 +1,5 @@
 //! What is in safe hands, and what is written together.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,20 +8,8 @@ use crate::accounts::contact::Contact;
 use crate::accounts::subscription::{Half, State};
 use crate::jid::BareJid;
 use crate::routing::CONTACTS;
-use crate::storage::{Stepper, Storage, Writes};
-use crate::testing::{Client, Options, PASSWORD, Raw, World};
-
-/// Runs `work` while storage writes.
-async fn writing<T>(stepper: &mut Stepper, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => break done,
-            () = tokio::time::sleep(Duration::from_millis(10)) => stepper.step(),
-        }
-    }
-}
+use crate::storage::{Storage, Writes};
+use crate::testing::{Client, Options, PASSWORD, Raw, World, writing};
 
 /// The numbers that the server gives in what has come, and how what has come is called.
 fn counts(client: &mut Client) -> Vec<(String, Option<u32>)> {

@@ -1,9 +1,12 @@
 //! Logins by SASL2 (XEP-0388) with Bind 2 (XEP-0386) and tokens (XEP-0484), on whole servers.
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::accounts::directory;
 use crate::accounts::sasl::hashed_token::tests::message;
 use crate::hooks::operation::Role;
+use crate::net::Transport;
 use crate::session::Security;
 use crate::stanza::CLIENT_NS;
 use crate::storage::Storage;
@@ -362,6 +365,31 @@ async fn a_client_is_back_in_one_round_trip() {
     raw.send("<message to='juliet@verona.example/balcony' id='2'/>").await;
     world.settle().await;
     assert_eq!(juliet.received().unwrap().attribute("id"), Some("2"));
+}
+
+/// What a client asks in one breath is answered in one: every packet more costs both sides, the server most of all.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_in_one_breath_is_answered_in_one() {
+    let mut world = world("").await;
+    let node = world.server(DOMAIN).unwrap();
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&written);
+    let transport = Transport::plain(theirs, None).heard_by(Box::new(move |bytes| {
+        heard.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
+    }));
+    tokio::spawn(async move { node.serve_client(transport, Security::Direct).await });
+    let mut raw = Raw::new(ours);
+    raw.start_tls(Arc::clone(&world.client_tls), DOMAIN).await.unwrap();
+    open(&mut raw, None, &password(PHONE, &bind(""))).await;
+    assert_eq!(names(&element(&mut raw).await), ["authorization-identifier", "bound"]);
+    element(&mut raw).await;
+    raw.send("</stream:stream>").await;
+    assert!(matches!(raw.event().await, Ok(Some(Event::Close))));
+    let written = written.lock().unwrap();
+    assert_eq!(written.len(), 2, "{written:#?}");
+    assert!(written[0].starts_with("<?xml") && written[0].ends_with("</stream:features>"), "{}", written[0]);
+    assert_eq!(written[1], "</stream:stream>");
 }
 
 // Proves: XEP-0484 §3.3, §3.4, §3.5

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::super::{Error, View};
+use super::super::{Error, Look, View};
 use super::RELAX;
 use super::apply::keep_statements;
 use super::directory::READ;
@@ -65,16 +65,25 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
     {
+        self.elsewhere(|connection| snapshot(connection, reading)).await
+    }
+
+    /// Has another thread read.
+    async fn elsewhere<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
         let pool = match self {
             Self::Disk(pool) => Arc::clone(pool),
             Self::Memory(connection) => {
-                return snapshot(&connection.lock().unwrap_or_else(PoisonError::into_inner), reading);
+                return reading(&connection.lock().unwrap_or_else(PoisonError::into_inner));
             }
         };
         let permit = Arc::clone(&pool.permits).acquire_owned().await.map_err(|_| Error::Closed)?;
         let work = move || {
             let connection = pool.take()?;
-            let result = snapshot(&connection, reading);
+            let result = reading(&connection);
             pool.put(connection);
             drop(permit);
             result
@@ -107,14 +116,31 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
     {
-        let Self::Disk(pool) = self else { return self.read(reading).await };
+        self.at_once(|connection| snapshot(connection, reading)).await
+    }
+
+    /// The same for a single statement.
+    pub(in super::super) async fn look<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(Look<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.at_once(|connection| reading(Look::new(Rows::new(connection, &Owners::default())))).await
+    }
+
+    async fn at_once<T, F>(&self, reading: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let Self::Disk(pool) = self else { return self.elsewhere(reading).await };
         if let Ok(_permit) = pool.permits.try_acquire()
             && pool.detours.load(Ordering::Relaxed) == 0
             && let Some(connection) = pool.idle()
         {
             // One at a time: if the disk stalls, it is one of the threads that everything runs on.
             if !pool.glancing.swap(true, Ordering::Acquire) {
-                let result = pool.time(|| snapshot(&connection, reading));
+                let result = pool.time(|| reading(&connection));
                 pool.glancing.store(false, Ordering::Release);
                 pool.put(connection);
                 return result;
@@ -122,7 +148,7 @@ impl Readers {
             pool.put(connection);
         }
         let timed = Arc::clone(pool);
-        self.read(move |view| timed.time(|| reading(view))).await
+        self.elsewhere(move |connection| timed.time(|| reading(connection))).await
     }
 
     /// A moment without work: lets all connections go that are not in use but one, and the memory of that one.

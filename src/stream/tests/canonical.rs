@@ -134,6 +134,29 @@ fn a_namespace_is_noted_wherever_it_is_declared() {
     }
 }
 
+/// T-SMUG-1: a name and its namespace are never one text with something between them, so nothing in a namespace can be
+/// taken for that (CVE-2022-25236).
+#[test]
+fn a_namespace_keeps_apart_from_the_name_whatever_is_in_it() {
+    for character in (' '..='~').chain(['\u{a0}', '\u{ff5c}', '\u{1f600}']) {
+        let ns = format!("urn:x{character}y");
+        let mut written = String::new();
+        crate::xml::escape_into(&mut written, &ns);
+        for input in [format!("<a xmlns='{written}' b='c'/>"), format!("<p:a xmlns:p='{written}' b='c'/>")] {
+            one_event(CLIENT, &format!("<message>{input}<body/></message>"), |event| match event {
+                Event::Stanza(stanza) => {
+                    let elements = stanza.payload.elements();
+                    let [a, body] = &elements[..] else { panic!("{stanza:?}") };
+                    assert_eq!((a.name(), a.ns(), a.attribute("b")), ("a", ns.as_str(), Some("c")), "{input}");
+                    assert_eq!((body.name(), body.ns()), ("body", "jabber:client"), "{input}");
+                    assert_eq!(crate::xml::Element::parse(&a.to_xml(""), ""), Ok(a.clone()), "{input}");
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+}
+
 #[test]
 fn what_grows_is_bounded() {
     let uri = "x".repeat(3000);

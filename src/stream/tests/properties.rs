@@ -180,6 +180,17 @@ fn wrapped(inner: &str, declarations: &str) -> String {
     format!("<message xmlns:p='y' {declarations}>{inner}</message>")
 }
 
+/// Stanzas that break a rule, with declarations that the next one must not find.
+fn refused() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "<message to='@' xmlns:p='refused' xmlns:c='jabber:client'>INSIDE</message>",
+        "<message from='/' xmlns:p='refused' xmlns:c='jabber:client' xml:lang='de'>INSIDE</message>",
+        "<presence type='what' xmlns:p='refused' xmlns:c='jabber:client'>INSIDE</presence>",
+        "<iq id='1' type='what' xmlns:p='refused' xmlns:c='jabber:client'>INSIDE</iq>",
+        "<c:iq id='1' type='set' xmlns:c='jabber:client' xmlns='refused' xmlns:p='y'><a/>INSIDE<b/></c:iq>",
+    ])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -212,6 +223,19 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         examine(SERVER, &bytes);
+    }
+
+    /// T-SMUG-4: a stanza that was refused leaves nothing behind for the next one (CVE-2019-1000007).
+    #[test]
+    fn what_was_refused_leaves_nothing_behind(refused in refused(), inside in tree(), next in tree()) {
+        let refused = refused.replace("INSIDE", &inside);
+        let next = wrapped(&next, "xmlns:c='jabber:client'");
+        let with = format!("{CLIENT_HEADER}{refused}{next}");
+        let without = format!("{CLIENT_HEADER}{next}");
+        let (with, without) = (read_pieces(CLIENT, [with.as_bytes()]), read_pieces(CLIENT, [without.as_bytes()]));
+        prop_assert!(with.events[1].starts_with("Rejected"), "{refused}: {with:?}");
+        prop_assert_eq!(&with.events[2..], &without.events[1..], "{}", refused);
+        prop_assert_eq!((with.error, with.left), (without.error, without.left));
     }
 
     // Proves: RFC 6120 §11.3

@@ -187,6 +187,40 @@ fn an_idle_reader_is_small() {
     assert_eq!(reader.heap_bytes(), 0);
 }
 
+/// T-XML-3: one large token in many small pieces costs what it costs in one (CVE-2023-52425). Each byte of it is
+/// replaced by one that no document may have once it has been looked at, and nobody notices.
+#[test]
+fn no_byte_is_looked_at_twice() {
+    const ILLEGAL: u8 = 1;
+    let long = "0123456789 abcdef \u{e9}\u{20ac}\u{1f600}".repeat(2_000);
+    for (front, back) in [
+        ("<message><body>", "</body></message>"),
+        ("<message><body><![CDATA[", "]]></body></message>"),
+        ("<message><x a='", "'/></message>"),
+        ("<message id='", "'/>"),
+        ("<message><x xmlns='y'/>", "</message>"),
+        ("<r xmlns='urn:xmpp:sm:3' x='", "'/>"),
+    ] {
+        let mut reader = Reader::new(Framing::Stream, ContentNamespace::Client, Limits::CLIENT);
+        let mut header = CLIENT_HEADER.as_bytes().to_vec();
+        drain(&mut reader, &mut header, |_| {}).unwrap();
+        let whole = format!("{front}{long}{back}").into_bytes();
+        let mut seen = whole.clone();
+        let token = front.len()..front.len() + long.len();
+        for end in 1..whole.len() {
+            let step = reader.next(&seen[..end]).map(|step| (step.consumed, step.event.is_some()));
+            assert_eq!(step, Ok((0, false)), "{end} of {front}");
+            // The last one may belong to a character, a reference or an end that is not complete.
+            if let Some(done) = end.checked_sub(8).filter(|done| token.contains(done)) {
+                seen[done] = ILLEGAL;
+            }
+        }
+        let step = reader.next(&whole).unwrap_or_else(|error| panic!("{error} at the end of {front}"));
+        assert_eq!(step.consumed, whole.len());
+        assert!(matches!(step.event, Some(Event::Stanza(_) | Event::Nonza(_))), "{front}");
+    }
+}
+
 #[test]
 fn frames_stand_alone() {
     let outcome = read(

@@ -106,7 +106,7 @@ impl Server {
         let ports = free_ports(3)?;
         let server = Self {
             make,
-            site: Site { domain: domain.to_owned(), start_tls: ports[0], direct_tls: ports[1] },
+            site: Site { domain: domain.to_owned(), start_tls: ports[0], direct_tls: ports[1], from: None },
             s2s: ports[2],
             archive,
             dns: population.dns,

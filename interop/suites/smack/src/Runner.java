@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
@@ -22,12 +23,21 @@ import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.ConcreteTe
 import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.TestRunResult;
 import org.igniterealtime.smack.inttest.annotations.SmackIntegrationTest;
 import org.igniterealtime.smack.inttest.annotations.SpecificationReference;
+import org.jivesoftware.smack.SmackException.NotConnectedException;
+import org.jivesoftware.smack.XMPPConnection;
+import org.jivesoftware.smack.XMPPConnectionRegistry;
+import org.jivesoftware.smack.packet.Presence;
+import org.jivesoftware.smackx.ping.PingManager;
 
 /**
  * Runs the framework and writes one line for each test into the file that is its argument.
  *
  * <p>The framework gives up the whole run when a test throws what it does not expect. Then there is a line "aborted" for
  * that test and a line "left" for each test of its class that was not run; whoever started this runs the rest.
+ *
+ * <p>In tests that the property "comity.shown" matches, one client asks another something that does not know it. What a
+ * server should not hand on between strangers (RFC 6121 section 8.5.3.1) it hands on to whoever shows himself: before such
+ * a test all clients send each other directed presence, and after it they take it back.
  */
 public final class Runner extends Handler {
 
@@ -35,7 +45,14 @@ public final class Runner extends Handler {
 
     private final List<String> lines = new ArrayList<>();
 
+    private final List<XMPPConnection> clients = new CopyOnWriteArrayList<>();
+
+    private final String shown = System.getProperty("comity.shown", "");
+
     private ConcreteTest current;
+
+    /** Those who show themselves to each other in the current test. */
+    private List<XMPPConnection> present = List.of();
 
     private Runner() {
     }
@@ -45,6 +62,7 @@ public final class Runner extends Handler {
             new SmackIntegrationTestFramework(Configuration.newConfiguration(new String[0]));
         Runner runner = new Runner();
         LOGGER.addHandler(runner);
+        XMPPConnectionRegistry.addConnectionCreationListener(runner.clients::add);
         Throwable abort = null;
         try {
             framework.run();
@@ -69,6 +87,30 @@ public final class Runner extends Handler {
     public void publish(LogRecord entry) {
         if (entry.getMessage().endsWith(" Start")) {
             current = SmackIntegrationTestFramework.getTestUnderExecution();
+            show(Presence.Type.unavailable);
+            Method method = current.getMethod();
+            boolean isShown = (method.getDeclaringClass().getSimpleName() + '.' + method.getName()).matches(shown);
+            present = isShown ? clients.stream().filter(XMPPConnection::isAuthenticated).collect(Collectors.toList()) : List.of();
+            show(Presence.Type.available);
+        }
+    }
+
+    /** Has everybody who is present say to the others that he is there, or not any more. */
+    private void show(Presence.Type type) {
+        for (XMPPConnection client : present) {
+            try {
+                for (XMPPConnection other : present) {
+                    if (other != client) {
+                        client.sendStanza(
+                            client.getStanzaFactory().buildPresenceStanza().ofType(type).to(other.getUser()).build());
+                    }
+                }
+                // The server has seen it when it answers what comes behind it.
+                PingManager.getInstanceFor(client).pingMyServer();
+            } catch (NotConnectedException | InterruptedException gone) {
+                // Whoever is gone is not shown; the test says the rest.
+                gone.printStackTrace();
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! Lists of people, and several changes at once (XEP-0045 §8, §9, §10).
 
 use super::super::association::{Affiliation, Role};
+use super::super::effect::Change;
 use super::super::room_config::{Anonymity, RoomConfig, RoomPassword};
-use super::stage::{BARD, ROOM, Stage, heard, session, user};
+use super::super::standing::MOST_KNOWN;
+use super::stage::{BARD, ROOM, Stage, condition, form, heard, session, user};
 
 fn query(inside: &str) -> String {
     format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{inside}</query>")
@@ -182,11 +184,49 @@ fn nicks_are_kept_for_members() {
         &format!("<presence to='{ROOM}/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
     );
     assert!(told[0].xml.contains("<conflict"), "{told:?}");
+    // Nobody can tell it from the one with a space.
+    assert_eq!(stage.change(BARD, &item("crone", "member", " thirdwitch ")).0, Err("conflict".to_owned()));
     // An empty one takes it away, and so does a ban.
     assert_eq!(stage.change(BARD, &item("hag", "member", "")).0, Ok(()));
     assert_eq!(stage.change(BARD, &item("crone", "member", "thirdwitch")).0, Ok(()));
     assert_eq!(stage.change(BARD, &item("crone", "outcast", "thirdwitch")).0, Ok(()));
     assert_eq!(stage.room.reserved_for("thirdwitch"), None);
+}
+
+#[test]
+fn a_nick_is_kept_together_with_the_affiliation() {
+    let mut stage = Stage::new(RoomConfig { persistent: true, ..RoomConfig::default() });
+    let item = format!("<item affiliation='member' jid='{}' nick='thirdwitch'/>", user("hag"));
+    assert_eq!(stage.change(BARD, &item).0, Ok(()));
+    let [Change::Affiliation(_, Some(known))] = &stage.kept[..] else { panic!("{:?}", stage.kept) };
+    assert_eq!(known.nick.as_deref(), Some("thirdwitch"));
+}
+
+#[test]
+fn nobody_makes_a_room_know_more_people_than_it_can() {
+    let mut stage = Stage::new(RoomConfig { members_only: true, ..RoomConfig::default() });
+    for number in stage.room.affiliations.len()..MOST_KNOWN - 1 {
+        stage.affiliate(&format!("u{number}"), Affiliation::Member);
+    }
+    let item = |name: &str, affiliation: &str| format!("<item affiliation='{affiliation}' jid='{}'/>", user(name));
+    let full = Err("resource-constraint".to_owned());
+    let two = item("hag", "member") + &item("crone", "outcast");
+    assert_eq!(stage.change(BARD, &two).0, full);
+    assert_eq!(stage.affiliation("hag"), Affiliation::None);
+    // Whoever goes makes room for somebody else.
+    assert_eq!(stage.change(BARD, &(two + &item("u7", "none"))).0, Ok(()));
+    assert_eq!(stage.room.affiliations.len(), MOST_KNOWN);
+    assert_eq!(stage.configure(BARD, &[("muc#roomconfig_roomadmins", &["wicca@shakespeare.lit"])]).0, full);
+    assert_eq!(stage.configure(BARD, &[("muc#roomconfig_roomadmins", &["hag@shakespeare.lit"])]).0, Ok(()));
+    let invite = format!("<x xmlns='http://jabber.org/protocol/muc#user'><invite to='{}'/></x>", user("wicca"));
+    let told = stage.play(BARD, &format!("<message to='{ROOM}'>{invite}</message>"));
+    assert_eq!(condition(&told[0].xml), "resource-constraint");
+    stage.room.config.members_only = false;
+    let nick: (&str, &[&str]) = ("muc#register_roomnick", &["wicca"]);
+    let register = format!("<query xmlns='jabber:iq:register'>{}</query>", form(&[nick]));
+    assert_eq!(stage.ask("wicca", "set", &register).0.map(|_| ()), full);
+    // Those whom it knows change all the same.
+    assert_eq!(stage.change(BARD, &item("hag", "outcast")).0, Ok(()));
 }
 
 // Proves: XEP-0045 §9.5

@@ -172,6 +172,8 @@ fn a_room_goes_with_a_word_to_everybody() {
     assert_eq!(stage.own("hag", "set", "<destroy/>").0, Err("forbidden".to_owned()));
     let wrong = "<destroy jid='@'/>";
     assert_eq!(stage.own(BARD, "set", wrong).0, Err("jid-malformed".to_owned()));
+    let long = format!("<destroy><reason>{}</reason></destroy>", "x".repeat(1025));
+    assert_eq!(stage.own(BARD, "set", &long).0, Err("not-acceptable".to_owned()));
     let destroy =
         "<destroy jid='heath@chat.shakespeare.lit'><password>p</password><reason>Macbeth doth come.</reason></destroy>";
     let (done, told) = stage.own(BARD, "set", destroy);
@@ -196,7 +198,17 @@ fn persistence_comes_and_goes_with_the_configuration() {
     let [Change::Begin(_, None, known)] = &stage.kept[..] else { panic!("{:?}", stage.kept) };
     assert!(known.iter().any(|(who, known)| *who == user("crone") && known.affiliation == Affiliation::Admin));
     assert_eq!(stage.configure(BARD, &[("muc#roomconfig_persistentroom", &["0"])]).0, Ok(()));
-    assert!(matches!(stage.kept.last(), Some(Change::End)));
+    assert!(matches!(stage.kept.last(), Some(Change::End)) && !stage.is_closed);
+}
+
+// Proves: XEP-0045 §7.14
+#[test]
+fn a_room_that_becomes_temporary_while_nobody_is_in_it_goes() {
+    let mut stage = Stage::new(RoomConfig { persistent: true, ..RoomConfig::default() });
+    stage.play(BARD, &format!("<presence type='unavailable' to='{ROOM}/{BARD}'/>"));
+    assert!(!stage.is_closed);
+    assert_eq!(stage.configure(BARD, &[("muc#roomconfig_persistentroom", &["0"])]).0, Ok(()));
+    assert!(matches!(stage.kept.last(), Some(Change::End)) && stage.is_closed);
 }
 
 // Proves: XEP-0486 §3.2, §3.3

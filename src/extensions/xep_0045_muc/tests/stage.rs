@@ -113,7 +113,7 @@ impl Stage {
             Ok(None) => Effects::default(),
             Err(error) => {
                 let mut effects = Effects::default();
-                self.room.refuse(&call, &error, &mut effects);
+                effects.answer(&call, Err(error));
                 effects
             }
         };
@@ -123,6 +123,9 @@ impl Stage {
     fn follow(&mut self, effect: Effect) -> Vec<Told> {
         match effect {
             Effect::Send { to, stanza } => vec![Told { to: to.to_string(), xml: stanza.to_xml() }],
+            Effect::Show { to, stanzas } => {
+                stanzas.iter().map(|stanza| Told { to: to.to_string(), xml: stanza.to_xml() }).collect()
+            }
             Effect::Tell { to, face, except } => {
                 let told = to.iter().filter(|receiver| Some(receiver.occupant) != except);
                 told.map(|receiver| {
@@ -144,6 +147,8 @@ impl Stage {
                 self.is_closed = true;
                 Vec::new()
             }
+            // What is in the archive is the business of others.
+            Effect::Read(_) => Vec::new(),
         }
     }
 

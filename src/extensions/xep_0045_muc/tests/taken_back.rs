@@ -96,6 +96,8 @@ fn nobody_else_moderates() {
     assert!(stage.ask("hag", "set", &moderate(&id)).0.is_ok());
     assert_eq!(stage.give_affiliation(BARD, "hag", Affiliation::None), Ok(()));
     assert_eq!(stage.ask("hag", "set", &moderate(&id)).0, Err("forbidden".to_owned()));
+    let long = moderate(&id).replace("Not here", &"x".repeat(1025));
+    assert_eq!(stage.ask(BARD, "set", &long).0, Err("not-acceptable".to_owned()));
     // Nobody can guess an id.
     for id in ["x", "AAAAAAAAAAAAAAAAAAAAAA", ""] {
         assert_eq!(stage.ask(BARD, "set", &moderate(id)).0, Err("item-not-found".to_owned()), "{id}");

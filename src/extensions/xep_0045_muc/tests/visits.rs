@@ -1,6 +1,7 @@
 //! People come, change, and go.
 
 use super::super::association::{Affiliation, Role};
+use super::super::rate::Rate;
 use super::super::room_config::{Anonymity, Roles, RoomConfig};
 use super::stage::{BARD, ROOM, Stage, Told, condition, heard, session};
 
@@ -100,6 +101,28 @@ fn presence_is_told_of_those_of_whom_the_room_wants_it() {
     assert_eq!(names(&told, &session("crone")), [""; 0], "nobody saw him");
 }
 
+#[test]
+fn nobody_is_faster_by_showing_something_or_coming_again() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.room.bounds.messages = Rate { per_second: 1, burst: 4 };
+    stage.enter("hag");
+    let say = format!("<message type='groupchat' to='{ROOM}'><body>x</body></message>");
+    let show = |nick: &str| format!("<presence to='{ROOM}/{nick}'><show>away</show></presence>");
+    assert!(heard(&stage.play("hag", &show("hag")), BARD, &["<show>away</show>"]).is_some());
+    assert!(heard(&stage.play("hag", &show("witch")), BARD, &["code='303'"]).is_some());
+    assert!(heard(&stage.play("hag", &say), BARD, &["<body>x</body>"]).is_some());
+    for much in [&say, &show("witch"), &show("hag")] {
+        let told = stage.play("hag", much);
+        assert_eq!((told.len(), condition(&told[0].xml)), (1, "policy-violation".to_owned()), "{much}");
+        assert!(told[0].xml.contains("<error type='wait'>"));
+    }
+    assert!(heard(&stage.play("hag", &leave("witch")), BARD, &["type='unavailable'"]).is_some(), "he may go");
+    assert_eq!(condition(&stage.enter("hag")[0].xml), "policy-violation");
+    stage.seconds += 1;
+    assert!(heard(&stage.enter("hag"), BARD, &["/hag'"]).is_some());
+    assert_eq!(condition(&stage.play("hag", &say)[0].xml), "policy-violation");
+}
+
 // Proves: XEP-0045 §7.14
 #[test]
 fn the_last_one_ends_a_room_that_is_temporary() {
@@ -130,6 +153,35 @@ fn whoever_an_error_says_to_be_gone_is_put_out_and_told() {
     assert!(heard(&told, "hag", &["code='110'", "code='333'"]).is_some(), "{told:?}");
     assert!(heard(&told, BARD, &["type='unavailable'", "code='333'"]).is_some());
     assert_eq!(stage.play("hag", &error("gone")), [], "he is not here any more");
+}
+
+// Proves: XEP-0045 §17.4
+#[test]
+fn whoever_asks_somebody_who_goes_under_another_name_is_told() {
+    for meets_himself in [false, true] {
+        let mut stage = Stage::new(RoomConfig::default());
+        stage.enter("hag");
+        if meets_himself {
+            let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+            stage.play_from("hag@shakespeare.lit/phone", &format!("<presence to='{ROOM}/witch'>{x}</presence>"));
+        }
+        let query = "<query xmlns='jabber:iq:version'/>";
+        stage.play(BARD, &format!("<iq type='get' id='v' to='{ROOM}/hag'>{query}</iq>"));
+        stage.play("hag", &format!("<presence to='{ROOM}/witch'/>"));
+        // Somebody else by the name of the one who was asked has not been asked.
+        stage.play(
+            "crone",
+            &format!("<presence to='{ROOM}/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+        );
+        assert!(heard(&stage.play("crone", &leave("hag")), BARD, &["<iq"]).is_none());
+        stage.play_from("hag@shakespeare.lit/phone", &leave("witch"));
+        let told = stage.play("hag", &leave("witch"));
+        assert!(heard(&told, BARD, &["type='error' id='v'", "/hag'", "recipient-unavailable"]).is_some(), "{told:?}");
+    }
+}
+
+fn leave(nick: &str) -> String {
+    format!("<presence type='unavailable' to='{ROOM}/{nick}'/>")
 }
 
 // Proves: XEP-0045 §17.4

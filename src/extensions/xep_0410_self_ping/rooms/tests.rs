@@ -214,8 +214,44 @@ fn who_leaves_in_whatever_way_is_forgotten() {
     leaving.rooms.told(&unavailable(jid(ROMEO), in_hall("romeo")), leaving.moment());
     assert!(leaving.rooms.is_empty() && leaving.rooms.names == 0);
     let mut gone = Play::new();
-    gone.rooms.left(&jid(ROMEO), &[in_hall("romeo"), jid("elsewhere.lit")]);
+    gone.rooms.leave(&jid(ROMEO), &jid("elsewhere.lit"));
+    assert!(!gone.rooms.is_empty());
+    gone.rooms.gone(&jid("romeo@montague.lit/tomb"));
+    assert!(!gone.rooms.is_empty());
+    // Under whatever name he was known there.
+    gone.presence("benvolio", PresenceType::Available, &["110", "210"]);
+    gone.rooms.gone(&jid(ROMEO));
     assert!(gone.rooms.is_empty() && gone.rooms.names == 0);
+    for rooms in [kicked.rooms, leaving.rooms, gone.rooms] {
+        assert!(rooms.sessions.is_empty() && rooms.next().is_none());
+    }
+}
+
+#[test]
+fn who_is_in_doubt_for_longer_is_asked_first() {
+    let mut play = Play::new();
+    let enter = |play: &mut Play, room: &str| {
+        let presence = Stanza::new(Kind::Presence(PresenceType::Available)).from(jid(ROMEO)).to(jid(room));
+        let x = Payload::canonical("<x xmlns='http://jabber.org/protocol/muc'/>");
+        play.rooms.told(&presence.payload(x), play.moment());
+    };
+    let rooms = ["a@a.lit/romeo", "b@b.lit/romeo", "c@c.lit/romeo"];
+    rooms.iter().for_each(|room| enter(&mut play, room));
+    for room in [2, 0, 1] {
+        play.rooms.peer("montague.lit", jid(rooms[room]).domain(), PeerChange::Lost, play.moment());
+        play.seconds += 1;
+    }
+    play.seconds += 9;
+    for room in [2, 0, 1] {
+        let ask = Action::Ask { session: jid(ROMEO), occupant: jid(rooms[room]) };
+        assert_eq!(play.rooms.due(1, play.moment()), [ask]);
+    }
+    // What a room says puts off when it is asked.
+    assert_eq!(play.message("tybalt", "a"), Passage::On);
+    play.seconds += 899;
+    assert_eq!(play.rooms.due(9, play.moment()), []);
+    play.seconds += 1;
+    assert_eq!(play.rooms.due(9, play.moment()).len(), 1);
 }
 
 #[test]

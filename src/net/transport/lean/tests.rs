@@ -363,6 +363,31 @@ fn an_endless_message_of_tls_itself_ends_at_the_allowance() {
     assert!(most <= 2 * STRANGER, "{most}");
 }
 
+/// What renegotiation was in TLS 1.2 (CVE-2021-32920), key updates are in TLS 1.3: each costs the server a derivation, and
+/// an answer if one is asked for.
+#[test]
+fn key_updates_do_not_go_on_for_ever() {
+    for request in [0, 1] {
+        let mut ends = ends::Forger::established();
+        let mut updates = 0;
+        let error = loop {
+            ends.forge(22, &[24, 0, 0, 1, request]);
+            ends.next_keys();
+            updates += 1;
+            match now(|cx| ends.server.poll_drain(cx, &mut Vec::new(), DRAIN)) {
+                Poll::Pending => assert!(updates < STRANGER / 20, "{updates} updates without content"),
+                Poll::Ready(result) => break result.unwrap_err(),
+            }
+        };
+        // Its allowance ends, or the patience of the library.
+        let reasons = ["without content", "TooManyKeyUpdateRequests"];
+        assert!(reasons.iter().any(|it| error.to_string().contains(it)), "{error}");
+        // Nobody has to be answered more than once for all of them (RFC 8446 §4.6.3).
+        let sent = ends.sent();
+        assert!(sent <= 2 * 64, "{sent} bytes in answer to {updates} updates");
+    }
+}
+
 #[test]
 fn empty_records_do_not_go_on_for_ever() {
     let mut ends = ends::Forger::established();

@@ -446,6 +446,12 @@ impl Forger {
         let Poll::Ready(result) = now(|cx| self.server.poll_drain(cx, &mut Vec::new(), DRAIN)) else { panic!() };
         result.unwrap_err()
     }
+
+    /// How many bytes the server has for the client.
+    pub(super) fn sent(&mut self) -> usize {
+        assert!(matches!(now(|cx| self.server.poll_flush(cx)), Poll::Ready(_)));
+        self.wire.take_sent().len()
+    }
 }
 
 /// HKDF-Expand-Label with SHA-256, an empty context and at most one block: one HMAC.

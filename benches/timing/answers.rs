@@ -1,0 +1,132 @@
+//! A stranger learns nothing from how long an answer takes: half of what he asks concerns somebody who has an account, the other
+//! half somebody who has none. The server is the real one, in memory, so that no network blurs what it does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use comity::accounts::credentials::{Password, ScramHash};
+use comity::accounts::directory;
+use comity::accounts::sasl::scram_client::{ClientBinding, ScramClient};
+use comity::jid::{BareJid, Jid};
+use comity::testing::{Options, Raw, World};
+use comity::xml::Element;
+
+use crate::{Chance, Compared, Promise};
+
+const DOMAIN: &str = "verona.example";
+/// Who has an account and is away, and who has none.
+const KINDS: [&str; 2] = ["of somebody", "of nobody"];
+const NAMES: [&str; 2] = ["juliet", "violet"];
+const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+
+/// What a network hides.
+const HIDDEN: Promise = Promise::Median(Duration::from_millis(1));
+
+/// Asks everything, a share of the full number of times.
+pub(crate) async fn compare(share: usize) -> Vec<Compared> {
+    let mut world = World::new();
+    let config = "[limits]\nfailed_logins_per_account = 0\nfailed_logins_per_address = 0\n".to_owned();
+    let node = world.server_with(DOMAIN, &Options { config }).expect("a server");
+    // With as many iterations as everybody has.
+    let keys = directory::derive(&Password::prepare("a password").expect("a password")).expect("keys");
+    let juliet = BareJid::account(NAMES[0], DOMAIN).expect("an address");
+    directory::create(&node.storage, &juliet, &keys, world.clock.now()).await.expect("an account");
+    let mut all = vec![plain(&mut world, 2_000 / share).await];
+    all.extend(scram(&mut world, 2_000 / share).await);
+    all.extend(requests(&mut world, 20_000 / share).await);
+    all
+}
+
+fn nanoseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A stream inside TLS.
+async fn secured(world: &mut World) -> Raw {
+    let mut raw = Raw::new(world.connect(DOMAIN).expect("a server"));
+    raw.open(DOMAIN).await.expect("features");
+    raw.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+    raw.element().await.expect("proceed");
+    raw.start_tls(Arc::clone(&world.client_tls), DOMAIN).await.expect("TLS");
+    raw.open(DOMAIN).await.expect("features");
+    raw
+}
+
+/// Sends a message of SASL; the answer, and how long it took.
+async fn ask(raw: &mut Raw, text: &str, wanted: &str) -> (Element, u64) {
+    let begin = Instant::now();
+    raw.send(text).await;
+    let answer = raw.element().await.expect("an answer");
+    let took = nanoseconds(begin);
+    assert_eq!(answer.name(), wanted);
+    (answer, took)
+}
+
+async fn plain(world: &mut World, count: usize) -> Compared {
+    let mut compared = Compared::new("a wrong password by PLAIN", KINDS, HIDDEN);
+    let mut chance = Chance::new();
+    for _ in 0..count {
+        let kind = chance.coin();
+        let message = BASE64_STANDARD.encode(format!("\0{}\0wrong", NAMES[kind]));
+        let mut raw = secured(world).await;
+        let auth = format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{message}</auth>");
+        let (_, took) = ask(&mut raw, &auth, "failure").await;
+        compared.times[kind].push(took);
+    }
+    compared
+}
+
+async fn scram(world: &mut World, count: usize) -> [Compared; 2] {
+    let mut compared =
+        ["the challenge of SCRAM", "a wrong proof by SCRAM"].map(|what| Compared::new(what, KINDS, HIDDEN));
+    let mut chance = Chance::new();
+    for _ in 0..count {
+        let kind = chance.coin();
+        let wrong = Password::prepare("wrong").expect("a password");
+        let binding = ClientBinding::Unsupported;
+        let client = ScramClient::new(ScramHash::Sha256, NAMES[kind], wrong, binding, "fyko+d2lbbFgONRv9qkxdawL");
+        let mut raw = secured(world).await;
+        let first = BASE64_STANDARD.encode(client.first());
+        let auth = format!("<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256'>{first}</auth>");
+        let (challenge, took) = ask(&mut raw, &auth, "challenge").await;
+        compared[0].times[kind].push(took);
+        let challenge = BASE64_STANDARD.decode(challenge.text()).expect("Base64");
+        let (last, _) = client.respond(&challenge).expect("a response");
+        let response = format!("<response xmlns='{SASL}'>{}</response>", BASE64_STANDARD.encode(last));
+        let (_, took) = ask(&mut raw, &response, "failure").await;
+        compared[1].times[kind].push(took);
+    }
+    compared
+}
+
+/// What somebody asks who has an account himself, and nothing to do with either.
+async fn requests(world: &mut World, count: usize) -> Vec<Compared> {
+    let jid: Jid = "tybalt@verona.example/hall".parse().expect("an address");
+    let mut tybalt = world.login(&jid).await.expect("a login");
+    let mut all = Vec::new();
+    for (what, payload, resource) in [
+        ("what somebody can do (XEP-0030)", "<query xmlns='http://jabber.org/protocol/disco#info'/>", ""),
+        ("the card of somebody (XEP-0054)", "<vCard xmlns='vcard-temp'/>", ""),
+        ("when somebody was here (XEP-0012)", "<query xmlns='jabber:iq:last'/>", ""),
+        ("a device of somebody", "<query xmlns='jabber:iq:version'/>", "/phone"),
+    ] {
+        let mut compared = Compared::new(what, KINDS, HIDDEN);
+        let mut chance = Chance::new();
+        for turn in 0..count + 100 {
+            let kind = chance.coin();
+            let to = format!("{}@{DOMAIN}{resource}", NAMES[kind]);
+            let request = format!("<iq type='get' id='q' to='{to}'>{payload}</iq>");
+            let begin = Instant::now();
+            tybalt.send(&request).await;
+            let answer = tybalt.next().await.expect("an answer");
+            let took = nanoseconds(begin);
+            assert_eq!(answer.attribute("type"), Some("error"), "{request}");
+            if turn >= 100 {
+                compared.times[kind].push(took);
+            }
+        }
+        all.push(compared);
+    }
+    all
+}
