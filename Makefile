@@ -44,7 +44,7 @@ bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what stra
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@mkdir -p docs/performance
 	@./target/release/comity-load $(if $(QUICK),--quick --json target/bench.json,--json docs/performance/measurements.json --document docs/performance.md)
-	@$(if $(QUICK),true,$(CARGO) bench --quiet)
+	@$(if $(QUICK),true,$(CARGO) bench --quiet --bench gate --bench flood)
 
 archives: setup ## pages of archives of ten million messages, beside those of the others (10 GB of disk; QUICK=1: small ones)
 	@benches/load/peers

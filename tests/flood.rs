@@ -150,11 +150,7 @@ async fn a_flood_is_bounded_and_locks_nobody_out() {
 async fn a_stranger_may_not_say_much_at_once() {
     let mut world = World::new();
     let mut raw = Raw::new(world.connect(DOMAIN).expect("a server"));
-    raw.open(DOMAIN).await.expect("features");
-    raw.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
-    raw.element().await.expect("proceed");
-    raw.start_tls(Arc::clone(&world.client_tls), DOMAIN).await.expect("TLS");
-    raw.open(DOMAIN).await.expect("features");
+    raw.secure(Arc::clone(&world.client_tls), DOMAIN).await.expect("features inside TLS");
     let auth = "A".repeat(6000);
     raw.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{auth}</auth>")).await;
     let error = raw.element().await.expect("a stream error");

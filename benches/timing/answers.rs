@@ -45,11 +45,7 @@ fn nanoseconds(since: Instant) -> u64 {
 /// A stream inside TLS.
 async fn secured(world: &mut World) -> Raw {
     let mut raw = Raw::new(world.connect(DOMAIN).expect("a server"));
-    raw.open(DOMAIN).await.expect("features");
-    raw.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
-    raw.element().await.expect("proceed");
-    raw.start_tls(Arc::clone(&world.client_tls), DOMAIN).await.expect("TLS");
-    raw.open(DOMAIN).await.expect("features");
+    raw.secure(Arc::clone(&world.client_tls), DOMAIN).await.expect("features inside TLS");
     raw
 }
 

@@ -32,13 +32,20 @@ fn nearly(right: &[u8]) -> [Vec<u8>; 2] {
     })
 }
 
-/// Asks as often for a result that is `false`.
-fn ask(count: usize, compared: &mut Compared, mut question: impl FnMut(usize) -> bool) {
+/// Asks as often for a result that is `false`. What is asked is made anew each time, in the same place for both kinds: where
+/// something lies in memory tells by the time it takes, too.
+fn ask<T>(
+    count: usize,
+    compared: &mut Compared,
+    mut make: impl FnMut(usize) -> T,
+    mut question: impl FnMut(T) -> bool,
+) {
     let mut chance = Chance::new();
     for turn in 0..count + 1000 {
         let kind = chance.coin();
+        let asked = black_box(make(kind));
         let begin = Instant::now();
-        let accepted = black_box(question(black_box(kind)));
+        let accepted = black_box(question(asked));
         let took = begin.elapsed();
         assert!(!accepted, "a guess was right");
         // The first ones find everything cold.
@@ -79,7 +86,8 @@ fn scram(count: usize) -> Compared {
     let proof = BASE64_STANDARD.decode(proof).expect("Base64");
     let messages = nearly(&proof).map(|wrong| format!("{front},p={}", BASE64_STANDARD.encode(wrong)));
     let (_, challenged) = read(&it.first).challenge(&it.keys, &it.nonce, "");
-    ask(count, &mut compared, |kind| challenged.clone().finish(messages[kind].as_bytes()).is_ok());
+    let make = |kind: usize| (challenged.clone(), messages[kind].clone());
+    ask(count, &mut compared, make, |(challenged, message)| challenged.finish(message.as_bytes()).is_ok());
     compared
 }
 
@@ -91,7 +99,8 @@ fn binding(count: usize) -> Compared {
     let bound = BASE64_STANDARD.decode(bound.trim_start_matches("c=")).expect("Base64");
     let messages = nearly(&bound).map(|wrong| format!("c={},{rest}", BASE64_STANDARD.encode(wrong)));
     let (_, challenged) = read(&it.first).challenge(&it.keys, &it.nonce, "");
-    ask(count, &mut compared, |kind| challenged.clone().finish(messages[kind].as_bytes()).is_ok());
+    let make = |kind: usize| (challenged.clone(), messages[kind].clone());
+    ask(count, &mut compared, make, |(challenged, message)| challenged.finish(message.as_bytes()).is_ok());
     compared
 }
 
@@ -105,6 +114,6 @@ fn token(count: usize) -> Compared {
         let message = [b"juliet\0", &wrong[..]].concat();
         Presented::parse(None, &Bindings::NONE, DOMAIN, &message).expect("a message")
     });
-    ask(count, &mut compared, |kind| presented[kind].fits(token));
+    ask(count, &mut compared, |kind| presented[kind].clone(), |presented| presented.fits(token));
     compared
 }

@@ -48,13 +48,13 @@ class Desktop:
         await self.do("windowmove", found, "0", "0", "windowsize", found, width, height, "windowfocus", found)
         return found
 
-    async def has(self, name: str) -> bool:
-        """Whether there is a window with this in its name."""
+    async def press_in(self, name: str, key: str) -> None:
+        """Presses a key in the window with this in its name, if there is one."""
         try:
-            await self.do("search", "--onlyvisible", "--name", name)
+            await self.do("search", "--onlyvisible", "--name", name, "windowfocus")
         except HarnessBroken:
-            return False
-        return True
+            return
+        await self.do("key", key)
 
     async def click(self, x: int, y: int) -> None:
         """Presses the mouse button at this place."""

@@ -53,9 +53,7 @@ class Gajim(OnScreen):
         leaving = asyncio.create_task(super().stop())
         while not leaving.done():
             # It asks once more where something is unread: a server of IRC has much to say.
-            if await self._desktop.has(UNREAD):
-                await self._desktop.window(UNREAD)
-                await self._desktop.do("key", "alt+q")
+            await self._desktop.press_in(UNREAD, "alt+q")
             await asyncio.sleep(GLANCE)
         await leaving
 

@@ -157,7 +157,7 @@ section! {
 
 section! {
     /// Other domains for which something else holds than for all: one `[[peers]]` each. `comity reload` has it hold at
-    /// once, for streams that are open, too, but for the proof that they began with.
+    /// once, for streams that are open, too.
     Peer, "peers", Repeated {
         /// The other domain, exactly; those below it are not meant.
         name: DomainName = DomainName::unnamed(), like "\"example.net\"";
@@ -372,8 +372,9 @@ section! {
         server_stanzas_per_second: usize = 1000;
         /// The same in bytes.
         server_bytes_per_second: Size = Size::mib(1);
-        /// How many seconds' worth of stanzas and bytes it may send at once after a pause, at most an hour.
-        server_burst: Period = Period::seconds(10);
+        /// How many seconds' worth of stanzas and bytes it may send at once after a pause, at most an hour. The more it
+        /// is, the more may come for one client before that client can have read it.
+        server_burst: Period = Period::seconds(2);
         /// How many streams another domain may have open to this server at once; a further one is ended with an
         /// error.
         server_streams: usize = 32;
@@ -381,7 +382,7 @@ section! {
         /// IPv6, a /56 network counts as one address.
         server_streams_per_address: usize = 2000;
         /// How many times a minute other servers may connect from one address. Beyond it they wait.
-        server_connects_per_minute: usize = 600;
+        server_connects_per_minute: usize = 300;
         /// To how many people here another domain may send messages and requests within an hour; to
         /// further ones it gets an error, while those that it has reached already stay in reach.
         server_recipients_per_hour: usize = 2000;

@@ -22,7 +22,7 @@ use crate::federation::link::Link;
 use crate::federation::queue::{Kept, LATE, Left, Queue, head};
 use crate::federation::schedule::Schedule;
 use crate::routing::{Leaving, Pair, RemoteDelivery};
-use crate::stanza::Stanza;
+use crate::stanza::{IqType, Kind, MessageType, Stanza};
 use crate::storage::Position;
 
 /// How long a failure counts for what comes after it and does not wait.
@@ -30,6 +30,8 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 /// How long a message that was sent waits to be confirmed although no link can be had and storage does not keep it: when the
 /// stream goes on, the peer says whether it has come.
 const UNSURE: Duration = Duration::from_secs(300);
+/// Answers may fill this part of the room: who asks and does not read what he gets has asked too much.
+const ANSWERS: usize = 4;
 /// Refused stanzas that wait for their answer at most; beyond it they are dropped.
 const REFUSED: usize = 4096;
 
@@ -128,7 +130,8 @@ impl Federation {
         let settings = self.settings();
         // What has been accepted once is not refused for want of room.
         let is_new = kept.is_none_or(|kept| kept.left_behind.is_none());
-        let is_full = || is_full(state.queue.cost(), self.queued(), (settings.queue_bytes, settings.queue_bytes_total));
+        let most = if is_answer(&stanza) { settings.queue_bytes / ANSWERS } else { settings.queue_bytes };
+        let is_full = || is_full(state.queue.cost(), self.queued(), (most, settings.queue_bytes_total));
         let (stanza, fault) = if !settings.policy.permits(&pair.remote) {
             (stanza, Fault::Forbidden)
         } else if is_new && is_full() {
@@ -153,7 +156,10 @@ impl Federation {
         if let Some(kept) = kept.filter(|_| !is_new) {
             self.unmark(&pair.local, &[kept.position.number()]);
         }
-        if state.refused.len() < REFUSED {
+        if is_answer(&stanza) {
+            // Nobody is told of that.
+            tracing::debug!(local = %pair.local, remote = %pair.remote, "an answer that found no room was dropped");
+        } else if state.refused.len() < REFUSED {
             state.refused.push((head(stanza), fault));
         } else {
             tracing::warn!(local = %pair.local, remote = %pair.remote, "a stanza that found no room was dropped");
@@ -358,6 +364,11 @@ impl Federation {
         }
         state.retired
     }
+}
+
+/// Whether it is what the other server has asked for.
+const fn is_answer(stanza: &Stanza<'_>) -> bool {
+    matches!(stanza.kind, Kind::Iq(IqType::Result | IqType::Error) | Kind::Message(MessageType::Error))
 }
 
 /// Whether no more may wait for one pair, for which `cost` waits already, and `all` for all of them. What is left when few have

@@ -9,7 +9,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::telemetry::{Filter, Format};
+use crate::telemetry::{Filter, Format, is_harmful};
 
 /// The environment variable that overrides the configured filter.
 const VARIABLE: &str = "COMITY_LOG";
@@ -123,7 +123,7 @@ where
 }
 
 /// One event, one line. Words of others get into events (what another server says of an error), and with a line feed in
-/// them they could go on as a line that looks like one of ours: control characters are spelled out.
+/// them they could go on as a line that looks like one of ours: what a terminal obeys is spelled out.
 struct OneLine<W> {
     to: W,
     style: Style,
@@ -141,7 +141,7 @@ impl<W: io::Write> io::Write for OneLine<W> {
         let mut written = String::with_capacity(event.len());
         for (at, character) in line.char_indices() {
             let is_ours = self.style == Style::Terminal && is_colour(&line[at..]);
-            if character.is_control() && !is_ours {
+            if is_harmful(character) && !is_ours {
                 written.extend(character.escape_default());
             } else {
                 written.push(character);

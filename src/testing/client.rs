@@ -196,7 +196,10 @@ impl Raw {
     }
 
     /// Negotiates STARTTLS and opens the stream inside it.
-    async fn secure(&mut self, tls: Arc<rustls::ClientConfig>, domain: &str) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn secure(&mut self, tls: Arc<rustls::ClientConfig>, domain: &str) -> Result<(), String> {
         self.open(domain).await?;
         self.send(&format!("<starttls xmlns='{TLS_NS}'/>")).await;
         let proceed = self.element().await?;

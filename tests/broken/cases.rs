@@ -65,7 +65,7 @@ pub(crate) const CASES: &[Case] = &[
         "missing-intermediate",
         By(Honest, Flaw::WithoutIntermediate),
         &["missing-intermediate"],
-        Some("an authority in between"),
+        Some("either an intermediate certificate is missing"),
     ),
     case("no-srv", Way::NoSrv, &["no-srv", "refused"], Some("there is no SRV record")),
     case("no-address", Way::NoAddress, &["no-such-name"], Some("host.no-address.example: not found in DNS")),

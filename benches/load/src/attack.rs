@@ -37,8 +37,8 @@ const RATE: u64 = 2;
 
 /// Sessions that are filled until they are closed, and how much each asks for: in pieces of so many octets.
 const FULL: usize = 40;
-const PIECE: usize = 60_000;
-const PIECES: usize = 120;
+const PIECE: usize = 120_000;
+const PIECES: usize = 200;
 
 /// How long afterwards memory is looked at.
 const REST: Duration = Duration::from_secs(30);
@@ -128,8 +128,9 @@ async fn watch(server: &Server, certificate: &Certificate, time: Duration) -> io
             spawn_local(Rc::clone(&people).talk(session, to))
         })
         .collect();
-    // Everything that is made when it is first needed is there then.
-    sleep(Duration::from_secs(5)).await;
+    // Everything that is made when it is first needed is there then, such as what the database keeps in memory.
+    Raid::start(server, certificate, time)?.end()?;
+    sleep(REST).await;
     let (quiet, first, _) = people.measure(server, time).await?;
     let before = process::memory(server.pid())?;
     let raid = Raid::start(server, certificate, time + Duration::from_secs(2))?;

@@ -21,7 +21,7 @@ use crate::fast::Returning;
 use crate::growth;
 use crate::hostile;
 use crate::login;
-use crate::meter::{Latency, Length, Measured};
+use crate::meter::{Length, Measured};
 use crate::options::Options;
 use crate::population::{Population, befriend};
 use crate::process::{self, Clock};
@@ -33,6 +33,9 @@ use crate::tls::{self, Authority, Tickets};
 
 /// How many accounts the logins go round.
 const LOGINS: usize = 2 * PAIRS;
+
+/// In how many parts a fixed rate is measured.
+const TURNS: u32 = 5;
 
 /// Groups of scenarios that take part in rounds.
 const GROUPS: [&str; 8] = ["idle", "presence", "chat", "rates", "login", "storm", "s2s", "archived"];
@@ -233,9 +236,13 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Takes down a measurement, or why there is none; the others go on.
+    /// Takes down a measurement that ends now, or why there is none; the others go on.
     fn note(&mut self, scenario: &str, make: Make, since: Instant, done: io::Result<Measured>) {
         self.report.book(scenario, Some(make), since);
+        self.take(scenario, make, done);
+    }
+
+    fn take(&mut self, scenario: &str, make: Make, done: io::Result<Measured>) {
         match done {
             Ok(measured) => self.report.add(scenario, make, Value::Work(measured)),
             Err(error) => {
@@ -253,12 +260,6 @@ impl<'a> Bench<'a> {
 
     /// Idle sessions with a roster, then presence to them.
     async fn crowd(&mut self) -> io::Result<()> {
-        let started = Instant::now();
-        if self.options.wants("idle") {
-            // What the start, or the round before, has left behind.
-            tokio::time::sleep(self.options.rest()).await;
-            self.report.book("empty", None, started);
-        }
         let started = Instant::now();
         let (count, mut empty) = (self.population.ring, Vec::new());
         for server in &self.servers {
@@ -337,21 +338,39 @@ impl<'a> Bench<'a> {
         close(talks.into_iter().flat_map(|talk| talk.pairs)).await
     }
 
-    /// Measures one after the other.
+    /// Measures one after the other; those of a fixed rate, which leave the machine to others most of the time, in short
+    /// turns, so that all of them meet the same moods of it.
     pub async fn talk(&mut self, talks: &mut [Talk], scenario: &str, pace: Pace, length: Length) {
-        for talk in talks {
-            // Those of a server that lost messages are gone.
-            if talk.pairs.is_empty() || !joins(talk.make, scenario, self.round) {
-                continue;
+        let (turns, length) = match pace {
+            Pace::PerSecond(_) => (TURNS, length.part(TURNS)),
+            Pace::Saturated | Pace::Drained => (1, length),
+        };
+        let mut sums: Vec<Option<io::Result<Measured>>> = talks.iter().map(|_| None).collect();
+        for _ in 0..turns {
+            for (talk, sum) in talks.iter_mut().zip(&mut sums) {
+                // Those of a server that lost messages are gone.
+                if talk.pairs.is_empty() || !joins(talk.make, scenario, self.round) {
+                    continue;
+                }
+                let started = Instant::now();
+                let done = chat::run(std::mem::take(&mut talk.pairs), pace, &talk.roots, length).await;
+                let done = done.map(|(back, measured)| {
+                    talk.pairs = back;
+                    talk.units += measured.units;
+                    measured
+                });
+                self.report.book(scenario, Some(talk.make), started);
+                *sum = Some(match (sum.take(), done) {
+                    (Some(Ok(before)), Ok(more)) => before.and(more),
+                    (Some(Err(error)), _) => Err(error),
+                    (_, done) => done,
+                });
             }
-            let started = Instant::now();
-            let done = chat::run(std::mem::take(&mut talk.pairs), pace, &talk.roots, length).await;
-            let done = done.map(|(back, measured)| {
-                talk.pairs = back;
-                talk.units += measured.units;
-                measured
-            });
-            self.note(scenario, talk.make, started, done);
+        }
+        for (talk, sum) in talks.iter().zip(sums) {
+            if let Some(sum) = sum {
+                self.take(scenario, talk.make, sum);
+            }
         }
     }
 
@@ -423,8 +442,8 @@ impl<'a> Bench<'a> {
                 let wall = started.elapsed();
                 settle(std::slice::from_ref(&crowd)).await?;
                 let spent = clock.read()?.saturating_sub(before);
-                let mut measured = Measured::new(count as u64, spent, wall)?;
-                measured.latency = Latency::of(&mut crowd.logins);
+                let measured = Measured::new(count as u64, spent, wall)?;
+                let measured = measured.with_latencies(std::mem::take(&mut crowd.logins));
                 crowds.push(crowd);
                 Ok(measured)
             };

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::acks::{Acks, EVERY, REQUEST};
 use crate::client::Session;
 use crate::count::Counter;
-use crate::meter::{Latency, Length, Measured, measure};
+use crate::meter::{Length, Measured, measure};
 use crate::process::Clock;
 
 /// Messages in flight for one pair when nothing else limits them.
@@ -116,7 +116,7 @@ pub async fn run(pairs: Vec<Pair>, pace: Pace, roots: &[u32], length: Length) ->
         _ => measured?,
     };
     if matches!(pace, Pace::PerSecond(_)) {
-        measured.latency = Latency::of(&mut shared.latencies.borrow_mut());
+        measured = measured.with_latencies(shared.latencies.take());
     }
     Ok((back, measured))
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::Session;
 use crate::count::Counter;
-use crate::meter::{Latency, Length, Measured, measure};
+use crate::meter::{Length, Measured, measure};
 
 /// How many clients log in at the same time while a crowd gathers.
 const TOGETHER: usize = 32;
@@ -128,8 +128,7 @@ impl Crowd {
         let measured = measure(roots, length, || self.shared.heard.get(), || latencies.borrow_mut().clear()).await;
         stop.set(true);
         let source = task.await.map_err(io::Error::other)??;
-        let mut measured = measured?;
-        measured.latency = Latency::of(&mut latencies.borrow_mut());
+        let measured = measured?.with_latencies(latencies.take());
         Ok((source, measured))
     }
 

@@ -2,6 +2,7 @@
 //! long ones.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::chat::{self, Pace, Pair};
 use crate::client::{Begin, Kit, Session};
 use crate::crowd::{Crowd, settle};
 use crate::login;
+use crate::meter::Measured;
 use crate::options::Options;
 use crate::population::{Population, befriend};
 use crate::process;
@@ -32,6 +34,12 @@ const ROSTER: (usize, usize) = (20, 200);
 
 /// How often everything is measured: single figures differ by more than what is looked for.
 const TURNS: usize = 3;
+
+/// The group of all who listen.
+const GROUP: u64 = 1 << 60;
+
+/// How messages are written.
+const PACES: [(&str, Pace); 2] = [("chat-saturated", Pace::Saturated), ("chat-2000", Pace::PerSecond(2_000))];
 
 /// A fixed rate is looked at for so long in each turn.
 const RATED: Duration = Duration::from_secs(5);
@@ -138,7 +146,10 @@ impl Growth<'_> {
         for turn in 1..=turns {
             report.begin("rosters, turn", turn);
             for ((label, _), pairs) in kinds.iter().zip(&mut pairs) {
-                *pairs = self.chat("roster", label, std::mem::take(pairs), report).await?;
+                for (name, pace) in PACES {
+                    let measured = self.chat(pairs, pace).await?;
+                    report.add(&format!("roster-{name}-{label}"), self.make, Value::Work(measured));
+                }
             }
         }
         close(pairs.into_iter().flatten()).await?;
@@ -159,61 +170,92 @@ impl Growth<'_> {
         Ok(())
     }
 
-    async fn chat(&self, what: &str, label: &str, mut pairs: Vec<Pair>, report: &mut Report) -> io::Result<Vec<Pair>> {
-        for (name, pace) in [("saturated", Pace::Saturated), ("2000", Pace::PerSecond(2_000))] {
-            let mut length = self.options.length();
-            if pace != Pace::Saturated {
-                length.longest = length.longest.min(RATED);
-            }
-            let (back, measured) = chat::run(pairs, pace, &[self.server.pid()], length).await?;
-            pairs = back;
-            report.add(&format!("{what}-chat-{name}-{label}"), self.make, Value::Work(measured));
+    async fn chat(&self, pairs: &mut Vec<Pair>, pace: Pace) -> io::Result<Measured> {
+        let mut length = self.options.length();
+        if pace != Pace::Saturated {
+            length.longest = length.longest.min(RATED);
         }
-        Ok(pairs)
+        let (back, measured) = chat::run(std::mem::take(pairs), pace, &[self.server.pid()], length).await?;
+        *pairs = back;
+        Ok(measured)
     }
 
-    /// Everything with few sessions and with many; in the first turn, before which others have come and gone, also their
-    /// memory.
+    /// Everything with few sessions, with many, and with few again, so that what changes with the time does not look like
+    /// growth; in the first turn, before which others have come and gone, also their memory.
     async fn sessions(&mut self, few: usize, many: usize, turn: usize, report: &mut Report) -> io::Result<()> {
-        let (group, make) = (1 << 60, self.make);
         if turn > 1 {
             Server::start(std::slice::from_mut(&mut self.server))?;
         }
         let mut pairs = pair_up(&self.server, &self.server, self.kit, 1 << 32, 'c', 0).await?;
-        let before = if turn == 1 { Some(self.memory().await?) } else { None };
-        let mut crowds: Vec<Crowd> = Vec::new();
-        for (label, here, count) in [("1x", 0, few), ("10x", few, many)] {
-            let started = Instant::now();
-            let enter = enter(&self.server, self.kit, b'F', group, 'u', Begin::Direct);
-            crowds.push(Crowd::gather(count - here, None, move |number| enter(number + here)).await?);
-            settle(&crowds).await?;
-            report.book("growth: a crowd comes", Some(make), started);
-            let started = Instant::now();
-            if let Some((empty, kernel)) = before {
-                let each = |bytes: u64, before: u64| Value::Bytes(bytes.saturating_sub(before) / count as u64);
-                let (full, kernels) = self.memory().await?;
-                report.add(&format!("growth-memory-{label}"), make, each(full, empty));
-                // Both ends of every connection are on this machine.
-                report.add(&format!("growth-kernel-{label}"), make, each(kernels / 2, kernel / 2));
-            }
-            self.presence(&crowds, (group, REACH.1), &format!("growth-presence-{label}"), report).await?;
-            if here == 0 {
-                self.presence(&crowds, (group, REACH.0), "roster-presence-1x", report).await?;
-            }
-            pairs = self.chat("growth", label, pairs, report).await?;
-            report.book("growth: measurements", Some(make), started);
+        let empty = if turn == 1 { Some(self.memory().await?) } else { None };
+        let mut crowds = vec![self.gather(0..few, report).await?];
+        self.weigh("1x", few, empty, report).await?;
+        let short = self.presence(&crowds, REACH.0).await?;
+        report.add("roster-presence-1x", self.make, Value::Work(short));
+        let before = self.figures(&crowds, &mut pairs, report).await?;
+        crowds.push(self.gather(few..many, report).await?);
+        self.weigh("10x", many, empty, report).await?;
+        let grown = self.figures(&crowds, &mut pairs, report).await?;
+        let mut alive = self.dismiss(crowds.pop(), report).await?;
+        let after = self.figures(&crowds, &mut pairs, report).await?;
+        for (((name, before), (_, after)), (_, grown)) in before.into_iter().zip(after).zip(grown) {
+            report.add(&format!("growth-{name}-1x"), self.make, Value::Work(before.and(after)?));
+            report.add(&format!("growth-{name}-10x"), self.make, Value::Work(grown));
         }
-        let started = Instant::now();
+        alive += self.dismiss(crowds.pop(), report).await?;
+        report.add("growth-sessions", self.make, Value::Count(many as u64));
+        report.add("growth-alive", self.make, Value::Count(alive));
         close(pairs.into_iter()).await?;
-        let mut alive = 0;
-        for crowd in crowds {
-            alive += crowd.roll_call().await?;
-        }
-        report.add("growth-sessions", make, Value::Count(many as u64));
-        report.add("growth-alive", make, Value::Count(alive));
-        Server::stop(std::slice::from_mut(&mut self.server))?;
-        report.book("growth: a crowd goes", Some(make), started);
+        Server::stop(std::slice::from_mut(&mut self.server))
+    }
+
+    async fn gather(&self, numbers: Range<usize>, report: &mut Report) -> io::Result<Crowd> {
+        let (started, first) = (Instant::now(), numbers.start);
+        let enter = enter(&self.server, self.kit, b'F', GROUP, 'u', Begin::Direct);
+        let crowd = Crowd::gather(numbers.len(), None, move |number| enter(number + first)).await?;
+        settle(std::slice::from_ref(&crowd)).await?;
+        report.book("growth: a crowd comes", Some(self.make), started);
+        Ok(crowd)
+    }
+
+    /// All answer and go; how many did.
+    async fn dismiss(&self, crowd: Option<Crowd>, report: &mut Report) -> io::Result<u64> {
+        let started = Instant::now();
+        let alive = match crowd {
+            Some(crowd) => crowd.roll_call().await?,
+            None => 0,
+        };
+        report.book("growth: a crowd goes", Some(self.make), started);
+        Ok(alive)
+    }
+
+    /// What each session takes, if it is known what there was without them.
+    async fn weigh(&self, label: &str, count: usize, empty: Option<(u64, u64)>, report: &mut Report) -> io::Result<()> {
+        let Some((empty, kernel)) = empty else { return Ok(()) };
+        let started = Instant::now();
+        let each = |bytes: u64, before: u64| Value::Bytes(bytes.saturating_sub(before) / count as u64);
+        let (full, kernels) = self.memory().await?;
+        report.add(&format!("growth-memory-{label}"), self.make, each(full, empty));
+        // Both ends of every connection are on this machine.
+        report.add(&format!("growth-kernel-{label}"), self.make, each(kernels / 2, kernel / 2));
+        report.book("growth: memory", Some(self.make), started);
         Ok(())
+    }
+
+    /// What presence and messages cost now, by name.
+    async fn figures(
+        &self,
+        crowds: &[Crowd],
+        pairs: &mut Vec<Pair>,
+        report: &mut Report,
+    ) -> io::Result<Vec<(&'static str, Measured)>> {
+        let started = Instant::now();
+        let mut all = vec![("presence", self.presence(crowds, REACH.1).await?)];
+        for (name, pace) in PACES {
+            all.push((name, self.chat(pairs, pace).await?));
+        }
+        report.book("growth: measurements", Some(self.make), started);
+        Ok(all)
     }
 
     /// What the server and the kernel hold when everybody has been idle for a while.
@@ -222,20 +264,13 @@ impl Growth<'_> {
         Ok((process::memory(self.server.pid())?, process::kernel_memory()?))
     }
 
-    async fn presence(
-        &self,
-        crowds: &[Crowd],
-        (group, reach): (u64, usize),
-        scenario: &str,
-        report: &mut Report,
-    ) -> io::Result<()> {
-        let source = source(&self.server, self.kit, group, reach).await?;
+    async fn presence(&self, crowds: &[Crowd], reach: usize) -> io::Result<Measured> {
+        let source = source(&self.server, self.kit, GROUP, reach).await?;
         settle(crowds).await?;
         let roots = [self.server.pid()];
         let (source, measured) = crowds[0].broadcast(source, reach, &roots, self.options.length()).await?;
         source.close().await?;
         settle(crowds).await?;
-        report.add(scenario, self.make, Value::Work(measured));
-        Ok(())
+        Ok(measured)
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::Session;
 use crate::count::Counter;
-use crate::meter::{Latency, Length, Measured, measure};
+use crate::meter::{Length, Measured, measure};
 
 /// How many come in at the same time.
 const TOGETHER: usize = 16;
@@ -130,8 +130,7 @@ impl Hall {
         let measured = measure(roots, length, || self.shared.messages.get(), || latencies.borrow_mut().clear()).await;
         stop.set(true);
         let speaker = task.await.map_err(io::Error::other)??;
-        let mut measured = measured?;
-        measured.latency = Latency::of(&mut latencies.borrow_mut());
+        let measured = measured?.with_latencies(latencies.take());
         Ok((speaker, measured))
     }
 

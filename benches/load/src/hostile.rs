@@ -6,12 +6,12 @@
 //! nothing about limits, with its archive. Each attack is held against the quiet time right before it.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::future::poll_fn;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use tokio::time::{interval, sleep};
 
 use crate::abroad::{Abroad, Stream, name};
 use crate::arrive::some_together;
+use crate::attacker::Attacker;
 use crate::bench::with_logs;
 use crate::client::{Begin, Kit, Session};
 use crate::meter::Latency;
@@ -169,9 +170,9 @@ async fn watch(
     let mut attacks = Vec::new();
     for kind in Kind::ALL {
         let quiet = measure(server, &honest, time).await?;
-        let foe = Foe::start(kind, server, (certificate, hostile), time)?;
+        let foe = start(kind, server, (certificate, hostile), time)?;
         let seen = measure(server, &honest, time).await?;
-        let attack = Attack { kind, quiet, seen, sent: foe.end()? };
+        let attack = Attack { kind, quiet, seen, sent: end(foe)? };
         println!("  {}", row(&attack));
         attacks.push(attack);
         // What is left of it, which TLS or a queue may hold, goes.
@@ -313,43 +314,25 @@ fn take_bodies(text: &mut Vec<u8>, mut take: impl FnMut(&[u8])) {
     text.drain(..keep);
 }
 
-/// The hostile process, as this one sees it.
-struct Foe {
-    process: Child,
+/// Starts the hostile process.
+fn start(
+    kind: Kind,
+    server: &Server,
+    (certificate, hostile): (&Certificate, SocketAddr),
+    time: Duration,
+) -> io::Result<Attacker> {
+    let text = OsString::from;
+    let whom =
+        [ROLE.to_owned(), kind.place().to_string(), server.s2s.to_string(), server.site.domain.clone()].map(text);
+    let files = [&certificate.chain, &certificate.key].map(|file| file.clone().into_os_string());
+    let from = [hostile.to_string(), time.as_secs().to_string()].map(text);
+    Attacker::start(whom.into_iter().chain(files).chain(from))
 }
 
-impl Foe {
-    fn start(
-        kind: Kind,
-        server: &Server,
-        (certificate, hostile): (&Certificate, SocketAddr),
-        time: Duration,
-    ) -> io::Result<Self> {
-        let process = Command::new(std::env::current_exe()?)
-            .args([ROLE, &kind.place().to_string(), &server.s2s.to_string(), &server.site.domain])
-            .args([&certificate.chain, &certificate.key])
-            .args([hostile.to_string(), time.as_secs().to_string()])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        Ok(Self { process })
-    }
-
-    /// Waits for its end; gives how much it got rid of.
-    fn end(mut self) -> io::Result<u64> {
-        let out = self.process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line)?;
-        self.process.wait()?;
-        line.trim().parse().map_err(|_| io::Error::other(format!("the hostile process said {line:?}")))
-    }
-}
-
-impl Drop for Foe {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Waits for its end; gives how much it got rid of.
+fn end(attacker: Attacker) -> io::Result<u64> {
+    let line = attacker.end()?;
+    line.trim().parse().map_err(|_| io::Error::other(format!("the hostile process said {line:?}")))
 }
 
 /// The hostile process itself; prints how much it got rid of.
@@ -470,6 +453,10 @@ fn tables(attacks: &[Attack]) -> String {
     out
 }
 
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 fn row(attack: &Attack) -> String {
     let Attack { kind, quiet, seen, sent } = attack;
     let latency = |Latency { p50, p95, p99 }: Latency| {
@@ -478,14 +465,15 @@ fn row(attack: &Attack) -> String {
     };
     let (ratio, cpu) = (f64::from(seen.latency.p95) / f64::from(quiet.latency.p95), seen.cpu / quiet.cpu);
     format!(
-        "| {} | {sent} | {}, {} | {} | {} | {ratio:.2} | {} | {:.1} MiB | {cpu:.2} ({:.2} of a processor, {:.2} before) | {} |",
+        "| {} | {sent} | {}, {} | {} | {} | {ratio:.2} | {} | {:.1} MiB ({:.1} before) | {cpu:.2} ({:.3} of a processor, {:.3} before) | {} |",
         kind.name(),
         seen.arrived,
         seen.lost,
         latency(quiet.latency),
         latency(seen.latency),
         seen.disconnected,
-        seen.memory as f64 / f64::from(1 << 20),
+        mebibytes(seen.memory),
+        mebibytes(quiet.memory),
         seen.cpu,
         quiet.cpu,
         if attack.holds() { "yes" } else { "no" },

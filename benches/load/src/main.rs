@@ -7,6 +7,7 @@ mod archive;
 mod archived;
 mod arrive;
 mod attack;
+mod attacker;
 mod bench;
 mod chat;
 mod client;

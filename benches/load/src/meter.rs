@@ -19,6 +19,13 @@ pub struct Length {
     pub longest: Duration,
 }
 
+impl Length {
+    /// Each of `parts` measurements that together last as long, and of which each has a warm-up of its own.
+    pub fn part(self, parts: u32) -> Self {
+        Self { warm_up: self.warm_up / 2, cpu: self.cpu / parts, longest: self.longest / parts }
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
@@ -30,6 +37,9 @@ pub struct Measured {
     pub units_per_second: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
+    /// All latencies, for those who put parts together.
+    #[serde(skip)]
+    latencies: Vec<u32>,
 }
 
 /// Percentiles in microseconds.
@@ -89,6 +99,21 @@ impl Measured {
             us_per_unit: cpu.as_secs_f64() * 1e6 / count,
             units_per_second: count / wall.as_secs_f64(),
             latency: None,
+            latencies: Vec::new(),
         })
+    }
+
+    /// The same with how long each unit took.
+    pub fn with_latencies(mut self, mut latencies: Vec<u32>) -> Self {
+        self.latency = Latency::of(&mut latencies);
+        Self { latencies, ..self }
+    }
+
+    /// Both as one.
+    pub fn and(self, more: Self) -> io::Result<Self> {
+        let time = |one: f64, other: f64| Duration::from_secs_f64(one + other);
+        let (cpu, wall) = (time(self.cpu_seconds, more.cpu_seconds), time(self.wall_seconds, more.wall_seconds));
+        let sum = Self::new(self.units + more.units, cpu, wall)?;
+        Ok(sum.with_latencies([self.latencies, more.latencies].concat()))
     }
 }

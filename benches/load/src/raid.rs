@@ -3,11 +3,11 @@
 //! cannot prove who they are.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
 use crate::abroad::{Abroad, name};
+use crate::attacker::Attacker;
 use crate::client::{Begin, Kit, Session, Site, ask, connect, encrypt};
 use crate::servers::Server;
 use crate::tls::{self, Certificate, Tickets};
@@ -57,41 +58,26 @@ enum Attack {
 }
 
 /// The attacking process, as the one that measures sees it.
-pub struct Raid {
-    process: Child,
-}
+pub struct Raid(Attacker);
 
 impl Raid {
     pub fn start(server: &Server, certificate: &Certificate, time: Duration) -> io::Result<Self> {
-        let site = &server.site;
-        let process = Command::new(std::env::current_exe()?)
-            .args([ROLE, &site.domain, &site.start_tls.to_string(), &site.direct_tls.to_string()])
-            .arg(server.s2s.to_string())
-            .args([&certificate.chain, &certificate.key])
-            .arg(time.as_secs().to_string())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        Ok(Self { process })
+        let (site, text) = (&server.site, OsString::from);
+        let addresses = [site.start_tls, site.direct_tls, server.s2s].map(|address| text(address.to_string()));
+        let files = [&certificate.chain, &certificate.key].map(|file| file.clone().into_os_string());
+        let who = [text(ROLE.to_owned()), text(site.domain.clone())];
+        let all = who.into_iter().chain(addresses).chain(files).chain([text(time.as_secs().to_string())]);
+        Attacker::start(all).map(Self)
     }
 
     /// Waits for its end; gives what was attacked with, and how often.
-    pub fn end(mut self) -> io::Result<Vec<(&'static str, u64)>> {
-        let out = self.process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let line = io::read_to_string(out)?;
-        self.process.wait()?;
+    pub fn end(self) -> io::Result<Vec<(&'static str, u64)>> {
+        let line = self.0.end()?;
         let counts: Vec<u64> = line.split_whitespace().filter_map(|count| count.parse().ok()).collect();
         if counts.len() != ATTACKS.len() {
             return Err(io::Error::other(format!("the attacking process said {line:?}")));
         }
         Ok(ATTACKS.iter().map(|(_, what, _)| *what).zip(counts).collect())
-    }
-}
-
-impl Drop for Raid {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -8,7 +8,7 @@ use crate::stanza::{Condition, ErrorType, StanzaError};
 use super::association::{Affiliation, Role};
 use super::command::{Call, Entry, Moment};
 use super::effect::{Effect, Effects, Face};
-use super::face::{Said, answering};
+use super::face::{Said, told};
 use super::history::Wish;
 use super::item::Status;
 use super::occupant::{Number, Occupant, Session};
@@ -102,7 +102,7 @@ impl Room {
         tell_siblings(occupant, call, effects);
         self.tell_others(occupant, effects);
         let own = Said::present(occupant, None, statuses).open();
-        effects.send(call.from, answering(Some(call), call.from, &own));
+        effects.send(call.from, told(Some(call), call.from, &own));
         for past in self.history.shown(history, at.now) {
             effects.send(call.from, Arc::clone(&past.stanza));
         }

@@ -112,7 +112,9 @@ impl Room {
     }
 
     pub(super) fn shows(&self, occupant: &Occupant) -> bool {
-        role_may(occupant.role, RolePrivilege::BroadcastPresence, &self.config)
+        // Asked of everybody for each who enters: where thousands are silent, nothing else is looked up.
+        self.config.presence_broadcast.contains(occupant.role)
+            && role_may(occupant.role, RolePrivilege::BroadcastPresence, &self.config)
     }
 
     /// Writes the presence of an occupant anew, as others see it.
@@ -141,7 +143,7 @@ impl Room {
         let Some(occupant) = self.occupants.get(number) else { return };
         let own = Said::present(occupant, None, statuses).open();
         for session in &occupant.sessions {
-            effects.send(&session.jid, answering(asked, &session.jid, &own));
+            effects.send(&session.jid, told(asked, &session.jid, &own));
         }
         self.tell_others(occupant, effects);
     }
@@ -155,7 +157,7 @@ impl Room {
 }
 
 /// What is said to a session, with the id of what it has said itself, if that is why.
-pub(super) fn answering(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
+pub(super) fn told(call: Option<&Call<'_>>, session: &Jid, stanza: &Arc<Stanza<'static>>) -> Arc<Stanza<'static>> {
     match call.filter(|call| call.from == session).and_then(|call| call.stanza.id.as_deref()) {
         Some(id) => Arc::new(Stanza::clone(stanza).id(id.to_owned())),
         None => Arc::clone(stanza),

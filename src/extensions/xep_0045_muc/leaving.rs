@@ -10,7 +10,7 @@ use crate::xml::Element;
 use super::super::MUC_USER_NS as USER_NS;
 use super::command::Call;
 use super::effect::{Change, Effect, Effects};
-use super::face::{Said, answering};
+use super::face::{Said, told};
 use super::item::{Status, Why};
 use super::occupant::Number;
 use super::room::Room;
@@ -65,7 +65,7 @@ impl Room {
         }
         let own = [statuses, &[Status::SelfPresence]].concat();
         let own = Said::gone(occupant, said.as_str(), None, &own).open();
-        effects.send(session, answering(call, session, &own));
+        effects.send(session, told(call, session, &own));
         self.occupants.part(session);
         self.refresh(number);
         self.tell_presence(number, None, effects);
@@ -89,7 +89,7 @@ impl Room {
         let own = [statuses, &[Status::SelfPresence]].concat();
         let own = Said::gone(&occupant, said, why, &own).open();
         for session in &occupant.sessions {
-            effects.send(&session.jid, answering(call, &session.jid, &own));
+            effects.send(&session.jid, told(call, &session.jid, &own));
         }
         self.forget_forwarded(&occupant, effects);
         if is_shown {
