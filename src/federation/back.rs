@@ -1,5 +1,5 @@
 //! The way back on a stream that we have opened and that goes both ways (XEP-0288): the pairs for which stanzas of the peer are
-//! welcome on it, and what they are charged to.
+//! welcome on it, what they are charged to, and what the peer waits to hear of them.
 //!
 //! It must never know what goes out on the stream.
 
@@ -12,6 +12,7 @@ use crate::federation::incoming::{PAIRS, Proven, untrusted};
 use crate::federation::link::Link;
 use crate::federation::meter::Meter;
 use crate::federation::proof::{Proof, Role, Shown};
+use crate::federation::questions::Questions;
 use crate::federation::wire::Broken;
 use crate::federation::xep_0220_dialback::{Dialback, Verdict};
 use crate::routing::Pair;
@@ -22,11 +23,13 @@ pub(crate) struct Back {
     /// The pair that the stream was opened for comes first.
     pub(crate) proven: Vec<Proven>,
     pub(crate) meter: Meter,
+    pub(crate) questions: Questions,
 }
 
 impl Back {
     pub(crate) fn new(pair: Pair, proof: Arc<Proof>) -> Box<Self> {
-        Box::new(Self { proven: vec![Proven { pair, proof }], meter: Meter::default() })
+        let (meter, questions) = (Meter::default(), Questions::default());
+        Box::new(Self { proven: vec![Proven { pair, proof }], meter, questions })
     }
 
     /// The pairs that the peer has proven later, which nobody else looks after.

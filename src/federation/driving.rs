@@ -8,12 +8,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::audit::{Direction, Listed};
+use crate::federation::back::Back;
 use crate::federation::delivery::{Waiting, error};
 use crate::federation::failure::{Failure, Fault};
 use crate::federation::inbound::Inbound;
 use crate::federation::link::Link;
 use crate::federation::meter::end_of;
 use crate::federation::outgoing::refused;
+use crate::federation::questions::{Questions, is_between_domains};
 use crate::federation::queue::Left;
 use crate::federation::wire::{Broken, Turn};
 use crate::federation::xep_0220_dialback::Dialback;
@@ -69,7 +71,10 @@ impl Federation {
         }
         match last {
             Last::InOrder => self.part(link, waiting).await,
-            Last::Words(words) => farewell(link, &words).await,
+            Last::Words(words) => {
+                self.answer_all(&mut link).await;
+                farewell(link, &words).await;
+            }
         }
         (ended, why)
     }
@@ -88,6 +93,7 @@ impl Federation {
                 stalled.as_mut().reset(Instant::now() + patience);
             }
             let rest = link.back.as_ref().and_then(|back| back.meter.rest());
+            let reads = rest.is_none() && link.back.as_ref().is_none_or(|back| !back.questions.are_many());
             let broken = tokio::select! {
                 // Rare things first, so that a peer which never stops cannot hide them; what waits goes out before the end.
                 biased;
@@ -112,7 +118,10 @@ impl Federation {
                     link.back.iter_mut().for_each(|back| back.meter.rested());
                     None
                 }
-                turn = link.wire.turn(&portion, rest.is_none()) => match turn {
+                question = Questions::due(link.back.as_mut().map(|back| &mut back.questions), &self.ways().storage) => {
+                    self.put(question).await.err().map(Broken::from)
+                }
+                turn = link.wire.turn(&portion, reads) => match turn {
                     Ok(Turn::HandedOver(count)) => {
                         let freed = waiting.lock().queue.handed_over(count, Instant::now());
                         self.discharge(freed);
@@ -142,7 +151,7 @@ impl Federation {
     async fn begin(&self, link: &mut Link, waiting: &Waiting) -> Result<(), Broken> {
         let inbound = self.inbound();
         let words = inbound.as_deref().and_then(Inbound::acknowledgement);
-        // On a stream that goes both ways nothing is counted: it would have to be in both directions.
+        // On a stream that goes both ways nothing is counted: it would have to be in both directions. A request confirms.
         let offered = words.filter(|words| {
             link.back.is_none() && link.offers.as_ref().is_some_and(|features| words.is_offered(features))
         });
@@ -217,8 +226,7 @@ impl Federation {
         let (Kind::Iq(IqType::Result | IqType::Error), Some(id)) = (stanza.kind, stanza.id.as_deref()) else {
             return false;
         };
-        let is_domain = |jid: &Option<Jid>, domain: &str| jid.as_ref().is_some_and(|jid| jid.as_str() == domain);
-        if !is_domain(&stanza.from, &pair.remote) || !is_domain(&stanza.to, &pair.local) {
+        if !is_between_domains(pair, stanza) {
             return false;
         }
         // Whatever it answers, it is there.
@@ -267,7 +275,10 @@ impl Federation {
     /// The next event; where the stream goes both ways, behind the stanzas in front of it, which are routed.
     async fn next_event(&self, Link { wire, back, .. }: &mut Link) -> Result<Option<Event<'static>>, StreamError> {
         match back {
-            Some(back) => self.gather(wire, &back.proven, &mut back.meter, &mut None).await,
+            Some(back) => {
+                let Back { proven, meter, questions } = &mut **back;
+                self.gather(wire, proven, meter, &mut None, Some(questions)).await
+            }
             None => wire.read(),
         }
     }
@@ -331,21 +342,32 @@ impl Federation {
 
     /// Ends the stream and waits for the peer to do so; whether it did. What was on its way here is still taken.
     async fn conclude(&self, mut link: Link, waiting: &Waiting) -> bool {
-        if link.wire.write(CLOSE).await.is_err() {
-            return false;
+        let ended = link.wire.write(CLOSE).await.is_ok() && self.until_closed(&mut link, waiting).await;
+        self.answer_all(&mut link).await;
+        if ended {
+            link.wire.close("").await;
         }
+        ended
+    }
+
+    /// Takes what comes until the peer closes the stream; whether it does.
+    async fn until_closed(&self, link: &mut Link, waiting: &Waiting) -> bool {
         loop {
-            match self.next_event(&mut link).await {
-                Ok(Some(Event::Close)) => {
-                    link.wire.close("").await;
-                    return true;
-                }
+            match self.next_event(link).await {
+                Ok(Some(Event::Close)) => return true,
                 Ok(Some(Event::Nonza(element))) if self.told(&element, waiting).is_err() => return false,
                 Ok(Some(_)) => {}
                 Ok(None) if link.wire.fill().await.is_err() => return false,
                 Ok(None) => {}
                 Err(_) => return false,
             }
+        }
+    }
+
+    /// Has questions answered that still wait.
+    async fn answer_all(&self, link: &mut Link) {
+        if let Some(back) = &mut link.back {
+            self.put_all(&mut back.questions).await;
         }
     }
 }

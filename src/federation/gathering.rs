@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::federation::Federation;
 use crate::federation::admission::{admit, admit_sender};
 use crate::federation::counting::Counted;
-use crate::federation::inbound::Inbound;
+use crate::federation::inbound::{Inbound, Told};
 use crate::federation::incoming::Proven;
 use crate::federation::meter::Meter;
+use crate::federation::questions::{Question, Questions};
 use crate::federation::wire::Wire;
 use crate::jid::{BareJid, Jid};
 use crate::routing::{Pair, RemoteDelivery};
@@ -16,13 +17,15 @@ use crate::storage::Receipt;
 use crate::stream::{Event, Fault, Rejected, StreamCondition, StreamError};
 
 impl Federation {
-    /// Routes the stanzas that have arrived, up to the next event that is none, which it returns.
+    /// Routes the stanzas that have arrived, up to the next event that is none, which it returns. Where the peer is told by
+    /// answers what is in safe hands, its `questions` wait.
     pub(crate) async fn gather(
         &self,
         wire: &mut Wire,
         proven: &[Proven],
         meter: &mut Meter,
         counted: &mut Option<Counted>,
+        mut questions: Option<&mut Questions>,
     ) -> Result<Option<Event<'static>>, StreamError> {
         let (inbound, rules) = (self.inbound(), self.rules());
         let settings = self.settings();
@@ -34,6 +37,7 @@ impl Federation {
         let mut at = 0;
         let mut stanzas: Vec<Stanza<'_>> = Vec::new();
         let mut of: Option<&Pair> = None;
+        let mut asked = Vec::new();
         // Stanzas that have come and are not among those that count, and bytes that a domain has paid for.
         let (mut more, mut paid) = (0, 0);
         let outcome = loop {
@@ -54,7 +58,8 @@ impl Federation {
                 Err(error) => break Err(error),
             };
             if let Some(of) = of.filter(|of| *of != pair) {
-                arrived(&inbound, of, std::mem::take(&mut stanzas), counted, &mut more).await?;
+                let stanzas = std::mem::take(&mut stanzas);
+                arrived(&inbound, of, stanzas, counted, questions.as_deref_mut(), &mut more).await?;
             }
             of = Some(pair);
             more += 1;
@@ -77,12 +82,19 @@ impl Federation {
                 continue;
             }
             language.complete(&mut stanza);
+            if questions.is_some() && Question::is_meant(pair, &stanza) {
+                asked.push(Question::new(pair, stanza));
+                continue;
+            }
             stanzas.push(stanza);
         };
         meter.take(at - paid);
         // What came before a fault was right.
         if let Some(of) = of {
-            arrived(&inbound, of, stanzas, counted, &mut more).await?;
+            arrived(&inbound, of, stanzas, counted, questions.as_deref_mut(), &mut more).await?;
+        }
+        if let Some(questions) = questions {
+            asked.into_iter().for_each(|question| questions.wait(question));
         }
         wire.consume(at);
         outcome
@@ -125,16 +137,21 @@ async fn arrived(
     pair: &Pair,
     stanzas: Vec<Stanza<'_>>,
     counted: &mut Option<Counted>,
+    questions: Option<&mut Questions>,
     more: &mut u64,
 ) -> Result<(), StreamError> {
     let Some(inbound) = inbound else { return Ok(()) };
     let more = std::mem::take(more);
+    if let Some(questions) = questions {
+        questions.cover(inbound.arrived(pair, stanzas, Told::Safe).await?);
+        return Ok(());
+    }
     let Some(counted) = counted else {
-        inbound.arrived(pair, stanzas, None).await?;
+        inbound.arrived(pair, stanzas, Told::Nothing).await?;
         return Ok(());
     };
     let _turn = counted.turn().await?;
-    let receipt: Receipt = inbound.arrived(pair, stanzas, Some(counted.note())).await?;
+    let receipt: Receipt = inbound.arrived(pair, stanzas, Told::Counted(counted.note())).await?;
     counted.handled(more, receipt);
     Ok(())
 }

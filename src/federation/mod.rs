@@ -4,8 +4,9 @@
 //! order, and answers what cannot be sent; `schedule` says when it is tried again. A *link* is one stream: `outgoing` are
 //! the rules of those that we open, `link` drives them, and `driving` has what waits go out on them; `incoming` are the
 //! rules of those that others open, `reception` drives them, `counting` says how far they have come, and `recent` what of it
-//! may come once more. Where a domain is comes from `resolve` and `dial`; whether a certificate proves it from `proof`;
-//! whether a key does from `xep_0220_dialback`; whether we want to talk to it from `policy`.
+//! may come once more; where stanzas go both ways nothing is counted, and `questions` wait until an answer is true. Where a
+//! domain is comes from `resolve` and `dial`; whether a certificate proves it from `proof`; whether a key does from
+//! `xep_0220_dialback`; whether we want to talk to it from `policy`.
 //!
 //! What is seen on the way to another server is written down in a `trace`, what is in the way is a `trouble`, and `doctor`
 //! walks all the ways to a domain and says what is wrong with them; `tester` says it to whoever makes the other server.
@@ -39,6 +40,7 @@ mod meter;
 mod outgoing;
 mod policy;
 pub mod proof;
+mod questions;
 mod queue;
 mod recent;
 mod reception;
@@ -56,7 +58,7 @@ mod xep_0288_bidi;
 pub use audit::{Direction, ProvenPair, Stream};
 pub use counting::Note;
 pub use history::{Event, Peer, Standing};
-pub use inbound::Inbound;
+pub use inbound::{Inbound, Told};
 pub use policy::{Allowance, Neighbourhood, Policy, Proofs, Terms};
 pub use reception::Reception;
 pub use resolve::Start;

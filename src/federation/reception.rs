@@ -31,6 +31,7 @@ use crate::federation::lanes::Lanes;
 use crate::federation::link::left;
 use crate::federation::meter::{Meter, end_of};
 use crate::federation::proof::{Role, Shown};
+use crate::federation::questions::{Question, Questions};
 use crate::federation::resolve::Start;
 use crate::federation::wire::{Broken, Wire};
 use crate::net::Transport;
@@ -61,6 +62,8 @@ pub struct Reception {
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
+    /// What it asks instead, if the stream goes both ways.
+    questions: Option<Box<Questions>>,
     /// Its place on the list of all streams, once it has proven something.
     listed: Option<Listed>,
     /// What has come on it.
@@ -79,6 +82,8 @@ enum Woken {
     Going(Going),
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
+    /// It is for the answer to this.
+    Asked(Box<Question>),
     /// It has been waited for long enough.
     Rested,
     /// The peer has begun another stream, or goes on with this one on another connection.
@@ -142,6 +147,7 @@ impl Federation {
             lanes: None,
             counted: None,
             wait: None,
+            questions: None,
             listed: None,
             meter: Meter::default(),
             _open: self.until_closing(),
@@ -259,6 +265,8 @@ impl Reception {
     /// Waits; nothing is lost if that is given up.
     async fn woken(&mut self) -> Result<Woken, End> {
         let (counted, rest) = (&mut self.counted, self.meter.rest());
+        let reads = rest.is_none() && self.questions.as_ref().is_none_or(|questions| !questions.are_many());
+        let storage = &self.federation.ways().storage;
         let superseded = async {
             match counted {
                 Some(counted) => counted.superseded().await,
@@ -272,7 +280,8 @@ impl Reception {
             () = superseded => Ok(Woken::Superseded),
             () = end_of(rest), if rest.is_some() => Ok(Woken::Rested),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            going = going(&mut self.lanes, &self.federation, &mut self.wire, rest.is_none()) => match going? {
+            question = Questions::due(self.questions.as_deref_mut(), storage) => Ok(Woken::Asked(question)),
+            going = going(&mut self.lanes, &self.federation, &mut self.wire, reads) => match going? {
                 Going::Arrived => Ok(Woken::Arrived),
                 going => Ok(Woken::Going(going)),
             },
@@ -305,6 +314,7 @@ impl Reception {
                 self.answer().await
             }
             Woken::Answer { is_durable: false } => self.answer_so_far().await,
+            Woken::Asked(question) => Ok(self.federation.put(question).await?),
             Woken::Superseded => {
                 self.counted = None;
                 Err(End::Superseded)
@@ -316,7 +326,8 @@ impl Reception {
     async fn read(&mut self) -> Result<(), End> {
         loop {
             let (proven, meter) = (self.rules.proven(), &mut self.meter);
-            let gathered = self.federation.gather(&mut self.wire, proven, meter, &mut self.counted);
+            let questions = self.questions.as_deref_mut();
+            let gathered = self.federation.gather(&mut self.wire, proven, meter, &mut self.counted, questions);
             let Some(event) = gathered.await? else { return Ok(()) };
             let effect = match event {
                 Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
@@ -396,6 +407,7 @@ impl Reception {
             }
             if self.rules.is_bidirectional() {
                 self.listed.iter().for_each(Listed::goes_both_ways);
+                self.questions.get_or_insert_with(Box::default);
                 self.federation.offer(pair, self.lanes.get_or_insert_with(|| Box::new(Lanes::new())).way());
             }
             self.federation.reached(pair);
@@ -442,6 +454,9 @@ impl Reception {
 
     async fn finish(mut self, end: End) {
         self.part(&end);
+        if let Some(mut questions) = self.questions.take() {
+            self.federation.put_all(&mut questions).await;
+        }
         let (last, reason) = match end {
             End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),

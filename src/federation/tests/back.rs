@@ -16,14 +16,14 @@ const EXTERNAL: &str =
     "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 
 /// A server that has opened a stream to somebody who is `there.example` and whatever is below it.
-struct Stage {
+pub(super) struct Stage {
     world: World,
-    one: world::Server,
+    pub(super) one: world::Server,
     incoming: UnboundedReceiver<DuplexStream>,
 }
 
 impl Stage {
-    fn new(allowance: Allowance) -> Self {
+    pub(super) fn new(allowance: Allowance) -> Self {
         let world = World::new();
         world.publish("there.example", 0, THERE, Start::Starttls);
         let incoming = world.net.listen(address(THERE));
@@ -32,7 +32,7 @@ impl Stage {
     }
 
     /// The other end of that stream, on which stanzas go both ways; what it was opened for has come.
-    async fn opened(&mut self) -> Raw {
+    pub(super) async fn opened(&mut self) -> Raw {
         self.one.federation.send(&pair("here.example", "there.example"), vec![hello(0).into()]);
         let plan = Plan { names: Some(&["there.example", "*.there.example"]), ..there() };
         let io = self.incoming.recv().await.unwrap();
@@ -48,7 +48,7 @@ impl Stage {
     }
 }
 
-async fn stanza(raw: &mut Raw) -> Stanza<'static> {
+pub(super) async fn stanza(raw: &mut Raw) -> Stanza<'static> {
     match raw.wire.event().await.unwrap() {
         Event::Stanza(stanza) => stanza,
         event => panic!("{event:?}"),
@@ -56,7 +56,7 @@ async fn stanza(raw: &mut Raw) -> Stanza<'static> {
 }
 
 /// A stream that `here.example` has opened and on which it takes what `there.example` has for it.
-async fn taking(world: &World) -> Raw {
+pub(super) async fn taking(world: &World) -> Raw {
     let mut raw = peer(world, Some(&["here.example", "*.here.example"])).await;
     raw.external("here.example", "there.example").await;
     raw.wire.trust_peer(Limits::SERVER);
@@ -138,6 +138,7 @@ async fn a_domain_reaches_no_more_people_on_a_stream_of_ours() {
     assert!(error.id.as_deref() == Some("2") && error.to_xml().contains("policy-violation"), "{}", error.to_xml());
 }
 
+// Proves: XEP-0288 §2.2
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_ours_proves_so_many_domains() {
     let mut stage = Stage::new(Allowance::default());

@@ -7,6 +7,7 @@ mod dane;
 mod doctor;
 mod limits;
 mod outbox;
+mod questions;
 mod spoofing;
 mod world;
 
