@@ -2,6 +2,7 @@
 
 from cases.case import Case, Directions
 from cases.federation import ERROR_WITHIN, TEXT, chat, deliver
+from cases.outbox import hangs
 from cases.presence import killed
 from harness import stanzas
 from harness.failure import CaseFailed
@@ -99,5 +100,6 @@ CASES = [
     ),
     Case("bidi", Variant("bidi", bidi=True, hidden=0), answered, Directions.FIRST_ONLY, by_bidi=True),
     Case("bidi-killed", Variant("bidi-both", bidi=True), killed, Directions.FIRST_ONLY, "comity", by_bidi=True),
+    Case("bidi-hangs", Variant("bidi-both", bidi=True), hangs, Directions.FIRST_ONLY, "comity", by_bidi=True),
     Case("bidi-far", Variant("bidi-far", bidi=True, hidden=1), answered_far, Directions.FIRST_ONLY, by_bidi=True),
 ]
