@@ -214,7 +214,7 @@ impl Federation {
                     let waits = failure.fault == Fault::Unreachable && waiting.lock().queue.is_kept();
                     let next = waits.then(|| self.ways().clock.now().after(pause));
                     self.unreachable(pair, &failure, next);
-                    self.lost(pair);
+                    self.out_of_reach(pair);
                     self.wait(&waiting, &failure, pause).await;
                 }
             }

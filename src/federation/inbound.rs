@@ -39,9 +39,12 @@ pub trait Inbound: Send + Sync {
     /// Routes errors to the local senders of stanzas that were not sent.
     fn bounced(&self, errors: Vec<Stanza<'static>>) -> BoxFuture<'_, ()>;
 
-    /// A stream of `pair` broke, whichever side had opened it, or none could be had. What was said on it may be lost, and
-    /// the other server may have forgotten everything.
+    /// A stream of `pair` broke, whichever side had opened it. What was said on it may be lost, and the other server may have
+    /// forgotten everything.
     fn lost(&self, pair: &Pair);
+
+    /// We wanted a stream of `pair` and none could be had.
+    fn out_of_reach(&self, pair: &Pair);
 
     /// A stream of `pair` was established, by whichever side.
     fn reached(&self, pair: &Pair);
@@ -95,15 +98,24 @@ impl Inbound for Router {
         Self::lost(self, pair);
     }
 
+    fn out_of_reach(&self, pair: &Pair) {
+        Self::out_of_reach(self, pair);
+    }
+
     fn reached(&self, pair: &Pair) {
         Self::reached(self, pair);
     }
 }
 
 impl Federation {
-    /// A stream of `pair` broke, or none could be had.
+    /// A stream of `pair` broke.
     pub(crate) fn lost(&self, pair: &Pair) {
         self.inbound().iter().for_each(|inbound| inbound.lost(pair));
+    }
+
+    /// None could be had.
+    pub(crate) fn out_of_reach(&self, pair: &Pair) {
+        self.inbound().iter().for_each(|inbound| inbound.out_of_reach(pair));
     }
 
     /// A stream of `pair` was established.

@@ -138,6 +138,10 @@ impl Inbound for Recorder {
         self.note(format!("lost {}", pair.remote));
     }
 
+    fn out_of_reach(&self, pair: &Pair) {
+        self.note(format!("out of reach {}", pair.remote));
+    }
+
     fn reached(&self, pair: &Pair) {
         self.note(format!("reached {}", pair.remote));
     }
