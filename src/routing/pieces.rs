@@ -293,12 +293,12 @@ mod tests {
         }
         assert_eq!(lengths(&pieces), [32_000, 32_000, 6_000]);
         pieces.append(|out| out.push_str(&text(100_000)));
-        pieces.append(|out| out.push_str("x"));
+        pieces.append(|out| out.push('x'));
         assert_eq!(lengths(&pieces), [32_000, 32_000, 106_000, 1]);
         assert_eq!(pieces.len(), 170_001);
         let taken: Vec<usize> = std::iter::repeat_with(|| pieces.pop().len()).take(5).collect();
         assert_eq!(taken, [32_000, 32_000, 106_000, 1, 0]);
-        assert!(pieces.is_empty() && pieces.len() == 0);
+        assert!(pieces.is_empty());
     }
 
     #[test]
