@@ -54,7 +54,7 @@ pub enum TokenPolicy {
 }
 
 /// What a connection offers to a client that has not authenticated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Offer {
     pub confidentiality: Confidentiality,
     /// What this connection can do, no more.
@@ -111,7 +111,7 @@ impl Offer {
         let offered = self.confidentiality == Confidentiality::Tls && self.tokens == TokenPolicy::Issued;
         Mechanism::ALL.iter().copied().filter(move |mechanism| match mechanism {
             Mechanism::HashedToken(None) => offered,
-            Mechanism::HashedToken(Some(kind)) => offered && self.bindings.data(*kind).is_some(),
+            Mechanism::HashedToken(Some(kind)) => offered && self.bindings.has(*kind),
             Mechanism::External | Mechanism::Scram(..) | Mechanism::Plain => false,
         })
     }
@@ -308,7 +308,7 @@ mod tests {
                 sasl2(mechanisms, "")
             )
         );
-        let both = Bindings { exporter: Some([2; 32]), ..end_point };
+        let both = Bindings { exporter: Some([2; 32].into()), ..end_point };
         assert!(
             features(&offer(both, PlainPolicy::Refused))
                 .contains("<channel-binding type='tls-exporter'/><channel-binding type='tls-server-end-point'/>")
@@ -327,8 +327,10 @@ mod tests {
     #[test]
     fn a_hash_for_which_somebody_has_no_keys_is_not_offered() {
         let names = |hashes| {
-            let offer =
-                Offer { hashes, ..offer(Bindings { exporter: Some([2; 32]), end_point: None }, PlainPolicy::Refused) };
+            let offer = Offer {
+                hashes,
+                ..offer(Bindings { exporter: Some([2; 32].into()), end_point: None }, PlainPolicy::Refused)
+            };
             offer.mechanisms().map(Mechanism::as_str).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names(ScramHash::OLD), "SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1");
@@ -364,7 +366,7 @@ mod tests {
         };
         assert_eq!(fast(Bindings::NONE), "<mechanism>HT-SHA-256-NONE</mechanism>");
         assert_eq!(
-            fast(Bindings { exporter: Some([2; 32]), end_point: Some(vec![1; 32]) }),
+            fast(Bindings { exporter: Some([2; 32].into()), end_point: Some(vec![1; 32]) }),
             "<mechanism>HT-SHA-256-EXPR</mechanism><mechanism>HT-SHA-256-ENDP</mechanism>\
              <mechanism>HT-SHA-256-NONE</mechanism>"
         );

@@ -346,6 +346,15 @@ impl Transport {
         }
     }
 
+    /// The same for whoever may want it later, or never: it costs a few hashes. This connection has it no more.
+    pub fn take_exporter(&mut self) -> Option<Box<dyn FnOnce() -> Option<[u8; 32]> + Send>> {
+        match &mut self.stream {
+            Stream::Plain(_) => None,
+            Stream::Buffered(tls) => tls.exporter().map(|data| Box::new(move || Some(data)) as _),
+            Stream::Lean(tls) => tls.take_secret().map(|secret| Box::new(move || secret.export()) as _),
+        }
+    }
+
     /// The channel binding `tls-server-end-point` (RFC 5929 §4) of the certificate that we showed,
     /// where one is defined. Only streams accepted through [`crate::net::tls::Acceptor`] have it.
     #[must_use]

@@ -10,7 +10,7 @@ use crate::jid::BareJid;
 use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
 
-use super::account::Account;
+use super::account::{Account, State};
 use super::binding::Binding;
 use super::marks::Mark;
 use super::remote::{Leaving, Pair, RemoteDelivery};
@@ -293,6 +293,12 @@ impl Batch {
             // Whoever has asked may not wait any more.
             let _ = asking.send(self.receipt);
         }
+    }
+
+    /// The same with the lock held of an account of which something has changed that is kept as a whole, and not as an entry: what
+    /// somebody else makes of it next, in a batch that may end earlier, comes behind it.
+    pub(super) fn write_locked(&mut self, _locked: &State) {
+        self.write();
     }
 
     /// Applies everything so far. What was written to storage is durable once the receipt is.

@@ -73,7 +73,6 @@ impl Router {
             if !state.blocked.has_room(&added) {
                 return Err(StanzaError::new(Condition::ResourceConstraint, "too many addresses are blocked"));
             }
-            batch.hold(account);
             for address in added {
                 state.blocked.insert(&account.jid, address);
                 if let Err(error) = BLOCKED.put(&mut batch.writes, &account.jid, address.as_str(), &self.clock.now()) {
@@ -84,6 +83,7 @@ impl Router {
             told.retain(|who| state.blocked.blocks(who));
             let directed = withdraw(&mut state);
             tell_interested(&state, push, &mut batch);
+            batch.write_locked(&state);
             (told, state.presences(), directed)
         };
         let gone = |who: Option<Jid>| Stanza::new(Kind::Presence(PresenceType::Unavailable)).from(who);
@@ -110,7 +110,6 @@ impl Router {
             };
             let mut told = watchers(&state, &removed);
             told.retain(|who| state.blocked.blocks(who));
-            batch.hold(account);
             for address in &removed {
                 state.blocked.remove(address);
                 BLOCKED.delete(&mut batch.writes, &account.jid, address.as_str());
@@ -118,6 +117,7 @@ impl Router {
             account.note_blocking(&state);
             told.retain(|who| !state.blocked.blocks(who));
             tell_interested(&state, push, &mut batch);
+            batch.write_locked(&state);
             (told, state.presences())
         };
         for who in &told {

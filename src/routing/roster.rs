@@ -88,6 +88,7 @@ impl Router {
         state.contacts.set(jid, contact);
         self.accounts.neighbours.changed(&account.jid, &state, jid);
         push(account, &mut state, jid, batch);
+        batch.write_locked(&state);
         Ok(())
     }
 
@@ -101,9 +102,9 @@ impl Router {
             };
             state.contacts.set(jid, Contact::default());
             self.accounts.neighbours.changed(&account.jid, &state, jid);
-            batch.hold(account);
             CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
             push(account, &mut state, jid, batch);
+            batch.write_locked(&state);
             contact.state().remove()
         };
         self.part(account, jid, removal, batch).await;
@@ -141,9 +142,8 @@ fn get(binding: &Binding, query: &Element) -> Payload<'static> {
     roster::query(state.roster_version, state.contacts.items().map(|item| item.to_element())).into()
 }
 
-/// Writes a contact to storage, or deletes it if nothing is left of it.
-pub(super) fn save(account: &Arc<Account>, jid: &BareJid, contact: &Contact, batch: &mut Batch) {
-    batch.hold(account);
+/// Writes a contact to storage, or deletes it if nothing is left of it; [`Batch::write_locked`] follows.
+pub(super) fn save(account: &Account, jid: &BareJid, contact: &Contact, batch: &mut Batch) {
     if contact.is_blank() {
         CONTACTS.delete(&mut batch.writes, &account.jid, jid.as_str());
     } else if let Err(error) = CONTACTS.put(&mut batch.writes, &account.jid, jid.as_str(), contact) {
@@ -151,7 +151,7 @@ pub(super) fn save(account: &Arc<Account>, jid: &BareJid, contact: &Contact, bat
     }
 }
 
-/// Pushes an item, or its removal, to every interested resource (RFC 6121 §2.1.6).
+/// Pushes an item, or its removal, to every interested resource (RFC 6121 §2.1.6); [`Batch::write_locked`] follows.
 pub(super) fn push(account: &Account, state: &mut State, jid: &BareJid, batch: &mut Batch) {
     state.roster_version = state.roster_version.next();
     if let Err(error) = ROSTER_VERSION.put(&mut batch.writes, &account.jid, &state.roster_version) {

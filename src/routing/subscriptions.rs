@@ -180,6 +180,7 @@ impl Router {
         if transition.push {
             push(account, state, contact, batch);
         }
+        batch.write_locked(state);
     }
 
     pub(super) fn share_available(&self, presences: &[Arc<Stanza<'static>>], contact: &BareJid, batch: &mut Batch) {

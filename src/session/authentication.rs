@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::accounts::directory;
 use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
-use crate::accounts::sasl::channel_binding::Bindings;
+use crate::accounts::sasl::channel_binding::{Bindings, Exporter};
 use crate::accounts::sasl::scram::Nonce;
 use crate::accounts::tokens::{self, AgentId, Holder};
 use crate::accounts::traces::wipe_stack;
@@ -48,7 +48,7 @@ pub(super) async fn log_in(
         return Err(invalid_from());
     }
     let end_point = dialogue.wire.transport.server_end_point().map(<[u8]>::to_vec);
-    let bindings = Bindings { exporter: dialogue.wire.transport.exporter(), end_point };
+    let bindings = Bindings { exporter: dialogue.wire.transport.take_exporter().map(Exporter::new), end_point };
     let offer = Offer {
         confidentiality: Confidentiality::Tls,
         bindings,

@@ -1,7 +1,6 @@
 //! The occupants of a room: they come in, listen and count, while one more speaks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -18,9 +17,6 @@ use crate::meter::{Length, Measured, measure};
 
 /// How many come in at the same time.
 const TOGETHER: usize = 16;
-
-/// Messages that are on their way at the same time.
-const IN_FLIGHT: usize = 8;
 
 /// A message must have reached everyone within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,7 +91,8 @@ impl Hall {
         Ok(self.shared.presences.get())
     }
 
-    /// Somebody speaks again and again, some messages at a time; all members hear every message.
+    /// Somebody speaks again and again, and waits each time until all members have heard it: whoever has several messages at
+    /// hand may put them into one flush for each member, and that is then what is measured.
     pub async fn speak(
         &self,
         mut speaker: Session,
@@ -107,23 +104,16 @@ impl Hall {
         let (stop, latencies) = (Rc::new(Cell::new(false)), Rc::new(RefCell::new(Vec::new())));
         let (shared, stopping, noted) = (Rc::clone(&self.shared), Rc::clone(&stop), Rc::clone(&latencies));
         let task = spawn_local(async move {
-            let mut until = shared.messages.get();
-            let mut sent = VecDeque::new();
-            while !stopping.get() || !sent.is_empty() {
-                while !stopping.get() && sent.len() < IN_FLIGHT {
-                    sent.push_back(Instant::now());
-                    speaker.send(&message).await?;
-                }
-                until += reach;
+            while !stopping.get() {
+                let (started, until) = (Instant::now(), shared.messages.get() + reach);
+                speaker.send(&message).await?;
                 // Its own copies are not counted.
                 poll_fn(|context| Poll::Ready(speaker.poll_input(context, |_| {}))).await?;
                 timeout(PATIENCE, shared.heard(until)).await.map_err(|_| {
                     let missing = until.saturating_sub(shared.messages.get());
                     io::Error::other(format!("{missing} of {reach} copies of a message did not arrive"))
                 })?;
-                if let Some(started) = sent.pop_front() {
-                    noted.borrow_mut().push(u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX));
-                }
+                noted.borrow_mut().push(u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX));
             }
             Ok::<_, io::Error>(speaker)
         });

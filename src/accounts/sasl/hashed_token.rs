@@ -103,7 +103,7 @@ pub(crate) mod tests {
     }
 
     fn bindings() -> Bindings {
-        Bindings { exporter: Some([5; 32]), end_point: Some(vec![6; 32]) }
+        Bindings { exporter: Some([5; 32].into()), end_point: Some(vec![6; 32]) }
     }
 
     // The values come from another implementation of HMAC (Python's).

@@ -27,7 +27,7 @@ fn credentials() -> Credentials {
 }
 
 fn both() -> Bindings {
-    Bindings { exporter: Some([5; 32]), end_point: Some(vec![6; 48]) }
+    Bindings { exporter: Some([5; 32].into()), end_point: Some(vec![6; 48]) }
 }
 
 fn first(variant: Variant, bindings: &Bindings, message: &str) -> Result<ClientFirst, SaslError> {

@@ -18,7 +18,7 @@ fn credentials() -> Credentials {
 }
 
 fn bindings() -> Bindings {
-    Bindings { exporter: Some([5; 32]), end_point: Some(vec![6; 32]) }
+    Bindings { exporter: Some([5; 32].into()), end_point: Some(vec![6; 32]) }
 }
 
 fn offer() -> Offer {

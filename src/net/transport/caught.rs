@@ -2,8 +2,8 @@
 //! exporter secret of TLS 1.3, which rustls only gives to a `KeyLog`, and the name asked for by SNI,
 //! which it only gives to the resolver of certificates.
 //!
-//! One of these belongs to one handshake and dies with it. No other secret is ever taken, and this
-//! one is erased in place as soon as the channel binding (RFC 9266) is derived from it.
+//! One of these belongs to one handshake and dies with it. No other secret is ever taken. From this one a channel binding
+//! (RFC 9266) can be derived, once; it lies in one place, where it is erased then, or when the peer has authenticated without.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +26,8 @@ pub(super) struct Caught {
 
 #[derive(Default)]
 struct Facts {
-    /// Erased by its own drop.
-    secret: Option<OkmBlock>,
+    /// Erased by its own drop, where it lies: whoever takes it takes the pointer.
+    secret: Option<Box<OkmBlock>>,
     server_name: Option<Box<str>>,
 }
 
@@ -46,26 +46,32 @@ impl Caught {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).server_name.take()
     }
 
-    /// The channel binding `tls-exporter`; the secret is gone afterwards.
-    pub(super) fn take_exporter(&self, suite: &Tls13CipherSuite) -> Option<[u8; 32]> {
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        let exporter = facts.secret.as_ref().and_then(|secret| derive(secret, suite));
-        // Dropped where it lies, so nothing of it is left in this memory.
-        facts.secret = None;
-        exporter
+    /// What the channel binding `tls-exporter` is made of.
+    pub(super) fn take_secret(&self, suite: &'static Tls13CipherSuite) -> Option<Secret> {
+        let secret = self.facts.lock().unwrap_or_else(PoisonError::into_inner).secret.take();
+        secret.map(|secret| Secret { secret, suite })
     }
 }
 
-/// TLS-Exporter with an empty context (RFC 8446 §7.5).
-fn derive(secret: &OkmBlock, suite: &Tls13CipherSuite) -> Option<[u8; 32]> {
-    let nothing = suite.common.hash_provider.hash(&[]);
-    let expander = suite.hkdf_provider.expander_for_okm(secret);
-    let length = u16::try_from(expander.hash_len()).ok()?;
-    let for_label = expand_label(length, EXPORTER_LABEL, nothing.as_ref(), |info| expander.expand_block(info))?;
-    let mut exporter = [0; 32];
-    let expander = suite.hkdf_provider.expander_for_okm(&for_label);
-    expand_label(32, b"exporter", nothing.as_ref(), |info| expander.expand_slice(info, &mut exporter))?.ok()?;
-    Some(exporter)
+/// The exporter secret of one connection.
+pub(super) struct Secret {
+    secret: Box<OkmBlock>,
+    suite: &'static Tls13CipherSuite,
+}
+
+impl Secret {
+    /// TLS-Exporter with an empty context (RFC 8446 §7.5).
+    pub(super) fn export(&self) -> Option<[u8; 32]> {
+        let Self { secret, suite } = self;
+        let nothing = suite.common.hash_provider.hash(&[]);
+        let expander = suite.hkdf_provider.expander_for_okm(secret);
+        let length = u16::try_from(expander.hash_len()).ok()?;
+        let for_label = expand_label(length, EXPORTER_LABEL, nothing.as_ref(), |info| expander.expand_block(info))?;
+        let mut exporter = [0; 32];
+        let expander = suite.hkdf_provider.expander_for_okm(&for_label);
+        expand_label(32, b"exporter", nothing.as_ref(), |info| expander.expand_slice(info, &mut exporter))?.ok()?;
+        Some(exporter)
+    }
 }
 
 /// HKDF-Expand-Label (RFC 8446 §7.1): `expand` is given the `HkdfLabel` in pieces.
@@ -83,7 +89,7 @@ impl KeyLog for Caught {
 
     fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
         if label == EXPORTER_SECRET && secret.len() <= OkmBlock::MAX_LEN {
-            self.facts.lock().unwrap_or_else(PoisonError::into_inner).secret = Some(OkmBlock::new(secret));
+            self.facts.lock().unwrap_or_else(PoisonError::into_inner).secret = Some(Box::new(OkmBlock::new(secret)));
         }
     }
 }

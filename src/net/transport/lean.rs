@@ -21,7 +21,7 @@ use zeroize::Zeroize;
 
 use super::Io;
 use super::allowance::Allowance;
-use super::caught::Caught;
+use super::caught::{Caught, Secret};
 use machine::{Machine, Standing};
 
 /// The head, the inner type and the tag of a record of TLS 1.3.
@@ -55,7 +55,7 @@ pub(super) struct Lean {
 /// What a handshake left behind.
 #[derive(Default)]
 struct Shaken {
-    exporter: Option<[u8; 32]>,
+    secret: Option<Secret>,
     server_name: Option<Box<str>>,
     /// RFC 5929 §4 of the certificate that we showed.
     end_point: Option<Arc<[u8]>>,
@@ -98,7 +98,7 @@ impl Lean {
         std::future::poll_fn(|cx| lean.poll_handshake(cx)).await?;
         let mut shaken = Shaken { server_name: caught.take_server_name(), ..Shaken::default() };
         if let Some(SupportedCipherSuite::Tls13(suite)) = lean.state().negotiated_cipher_suite() {
-            shaken.exporter = caught.take_exporter(suite);
+            shaken.secret = caught.take_secret(suite);
         }
         lean.shaken = Some(Box::new(shaken));
         lean.allowance.renew(lean.partial.len());
@@ -365,7 +365,12 @@ impl Lean {
     }
 
     pub(super) fn exporter(&self) -> Option<[u8; 32]> {
-        self.shaken.as_ref()?.exporter
+        self.shaken.as_ref()?.secret.as_ref()?.export()
+    }
+
+    /// What [`Self::exporter`] is made of.
+    pub(super) fn take_secret(&mut self) -> Option<Secret> {
+        self.shaken.as_mut()?.secret.take()
     }
 
     pub(super) fn end_point(&self) -> Option<&[u8]> {

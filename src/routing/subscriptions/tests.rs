@@ -265,3 +265,23 @@ async fn requests_of_one_domain_that_wait_leave_room_for_others() {
     let waiting: Vec<String> = account.lock().contacts.requests().map(|it| it.from.to_string()).collect();
     assert_eq!(waiting, ["a@mantua.example", "b@mantua.example", "c@padua.example"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn storage_has_what_came_last_whoever_is_done_first() {
+    let mut world = World::new();
+    let node = world.server("verona.example").unwrap();
+    let juliet: Jid = "juliet@verona.example".parse().unwrap();
+    world.account(&juliet).await.unwrap();
+    let (mut first, mut second) = (node.router.batch(), node.router.batch());
+    for (kind, batch) in [(PresenceType::Subscribe, &mut first), (PresenceType::Unsubscribe, &mut second)] {
+        let stanza = Stanza::new(Kind::Presence(kind)).from(full("romeo@mantua.example")).to(juliet.clone());
+        let origin = Origin::Remote { local: "verona.example", remote: "mantua.example" };
+        node.router.route(origin, stanza, batch).await.unwrap();
+    }
+    second.finish();
+    let receipt = first.finish();
+    node.storage.durable(receipt).await.unwrap();
+    let here = node.router.accounts.cached("juliet@verona.example").unwrap().lock().contacts.len();
+    let kept = CONTACTS.all(&node.storage, &juliet.to_bare()).await.unwrap();
+    assert_eq!((here, kept.len()), (0, 0), "{kept:?}");
+}

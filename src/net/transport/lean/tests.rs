@@ -41,10 +41,12 @@ fn assert_idle(lean: &Lean) {
 #[test]
 fn the_exporter_is_that_of_a_client_with_every_suite() {
     for suite in tls13_suites() {
-        let ends = shake(client_for(&[&TLS13], &[suite], None), server_config(), |flight| vec![flight]).unwrap();
+        let mut ends = shake(client_for(&[&TLS13], &[suite], None), server_config(), |flight| vec![flight]).unwrap();
         assert_eq!(ends.server.state().negotiated_cipher_suite(), Some(suite));
         let expected = ends.client.export_keying_material([0; 32], EXPORTER_LABEL, Some(&[])).unwrap();
         assert_eq!(ends.server.exporter(), Some(expected), "{suite:?}");
+        assert_eq!(ends.server.take_secret().unwrap().export(), Some(expected));
+        assert_eq!(ends.server.exporter(), None);
         // RFC 9266 asks for an empty context, which in TLS 1.3 is the same as none.
         assert_eq!(ends.client.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap(), expected);
     }
@@ -110,8 +112,8 @@ fn nothing_of_the_handshake_outlives_it() {
         assert_eq!(Arc::strong_count(&caught), 1);
         let suite = cipher_suite::TLS13_AES_256_GCM_SHA384;
         let SupportedCipherSuite::Tls13(suite) = suite else { unreachable!() };
-        assert_eq!(caught.take_exporter(suite).into_iter().count(), exporters);
-        assert_eq!(caught.take_exporter(suite), None);
+        assert_eq!(caught.take_secret(suite).into_iter().count(), exporters);
+        assert!(caught.take_secret(suite).is_none());
     }
 }
 
@@ -122,14 +124,14 @@ fn only_one_secret_is_let_in() {
     for label in ["CLIENT_RANDOM", "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0", "EARLY_EXPORTER_SECRET", ""] {
         assert!(!caught.will_log(label));
         caught.log(label, &[1; 32], &[2; 32]);
-        assert_eq!(caught.take_exporter(suite), None);
+        assert!(caught.take_secret(suite).is_none());
     }
     assert!(caught.will_log("EXPORTER_SECRET"));
     caught.log("EXPORTER_SECRET", &[1; 32], &[2; 65]);
-    assert_eq!(caught.take_exporter(suite), None);
+    assert!(caught.take_secret(suite).is_none());
     caught.log("EXPORTER_SECRET", &[1; 32], &[2; 32]);
     assert!(!format!("{caught:?}").contains('2'));
-    assert!(caught.take_exporter(suite).is_some());
+    assert!(caught.take_secret(suite).is_some());
     assert!(!caught.only_raw_public_keys());
 }
 
