@@ -1,11 +1,11 @@
-//! The outgoing bytes of one client session: who writes to a session writes here, the session's
-//! own task moves them to the socket.
+//! The outgoing bytes of one client session: who writes to a session writes here. Whoever was the first moves them to the socket
+//! if nobody is at it; otherwise, and where the socket takes less, the session's own task does.
 
 mod resuming;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::Timestamp;
@@ -30,6 +30,23 @@ pub enum Taken {
     Cut(StreamError),
     /// The client has come back on another connection, which waits for the session.
     Inherited,
+}
+
+/// What somebody finds in a ring who does not wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Now {
+    /// Bytes were moved to the caller's buffer; they start and end at a stanza's edge.
+    Bytes,
+    Nothing,
+    /// The session is to end, or to go on without its connection, which is for its task to see to.
+    End,
+}
+
+/// Where the bytes of a ring go.
+pub trait Outlet: Send + Sync {
+    /// Writes what the ring has as far as that is possible at once. `false` if something is left to do for the session's task,
+    /// which may be at it already.
+    fn write_now(&self) -> bool;
 }
 
 /// Whether a write found room.
@@ -72,6 +89,8 @@ struct State {
     /// What the task has in hand of them, until it has written all of that.
     in_hand: usize,
     waker: Option<Waker>,
+    /// Where the bytes go, as long as there is a connection.
+    outlet: Option<Weak<dyn Outlet>>,
     /// The task waits for its transport: new bytes are no reason to wake it.
     stalled: bool,
     /// Somebody has promised to wake the task.
@@ -194,7 +213,7 @@ impl Ring {
         self.lock().retained.as_mut()?.unanswered(count)
     }
 
-    /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.
+    /// Wakes the session's task.
     pub fn wake(&self) {
         let waker = {
             let mut state = self.lock();
@@ -203,6 +222,27 @@ impl Ring {
         };
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// The session has a connection: what is written from now on may go there.
+    pub fn connect(&self, outlet: Weak<dyn Outlet>) {
+        self.lock().outlet = Some(outlet);
+    }
+
+    /// Has what waits go out, by the caller or by the session's task; whoever got [`Pushed::First`] owes this call, or
+    /// [`Ring::wake`].
+    pub fn flush(&self) {
+        let outlet = {
+            let mut state = self.lock();
+            state.dirty = false;
+            if state.stalled {
+                return;
+            }
+            state.outlet.as_ref().and_then(Weak::upgrade)
+        };
+        if !outlet.is_some_and(|outlet| outlet.write_now()) {
+            self.wake();
         }
     }
 
@@ -225,27 +265,43 @@ impl Ring {
         if let Some(end) = state.without_connection() {
             return Poll::Ready(end);
         }
-        if !state.has_something() {
+        let piece = state.piece();
+        if piece.is_none() {
             if let Some(closing) = &state.close {
                 return Poll::Ready(Taken::Close(closing.error.clone()));
             }
             state.listen(context);
-            let waiters = state.who_has_room();
-            drop(state);
-            waiters.into_iter().for_each(|waiters| waiters.wake());
-            return Poll::Pending;
         }
-        let mut piece = state.bytes.pop();
-        let place = state.start();
-        if let Some(retained) = &mut state.retained {
-            retained.take(&mut piece, place);
-        }
-        state.in_hand = piece.len();
         let waiters = state.who_has_room();
         drop(state);
-        *out = piece.into_bytes();
         waiters.into_iter().for_each(|waiters| waiters.wake());
-        Poll::Ready(Taken::Bytes)
+        match piece {
+            Some(piece) => {
+                *out = piece.into_bytes();
+                Poll::Ready(Taken::Bytes)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// The same for somebody who does not wait and cannot end the session.
+    pub fn take_now(&self, out: &mut Vec<u8>) -> Now {
+        let mut state = self.lock();
+        if state.close.is_some() || state.without_connection().is_some() {
+            return Now::End;
+        }
+        state.in_hand = 0;
+        let piece = state.piece();
+        let waiters = state.who_has_room();
+        drop(state);
+        waiters.into_iter().for_each(|waiters| waiters.wake());
+        match piece {
+            Some(piece) => {
+                *out = piece.into_bytes();
+                Now::Bytes
+            }
+            None => Now::Nothing,
+        }
     }
 
     /// For a task whose transport takes nothing: waits until the session is to end all the same.
@@ -398,7 +454,7 @@ impl Ring {
     pub(super) fn shut(&self) -> Remains {
         let mut state = self.lock();
         state.release();
-        state.shut = true;
+        (state.shut, state.outlet) = (true, None);
         state.room.take().into_iter().for_each(|waiters| waiters.wake());
         let written = state.done();
         let (mut text, mut lapsed, mut resumable) = (std::mem::take(&mut state.bytes), None, None);
@@ -521,6 +577,20 @@ impl State {
             Some(closing) => self.start() < closing.upto,
         };
         waits || self.retained.as_ref().is_some_and(|retained| retained.has_more())
+    }
+
+    /// Takes out what goes out next; somebody has it in hand then.
+    fn piece(&mut self) -> Option<String> {
+        if !self.has_something() {
+            return None;
+        }
+        let mut piece = self.bytes.pop();
+        let place = self.start();
+        if let Some(retained) = &mut self.retained {
+            retained.take(&mut piece, place);
+        }
+        self.in_hand = piece.len();
+        Some(piece)
     }
 
     /// The place of the first byte that has not been taken.
