@@ -40,17 +40,17 @@ struct Server {
 }
 
 impl Server {
-    fn new(domain: &'static str) -> Self {
-        Self { domain, site: Site::new(&format!("guardian-{domain}")), s2s: free() }
+    fn new(domain: &'static str, bidi: bool) -> Self {
+        Self { domain, site: Site::new(&format!("guardian-{domain}-{bidi}")), s2s: free() }
     }
 
-    fn configure(&self, dns: SocketAddr, trusted: &str) {
+    fn configure(&self, dns: SocketAddr, trusted: &str, bidi: bool) {
         let Self { domain, s2s, site } = self;
         let config = format!(
             "domain = \"{domain}\"\ndata_dir = \"data\"\n\
              [listen]\nc2s = \"{}\"\nc2s_tls = []\ns2s = \"{s2s}\"\ns2s_tls = []\n\
              [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\ntrust_anchors = [\"ca.pem\"]\n\
-             [dns]\nservers = [\"{dns}\"]\n[archive]\nenabled = false\n[log]\nlevel = \"info,comity::routing=debug\"\n\
+             [dns]\nservers = [\"{dns}\"]\n[federation]\nbidi = {bidi}\n[archive]\nenabled = false\n[log]\nlevel = \"info,comity::routing=debug\"\n\
              [limits]\nclient_stanzas_per_second = 0\nclient_bytes_per_second = 0\noffline_messages = 100000\n",
             site.c2s
         );
@@ -191,14 +191,24 @@ async fn befriend(one: &mut Person, other: &mut Person) {
     one.client.send(&format!("<presence type='subscribed' to='{theirs}'/>")).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_sees_who_is_there_after_the_other_server_was_killed_again_and_again() {
+    kill_again_and_again(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_sees_who_is_there_where_streams_go_both_ways() {
+    kill_again_and_again(true).await;
+}
+
 /// Two servers that run and find each other.
-async fn two_servers() -> (Server, Server) {
-    let (mut near, mut far) = (Server::new(NEAR), Server::new(FAR));
+async fn two_servers(bidi: bool) -> (Server, Server) {
+    let (mut near, mut far) = (Server::new(NEAR, bidi), Server::new(FAR, bidi));
     far.site.ca = Arc::clone(&near.site.ca);
     let dns = zone::serve(&[(NEAR, near.s2s), (FAR, far.s2s)]).await;
     let trusted = near.site.ca.pem();
-    near.configure(dns, &trusted);
-    far.configure(dns, &trusted);
+    near.configure(dns, &trusted, bidi);
+    far.configure(dns, &trusted, bidi);
     near.site.start();
     far.site.start();
     (near, far)
@@ -228,8 +238,8 @@ struct Scene {
 const COUNTED: usize = 4;
 
 impl Scene {
-    async fn begin() -> Self {
-        let (near, far) = two_servers().await;
+    async fn begin(bidi: bool) -> Self {
+        let (near, far) = two_servers(bidi).await;
         let mut watcher = near.log_in("one", "watcher").await;
         watcher.client.send(&format!("<enable xmlns='{SM}'/>")).await;
         while watcher.hear().await.name() != "enabled" {}
@@ -287,10 +297,9 @@ impl Scene {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_sees_who_is_there_after_the_other_server_was_killed_again_and_again() {
+async fn kill_again_and_again(bidi: bool) {
     let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
-    let mut scene = Scene::begin().await;
+    let mut scene = Scene::begin(bidi).await;
     for number in 0..kills {
         scene.kill(number).await;
     }

@@ -25,6 +25,7 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
     ("XEP-0185", "1.0", "dialback-keys"),
     ("XEP-0203", "2.0", "delayed-delivery"),
     ("XEP-0220", "1.1.1", "dialback"),
+    ("XEP-0288", "1.0.1", "bidirectional-streams"),
     ("XEP-0297", "1.0", "stanza-forwarding"),
     ("XEP-0334", "1.0.0", "message-processing-hints"),
     ("XEP-0368", "1.1.0", "direct-tls"),

@@ -26,3 +26,9 @@ class Case:
     near: str | None = None
     #: Whether both sides have to be proven by keys in a signed DNS: the near one connects, the far one accepts.
     by_dane: bool = False
+    #: Whether both sides have to prove themselves by SASL EXTERNAL.
+    by_external: bool = False
+    #: Whether the far side has to have rooms.
+    in_rooms: bool = False
+    #: Whether both sides have to take stanzas both ways on one stream (XEP-0288).
+    by_bidi: bool = False

@@ -1,7 +1,9 @@
 """How two servers find and believe each other: DNS, TLS, certificates and dialback."""
 
 from cases.case import Case, Directions
-from cases.federation import ERROR_WITHIN, TEXT, deliver
+from cases.federation import ERROR_WITHIN, TEXT, chat, deliver
+from cases.outbox import hangs
+from cases.presence import killed
 from harness import stanzas
 from harness.failure import CaseFailed
 from harness.network import DNS_ADDRESS
@@ -51,9 +53,25 @@ async def records_validate(_stage: Stage, near: Side, far: Side) -> None:
             raise CaseFailed(f"delv says of {name} {kind}: {said.strip()}")
 
 
+async def answered(_stage: Stage, near: Side, far: Side) -> None:
+    """Nobody finds the near server: what comes back comes on the stream that it has opened (XEP-0288)."""
+    alice, bob = await near.online("alice"), await far.online("bob")
+    await deliver(alice, bob, bob.bare, TEXT)
+    for number in range(20):
+        await deliver(bob, alice, alice.full, f"number {number}")
+
+
+async def answered_far(stage: Stage, near: Side, far: Side) -> None:
+    """The same with the other server behind the wall."""
+    await answered(stage, far, near)
+
+
 CASES = [
     Case("dialback-only", Variant("dialback", Proof.DIALBACK, trusted=False), arrives),
-    Case("certificate-only", Variant("certificate", Proof.CERTIFICATE), arrives),
+    Case("certificate-only", Variant("certificate", Proof.CERTIFICATE), arrives, by_external=True),
+    Case("dialback-ipv6", Variant("dialback6", Proof.DIALBACK, trusted=False, ipv6=True), arrives),
+    Case("certificate-ipv6", Variant("certificate6", Proof.CERTIFICATE, ipv6=True), arrives, by_external=True),
+    Case("chat-ipv6", Variant("ipv6", ipv6=True), chat),
     Case("no-proof", Variant("no-proof", Proof.CERTIFICATE, trusted=False), refused),
     Case("tls-required", Variant("plaintext", second_without_tls=True), tls_required),
     Case("srv-first-dead", Variant("srv-dead", srv=Srv.FIRST_DEAD), arrives),
@@ -80,4 +98,8 @@ CASES = [
         Directions.FIRST_ONLY,
         "comity",
     ),
+    Case("bidi", Variant("bidi", bidi=True, hidden=0), answered, Directions.FIRST_ONLY, by_bidi=True),
+    Case("bidi-killed", Variant("bidi-both", bidi=True), killed, Directions.FIRST_ONLY, "comity", by_bidi=True),
+    Case("bidi-hangs", Variant("bidi-both", bidi=True), hangs, Directions.FIRST_ONLY, "comity", by_bidi=True),
+    Case("bidi-far", Variant("bidi-far", bidi=True, hidden=1), answered_far, Directions.FIRST_ONLY, by_bidi=True),
 ]

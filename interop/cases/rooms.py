@@ -169,7 +169,7 @@ async def rooms_server_is_killed(_stage: Stage, near: Side, far: Side) -> None:
 
 
 CASES = [
-    Case("room", ORDINARY, meets),
-    Case("room-member-restarts", ORDINARY, members_server_is_killed),
-    Case("room-restarts", ORDINARY, rooms_server_is_killed, near="comity"),
+    Case("room", ORDINARY, meets, in_rooms=True),
+    Case("room-member-restarts", ORDINARY, members_server_is_killed, in_rooms=True),
+    Case("room-restarts", ORDINARY, rooms_server_is_killed, near="comity", in_rooms=True),
 ]

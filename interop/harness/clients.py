@@ -35,6 +35,8 @@ class Client:
         self.bare = bare
         self.password = password
         self.full = bare
+        #: Whether the server shows it its own presence, as RFC 6121 section 4.2.2 has it.
+        self.hears_itself = True
         self.inbox: list[ElementTree.Element] = []
         self.ended: str | None = None
         self.news = asyncio.Condition()
@@ -50,10 +52,14 @@ class Client:
         self.full = value
 
     async def online(self) -> "Client":
-        """Logs in, fetches the roster and sends initial presence; done when the server has shown it back."""
+        """Logs in, fetches the roster and sends initial presence; done when the server has shown it back, or has
+        answered what came behind it."""
         await self.login()
         await self._do("fetch_roster")
         await self.presence()
+        if not self.hears_itself:
+            await self.settle(self.bare.split("@")[1])
+            return self
         await self.expect(Expected("its own initial presence", lambda stanza: stanza.get("from") == self.full
                                    and stanza.tag == "{jabber:client}presence"))
         return self

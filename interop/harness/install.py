@@ -12,7 +12,12 @@ from harness.failure import HarnessBroken
 SLIXMPP = "slixmpp==1.17.0"
 POLICY = Path("/usr/sbin/policy-rc.d")
 NETWORK = ["iproute2", "openssl", "unbound", "ldnsutils", "bind9-dnsutils", "util-linux", "python3-venv"]
-PEERS = {"prosody": ["prosody", "lua-unbound"], "ejabberd": ["ejabberd"], "comity": ["biboumi", "ngircd"]}
+PEERS = {
+    "prosody": ["prosody", "lua-unbound"],
+    "ejabberd": ["ejabberd"],
+    "jabberd2": ["jabberd2"],
+    "comity": ["biboumi", "ngircd"],
+}
 CLIENTS = ["profanity", "go-sendxmpp", "tmux"]
 
 

@@ -12,7 +12,7 @@ from harness.failure import CaseFailed
 from harness.stage import Stage, Workshop, labels
 from peers import PEERS
 
-PAIRS = [("comity", "comity"), ("comity", "prosody"), ("comity", "ejabberd")]
+PAIRS = [("comity", "comity"), ("comity", "prosody"), ("comity", "ejabberd"), ("comity", "jabberd2")]
 CASE_LIMIT = 180.0
 BUILD_LIMIT = 180.0
 
@@ -57,6 +57,9 @@ def rows(pairs: list[tuple[str, str]], names: set[str] | None) -> list[Row]:
         for near in ((0, 1) if case.directions is Directions.BOTH else (0,))
         if case.near in (None, pair[near])
         if not case.by_dane or (PEERS[pair[near]].connects_by_dane and PEERS[pair[1 - near]].accepts_by_dane)
+        if not case.by_bidi or all(PEERS[kind].has_bidi for kind in pair)
+        if not case.by_external or all(PEERS[kind].has_external for kind in pair)
+        if not case.in_rooms or PEERS[pair[1 - near]].has_rooms
     ]
 
 

@@ -17,6 +17,7 @@ from harness.process import Process, run
 ENTER = Path(__file__).with_name("enter.sh")
 PREFIX = "interop-"
 DNS_ADDRESS = "10.77.0.1"
+DNS_ADDRESS6 = "fd77::1"
 # Nobody has this address: a connection to it ends with "no route to host" after the kernel asked three times.
 DEAD_ADDRESS = "10.77.0.99"
 
@@ -27,6 +28,7 @@ class Namespace:
 
     name: str
     address: str
+    address6: str
     etc: Path
 
     def command(self, command: list[str], user: str | None = None) -> list[str]:
@@ -43,7 +45,7 @@ class Network:
         self._logs = logs
         self._authority = authority
         self._tag = f"{PREFIX}{os.getpid()}-{tag}"
-        self._switch = Namespace(f"{self._tag}-dns", DNS_ADDRESS, directory / "dns")
+        self._switch = Namespace(f"{self._tag}-dns", DNS_ADDRESS, DNS_ADDRESS6, directory / "dns")
         self._members: list[Namespace] = []
         self._dns: Process | None = None
 
@@ -58,7 +60,8 @@ class Network:
     async def join(self, label: str) -> Namespace:
         """Makes one more namespace and plugs it into the switch."""
         number = len(self._members)
-        member = Namespace(f"{self._tag}-{number}", f"10.77.0.{11 + number}", self._directory / label)
+        addresses = f"10.77.0.{11 + number}", f"fd77::{11 + number}"
+        member = Namespace(f"{self._tag}-{number}", *addresses, self._directory / label)
         self._members.append(member)
         await self._make(member)
         port = f"port{number}"
@@ -68,6 +71,8 @@ class Network:
         )
         await run(["ip", "-n", self._switch.name, "link", "set", port, "master", "lan", "up"])
         await run(["ip", "-n", member.name, "addr", "add", f"{member.address}/24", "dev", "eth0"])
+        # Nobody else can have it, so there is nothing to wait for.
+        await run(["ip", "-n", member.name, "addr", "add", f"{member.address6}/64", "dev", "eth0", "nodad"])
         await run(["ip", "-n", member.name, "link", "set", "eth0", "up"])
         return member
 

@@ -45,6 +45,12 @@ class Variant:
     dane: Dane | None = None
     #: Whether the first of the pair has a certificate that every server trusts although the second has not.
     first_trusted: bool = False
+    #: Whether the servers find each other at IPv6 addresses, and only there.
+    ipv6: bool = False
+    #: Whether streams go both ways (XEP-0288).
+    bidi: bool = False
+    #: Which of the pair no other server finds.
+    hidden: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ class Side:
         """A new account, not logged in."""
         local, password = f"{name}-{next(self.numbers)}", "correct horse battery"
         await self.server.add_account(local, password)
-        return self._driver.client(f"{local}@{self.domain}", password)
+        client = self._driver.client(f"{local}@{self.domain}", password)
+        client.hears_itself = self.server.hears_itself
+        return client
 
     async def online(self, name: str) -> Client:
         """A new account, logged in and available."""
@@ -147,7 +155,7 @@ class Stage:
             usage = self._usage(PEERS[self._pair[1 - position]])
             site = await self._site(label, encryption, stripped, usage, peer.components)
             sites.append((peer, site, stripped))
-            records += self._records(site)
+            records += self._records(site, self._variant.hidden == position)
             if self._variant.dane:
                 records.append(await self._key(site, self._variant.dane))
         await self._network.serve_dns(records, signed=self._variant.dane is not None)
@@ -201,10 +209,12 @@ class Stage:
             trust=self._workshop.authority.root,
             proof=self._variant.proof,
             encryption=encryption,
-            s2s_address="127.0.0.1" if stripped else "0.0.0.0",
+            s2s_address="127.0.0.1" if stripped else "::" if self._variant.ipv6 else "0.0.0.0",
             s2s_port=5369 if stripped else port,
             components=components,
+            bidi=self._variant.bidi,
             rooms=rooms,
+            ipv6=self._variant.ipv6,
             root_key=self._network.root_key if self._variant.dane else None,
         )
 
@@ -215,13 +225,19 @@ class Stage:
             digest = digest[::-1]
         return f"_5269._tcp.xmpp.{site.domain}. 0 IN TLSA 3 1 1 {digest}"
 
-    def _records(self, site: Site) -> list[str]:
+    def _records(self, site: Site, hidden: bool) -> list[str]:
         host, domain = f"xmpp.{site.domain}.", f"{site.domain}."
-        records = [f"{host} 0 IN A {site.namespace.address}"]
+        # Clients come as ever.
+        door = f"clients.{domain}" if site.ipv6 else host
+        records = [f"{door} 0 IN A {site.namespace.address}"]
+        if site.ipv6:
+            records.append(f"{host} 0 IN AAAA {site.namespace.address6}")
         if site.encryption is Encryption.NEVER:
-            records.append(f"_xmpps-client._tcp.{domain} 0 IN SRV 0 0 5223 {host}")
+            records.append(f"_xmpps-client._tcp.{domain} 0 IN SRV 0 0 5223 {door}")
         else:
-            records.append(f"_xmpp-client._tcp.{domain} 0 IN SRV 0 0 5222 {host}")
+            records.append(f"_xmpp-client._tcp.{domain} 0 IN SRV 0 0 5222 {door}")
+        if hidden:
+            return records
         server = f"_xmpp-server._tcp.{domain} 0 IN SRV"
         match self._variant.srv:
             case Srv.ORDINARY:

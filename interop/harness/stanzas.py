@@ -33,6 +33,15 @@ def presence(sender: str, kind: str | None = None, show: str | None = None) -> E
     )
 
 
+def gone(resource: str) -> Expected:
+    """Presence that says of a resource, or of its account as a whole, that it is not available."""
+    return Expected(
+        f"unavailable presence from {resource}",
+        lambda stanza: stanza.tag == f"{CLIENT}presence" and stanza.get("type") == "unavailable"
+        and stanza.get("from") in (resource, bare(resource)),
+    )
+
+
 def roster_push(contact: str, subscription: str) -> Expected:
     """A roster push that shows a contact in this state."""
 

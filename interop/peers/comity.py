@@ -15,8 +15,8 @@ admins = [{admins}]
 [listen]
 {c2s}
 c2s_tls = "0.0.0.0:5223"
-s2s = "{s2s_address}:{s2s_port}"
-s2s_tls = "{s2s_address}:5270"
+s2s = "{s2s_host}:{s2s_port}"
+s2s_tls = "{s2s_host}:5270"
 component = "127.0.0.1:{component_port}"
 
 [tls]
@@ -30,6 +30,7 @@ servers = ["{dns}"]
 
 [federation]
 accept_dialback = {accept_dialback}
+bidi = {bidi}
 
 [log]
 level = "info,comity=debug"
@@ -66,6 +67,7 @@ class Comity(Server):
     can_go_without_tls = False
     connects_by_dane = True
     accepts_by_dane = True
+    has_bidi = True
     components = ("irc", "bot")
 
     def configure(self) -> None:
@@ -78,11 +80,12 @@ class Comity(Server):
                 directory=site.directory,
                 admins=f'"{services.admin}"' if services else "",
                 c2s=WITHOUT_TLS if services and services.clients_without_tls else WITH_TLS,
-                s2s_address=site.s2s_address,
+                s2s_host=f"[{site.s2s_address}]" if site.ipv6 else site.s2s_address,
                 s2s_port=site.s2s_port,
                 dns=site.dns,
                 dnssec=f'dnssec = "required"\ntrust_anchors = "{site.root_key}"' if site.root_key else "",
                 accept_dialback=str(site.proof is Proof.DIALBACK).lower(),
+                bidi=str(site.bidi).lower(),
                 component_port=COMPONENT_PORT,
             )
             + "".join(components)

@@ -22,7 +22,7 @@ c2s_require_encryption = {c2s_require_encryption}
 s2s_require_encryption = {s2s_require_encryption}
 s2s_secure_auth = {s2s_secure_auth}
 s2s_timeout = 20
-use_ipv6 = false
+use_ipv6 = {ipv6}
 {dane}
 ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem", cafile = "{directory}/trust.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{directory}/chain.pem", key = "{directory}/key.pem" }}
@@ -57,11 +57,13 @@ class Prosody(Server):
     user = "prosody"
     # 0.12 looks at TLSA records when it connects, not when somebody connects to it.
     connects_by_dane = True
+    has_bidi = True
 
     def configure(self) -> None:
         site = self.site
         services = site.services
         dane = f'use_dane = true\nunbound = {{ resolvconf = true, trustfile = "{site.root_key}" }}' if site.root_key else ""
+        modules = (*(MODULES if services else ()), *(("s2s_bidi",) if site.bidi else ()))
         disabled = []
         if site.proof is Proof.CERTIFICATE:
             disabled.append('"dialback"')
@@ -71,13 +73,14 @@ class Prosody(Server):
         self.path("prosody.cfg.lua").write_text(
             TEMPLATE.format(
                 directory=site.directory,
-                modules="".join(f', "{module}"' for module in MODULES) if services else "",
+                modules="".join(f', "{module}"' for module in modules),
                 options=OPTIONS.format(domain=site.domain, admin=services.admin) if services else "",
                 components=(ROOMS.format(rooms=site.rooms) if site.rooms else "")
                 + (COMPONENTS.format(domain=site.domain) if services else ""),
                 c2s_require_encryption=str(not (services and services.clients_without_tls)).lower(),
                 disabled=", ".join(disabled),
                 dane=dane,
+                ipv6=str(site.ipv6).lower(),
                 s2s_address=site.s2s_address,
                 s2s_port=site.s2s_port,
                 s2s_require_encryption=str(site.encryption is Encryption.REQUIRED).lower(),

@@ -62,6 +62,9 @@ class Site:
     #: The key that signs the DNS, if it is signed.
     root_key: Path | None = None
     services: Services | None = None
+    bidi: bool = False
+    #: Whether other servers find it at an IPv6 address, and only there.
+    ipv6: bool = False
 
 
 class Server:
@@ -78,6 +81,14 @@ class Server:
     connects_by_dane = False
     #: ... and for one that connects to it (RFC 7712).
     accepts_by_dane = False
+    #: Whether it takes stanzas both ways on one stream (XEP-0288).
+    has_bidi = False
+    #: Whether it knows SASL EXTERNAL between servers (XEP-0178).
+    has_external = True
+    #: Whether it shows a resource its own presence (RFC 6121 section 4.2.2).
+    hears_itself = True
+    #: Whether it has rooms (XEP-0045).
+    has_rooms = True
     #: What stands before its domain in the domains of the components that it is configured for.
     components: tuple[str, ...] = ()
 

@@ -85,7 +85,8 @@ fn stream(stream: &Stream) -> String {
     for pair in &stream.pairs {
         text.push_str(&format!("{direction} {} (here {}), {}\n", pair.remote, pair.local, pair.proof));
     }
-    text.push_str(&format!("  {address}, since {}, {} bytes\n", stream.since, stream.bytes));
+    let both_ways = if stream.both_ways { ", both ways" } else { "" };
+    text.push_str(&format!("  {address}, since {}, {} bytes{both_ways}\n", stream.since, stream.bytes));
     let tls = stream.tls.as_deref().unwrap_or("no TLS");
     text.push_str(&format!("  {tls}, certificate {}\n", stream.certificate.as_deref().unwrap_or("none")));
     if stream.held_back > 0 {

@@ -135,6 +135,10 @@ section! {
         /// the public key as it stands in a certificate, in hexadecimal digits. A domain may have several. Nothing but one
         /// of its keys proves such a domain, and whoever has it needs nothing else.
         pins: Vec<Pin> = Vec::new();
+        /// Whether one connection between two servers may carry stanzas both ways, if the other server wants that, too
+        /// (XEP-0288): half the connections, and servers that nobody can connect to hear from this one. Stanzas that
+        /// are on their way when such a connection breaks may arrive twice, because they are not counted (XEP-0198).
+        bidi: bool = false;
         /// How long the way to another server may take, from the DNS to the end of its authentication,
         /// before what waits for it is answered with an error.
         connect_timeout: Period = Period::seconds(30);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,10 @@ pub struct Stream {
     pub certificate: Option<String>,
     /// The pairs of domains whose stanzas pass on it.
     pub pairs: Vec<ProvenPair>,
-    /// What has gone over it in its direction, before encryption.
+    /// Whether stanzas pass in the other direction, too (XEP-0288).
+    #[serde(default)]
+    pub both_ways: bool,
+    /// What has gone over it in its direction, or in both, before encryption.
     pub bytes: u64,
     /// For how many milliseconds it was not read, because the other domain has sent more than it may.
     pub held_back: u64,
@@ -75,6 +78,7 @@ struct Record {
     tls: Option<(TlsVersion, &'static str)>,
     certificate: Option<[u8; 32]>,
     pairs: Mutex<Vec<(Pair, Option<Arc<Proof>>)>>,
+    both_ways: AtomicBool,
     bytes: AtomicU64,
     held_back: AtomicU64,
 }
@@ -99,6 +103,7 @@ impl Audit {
             tls: transport.tls().map(|tls| (tls.version, tls.cipher)),
             certificate,
             pairs: Mutex::default(),
+            both_ways: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             held_back: AtomicU64::new(0),
         });
@@ -133,6 +138,7 @@ impl Record {
             tls: self.tls.map(|(version, cipher)| format!("{version}, {cipher}")),
             certificate: self.certificate.map(|hash| hexadecimal::text(&hash)),
             pairs: pairs.collect(),
+            both_ways: self.both_ways.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             held_back: self.held_back.load(Ordering::Relaxed),
         }
@@ -143,6 +149,11 @@ impl Listed {
     /// Stanzas of one more pair pass.
     pub(crate) fn prove(&self, pair: &Pair, proof: Option<&Arc<Proof>>) {
         self.record.pairs().push((pair.clone(), proof.cloned()));
+    }
+
+    /// Stanzas pass in the other direction, too.
+    pub(crate) fn goes_both_ways(&self) {
+        self.record.both_ways.store(true, Ordering::Relaxed);
     }
 
     /// So much more has gone over it.
@@ -209,6 +220,7 @@ mod tests {
             tls: Some("TLS 1.3, TLS13_AES_128_GCM_SHA256".to_owned()),
             certificate: None,
             pairs: vec![pair],
+            both_ways: true,
             bytes: 1,
             held_back: 0,
         };

@@ -46,7 +46,10 @@ struct State {
 /// What one domain has used.
 #[derive(Debug)]
 struct Ledger {
+    /// Streams that it has opened.
     streams: usize,
+    /// All streams on which it speaks.
+    seats: usize,
     ahead: Ahead,
     /// Up to when that is counted.
     counted: Instant,
@@ -73,6 +76,8 @@ pub(crate) struct Seat {
     address: Option<IpAddr>,
     ledger: Arc<Mutex<Ledger>>,
     near: [u32; NEAR],
+    /// Whether the domain has opened the stream.
+    is_opener: bool,
 }
 
 /// What a domain or an address has too much of.
@@ -119,13 +124,13 @@ const fn exceeds(count: usize, most: usize) -> bool {
 impl Ledger {
     const fn new(now: Instant) -> Self {
         let ahead = Ahead::NONE;
-        Self { streams: 0, ahead, counted: now, recipients: Vec::new(), requests: 0, since: now }
+        Self { streams: 0, seats: 0, ahead, counted: now, recipients: Vec::new(), requests: 0, since: now }
     }
 
     /// Whether nothing would be forgotten with it.
     fn is_idle(&self, now: Instant) -> bool {
         let is_new = self.recipients.is_empty() && self.requests == 0;
-        self.streams == 0 && (is_new || self.since + HOUR <= now)
+        self.seats == 0 && (is_new || self.since + HOUR <= now)
     }
 
     fn begin_anew(&mut self, now: Instant) {
@@ -158,6 +163,27 @@ impl Ledger {
 }
 
 impl State {
+    /// The budget of `remote`, of which one more stream makes use.
+    fn sit(&mut self, remote: &Arc<str>, is_opener: bool, now: Instant) -> Arc<Mutex<Ledger>> {
+        let ledger = self.domains.get(remote).cloned();
+        let ledger = ledger.unwrap_or_else(|| Arc::new(Mutex::new(Ledger::new(now))));
+        {
+            let mut ledger = lock(&ledger);
+            self.connected.0 += usize::from(ledger.seats == 0);
+            ledger.seats += 1;
+            ledger.streams += usize::from(is_opener);
+        }
+        let (connected, _) = self.connected;
+        let is_needed = |ledger: &Arc<Mutex<Ledger>>| !lock(ledger).is_idle(now);
+        let age = |ledger: &Arc<Mutex<Ledger>>| {
+            let ledger = lock(ledger);
+            (ledger.seats == 0).then_some(ledger.since)
+        };
+        Self::forget_some(&mut self.domains, connected, is_needed, age);
+        self.domains.insert(Arc::clone(remote), Arc::clone(&ledger));
+        ledger
+    }
+
     /// Makes room in `all` if there is too much that nobody needs.
     fn forget_some<K, V>(
         all: &mut HashMap<K, V>,
@@ -218,7 +244,7 @@ impl Budgets {
         Ok(wait)
     }
 
-    /// A stream has proven that it speaks for `remote`.
+    /// A stream that somebody has opened has proven that it speaks for `remote`.
     pub(crate) fn enter(
         self: &Arc<Self>,
         remote: &Arc<str>,
@@ -230,8 +256,8 @@ impl Budgets {
         let mut state = self.lock();
         let state = &mut *state;
         let ledger = state.domains.get(remote).cloned();
-        let ledger = ledger.unwrap_or_else(|| Arc::new(Mutex::new(Ledger::new(now))));
-        if exceeds(lock(&ledger).streams + 1, domain.streams) {
+        let streams = ledger.as_ref().map_or(0, |ledger| lock(ledger).streams);
+        if exceeds(streams + 1, domain.streams) {
             return Err(Excess::Streams);
         }
         if let Some(address) = address {
@@ -243,17 +269,24 @@ impl Budgets {
             state.connected.1 += usize::from(crowd.streams == 0);
             crowd.streams += 1;
         }
-        state.connected.0 += usize::from(lock(&ledger).streams == 0);
-        lock(&ledger).streams += 1;
-        let (connected, _) = state.connected;
-        let is_needed = |ledger: &Arc<Mutex<Ledger>>| !lock(ledger).is_idle(now);
-        let age = |ledger: &Arc<Mutex<Ledger>>| {
-            let ledger = lock(ledger);
-            (ledger.streams == 0).then_some(ledger.since)
-        };
-        State::forget_some(&mut state.domains, connected, is_needed, age);
-        state.domains.insert(Arc::clone(remote), Arc::clone(&ledger));
-        Ok(Seat { remote: Arc::clone(remote), budgets: Arc::clone(self), address, ledger, near: [0; NEAR] })
+        let ledger = state.sit(remote, true, now);
+        Ok(self.seat(remote, address, ledger, true))
+    }
+
+    /// A stream that we have opened, and on which `remote` speaks as well.
+    pub(crate) fn join(self: &Arc<Self>, remote: &Arc<str>, now: Instant) -> Seat {
+        let ledger = self.lock().sit(remote, false, now);
+        self.seat(remote, None, ledger, false)
+    }
+
+    fn seat(
+        self: &Arc<Self>,
+        remote: &Arc<str>,
+        address: Option<IpAddr>,
+        ledger: Arc<Mutex<Ledger>>,
+        is_opener: bool,
+    ) -> Seat {
+        Seat { remote: Arc::clone(remote), budgets: Arc::clone(self), address, ledger, near: [0; NEAR], is_opener }
     }
 }
 
@@ -306,8 +339,9 @@ impl Drop for Seat {
         let mut state = self.budgets.lock();
         let state = &mut *state;
         let mut ledger = lock(&self.ledger);
-        ledger.streams -= 1;
-        state.connected.0 -= usize::from(ledger.streams == 0);
+        ledger.streams -= usize::from(self.is_opener);
+        ledger.seats -= 1;
+        state.connected.0 -= usize::from(ledger.seats == 0);
         if let Some(crowd) = self.address.and_then(|address| state.addresses.get_mut(&address)) {
             crowd.streams -= 1;
             state.connected.1 -= usize::from(crowd.streams == 0);
@@ -347,6 +381,19 @@ mod tests {
         assert_eq!(enter(&budgets, "d.example", 1).unwrap_err(), Excess::Neighbours);
         drop(one);
         assert!(enter(&budgets, "a.example", 1).is_ok());
+    }
+
+    #[test]
+    fn a_stream_that_we_have_opened_is_charged_and_is_none_of_theirs() {
+        let (budgets, now) = (Arc::<Budgets>::default(), Instant::now());
+        let ours = budgets.join(&"a.example".into(), now);
+        let theirs = [enter(&budgets, "a.example", 1).unwrap(), enter(&budgets, "a.example", 2).unwrap()];
+        assert_eq!(ours.charge(&allowance(), (10, 0), now), None);
+        assert!(theirs[0].charge(&allowance(), (1, 0), now).is_some());
+        drop(theirs);
+        assert_eq!(budgets.lock().connected, (1, 0));
+        drop(ours);
+        assert_eq!(budgets.lock().connected, (0, 0));
     }
 
     #[test]

@@ -186,18 +186,12 @@ impl Federation {
                 // Only refused stanzas came.
                 continue;
             }
-            let opened = match fruitless.take_if(|(times, _)| *times > 1) {
+            let carried = match fruitless.take_if(|(times, _)| *times > 1) {
                 Some((_, failure)) => Err(failure),
-                None => {
-                    self.connecting(pair);
-                    self.open(&waiting).await
-                }
+                None => self.carry(&waiting).await,
             };
-            match opened {
-                Ok(link) => {
-                    self.connected(pair, link.proof.as_deref());
-                    self.reached(pair);
-                    let (ended, why) = self.drive(link, &waiting).await;
+            match carried {
+                Ok((ended, why)) => {
                     let left = waiting.lock().queue.link_lost(Instant::now());
                     self.delivered(&waiting, &left);
                     self.disconnected(pair, &why);
@@ -220,11 +214,24 @@ impl Federation {
                     let waits = failure.fault == Fault::Unreachable && waiting.lock().queue.is_kept();
                     let next = waits.then(|| self.ways().clock.now().after(pause));
                     self.unreachable(pair, &failure, next);
-                    self.lost(pair);
+                    self.out_of_reach(pair);
                     self.wait(&waiting, &failure, pause).await;
                 }
             }
         }
+    }
+
+    /// Chooses a link and has it carry what waits, until it ends: one that the other server has opened, if it takes ours,
+    /// too, or else one of our own.
+    async fn carry(&self, waiting: &Arc<Waiting>) -> Result<(Ended, Failure), Failure> {
+        if let Some(ended) = self.lend(waiting).await {
+            return Ok(ended);
+        }
+        self.connecting(&waiting.pair);
+        let link = self.open(waiting).await?;
+        self.connected(&waiting.pair, link.proof.as_deref());
+        self.reached(&waiting.pair);
+        Ok(self.drive(link, waiting).await)
     }
 
     /// Opens a link; what is refused meanwhile is answered meanwhile.

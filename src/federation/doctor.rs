@@ -16,12 +16,13 @@ use crate::federation::Federation;
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::driving::farewell;
 use crate::federation::link::{Errand, Links, Opened, below};
-use crate::federation::outgoing::{Aim, Ways};
+use crate::federation::outgoing::{Aim, Traffic, Ways};
 use crate::federation::resolve::candidates;
 use crate::federation::trace::{Depth, Step, Trace};
 use crate::federation::trouble::Trouble;
 use crate::federation::xep_0220_dialback::Verdict as Answer;
 use crate::routing::Pair;
+use crate::stream::CLOSE;
 
 /// An examination takes so many times the time for one stream at most.
 const TIMES: u32 = 4;
@@ -123,11 +124,12 @@ impl Links {
     async fn visit(&self, dialer: &mut Dialer<'_>, pair: &Pair, ways: Ways, reached: &mut bool) {
         let patience = self.settings.load().connect_timeout;
         while let Some((transport, door)) = dialer.next().await {
-            let errand = Errand { pair, aim: &Aim::Deliver, ways };
+            // Nobody would take what the other server sends.
+            let errand = Errand { pair, aim: &Aim::Deliver, traffic: Traffic::OneWay, ways };
             let limit = Instant::now() + patience;
             if let Some(Opened::Ready(link)) = self.enter(dialer, transport, &door, &errand, limit).await {
                 *reached = true;
-                farewell(*link, true).await;
+                farewell(*link, CLOSE).await;
             }
             if dialer.trace.has_offered(&door, "dialback") {
                 self.ask(dialer, &door, pair, patience.min(QUESTION)).await;
@@ -138,7 +140,7 @@ impl Links {
     /// Asks about a key that nobody has made, as a server does of which somebody claims to be the domain.
     async fn ask(&self, dialer: &mut Dialer<'_>, door: &Door, pair: &Pair, patience: Duration) {
         let aim = Aim::Verify { id: random::token(NEVER_MADE), key: random::token(NEVER_MADE) };
-        let errand = Errand { pair, aim: &aim, ways: Ways::ExternalThenDialback };
+        let errand = Errand { pair, aim: &aim, traffic: Traffic::OneWay, ways: Ways::ExternalThenDialback };
         let Some(transport) = dialer.again(door).await else { return };
         let limit = Instant::now() + patience;
         if let Some(Opened::Answered(Answer::Valid, _)) = self.enter(dialer, transport, door, &errand, limit).await {

@@ -131,6 +131,15 @@ impl Federation {
         entry.note(now, format!("connected, {how}"), None);
     }
 
+    /// A stream that the other server has opened takes what is to be sent.
+    pub(crate) fn connected_back(&self, pair: &Pair) {
+        let now = self.ways().clock.now();
+        let mut histories = self.histories();
+        let entry = histories.enter(pair, Standing::Connected, now);
+        entry.failures = 0;
+        entry.note(now, "connected, by a stream of the other server".to_owned(), None);
+    }
+
     /// A stream has ended.
     pub(crate) fn disconnected(&self, pair: &Pair, why: &Failure) {
         let now = self.ways().clock.now();

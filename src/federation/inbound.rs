@@ -9,6 +9,16 @@ use crate::stanza::Stanza;
 use crate::storage::Receipt;
 use crate::stream::StreamError;
 
+/// What another server is told of what it has sent, and when.
+pub enum Told {
+    /// Nothing: whatever is with us counts as delivered.
+    Nothing,
+    /// That it is in safe hands, once it is.
+    Safe,
+    /// How much of it is (XEP-0198); that is written with what it causes.
+    Counted(Note),
+}
+
 /// Takes stanzas that arrived, and errors for stanzas that could not leave.
 pub trait Inbound: Send + Sync {
     /// Whether `domain` (prepared) is served here.
@@ -18,21 +28,23 @@ pub trait Inbound: Send + Sync {
     fn acknowledgement(&self) -> Option<&dyn Acknowledgement>;
 
     /// Routes what one wake-up of one stream brought, in order. The stream has proven `pair`, and all
-    /// stanzas are from and to its domains. If the peer is told what is in safe hands, that is so once the receipt is
-    /// durable, and `note` is written with what they cause.
+    /// stanzas are from and to its domains. What the peer is `told` to be in safe hands is once the receipt is durable.
     fn arrived<'a>(
         &'a self,
         pair: &'a Pair,
         stanzas: Vec<Stanza<'a>>,
-        note: Option<Note>,
+        told: Told,
     ) -> BoxFuture<'a, Result<Receipt, StreamError>>;
 
     /// Routes errors to the local senders of stanzas that were not sent.
     fn bounced(&self, errors: Vec<Stanza<'static>>) -> BoxFuture<'_, ()>;
 
-    /// A stream of `pair` broke, whichever side had opened it, or none could be had. What was said on it may be lost, and
-    /// the other server may have forgotten everything.
+    /// A stream of `pair` broke, whichever side had opened it. What was said on it may be lost, and the other server may have
+    /// forgotten everything.
     fn lost(&self, pair: &Pair);
+
+    /// We wanted a stream of `pair` and none could be had.
+    fn out_of_reach(&self, pair: &Pair);
 
     /// A stream of `pair` was established, by whichever side.
     fn reached(&self, pair: &Pair);
@@ -51,13 +63,15 @@ impl Inbound for Router {
         &'a self,
         pair: &'a Pair,
         stanzas: Vec<Stanza<'a>>,
-        note: Option<Note>,
+        told: Told,
     ) -> BoxFuture<'a, Result<Receipt, StreamError>> {
         Box::pin(async move {
             self.pressure().await;
             let mut batch = self.batch();
-            if let Some(note) = note {
-                batch.follow(Box::new(note));
+            match told {
+                Told::Nothing => {}
+                Told::Safe => batch.promise(),
+                Told::Counted(note) => batch.follow(Box::new(note)),
             }
             for stanza in stanzas {
                 let origin = Origin::Remote { local: &pair.local, remote: &pair.remote };
@@ -84,15 +98,24 @@ impl Inbound for Router {
         Self::lost(self, pair);
     }
 
+    fn out_of_reach(&self, pair: &Pair) {
+        Self::out_of_reach(self, pair);
+    }
+
     fn reached(&self, pair: &Pair) {
         Self::reached(self, pair);
     }
 }
 
 impl Federation {
-    /// A stream of `pair` broke, or none could be had.
+    /// A stream of `pair` broke.
     pub(crate) fn lost(&self, pair: &Pair) {
         self.inbound().iter().for_each(|inbound| inbound.lost(pair));
+    }
+
+    /// None could be had.
+    pub(crate) fn out_of_reach(&self, pair: &Pair) {
+        self.inbound().iter().for_each(|inbound| inbound.out_of_reach(pair));
     }
 
     /// A stream of `pair` was established.

@@ -16,14 +16,17 @@ mod tests;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub(crate) use self::dialback::{Denial, Verification, untrusted};
+pub(crate) use self::dialback::{Denial, PAIRS, Verification, untrusted};
 use crate::accounts::sasl::{Mechanism, SASL_NS, SaslCondition, SaslError, external};
 use crate::federation::claims::Claims;
 use crate::federation::proof::{Endpoint, Kind, Proof, Reason};
 use crate::federation::settings::Settings;
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret};
+use crate::federation::xep_0288_bidi as bidi;
 use crate::hooks::{Peer, StreamFeatures, StreamState};
-use crate::jid::{BareJid, Jid, domainpart};
+#[cfg(test)]
+use crate::jid::Jid;
+use crate::jid::{BareJid, domainpart};
 use crate::live::Live;
 use crate::negotiation::features::{Features, TLS_NS, proceed, starttls};
 use crate::negotiation::sasl_profile::{self, Request};
@@ -53,7 +56,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    fn permits(&self, remote: &str) -> bool {
+    pub(crate) fn permits(&self, remote: &str) -> bool {
         self.settings.load().policy.permits(remote)
     }
 
@@ -127,6 +130,8 @@ pub(crate) struct Incoming {
     pending: Vec<Pair>,
     until: Option<SystemTime>,
     attempts: u8,
+    /// Stanzas go both ways (XEP-0288).
+    is_bidirectional: bool,
     /// `<auth/>` came without initial response and a challenge was sent.
     challenged: bool,
     /// For the one line that a failed authentication leaves.
@@ -159,6 +164,7 @@ impl Incoming {
             pending: Vec::new(),
             until: None,
             attempts: 0,
+            is_bidirectional: false,
             challenged: false,
             failure: None,
             broken_off: false,
@@ -179,9 +185,19 @@ impl Incoming {
         &self.proven
     }
 
+    /// Whether the header of the stream has been answered, so that more can be said.
+    pub(crate) fn is_open(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// Whether the peer has proven anything.
     pub(crate) fn is_authenticated(&self) -> bool {
         !self.proven.is_empty()
+    }
+
+    /// Whether the peer takes our stanzas for what it has proven (XEP-0288 §2.2).
+    pub(crate) fn is_bidirectional(&self) -> bool {
+        self.is_bidirectional
     }
 
     /// Whether the peer has ended the stream with an error, so that it may have stopped.
@@ -321,6 +337,9 @@ impl Incoming {
             Layer::Secured if !self.rules.accepts_dialback(self.remote.as_deref().unwrap_or_default()) => features,
             Layer::Secured | Layer::Authenticated => features.with(&dialback),
         };
+        // XEP-0288 §2.1: before TLS as well, although nobody may ask for it there.
+        let offers_bidi = self.layer != Layer::Authenticated && self.rules.settings.load().bidi;
+        let features = if offers_bidi { features.with(&bidi::feature()) } else { features };
         let stream = StreamState {
             peer: Peer::Server,
             authenticated: self.layer == Layer::Authenticated,
@@ -361,6 +380,11 @@ impl Incoming {
         if element.is("starttls", TLS_NS) && self.layer == Layer::Plain {
             let name = self.local.clone().unwrap_or_else(|| self.rules.name.clone());
             return Effect { write: proceed().to_xml(""), next: Next::Secure(name) };
+        }
+        // XEP-0288 §2.2: behind TLS, and before the peer proves anything.
+        if bidi::is_request(element) && self.layer == Layer::Secured && !self.is_authenticated() {
+            self.is_bidirectional = self.rules.settings.load().bidi;
+            return write(String::new());
         }
         if let Some(request) = Request::parse(element) {
             return self.sasl(request);
@@ -441,34 +465,10 @@ impl Incoming {
         self.judged = None;
     }
 
-    /// The pair for which a stanza with these addresses passes (RFC 6120 §8.1.1.2, §8.1.2.2).
-    pub(crate) fn admit(&self, from: Option<&Jid>, to: Option<&Jid>) -> Result<&Pair, StreamError> {
-        if !self.is_authenticated() {
-            return Err(StreamError::new(StreamCondition::NotAuthorized, "a stanza before authentication"));
-        }
-        let (Some(from), Some(to)) = (from, to) else {
-            return Err(StreamCondition::ImproperAddressing.into());
-        };
-        let mut proven = self.proven.iter();
-        let proven = proven.find(|it| *it.pair.local == *to.domain() && *it.pair.remote == *from.domain());
-        if proven.is_some_and(|proven| !self.rules.welcomes(proven)) {
-            // It was welcome when it proved its domain, or in that way.
-            return Err(StreamCondition::PolicyViolation.into());
-        }
-        proven.map(|proven| &proven.pair).ok_or_else(|| {
-            let known = self.admit_sender(Some(from)).is_some();
-            if known && !(self.rules.is_local)(to.domain()) {
-                StreamCondition::HostUnknown.into()
-            } else {
-                StreamError::new(StreamCondition::InvalidFrom, "these domains were not proven on this stream")
-            }
-        })
-    }
-
-    /// The pair to which an answer to a stanza belongs of which only `from` is known.
-    pub(crate) fn admit_sender(&self, from: Option<&Jid>) -> Option<&Pair> {
-        let from = from?;
-        self.proven.iter().map(|proven| &proven.pair).find(|pair| *pair.remote == *from.domain())
+    /// The pair for which a stanza with these addresses passes.
+    #[cfg(test)]
+    fn admit(&self, from: Option<&Jid>, to: Option<&Jid>) -> Result<&Pair, StreamError> {
+        crate::federation::admission::admit(&self.proven, &self.rules, from, to)
     }
 }
 

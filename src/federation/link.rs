@@ -11,10 +11,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::random;
 use crate::clock::Clock;
+use crate::federation::back::Back;
 use crate::federation::claims::{Claim, Claims};
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::failure::{Failure, Fault};
-use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Ways};
+use crate::federation::outgoing::{Aim, Certificate, Event, Next, Outgoing, Retry, Traffic, Ways};
 use crate::federation::policy::Proofs;
 use crate::federation::proof::{Asked, Endpoint, Grounds, Kind, Proof, Reason, Role, Shown, prove};
 use crate::federation::resolve::{Start, candidates};
@@ -49,6 +50,8 @@ pub(crate) struct Link {
     pub(crate) until: Option<Instant>,
     /// The largest stanza that the peer takes, if it has said so.
     pub(crate) largest: Option<usize>,
+    /// If it goes both ways (XEP-0288).
+    pub(crate) back: Option<Box<Back>>,
     /// The features that came once we were authenticated.
     pub(crate) offers: Option<Element>,
 }
@@ -78,6 +81,7 @@ struct Plan {
 pub(crate) struct Errand<'a> {
     pub(crate) pair: &'a Pair,
     pub(crate) aim: &'a Aim,
+    pub(crate) traffic: Traffic,
     /// The ways to authenticate that are tried first.
     pub(crate) ways: Ways,
 }
@@ -130,7 +134,8 @@ impl Links {
         let found = candidates(&**resolver, &pair.remote, patience, below, &mut trace);
         let Ok(groups) = timeout_at(deadline, found).await else { return Err(late(&trace)) };
         let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups?, trace, patience);
-        let errand = Errand { pair, aim, ways: Ways::ExternalThenDialback };
+        let traffic = if self.settings.load().bidi { Traffic::BothWays } else { Traffic::OneWay };
+        let errand = Errand { pair, aim, traffic, ways: Ways::ExternalThenDialback };
         match timeout_at(deadline, self.walk(&mut dialer, &errand, deadline)).await {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) if Instant::now() < deadline => Err(dialer.failure()),
@@ -195,10 +200,10 @@ impl Links {
         plan: Plan,
         trace: &mut Trace,
     ) -> Attempt {
-        let Errand { pair, aim, .. } = *errand;
+        let Errand { pair, aim, traffic, .. } = *errand;
         let accepts_dialback = self.settings.load().policy.accepts(&pair.remote, Kind::Dialback);
         let proofs = if accepts_dialback { Proofs::CertificateOrDialback } else { Proofs::Certificate };
-        let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, self.secret.clone());
+        let mut rules = Outgoing::new(pair.clone(), aim.clone(), plan.ways, proofs, traffic, self.secret.clone());
         let mut wire = Wire::new(transport, Limits::UNAUTHENTICATED);
         let mut proof: Option<Arc<Proof>> = None;
         let mut claim: Option<Claim> = None;
@@ -213,7 +218,10 @@ impl Links {
                     let how = proof.as_ref().map(|proof| proof.to_string());
                     tracing::info!(local = %pair.local, remote = %pair.remote, %door, proof = how, "stream established");
                     let (largest, offers) = (rules.largest(), rules.offers());
-                    return Attempt::Opened(Opened::Ready(Box::new(Link { wire, proof, until, largest, offers })));
+                    let theirs = proof.clone().filter(|_| rules.is_bidirectional());
+                    let back = theirs.map(|proof| Back::new(pair.clone(), proof));
+                    let link = Link { wire, proof, until, largest, back, offers };
+                    return Attempt::Opened(Opened::Ready(Box::new(link)));
                 }
                 Next::Answered(verdict) => {
                     trace.answered(&verdict);
@@ -348,6 +356,7 @@ fn lost(broken: Broken, phase: Phase) -> Event {
         Broken::Closed => Event::Lost(Trouble::Closed { phase }),
         Broken::Lost(why) => Event::Lost(Trouble::Broke { phase, why }),
         Broken::Refused(error) => Event::Lost(Trouble::Nonsense { phase, error: error.to_string() }),
+        Broken::Told(error) => Event::Lost(Trouble::StreamError { error: error.to_string() }),
         Broken::Unwelcome(why) => Event::Unwelcome(why),
     }
 }

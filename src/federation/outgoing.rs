@@ -16,6 +16,7 @@ use crate::federation::policy::Proofs;
 use crate::federation::resolve::Start;
 use crate::federation::trouble::{Phase, Trouble};
 use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Secret, Verdict};
+use crate::federation::xep_0288_bidi as bidi;
 use crate::negotiation::features::{STREAM_LIMITS_NS, TLS_NS};
 use crate::negotiation::sasl_profile;
 use crate::net::tls::ClientCertificate;
@@ -41,6 +42,14 @@ pub(crate) enum Ways {
     Dialback,
     /// Nobody could vouch for a key of ours.
     External,
+}
+
+/// Whether stanzas of the peer are welcome on the stream (XEP-0288).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    OneWay,
+    /// If it offers that and has proven its domain.
+    BothWays,
 }
 
 /// What the certificate of the peer says.
@@ -135,6 +144,9 @@ pub(crate) struct Outgoing {
     aim: Aim,
     ways: Ways,
     proofs: Proofs,
+    /// What goes on the stream; both ways is a wish until the peer has been asked.
+    traffic: Traffic,
+    is_bidirectional: bool,
     secret: Secret,
     state: State,
     layer: Layer,
@@ -158,12 +170,14 @@ pub(crate) struct Outgoing {
 const SMALLEST_LIMIT: usize = 10_000;
 
 impl Outgoing {
-    pub(crate) fn new(pair: Pair, aim: Aim, ways: Ways, proofs: Proofs, secret: Secret) -> Self {
+    pub(crate) fn new(pair: Pair, aim: Aim, ways: Ways, proofs: Proofs, traffic: Traffic, secret: Secret) -> Self {
         Self {
             pair,
             aim,
             ways,
             proofs,
+            traffic,
+            is_bidirectional: false,
             secret,
             state: State::Header,
             layer: Layer::Plain,
@@ -244,6 +258,11 @@ impl Outgoing {
     /// The largest stanza that the peer takes, if it has said so (XEP-0478 §3).
     pub(crate) fn largest(&self) -> Option<usize> {
         self.largest
+    }
+
+    /// Whether the peer has been told that its stanzas are welcome.
+    pub(crate) fn is_bidirectional(&self) -> bool {
+        self.is_bidirectional
     }
 
     /// The features of the authenticated stream; after dialback, where none follow, those that came before it.
@@ -328,7 +347,14 @@ impl Outgoing {
             Layer::Secured => {
                 self.dialback |= features.child("dialback", FEATURE_NS).is_some();
                 self.offers = Some(features.clone());
-                self.authenticate(features)
+                let is_wanted = self.traffic == Traffic::BothWays && self.aim == Aim::Deliver;
+                self.is_bidirectional = is_wanted && bidi::is_offered(features);
+                let mut effect = self.authenticate(features);
+                if self.is_bidirectional {
+                    // XEP-0288 §2.2: before anything is proven.
+                    effect.write.insert_str(0, &bidi::request().to_xml(""));
+                }
+                effect
             }
             Layer::Authenticated => {
                 self.offers = Some(features.clone());
@@ -385,6 +411,10 @@ impl Outgoing {
     }
 
     fn secured(&mut self, certificate: Certificate, ours: ClientCertificate) -> Effect {
+        if certificate != Certificate::Proves {
+            // Nobody speaks for a domain that is not proven.
+            self.traffic = Traffic::OneWay;
+        }
         match (certificate, self.proofs) {
             (Certificate::Proves, _) => {}
             (Certificate::SaysNothing(why), Proofs::CertificateOrDialback) => self.setback = Some(why),

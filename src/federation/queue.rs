@@ -36,6 +36,8 @@ pub(crate) const PORTION: usize = 16 * 1024;
 /// What an entry costs beside its bytes.
 const OVERHEAD: usize = 256;
 
+/// So many answers may wait for a peer that asks.
+const ASIDES: usize = 256;
 /// With so many bytes unconfirmed a probe is sent although more is to be written: seldom enough that a busy link does not
 /// feel it.
 const MUCH: usize = 64 * 1024;
@@ -66,6 +68,8 @@ pub(crate) struct Queue {
     mode: Mode,
     /// Of the current link, or of one that may be resumed.
     counts: Option<Counts>,
+    /// So many entries are answers to questions of the peer.
+    asides: usize,
     /// Messages go out again that the peer may have: if it counts it can tell.
     again: bool,
     probe: Option<Probe>,
@@ -148,15 +152,31 @@ impl Queue {
         text.len() + OVERHEAD
     }
 
-    /// Adds an answer to a question of the peer; gives its cost.
-    pub(crate) fn aside(&mut self, text: &str) -> usize {
-        self.push_aside(text, Hold::Aside)
+    /// Adds an answer to a question of the peer; gives its cost, or nothing if the peer does not take what it has asked for.
+    pub(crate) fn aside(&mut self, text: &str) -> Option<usize> {
+        if self.asides >= ASIDES {
+            return None;
+        }
+        self.asides += 1;
+        Some(self.push_aside(text, Hold::Aside))
     }
 
     /// The next bytes to hand over, at most a portion.
     pub(crate) fn portion(&self) -> &[u8] {
         let rest = self.bytes.as_bytes().get(self.done + self.sent_bytes + self.written..).unwrap_or_default();
         rest.get(..PORTION).unwrap_or(rest)
+    }
+
+    /// Whether a stanza has been handed over in part.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.written > 0
+    }
+
+    /// What is left of it.
+    pub(crate) fn rest(&self) -> &[u8] {
+        let length = self.entries.get(self.sent).map_or(0, |entry| entry.length.saturating_sub(self.written));
+        let rest = self.bytes.as_bytes().get(self.done + self.sent_bytes + self.written..).unwrap_or_default();
+        rest.get(..length.min(PORTION)).unwrap_or(rest)
     }
 
     /// `count` bytes have been handed over at the time `now`; what is not to be confirmed and stands first is delivered.
@@ -223,6 +243,7 @@ impl Queue {
         self.sent_bytes -= entry.length;
         self.done += entry.length;
         self.gone += 1;
+        self.asides -= usize::from(matches!(entry.hold, Hold::Aside));
         left.freed += entry.length + OVERHEAD;
         if let Some(kept) = entry.kept() {
             left.positions(*kept);
@@ -269,7 +290,7 @@ impl Queue {
     /// the same.
     pub(crate) fn link_lost(&mut self, now: Instant) -> Left {
         let sent = std::mem::take(&mut self.sent);
-        (self.sent_bytes, self.written) = (0, 0);
+        (self.sent_bytes, self.written, self.asides) = (0, 0, 0);
         (self.largest, self.mode, self.probe, self.probed) = (None, Mode::Answers, None, None);
         if let Some(counts) = &mut self.counts {
             counts.lost = Some(now);

@@ -6,6 +6,7 @@
 mod answers;
 mod asking;
 mod budget;
+mod going;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,24 +19,25 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{Wait, answerable};
 use self::asking::Answered;
-use self::budget::{Shares, refused, rested};
+use self::budget::refused;
+use self::going::{Going, going};
 use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::audit::Listed;
 use crate::federation::counting::Counted;
-use crate::federation::inbound::Inbound;
+use crate::federation::driving::Ended;
 use crate::federation::incoming::{Effect, Incoming, Next, Proven, Way};
+use crate::federation::lanes::Lanes;
 use crate::federation::link::left;
+use crate::federation::meter::{Meter, end_of};
 use crate::federation::proof::{Role, Shown};
+use crate::federation::questions::{Question, Questions};
 use crate::federation::resolve::Start;
 use crate::federation::wire::{Broken, Wire};
-use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
-use crate::routing::{Pair, RemoteDelivery};
-use crate::stanza::{Condition, Stanza, StanzaError};
 use crate::storage::Receipt;
-use crate::stream::{CLOSE, Event, Fault, Limits, Rejected, StreamCondition, StreamError};
+use crate::stream::{CLOSE, Event, Limits, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
 
 /// Octets of randomness in a stream id: it is part of what a dialback key proves (RFC 6120 §4.7.3).
@@ -55,15 +57,17 @@ pub struct Reception {
     trusted: bool,
     /// How many pairs it has proven that what waits for them knows of.
     known: usize,
+    /// What goes out on it, if it goes both ways.
+    lanes: Option<Box<Lanes>>,
     /// For a peer that wants to know what has arrived.
     counted: Option<Counted>,
     wait: Option<Wait>,
+    /// What it asks instead, if the stream goes both ways.
+    questions: Option<Box<Questions>>,
     /// Its place on the list of all streams, once it has proven something.
     listed: Option<Listed>,
-    /// What the domains are charged with that it has proven to speak for.
-    shares: Shares,
-    /// It has been too fast: nothing is read before this time.
-    rest: Option<Instant>,
+    /// What has come on it.
+    meter: Meter,
     /// [`Federation::stop`] waits for its end.
     _open: watch::Receiver<bool>,
 }
@@ -74,8 +78,12 @@ enum Woken {
     Answered(Option<Answered>),
     /// There is something new to read.
     Arrived,
+    /// What goes out on the stream.
+    Going(Going),
     /// Storage is ready for an answer, or has taken long enough.
     Answer { is_durable: bool },
+    /// It is for the answer to this.
+    Asked(Box<Question>),
     /// It has been waited for long enough.
     Rested,
     /// The peer has begun another stream, or goes on with this one on another connection.
@@ -100,6 +108,7 @@ impl From<Broken> for End {
         match broken {
             Broken::Closed => Self::Lost("the other server closed the connection".to_owned()),
             Broken::Lost(why) | Broken::Unwelcome(why) => Self::Lost(why),
+            Broken::Told(error) => Self::Lost(format!("the peer ended the stream: {error}")),
             Broken::Refused(error) => Self::Refused(error),
         }
     }
@@ -135,11 +144,12 @@ impl Federation {
             asking: JoinSet::new(),
             trusted: false,
             known: 0,
+            lanes: None,
             counted: None,
             wait: None,
+            questions: None,
             listed: None,
-            shares: Shares::default(),
-            rest: None,
+            meter: Meter::default(),
             _open: self.until_closing(),
         };
         let end = tokio::select! {
@@ -235,6 +245,10 @@ impl Reception {
 
     /// Says the last words and takes what is still under way (RFC 6120 §4.4).
     async fn farewell(&mut self, last: String, reason: &str) -> End {
+        let ended = if self.federation.is_closing() { Ended::Closing } else { Ended::InOrder };
+        if let Err(end) = self.end_lanes(ended, reason).await {
+            return end;
+        }
         if let Err(broken) = self.wire.write(&last).await {
             return broken.into();
         }
@@ -250,7 +264,9 @@ impl Reception {
 
     /// Waits; nothing is lost if that is given up.
     async fn woken(&mut self) -> Result<Woken, End> {
-        let counted = &mut self.counted;
+        let (counted, rest) = (&mut self.counted, self.meter.rest());
+        let reads = rest.is_none() && self.questions.as_ref().is_none_or(|questions| !questions.are_many());
+        let storage = &self.federation.ways().storage;
         let superseded = async {
             match counted {
                 Some(counted) => counted.superseded().await,
@@ -262,9 +278,13 @@ impl Reception {
             // What nobody has answered stays unproven.
             Some(answered) = self.asking.join_next() => Ok(Woken::Answered(answered.ok())),
             () = superseded => Ok(Woken::Superseded),
-            () = rested(self.rest), if self.rest.is_some() => Ok(Woken::Rested),
+            () = end_of(rest), if rest.is_some() => Ok(Woken::Rested),
             is_durable = answerable(&mut self.wait), if self.wait.is_some() => Ok(Woken::Answer { is_durable }),
-            filled = self.wire.fill(), if self.rest.is_none() => filled.map(|()| Woken::Arrived).map_err(End::from),
+            question = Questions::due(self.questions.as_deref_mut(), storage) => Ok(Woken::Asked(question)),
+            going = going(&mut self.lanes, &self.federation, &mut self.wire, reads) => match going? {
+                Going::Arrived => Ok(Woken::Arrived),
+                going => Ok(Woken::Going(going)),
+            },
         }
     }
 
@@ -281,11 +301,12 @@ impl Reception {
             Woken::Arrived => {
                 let done = self.read().await;
                 // What came before an end was read as well.
-                self.charge();
+                self.meter.charge(self.listed.as_ref());
                 done
             }
+            Woken::Going(going) => self.go(going).await,
             Woken::Rested => {
-                self.rest = None;
+                self.meter.rested();
                 Ok(())
             }
             Woken::Answer { is_durable: true } => {
@@ -293,6 +314,7 @@ impl Reception {
                 self.answer().await
             }
             Woken::Answer { is_durable: false } => self.answer_so_far().await,
+            Woken::Asked(question) => Ok(self.federation.put(question).await?),
             Woken::Superseded => {
                 self.counted = None;
                 Err(End::Superseded)
@@ -302,7 +324,11 @@ impl Reception {
 
     /// Everything that has arrived.
     async fn read(&mut self) -> Result<(), End> {
-        while let Some(event) = self.gather().await? {
+        loop {
+            let (proven, meter) = (self.rules.proven(), &mut self.meter);
+            let questions = self.questions.as_deref_mut();
+            let gathered = self.federation.gather(&mut self.wire, proven, meter, &mut self.counted, questions);
+            let Some(event) = gathered.await? else { return Ok(()) };
             let effect = match event {
                 Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
                 Event::Nonza(element) => match self.said(&element) {
@@ -316,7 +342,8 @@ impl Reception {
                     if let Some(counted) = &mut self.counted {
                         counted.handled(1, Receipt::NONE);
                     }
-                    self.reject(rejected)?
+                    self.federation.reject(self.rules.proven(), rejected)?;
+                    continue;
                 }
                 Event::Close => return Err(End::Closed),
                 // All of them were gathered.
@@ -324,73 +351,6 @@ impl Reception {
             };
             self.apply(effect).await?;
         }
-        Ok(())
-    }
-
-    /// Routes the stanzas up to the next event that is none, which it returns.
-    async fn gather(&mut self) -> Result<Option<Event<'static>>, StreamError> {
-        let inbound = self.federation.inbound();
-        let settings = self.federation.settings();
-        let limits = self.trusted.then_some(settings.limits);
-        self.shares.renew(&settings.policy);
-        drop(settings);
-        let (reader, buffer) = self.wire.gate();
-        let language = reader.language();
-        let mut at = 0;
-        let mut stanzas: Vec<Stanza<'_>> = Vec::new();
-        let mut of: Option<&Pair> = None;
-        // Stanzas that have come and are not among those that count, and bytes that a domain has paid for.
-        let (mut more, mut paid) = (0, 0);
-        let outcome = loop {
-            limits.iter().for_each(|limits| reader.set_limits(*limits));
-            let step = match reader.next(buffer.get(at..).unwrap_or_default()) {
-                Ok(step) => step,
-                Err(error) => break Err(error),
-            };
-            let taken = step.consumed;
-            at += taken;
-            let mut stanza = match step.event {
-                Some(Event::Stanza(stanza)) => stanza,
-                Some(event) => break Ok(Some(event.into_owned())),
-                None => break Ok(None),
-            };
-            let pair = match self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref()) {
-                Ok(pair) => pair,
-                Err(error) => break Err(error),
-            };
-            if let Some(of) = of.filter(|of| *of != pair) {
-                arrived(&inbound, of, std::mem::take(&mut stanzas), &mut self.counted, &mut more).await?;
-            }
-            of = Some(pair);
-            more += 1;
-            let mut share = self.shares.of(&pair.remote);
-            if let Some(share) = &mut share {
-                share.take(taken);
-                paid += taken;
-            }
-            if self.federation.heard(pair, &stanza) {
-                continue;
-            }
-            if let Some(share) = share
-                && let Err(excess) = share.judge(&stanza)
-            {
-                let error = StanzaError::new(Condition::PolicyViolation, excess.as_str());
-                self.federation.send(pair, stanza.error(&error).into_iter().map(Into::into).collect());
-                continue;
-            }
-            if self.counted.as_mut().is_some_and(|counted| counted.is_repeated(pair, &stanza, more)) {
-                continue;
-            }
-            language.complete(&mut stanza);
-            stanzas.push(stanza);
-        };
-        self.shares.take(at - paid);
-        // What came before a fault was right.
-        if let Some(of) = of {
-            arrived(&inbound, of, stanzas, &mut self.counted, &mut more).await?;
-        }
-        self.wire.consume(at);
-        outcome
     }
 
     async fn apply(&mut self, effect: Effect) -> Result<(), End> {
@@ -401,25 +361,14 @@ impl Reception {
             };
             authentication_failure(self.wire.transport().peer(), way, reason);
         }
-        if !effect.write.is_empty() {
-            self.wire.write(&effect.write).await?;
-        }
+        let said = self.say(&effect.write).await;
         if self.rules.is_authenticated() && !self.trusted {
             self.trusted = true;
             self.wire.trust_peer(self.federation.settings().limits);
         }
+        said?;
         self.take_seats().map_err(|excess| refused(StreamCondition::ResourceConstraint, excess))?;
-        let proven = self.rules.proven();
-        for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
-            let address = self.wire.transport().peer();
-            tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
-            if let Some(listed) = &self.listed {
-                listed.prove(pair, Some(proof));
-            }
-            self.federation.reached(pair);
-            self.federation.nudge(pair);
-        }
-        self.known = proven.len();
+        self.welcome();
         match effect.next {
             Next::Read => Ok(()),
             Next::Secure(_) | Next::Restart if !self.wire.is_clean() => {
@@ -441,6 +390,30 @@ impl Reception {
             }
             Next::Close(reason) => Err(End::Told(reason)),
         }
+    }
+
+    /// Tells whoever waits for them of pairs that are new.
+    fn welcome(&mut self) {
+        // After SASL a header comes first.
+        if !self.rules.is_open() {
+            return;
+        }
+        let proven = self.rules.proven();
+        for Proven { pair, proof } in proven.get(self.known..).unwrap_or_default() {
+            let address = self.wire.transport().peer();
+            tracing::info!(local = %pair.local, remote = %pair.remote, ?address, %proof, "another server has authenticated");
+            if let Some(listed) = &self.listed {
+                listed.prove(pair, Some(proof));
+            }
+            if self.rules.is_bidirectional() {
+                self.listed.iter().for_each(Listed::goes_both_ways);
+                self.questions.get_or_insert_with(Box::default);
+                self.federation.offer(pair, self.lanes.get_or_insert_with(|| Box::new(Lanes::new())).way());
+            }
+            self.federation.reached(pair);
+            self.federation.nudge(pair);
+        }
+        self.known = proven.len();
     }
 
     async fn secure(&mut self, how: IncomingTls, domain: Option<&str>) -> Result<(), End> {
@@ -468,32 +441,6 @@ impl Reception {
         }));
     }
 
-    /// Answers a stanza that is wrong in itself; the stream goes on.
-    fn reject(&self, Rejected { stanza, error, fault }: Rejected<'static>) -> Result<Effect, StreamError> {
-        let pair = match fault {
-            Fault::Other => self.rules.admit(stanza.from.as_ref(), stanza.to.as_ref())?,
-            Fault::From | Fault::To if !self.rules.is_authenticated() => {
-                return Err(StreamError::new(StreamCondition::NotAuthorized, "a stanza before authentication"));
-            }
-            Fault::To => {
-                let pair = self.rules.admit_sender(stanza.from.as_ref());
-                pair.ok_or_else(|| StreamError::from(StreamCondition::InvalidFrom))?
-            }
-            // Nobody knows whom to answer; one user's odd address must not cost all others the stream.
-            Fault::From => {
-                tracing::debug!("a stanza from a malformed address was dropped");
-                return Ok(Effect { write: String::new(), next: Next::Read });
-            }
-        };
-        if let Some(mut answer) = stanza.error(&error) {
-            if answer.from.is_none() {
-                answer.from = BareJid::of_domain(&pair.local).ok().map(Jid::from);
-            }
-            self.federation.send(pair, vec![answer.into()]);
-        }
-        Ok(Effect { write: String::new(), next: Next::Read })
-    }
-
     /// Says so if the peer may have gone, and what was on the way with it.
     fn part(&self, end: &End) {
         let is_broken = matches!(end, End::Lost(_) | End::Superseded) || self.rules.is_broken_off();
@@ -507,6 +454,9 @@ impl Reception {
 
     async fn finish(mut self, end: End) {
         self.part(&end);
+        if let Some(mut questions) = self.questions.take() {
+            self.federation.put_all(&mut questions).await;
+        }
         let (last, reason) = match end {
             End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
@@ -517,31 +467,13 @@ impl Reception {
                 (self.rules.refuse(&conflict, &random::token(ID_OCTETS)).write, conflict.to_string())
             }
         };
+        // Nothing gets into the middle of a stanza.
+        let last = if self.end_lanes(Ended::InOrder, &reason).await.is_ok() { last } else { String::new() };
         let remote = self.rules.claimed().unwrap_or("-");
         tracing::debug!(%remote, address = ?self.wire.transport().peer(), reason, "stream from another server ended");
         // A peer that does not read does not hold us up.
         let _ = timeout(FAREWELL, self.wire.close(&last)).await;
     }
-}
-
-/// Routes what has come for one pair; `more` stanzas count when that is done.
-async fn arrived(
-    inbound: &Option<Arc<dyn Inbound>>,
-    pair: &Pair,
-    stanzas: Vec<Stanza<'_>>,
-    counted: &mut Option<Counted>,
-    more: &mut u64,
-) -> Result<(), StreamError> {
-    let Some(inbound) = inbound else { return Ok(()) };
-    let more = std::mem::take(more);
-    let Some(counted) = counted else {
-        inbound.arrived(pair, stanzas, None).await?;
-        return Ok(());
-    };
-    let _turn = counted.turn().await?;
-    let receipt = inbound.arrived(pair, stanzas, Some(counted.note())).await?;
-    counted.handled(more, receipt);
-    Ok(())
 }
 
 fn timed_out(why: &str) -> End {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Keys that alone prove their domains.
     pub pins: Pins,
+    /// Whether stanzas may go both ways on one stream (XEP-0288).
+    pub bidi: bool,
     /// From the DNS to the end of authentication, for one stream that we open.
     pub connect_timeout: Duration,
     /// A stream without stanzas is closed after this time.

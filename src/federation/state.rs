@@ -19,6 +19,7 @@ use crate::federation::delivery::Waiting;
 use crate::federation::history::Histories;
 use crate::federation::inbound::Inbound;
 use crate::federation::incoming::Rules;
+use crate::federation::lanes::WayBack;
 use crate::federation::link::Links;
 use crate::federation::settings::{Settings, Ways};
 use crate::federation::xep_0220_dialback::Secret;
@@ -44,6 +45,8 @@ pub struct Federation {
     queued: AtomicUsize,
     /// Entries of the logs of our domains that were not delivered when this server stopped and are not marked so yet.
     abandoned: Mutex<Vec<(Arc<str>, u64)>>,
+    /// Streams of others that take our stanzas, too.
+    ways_back: Mutex<HashMap<Pair, WayBack>>,
     /// What became of the attempts to reach other servers.
     histories: Mutex<Histories>,
     /// What has arrived from others that count.
@@ -90,6 +93,7 @@ impl Federation {
             queues: Mutex::default(),
             queued: AtomicUsize::new(0),
             abandoned: Mutex::default(),
+            ways_back: Mutex::default(),
             histories: Mutex::default(),
             arrivals: Mutex::default(),
             has_ended: AtomicBool::new(false),
@@ -205,6 +209,10 @@ impl Federation {
 
     pub(crate) fn abandoned(&self) -> MutexGuard<'_, Vec<(Arc<str>, u64)>> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ways_back(&self) -> MutexGuard<'_, HashMap<Pair, WayBack>> {
+        self.ways_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn histories(&self) -> MutexGuard<'_, Histories> {

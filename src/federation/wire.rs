@@ -34,6 +34,8 @@ pub(crate) enum Broken {
     Lost(String),
     /// The peer sent what no peer may send.
     Refused(StreamError),
+    /// The peer has ended the stream, and said why.
+    Told(StreamError),
     /// The peer has ended the connection over our certificate, in these words.
     Unwelcome(String),
 }
@@ -123,14 +125,14 @@ impl Wire {
         }
     }
 
-    /// Reads and hands over a portion at the same time. Until [`Turn::HandedOver`] says otherwise, the
+    /// Hands over a portion and, if it `reads`, reads at the same time. Until [`Turn::HandedOver`] says otherwise, the
     /// next call has to bring the same portion.
-    pub(crate) async fn turn(&mut self, portion: &[u8]) -> Result<Turn, Broken> {
+    pub(crate) async fn turn(&mut self, portion: &[u8], reads: bool) -> Result<Turn, Broken> {
         poll_fn(|cx| {
             if let Poll::Ready(count) = self.poll_hand_over(cx, portion)? {
                 return Poll::Ready(Ok(Turn::HandedOver(count)));
             }
-            self.poll_fill(cx).map_ok(|()| Turn::Arrived)
+            if reads { self.poll_fill(cx).map_ok(|()| Turn::Arrived) } else { Poll::Pending }
         })
         .await
     }

@@ -1,12 +1,13 @@
 //! What one wake-up of one input task causes, gathered: log appends, sessions to wake, stanzas for
 //! other domains.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
 use tokio::sync::oneshot;
 
-use crate::jid::BareJid;
+use crate::jid::{BareJid, Jid};
 use crate::stanza::Stanza;
 use crate::storage::{Position, Receipt, Storage, Writes};
 
@@ -167,6 +168,11 @@ impl Batch {
         write: impl FnOnce(&mut String),
     ) -> bool {
         self.pushed(ring, ring.push_stanza(stanza, write))
+    }
+
+    /// The same for very many stanzas at once, which others have as well.
+    pub(super) fn show(&mut self, ring: &Arc<Ring>, stanzas: VecDeque<Arc<Stanza<'static>>>, to: &Jid) -> bool {
+        self.pushed(ring, ring.show(stanzas, to))
     }
 
     /// The same for an IQ result or error.

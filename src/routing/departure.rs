@@ -219,15 +219,14 @@ fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
     let mut marks = remains.marks.iter().peekable();
     let mut counted = 0;
     for (place, stanza) in placed(remains) {
+        // What is not written yet is presence, which is not looked at.
         let resumable = remains.resumable.as_ref().filter(|resumable| place > resumable.first);
         let number = resumable.map(|resumable| {
             counted += 1;
             let session = session_key(&resumable.name);
             storage::Queued { session, number: resumable.confirmed + counted }
         });
-        if place <= remains.written {
-            continue;
-        }
+        let Some(stanza) = stanza.filter(|_| place > remains.written) else { continue };
         // Both are in the order of the places.
         while marks.next_if(|(marked, _)| *marked < place).is_some() {}
         match marks.next_if(|(marked, _)| *marked == place) {
@@ -242,13 +241,15 @@ fn unsent(remains: &Remains, mut each: impl FnMut(Stanza<'_>, Known)) {
     }
 }
 
-/// The stanzas, each with the place behind it.
-fn placed(remains: &Remains) -> impl Iterator<Item = (u64, Stanza<'_>)> {
+/// The stanzas, each with the place behind it. Of those that are not written yet there is only the place behind all of them.
+fn placed(remains: &Remains) -> impl Iterator<Item = (u64, Option<Stanza<'_>>)> {
     let mut start = remains.start;
-    remains.text.iter().flat_map(move |piece| {
-        let before = start;
-        start += piece.len() as u64;
-        read_back(piece, ContentNamespace::Client).map(move |(end, stanza)| (before + end as u64, stanza))
+    remains.text.parts().flat_map(move |part| {
+        let (before, end) = (start, start + part.bytes as u64);
+        start = end;
+        let written = read_back(part.text, ContentNamespace::Client);
+        let written = written.map(move |(end, stanza)| (before + end as u64, Some(stanza)));
+        written.chain(std::iter::repeat_n((end, None), part.unwritten))
     })
 }
 

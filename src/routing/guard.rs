@@ -58,11 +58,20 @@ fn unavailable(from: Jid) -> Stanza<'static> {
 }
 
 impl Router {
-    /// A stream of `pair` broke, or could not be had.
+    /// A stream of `pair` broke.
     pub fn lost(&self, pair: &Pair) {
+        self.doubt(pair, Rules::lost);
+    }
+
+    /// No stream of `pair` could be had.
+    pub fn out_of_reach(&self, pair: &Pair) {
+        self.doubt(pair, Rules::out_of_reach);
+    }
+
+    fn doubt(&self, pair: &Pair, rule: fn(&mut Rules, &Pair, Instant) -> Vec<Act>) {
         let mut rules = self.guard.rules();
         // Under the lock, so that everybody hears of one thing after the other.
-        for act in rules.lost(pair, Instant::now()) {
+        for act in rule(&mut rules, pair, Instant::now()) {
             match act {
                 Act::Doubt => self.guard.attendance().doubt(pair),
                 Act::Tell(change) => self.peer_changed(pair, change),

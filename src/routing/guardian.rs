@@ -69,8 +69,15 @@ enum Phase {
 }
 
 impl Rules {
-    /// A stream broke, or could not be had.
+    /// A stream broke.
     pub(super) fn lost(&mut self, pair: &Pair, now: Instant) -> Vec<Act> {
+        let acts = self.out_of_reach(pair, now);
+        // Whoever was heard of since the domain was lost may have gone with this one.
+        if acts.is_empty() { vec![Act::Doubt] } else { acts }
+    }
+
+    /// None could be had: what is said on others goes on counting.
+    pub(super) fn out_of_reach(&mut self, pair: &Pair, now: Instant) -> Vec<Act> {
         let lost = |since, is_swept, renewed| Phase::Lost { since, ask: now + FIRST, pause: FIRST, is_swept, renewed };
         let Some(phase) = self.pairs.get_mut(pair) else {
             if !self.has_room() {
@@ -198,7 +205,7 @@ mod tests {
         let (mut rules, start, there) = (Rules::default(), Instant::now(), pair("there.example"));
         assert!(!rules.reached(&there, start), "it was never lost");
         assert_eq!(rules.lost(&there, start), [Act::Doubt, Act::Tell(PeerChange::Lost)]);
-        assert_eq!(rules.lost(&there, start), []);
+        assert_eq!(rules.out_of_reach(&there, start), []);
         assert_eq!(play(&mut rules, start, [1]), [""; 0]);
         assert_eq!(rules.next(), Some(start + FIRST));
         assert_eq!(play(&mut rules, start, [2, 3]), ["2 Ask"]);
@@ -237,7 +244,8 @@ mod tests {
         let (mut rules, start, there) = (Rules::default(), Instant::now(), pair("there.example"));
         rules.lost(&there, start);
         rules.reached(&there, start);
-        assert_eq!(rules.lost(&there, start), [], "nobody has heard that it was back");
+        assert_eq!(rules.lost(&there, start), [Act::Doubt], "nobody has heard that it was back");
+        assert_eq!(rules.lost(&there, start), [Act::Doubt], "there may have been two streams");
         rules.reached(&there, start);
         assert_eq!(play(&mut rules, start, [0]), ["0 Tell(Back)", "0 Renew"]);
         assert_eq!(rules.lost(&there, start), [Act::Doubt, Act::Tell(PeerChange::Lost)]);

@@ -16,6 +16,9 @@ use super::push::Come;
 use super::remote::Leaving;
 use super::router::Back;
 
+/// So many may be too many for a session at once: they are written when it reads.
+const CROWD: usize = 1000;
+
 impl Router {
     /// Hands a stanza to the session `to`; gives the error if there is none. Whom the stanza itself names does not count.
     pub fn hand(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
@@ -45,7 +48,8 @@ impl Router {
         }
     }
 
-    /// Hands stanzas to the session `to` in their order: it is looked for once. Gives the first error.
+    /// Hands presence of people who are there to the session `to`, in its order: it is looked for once. Gives the first
+    /// error.
     pub fn hand_all(&self, stanzas: &[Arc<Stanza<'static>>], to: &Jid, batch: &mut Batch) -> Back {
         let Host::Accounts = self.hosts.of(to.domain()) else {
             return stanzas.iter().fold(None, |back, stanza| back.or(self.hand(stanza, to, batch)));
@@ -53,6 +57,14 @@ impl Router {
         let Some(account) = self.accounts.cached(to.bare_str()) else { return nobody(stanzas.first()?, to) };
         let mut state = account.lock();
         let Some(place) = place_of(&state, to) else { return nobody(stanzas.first()?, to) };
+        if stanzas.len() > CROWD
+            && let Some(resource) = state.resources.get(place)
+        {
+            let is_heard = |from: &Jid| !state.blocked.blocks(from);
+            let heard = stanzas.iter().filter(|stanza| stanza.from.as_ref().is_none_or(is_heard));
+            batch.show(&resource.ring, heard.cloned().collect(), to);
+            return None;
+        }
         stanzas.iter().fold(None, |back, stanza| {
             let write = |out: &mut String, to: &str| stanza.write_to(out, Some(to));
             back.or(self.hand_to_resource((&*account, &mut *state, place), stanza, to, write, batch))

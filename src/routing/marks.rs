@@ -39,7 +39,7 @@ pub(super) struct Queued {
 }
 
 /// What is left in a ring when its session ends. Places count the bytes that ever came in.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Remains {
     /// Whole stanzas; those that end at `written` or before are not to be written again.
     pub(super) text: Pieces,

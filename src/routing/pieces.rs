@@ -2,13 +2,17 @@
 //! for what comes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::jid::Jid;
+use crate::stanza::Stanza;
 
 /// A piece that has more is not written to any further. With a usual stanza behind that it has 32 KiB, which allocators give
 /// out without waste.
 const FULL: usize = 31 * 1024;
 
 /// Whole stanzas.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Pieces {
     /// The youngest ones.
     last: String,
@@ -17,10 +21,37 @@ pub(super) struct Pieces {
 }
 
 /// Pieces that nothing is added to, the oldest first; there is at least one.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 struct Older {
-    pieces: VecDeque<String>,
+    pieces: VecDeque<Piece>,
+    /// How long they are, and what of that is in memory.
     bytes: usize,
+    memory: usize,
+}
+
+#[derive(Debug, PartialEq)]
+enum Piece {
+    Text(String),
+    Shown(Shown),
+}
+
+/// Stanzas that others have as well: they are written when it is their turn.
+#[derive(Debug, PartialEq)]
+struct Shown {
+    stanzas: VecDeque<Arc<Stanza<'static>>>,
+    to: Jid,
+    bytes: usize,
+}
+
+/// What one of them takes.
+const SHOWN: usize = size_of::<Arc<Stanza<'static>>>();
+
+/// A piece, for whoever looks at it.
+pub(super) struct Part<'a> {
+    pub(super) text: &'a str,
+    pub(super) bytes: usize,
+    /// Stanzas that are not in the text: they are not written yet.
+    pub(super) unwritten: usize,
 }
 
 impl From<String> for Pieces {
@@ -38,8 +69,34 @@ impl Pieces {
         self.last.len() + self.older.as_ref().map_or(0, |older| older.bytes)
     }
 
+    /// What all that takes.
+    pub(super) fn memory(&self) -> usize {
+        self.last.len() + self.older.as_ref().map_or(0, |older| older.memory)
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.last.is_empty() && self.older.is_none()
+    }
+
+    /// Whether what comes next is not written yet.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.older.as_ref().is_some_and(|older| matches!(older.pieces.front(), Some(Piece::Shown(_))))
+    }
+
+    /// Appends stanzas that are written to `to` later, when it is their turn; gives the length of each.
+    pub(super) fn show(&mut self, stanzas: VecDeque<Arc<Stanza<'static>>>, to: &Jid) -> Vec<usize> {
+        let mut text = String::new();
+        let length = |stanza: &Arc<Stanza<'static>>| {
+            text.clear();
+            stanza.write_to(&mut text, Some(to.as_str()));
+            text.len()
+        };
+        let lengths: Vec<usize> = stanzas.iter().map(length).collect();
+        if !stanzas.is_empty() {
+            self.close_last();
+            self.add(Piece::Shown(Shown { stanzas, to: to.clone(), bytes: lengths.iter().sum() }));
+        }
+        lengths
     }
 
     /// Lets `write` append a whole stanza; gives its length.
@@ -75,7 +132,10 @@ impl Pieces {
     pub(super) fn extend(&mut self, mut others: Self) {
         while !others.is_empty() {
             self.close_last();
-            self.last = others.pop();
+            match others.take() {
+                Some(piece) => self.add(piece),
+                None => self.last = others.pop(),
+            }
         }
     }
 
@@ -83,7 +143,7 @@ impl Pieces {
     /// there still.
     pub(super) fn let_go(&mut self, bytes: usize) -> usize {
         let mut rest = bytes.min(self.len());
-        while rest > 0 && self.front().len() <= rest {
+        while rest > 0 && self.front() <= rest {
             rest -= self.pop().len();
         }
         if self.older.is_none() && rest > self.last.len() / 2 {
@@ -105,13 +165,23 @@ impl Pieces {
     }
 
     /// The pieces in their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        let older = self.older.iter().flat_map(|older| &older.pieces);
-        older.chain([&self.last]).map(String::as_str)
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let older = self.older.iter().flat_map(|older| &older.pieces).map(|piece| match piece {
+            Piece::Text(text) => Part::written(text),
+            Piece::Shown(shown) => Part { text: "", bytes: shown.bytes, unwritten: shown.stanzas.len() },
+        });
+        older.chain([Part::written(&self.last)])
     }
 
-    fn front(&self) -> &str {
-        self.older.as_ref().and_then(|older| older.pieces.front()).unwrap_or(&self.last)
+    /// What is written of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.parts().map(|part| part.text)
+    }
+
+    /// How long the oldest is.
+    fn front(&self) -> usize {
+        let older = self.older.as_ref().and_then(|older| older.pieces.front());
+        older.map_or(self.last.len(), Piece::bytes)
     }
 
     #[cold]
@@ -121,26 +191,90 @@ impl Pieces {
         }
         let mut piece = std::mem::take(&mut self.last);
         piece.shrink_to_fit();
+        self.add(Piece::Text(piece));
+    }
+
+    fn add(&mut self, piece: Piece) {
         let older = self.older.get_or_insert_default();
-        older.bytes += piece.len();
+        older.bytes += piece.bytes();
+        older.memory += piece.memory();
         older.pieces.push_back(piece);
     }
 
-    #[cold]
-    fn pop_older(&mut self) -> String {
-        let Some(older) = &mut self.older else { return String::new() };
-        let piece = older.pieces.pop_front().unwrap_or_default();
-        older.bytes -= piece.len();
+    /// Takes the oldest piece out as it is, if it is not the youngest as well.
+    fn take(&mut self) -> Option<Piece> {
+        let older = self.older.as_mut()?;
+        let piece = older.pieces.pop_front();
+        if let Some(piece) = &piece {
+            older.bytes -= piece.bytes();
+            older.memory -= piece.memory();
+        }
         if older.pieces.is_empty() {
             self.older = None;
         }
         piece
+    }
+
+    #[cold]
+    fn pop_older(&mut self) -> String {
+        match self.take() {
+            None => String::new(),
+            Some(Piece::Text(text)) => text,
+            Some(Piece::Shown(mut shown)) => {
+                let text = shown.write_some();
+                if !shown.stanzas.is_empty() {
+                    let older = self.older.get_or_insert_default();
+                    let rest = Piece::Shown(shown);
+                    older.bytes += rest.bytes();
+                    older.memory += rest.memory();
+                    older.pieces.push_front(rest);
+                }
+                text
+            }
+        }
+    }
+}
+
+impl<'a> Part<'a> {
+    const fn written(text: &'a str) -> Self {
+        Self { text, bytes: text.len(), unwritten: 0 }
+    }
+}
+
+impl Piece {
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Shown(shown) => shown.bytes,
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Shown(shown) => SHOWN * shown.stanzas.len(),
+        }
+    }
+}
+
+impl Shown {
+    /// Writes a piece.
+    fn write_some(&mut self) -> String {
+        let mut text = String::new();
+        while text.len() <= FULL
+            && let Some(stanza) = self.stanzas.pop_front()
+        {
+            stanza.write_to(&mut text, Some(self.to.as_str()));
+        }
+        self.bytes -= text.len();
+        text
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stanza::{Kind, PresenceType};
 
     /// As many bytes as are asked for.
     fn text(bytes: usize) -> String {
@@ -159,12 +293,12 @@ mod tests {
         }
         assert_eq!(lengths(&pieces), [32_000, 32_000, 6_000]);
         pieces.append(|out| out.push_str(&text(100_000)));
-        pieces.append(|out| out.push_str("x"));
+        pieces.append(|out| out.push('x'));
         assert_eq!(lengths(&pieces), [32_000, 32_000, 106_000, 1]);
         assert_eq!(pieces.len(), 170_001);
         let taken: Vec<usize> = std::iter::repeat_with(|| pieces.pop().len()).take(5).collect();
         assert_eq!(taken, [32_000, 32_000, 106_000, 1, 0]);
-        assert!(pieces.is_empty() && pieces.len() == 0);
+        assert!(pieces.is_empty());
     }
 
     #[test]
@@ -172,7 +306,8 @@ mod tests {
         let mut pieces = Pieces::default();
         (0..100).for_each(|_| _ = pieces.append(|out| out.push_str(&text(999))));
         let older = pieces.older.as_ref().unwrap();
-        assert!(older.pieces.iter().all(|piece| piece.capacity() == piece.len()));
+        let is_tight = |piece: &Piece| matches!(piece, Piece::Text(text) if text.capacity() == text.len());
+        assert!(older.pieces.iter().all(is_tight));
         let last = pieces.last.len();
         let bytes = pieces.append(|out| out.push_str(&text(50_000)));
         pieces.take_back(bytes);
@@ -212,6 +347,40 @@ mod tests {
             assert_eq!(split.len(), whole.len() - bytes);
             assert_eq!(split.iter().collect::<String>(), whole[bytes..]);
         }
+    }
+
+    #[test]
+    fn what_is_shown_is_written_when_it_is_its_turn() {
+        const COUNT: usize = 1000;
+        let presence = |number: usize| {
+            let from: Jid = format!("square@rooms.example/{number}").parse().unwrap();
+            Arc::new(Stanza::new(Kind::Presence(PresenceType::Available)).from(from))
+        };
+        let to: Jid = "romeo@verona.example/orchard".parse().unwrap();
+        let stanzas: VecDeque<_> = (0..COUNT).map(presence).collect();
+        let mut whole = "<a/>".to_owned();
+        stanzas.iter().for_each(|stanza| stanza.write_to(&mut whole, Some(to.as_str())));
+        whole.push_str("<b/>");
+        let mut pieces = Pieces::from("<a/>".to_owned());
+        let lengths = pieces.show(stanzas, &to);
+        pieces.append(|out| out.push_str("<b/>"));
+        assert_eq!((lengths.len(), lengths.iter().sum::<usize>() + 8), (COUNT, whole.len()));
+        assert_eq!((pieces.len(), pieces.memory()), (whole.len(), COUNT * SHOWN + 8));
+        let parts: Vec<_> = pieces.parts().map(|part| (part.text.to_owned(), part.unwritten)).collect();
+        assert_eq!(parts, [("<a/>".to_owned(), 0), (String::new(), COUNT), ("<b/>".to_owned(), 0)]);
+        // Put behind others it stays what it is.
+        let mut behind = Pieces::default();
+        behind.extend(pieces);
+        assert_eq!((behind.len(), behind.memory(), behind.is_unwritten()), (whole.len(), COUNT * SHOWN + 8, false));
+        let mut taken = behind.pop();
+        assert!(behind.is_unwritten());
+        while !behind.is_empty() {
+            let piece = behind.pop();
+            assert!(piece.len() <= FULL + 100, "{}", piece.len());
+            taken.push_str(&piece);
+            assert_eq!(behind.len(), whole.len() - taken.len());
+        }
+        assert_eq!((taken == whole, behind.memory()), (true, 0));
     }
 
     #[test]

@@ -5,11 +5,12 @@ mod resuming;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::Timestamp;
 use crate::hooks::Urgency;
+use crate::jid::Jid;
 use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
@@ -134,12 +135,10 @@ impl Ring {
         Self { state: Mutex::new(state), heard: AtomicI64::new(now.unix_ms()) }
     }
 
-    /// Lets `write` append one whole stanza.
-    ///
-    /// A reader that leaves more than the limit waiting is closed with `policy-violation`. Until its session has ended, the
-    /// ring takes some stanzas still, so that they find another way in their order. What the session's task has in hand
-    /// waits as well, and so does what the client has not confirmed: a session whose client reads nothing costs so much and
-    /// no more.
+    /// Lets `write` append one whole stanza. A reader that leaves more than the limit waiting is closed with
+    /// `policy-violation`. Until its session has ended, the ring takes some stanzas still, so that they find another way in
+    /// their order. What the session's task has in hand waits as well, and so does what the client has not confirmed: a
+    /// session whose client reads nothing costs so much and no more.
     pub fn push(&self, write: impl FnOnce(&mut String)) -> Pushed {
         self.lock().push(write)
     }
@@ -188,6 +187,19 @@ impl Ring {
             state.marks.push_back((place, mark));
         }
         (pushed, state.retained.as_ref().and_then(|retained| retained.queued()))
+    }
+
+    /// The same for very many stanzas at once, which others have as well: they are written to `to` when it is their turn.
+    pub(super) fn show(&self, stanzas: VecDeque<Arc<Stanza<'static>>>, to: &Jid) -> Pushed {
+        let mut state = self.lock();
+        if !state.takes(state.cost()) {
+            return Pushed::Refused;
+        }
+        state.release();
+        for bytes in state.bytes.show(stanzas, to) {
+            state.count(bytes);
+        }
+        state.push(|_| {})
     }
 
     /// The same for a stanza that answers the request `id`.
@@ -318,8 +330,7 @@ impl Ring {
         Poll::Pending
     }
 
-    /// Waits until little enough is left waiting that more can be written without hurry; `false` if
-    /// the session is ending.
+    /// Waits until little enough is left waiting that more can be written without hurry; `false` if the session is ending.
     pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
         if state.shut || state.close.is_some() {
@@ -424,8 +435,7 @@ impl Ring {
         Settled { late, watched, is_over: state.shut }
     }
 
-    /// Notes that the session sent something at `now`; returns how many milliseconds later that is
-    /// than the last time. For the session's own task.
+    /// Notes that the session sent something at `now`; returns how many milliseconds after the last time. For its own task.
     pub(super) fn heard(&self, now: Timestamp) -> u64 {
         let before = self.heard.load(Ordering::Relaxed);
         self.heard.store(now.unix_ms(), Ordering::Relaxed);
@@ -570,21 +580,28 @@ impl State {
         retained.cut.clone().map(Taken::Cut)
     }
 
-    /// Whether something goes out, now or before the end.
-    fn has_something(&self) -> bool {
+    /// Whether a piece goes out, now or before the end.
+    fn is_next(&self) -> bool {
         let waits = match &self.close {
             None => !self.bytes.is_empty(),
             Some(closing) => self.start() < closing.upto,
         };
-        waits || self.retained.as_ref().is_some_and(|retained| retained.has_more())
+        waits && !self.is_put_off()
+    }
+
+    /// What has not been written yet is not, as long as too much is kept that the client has not confirmed.
+    fn is_put_off(&self) -> bool {
+        let is_much = |retained: &Retained| retained.held() > self.limit / 2;
+        self.bytes.is_unwritten() && self.retained.as_deref().is_some_and(is_much)
     }
 
     /// Takes out what goes out next; somebody has it in hand then.
     fn piece(&mut self) -> Option<String> {
-        if !self.has_something() {
+        let is_next = self.is_next();
+        if !is_next && !self.retained.as_ref().is_some_and(|retained| retained.has_more()) {
             return None;
         }
-        let mut piece = self.bytes.pop();
+        let mut piece = if is_next { self.bytes.pop() } else { String::new() };
         let place = self.start();
         if let Some(retained) = &mut self.retained {
             retained.take(&mut piece, place);
@@ -600,7 +617,7 @@ impl State {
 
     /// Bytes that wait: to be taken, written or confirmed.
     fn held(&self) -> usize {
-        self.bytes.len() + self.in_hand + self.retained.as_ref().map_or(0, |retained| retained.held())
+        self.bytes.memory() + self.in_hand + self.retained.as_ref().map_or(0, |retained| retained.held())
     }
 
     /// What a client costs that does not read: where it has to confirm, it has read nothing of what there are marks for.

@@ -97,11 +97,13 @@ async fn requests(
     Ok(outcomes)
 }
 
-fn questions(remote: &Jid, nobody: &Jid) -> [Question; 4] {
+fn questions(remote: &Jid, nobody: &Jid) -> [Question; 5] {
+    // Neither that there is such an account nor that there is none.
     let unavailable = |answer: &Answer| match answer {
         Err(Condition::ServiceUnavailable) => None,
-        other => Some(told(other)),
+        other => Some(format!("{}, where only service-unavailable is allowed", told(other))),
     };
+    let unheard_of = Element::new("nothing", "urn:example:nobody-knows-this");
     [
         Question {
             case: "ping",
@@ -127,7 +129,7 @@ fn questions(remote: &Jid, nobody: &Jid) -> [Question; 4] {
             case: "unknown-request",
             sections: "RFC 6120 §8.4",
             to: remote.clone(),
-            payload: Element::new("nothing", "urn:example:nobody-knows-this"),
+            payload: unheard_of.clone(),
             judge: |answer| match answer {
                 Err(Condition::ServiceUnavailable | Condition::FeatureNotImplemented) => None,
                 other => Some(told(other)),
@@ -136,6 +138,13 @@ fn questions(remote: &Jid, nobody: &Jid) -> [Question; 4] {
         Question {
             case: "unknown-account",
             sections: "RFC 6121 §8.5.1",
+            to: nobody.clone(),
+            payload: unheard_of,
+            judge: unavailable,
+        },
+        Question {
+            case: "unknown-account-discovery",
+            sections: "XEP-0030 §8, RFC 6121 §8.5.1",
             to: nobody.clone(),
             payload: Element::new("query", INFO_NS),
             judge: unavailable,

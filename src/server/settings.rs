@@ -202,6 +202,7 @@ fn of_federation(config: &Config, domains: &[String]) -> federation::Settings {
         domains: domains.to_vec(),
         policy: federation::Policy::of(config),
         pins: federation.pins.iter().map(|pin| (pin.domain.as_str().to_owned(), Key(pin.key))).collect(),
+        bidi: federation.bidi,
         connect_timeout: federation.connect_timeout.duration(),
         idle_timeout: federation.idle_timeout.duration(),
         expiry: federation.expiry.duration(),

@@ -10,7 +10,7 @@ use crate::accounts::sasl::scram_client::{ClientBinding, ScramClient};
 use crate::accounts::sasl::{Mechanism, SASL_NS, Variant};
 use crate::jid::Jid;
 use crate::routing::BindError;
-use crate::stanza::{Condition, Kind, StanzaError};
+use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
 use crate::stream::{ContentNamespace, Event, HeaderFields, StreamCondition, StreamError, write_header};
 use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
@@ -520,6 +520,28 @@ async fn a_slow_reader_gets_everything_in_the_end_and_in_order() {
     assert!(after.last() == Some(&(COUNT - 1)) && follow(&after), "{after:?}");
     // What lay in the pipes when she was given up may come twice; nothing is missing.
     assert!(before.len() >= after[0], "{} came, then {}", before.len(), after[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_makes_nobody_too_slow_a_reader() {
+    const COUNT: usize = 3000;
+    let mut world = World::new();
+    let config = SMALL.replace("ring_bytes = \"10000B\"", "ring_bytes = \"100000B\"");
+    let node = world.server_with("verona.example", &Options { config }).unwrap();
+    let orchard = jid("romeo@verona.example/orchard");
+    let mut romeo = world.login(&orchard).await.unwrap();
+    let there = |number: usize| jid(&format!("square@rooms.verona.example/{number}"));
+    let presence = |number| Arc::new(Stanza::new(Kind::Presence(PresenceType::Available)).from(there(number)));
+    let crowd: Vec<_> = (0..COUNT).map(presence).collect();
+    let mut batch = node.router.batch();
+    assert_eq!(node.router.hand_all(&crowd, &orchard, &mut batch), None);
+    batch.finish();
+    romeo.send(&format!("<message to='{orchard}' id='last'/>")).await;
+    world.settle().await;
+    let shown: Vec<Element> = std::iter::from_fn(|| romeo.received()).collect();
+    let from = shown.iter().map(|element| element.attribute("from").unwrap().to_owned());
+    let all = (0..COUNT).map(there).chain([orchard.clone()]).map(|jid| jid.to_string());
+    assert!(from.eq(all), "{} stanzas", shown.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@
 //! romeo< 20 x <presence from='*' to='*'/>     as often
 //! romeo< <presence id='$x' from='*' to='*'/>  any value, which is called $x in what follows
 //! romeo<~ <presence from='*' to='*'/>         comes now, the order does not matter
+//! romeo<~ 20 x <presence from='*' to='*'/>    as often
 //! juliet< nothing                             nothing has come, nor will come of what was sent so far
 //! juliet< anything                            whatever has come so far
 //! romeo closes                                the stream is closed in order
@@ -220,8 +221,9 @@ async fn exchange(
     let Some(xml) = rest.strip_prefix('<') else { return Err("this is no line of a transcript".into()) };
     world.settle().await;
     if let Some(xml) = xml.strip_prefix('~') {
+        let (times, xml) = repeated(xml);
         let expected = parse(xml)?;
-        if client.pick(|found| mismatch(&expected, found).is_none()).is_some() {
+        if (0..times).all(|_| client.pick(|found| mismatch(&expected, found).is_none()).is_some()) {
             return Ok(());
         }
         let next = client.received().map_or_else(|| "nothing".to_owned(), |found| found.to_xml(CLIENT_NS));

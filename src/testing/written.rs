@@ -27,6 +27,9 @@ const MOST: usize = 1 << 20;
 /// The first words of every stream.
 const DECLARATION: &str = "<?xml ";
 
+/// Says to a server that has connected that stanzas may come to it (XEP-0288).
+const BOTH_WAYS: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
+
 /// Stands around what others have written.
 const OTHERS: (&str, &str) = ("<o:others xmlns:o='tag:comity:others'>", "</o:others>");
 
@@ -54,6 +57,13 @@ pub fn served_from(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, pee
 /// The server's end of a connection that it has opened itself to `peer`.
 pub(super) fn dialled(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: SocketAddr) -> Transport {
     tapped(Transport::plain(io, Some(peer)), Side::Initiating)
+}
+
+/// Whether stanzas may go to whoever has connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    One,
+    Both,
 }
 
 fn tapped(transport: Transport, side: Side) -> Transport {
@@ -142,12 +152,14 @@ impl Document {
 #[must_use]
 pub fn documents(bytes: &[u8], side: Side) -> Vec<Document> {
     let text = String::from_utf8_lossy(bytes);
+    // It is said before anything is proven, and the stream that begins then does not repeat it.
+    let way = if text.contains(BOTH_WAYS) { Way::Both } else { Way::One };
     // It begins no element of a stream: the gate lets none pass.
     let streams = text.split(DECLARATION).skip(1);
-    streams.filter_map(|stream| document(&format!("{DECLARATION}{stream}"), side)).collect()
+    streams.filter_map(|stream| document(&format!("{DECLARATION}{stream}"), (side, way))).collect()
 }
 
-fn document(stream: &str, side: Side) -> Option<Document> {
+fn document(stream: &str, kind: (Side, Way)) -> Option<Document> {
     let content = content_of(stream);
     let mut reader = Reader::new(Framing::Stream, content, Limits::OWN);
     let mut document = Document::default();
@@ -165,7 +177,7 @@ fn document(stream: &str, side: Side) -> Option<Document> {
             None | Some(Event::Close) => break,
             Some(Event::Open(header)) => {
                 own = header;
-                document.header = typed_header(written, content, side);
+                document.header = typed_header(written, content, kind);
             }
             Some(Event::Stanza(_) | Event::Rejected(_)) => {
                 document.elements.push(stanza(written, own.from.as_deref().unwrap_or_default()));
@@ -189,12 +201,13 @@ fn content_of(stream: &str) -> ContentNamespace {
 }
 
 /// The header without its XML declaration, with the kind of the stream.
-fn typed_header(written: &str, content: ContentNamespace, side: Side) -> String {
-    let kind = match (content, side) {
-        (ContentNamespace::Client, _) => "client",
-        (ContentNamespace::Component, _) => "component",
-        (ContentNamespace::Server, Side::Receiving) => "server",
-        (ContentNamespace::Server, Side::Initiating) => "initial",
+fn typed_header(written: &str, content: ContentNamespace, (side, way): (Side, Way)) -> String {
+    let kind = match (content, side, way) {
+        (ContentNamespace::Client, ..) => "client",
+        (ContentNamespace::Component, ..) => "component",
+        (ContentNamespace::Server, Side::Receiving, Way::One) => "server",
+        (ContentNamespace::Server, Side::Receiving, Way::Both) => "both-ways",
+        (ContentNamespace::Server, Side::Initiating, _) => "initial",
     };
     let header = written.split_once("?>").map_or(written, |(_, header)| header).trim_start();
     with_type(header, &format!("stream:{kind}"))
@@ -406,9 +419,9 @@ mod tests {
 
     #[test]
     fn streams_have_kinds() {
-        let kind = |content: &str, side| {
+        let kind = |before: &str, content: &str, side| {
             let header = HEADER.replace("jabber:client", content);
-            let text = documents(header.as_bytes(), side).remove(0).text("");
+            let text = documents(format!("{before}{header}").as_bytes(), side).pop().unwrap().text("");
             text.split("xsi:type='stream:").nth(1).and_then(|rest| rest.split('\'').next()).map(str::to_owned)
         };
         for (content, side, expected) in [
@@ -417,8 +430,10 @@ mod tests {
             ("jabber:server", Side::Initiating, "initial"),
             ("jabber:component:accept", Side::Receiving, "component"),
         ] {
-            assert_eq!(kind(content, side).as_deref(), Some(expected), "{content}");
+            assert_eq!(kind("", content, side).as_deref(), Some(expected), "{content}");
         }
+        let offered = format!("{HEADER}<stream:features>{BOTH_WAYS}</stream:features>");
+        assert_eq!(kind(&offered, "jabber:server", Side::Receiving).as_deref(), Some("both-ways"));
     }
 
     #[test]

@@ -414,8 +414,16 @@ impl Sender {
 
     /// Comes back after the server has ended.
     pub(crate) async fn come_back(&mut self, site: &Site) -> Result<(), Cut> {
-        let Some(before) = &self.client else { return Ok(()) };
-        let mut client = match resume(site, &self.jid(), before).await? {
+        let Some(mut before) = self.client.take() else { return Ok(()) };
+        if self.is_back {
+            // The server has ended once more. What had come before counts as handled, so it is looked at.
+            while let Some(element) = before.next().await {
+                self.note(&element);
+            }
+        }
+        let back = resume(site, &self.jid(), &before).await;
+        self.client = Some(before);
+        let mut client = match back? {
             Back::Resumed(client, count) => {
                 if !std::mem::replace(&mut self.is_back, true) {
                     assert!(count >= self.safe, "acknowledged {} stanzas, then {count} are handled", self.safe);

@@ -10,7 +10,7 @@ use crate::stanza::{Condition, StanzaError};
 use crate::stream::{CLOSE, StreamCondition, StreamError};
 
 /// So many pairs one stream may prove.
-const PAIRS: usize = 64;
+pub(crate) const PAIRS: usize = 64;
 /// So many keys may be under verification on one stream at a time.
 pub(super) const PENDING: usize = 4;
 
@@ -110,19 +110,27 @@ impl Incoming {
 
     /// `<db:verify/>`: is this key ours? (XEP-0220 §2.2.2)
     fn verify(&self, from: Arc<str>, to: Arc<str>, id: String, key: &str) -> Effect {
-        let error = |condition, text| Verdict::Error(StanzaError::new(condition, text));
-        let verdict = if self.layer == Layer::Plain {
-            error(Condition::PolicyViolation, "TLS comes first")
-        } else if !(self.rules.is_local)(&to) {
-            error(Condition::ItemNotFound, "this domain is not served here")
-        } else if self.rules.secret.verify(&from, &to, &id, key) {
+        if self.layer == Layer::Plain {
+            let verdict = Verdict::Error(StanzaError::new(Condition::PolicyViolation, "TLS comes first"));
+            return write(Dialback::VerifyAnswer { from: to, to: from, id, verdict }.to_xml());
+        }
+        write(self.rules.verify(from, to, id, key).to_xml())
+    }
+}
+
+impl Rules {
+    /// What whoever asks is told about a key that is said to be ours.
+    pub(crate) fn verify(&self, from: Arc<str>, to: Arc<str>, id: String, key: &str) -> Dialback {
+        let verdict = if !(self.is_local)(&to) {
+            Verdict::Error(StanzaError::new(Condition::ItemNotFound, "this domain is not served here"))
+        } else if self.secret.verify(&from, &to, &id, key) {
             Verdict::Valid
         } else {
-            let Rules { claims, secret, .. } = &*self.rules;
+            let Self { claims, secret, .. } = self;
             claims.note(&Pair { local: to.clone(), remote: from.clone() }, key, secret);
             Verdict::Invalid
         };
-        write(Dialback::VerifyAnswer { from: to, to: from, id, verdict }.to_xml())
+        Dialback::VerifyAnswer { from: to, to: from, id, verdict }
     }
 }
 

@@ -33,6 +33,7 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
         domains: vec!["here.example".to_owned()],
         policy,
         pins: Pins::default(),
+        bidi: false,
         connect_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(600),
         expiry: Duration::ZERO,
@@ -50,6 +51,14 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
         stream_features: StreamFeatures::default(),
         name: "here.example".into(),
     })
+}
+
+/// The same where stanzas may go both ways.
+fn bidi_rules() -> Arc<Rules> {
+    let rules = rules(Proofs::Certificate);
+    let settings = Settings { bidi: true, ..Settings::clone(&rules.settings.load()) };
+    rules.settings.replace(settings);
+    rules
 }
 
 fn proof() -> Proof {
@@ -440,4 +449,22 @@ fn other_elements() {
     assert_eq!(condition(&authenticated().element(&element(AUTH))), "not-authorized");
     let malformed = element("<result xmlns='jabber:server:dialback' from='there.example'>k</result>");
     assert_eq!(condition(&authenticated().element(&malformed)), "bad-format");
+}
+
+// Proves: XEP-0288 §2.1, §2.2
+#[test]
+fn xep_0288_2_1_both_ways_are_offered_until_somebody_has_authenticated_and_agreed_on_behind_tls() {
+    let (offer, request) = ("<bidi xmlns='urn:xmpp:features:bidi'/>", element("<bidi xmlns='urn:xmpp:bidi'/>"));
+    let mut machine = Incoming::new(bidi_rules());
+    assert!(machine.opened(&greeting(), "1".to_owned()).write.contains(offer));
+    assert_eq!(condition(&machine.element(&request)), "not-authorized");
+    let mut machine = Incoming::new(bidi_rules());
+    machine.secured(certificate(&["there.example"]));
+    assert!(machine.opened(&greeting(), "1".to_owned()).write.contains(offer));
+    assert!(!machine.is_bidirectional());
+    assert_eq!(machine.element(&request), write(String::new()));
+    assert!(machine.is_bidirectional());
+    machine.element(&element(AUTH));
+    assert!(!machine.opened(&greeting(), "1".to_owned()).write.contains(offer));
+    assert_eq!(condition(&machine.element(&request)), "unsupported-stanza-type");
 }

@@ -12,7 +12,7 @@ fn pair() -> Pair {
 }
 
 fn machine(aim: Aim, ways: Ways, proofs: Proofs) -> Outgoing {
-    Outgoing::new(pair(), aim, ways, proofs, Secret::new(b"secret"))
+    Outgoing::new(pair(), aim, ways, proofs, Traffic::OneWay, Secret::new(b"secret"))
 }
 
 fn deliver() -> Outgoing {
@@ -393,4 +393,38 @@ fn what_does_not_belong_ends_the_stream() {
     machine.begin(Start::Starttls);
     machine.handle(open(true));
     assert_eq!(fault(&machine.handle(element("<iq xmlns='x'/>"))), Fault::Unreachable);
+}
+
+/// What is written first behind TLS by a stream whose peer has shown `certificate` and offers `features`.
+fn first_words(traffic: Traffic, aim: Aim, certificate: Certificate, content: &str) -> (String, bool) {
+    let proofs = Proofs::CertificateOrDialback;
+    let mut machine = Outgoing::new(pair(), aim, Ways::ExternalThenDialback, proofs, traffic, Secret::new(b"secret"));
+    machine.begin(Start::DirectTls);
+    machine.handle(Event::Secured { certificate, ours: ClientCertificate::Shown });
+    machine.handle(open(true));
+    let write = machine.handle(features(content)).write;
+    (write, machine.is_bidirectional())
+}
+
+// Proves: XEP-0288 §2.2
+#[test]
+fn xep_0288_2_2_both_ways_where_it_is_wanted_and_offered_and_the_peer_has_proven_itself() {
+    let external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
+    let offer = "<bidi xmlns='urn:xmpp:features:bidi'/>";
+    let both = format!("{offer}{external}");
+    let fault = CertificateFault::SelfSigned;
+    let unproven = || Certificate::SaysNothing(Trouble::Certificate { fault, text: "self-signed".to_owned() });
+    let verify = || Aim::Verify { id: "1".to_owned(), key: "k".to_owned() };
+    for (traffic, aim, certificate, content, expected) in [
+        (Traffic::BothWays, Aim::Deliver, Certificate::Proves, both.as_str(), true),
+        (Traffic::BothWays, Aim::Deliver, Certificate::Proves, offer, true),
+        (Traffic::BothWays, Aim::Deliver, Certificate::Proves, external, false),
+        (Traffic::OneWay, Aim::Deliver, Certificate::Proves, &both, false),
+        (Traffic::BothWays, verify(), Certificate::Proves, &both, false),
+        (Traffic::BothWays, Aim::Deliver, unproven(), &both, false),
+    ] {
+        let (write, is_bidirectional) = first_words(traffic, aim, certificate, content);
+        assert_eq!(write.starts_with("<bidi xmlns='urn:xmpp:bidi'/>"), expected, "{content}: {write}");
+        assert_eq!(is_bidirectional, expected);
+    }
 }

@@ -37,6 +37,10 @@ impl Reception {
         let Some(words) = inbound.acknowledgement() else { return Ok(()) };
         let pair = self.rules.proven().first().map(|proven| proven.pair.clone());
         let answer = match (said, pair, &mut self.counted) {
+            // On a stream that goes both ways both sides would have to count.
+            (Ok(Said::Enable(_) | Said::Resume { .. }), ..) if self.rules.is_bidirectional() => {
+                words.failed(Condition::FeatureNotImplemented, None)
+            }
             (Ok(Said::Enable(wish)), Some(pair), None) => {
                 let (counted, name) = self.federation.count(&pair, wish).await;
                 self.counted = Some(counted);
@@ -70,7 +74,7 @@ impl Reception {
             (Ok(_), ..) => words.failed(Condition::UnexpectedRequest, None),
             (Err(error), ..) => words.failed(error.condition, None),
         };
-        Ok(self.wire.write(&answer).await?)
+        self.say(&answer).await
     }
 
     /// Tells the peer how many of its stanzas are in safe hands, if it has asked and as soon as that is known.
@@ -101,7 +105,8 @@ impl Reception {
     async fn tell(&mut self, count: u64) -> Result<(), End> {
         let Some(inbound) = self.federation.inbound() else { return Ok(()) };
         let Some(words) = inbound.acknowledgement() else { return Ok(()) };
-        Ok(self.wire.write(&words.handled(modulo(count))).await?)
+        let answer = words.handled(modulo(count));
+        self.say(&answer).await
     }
 
     /// The peer has closed the stream: it hears once more how many of its stanzas are in safe hands (XEP-0198 §4), and

@@ -228,7 +228,7 @@ async fn whom_nobody_reaches_is_lost() {
     world.publish("there.example", 0, THERE, crate::federation::Start::Starttls);
     one.federation.send(&pair("here.example", "there.example"), vec![hello(1).into()]);
     one.bounce().await;
-    assert_eq!(one.inbound.changes(), ["lost there.example"]);
+    assert_eq!(one.inbound.changes(), ["out of reach there.example"]);
     let other = world.server(&there());
     one.federation.knock(&pair("here.example", "there.example"));
     sleep(Duration::from_secs(10)).await;

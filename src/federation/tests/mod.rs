@@ -1,10 +1,13 @@
 //! Two servers and more, on a network in memory, with real TLS.
 
+mod back;
+mod bidi;
 mod counting;
 mod dane;
 mod doctor;
 mod limits;
 mod outbox;
+mod questions;
 mod spoofing;
 mod world;
 

@@ -144,6 +144,13 @@ fn key_of(world: &World, plan: &Plan<'_>) -> ([u8; 32], Arc<crate::net::tls::Ide
     (hash.as_ref().try_into().unwrap(), identities)
 }
 
+/// Whether a stream goes both ways (XEP-0288).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bidi {
+    No,
+    Yes,
+}
+
 /// The server that hears Mallory, and whoever else there has to be.
 struct Stage {
     world: World,
@@ -153,10 +160,11 @@ struct Stage {
     /// What Mallory shows, if it is always the same.
     identities: Option<Arc<crate::net::tls::Identities>>,
     way: Way,
+    bidi: Bidi,
 }
 
 impl Stage {
-    fn new(way: Way) -> Self {
+    fn new(way: Way, bidi: Bidi) -> Self {
         let world = World::new();
         let strange = Plan { names: None, ..mallory() };
         let (mut evil, mut identities, mut pins) = (None, None, Vec::new());
@@ -193,8 +201,8 @@ impl Stage {
             }
             _ => {}
         }
-        let server = world.server(&Plan { proofs, pins: &pins, ..there() });
-        Self { world, server, _evil: evil, identities, way }
+        let server = world.server(&Plan { proofs, pins: &pins, bidi: bidi == Bidi::Yes, ..there() });
+        Self { world, server, _evil: evil, identities, way, bidi }
     }
 
     /// A stream on which Mallory has proven what it can.
@@ -214,6 +222,10 @@ impl Stage {
         let plan = Plan { names, ..mallory() };
         let identities = self.identities.clone().unwrap_or_else(|| world.identities(&plan));
         let (mut raw, features, id) = world.secured_showing(identities, "evil.example", "there.example", THERE).await;
+        assert_eq!(features.contains("urn:xmpp:features:bidi"), self.bidi == Bidi::Yes, "{features}");
+        if self.bidi == Bidi::Yes {
+            raw.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
+        }
         let is_trusted = !matches!(self.way, Way::Dialback | Way::DialbackUnanswered);
         assert_eq!(features.contains("EXTERNAL"), is_trusted, "{:?}: {features}", self.way);
         self.prove(&mut raw, &id).await;
@@ -276,14 +288,14 @@ impl Stage {
 #[tokio::test(start_paused = true)]
 async fn every_address_on_every_stream_that_others_open() {
     let mut cases = 0;
-    for way in WAYS {
-        let stage = Stage::new(way);
+    for (way, bidi) in WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)]) {
+        let stage = Stage::new(way, bidi);
         let mut arrived = 0;
         for from in FROM {
             for to in TO {
                 let expected = expected(way.pairs(), from, to);
                 let found = stage.outcome(&stanza(cases, from, to)).await;
-                assert_eq!(found.as_deref(), expected, "{way:?}: from {from:?} to {to:?}");
+                assert_eq!(found.as_deref(), expected, "{way:?}, both ways: {bidi:?}: from {from:?} to {to:?}");
                 arrived += usize::from(found.is_none());
                 cases += 1;
             }
@@ -325,8 +337,8 @@ fn unsolicited() -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn t_s2s_1_dialback_that_nobody_asked_for_proves_nothing_on_streams_that_others_open() {
     let mut cases = 0;
-    for way in WAYS {
-        let stage = Stage::new(way);
+    for (way, bidi) in WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)]) {
+        let stage = Stage::new(way, bidi);
         for said in unsolicited() {
             // The stream ends over it; whatever else Mallory says comes too late.
             let spoofed = "<message from='a@here.example' to='b@there.example'><body>x</body></message>";
@@ -341,8 +353,8 @@ async fn t_s2s_1_dialback_that_nobody_asked_for_proves_nothing_on_streams_that_o
 /// Questions are answered, and prove nothing that is not Mallory's.
 #[tokio::test(start_paused = true)]
 async fn keys_for_other_domains_prove_nothing() {
-    for way in WAYS {
-        let stage = Stage::new(way);
+    for (way, bidi) in WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)]) {
+        let stage = Stage::new(way, bidi);
         for (from, to) in [
             ("here.example", "there.example"),
             ("there.example", "there.example"),
@@ -359,25 +371,35 @@ async fn keys_for_other_domains_prove_nothing() {
 }
 
 /// A stream that the server under test has opened to Mallory, who has accepted it, and what was sent on it.
-async fn opened(world: &World, server: &Server, has_dialback_only: bool) -> Raw {
+async fn opened(world: &World, server: &Server, has_dialback_only: bool, bidi: Bidi) -> Raw {
     let plan = mallory();
     let mut incoming = world.net.listen(address(EVIL));
     let question = message("b@there.example", "e@evil.example", 0);
     server.federation.send(&pair("there.example", "evil.example"), vec![question.into()]);
     let io = incoming.recv().await.unwrap();
     let dialback = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>";
+    let offer = "<bidi xmlns='urn:xmpp:features:bidi'/>";
     if has_dialback_only {
-        let mut raw = world.answered(io, &plan, "there.example", dialback).await;
+        let mut raw = world.answered(io, &plan, "there.example", &format!("{offer}{dialback}")).await;
+        both_ways(&mut raw, bidi).await;
         assert!(raw.element().await.contains("<result"));
         raw.say("<db:result from='evil.example' to='there.example' type='valid'/>").await;
         return heard(raw).await;
     }
-    let mut raw = world.answered(io, &plan, "there.example", EXTERNAL).await;
+    let mut raw = world.answered(io, &plan, "there.example", &format!("{offer}{EXTERNAL}")).await;
+    both_ways(&mut raw, bidi).await;
     assert!(raw.element().await.contains("EXTERNAL"));
     raw.say("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>").await;
     raw.wire.restart();
     raw.answer_header("evil.example", "there.example", dialback).await;
     heard(raw).await
+}
+
+/// The server wants stanzas both ways, if it is to.
+async fn both_ways(raw: &mut Raw, bidi: Bidi) {
+    if bidi == Bidi::Yes {
+        assert!(raw.element().await.contains("urn:xmpp:bidi"));
+    }
 }
 
 /// The stanza that the stream was opened for has come.
@@ -399,7 +421,7 @@ async fn nothing_is_taken_on_streams_that_we_open() {
         let server = world.server(&there());
         for from in FROM {
             for to in TO {
-                let mut raw = opened(&world, &server, has_dialback_only).await;
+                let mut raw = opened(&world, &server, has_dialback_only, Bidi::No).await;
                 raw.say(&stanza(cases, from, to)).await;
                 let rest = raw.rest().await;
                 assert!(!server.got_more().await, "from {from:?} to {to:?}");
@@ -408,7 +430,7 @@ async fn nothing_is_taken_on_streams_that_we_open() {
             }
         }
         // Dialback has no effect at all, and the stream goes on.
-        let mut raw = opened(&world, &server, has_dialback_only).await;
+        let mut raw = opened(&world, &server, has_dialback_only, Bidi::No).await;
         for said in unsolicited() {
             raw.say(&said).await;
             cases += 1;
@@ -421,4 +443,78 @@ async fn nothing_is_taken_on_streams_that_we_open() {
         assert!(!server.got_more().await);
     }
     assert!(cases >= 200, "{cases} cases");
+}
+
+// Proves: XEP-0288 §2.2, RFC 6120 §8.1.2.2
+#[tokio::test(start_paused = true)]
+async fn xep_0288_2_2_on_streams_of_ours_that_go_both_ways_only_the_pair_passes() {
+    let mut cases = 0;
+    for has_dialback_only in [false, true] {
+        let world = World::new();
+        world.publish("evil.example", 0, EVIL, Start::Starttls);
+        let server = world.server(&Plan { bidi: true, ..there() });
+        for from in FROM {
+            for to in TO {
+                let expected = expected(&[("there.example", "evil.example")], from, to);
+                let mut raw = opened(&world, &server, has_dialback_only, Bidi::Yes).await;
+                raw.say(&stanza(cases, from, to)).await;
+                if expected.is_none() {
+                    let id = cases.to_string();
+                    assert_eq!(server.arrival().await.id.as_deref(), Some(id.as_str()));
+                    raw.say("</stream:stream>").await;
+                }
+                let rest = raw.rest().await;
+                let found = ["not-authorized", "improper-addressing", "host-unknown", "invalid-from"]
+                    .into_iter()
+                    .find(|condition| rest.contains(&format!("<{condition}")));
+                assert_eq!(found, expected, "from {from:?} to {to:?}: {rest}");
+                assert!(!server.got_more().await, "from {from:?} to {to:?}");
+                cases += 1;
+            }
+        }
+        let mut raw = opened(&world, &server, has_dialback_only, Bidi::Yes).await;
+        // Answers that nobody waits for have no effect; of the questions, a certificate answers what it can.
+        for said in unsolicited() {
+            raw.say(&said).await;
+            cases += 1;
+        }
+        for (from, to, answer) in [
+            ("here.example", "there.example", "not-authorized"),
+            ("there.example", "there.example", "policy-violation"),
+            ("evil.example", "unknown.example", "item-not-found"),
+            ("sub.evil.example", "rooms.there.example", "valid"),
+        ] {
+            raw.say(&format!("<db:result from='{from}' to='{to}'>0123</db:result>")).await;
+            let found = raw.element().await;
+            assert!(found.contains(answer), "{from} to {to}: {found}");
+            cases += 1;
+        }
+        raw.say("<message from='e@sub.evil.example' to='b@rooms.there.example' id='more'/>").await;
+        assert_eq!(server.arrival().await.id.as_deref(), Some("more"));
+        raw.say("<message from='a@here.example' to='b@there.example'/>").await;
+        assert!(raw.rest().await.contains("<invalid-from"));
+        assert!(!server.got_more().await);
+    }
+    assert!(cases >= 200, "{cases} cases");
+}
+
+/// Nobody whose certificate proves nothing is asked to send stanzas.
+#[tokio::test(start_paused = true)]
+async fn a_server_without_proof_is_not_told_that_its_stanzas_are_welcome() {
+    let world = World::new();
+    world.publish("evil.example", 0, EVIL, Start::Starttls);
+    let proofs = Proofs::CertificateOrDialback;
+    let server = world.server(&Plan { bidi: true, proofs, ..there() });
+    let mut incoming = world.net.listen(address(EVIL));
+    let question = message("b@there.example", "e@evil.example", 0);
+    server.federation.send(&pair("there.example", "evil.example"), vec![question.into()]);
+    let plan = Plan { names: None, ..mallory() };
+    let offers = "<bidi xmlns='urn:xmpp:features:bidi'/><dialback xmlns='urn:xmpp:features:dialback'/>";
+    let mut raw = world.answered(incoming.recv().await.unwrap(), &plan, "there.example", offers).await;
+    assert!(raw.element().await.contains("<result"));
+    raw.say("<db:result from='evil.example' to='there.example' type='valid'/>").await;
+    let mut raw = heard(raw).await;
+    raw.say("<message from='e@evil.example' to='b@there.example'/>").await;
+    assert!(raw.rest().await.contains("<not-authorized"));
+    assert!(!server.got_more().await);
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::clock::{Clock, Timestamp};
 use crate::federation::proof::Key;
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::{Allowance, Federation, Inbound, Note, Policy, Proofs, Settings, Start, Terms, Ways};
+use crate::federation::{Allowance, Federation, Inbound, Policy, Proofs, Settings, Start, Terms, Told, Ways};
 use crate::hooks::{Acknowledgement, StreamFeatures};
 use crate::jid::BareJid;
 use crate::live::Live;
@@ -24,7 +24,7 @@ use crate::net::tls::{
 use crate::net::{BoxFuture, Transport};
 use crate::routing::{Kept, Leaving, Pair, RemoteDelivery};
 use crate::stanza::{Condition, IqType, Kind, MessageType, Payload, Stanza, StanzaError};
-use crate::storage::{Direction, Entry, Marks, Position, Receipt, Storage, Writes};
+use crate::storage::{Direction, Entry, Map, Marks, Position, Receipt, Storage, Writes};
 use crate::stream::{Event, Limits, StreamError};
 use crate::testing::{Net, served};
 use crate::xml::Element;
@@ -50,6 +50,7 @@ pub(super) struct Plan<'a> {
     /// Whether it answers requests.
     pub(super) answers: bool,
     pub(super) pins: &'a [(String, Key)],
+    pub(super) bidi: bool,
     pub(super) allowance: Allowance,
 }
 
@@ -66,6 +67,7 @@ impl<'a> Plan<'a> {
             expiry,
             answers: true,
             pins: &[],
+            bidi: false,
             allowance: Allowance::default(),
         }
     }
@@ -85,6 +87,9 @@ pub(super) struct Recorder {
     /// Whoever answers requests.
     federation: OnceLock<Weak<Federation>>,
     pub(super) asked: AtomicUsize,
+    /// So many stanzas have come whose sender is told that they are safe, and this has to be durable for that.
+    pub(super) promised: AtomicUsize,
+    owed: std::sync::Mutex<Receipt>,
     changes: std::sync::Mutex<Vec<String>>,
     seen: Mutex<(mpsc::UnboundedReceiver<Stanza<'static>>, mpsc::UnboundedReceiver<Stanza<'static>>)>,
 }
@@ -102,7 +107,7 @@ impl Inbound for Recorder {
         &'a self,
         pair: &'a Pair,
         stanzas: Vec<Stanza<'a>>,
-        _: Option<Note>,
+        told: Told,
     ) -> BoxFuture<'a, Result<Receipt, StreamError>> {
         for stanza in stanzas {
             if stanza.kind == Kind::Iq(IqType::Get) {
@@ -115,9 +120,11 @@ impl Inbound for Recorder {
             }
             assert_eq!(stanza.from.as_ref().map(|from| from.domain()), Some(&*pair.remote));
             assert_eq!(stanza.to.as_ref().map(|to| to.domain()), Some(&*pair.local));
+            self.promised.fetch_add(usize::from(matches!(told, Told::Safe)), Ordering::Relaxed);
             let _ = self.arrived.send(stanza.into_owned());
         }
-        Box::pin(std::future::ready(Ok(Receipt::NONE)))
+        let owed = *self.owed.lock().unwrap();
+        Box::pin(std::future::ready(Ok(owed)))
     }
 
     fn bounced(&self, errors: Vec<Stanza<'static>>) -> BoxFuture<'_, ()> {
@@ -129,6 +136,10 @@ impl Inbound for Recorder {
 
     fn lost(&self, pair: &Pair) {
         self.note(format!("lost {}", pair.remote));
+    }
+
+    fn out_of_reach(&self, pair: &Pair) {
+        self.note(format!("out of reach {}", pair.remote));
     }
 
     fn reached(&self, pair: &Pair) {
@@ -199,6 +210,7 @@ impl World {
                 ..Policy::default()
             },
             pins: plan.pins.iter().cloned().collect(),
+            bidi: plan.bidi,
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             expiry: plan.expiry,
@@ -233,6 +245,8 @@ impl World {
             bounced,
             federation: answers,
             asked: AtomicUsize::new(0),
+            promised: AtomicUsize::new(0),
+            owed: std::sync::Mutex::default(),
             changes: std::sync::Mutex::default(),
             seen,
         });
@@ -365,7 +379,7 @@ impl Raw {
                 Ok(Event::Close) => all.push_str("</stream>"),
                 Ok(other) => panic!("{other:?}"),
                 Err(Broken::Closed | Broken::Lost(_) | Broken::Unwelcome(_)) => return all,
-                Err(Broken::Refused(error)) => panic!("{error}"),
+                Err(Broken::Refused(error) | Broken::Told(error)) => panic!("{error}"),
             }
         }
     }
@@ -401,6 +415,24 @@ impl Server {
         self.storage.submit(writes);
     }
 
+    /// Whatever comes from now on is not in safe hands before [`Server::pay`].
+    pub(super) fn owe(&self) {
+        // Another storage that has written more, so much that what the server itself writes meanwhile does not matter.
+        let (now, ahead) = (write(&self.storage), Storage::open_in_memory().unwrap());
+        while write(&ahead) <= now {}
+        *self.inbound.owed.lock().unwrap() = [(); 10].map(|()| write(&ahead))[9];
+    }
+
+    /// It is now.
+    pub(super) fn pay(&self) {
+        let owed = *self.inbound.owed.lock().unwrap();
+        while write(&self.storage) < owed {}
+        // The clock of the test stands still meanwhile.
+        while !self.storage.is_durable(owed) {
+            std::thread::yield_now();
+        }
+    }
+
     /// The positions in the log of `domain` that are undelivered.
     pub(super) async fn undelivered(&self, domain: &str) -> Vec<Position> {
         let page = self.storage.undelivered(&BareJid::parse(domain).unwrap(), None, 1000).await.unwrap();
@@ -423,6 +455,14 @@ impl Server {
         let text = error.elements().find(|child| child.name() == "text").map(Element::text).unwrap_or_default();
         (StanzaError::condition_of(&error).unwrap(), text, stanza.id.unwrap().into_owned())
     }
+}
+
+/// Has something written.
+fn write(storage: &Storage) -> Receipt {
+    const ANYTHING: Map<usize> = Map::new("anything");
+    let mut writes = Writes::new();
+    ANYTHING.delete(&mut writes, &BareJid::parse("here.example").unwrap(), "x");
+    storage.submit(writes)
 }
 
 fn pair_of(stanza: &Stanza<'_>) -> Pair {

@@ -75,6 +75,25 @@ async fn who_was_killed_with_the_server_does_not_stay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nor_does_who_came_between_two_losses() {
+    let mut world = world().await;
+    let mut juliet = available(&mut world, JULIET).await;
+    let _romeo = available(&mut world, ROMEO).await;
+    let router = Arc::clone(&world.server("verona.example").unwrap().router);
+    router.lost(&pair());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Everybody has just been asked for, so that has to wait.
+    router.lost(&pair());
+    router.reached(&pair());
+    said(&router, "romeo@mantua.example/ghost").await;
+    router.lost(&pair());
+    world.settle().await;
+    told(&mut juliet);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(told(&mut juliet), [format!("{ROMEO} available"), "romeo@mantua.example/ghost unavailable".to_owned()]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_stays_at_a_domain_that_does_not_come_back() {
     let mut world = world().await;
     let mut juliet = available(&mut world, JULIET).await;

@@ -14,6 +14,8 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 use super::super::Error;
 
 /// Octets before the first frame.
@@ -31,7 +33,7 @@ const REPAIRS: usize = 16;
 pub(super) fn mend(database: &Path) -> Result<(), Error> {
     let path = path(database);
     match OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(mut file) => rewrite(&mut file, &path),
+        Ok(mut file) => rewrite(&mut file, &path, |log| fits(database, log).unwrap_or(false)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::at(&path)(error)),
     }
@@ -63,20 +65,40 @@ pub(super) fn settle(database: &Path) -> Result<(), Error> {
     emptied.map_err(Error::at(&path))
 }
 
-fn rewrite(file: &mut File, path: &Path) -> Result<(), Error> {
+fn rewrite(file: &mut File, path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
     let at = Error::at(path);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at)?;
     if bytes.is_empty() {
         return Ok(());
     }
-    repair(&mut bytes, path)?;
+    repair(&mut bytes, path, fits)?;
     file.rewind().map_err(at)?;
     file.write_all(&bytes).map_err(at)?;
     file.sync_all().map_err(at)
 }
 
-fn repair(bytes: &mut [u8], path: &Path) -> Result<(), Error> {
+/// Whether what the log leads to is a database in order, tried with copies of both. Nothing but that tells if a page is where it
+/// belongs: what it holds may well be right.
+fn fits(database: &Path, log: &[u8]) -> Result<bool, rusqlite::Error> {
+    let mut copy = database.as_os_str().to_owned();
+    copy.push("-copy");
+    let copy = PathBuf::from(copy);
+    let copied = std::fs::copy(database, &copy).and_then(|_| std::fs::write(path(&copy), log));
+    let found = copied.is_ok().then(|| {
+        let opened = Connection::open(&copy)?;
+        opened.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
+    });
+    for end in ["", "-wal", "-shm"] {
+        let mut name = copy.as_os_str().to_owned();
+        name.push(end);
+        // What is not there need not go.
+        let _ = std::fs::remove_file(name);
+    }
+    found.transpose().map(|found| found.is_some_and(|found| found == "ok"))
+}
+
+fn repair(bytes: &mut [u8], path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
     for _ in 0..REPAIRS {
         match examine(bytes) {
             Found::Sound => return Ok(()),
@@ -87,8 +109,25 @@ fn repair(bytes: &mut [u8], path: &Path) -> Result<(), Error> {
                 }
             }
             Found::Unclear { frame } => {
-                tracing::error!(file = %path.display(), frame, "a bit has flipped; what it belonged to is damaged");
+                let numbers = page_numbers(bytes, frame);
+                let fits = |log: &[u8]| transaction(log, frame).is_some_and(&fits);
+                let as_it_is = bytes.to_vec();
                 accept(bytes, frame);
+                if numbers.is_empty() || fits(bytes) {
+                    tracing::error!(file = %path.display(), frame, "a bit has flipped; what it belonged to is damaged");
+                    continue;
+                }
+                let others = numbers.into_iter().map(|(at, bit)| {
+                    let mut other = as_it_is.clone();
+                    if let Some(byte) = other.get_mut(at) {
+                        *byte ^= 1 << bit;
+                    }
+                    other
+                });
+                if let Some(other) = others.into_iter().find(|other| fits(other)) {
+                    tracing::error!(file = %path.display(), frame, "a flipped bit in the number of a page was put right");
+                    bytes.copy_from_slice(&other);
+                }
             }
             Found::Damaged { frame } => {
                 return Err(Error::Corrupt(format!(
@@ -285,6 +324,28 @@ impl<'a> Log<'a> {
     }
 }
 
+/// The bits in the number of the page of a frame, counted from one, that may be the one that has flipped.
+fn page_numbers(bytes: &[u8], frame: usize) -> Vec<(usize, u32)> {
+    let Some((log, number)) = Log::read(bytes).zip(frame.checked_sub(1)) else { return Vec::new() };
+    let before = number.checked_sub(1).map_or(Some(log.seed), |before| log.frame(before).map(stored));
+    let Some((frame, before)) = log.frame(number).zip(before) else { return Vec::new() };
+    let mut bits = log.candidates(frame, log.sum(before, frame), stored(frame));
+    bits.retain(|(at, _)| *at < 4);
+    bits.into_iter().map(|(at, bit)| (HEADER + number * (FRAME + log.page) + at, bit)).collect()
+}
+
+/// The log up to the end of the transaction that has a frame, counted from one: what comes behind that may hide that a page was in a
+/// wrong place. `None` if the frame has the number of a page that the database does not have then.
+fn transaction(bytes: &[u8], frame: usize) -> Option<&[u8]> {
+    let log = Log::read(bytes)?;
+    let number = frame.checked_sub(1)?;
+    let mut frames = (number..).map_while(|at| Some((at, word(log.frame(at)?, 4)?)));
+    let (last, pages) = frames.find(|(_, pages)| *pages > 0)?;
+    let page = word(log.frame(number)?, 0)?;
+    let upto = HEADER + (last + 1) * (FRAME + log.page);
+    bytes.get(..upto).filter(|_| (1..=pages).contains(&page))
+}
+
 /// Makes the checksum of a frame, counted from one, and of those that follow it fit what they hold.
 fn accept(bytes: &mut [u8], frame: usize) {
     let mut sums = Vec::new();
@@ -397,7 +458,7 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            repair(&mut flipped, Path::new("log")).unwrap();
+            repair(&mut flipped, Path::new("log"), |_| false).unwrap();
             assert_eq!(examine(&flipped), Found::Sound);
             let log = Log::read(&flipped).unwrap();
             let frames = (0..6).scan(log.seed, |before, number| {
@@ -425,7 +486,7 @@ mod tests {
         let mut damaged = log();
         damaged[HEADER + FRAME + 40..HEADER + FRAME + 60].fill(0xee);
         assert_eq!(examine(&damaged), Found::Damaged { frame: 1 });
-        let error = repair(&mut damaged, Path::new("log")).unwrap_err();
+        let error = repair(&mut damaged, Path::new("log"), |_| false).unwrap_err();
         assert!(error.to_string().contains("frame 1"), "{error}");
     }
 }
