@@ -1,9 +1,11 @@
 //! The outgoing bytes of one client session: who writes to a session writes here. Whoever was the first moves them to the socket
 //! if nobody is at it; otherwise, and where the socket takes less, the session's own task does.
 
+mod arrival;
+mod at_once;
 mod resuming;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -15,10 +17,11 @@ use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
 use super::held::{Held, Judge};
-use super::marks::{Mark, Remains, Settled};
+use super::marks::{Mark, Remains};
 use super::pieces::Pieces;
 use super::retained::{Lapsed, Retained};
 use super::unanswered::Asked;
+pub use at_once::{Now, Outlet};
 
 /// What a session's task finds in its ring.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,23 +34,6 @@ pub enum Taken {
     Cut(StreamError),
     /// The client has come back on another connection, which waits for the session.
     Inherited,
-}
-
-/// What somebody finds in a ring who does not wait for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Now {
-    /// Bytes were moved to the caller's buffer; they start and end at a stanza's edge.
-    Bytes,
-    Nothing,
-    /// The session is to end, or to go on without its connection, which is for its task to see to.
-    End,
-}
-
-/// Where the bytes of a ring go.
-pub trait Outlet: Send + Sync {
-    /// Writes what the ring has as far as that is possible at once. `false` if something is left to do for the session's task,
-    /// which may be at it already.
-    fn write_now(&self) -> bool;
 }
 
 /// Whether a write found room.
@@ -237,27 +223,6 @@ impl Ring {
         }
     }
 
-    /// The session has a connection: what is written from now on may go there.
-    pub fn connect(&self, outlet: Weak<dyn Outlet>) {
-        self.lock().outlet = Some(outlet);
-    }
-
-    /// Has what waits go out, by the caller or by the session's task; whoever got [`Pushed::First`] owes this call, or
-    /// [`Ring::wake`].
-    pub fn flush(&self) {
-        let outlet = {
-            let mut state = self.lock();
-            state.dirty = false;
-            if state.stalled {
-                return;
-            }
-            state.outlet.as_ref().and_then(Weak::upgrade)
-        };
-        if !outlet.is_some_and(|outlet| outlet.write_now()) {
-            self.wake();
-        }
-    }
-
     /// Ends the session from outside. What waits is still written if the transport takes it at once.
     pub fn close(&self, error: StreamError) {
         self.lock().close(error);
@@ -293,26 +258,6 @@ impl Ring {
                 Poll::Ready(Taken::Bytes)
             }
             None => Poll::Pending,
-        }
-    }
-
-    /// The same for somebody who does not wait and cannot end the session.
-    pub fn take_now(&self, out: &mut Vec<u8>) -> Now {
-        let mut state = self.lock();
-        if state.close.is_some() || state.without_connection().is_some() {
-            return Now::End;
-        }
-        state.in_hand = 0;
-        let piece = state.piece();
-        let waiters = state.who_has_room();
-        drop(state);
-        waiters.into_iter().for_each(|waiters| waiters.wake());
-        match piece {
-            Some(piece) => {
-                *out = piece.into_bytes();
-                Now::Bytes
-            }
-            None => Now::Nothing,
         }
     }
 
@@ -380,61 +325,6 @@ impl Ring {
         state.bytes = all;
     }
 
-    /// The client has said something. Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client
-    /// has confirmed them, or where stanzas are not counted the transport had taken them before. Returns the positions of
-    /// the undelivered ones. What has waited goes out while the client talks.
-    pub(super) fn delivered(&self, talks: Talks) -> Vec<u64> {
-        let mut state = self.lock();
-        if talks == Talks::Yes && state.held.is_some() {
-            state.release();
-        }
-        state.sure = state.written;
-        let upto = state.arrived();
-        let done = state.marks.iter().take_while(|(place, _)| *place <= upto).count();
-        let arrived = state.marks.drain(..done).filter_map(|(_, mark)| match mark {
-            Mark::Undelivered(position) => Some(position),
-            Mark::Queued(_) => None,
-        });
-        arrived.collect()
-    }
-
-    /// The positions of the entries of the log that it holds.
-    pub(super) fn positions(&self) -> BTreeSet<u64> {
-        self.lock().marks.iter().map(|(_, mark)| mark.position()).collect()
-    }
-
-    /// Whether somebody has to look after the queued marks from now on; says so once.
-    pub(super) fn needs_watch(&self) -> bool {
-        !std::mem::replace(&mut self.lock().watched, true)
-    }
-
-    /// Takes out the queued marks whose stanzas have arrived, and turns the others below the position `upto` into
-    /// undelivered ones.
-    pub(super) fn settle(&self, upto: u64) -> Settled {
-        let mut state = self.lock();
-        let done = state.arrived();
-        let (mut late, mut watched) = (Vec::new(), false);
-        state.marks.retain_mut(|(place, mark)| {
-            let Mark::Queued(queued) = *mark else { return true };
-            if *place <= done {
-                return false;
-            }
-            if queued.position < upto {
-                *mark = Mark::Undelivered(queued.position);
-                late.push(queued.position);
-            } else {
-                watched = true;
-            }
-            true
-        });
-        state.watched = watched;
-        if state.marks.is_empty() {
-            // An idle session owns no buffer.
-            state.marks = VecDeque::new();
-        }
-        Settled { late, watched, is_over: state.shut }
-    }
-
     /// Notes that the session sent something at `now`; returns how many milliseconds after the last time. For its own task.
     pub(super) fn heard(&self, now: Timestamp) -> u64 {
         let before = self.heard.load(Ordering::Relaxed);
@@ -453,11 +343,6 @@ impl Ring {
     pub(super) fn is_silent(&self, before: Timestamp, now: Timestamp) -> bool {
         let heard = self.last_heard();
         heard < before || heard > now
-    }
-
-    /// Marks of stanzas that were written to a session that has ended, to be looked after like those of one that goes on.
-    pub(super) fn put_back(&self, marks: Vec<(u64, Mark)>) {
-        self.lock().marks.extend(marks);
     }
 
     /// Refuses further writes and hands out what is left.

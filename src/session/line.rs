@@ -1,7 +1,7 @@
 //! The connection of a bound session: its own task reads and writes, and whoever has something for the client writes as well, if
 //! nobody is at it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::net::Transport;
 use crate::routing::{Outlet, Ring};
@@ -29,35 +29,33 @@ impl Line {
         Self(shared)
     }
 
-    /// Does something with it; nobody else does meanwhile.
+    /// Does something with it; nobody else does meanwhile. Nothing is to be done with it any more if somebody has panicked in
+    /// the middle of a write.
     pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Ends) -> T) -> Option<T> {
-        self.0.lock().as_mut().map(work)
+        self.0.0.lock().ok()?.as_mut().map(work)
     }
 
     /// Takes it away from everybody else.
     pub(super) fn close(self) -> Option<Ends> {
-        self.0.lock().take()
+        self.0.take()
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        drop(self.0.lock().take());
+        drop(self.0.take());
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Option<Ends>> {
-        // A panic in the middle of a write ends the session, as every panic of its task does.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take(&self) -> Option<Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Outlet for Shared {
     fn write_now(&self) -> bool {
-        match self.0.try_lock() {
-            Ok(mut ends) => ends.as_mut().is_some_and(|Ends { transport, outgoing }| outgoing.write_now(transport)),
-            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => false,
-        }
+        let Ok(mut ends) = self.0.try_lock() else { return false };
+        ends.as_mut().is_some_and(|Ends { transport, outgoing }| outgoing.write_now(transport))
     }
 }

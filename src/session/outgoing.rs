@@ -14,6 +14,9 @@ use super::wire::End;
 /// What is written between two flushes: one TLS record. Only what was flushed counts as written.
 const PIECE: usize = 16 * 1024;
 
+/// So many pieces of a ring are written by somebody who has other things to do.
+const AT_ONCE: usize = 4;
+
 /// Bytes that were taken out of a ring and are being written. When it goes, however that comes
 /// about, what was not written is back in the ring.
 pub(super) struct Outgoing {
@@ -72,6 +75,7 @@ impl Outgoing {
     }
 
     fn write_as_far_as_it_goes(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> bool {
+        let mut pieces = 0;
         loop {
             if self.flushed < self.sent {
                 if !matches!(transport.poll_flush(context), Poll::Ready(Ok(()))) {
@@ -85,8 +89,11 @@ impl Outgoing {
                 }
             } else {
                 (self.bytes, self.sent, self.flushed) = (Vec::new(), 0, 0);
+                if pieces == AT_ONCE {
+                    return false;
+                }
                 match self.ring.take_now(&mut self.bytes) {
-                    Now::Bytes => {}
+                    Now::Bytes => pieces += 1,
                     Now::Nothing => return true,
                     Now::End => return false,
                 }
