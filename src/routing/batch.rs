@@ -63,9 +63,9 @@ impl<T> Few<T> {
         }
     }
 
-    /// Takes all out, in the order in which they came.
-    fn drain(&mut self) -> impl Iterator<Item = T> {
-        self.first.take().into_iter().chain(self.others.drain(..))
+    /// Takes one out; the others stay, whatever comes of it.
+    fn pop(&mut self) -> Option<T> {
+        self.others.pop().or_else(|| self.first.take())
     }
 }
 
@@ -315,8 +315,12 @@ impl Batch {
     pub fn flush(&mut self) -> Receipt {
         self.write();
         self.held.clear();
-        for (number, ring) in self.dirty.drain().enumerate() {
-            if number < AT_ONCE { ring.flush() } else { ring.wake() }
+        for number in 0.. {
+            match self.dirty.pop() {
+                Some(ring) if number < AT_ONCE => ring.flush(),
+                Some(ring) => ring.wake(),
+                None => break,
+            }
         }
         self.idle.drain(..).for_each(Waker::wake);
         self.receipt

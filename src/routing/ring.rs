@@ -73,14 +73,14 @@ struct State {
     /// Bytes that may wait before the reader counts as too slow; one stanza may exceed it.
     limit: usize,
     bytes: Pieces,
-    /// What the task has in hand of them, until it has written all of that.
+    /// What somebody has in hand of them, until he has written all of that.
     in_hand: usize,
     waker: Option<Waker>,
     /// Where the bytes go, as long as there is a connection.
     outlet: Option<Weak<dyn Outlet>>,
     /// The task waits for its transport: new bytes are no reason to wake it.
     stalled: bool,
-    /// Somebody has promised to wake the task.
+    /// Somebody has promised to write it out, or to wake the task.
     dirty: bool,
     room: Option<Box<Waiters>>,
     close: Option<Box<Closing>>,

@@ -1,7 +1,7 @@
 //! The connection of a bound session: its own task reads and writes, and whoever has something for the client writes as well, if
 //! nobody is at it.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::net::Transport;
 use crate::routing::{Outlet, Ring};
@@ -49,8 +49,17 @@ impl Drop for Line {
 
 impl Shared {
     fn take(&self) -> Option<Ends> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        match self.0.lock() {
+            Ok(mut ends) => ends.take(),
+            // Nobody knows what of a record has gone out: nothing else is to follow it.
+            Err(poisoned) => poisoned.into_inner().take().map(|ends| Ends { transport: nowhere(), ..ends }),
+        }
     }
+}
+
+/// The end of a connection that is no more.
+fn nowhere() -> Transport {
+    Transport::plain(tokio::io::empty(), None)
 }
 
 impl Outlet for Shared {

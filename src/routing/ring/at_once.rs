@@ -6,6 +6,10 @@ use std::task::Waker;
 
 use super::Ring;
 
+/// More than that, which is one record of TLS, is left to the session's task, so that nobody is busy for long with somebody else's
+/// connection.
+const MUCH: usize = 16 * 1024;
+
 /// What somebody finds in a ring who does not wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Now {
@@ -38,14 +42,12 @@ impl Ring {
             if state.stalled {
                 return;
             }
-            state.outlet.as_ref().and_then(Weak::upgrade)
+            state.outlet.as_ref().filter(|_| state.bytes.len() <= MUCH).and_then(Weak::upgrade)
         };
+        let mut owed = Owed(Some(self));
         if outlet.is_some_and(|outlet| outlet.write_now()) {
-            return;
+            owed.0 = None;
         }
-        // Also a task that waits for its transport by now: the transport may have been told to wake nobody.
-        let waker = self.lock().waker.take();
-        waker.into_iter().for_each(Waker::wake);
     }
 
     /// The same for somebody who does not wait and cannot end the session.
@@ -66,5 +68,16 @@ impl Ring {
             }
             None => Now::Nothing,
         }
+    }
+}
+
+/// What the session's task is owed by somebody who did not write everything, for whatever reason.
+struct Owed<'a>(Option<&'a Ring>);
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        // Also a task that waits for its transport by now: the transport may have been told to wake nobody.
+        let waker = self.0.and_then(|ring| ring.lock().waker.take());
+        waker.into_iter().for_each(Waker::wake);
     }
 }

@@ -173,3 +173,55 @@ fn a_task_that_begins_to_wait_while_somebody_writes_is_told() {
     ring.flush();
     assert_eq!(task.0.load(Ordering::Relaxed), 1);
 }
+
+/// A connection in the middle of whose use somebody panics.
+struct Broken;
+
+impl Outlet for Broken {
+    fn write_now(&self) -> bool {
+        panic!("in the middle of a write");
+    }
+}
+
+#[test]
+fn a_panic_of_somebody_who_writes_leaves_the_task_its_work() {
+    let (ring, task) = (Arc::new(Ring::new(100, Timestamp::from_unix_ms(0))), Arc::<Task>::default());
+    let outlet: Arc<dyn Outlet> = Arc::new(Broken);
+    ring.connect(Arc::downgrade(&outlet));
+    let waker = Waker::from(Arc::clone(&task));
+    assert!(ring.poll_take(&mut Context::from_waker(&waker), &mut Vec::new()).is_pending());
+    ring.push(|out| out.push_str("<a/>"));
+    let flushing = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ring.flush()));
+    assert!(flushing.is_err() && task.0.load(Ordering::Relaxed) == 1);
+}
+
+#[test]
+fn nothing_follows_on_a_connection_that_somebody_has_left_in_doubt() {
+    let mut session = Session::new(100);
+    let panicking = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| session.line.with(|_| panic!("in the middle"))));
+    assert!(panicking.is_err());
+    session.say("<a/>");
+    assert!(session.wakes() > 0 && !session.work(), "the session ends");
+    let Session { ring, line, mut client, .. } = session;
+    let Ends { mut transport, outgoing } = line.close().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(transport.poll_write(&mut context, b"</stream:stream>").is_ready());
+    drop((transport, outgoing));
+    let mut got = String::new();
+    let mut reading = Box::pin(tokio::io::AsyncReadExt::read_to_string(&mut client, &mut got));
+    assert!(reading.as_mut().poll(&mut context).is_ready());
+    drop(reading);
+    assert_eq!(got, "");
+    let mut left = Vec::new();
+    assert!(ring.poll_take(&mut context, &mut left).is_ready());
+    assert_eq!(left, b"<a/>");
+}
+
+#[test]
+fn much_at_once_is_left_to_the_task() {
+    let mut session = Session::new(100_000);
+    session.say(&"<a/>".repeat(5_000));
+    assert_eq!((session.got().len(), session.wakes()), (0, 1));
+    assert!(session.work());
+    assert_eq!(session.got().len(), 20_000);
+}
