@@ -61,6 +61,7 @@ simulation: setup ## three servers in simulated time, 1,000 stories (SEEDS=n: so
 
 chaos: setup ## ends Comity 500 times under load, breaks its connections and its disk, then all servers side by side
 	@CRASHES=$(or $(CRASHES),500) CUTS=$(or $(CUTS),all) $(CARGO) test --quiet --test crash -- --nocapture
+	@OUTBOX=$(or $(OUTBOX),10000) CRASHES=$(or $(OUTBOX_CRASHES),50) $(CARGO) test --quiet --test outbox -- --nocapture
 	@ORDER=$(or $(ORDER),10000000) $(CARGO) test --quiet --release --test crash every_number -- --nocapture
 	@FAULTS_POINTS=20000 FAULTS_EVERY=1 FAULTS_FLIPS=20000 $(CARGO) test --quiet --test faults -- --nocapture --test-threads 1
 	@$(MAKE) --no-print-directory simulation

@@ -423,7 +423,8 @@ section! {
         /// How long the session of a client that has lost its connection waits for it to come back, if the
         /// client asked for that (XEP-0198). `"0s"` means not at all.
         resume_timeout: Period = Period::seconds(300);
-        /// How many clients of one account may be connected at once.
+        /// How many clients of one account may be connected at once, with those whose sessions wait for them to come
+        /// back; one that waits makes room for one that comes.
         sessions_per_account: usize = 20;
         /// For how long nobody gets the name of an account that was removed, unless the operator insists
         /// (`comity account add --reuse`). Others may still take whoever is called so for its old owner.

@@ -258,19 +258,7 @@ fn closed(name: &str) -> (Files, Truth) {
 fn crashed() -> (Files, Truth, Truth) {
     let stage = Stage::new("crashed");
     let storage = Storage::open(&stage.data(), Options::default()).unwrap();
-    // Somebody looks at the beginning, so nothing can be moved out of the log.
-    let (end, wait) = mpsc::channel::<()>();
-    let reader = storage.clone();
-    let (began, begin) = mpsc::channel();
-    let looking = std::thread::spawn(move || {
-        reader.read_blocking(|view| {
-            view.exists(&jid(ACCOUNTS[0]))?;
-            began.send(()).unwrap();
-            let _ = wait.recv();
-            Ok(())
-        })
-    });
-    begin.recv().unwrap();
+    let reader = Reader::of(&storage);
     fill(&storage);
     let before = truth(&storage);
     let mut writes = Writes::new();
@@ -281,10 +269,71 @@ fn crashed() -> (Files, Truth, Truth) {
     let mut files = disk::read(&stage.data());
     files.remove("comity.sqlite-shm");
     assert!(files[LOG].len() > 1_000_000 && files[DATABASE].len() < 200_000);
-    end.send(()).unwrap();
-    looking.join().unwrap().unwrap();
+    reader.leave();
     close(&storage);
     (files, truth, before)
+}
+
+/// One that a crash left; how long its write-ahead log was after each of its last transactions, and what there was then.
+fn growing() -> (Files, Vec<(usize, Truth)>) {
+    let stage = Stage::new("growing");
+    let storage = Storage::open(&stage.data(), Options::default()).unwrap();
+    let reader = Reader::of(&storage);
+    fill(&storage);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut grown = Vec::new();
+    for number in 0..30 {
+        let mut writes = Writes::new();
+        let name = ACCOUNTS[number % ACCOUNTS.len()];
+        TITLE.put(&mut writes, &jid(name), &format!("title {number}")).unwrap();
+        let entry = Entry {
+            direction: Direction::Received,
+            peer: "peer@mantua.lit/x".into(),
+            time: 1_700_000_000_000,
+            marks: Marks::ARCHIVED,
+            payload: "x".repeat(number * 300).into(),
+        };
+        writes.append(&jid(name), storage.slot(), entry);
+        runtime.block_on(storage.durable(storage.submit(writes))).unwrap();
+        let length = std::fs::metadata(stage.data().join(LOG)).unwrap().len();
+        grown.push((usize::try_from(length).unwrap(), truth(&storage)));
+    }
+    let mut files = disk::read(&stage.data());
+    files.remove("comity.sqlite-shm");
+    reader.leave();
+    close(&storage);
+    assert!(grown.is_sorted_by_key(|(length, _)| *length));
+    (files, grown)
+}
+
+/// Somebody who looks at the beginning, so that nothing can be moved out of the write-ahead log.
+struct Reader {
+    end: mpsc::Sender<()>,
+    looking: std::thread::JoinHandle<()>,
+}
+
+impl Reader {
+    fn of(storage: &Storage) -> Self {
+        let (end, wait) = mpsc::channel::<()>();
+        let reader = storage.clone();
+        let (began, begin) = mpsc::channel();
+        let looking = std::thread::spawn(move || {
+            let looked = reader.read_blocking(|view| {
+                view.exists(&jid(ACCOUNTS[0]))?;
+                began.send(()).unwrap();
+                let _ = wait.recv();
+                Ok(())
+            });
+            looked.unwrap();
+        });
+        begin.recv().unwrap();
+        Self { end, looking }
+    }
+
+    fn leave(self) {
+        self.end.send(()).unwrap();
+        self.looking.join().unwrap();
+    }
 }
 
 fn close(storage: &Storage) {
@@ -298,6 +347,7 @@ fn a_flipped_bit_in_the_database_is_found() {
     let counted = every("flipped bits in the database", flips(), change, |directory, files| {
         outcome(directory, files, &truth, None)
     });
+    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
     let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
     assert_eq!(several.count(), 0, "more than one owner is damaged");
 }
@@ -345,6 +395,7 @@ fn a_flipped_bit_in_the_write_ahead_log_is_found() {
     let counted = every("flipped bits in the write-ahead log", flips(), change, |directory, files| {
         outcome(directory, files, &truth, Some(&before))
     });
+    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
     let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
     assert_eq!(several.count(), 0, "more than one owner is damaged");
     let older = counted.get(&Outcome::Older).copied().unwrap_or(0);
@@ -364,7 +415,31 @@ fn a_flipped_bit_in_the_head_of_a_frame_is_found() {
     let counted = every("flipped bits in the heads of frames", flips(), change, |directory, files| {
         outcome(directory, files, &truth, Some(&before))
     });
+    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
     let several = counted.iter().filter(|(outcome, _)| matches!(outcome, Outcome::Found(count) if *count > 1));
     // Hardly ever the page of several is damaged before it is in place, and that is found.
     assert!(several.map(|(_, times)| times).sum::<usize>() * 1000 <= flips(), "more than one owner is damaged");
+}
+
+/// As after a crash in the middle of a write, but for what had been synced.
+#[test]
+fn of_a_write_ahead_log_whose_end_is_missing_the_rest_is_taken() {
+    let (header, frame) = (32, 24 + 4096);
+    let (files, grown) = growing();
+    let (first, last) = (grown[0].0, files[LOG].len());
+    let shortened = |number| {
+        let mut random = Random::new(4 ^ (number as u64) << 20);
+        let length = first + random.below(last - first);
+        let length = if random.below(2) == 0 { (length - header) / frame * frame + header } else { length };
+        let mut files = files.clone();
+        files.get_mut(LOG).unwrap().truncate(length.max(first));
+        (format!("{LOG}, cut to {length}"), files)
+    };
+    every("cut write-ahead logs", flips() / 10, shortened, |directory, files| {
+        let left = grown.iter().rev().find(|(length, _)| *length <= files[LOG].len()).unwrap();
+        match outcome(directory, files, &left.1, None)? {
+            Outcome::Whole => Ok(Outcome::Whole),
+            other => Err(format!("{other:?}")),
+        }
+    });
 }

@@ -20,9 +20,19 @@ use crate::report::{insert, machine, peers};
 use crate::servers::{Make, Server};
 use crate::tls::{self, Authority, Tickets};
 
-/// Pages of each kind that are asked for, after some that do not count.
-const PAGES: usize = 200;
+/// Archives that are compared are asked in turns, so that what else the machine does falls on all of them.
+const TURNS: usize = 10;
+
+/// Pages of each kind in one turn: of the others they cost so much that a few are a second.
+const PAGES: usize = 500;
+const PAGES_OF_PEERS: usize = 20;
+
+/// Pages that do not count, before the first turn.
 const WARM_UP: usize = 20;
+
+/// What a page of a long archive may cost, in pages of a short one, and what one of the better peer costs at least in ours.
+const GROWTH: f64 = 1.5;
+const BETTER: f64 = 20.0;
 
 /// Accounts whose clients ask in turn.
 const ASKING: usize = 20;
@@ -47,33 +57,100 @@ type Costs = [Option<Duration>; KINDS.len()];
 
 const KINDS: [&str; 6] = ["first", "middle, by time", "middle, by id", "last", "of a contact", "of a rare contact"];
 
-/// Measures every case, and writes them down.
+/// A server with its archive, and who asks it.
+struct Filled {
+    case: Case,
+    server: Server,
+    sessions: Vec<Session>,
+    /// What each session asks for, for each of the [`KINDS`] that there are.
+    questions: [Option<Vec<String>>; KINDS.len()],
+}
+
+/// Measures every case, writes them down, and judges them.
 pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let (short, long, sent) = if options.quick { (20_000, 100_000, 500) } else { (100_000, 10_000_000, 10_000) };
-    let mut cases = Vec::new();
+    let mut seen = Vec::new();
     for make in options.servers.iter().copied().filter(|make| *make != Make::Floor) {
-        let sizes: &[(usize, usize)] =
-            if make == Make::Comity { &[(1000, short), (1000, long), (1, short), (1, long)] } else { &[(1, sent)] };
-        cases.extend(sizes.iter().map(|&(accounts, messages)| Case { make, accounts, messages }));
+        let groups: &[&[(usize, usize)]] = match make {
+            Make::Comity => &[&[(1000, short), (1000, long)], &[(1, short), (1, long)]],
+            _ => &[&[(1, sent)]],
+        };
+        for group in groups {
+            let cases = group.iter().map(|&(accounts, messages)| Case { make, accounts, messages });
+            for (case, costs) in compare(cases, directory).await? {
+                println!("  {}", row(&case, &costs));
+                seen.push((case, costs));
+            }
+        }
+    }
+    let (verdict, holds) = judge(&seen);
+    let tables = format!("{}{verdict}", tables(&seen));
+    match &options.document {
+        Some(document) => insert(document, "measured", &tables)?,
+        None => println!("{tables}"),
+    }
+    if holds { Ok(()) } else { Err(io::Error::other(verdict)) }
+}
+
+/// Measures archives side by side.
+async fn compare(cases: impl Iterator<Item = Case>, directory: &Path) -> io::Result<Vec<(Case, Costs)>> {
+    let mut filled = Vec::new();
+    for case in cases {
+        filled.push(case.prepare(directory).await?);
+    }
+    let mut costs: Vec<Costs> = vec![[None; KINDS.len()]; filled.len()];
+    for kind in 0..KINDS.len() {
+        for turn in 0..=TURNS {
+            for (archive, costs) in filled.iter_mut().zip(&mut costs) {
+                let Some(cost) = archive.turn(kind, turn == 0).await? else { continue };
+                // The first turn is for getting warm.
+                let sum = costs[kind].get_or_insert_default();
+                *sum += if turn == 0 { Duration::ZERO } else { cost };
+            }
+        }
     }
     let mut seen = Vec::new();
-    for case in cases {
-        let costs = case.measure(directory).await?;
-        println!("  {}", row(&case, &costs));
-        seen.push((case, costs));
+    for (archive, mut costs) in filled.into_iter().zip(costs) {
+        let pages = u32::try_from(TURNS * archive.case.pages()).unwrap_or(1);
+        costs.iter_mut().flatten().for_each(|cost| *cost /= pages);
+        seen.push((archive.case, costs));
+        archive.close().await?;
     }
-    let tables = tables(&seen);
-    match &options.document {
-        Some(document) => insert(document, "measured", &tables),
-        None => {
-            println!("{tables}");
-            Ok(())
+    Ok(seen)
+}
+
+impl Filled {
+    /// CPU time of the server for the pages of one turn; each session asks its own query.
+    async fn turn(&mut self, kind: usize, is_first: bool) -> io::Result<Option<Duration>> {
+        let Some(questions) = &self.questions[kind] else { return Ok(None) };
+        let mut clock = Clock::of(&[self.server.pid()])?;
+        let begin = clock.read()?;
+        let count = self.sessions.len();
+        for page in 0..if is_first { WARM_UP } else { self.case.pages() } {
+            let answer = self.sessions[page % count].query(&questions[page % count]).await?;
+            if !answer.contains("<first") {
+                return Err(io::Error::other(format!("nothing was found: {answer}")));
+            }
         }
+        Ok(Some(clock.read()?.saturating_sub(begin)))
+    }
+
+    async fn close(mut self) -> io::Result<()> {
+        for session in self.sessions {
+            session.close().await?;
+        }
+        Server::stop(std::slice::from_mut(&mut self.server))?;
+        self.server.remove()
     }
 }
 
 impl Case {
-    async fn measure(self, directory: &Path) -> io::Result<Costs> {
+    const fn pages(self) -> usize {
+        if matches!(self.make, Make::Comity) { PAGES } else { PAGES_OF_PEERS }
+    }
+
+    /// Fills an archive, starts its server and says what is to be asked.
+    async fn prepare(self, directory: &Path) -> io::Result<Filled> {
         let authority = Authority::new(directory)?;
         let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
         let dns = crate::servers::free_ports(1)?[0];
@@ -98,13 +175,8 @@ impl Case {
         if held != (self.messages / self.accounts) as u64 {
             return Err(io::Error::other(format!("{domain}: the archive holds {held} messages")));
         }
-        let costs = self.ask_all(&server, &mut sessions, middle).await?;
-        for session in sessions {
-            session.close().await?;
-        }
-        Server::stop(std::slice::from_mut(&mut server))?;
-        server.remove()?;
-        Ok(costs)
+        let questions = self.questions(&server, &mut sessions, middle).await?;
+        Ok(Filled { case: self, server, sessions, questions })
     }
 
     fn fill(self, server: &Server) -> io::Result<()> {
@@ -149,7 +221,12 @@ impl Case {
         Ok(middle)
     }
 
-    async fn ask_all(self, server: &Server, sessions: &mut [Session], middle: SystemTime) -> io::Result<Costs> {
+    async fn questions(
+        self,
+        server: &Server,
+        sessions: &mut [Session],
+        middle: SystemTime,
+    ) -> io::Result<[Option<Vec<String>>; KINDS.len()]> {
         let contact = match self.make {
             Make::Comity => "contact3@elsewhere.example".to_owned(),
             // All of it is of the one who has sent it.
@@ -168,39 +245,15 @@ impl Case {
         let same = |query: String| vec![query; sessions.len()];
         let (first, last) = (query("", "<max>50</max>"), query("", "<max>50</max><before/>"));
         let rare = (self.make == Make::Comity && self.accounts == 1).then(|| same(with("rare@elsewhere.example")));
-        let all = [
+        Ok([
             Some(same(first)),
             Some(same(by_time)),
             Some(ids.iter().map(by_id).collect()),
             Some(same(last)),
             Some(same(with(&contact))),
             rare,
-        ];
-        let mut costs = [None; KINDS.len()];
-        for (cost, queries) in costs.iter_mut().zip(all) {
-            if let Some(queries) = queries {
-                *cost = Some(measure(server, sessions, &queries).await?);
-            }
-        }
-        Ok(costs)
+        ])
     }
-}
-
-/// CPU time of the server per page; each session asks its own query.
-async fn measure(server: &Server, sessions: &mut [Session], queries: &[String]) -> io::Result<Duration> {
-    let mut clock = Clock::of(&[server.pid()])?;
-    let mut begin = Duration::ZERO;
-    let count = sessions.len();
-    for page in 0..WARM_UP + PAGES {
-        if page == WARM_UP {
-            begin = clock.read()?;
-        }
-        let answer = sessions[page % count].query(&queries[page % count]).await?;
-        if !answer.contains("<first") {
-            return Err(io::Error::other(format!("nothing was found: {answer}")));
-        }
-    }
-    Ok((clock.read()? - begin) / u32::try_from(PAGES).unwrap_or(1))
 }
 
 fn query(form: &str, page: &str) -> String {
@@ -236,10 +289,13 @@ fn stamp(time: SystemTime) -> String {
 
 fn tables(seen: &[(Case, Costs)]) -> String {
     let mut out = format!(
-        "Machine: {}. Peers: {}. CPU time of the server per page in microseconds, the mean of {PAGES} pages; 50 messages \
-         a page, 10 of one contact.\n\n| server | accounts | messages |",
+        "Machine: {}. Peers: {}. CPU time of the server per page in microseconds, the mean of {} pages ({} of the \
+         others), asked in {TURNS} turns, short and long archives side by side; 50 messages a page, 10 of one \
+         contact.\n\n| server | accounts | messages |",
         machine(),
-        peers()
+        peers(),
+        TURNS * PAGES,
+        TURNS * PAGES_OF_PEERS,
     );
     for kind in KINDS {
         let _ = write!(out, " {kind} |");
@@ -249,6 +305,39 @@ fn tables(seen: &[(Case, Costs)]) -> String {
         let _ = writeln!(out, "{}", row(case, costs));
     }
     out
+}
+
+/// How our pages compare, and whether that is as it should be.
+fn judge(seen: &[(Case, Costs)]) -> (String, bool) {
+    let ours = || seen.iter().filter(|(case, _)| case.make == Make::Comity);
+    let ratio = |above: Duration, below: Duration| above.as_secs_f64() / below.as_secs_f64().max(f64::MIN_POSITIVE);
+    let (mut growth, mut better) = (None::<f64>, None::<f64>);
+    for kind in 0..KINDS.len() {
+        for (short, of_short) in ours() {
+            for (long, of_long) in ours() {
+                if short.accounts == long.accounts
+                    && short.messages < long.messages
+                    && let (Some(short), Some(long)) = (of_short[kind], of_long[kind])
+                {
+                    growth = Some(growth.unwrap_or(0.0).max(ratio(long, short)));
+                }
+            }
+        }
+        let peers = seen.iter().filter(|(case, _)| case.make.is_peer()).filter_map(|(_, costs)| costs[kind]).min();
+        let own = ours().filter_map(|(_, costs)| costs[kind]).max();
+        if let (Some(peers), Some(own)) = (peers, own) {
+            better = Some(better.unwrap_or(f64::INFINITY).min(ratio(peers, own)));
+        }
+    }
+    let mut verdict = String::new();
+    if let Some(growth) = growth {
+        let _ = write!(verdict, "\nA page of a long archive costs at most {growth:.2} pages of a short one (goal: {GROWTH}).");
+    }
+    if let Some(better) = better {
+        let _ = write!(verdict, "\nA page of the better peer costs at least {better:.0} of ours (goal: {BETTER}).");
+    }
+    verdict.push('\n');
+    (verdict, growth.is_none_or(|it| it <= GROWTH) && better.is_none_or(|it| it >= BETTER))
 }
 
 fn row(case: &Case, costs: &Costs) -> String {
@@ -263,6 +352,23 @@ fn row(case: &Case, costs: &Costs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn page(make: Make, messages: usize, cost: u64) -> (Case, Costs) {
+        (Case { make, accounts: 1, messages }, [Some(Duration::from_micros(cost)); KINDS.len()])
+    }
+
+    #[test]
+    fn a_long_archive_that_is_slow_is_no_success() {
+        let peers = [page(Make::Prosody, 10, 9000), page(Make::Ejabberd, 10, 8000)];
+        let judged = |short, long| {
+            let ours = [page(Make::Comity, 10, short), page(Make::Comity, 1000, long)];
+            judge(&[ours, peers].concat())
+        };
+        let (verdict, holds) = judged(300, 390);
+        assert!(holds && verdict.contains("at most 1.30 ") && verdict.contains("at least 21 "), "{verdict}");
+        assert!(!judged(250, 390).1);
+        assert!(!judged(410, 410).1);
+    }
 
     #[test]
     fn times_are_written_as_dates() {

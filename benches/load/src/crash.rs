@@ -100,10 +100,13 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
     dns.abort();
     let tables = tables(&seen, options.rounds);
-    if let Some(document) = &options.document {
-        return insert(document, "measured", &tables);
+    match &options.document {
+        Some(document) => insert(document, "measured", &tables)?,
+        None => println!("{tables}"),
     }
-    println!("{tables}");
+    if seen.iter().any(|it| it.make == Make::Comity && it.lost > 0) {
+        return Err(io::Error::other("Comity has lost messages"));
+    }
     Ok(())
 }
 

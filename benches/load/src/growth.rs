@@ -205,6 +205,9 @@ impl Growth<'_> {
         alive += self.dismiss(crowds.pop(), report).await?;
         report.add("growth-sessions", self.make, Value::Count(many as u64));
         report.add("growth-alive", self.make, Value::Count(alive));
+        if alive < many as u64 {
+            report.fail(&format!("growth: of {many} sessions on {} only {alive} are alive", self.make.name()));
+        }
         close(pairs.into_iter()).await?;
         Server::stop(std::slice::from_mut(&mut self.server))
     }
