@@ -315,9 +315,11 @@ impl Batch {
     pub fn flush(&mut self) -> Receipt {
         self.write();
         self.held.clear();
+        // Where somebody's connection has made this one panic, the tasks of the others see to theirs.
+        let at_once = if std::thread::panicking() { 0 } else { AT_ONCE };
         for number in 0.. {
             match self.dirty.pop() {
-                Some(ring) if number < AT_ONCE => ring.flush(),
+                Some(ring) if number < at_once => ring.flush(),
                 Some(ring) => ring.wake(),
                 None => break,
             }
