@@ -18,6 +18,10 @@ use super::remote::{Leaving, Pair, RemoteDelivery};
 use super::ring::{Pushed, Ring};
 use super::suspended::note_handled;
 
+/// So many sessions are written to by whoever has something for them: with one processor, without a switch of tasks for each. Of
+/// more than that, the others are left to their own tasks, so that nobody else waits long.
+const AT_ONCE: usize = 512;
+
 /// Keeps account of how much of a batch has been routed, for somebody who is told what is in safe hands.
 pub trait Progress: Send {
     /// The first `routed` stanzas have had their effects, and `writes`, if it is not empty, is about to be handed to the
@@ -59,9 +63,9 @@ impl<T> Few<T> {
         }
     }
 
-    /// Takes all out, in the order in which they came.
-    fn drain(&mut self) -> impl Iterator<Item = T> {
-        self.first.take().into_iter().chain(self.others.drain(..))
+    /// Takes one out; the others stay, whatever comes of it.
+    fn pop(&mut self) -> Option<T> {
+        self.others.pop().or_else(|| self.first.take())
     }
 }
 
@@ -77,7 +81,7 @@ pub struct Batch {
     /// Accounts with changes that the storage writer does not have yet: as long as they are held
     /// here they stay in memory, so nobody reads an older state.
     held: Vec<Arc<Account>>,
-    /// Sessions to wake.
+    /// Sessions whose rings have something that has not gone out.
     dirty: Few<Arc<Ring>>,
     /// Tasks of services that have something to do.
     idle: Vec<Waker>,
@@ -311,7 +315,15 @@ impl Batch {
     pub fn flush(&mut self) -> Receipt {
         self.write();
         self.held.clear();
-        self.dirty.drain().for_each(|ring| ring.wake());
+        // Where somebody's connection has made this one panic, the tasks of the others see to theirs.
+        let at_once = if std::thread::panicking() { 0 } else { AT_ONCE };
+        for number in 0.. {
+            match self.dirty.pop() {
+                Some(ring) if number < at_once => ring.flush(),
+                Some(ring) => ring.wake(),
+                None => break,
+            }
+        }
         self.idle.drain(..).for_each(Waker::wake);
         self.receipt
     }

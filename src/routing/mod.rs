@@ -60,7 +60,7 @@ pub use batch::{Batch, Progress};
 pub use binding::{BindError, Binding};
 pub use remote::{Kept, Leaving, Pair, RemoteDelivery};
 pub use retained::{Handled, Resumption, Retention, modulo};
-pub use ring::{Pushed, Ring, Taken, Talks};
+pub use ring::{Now, Outlet, Pushed, Ring, Taken, Talks};
 pub use router::Origin;
 pub use service::Service;
 

@@ -1,11 +1,13 @@
-//! The outgoing bytes of one client session: who writes to a session writes here, the session's
-//! own task moves them to the socket.
+//! The outgoing bytes of one client session: who writes to a session writes here. Whoever was the first moves them to the socket
+//! if nobody is at it; otherwise, and where the socket takes less, the session's own task does.
 
+mod arrival;
+mod at_once;
 mod resuming;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::Timestamp;
@@ -15,10 +17,11 @@ use crate::stanza::Stanza;
 use crate::stream::{StreamCondition, StreamError};
 
 use super::held::{Held, Judge};
-use super::marks::{Mark, Remains, Settled};
+use super::marks::{Mark, Remains};
 use super::pieces::Pieces;
 use super::retained::{Lapsed, Retained};
 use super::unanswered::Asked;
+pub use at_once::{Now, Outlet};
 
 /// What a session's task finds in its ring.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,12 +73,14 @@ struct State {
     /// Bytes that may wait before the reader counts as too slow; one stanza may exceed it.
     limit: usize,
     bytes: Pieces,
-    /// What the task has in hand of them, until it has written all of that.
+    /// What somebody has in hand of them, until he has written all of that.
     in_hand: usize,
     waker: Option<Waker>,
+    /// Where the bytes go, as long as there is a connection.
+    outlet: Option<Weak<dyn Outlet>>,
     /// The task waits for its transport: new bytes are no reason to wake it.
     stalled: bool,
-    /// Somebody has promised to wake the task.
+    /// Somebody has promised to write it out, or to wake the task.
     dirty: bool,
     room: Option<Box<Waiters>>,
     close: Option<Box<Closing>>,
@@ -206,7 +211,7 @@ impl Ring {
         self.lock().retained.as_mut()?.unanswered(count)
     }
 
-    /// Wakes the session's task; whoever got [`Pushed::First`] owes this call.
+    /// Wakes the session's task.
     pub fn wake(&self) {
         let waker = {
             let mut state = self.lock();
@@ -237,28 +242,23 @@ impl Ring {
         if let Some(end) = state.without_connection() {
             return Poll::Ready(end);
         }
-        let is_next = state.is_next();
-        if !is_next && !state.retained.as_ref().is_some_and(|retained| retained.has_more()) {
+        let piece = state.piece();
+        if piece.is_none() {
             if let Some(closing) = &state.close {
                 return Poll::Ready(Taken::Close(closing.error.clone()));
             }
             state.listen(context);
-            let waiters = state.who_has_room();
-            drop(state);
-            waiters.into_iter().for_each(|waiters| waiters.wake());
-            return Poll::Pending;
         }
-        let mut piece = if is_next { state.bytes.pop() } else { String::new() };
-        let place = state.start();
-        if let Some(retained) = &mut state.retained {
-            retained.take(&mut piece, place);
-        }
-        state.in_hand = piece.len();
         let waiters = state.who_has_room();
         drop(state);
-        *out = piece.into_bytes();
         waiters.into_iter().for_each(|waiters| waiters.wake());
-        Poll::Ready(Taken::Bytes)
+        match piece {
+            Some(piece) => {
+                *out = piece.into_bytes();
+                Poll::Ready(Taken::Bytes)
+            }
+            None => Poll::Pending,
+        }
     }
 
     /// For a task whose transport takes nothing: waits until the session is to end all the same.
@@ -325,61 +325,6 @@ impl Ring {
         state.bytes = all;
     }
 
-    /// The client has said something. Takes out the marks whose stanzas have arrived, as far as anybody can tell: the client
-    /// has confirmed them, or where stanzas are not counted the transport had taken them before. Returns the positions of
-    /// the undelivered ones. What has waited goes out while the client talks.
-    pub(super) fn delivered(&self, talks: Talks) -> Vec<u64> {
-        let mut state = self.lock();
-        if talks == Talks::Yes && state.held.is_some() {
-            state.release();
-        }
-        state.sure = state.written;
-        let upto = state.arrived();
-        let done = state.marks.iter().take_while(|(place, _)| *place <= upto).count();
-        let arrived = state.marks.drain(..done).filter_map(|(_, mark)| match mark {
-            Mark::Undelivered(position) => Some(position),
-            Mark::Queued(_) => None,
-        });
-        arrived.collect()
-    }
-
-    /// The positions of the entries of the log that it holds.
-    pub(super) fn positions(&self) -> BTreeSet<u64> {
-        self.lock().marks.iter().map(|(_, mark)| mark.position()).collect()
-    }
-
-    /// Whether somebody has to look after the queued marks from now on; says so once.
-    pub(super) fn needs_watch(&self) -> bool {
-        !std::mem::replace(&mut self.lock().watched, true)
-    }
-
-    /// Takes out the queued marks whose stanzas have arrived, and turns the others below the position `upto` into
-    /// undelivered ones.
-    pub(super) fn settle(&self, upto: u64) -> Settled {
-        let mut state = self.lock();
-        let done = state.arrived();
-        let (mut late, mut watched) = (Vec::new(), false);
-        state.marks.retain_mut(|(place, mark)| {
-            let Mark::Queued(queued) = *mark else { return true };
-            if *place <= done {
-                return false;
-            }
-            if queued.position < upto {
-                *mark = Mark::Undelivered(queued.position);
-                late.push(queued.position);
-            } else {
-                watched = true;
-            }
-            true
-        });
-        state.watched = watched;
-        if state.marks.is_empty() {
-            // An idle session owns no buffer.
-            state.marks = VecDeque::new();
-        }
-        Settled { late, watched, is_over: state.shut }
-    }
-
     /// Notes that the session sent something at `now`; returns how many milliseconds after the last time. For its own task.
     pub(super) fn heard(&self, now: Timestamp) -> u64 {
         let before = self.heard.load(Ordering::Relaxed);
@@ -400,16 +345,11 @@ impl Ring {
         heard < before || heard > now
     }
 
-    /// Marks of stanzas that were written to a session that has ended, to be looked after like those of one that goes on.
-    pub(super) fn put_back(&self, marks: Vec<(u64, Mark)>) {
-        self.lock().marks.extend(marks);
-    }
-
     /// Refuses further writes and hands out what is left.
     pub(super) fn shut(&self) -> Remains {
         let mut state = self.lock();
         state.release();
-        state.shut = true;
+        (state.shut, state.outlet) = (true, None);
         state.room.take().into_iter().for_each(|waiters| waiters.wake());
         let written = state.done();
         let (mut text, mut lapsed, mut resumable) = (std::mem::take(&mut state.bytes), None, None);
@@ -538,6 +478,21 @@ impl State {
     fn is_put_off(&self) -> bool {
         let is_much = |retained: &Retained| retained.held() > self.limit / 2;
         self.bytes.is_unwritten() && self.retained.as_deref().is_some_and(is_much)
+    }
+
+    /// Takes out what goes out next; somebody has it in hand then.
+    fn piece(&mut self) -> Option<String> {
+        let is_next = self.is_next();
+        if !is_next && !self.retained.as_ref().is_some_and(|retained| retained.has_more()) {
+            return None;
+        }
+        let mut piece = if is_next { self.bytes.pop() } else { String::new() };
+        let place = self.start();
+        if let Some(retained) = &mut self.retained {
+            retained.take(&mut piece, place);
+        }
+        self.in_hand = piece.len();
+        Some(piece)
     }
 
     /// The place of the first byte that has not been taken.

@@ -14,7 +14,7 @@ use crate::xml::Element;
 use super::context::{Context, Settings};
 use super::detached::detach;
 use super::inbound::{Inbound, agreed};
-use super::outgoing::Outgoing;
+use super::line::{Ends, Line};
 use super::wire::{End, Wire};
 
 /// How long a client that is too fast is not looked at, at most.
@@ -24,9 +24,11 @@ const REST: Duration = Duration::from_secs(60);
 pub struct Bound {
     // The order matters: what was not written goes back into the ring before the resource is given
     // back, also when the session panics or is cancelled.
-    outgoing: Outgoing,
+    line: Line,
     binding: Binding,
-    wire: Wire,
+    reader: Reader,
+    /// What has come in and is not yet read.
+    input: Vec<u8>,
     /// For a client that wants to know what has arrived.
     inbound: Option<Box<Inbound>>,
     ahead: Ahead,
@@ -51,8 +53,9 @@ enum Next {
 
 impl Bound {
     pub(super) fn new(wire: Wire, binding: Binding, inbound: Option<Box<Inbound>>) -> Box<Self> {
-        let outgoing = Outgoing::new(binding.ring.clone());
-        Box::new(Self { outgoing, binding, wire, inbound, ahead: Ahead::default() })
+        let Wire { transport, reader, input, .. } = wire;
+        let line = Line::new(transport, &binding.ring);
+        Box::new(Self { line, binding, reader, input, inbound, ahead: Ahead::default() })
     }
 
     /// Runs until the stream ends, then gives the resource back, unless the client may come back.
@@ -97,7 +100,9 @@ impl Bound {
             // RFC 6120 §4.4: what is said already goes first, as far as it is taken at once.
             let _ = poll_fn(|waking| Poll::Ready(self.poll_write(waking, router))).await;
         }
-        let Self { outgoing, binding, wire, inbound, .. } = *self;
+        let Self { line, binding, reader, input, inbound, .. } = *self;
+        let Some(Ends { transport, outgoing }) = line.close() else { return };
+        let wire = Wire { transport, reader, input, opened: true };
         let mut rest = outgoing.rest_of_stanza();
         drop(outgoing);
         match (inbound, &end) {
@@ -136,29 +141,38 @@ impl Bound {
 
     /// Writes what the ring holds and reads what has come, whichever is possible.
     fn poll_wake(&mut self, waking: &mut Waking<'_>, router: &Router) -> Poll<Wake> {
-        if let Poll::Ready(end) = self.poll_write(waking, router) {
-            return Poll::Ready(Wake::End(end));
-        }
-        match ready!(self.wire.transport.poll_drain(waking, &mut self.wire.input)) {
-            Ok(0) | Err(_) => Poll::Ready(Wake::End(End::Lost)),
-            Ok(_) => Poll::Ready(Wake::Input),
-        }
+        self.answer_in_time(waking, router);
+        let polled = self.line.with(|Ends { transport, outgoing }| {
+            if let Poll::Ready(end) = outgoing.poll_flush(transport, waking) {
+                return Poll::Ready(Wake::End(end));
+            }
+            match ready!(transport.poll_drain(waking, &mut self.input)) {
+                Ok(0) | Err(_) => Poll::Ready(Wake::End(End::Lost)),
+                Ok(_) => Poll::Ready(Wake::Input),
+            }
+        });
+        polled.unwrap_or(Poll::Ready(Wake::End(End::Lost)))
     }
 
     /// Writes what the ring holds; ready is the end of the session.
     fn poll_write(&mut self, waking: &mut Waking<'_>, router: &Router) -> Poll<End> {
+        self.answer_in_time(waking, router);
+        flush(&mut self.line, waking)
+    }
+
+    /// Tells the client what has become durable meanwhile.
+    fn answer_in_time(&mut self, waking: &mut Waking<'_>, router: &Router) {
         if let Some(inbound) = &mut self.inbound {
             while let Some(count) = inbound.poll_due(waking, router) {
                 answer(&self.binding, router, count);
             }
         }
-        self.outgoing.poll_flush(&mut self.wire.transport, waking)
     }
 
     /// Routes every complete stanza of the input as one batch.
     async fn take_in(&mut self, context: &Context) -> Next {
         let router = &*context.router;
-        let Wire { transport, reader, input, .. } = &mut self.wire;
+        let (reader, input) = (&mut self.reader, &mut self.input);
         let Settings { limits, pace, .. } = **context.settings.load();
         let mut batch = router.batch();
         let mut ended = None;
@@ -176,7 +190,7 @@ impl Bound {
                 // there goes out meanwhile. A stanza that was begun is finished in any case.
                 if read.is_pending()
                     && ended.is_none()
-                    && let Poll::Ready(end) = self.outgoing.poll_flush(transport, waking)
+                    && let Poll::Ready(end) = flush(&mut self.line, waking)
                 {
                     ended = Some(end);
                 }
@@ -195,6 +209,12 @@ impl Bound {
             None => self.ahead.charge(&pace, intake).map_or(Next::Wait, Next::Rest),
         }
     }
+}
+
+/// Moves what waits into the connection; ready is the end of the session.
+fn flush(line: &mut Line, waking: &mut Waking<'_>) -> Poll<End> {
+    let flushed = line.with(|Ends { transport, outgoing }| outgoing.poll_flush(transport, waking));
+    flushed.unwrap_or(Poll::Ready(End::Lost))
 }
 
 /// What one wake-up works with.

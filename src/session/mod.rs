@@ -11,6 +11,7 @@ mod dialogue;
 mod entry;
 mod handshake;
 mod inbound;
+mod line;
 mod outgoing;
 mod resumption;
 mod visits;

@@ -1,16 +1,21 @@
 //! The way from a session's ring to its transport.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::net::Transport;
-use crate::routing::{Ring, Taken};
+use crate::routing::{Now, Ring, Taken};
 use crate::stream::{ContentNamespace, Framing, Limits, Reader};
 
 use super::wire::End;
 
 /// What is written between two flushes: one TLS record. Only what was flushed counts as written.
 const PIECE: usize = 16 * 1024;
+
+/// So many pieces of a ring are written by somebody who has other things to do.
+const AT_ONCE: usize = 4;
 
 /// Bytes that were taken out of a ring and are being written. When it goes, however that comes
 /// about, what was not written is back in the ring.
@@ -44,8 +49,7 @@ impl Outgoing {
                 if ready!(transport.poll_flush(context)).is_err() {
                     return Poll::Ready(End::Lost);
                 }
-                self.ring.written(self.sent - self.flushed);
-                self.flushed = self.sent;
+                self.has_flushed();
             } else if let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
                 match ready!(transport.poll_write(context, rest.get(..PIECE).unwrap_or(rest))) {
                     Ok(0) | Err(_) => return Poll::Ready(End::Lost),
@@ -60,6 +64,46 @@ impl Outgoing {
                 }
             }
         }
+    }
+
+    /// The same for somebody who does not wait: whether nothing is left to do.
+    pub(super) fn write_now(&mut self, transport: &mut Transport) -> bool {
+        let writing = poll_fn(|context| Poll::Ready(self.write_as_far_as_it_goes(transport, context)));
+        // Whoever has something for many may write to all of them.
+        let writing = pin!(tokio::task::unconstrained(writing));
+        writing.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true)
+    }
+
+    fn write_as_far_as_it_goes(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> bool {
+        let mut pieces = 0;
+        loop {
+            if self.flushed < self.sent {
+                if !matches!(transport.poll_flush(context), Poll::Ready(Ok(()))) {
+                    return false;
+                }
+                self.has_flushed();
+            } else if let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+                match transport.poll_write(context, rest.get(..PIECE).unwrap_or(rest)) {
+                    Poll::Ready(Ok(taken @ 1..)) => self.sent += taken,
+                    _ => return false,
+                }
+            } else {
+                (self.bytes, self.sent, self.flushed) = (Vec::new(), 0, 0);
+                if pieces == AT_ONCE {
+                    return false;
+                }
+                match self.ring.take_now(&mut self.bytes) {
+                    Now::Bytes => pieces += 1,
+                    Now::Nothing => return true,
+                    Now::End => return false,
+                }
+            }
+        }
+    }
+
+    fn has_flushed(&mut self) {
+        self.ring.written(self.sent - self.flushed);
+        self.flushed = self.sent;
     }
 
     /// The rest of the stanza of which the transport has taken a part: nothing else may follow on

@@ -16,6 +16,7 @@ use crate::testing::{Client, Options, PASSWORD, Raw, World};
 use crate::xml::Element;
 
 mod access;
+mod at_once;
 mod attempts;
 mod certificates;
 mod durable;

@@ -68,7 +68,9 @@ impl Ring {
 
     /// The connection is gone; `handled` is what has come over it.
     pub(in crate::routing) fn leave(&self, handled: Handled) {
-        if let Some(retained) = &mut self.lock().retained {
+        let mut state = self.lock();
+        state.outlet = None;
+        if let Some(retained) = &mut state.retained {
             (retained.away, retained.cut) = (Some(handled), None);
             retained.aside.clear();
         }
