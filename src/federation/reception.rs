@@ -161,7 +161,8 @@ impl Federation {
         match end {
             None => Some(reception),
             Some(end) => {
-                reception.finish(end).await;
+                // Boxed: what ends a stream takes no memory from a stranger who is there.
+                Box::pin(reception.finish(end)).await;
                 None
             }
         }

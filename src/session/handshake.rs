@@ -1,6 +1,7 @@
 //! From the first byte of a connection to a bound resource (RFC 6120 §4 to §7): the machines of
 //! `negotiation` decide, this module moves values.
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::random;
@@ -86,7 +87,7 @@ pub async fn secure(context: &Context, transport: Transport, security: Security)
         };
         let mut dialogue = Dialogue::new(transport);
         let before = match security {
-            Security::StartTls => in_time(deadline, start_tls(context, &mut dialogue)).await,
+            Security::StartTls => in_time(timeout_at(deadline, start_tls(context, &mut dialogue)).await),
             Security::Direct => Ok(Before::Nothing),
         };
         match before {
@@ -104,7 +105,7 @@ impl Secured {
     /// Leads the stream to a bound session; `None` if it ended before.
     pub async fn log_in(mut self, context: &Context) -> Option<Box<Bound>> {
         Box::pin(async move {
-            match in_time(self.deadline, negotiate(context, &mut self.dialogue, self.before)).await {
+            match in_time(timeout_at(self.deadline, negotiate(context, &mut self.dialogue, self.before)).await) {
                 Ok(Opened { binding, inbound }) => {
                     if let Some(end) = self.dialogue.certificate_ends {
                         end_with_certificate(end, &binding.ring);
@@ -124,9 +125,9 @@ impl Secured {
 }
 
 /// Somebody who does not get on is told so (RFC 6120 §4.9.3.4).
-async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, End>>) -> Result<T, End> {
+fn in_time<T>(ended: Result<Result<T, End>, Elapsed>) -> Result<T, End> {
     let late = || StreamError::new(StreamCondition::ConnectionTimeout, "no authentication in time").into();
-    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late()))
+    ended.unwrap_or_else(|_| Err(late()))
 }
 
 /// A bound resource, with the count of its stanzas if it had been bound before.

@@ -331,7 +331,10 @@ fn judge(seen: &[(Case, Costs)]) -> (String, bool) {
     }
     let mut verdict = String::new();
     if let Some(growth) = growth {
-        let _ = write!(verdict, "\nA page of a long archive costs at most {growth:.2} pages of a short one (goal: {GROWTH}).");
+        let _ = write!(
+            verdict,
+            "\nA page of a long archive costs at most {growth:.2} pages of a short one (goal: {GROWTH})."
+        );
     }
     if let Some(better) = better {
         let _ = write!(verdict, "\nA page of the better peer costs at least {better:.0} of ours (goal: {BETTER}).");

@@ -198,7 +198,8 @@ fn a_panic_of_somebody_who_writes_leaves_the_task_its_work() {
 #[test]
 fn nothing_follows_on_a_connection_that_somebody_has_left_in_doubt() {
     let mut session = Session::new(100);
-    let panicking = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| session.line.with(|_| panic!("in the middle"))));
+    let panicking =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| session.line.with(|_| panic!("in the middle"))));
     assert!(panicking.is_err());
     session.say("<a/>");
     assert!(session.wakes() > 0 && !session.work(), "the session ends");
