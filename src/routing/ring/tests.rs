@@ -6,7 +6,7 @@ use std::task::Wake;
 
 use proptest::prelude::*;
 
-use super::super::marks::Queued;
+use super::super::marks::{Queued, Settled};
 use super::*;
 use crate::hooks::TooHigh;
 use crate::routing::retained::{Handled, Resumption, Retention};

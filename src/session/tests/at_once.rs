@@ -133,7 +133,7 @@ fn a_session_that_is_to_end_is_ended_by_its_task() {
 
 #[test]
 fn nothing_is_written_once_a_session_has_left_its_connection() {
-    let mut session = Session::new(6);
+    let session = Session::new(6);
     session.say("<first/>");
     let Session { ring, line, mut client, .. } = session;
     drop(line);
