@@ -6,7 +6,7 @@ mod at_once;
 mod resuming;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -66,6 +66,8 @@ pub struct Ring {
     state: Mutex<State>,
     /// When the session last sent anything, in milliseconds since 1970.
     heard: AtomicI64,
+    /// The session's task has its turn, and writes what there is before it waits. Taken back under the lock.
+    tended: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -118,7 +120,7 @@ impl Ring {
     #[must_use]
     pub fn new(limit: usize, now: Timestamp) -> Self {
         let state = State { limit, ..State::default() };
-        Self { state: Mutex::new(state), heard: AtomicI64::new(now.unix_ms()) }
+        Self { state: Mutex::new(state), heard: AtomicI64::new(now.unix_ms()), tended: AtomicBool::new(false) }
     }
 
     /// Lets `write` append one whole stanza. A reader that leaves more than the limit waiting is closed with
@@ -237,6 +239,7 @@ impl Ring {
     /// written what came out before.
     pub fn poll_take(&self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Taken> {
         let mut state = self.lock();
+        self.tended.store(false, Ordering::Relaxed);
         state.stalled = false;
         state.in_hand = 0;
         if let Some(end) = state.without_connection() {
@@ -264,6 +267,7 @@ impl Ring {
     /// For a task whose transport takes nothing: waits until the session is to end all the same.
     pub fn poll_closing(&self, context: &mut Context<'_>) -> Poll<Taken> {
         let mut state = self.lock();
+        self.tended.store(false, Ordering::Relaxed);
         if let Some(end) = state.without_connection() {
             return Poll::Ready(end);
         }

@@ -185,6 +185,7 @@ impl Bound {
             let mut taking = Taking { binding, router, limits, inbound, batch: &mut batch, intake: &mut intake };
             let mut reading = pin!(taking.read_all(reader, input));
             poll_fn(|waking| {
+                binding.ring.tend();
                 let read = reading.as_mut().poll(waking);
                 // A stanza may wait for storage, for its handler, or for this client to read: what is
                 // there goes out meanwhile. A stanza that was begun is finished in any case.

@@ -2,6 +2,7 @@
 //! a switch to the session's task.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::Ring;
@@ -33,13 +34,19 @@ impl Ring {
         self.lock().outlet = Some(outlet);
     }
 
+    /// The session's task has its turn: nobody need write or wake it until it waits, which it does not before it has written what
+    /// there is. So what it says to its own client goes out together.
+    pub fn tend(&self) {
+        self.tended.store(true, Ordering::Relaxed);
+    }
+
     /// Has what waits go out, by the caller or by the session's task; whoever got [`Pushed::First`](super::Pushed) owes this call,
     /// or [`Ring::wake`].
     pub fn flush(&self) {
         let outlet = {
             let mut state = self.lock();
             state.dirty = false;
-            if state.stalled {
+            if state.stalled || self.tended.load(Ordering::Relaxed) {
                 return;
             }
             state.outlet.as_ref().filter(|_| state.bytes.len() <= MUCH).and_then(Weak::upgrade)

@@ -120,7 +120,7 @@ fn a_client_that_reads_nothing_costs_so_much_and_no_more() {
 #[test]
 fn an_idle_ring_is_small() {
     // With the counts of its `Arc` that is what allocators give out for 224 bytes.
-    assert!(size_of::<Ring>() <= 192, "{}", size_of::<Ring>());
+    assert!(size_of::<Ring>() <= 200, "{}", size_of::<Ring>());
 }
 
 #[test]

@@ -117,6 +117,19 @@ fn what_is_being_written_is_not_overtaken() {
 }
 
 #[test]
+fn what_a_task_says_to_its_own_client_goes_out_together() {
+    let mut session = Session::new(100);
+    session.ring.tend();
+    session.say("<a/>");
+    session.say("<b/>");
+    assert_eq!((session.got().as_str(), session.wakes()), ("", 0));
+    assert!(session.work());
+    assert_eq!(session.got(), "<a/><b/>");
+    session.say("<c/>");
+    assert_eq!(session.got(), "<c/>", "its turn is over");
+}
+
+#[test]
 fn a_session_that_is_to_end_is_ended_by_its_task() {
     let mut session = Session::new(100);
     session.ring.push(|out| out.push_str("<a/>"));
