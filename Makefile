@@ -41,9 +41,9 @@ tls: setup ## testssl.sh and sslscan against every listener; fails on a finding 
 bench: setup ## Comity, Prosody, ejabberd and the floors side by side; what strangers cost (QUICK=1: a short look at the servers)
 	@benches/load/peers
 	@echo "Building; the first time this takes some minutes."
-	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
+	@$(CARGO) build --quiet --profile $(if $(QUICK),quick,release) -p comity --bin comity -p comity-load --bin comity-load
 	@mkdir -p docs/performance
-	@./target/release/comity-load $(if $(QUICK),--quick --json target/bench.json,--json docs/performance/measurements.json --document docs/performance.md)
+	@./target/$(if $(QUICK),quick,release)/comity-load $(if $(QUICK),--quick --json target/bench.json,--json docs/performance/measurements.json --document docs/performance.md)
 	@$(if $(QUICK),true,$(CARGO) bench --quiet --bench gate --bench flood)
 
 archives: setup ## pages of archives of ten million messages, beside those of the others (10 GB of disk; QUICK=1: small ones)
