@@ -18,8 +18,8 @@ use super::remote::{Leaving, Pair, RemoteDelivery};
 use super::ring::{Pushed, Ring};
 use super::suspended::note_handled;
 
-/// So many sessions are written to by whoever has something for them: with one processor, without a switch of tasks for each. Of
-/// more than that, the others are left to their own tasks, so that nobody else waits long.
+/// So many sessions are written to in one go by whoever has something for them, without a switch of tasks for each. The others
+/// are left to their own tasks, so that nobody else waits long.
 const AT_ONCE: usize = 512;
 
 /// Keeps account of how much of a batch has been routed, for somebody who is told what is in safe hands.

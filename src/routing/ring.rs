@@ -1,5 +1,5 @@
-//! The outgoing bytes of one client session: who writes to a session writes here. Whoever was the first moves them to the socket
-//! if nobody is at it; otherwise, and where the socket takes less, the session's own task does.
+//! The outgoing bytes of one client session: who writes to a session writes here. Whoever finds it empty has it moved to the
+//! socket if nobody is at it; what that leaves, the session's own task moves.
 
 mod arrival;
 mod at_once;
@@ -39,9 +39,9 @@ pub enum Taken {
 /// Whether a write found room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// The ring had nothing waiting: its task has to be woken.
+    /// The ring had nothing waiting: whoever has pushed owes a [`Ring::flush`] or a [`Ring::wake`].
     First,
-    /// Somebody wakes the task already.
+    /// Somebody owes that already.
     Joined,
     /// The session is over, or about to be; nothing was written.
     Refused,
@@ -125,7 +125,7 @@ impl Ring {
 
     /// Lets `write` append one whole stanza. A reader that leaves more than the limit waiting is closed with
     /// `policy-violation`. Until its session has ended, the ring takes some stanzas still, so that they find another way in
-    /// their order. What the session's task has in hand waits as well, and so does what the client has not confirmed: a
+    /// their order. What somebody has in hand to write waits as well, and so does what the client has not confirmed: a
     /// session whose client reads nothing costs so much and no more.
     pub fn push(&self, write: impl FnOnce(&mut String)) -> Pushed {
         self.lock().push(write)
