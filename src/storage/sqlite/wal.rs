@@ -3,7 +3,8 @@
 //! SQLite uses it up to the first frame whose checksum is wrong and drops the rest without a word, for that is what a
 //! crash leaves behind. Two things look the same and are none:
 //!
-//! - A bit has flipped. Everything behind it was acknowledged. Each frame's checksum goes on from the one before, so what
+//! - A bit has flipped, or the end is missing. Everything behind it was acknowledged; for the last transaction, which has
+//!   nothing behind it, that is written in a file of its own (synced.rs). What is missing is an error. Each frame's checksum goes on from the one before, so what
 //!   a frame should be follows from its neighbours: most flipped bits can be put right, and the others go into the
 //!   database as they are, where what is stored has checksums of its own.
 //! - A sync failed. The kernel shows what was written, and takes it for clean: it will never be on the disk, and no later
@@ -17,9 +18,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::super::Error;
+use super::synced::{self, Synced};
 
 /// Octets before the first frame.
 const HEADER: usize = 32;
+/// Where the header says which log it is.
+pub(super) const SALTS_AT: u64 = 16;
 /// Octets of a frame before its page.
 const FRAME: usize = 24;
 /// The first word; the last bit says in which order checksums read words.
@@ -30,10 +34,10 @@ const VERSION: u32 = 3_007_000;
 const REPAIRS: usize = 16;
 
 /// Brings the log of a database into a state in which SQLite finds all of it. Nobody may have the database open.
-pub(super) fn mend(database: &Path) -> Result<(), Error> {
+pub(super) fn mend(database: &Path, synced: Option<Synced>) -> Result<(), Error> {
     let path = path(database);
     match OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(mut file) => rewrite(&mut file, &path, |log| fits(database, log).unwrap_or(false)),
+        Ok(mut file) => rewrite(&mut file, &path, synced, |log| fits(database, log).unwrap_or(false)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::at(&path)(error)),
     }
@@ -65,14 +69,14 @@ pub(super) fn settle(database: &Path) -> Result<(), Error> {
     emptied.map_err(Error::at(&path))
 }
 
-fn rewrite(file: &mut File, path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+fn rewrite(file: &mut File, path: &Path, synced: Option<Synced>, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
     let at = Error::at(path);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at)?;
     if bytes.is_empty() {
         return Ok(());
     }
-    repair(&mut bytes, path, fits)?;
+    repair(&mut bytes, path, synced, fits)?;
     file.rewind().map_err(at)?;
     file.write_all(&bytes).map_err(at)?;
     file.sync_all().map_err(at)
@@ -98,9 +102,9 @@ fn fits(database: &Path, log: &[u8]) -> Result<bool, rusqlite::Error> {
     found.transpose().map(|found| found.is_some_and(|found| found == "ok"))
 }
 
-fn repair(bytes: &mut [u8], path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+fn repair(bytes: &mut [u8], path: &Path, synced: Option<Synced>, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
     for _ in 0..REPAIRS {
-        match examine(bytes) {
+        match examine(bytes, synced) {
             Found::Sound => return Ok(()),
             Found::Flipped { at, bit } => {
                 tracing::error!(file = %path.display(), octet = at, bit, "a flipped bit was put right");
@@ -130,9 +134,13 @@ fn repair(bytes: &mut [u8], path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result
                 }
             }
             Found::Damaged { frame } => {
+                return Err(Error::Corrupt(format!("frame {frame} of {}, which was synced", path.display())));
+            }
+            Found::Missing { frames, of } => {
                 return Err(Error::Corrupt(format!(
-                    "frame {frame} of {}, with acknowledged ones behind it",
-                    path.display()
+                    "{} has {frames} frames of {of} that were synced; without {} the server starts with what is there",
+                    path.display(),
+                    synced::path(path).display()
                 )));
             }
         }
@@ -149,8 +157,10 @@ enum Found {
     Flipped { at: usize, bit: u32 },
     /// Some bit of this frame, counted from one.
     Unclear { frame: usize },
-    /// More than a bit of this frame, and what comes behind it is whole.
+    /// More than a bit of this frame, which was synced.
     Damaged { frame: usize },
+    /// The end of what was synced.
+    Missing { frames: usize, of: usize },
 }
 
 /// The running checksum.
@@ -165,11 +175,13 @@ struct Log<'a> {
     salts: &'a [u8],
     /// The checksum before the first frame.
     seed: Sum,
+    /// How many frames were synced for certain.
+    synced: usize,
 }
 
-fn examine(bytes: &[u8]) -> Found {
+fn examine(bytes: &[u8], synced: Option<Synced>) -> Found {
     match Log::read(bytes) {
-        Some(log) => log.examine(),
+        Some(log) => Log { synced: synced.map_or(0, |synced| synced.frames_of(log.salts)), ..log }.examine(),
         None => examine_header(bytes),
     }
 }
@@ -198,7 +210,7 @@ impl<'a> Log<'a> {
         let page = usize::try_from(page).ok().filter(|page| page.is_power_of_two() && (512..=65536).contains(page))?;
         let is_right =
             magic & !1 == MAGIC && word(header, 4)? == VERSION && Sum(word(header, 24)?, word(header, 28)?) == seed;
-        is_right.then_some(Self { bytes, is_big, page, salts: bytes.get(16..24)?, seed })
+        is_right.then_some(Self { bytes, is_big, page, salts: bytes.get(16..24)?, seed, synced: 0 })
     }
 
     /// The frame with this number, counted from zero.
@@ -231,7 +243,7 @@ impl<'a> Log<'a> {
             before = stored(frame);
             number += 1;
         }
-        Found::Sound
+        if number < self.synced { Found::Missing { frames: number, of: self.synced } } else { Found::Sound }
     }
 
     fn settle(&self, file: &File) -> std::io::Result<()> {
@@ -313,9 +325,12 @@ impl<'a> Log<'a> {
         found
     }
 
-    /// No bit explains it. A crash does, unless something comes behind it that was written only after it was synced:
-    /// what follows a commit.
+    /// No bit explains it. A crash does, unless it is known to be synced, or something comes behind it that was written
+    /// only after it was: what follows a commit.
     fn otherwise(&self, number: usize) -> Found {
+        if number < self.synced {
+            return Found::Damaged { frame: number + 1 };
+        }
         let commits = (number..).map_while(|at| Some((self.frame(at)?, self.frame(at + 1)?)));
         let mut later = commits
             .filter(|(frame, _)| self.has_salts(frame) && word(frame, 4) != Some(0))
@@ -439,15 +454,15 @@ mod tests {
     #[test]
     fn a_whole_log_and_one_that_a_crash_cut_are_sound() {
         let whole = log();
-        assert_eq!(examine(&whole), Found::Sound);
+        assert_eq!(examine(&whole, None), Found::Sound);
         for length in 0..whole.len() {
-            assert_eq!(examine(&whole[..length]), Found::Sound, "{length} octets");
+            assert_eq!(examine(&whole[..length], None), Found::Sound, "{length} octets");
         }
         // The last transaction was not synced: any sector of it may be missing.
         for lost in whole.len() - 2 * (512 + FRAME)..whole.len() - 100 {
             let mut torn = whole.clone();
             torn[lost..lost + 100].fill(0);
-            assert!(!matches!(examine(&torn), Found::Damaged { .. }), "{lost}");
+            assert!(!matches!(examine(&torn, None), Found::Damaged { .. }), "{lost}");
         }
     }
 
@@ -458,8 +473,8 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            repair(&mut flipped, Path::new("log"), |_| false).unwrap();
-            assert_eq!(examine(&flipped), Found::Sound);
+            repair(&mut flipped, Path::new("log"), None, |_| false).unwrap();
+            assert_eq!(examine(&flipped, None), Found::Sound);
             let log = Log::read(&flipped).unwrap();
             let frames = (0..6).scan(log.seed, |before, number| {
                 let frame = log.frame(number).unwrap();
@@ -485,8 +500,36 @@ mod tests {
     fn damage_in_front_of_what_was_acknowledged_is_refused() {
         let mut damaged = log();
         damaged[HEADER + FRAME + 40..HEADER + FRAME + 60].fill(0xee);
-        assert_eq!(examine(&damaged), Found::Damaged { frame: 1 });
-        let error = repair(&mut damaged, Path::new("log"), |_| false).unwrap_err();
+        assert_eq!(examine(&damaged, None), Found::Damaged { frame: 1 });
+        let error = repair(&mut damaged, Path::new("log"), None, |_| false).unwrap_err();
         assert!(error.to_string().contains("frame 1"), "{error}");
+    }
+
+    /// That all of it was synced.
+    fn all(whole: &[u8]) -> Option<Synced> {
+        Some(Synced::of(whole[16..24].try_into().unwrap(), 6))
+    }
+
+    #[test]
+    fn nothing_that_was_synced_is_dropped() {
+        let whole = log();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            repair(&mut flipped, Path::new("log"), all(&whole), |_| false).unwrap();
+            assert_eq!(examine(&flipped, all(&whole)), Found::Sound, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_synced_is_missed() {
+        let whole = log();
+        assert_eq!(examine(&whole, all(&whole)), Found::Sound);
+        for length in HEADER..whole.len() {
+            let frames = (length - HEADER) / (FRAME + 512);
+            assert_eq!(examine(&whole[..length], all(&whole)), Found::Missing { frames, of: 6 }, "{length} octets");
+        }
+        let error = repair(&mut whole[..900].to_vec(), Path::new("a/b-wal"), all(&whole), |_| false).unwrap_err();
+        assert!(error.to_string().contains("a/b-wal has 1 frames of 6"), "{error}");
     }
 }
