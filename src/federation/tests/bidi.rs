@@ -3,6 +3,8 @@
 use super::world::{Plan, Raw, World, header, message, pair};
 use super::*;
 use crate::federation::Direction;
+use crate::federation::lanes::{Lanes, What};
+use crate::federation::xep_0220_dialback::{Dialback, Verdict};
 
 pub(super) fn both(plan: Plan<'_>) -> Plan<'_> {
     Plan { bidi: true, queue_bytes: 64 << 20, ..plan }
@@ -156,6 +158,35 @@ async fn stopping_ends_what_goes_both_ways() {
     other.federation.stop().await;
     one.federation.stop().await;
     assert!(other.federation.queues().is_empty() && one.federation.queues().is_empty());
+}
+
+/// An operating system takes as many bytes at a time as it likes.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_international_domains_may_be_cut_anywhere() {
+    let server = World::new().hidden(&both(there()));
+    let said: String = ["bücher.example", "почта.example", "例え.example", "𠮷野家.example"]
+        .map(|domain| {
+            let (from, to) = ("there.example".into(), domain.into());
+            Dialback::ResultAnswer { from, to, verdict: Verdict::Valid }.to_xml()
+        })
+        .concat();
+    for most in [1, 2, 3, 5, 7, usize::MAX] {
+        let mut lanes = Lanes::new();
+        lanes.say(&said).unwrap();
+        let mut gone = Vec::new();
+        loop {
+            lanes.fill(&server.federation, What::Everything);
+            let (_, portion) = lanes.parts();
+            if portion.is_empty() {
+                break;
+            }
+            let count = most.min(portion.len());
+            gone.extend_from_slice(&portion[..count]);
+            assert!(said.as_bytes().starts_with(&gone), "{}", String::from_utf8_lossy(&gone));
+            lanes.handed_over(count, &server.federation);
+        }
+        assert_eq!(gone, said.as_bytes());
+    }
 }
 
 /// A peer whose certificate is for `names` and who wants both ways, up to the features.
