@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::super::Error;
+use super::directory::create_file;
 
 /// Octets before the first frame.
 const HEADER: usize = 32;
@@ -32,8 +33,9 @@ const REPAIRS: usize = 16;
 /// Brings the log of a database into a state in which SQLite finds all of it. Nobody may have the database open.
 pub(super) fn mend(database: &Path) -> Result<(), Error> {
     let path = path(database);
+    let trial = Trial::of(database);
     match OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(mut file) => rewrite(&mut file, &path, |log| fits(database, log).unwrap_or(false)),
+        Ok(mut file) => rewrite(&mut file, &path, |log| trial.fits(log)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::at(&path)(error)),
     }
@@ -65,7 +67,7 @@ pub(super) fn settle(database: &Path) -> Result<(), Error> {
     emptied.map_err(Error::at(&path))
 }
 
-fn rewrite(file: &mut File, path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+fn rewrite(file: &mut File, path: &Path, fits: impl Fn(&[u8]) -> Result<bool, Error>) -> Result<(), Error> {
     let at = Error::at(path);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at)?;
@@ -78,77 +80,113 @@ fn rewrite(file: &mut File, path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result
     file.sync_all().map_err(at)
 }
 
-/// Whether what the log leads to is a database in order, tried with copies of both. Nothing but that tells if a page is where it
-/// belongs: what it holds may well be right.
-fn fits(database: &Path, log: &[u8]) -> Result<bool, rusqlite::Error> {
-    let mut copy = database.as_os_str().to_owned();
-    copy.push("-copy");
-    let copy = PathBuf::from(copy);
-    let copied = std::fs::copy(database, &copy).and_then(|_| std::fs::write(path(&copy), log));
-    let found = copied.is_ok().then(|| {
-        let opened = Connection::open(&copy)?;
-        opened.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
-    });
-    for end in ["", "-wal", "-shm"] {
-        let mut name = copy.as_os_str().to_owned();
-        name.push(end);
-        // What is not there need not go.
-        let _ = std::fs::remove_file(name);
-    }
-    found.transpose().map(|found| found.is_some_and(|found| found == "ok"))
+/// Copies of a database and a log of it, to see what the log leads to. Nobody may read them who may not read the database, and they
+/// go when this does, with what a crash has left of earlier ones.
+struct Trial<'a> {
+    database: &'a Path,
+    copy: PathBuf,
 }
 
-fn repair(bytes: &mut [u8], path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+impl<'a> Trial<'a> {
+    fn of(database: &'a Path) -> Self {
+        let mut copy = database.as_os_str().to_owned();
+        copy.push("-copy");
+        Self { database, copy: PathBuf::from(copy) }
+    }
+
+    /// Whether it is a database in order. Nothing but that tells if a page is where it belongs: what it holds may well be right.
+    fn fits(&self, log: &[u8]) -> Result<bool, Error> {
+        self.make(log)?;
+        let found = Connection::open(&self.copy)
+            .and_then(|opened| opened.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)));
+        match found.map_err(Error::from) {
+            Ok(found) => Ok(found == "ok"),
+            Err(error @ Error::NoRoom(_)) => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn make(&self, log: &[u8]) -> Result<(), Error> {
+        // A copy has the permissions of what it is a copy of.
+        std::fs::copy(self.database, &self.copy).map_err(Error::at(&self.copy))?;
+        let path = path(&self.copy);
+        create_file(&path)?;
+        std::fs::write(&path, log).map_err(Error::at(&path))
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        for end in ["", "-wal", "-shm"] {
+            let mut name = self.copy.as_os_str().to_owned();
+            name.push(end);
+            // What is not there need not go.
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+fn repair(bytes: &mut [u8], path: &Path, fits: impl Fn(&[u8]) -> Result<bool, Error>) -> Result<(), Error> {
+    let file = path.display();
     for _ in 0..REPAIRS {
         match examine(bytes) {
             Found::Sound => return Ok(()),
             Found::Flipped { at, bit } => {
-                tracing::error!(file = %path.display(), octet = at, bit, "a flipped bit was put right");
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << bit;
-                }
+                tracing::error!(%file, octet = at, bit, "a flipped bit was put right");
+                flip(bytes, at, bit);
             }
-            Found::Unclear { frame } => {
-                let numbers = page_numbers(bytes, frame);
-                let fits = |log: &[u8]| transaction(log, frame).is_some_and(&fits);
+            Found::Unclear { frame, numbers } => {
+                let fits = |log: &[u8]| transaction(log, frame).map_or(Ok(false), &fits);
                 let as_it_is = bytes.to_vec();
                 accept(bytes, frame);
-                if numbers.is_empty() || fits(bytes) {
-                    tracing::error!(file = %path.display(), frame, "a bit has flipped; what it belonged to is damaged");
+                if numbers.is_empty() || fits(bytes)? {
+                    tracing::error!(%file, frame, "a bit has flipped; what it belonged to is damaged");
                     continue;
                 }
-                let others = numbers.into_iter().map(|(at, bit)| {
+                let mut right = None;
+                for (at, bit) in numbers {
                     let mut other = as_it_is.clone();
-                    if let Some(byte) = other.get_mut(at) {
-                        *byte ^= 1 << bit;
+                    flip(&mut other, at, bit);
+                    if fits(&other)? {
+                        right = Some(other);
+                        break;
                     }
-                    other
-                });
-                if let Some(other) = others.into_iter().find(|other| fits(other)) {
-                    tracing::error!(file = %path.display(), frame, "a flipped bit in the number of a page was put right");
-                    bytes.copy_from_slice(&other);
+                }
+                match right {
+                    Some(right) => {
+                        tracing::error!(%file, frame, "a flipped bit in the number of a page was put right");
+                        bytes.copy_from_slice(&right);
+                    }
+                    None => tracing::error!(
+                        %file,
+                        frame,
+                        "a bit has flipped, and nothing tells which: a page is damaged, or in the place of another"
+                    ),
                 }
             }
             Found::Damaged { frame } => {
-                return Err(Error::Corrupt(format!(
-                    "frame {frame} of {}, with acknowledged ones behind it",
-                    path.display()
-                )));
+                return Err(Error::Corrupt(format!("frame {frame} of {file}, with acknowledged ones behind it")));
             }
         }
     }
-    Err(Error::Corrupt(path.display().to_string()))
+    Err(Error::Corrupt(file.to_string()))
+}
+
+fn flip(bytes: &mut [u8], at: usize, bit: u32) {
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << bit;
+    }
 }
 
 /// What is wrong first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// Nothing, or what a crash leaves.
     Sound,
     /// This bit.
     Flipped { at: usize, bit: u32 },
-    /// Some bit of this frame, counted from one.
-    Unclear { frame: usize },
+    /// Some bit of this frame, counted from one; these of the number of its page may be the one.
+    Unclear { frame: usize, numbers: Vec<(usize, u32)> },
     /// More than a bit of this frame, and what comes behind it is whole.
     Damaged { frame: usize },
 }
@@ -178,8 +216,7 @@ fn examine(bytes: &[u8]) -> Found {
 fn examine_header(bytes: &[u8]) -> Found {
     for (at, bit) in (0..HEADER).flat_map(|at| (0..u8::BITS).map(move |bit| (at, bit))) {
         let mut flipped = bytes.get(..HEADER).unwrap_or_default().to_vec();
-        let Some(byte) = flipped.get_mut(at) else { return Found::Sound };
-        *byte ^= 1 << bit;
+        flip(&mut flipped, at, bit);
         // The first frame must agree with it, or there is nothing to save.
         flipped.extend(bytes.iter().skip(HEADER).take(FRAME + (1 << 16)));
         if Log::read(&flipped).is_some_and(|log| log.frame(0).is_some_and(|frame| log.follows(log.seed, frame))) {
@@ -201,10 +238,14 @@ impl<'a> Log<'a> {
         is_right.then_some(Self { bytes, is_big, page, salts: bytes.get(16..24)?, seed })
     }
 
-    /// The frame with this number, counted from zero.
+    /// The place of the frame with this number, counted from zero.
+    const fn start(&self, number: usize) -> usize {
+        HEADER + number * (FRAME + self.page)
+    }
+
+    /// That frame.
     fn frame(&self, number: usize) -> Option<&'a [u8]> {
-        let size = FRAME + self.page;
-        self.bytes.get(HEADER + number * size..HEADER + (number + 1) * size)
+        self.bytes.get(self.start(number)..self.start(number + 1))
     }
 
     fn has_salts(&self, frame: &[u8]) -> bool {
@@ -254,7 +295,7 @@ impl<'a> Log<'a> {
     }
 
     fn explain(&self, number: usize, frame: &[u8], before: Sum) -> Found {
-        let start = HEADER + number * (FRAME + self.page);
+        let start = self.start(number);
         let (computed, stored) = (self.sum(before, frame), stored(frame));
         if computed == stored {
             let salts = frame.get(8..16).unwrap_or_default();
@@ -272,18 +313,22 @@ impl<'a> Log<'a> {
         match (in_sum, in_page.as_slice()) {
             (Some((at, bit)), []) => Found::Flipped { at: start + 16 + at, bit },
             (Some((at, bit)), _) if goes_on(computed) => Found::Flipped { at: start + 16 + at, bit },
-            (Some(_), _) if !goes_on(stored) => self.unclear(number),
+            (Some(_), _) if !goes_on(stored) => self.unclear(number, &in_page),
             (_, [(at, bit)]) => Found::Flipped { at: start + at, bit: *bit },
             (_, []) => self.otherwise(number),
-            _ => self.unclear(number),
+            _ => self.unclear(number, &in_page),
         }
     }
 
     /// A crash may leave a sector that differs in one bit from what was to be written, too, and then the frame must go.
-    fn unclear(&self, number: usize) -> Found {
+    fn unclear(&self, number: usize, candidates: &[(usize, u32)]) -> Found {
         match self.otherwise(number) {
             Found::Sound => Found::Sound,
-            _ => Found::Unclear { frame: number + 1 },
+            _ => {
+                let numbers = candidates.iter().filter(|(at, _)| *at < 4);
+                let numbers = numbers.map(|(at, bit)| (self.start(number) + at, *bit)).collect();
+                Found::Unclear { frame: number + 1, numbers }
+            }
         }
     }
 
@@ -324,16 +369,6 @@ impl<'a> Log<'a> {
     }
 }
 
-/// The bits in the number of the page of a frame, counted from one, that may be the one that has flipped.
-fn page_numbers(bytes: &[u8], frame: usize) -> Vec<(usize, u32)> {
-    let Some((log, number)) = Log::read(bytes).zip(frame.checked_sub(1)) else { return Vec::new() };
-    let before = number.checked_sub(1).map_or(Some(log.seed), |before| log.frame(before).map(stored));
-    let Some((frame, before)) = log.frame(number).zip(before) else { return Vec::new() };
-    let mut bits = log.candidates(frame, log.sum(before, frame), stored(frame));
-    bits.retain(|(at, _)| *at < 4);
-    bits.into_iter().map(|(at, bit)| (HEADER + number * (FRAME + log.page) + at, bit)).collect()
-}
-
 /// The log up to the end of the transaction that has a frame, counted from one: what comes behind that may hide that a page was in a
 /// wrong place. `None` if the frame has the number of a page that the database does not have then.
 fn transaction(bytes: &[u8], frame: usize) -> Option<&[u8]> {
@@ -342,15 +377,13 @@ fn transaction(bytes: &[u8], frame: usize) -> Option<&[u8]> {
     let mut frames = (number..).map_while(|at| Some((at, word(log.frame(at)?, 4)?)));
     let (last, pages) = frames.find(|(_, pages)| *pages > 0)?;
     let page = word(log.frame(number)?, 0)?;
-    let upto = HEADER + (last + 1) * (FRAME + log.page);
-    bytes.get(..upto).filter(|_| (1..=pages).contains(&page))
+    bytes.get(..log.start(last + 1)).filter(|_| (1..=pages).contains(&page))
 }
 
 /// Makes the checksum of a frame, counted from one, and of those that follow it fit what they hold.
 fn accept(bytes: &mut [u8], frame: usize) {
     let mut sums = Vec::new();
     let Some(log) = Log::read(bytes) else { return };
-    let size = FRAME + log.page;
     let mut number = frame.saturating_sub(1);
     let mut right = match number.checked_sub(1) {
         Some(before) => log.frame(before).map_or(log.seed, stored),
@@ -363,7 +396,7 @@ fn accept(bytes: &mut [u8], frame: usize) {
         }
         previous = Some(stored(frame));
         right = log.sum(right, frame);
-        sums.push((HEADER + number * size + 16, right));
+        sums.push((log.start(number) + 16, right));
         number += 1;
     }
     for (at, sum) in sums {
@@ -413,6 +446,8 @@ fn only_bit(one: &[u8], other: &[u8]) -> Option<(usize, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// A log of three transactions with two frames each, as SQLite writes it.
@@ -458,7 +493,7 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            repair(&mut flipped, Path::new("log"), |_| false).unwrap();
+            repair(&mut flipped, Path::new("log"), |_| Ok(false)).unwrap();
             assert_eq!(examine(&flipped), Found::Sound);
             let log = Log::read(&flipped).unwrap();
             let frames = (0..6).scan(log.seed, |before, number| {
@@ -486,7 +521,33 @@ mod tests {
         let mut damaged = log();
         damaged[HEADER + FRAME + 40..HEADER + FRAME + 60].fill(0xee);
         assert_eq!(examine(&damaged), Found::Damaged { frame: 1 });
-        let error = repair(&mut damaged, Path::new("log"), |_| false).unwrap_err();
+        let error = repair(&mut damaged, Path::new("log"), |_| Ok(false)).unwrap_err();
         assert!(error.to_string().contains("frame 1"), "{error}");
+    }
+
+    #[test]
+    fn nobody_else_reads_what_is_tried_and_nothing_of_it_stays() {
+        let folder = std::env::temp_dir().join(format!("comity-trial-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let database = folder.join("database");
+        create_file(&database).unwrap();
+        let files = || -> Vec<_> { std::fs::read_dir(&folder).unwrap().map(Result::unwrap).collect() };
+        let trial = Trial::of(&database);
+        trial.make(&log()).unwrap();
+        assert_eq!(files().len(), 3);
+        for file in files() {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        }
+        drop(trial);
+        assert_eq!(files().len(), 1);
+        for left in ["database-copy", "database-copy-wal", "database-copy-shm"] {
+            std::fs::write(folder.join(left), "left by a crash").unwrap();
+        }
+        mend(&database).unwrap();
+        assert_eq!(files().len(), 1);
+        std::fs::remove_file(&database).unwrap();
+        Trial::of(&database).fits(&log()).unwrap_err();
+        assert_eq!(files().len(), 0);
+        std::fs::remove_dir(&folder).unwrap();
     }
 }
