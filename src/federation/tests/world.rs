@@ -31,6 +31,12 @@ use crate::xml::Element;
 
 pub(super) const PORT: u16 = 5269;
 
+/// Features: stanzas may go both ways (XEP-0288) ...
+pub(super) const OFFER: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
+/// ... and whoever has shown a certificate may authenticate with it (XEP-0178).
+pub(super) const EXTERNAL: &str =
+    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
+
 /// A network, and the authority that everybody trusts.
 pub(super) struct World {
     pub(super) net: Arc<Net>,

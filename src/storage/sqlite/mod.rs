@@ -21,6 +21,7 @@ mod salvage;
 mod schema;
 mod synced;
 mod times;
+mod trial;
 mod wal;
 
 use std::path::Path;

@@ -15,10 +15,9 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
-
 use super::super::Error;
 use super::synced::{self, Synced};
+use super::trial::Trial;
 
 /// Octets before the first frame.
 const HEADER: usize = 32;
@@ -36,8 +35,9 @@ const REPAIRS: usize = 16;
 /// Brings the log of a database into a state in which SQLite finds all of it. Nobody may have the database open.
 pub(super) fn mend(database: &Path, synced: Option<Synced>) -> Result<(), Error> {
     let path = path(database);
+    let trial = Trial::of(database);
     match OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(mut file) => rewrite(&mut file, &path, synced, |log| fits(database, log).unwrap_or(false)),
+        Ok(mut file) => rewrite(&mut file, &path, synced, |log, frame| trial.fits(log, frame)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::at(&path)(error)),
     }
@@ -69,7 +69,13 @@ pub(super) fn settle(database: &Path) -> Result<(), Error> {
     emptied.map_err(Error::at(&path))
 }
 
-fn rewrite(file: &mut File, path: &Path, synced: Option<Synced>, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+/// Tells of a log up to the end of a transaction how well a frame of it, counted from one, is in its place; `None` if it is
+/// in the place of another.
+trait Fits: Fn(&[u8], usize) -> Result<Option<usize>, Error> {}
+
+impl<F: Fn(&[u8], usize) -> Result<Option<usize>, Error>> Fits for F {}
+
+fn rewrite(file: &mut File, path: &Path, synced: Option<Synced>, fits: impl Fits) -> Result<(), Error> {
     let at = Error::at(path);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at)?;
@@ -82,81 +88,99 @@ fn rewrite(file: &mut File, path: &Path, synced: Option<Synced>, fits: impl Fn(&
     file.sync_all().map_err(at)
 }
 
-/// Whether what the log leads to is a database in order, tried with copies of both. Nothing but that tells if a page is where it
-/// belongs: what it holds may well be right.
-fn fits(database: &Path, log: &[u8]) -> Result<bool, rusqlite::Error> {
-    let mut copy = database.as_os_str().to_owned();
-    copy.push("-copy");
-    let copy = PathBuf::from(copy);
-    let copied = std::fs::copy(database, &copy).and_then(|_| std::fs::write(path(&copy), log));
-    let found = copied.is_ok().then(|| {
-        let opened = Connection::open(&copy)?;
-        opened.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
-    });
-    for end in ["", "-wal", "-shm"] {
-        let mut name = copy.as_os_str().to_owned();
-        name.push(end);
-        // What is not there need not go.
-        let _ = std::fs::remove_file(name);
-    }
-    found.transpose().map(|found| found.is_some_and(|found| found == "ok"))
-}
-
-fn repair(bytes: &mut [u8], path: &Path, synced: Option<Synced>, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+fn repair(bytes: &mut [u8], path: &Path, synced: Option<Synced>, fits: impl Fits) -> Result<(), Error> {
+    let file = path.display();
     for _ in 0..REPAIRS {
         match examine(bytes, synced) {
             Found::Sound => return Ok(()),
             Found::Flipped { at, bit } => {
-                tracing::error!(file = %path.display(), octet = at, bit, "a flipped bit was put right");
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << bit;
-                }
+                tracing::error!(%file, octet = at, bit, "a flipped bit was put right");
+                flip(bytes, at, bit);
             }
-            Found::Unclear { frame } => {
-                let numbers = page_numbers(bytes, frame);
-                let fits = |log: &[u8]| transaction(log, frame).is_some_and(&fits);
-                let as_it_is = bytes.to_vec();
-                accept(bytes, frame);
-                if numbers.is_empty() || fits(bytes) {
-                    tracing::error!(file = %path.display(), frame, "a bit has flipped; what it belonged to is damaged");
-                    continue;
+            Found::Unclear { frame, numbers } => match place(bytes, frame, &numbers, &fits)? {
+                Place::AsItIs => {
+                    accept(bytes, frame);
+                    tracing::error!(%file, frame, "a bit has flipped; what it belonged to is damaged");
                 }
-                let others = numbers.into_iter().map(|(at, bit)| {
-                    let mut other = as_it_is.clone();
-                    if let Some(byte) = other.get_mut(at) {
-                        *byte ^= 1 << bit;
-                    }
-                    other
-                });
-                if let Some(other) = others.into_iter().find(|other| fits(other)) {
-                    tracing::error!(file = %path.display(), frame, "a flipped bit in the number of a page was put right");
-                    bytes.copy_from_slice(&other);
+                Place::Number { at, bit } => {
+                    flip(bytes, at, bit);
+                    tracing::error!(%file, frame, "a flipped bit in the number of a page was put right");
                 }
-            }
+                Place::Nowhere => {
+                    accept(bytes, frame);
+                    tracing::error!(
+                        %file,
+                        frame,
+                        "a bit has flipped, and nothing tells which: a page is damaged, or in the place of another"
+                    );
+                }
+            },
             Found::Damaged { frame } => {
-                return Err(Error::Corrupt(format!("frame {frame} of {}, which was synced", path.display())));
+                return Err(Error::Corrupt(format!("frame {frame} of {file}, which was synced")));
             }
             Found::Missing { frames, of } => {
                 return Err(Error::Corrupt(format!(
-                    "{} has {frames} frames of {of} that were synced; without {} the server starts with what is there",
-                    path.display(),
+                    "{file} has {frames} frames of {of} that were synced; without {} the server starts with what is there",
                     synced::path(path).display()
                 )));
             }
         }
     }
-    Err(Error::Corrupt(path.display().to_string()))
+    Err(Error::Corrupt(file.to_string()))
+}
+
+/// Where a page belongs.
+enum Place {
+    /// Where its frame says.
+    AsItIs,
+    /// Where it says when this bit is another.
+    Number { at: usize, bit: u32 },
+    /// In no place is the database in order.
+    Nowhere,
+}
+
+/// Finds where the page of a frame, counted from one, belongs, if a bit of its number may have flipped.
+fn place(bytes: &[u8], frame: usize, numbers: &[(usize, u32)], fits: &impl Fits) -> Result<Place, Error> {
+    if numbers.is_empty() {
+        return Ok(Place::AsItIs);
+    }
+    let fits = |log: &[u8]| transaction(log, frame).map_or(Ok(None), |log| fits(log, frame));
+    let mut accepted = bytes.to_vec();
+    accept(&mut accepted, frame);
+    let mut best = fits(&accepted)?.map(|likeness| (likeness, Place::AsItIs));
+    for &(at, bit) in numbers {
+        let mut other = bytes.to_vec();
+        flip(&mut other, at, bit);
+        if let Some(likeness) = fits(&other)?
+            && best.as_ref().is_none_or(|(most, _)| likeness > *most)
+        {
+            best = Some((likeness, Place::Number { at, bit }));
+        }
+    }
+    Ok(best.map_or(Place::Nowhere, |(_, place)| place))
+}
+
+/// The number and the content of the page of a frame, counted from one.
+pub(super) fn page(bytes: &[u8], frame: usize) -> Option<(u32, &[u8])> {
+    let frame = Log::read(bytes)?.frame(frame.checked_sub(1)?)?;
+    Some((word(frame, 0)?, frame.get(FRAME..)?))
+}
+
+fn flip(bytes: &mut [u8], at: usize, bit: u32) {
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << bit;
+    }
 }
 
 /// What is wrong first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// Nothing, or what a crash leaves.
     Sound,
     /// This bit.
     Flipped { at: usize, bit: u32 },
-    /// Some bit of this frame, counted from one.
-    Unclear { frame: usize },
+    /// Some bit of this frame, counted from one; these of the number of its page may be the one.
+    Unclear { frame: usize, numbers: Vec<(usize, u32)> },
     /// More than a bit of this frame, which was synced.
     Damaged { frame: usize },
     /// The end of what was synced.
@@ -190,8 +214,7 @@ fn examine(bytes: &[u8], synced: Option<Synced>) -> Found {
 fn examine_header(bytes: &[u8]) -> Found {
     for (at, bit) in (0..HEADER).flat_map(|at| (0..u8::BITS).map(move |bit| (at, bit))) {
         let mut flipped = bytes.get(..HEADER).unwrap_or_default().to_vec();
-        let Some(byte) = flipped.get_mut(at) else { return Found::Sound };
-        *byte ^= 1 << bit;
+        flip(&mut flipped, at, bit);
         // The first frame must agree with it, or there is nothing to save.
         flipped.extend(bytes.iter().skip(HEADER).take(FRAME + (1 << 16)));
         if Log::read(&flipped).is_some_and(|log| log.frame(0).is_some_and(|frame| log.follows(log.seed, frame))) {
@@ -213,10 +236,14 @@ impl<'a> Log<'a> {
         is_right.then_some(Self { bytes, is_big, page, salts: bytes.get(16..24)?, seed, synced: 0 })
     }
 
-    /// The frame with this number, counted from zero.
+    /// The place of the frame with this number, counted from zero.
+    const fn start(&self, number: usize) -> usize {
+        HEADER + number * (FRAME + self.page)
+    }
+
+    /// That frame.
     fn frame(&self, number: usize) -> Option<&'a [u8]> {
-        let size = FRAME + self.page;
-        self.bytes.get(HEADER + number * size..HEADER + (number + 1) * size)
+        self.bytes.get(self.start(number)..self.start(number + 1))
     }
 
     fn has_salts(&self, frame: &[u8]) -> bool {
@@ -266,7 +293,7 @@ impl<'a> Log<'a> {
     }
 
     fn explain(&self, number: usize, frame: &[u8], before: Sum) -> Found {
-        let start = HEADER + number * (FRAME + self.page);
+        let start = self.start(number);
         let (computed, stored) = (self.sum(before, frame), stored(frame));
         if computed == stored {
             let salts = frame.get(8..16).unwrap_or_default();
@@ -284,18 +311,22 @@ impl<'a> Log<'a> {
         match (in_sum, in_page.as_slice()) {
             (Some((at, bit)), []) => Found::Flipped { at: start + 16 + at, bit },
             (Some((at, bit)), _) if goes_on(computed) => Found::Flipped { at: start + 16 + at, bit },
-            (Some(_), _) if !goes_on(stored) => self.unclear(number),
+            (Some(_), _) if !goes_on(stored) => self.unclear(number, &in_page),
             (_, [(at, bit)]) => Found::Flipped { at: start + at, bit: *bit },
             (_, []) => self.otherwise(number),
-            _ => self.unclear(number),
+            _ => self.unclear(number, &in_page),
         }
     }
 
     /// A crash may leave a sector that differs in one bit from what was to be written, too, and then the frame must go.
-    fn unclear(&self, number: usize) -> Found {
+    fn unclear(&self, number: usize, candidates: &[(usize, u32)]) -> Found {
         match self.otherwise(number) {
             Found::Sound => Found::Sound,
-            _ => Found::Unclear { frame: number + 1 },
+            _ => {
+                let numbers = candidates.iter().filter(|(at, _)| *at < 4);
+                let numbers = numbers.map(|(at, bit)| (self.start(number) + at, *bit)).collect();
+                Found::Unclear { frame: number + 1, numbers }
+            }
         }
     }
 
@@ -339,16 +370,6 @@ impl<'a> Log<'a> {
     }
 }
 
-/// The bits in the number of the page of a frame, counted from one, that may be the one that has flipped.
-fn page_numbers(bytes: &[u8], frame: usize) -> Vec<(usize, u32)> {
-    let Some((log, number)) = Log::read(bytes).zip(frame.checked_sub(1)) else { return Vec::new() };
-    let before = number.checked_sub(1).map_or(Some(log.seed), |before| log.frame(before).map(stored));
-    let Some((frame, before)) = log.frame(number).zip(before) else { return Vec::new() };
-    let mut bits = log.candidates(frame, log.sum(before, frame), stored(frame));
-    bits.retain(|(at, _)| *at < 4);
-    bits.into_iter().map(|(at, bit)| (HEADER + number * (FRAME + log.page) + at, bit)).collect()
-}
-
 /// The log up to the end of the transaction that has a frame, counted from one: what comes behind that may hide that a page was in a
 /// wrong place. `None` if the frame has the number of a page that the database does not have then.
 fn transaction(bytes: &[u8], frame: usize) -> Option<&[u8]> {
@@ -357,15 +378,13 @@ fn transaction(bytes: &[u8], frame: usize) -> Option<&[u8]> {
     let mut frames = (number..).map_while(|at| Some((at, word(log.frame(at)?, 4)?)));
     let (last, pages) = frames.find(|(_, pages)| *pages > 0)?;
     let page = word(log.frame(number)?, 0)?;
-    let upto = HEADER + (last + 1) * (FRAME + log.page);
-    bytes.get(..upto).filter(|_| (1..=pages).contains(&page))
+    bytes.get(..log.start(last + 1)).filter(|_| (1..=pages).contains(&page))
 }
 
 /// Makes the checksum of a frame, counted from one, and of those that follow it fit what they hold.
 fn accept(bytes: &mut [u8], frame: usize) {
     let mut sums = Vec::new();
     let Some(log) = Log::read(bytes) else { return };
-    let size = FRAME + log.page;
     let mut number = frame.saturating_sub(1);
     let mut right = match number.checked_sub(1) {
         Some(before) => log.frame(before).map_or(log.seed, stored),
@@ -378,7 +397,7 @@ fn accept(bytes: &mut [u8], frame: usize) {
         }
         previous = Some(stored(frame));
         right = log.sum(right, frame);
-        sums.push((HEADER + number * size + 16, right));
+        sums.push((log.start(number) + 16, right));
         number += 1;
     }
     for (at, sum) in sums {
@@ -473,7 +492,7 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            repair(&mut flipped, Path::new("log"), None, |_| false).unwrap();
+            repair(&mut flipped, Path::new("log"), None, |_, _| Ok(None)).unwrap();
             assert_eq!(examine(&flipped, None), Found::Sound);
             let log = Log::read(&flipped).unwrap();
             let frames = (0..6).scan(log.seed, |before, number| {
@@ -501,7 +520,7 @@ mod tests {
         let mut damaged = log();
         damaged[HEADER + FRAME + 40..HEADER + FRAME + 60].fill(0xee);
         assert_eq!(examine(&damaged, None), Found::Damaged { frame: 1 });
-        let error = repair(&mut damaged, Path::new("log"), None, |_| false).unwrap_err();
+        let error = repair(&mut damaged, Path::new("log"), None, |_, _| Ok(None)).unwrap_err();
         assert!(error.to_string().contains("frame 1"), "{error}");
     }
 
@@ -516,7 +535,7 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            repair(&mut flipped, Path::new("log"), all(&whole), |_| false).unwrap();
+            repair(&mut flipped, Path::new("log"), all(&whole), |_, _| Ok(None)).unwrap();
             assert_eq!(examine(&flipped, all(&whole)), Found::Sound, "bit {bit}");
         }
     }
@@ -529,7 +548,7 @@ mod tests {
             let frames = (length - HEADER) / (FRAME + 512);
             assert_eq!(examine(&whole[..length], all(&whole)), Found::Missing { frames, of: 6 }, "{length} octets");
         }
-        let error = repair(&mut whole[..900].to_vec(), Path::new("a/b-wal"), all(&whole), |_| false).unwrap_err();
+        let error = repair(&mut whole[..900].to_vec(), Path::new("a/b-wal"), all(&whole), |_, _| Ok(None)).unwrap_err();
         assert!(error.to_string().contains("a/b-wal has 1 frames of 6"), "{error}");
     }
 }
