@@ -406,7 +406,7 @@ fn a_flipped_bit_in_the_head_of_a_frame_is_found() {
     let place = |number: usize| if number < head { (0, number) } else { (number * 7919 % frames, number % head) };
     let bit = |(frame, bit): (usize, usize)| (header + frame * page) * 8 + bit;
     let change = |number| with_flipped(&files, LOG, bit(place(number)));
-    let counted = every("flipped bits in the heads of frames", flips(), change, |directory, files| {
+    let counted = every("flipped bits in the heads of frames", flips() / 5, change, |directory, files| {
         outcome(directory, files, &truth)
     });
     assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
@@ -421,7 +421,7 @@ fn a_flipped_bit_in_the_last_transaction_is_found() {
     let last = 2 * (24 + 4096) * 8;
     let begin = files[LOG].len() * 8 - last;
     let change = |number: usize| with_flipped(&files, LOG, begin + number * 7919 % last);
-    let counted = every("flipped bits at the end of the write-ahead log", flips() / 2, change, |directory, files| {
+    let counted = every("flipped bits at the end of the write-ahead log", flips() / 10, change, |directory, files| {
         outcome(directory, files, &truth)
     });
     assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
