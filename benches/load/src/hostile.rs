@@ -467,7 +467,7 @@ fn address(number: usize) -> IpAddr {
 }
 
 impl Attack {
-    /// The bounds that do not hold. In the quiet time before, nobody honest may lose anything either: that is when an attack
+    /// The bounds that do not hold. In the quiet time before it nobody honest may lose anything either: that is when the attack
     /// before has its last effects.
     fn broken(&self) -> Vec<&'static str> {
         let (quiet, seen) = (&self.quiet, &self.seen);

@@ -343,8 +343,8 @@ fn tables(options: &Options, figures: &[Figure]) -> String {
     out
 }
 
-/// The bounds that do not hold, in the median of the rounds, and those that were to be judged and were not. Whoever leaves servers
-/// out does not want to know what is held against them.
+/// The bounds that do not hold, in the median of the rounds, and those that were to be judged and were not. Whoever leaves
+/// servers out does not want to know what is held against them.
 fn broken(options: &Options, figures: &[Figure]) -> Vec<String> {
     let has = |make| options.servers.contains(&make);
     if !has(Make::Comity) {

@@ -12,7 +12,7 @@ use crate::federation::{Allowance, Settings};
 use crate::stream::{Event, Limits, Pace};
 
 const OFFER: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
-const EXTERNAL: &str =
+pub(super) const EXTERNAL: &str =
     "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 
 /// A server that has opened a stream to somebody who is `there.example` and whatever is below it.

@@ -145,7 +145,7 @@ async fn an_address_connects_as_often_as_it_may_and_a_change_holds_at_once() {
 }
 
 /// Replaces what the operator of a server has set.
-fn set(server: &super::world::Server, change: impl FnOnce(&mut Settings)) {
+pub(super) fn set(server: &super::world::Server, change: impl FnOnce(&mut Settings)) {
     let mut settings = Settings::clone(&server.federation.settings());
     change(&mut settings);
     server.federation.links().settings.replace(settings);
