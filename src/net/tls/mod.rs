@@ -13,6 +13,7 @@ mod identity;
 pub mod names;
 pub mod path;
 mod server;
+mod tickets;
 mod trust;
 mod verifier;
 
