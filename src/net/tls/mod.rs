@@ -12,6 +12,7 @@ pub mod development;
 mod identity;
 pub mod names;
 pub mod path;
+mod peer_tickets;
 mod server;
 mod sessions;
 mod tickets;

@@ -10,8 +10,9 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::identity::{Identities, Identity};
+use super::peer_tickets::Tickets;
 use super::provider;
-use super::tickets::Tickets;
+use super::tickets::tickets;
 use super::trust::Trust;
 use super::verifier::AnyCertificate;
 use crate::net::Transport;
@@ -227,7 +228,7 @@ fn client_config(choice: &Choice, clients: &Trust) -> Result<ServerConfig, rustl
     strict(&mut config);
     // One key per certificate: a resumed session must never stand for another certificate than
     // the one that `tls-server-end-point` is computed from.
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    config.ticketer = tickets()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // Each connection gets a fresh one, and a client has one connection.
     config.send_tls13_tickets = 1;
