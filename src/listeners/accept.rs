@@ -51,6 +51,7 @@ where
 }
 
 /// For listeners on which every address is welcome.
+#[must_use]
 pub const fn anybody(_: IpAddr) -> bool {
     true
 }

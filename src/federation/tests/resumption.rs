@@ -3,9 +3,9 @@
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 
-use super::back::{EXTERNAL, stanza};
+use super::back::stanza;
 use super::limits::set;
-use super::world::{PORT, Raw, Server, World, pair};
+use super::world::{EXTERNAL, PORT, Raw, Server, World, pair};
 use super::*;
 use crate::clock::Timestamp;
 use crate::federation::proof::{Key, Pins};

@@ -20,7 +20,7 @@ use rustls::{ClientConfig, NamedGroup};
 use tokio::time::Instant;
 
 use super::client::Outgoing;
-use super::tickets::LIFETIME;
+use super::peer_tickets::LIFETIME;
 
 /// So many sessions are kept; the one that began longest ago makes room.
 const MOST: usize = 256;
