@@ -56,7 +56,7 @@ async fn a_server_is_judged_by_what_counts_when_its_session_is_resumed() {
         ("pin", "is not one of those that are pinned"),
         ("record", "fits none of the 1 signed TLSA records"),
         ("date", "expired"),
-        ("trust", "there.example"),
+        ("trust", "which is not trusted here"),
     ] {
         let world = World::with_clock();
         let (one, other) = (world.server(&here()), world.server(&there()));
