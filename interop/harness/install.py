@@ -15,7 +15,7 @@ NETWORK = ["iproute2", "openssl", "unbound", "ldnsutils", "bind9-dnsutils", "uti
 PEERS = {
     "prosody": ["prosody", "lua-unbound"],
     "ejabberd": ["ejabberd"],
-    "jabberd2": ["jabberd2"],
+    "jabberd2": ["jabberd2", "gcc"],
     "comity": ["biboumi", "ngircd"],
 }
 CLIENTS = ["profanity", "go-sendxmpp", "tmux"]
