@@ -253,8 +253,8 @@ fn closed(name: &str) -> (Files, Truth) {
 }
 
 /// One that a crash left, with nearly everything in the write-ahead log.
-fn crashed() -> (Files, Truth) {
-    let stage = Stage::new("crashed");
+fn crashed(name: &str) -> (Files, Truth) {
+    let stage = Stage::new(name);
     let storage = Storage::open(&stage.data(), Options::default()).unwrap();
     let reader = Reader::of(&storage);
     fill(&storage);
@@ -272,8 +272,8 @@ fn crashed() -> (Files, Truth) {
 }
 
 /// One that a crash left; how long its write-ahead log was after each of its last transactions, and what there was then.
-fn growing() -> (Files, Vec<(usize, Truth)>) {
-    let stage = Stage::new("growing");
+fn growing(name: &str) -> (Files, Vec<(usize, Truth)>) {
+    let stage = Stage::new(name);
     let storage = Storage::open(&stage.data(), Options::default()).unwrap();
     let reader = Reader::of(&storage);
     fill(&storage);
@@ -386,7 +386,7 @@ fn a_database_whose_end_is_missing_is_noticed() {
 
 #[test]
 fn a_flipped_bit_in_the_write_ahead_log_is_found() {
-    let (files, truth) = crashed();
+    let (files, truth) = crashed("log");
     let change = |number| flipped(&files, LOG, 3, number);
     let counted = every("flipped bits in the write-ahead log", flips(), change, |directory, files| {
         outcome(directory, files, &truth)
@@ -400,7 +400,7 @@ fn a_flipped_bit_in_the_write_ahead_log_is_found() {
 #[test]
 fn a_flipped_bit_in_the_head_of_a_frame_is_found() {
     let (header, page, head) = (32, 24 + 4096, 8 * 8);
-    let (files, truth) = crashed();
+    let (files, truth) = crashed("heads");
     let frames = (files[LOG].len() - header) / page;
     // The first one has nothing but the database before it.
     let place = |number: usize| if number < head { (0, number) } else { (number * 7919 % frames, number % head) };
@@ -417,7 +417,7 @@ fn a_flipped_bit_in_the_head_of_a_frame_is_found() {
 /// The bits of the last transaction have nothing behind them that says that it was synced.
 #[test]
 fn a_flipped_bit_in_the_last_transaction_is_found() {
-    let (files, truth) = crashed();
+    let (files, truth) = crashed("last");
     let last = 2 * (24 + 4096) * 8;
     let begin = files[LOG].len() * 8 - last;
     let change = |number: usize| with_flipped(&files, LOG, begin + number * 7919 % last);
@@ -432,7 +432,7 @@ fn a_flipped_bit_in_the_last_transaction_is_found() {
 /// A note that is damaged says nothing, and the write-ahead log is believed.
 #[test]
 fn a_flipped_bit_in_what_says_what_was_synced_does_no_harm() {
-    let (files, truth) = crashed();
+    let (files, truth) = crashed("note");
     let bits = files[SYNCED].len() * 8;
     let change = |bit| with_flipped(&files, SYNCED, bit);
     every("flipped bits in the note of what was synced", bits, change, |directory, files| {
@@ -457,7 +457,7 @@ fn shortened(files: &Files, first: usize, number: usize) -> (String, Files) {
 /// As after a power loss in the middle of a write, when nothing says that more was synced.
 #[test]
 fn of_a_write_ahead_log_whose_end_is_missing_the_rest_is_taken() {
-    let (mut files, grown) = growing();
+    let (mut files, grown) = growing("shortened");
     files.remove(SYNCED);
     let change = |number| shortened(&files, grown[0].0, number);
     every("cut write-ahead logs", flips() / 10, change, |directory, files| {
@@ -471,10 +471,10 @@ fn of_a_write_ahead_log_whose_end_is_missing_the_rest_is_taken() {
 
 #[test]
 fn an_end_of_the_write_ahead_log_that_was_synced_is_missed() {
-    let (files, grown) = growing();
+    let (files, grown) = growing("missed");
     let (length, truth) = grown.last().unwrap();
     assert_eq!(*length, files[LOG].len());
-    let scratch = scratch().join("whole");
+    let scratch = scratch().join("uncut");
     assert_eq!(outcome(&scratch, &files, truth), Ok(Outcome::Whole));
     let _ = std::fs::remove_dir_all(scratch);
     let change = |number| shortened(&files, grown[0].0, number);
