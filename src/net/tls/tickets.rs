@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(format!("{ours:?}"), "Sealer(…)");
     }
 
-    // The value is that of RFC 8452 appendix C.2, of the plain text of eight octets.
+    // The value is one of those with which the RFC ends, for a plain text of eight octets.
     #[test]
     fn what_seals_is_what_the_rfc_says() {
         let (mut key, mut nonce) = ([0; KEY], [0; NONCE_LEN]);
