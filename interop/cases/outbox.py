@@ -1,5 +1,7 @@
 """What a sender was told is safe reaches a server that hangs, is killed and comes back."""
 
+from collections import Counter
+
 from cases.case import Case
 from cases.federation import ORDINARY, RECOVERY_WITHIN
 from harness import stanzas
@@ -21,7 +23,12 @@ async def collect(bob: Client, sender: str, numbers: range) -> list[str | None]:
 
 
 async def hangs(_stage: Stage, near: Side, far: Side) -> None:
-    """The far server takes messages and is killed before it looks at them; not one is lost, and a batch at most comes twice."""
+    """The far server takes messages and is killed before it looks at them; not one is lost, and a batch at most comes again.
+
+    Two servers may have a reason to send a message again: the far one because Bob's client has confirmed nothing, and the near
+    one because it has not been told yet that the message arrived. Where it counts, or the far one keeps nothing for such a
+    client, one of the two reasons falls away; on a stream that goes both ways nobody counts.
+    """
     alice, bob = await near.online("alice"), await far.account("bob")
     # Some servers keep a new account in memory for a while, and would have forgotten Bob when they are killed.
     await far.server.stop()
@@ -41,9 +48,10 @@ async def hangs(_stage: Stage, near: Side, far: Side) -> None:
     await far.server.crash()
     await far.server.start()
     await bob.online()
-    twice = await collect(bob, alice.bare, range(BATCH, 2 * BATCH))
-    if len(twice) > BATCH:
-        raise CaseFailed(f"{len(twice)} messages came twice: {twice}")
+    again = Counter(await collect(bob, alice.bare, range(BATCH, 2 * BATCH)))
+    first, most = {f"number {number}" for number in range(BATCH)}, 2 if near.server.site.bidi else 1
+    if wrong := {text: times for text, times in again.items() if times > most or text not in first}:
+        raise CaseFailed(f"these came again so often: {wrong}")
     alice.refuse(stanzas.error(bob.bare))
 
 
