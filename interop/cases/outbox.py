@@ -1,9 +1,9 @@
 """What a sender was told is safe reaches a server that hangs, is killed and comes back."""
 
-import asyncio
+from collections import Counter
 
 from cases.case import Case
-from cases.federation import ORDINARY, PAUSE_BETWEEN_ATTEMPTS, RECOVERY_WITHIN
+from cases.federation import ORDINARY, RECOVERY_WITHIN
 from harness import stanzas
 from harness.clients import Client
 from harness.failure import CaseFailed
@@ -22,22 +22,13 @@ async def collect(bob: Client, sender: str, numbers: range) -> list[str | None]:
     return [message.findtext(f"{stanzas.CLIENT}body") for message in messages]
 
 
-async def confirmed(near: Side, far: Side) -> None:
-    """Waits until the near server has nothing more for the far one, which has confirmed all of it."""
-
-    async def look() -> None:
-        while any(peer["stanzas"] for peer in await near.server.told("peers") if peer["remote"] == far.domain):
-            await asyncio.sleep(PAUSE_BETWEEN_ATTEMPTS)
-
-    try:
-        await asyncio.wait_for(look(), RECOVERY_WITHIN)
-    except asyncio.TimeoutError:
-        raise CaseFailed(f"{far.domain} did not confirm what it had got within {RECOVERY_WITHIN:g} s") from None
-
-
 async def hangs(_stage: Stage, near: Side, far: Side) -> None:
-    """The far server takes messages and is killed before it looks at them; not one is lost. A batch at most
-    comes twice, and none that was confirmed before."""
+    """The far server takes messages and is killed before it looks at them; not one is lost, and a batch at most comes again.
+
+    Two servers may have a reason to send a message again: the far one because Bob's client has confirmed nothing, and the near
+    one because it has not been told yet that the message arrived. Where it counts, or the far one keeps nothing for such a
+    client, one of the two reasons falls away; on a stream that goes both ways nobody counts.
+    """
     alice, bob = await near.online("alice"), await far.account("bob")
     # Some servers keep a new account in memory for a while, and would have forgotten Bob when they are killed.
     await far.server.stop()
@@ -48,9 +39,6 @@ async def hangs(_stage: Stage, near: Side, far: Side) -> None:
         await alice.message(bob.bare, f"number {number}")
     if twice := await collect(bob, alice.bare, range(BATCH)):
         raise CaseFailed(f"{len(twice)} messages came twice: {twice}")
-    # The answer to a change comes when it is stored, and with it that Bob has got what came before.
-    await bob.add_contact(alice.bare)
-    await confirmed(near, far)
     assert far.server.process
     far.server.process.hang()
     for number in range(BATCH, 2 * BATCH):
@@ -60,11 +48,10 @@ async def hangs(_stage: Stage, near: Side, far: Side) -> None:
     await far.server.crash()
     await far.server.start()
     await bob.online()
-    twice = await collect(bob, alice.bare, range(BATCH, 2 * BATCH))
-    if len(twice) > BATCH:
-        raise CaseFailed(f"{len(twice)} messages came twice: {twice}")
-    for number in range(BATCH):
-        bob.refuse(stanzas.message(alice.bare, f"number {number}"))
+    again = Counter(await collect(bob, alice.bare, range(BATCH, 2 * BATCH)))
+    first, most = {f"number {number}" for number in range(BATCH)}, 2 if near.server.site.bidi else 1
+    if wrong := {text: times for text, times in again.items() if times > most or text not in first}:
+        raise CaseFailed(f"these came again so often: {wrong}")
     alice.refuse(stanzas.error(bob.bare))
 
 
