@@ -191,9 +191,7 @@ impl Binding {
     pub fn refuse(&self, stanza: &Stanza<'_>, error: &StanzaError, batch: &mut Batch) {
         if let Some(mut answer) = stanza.error(error) {
             answer.to = Some(self.jid.clone());
-            // RFC 6120 §8.2.3: an IQ has an id, even if it answers one that had none.
             if matches!(answer.kind, Kind::Iq(_)) {
-                answer.id.get_or_insert_default();
                 batch.push_answer(&self.ring, &answer);
                 return;
             }

@@ -163,5 +163,9 @@ mod tests {
             assert!(answer.error(&error).is_none(), "{kind:?}");
         }
         assert!(Stanza::new(Kind::Iq(IqType::Result)).id("7").error(&error).is_none());
+        // RFC 6120 §8.2.3: there is no IQ without one.
+        let answered = |kind| Stanza::new(kind).error(&error).unwrap().id;
+        assert_eq!(answered(Kind::Iq(IqType::Get)).as_deref(), Some(""));
+        assert_eq!(answered(Kind::Message(MessageType::Chat)), None);
     }
 }

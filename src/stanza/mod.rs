@@ -114,11 +114,16 @@ impl<'a> Stanza<'a> {
     #[must_use]
     pub fn error(&self, error: &StanzaError) -> Option<Stanza<'static>> {
         let kind = self.kind.error()?;
+        let mut id = self.id.as_deref().map(|id| Cow::Owned(id.to_owned()));
+        if matches!(kind, Kind::Iq(_)) {
+            // RFC 6120 §8.2.3: an IQ has an id, even if it answers one that had none.
+            id.get_or_insert_default();
+        }
         Some(Stanza {
             kind,
             from: self.to.clone(),
             to: self.from.clone(),
-            id: self.id.as_deref().map(|id| Cow::Owned(id.to_owned())),
+            id,
             lang: None,
             payload: Payload::from(error.to_element()),
         })

@@ -1,5 +1,6 @@
 //! Characters, names and references of XML 1.0 (§2.2, §2.3, §4.1), on bytes that are valid UTF-8.
 
+use super::names;
 use super::refusal::Refusal;
 
 /// The longest name that is read.
@@ -127,18 +128,6 @@ const fn is_char(code: u32) -> bool {
     matches!(code, 0x9 | 0xA | 0xD | 0x20..=0xD7FF | 0xE000..=0xFFFD | 0x1_0000..=0x10_FFFF)
 }
 
-/// The part of the production `NameStartChar` beyond ASCII.
-const fn is_name_start(code: u32) -> bool {
-    matches!(code, 0xC0..=0xD6 | 0xD8..=0xF6 | 0xF8..=0x2FF | 0x370..=0x37D | 0x37F..=0x1FFF | 0x200C..=0x200D
-        | 0x2070..=0x218F | 0x2C00..=0x2FEF | 0x3001..=0xD7FF | 0xF900..=0xFDCF | 0xFDF0..=0xFFFD
-        | 0x1_0000..=0xE_FFFF)
-}
-
-/// The part of the production `NameChar` beyond ASCII.
-const fn is_name(code: u32) -> bool {
-    is_name_start(code) || matches!(code, 0xB7 | 0x300..=0x36F | 0x203F..=0x2040)
-}
-
 /// The code point beyond ASCII at the start of `bytes`, and its length.
 fn decode(bytes: &[u8]) -> Option<(u32, usize)> {
     let low = |byte: u8| u32::from(byte & 0x3F);
@@ -183,7 +172,7 @@ pub(super) fn name_run(bytes: &[u8], from: usize) -> NameRun {
             Some(byte) if class(*byte) & NAME != 0 => at += 1,
             Some(byte) if *byte < 0x80 => return NameRun::Ended(at),
             Some(_) => match decode(bytes.get(at..).unwrap_or_default()) {
-                Some((code, length)) if is_name(code) => at += length,
+                Some((code, length)) if names::is_part(code) => at += length,
                 Some(_) => return NameRun::Ended(at),
                 None => return NameRun::Starved(at),
             },
@@ -197,7 +186,7 @@ pub(super) fn name_run(bytes: &[u8], from: usize) -> NameRun {
 pub(super) fn qualified(name: &[u8]) -> Result<usize, Refusal> {
     let starts = |name: &[u8]| match name.first() {
         Some(byte) if *byte < 0x80 => class(*byte) & NAME_START != 0,
-        Some(_) => decode(name).is_some_and(|(code, _)| is_name_start(code)),
+        Some(_) => decode(name).is_some_and(|(code, _)| names::is_start(code)),
         None => false,
     };
     let prefix = memchr::memchr(b':', name).unwrap_or(0);

@@ -20,6 +20,7 @@ mod header;
 mod kept;
 mod language;
 mod limits;
+mod names;
 mod namespace;
 mod pace;
 mod prolog;
