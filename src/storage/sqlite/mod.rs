@@ -34,6 +34,8 @@ pub(super) use self::directory::Lock;
 pub(super) use self::readers::Readers;
 pub(super) use self::rows::Rows;
 pub use self::schema::SCHEMA_VERSION;
+#[cfg(feature = "testing")]
+pub use self::wal::mend_log;
 use super::handle::SECRET;
 use super::writer::Bounds;
 use super::{Error, Position};

@@ -140,6 +140,13 @@ fn repair(bytes: &mut [u8], path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result
     Err(Error::Corrupt(path.display().to_string()))
 }
 
+/// Puts right what can be put right in a log, without a database that it belongs to; `false` if it cannot. For those who try it
+/// with whatever may come.
+#[cfg(feature = "testing")]
+pub fn mend_log(log: &mut [u8]) -> bool {
+    repair(log, Path::new("log"), |_| true).is_ok()
+}
+
 /// What is wrong first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
