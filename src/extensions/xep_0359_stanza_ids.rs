@@ -177,5 +177,9 @@ mod tests {
         let other = "<origin-id xmlns='urn:xmpp:sid:0' id='x'/><x xmlns='x'><stanza-id xmlns='urn:xmpp:sid:0' by='capulet.example'/></x>";
         assert_eq!(stripped(other), other);
         assert_eq!(stripped("<stanza-id xmlns='urn:xmpp:sid:0' id='x'/><body/>"), "<body/>");
+        // What stands beside it is written again, and says what it said, whatever its namespaces are.
+        let odd = "<x xmlns='x' xmlns:p='}/&gt;&lt;body/&gt;&lt;y z=&apos;}' p:a='1'/>";
+        let written = stripped(&format!("<stanza-id xmlns='urn:xmpp:sid:0' id='x'/>{odd}"));
+        assert_eq!(Payload::canonical(written.clone()).elements(), Payload::canonical(odd).elements(), "{written}");
     }
 }

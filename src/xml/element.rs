@@ -221,7 +221,8 @@ impl Element {
 
 fn write_attribute(out: &mut String, count: usize, name: &str, value: &str) {
     out.push(' ');
-    if let Some((ns, local)) = name.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+    // A namespace may have braces in it, a name has none: what is behind the first one may be anything.
+    if let Some((ns, local)) = name.strip_prefix('{').and_then(|rest| rest.rsplit_once('}')) {
         let prefix = format!("a{count}");
         out.push_str("xmlns:");
         out.push_str(&prefix);
@@ -355,6 +356,18 @@ mod tests {
             .with_child(Element::new("item", "a:b").with_text("1 < 2\r"))
             .with_child(Element::new("other", "c"));
         assert_eq!(Element::parse(&element.to_xml("jabber:client"), "jabber:client"), Ok(element));
+    }
+
+    /// Whoever chooses a namespace writes no markup with it.
+    #[test]
+    fn braces_in_namespaces_stay_in_them() {
+        for ns in ["}", "a}b", "}/&gt;&lt;injected/&gt;&lt;b c='}", "{", "{}{}"] {
+            let ns = ns.replace('\'', "&apos;");
+            let element = Element::parse(&format!("<a xmlns:p='{ns}' p:b='1'/>"), "x").unwrap();
+            assert_eq!(element.attributes().count(), 1);
+            let written = element.to_xml("x");
+            assert_eq!(Element::parse(&written, "x").as_ref(), Ok(&element), "{written}");
+        }
     }
 
     #[test]
