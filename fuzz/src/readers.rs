@@ -53,10 +53,13 @@ pub(crate) fn written_alone(xml: &str, content: &str) -> Found {
 
 // -- rxml
 
+/// The longest name or value that it reads: more than any input has. It asks for as much memory.
+const LONGEST: usize = 1 << 16;
+
 fn with_rxml(document: &[u8]) -> Result<Found, String> {
     // XML 1.0 §2.11 has a reader do so first; rxml refuses a CR in a value where it does not.
     let text = str::from_utf8(document).map_err(|error| error.to_string())?.replace("\r\n", "\n").replace('\r', "\n");
-    let mut parser = Parser::with_options(Options { max_token_length: usize::MAX, ..Options::default() });
+    let mut parser = Parser::with_options(Options { max_token_length: LONGEST, ..Options::default() });
     let mut rest = text.trim_start_matches('\u{FEFF}').as_bytes();
     let mut open = vec![Found::new(Default::default())];
     while let Some(event) = parser.parse(&mut rest, true).map_err(|error| format!("{error:?}"))? {

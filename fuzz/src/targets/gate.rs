@@ -51,9 +51,12 @@ fn examine(stanza: &Stanza<'_>, own: &[u8], limits: Limits) {
     assert!(again.payload.is_empty() || text.as_bytes().as_ptr_range().contains(&place), "not canonical: {text}");
 }
 
-/// The gate has noted every namespace in the payload but that of the content.
+/// What `xml:` is bound to without anybody's declaration.
+const XML_NS: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// The gate has noted every namespace in the payload but that of the content, and the one that nobody declares.
 fn is_noted(payload: &Payload<'_>, element: &Element) -> bool {
-    let own = element.ns() == CLIENT_NS || payload.may_have(Namespaces::of(element.ns().as_bytes()));
+    let own = [CLIENT_NS, XML_NS].contains(&element.ns()) || payload.may_have(Namespaces::of(element.ns().as_bytes()));
     own && element.elements().all(|child| is_noted(payload, child))
 }
 

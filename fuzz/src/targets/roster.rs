@@ -50,6 +50,6 @@ fn time(text: &str) {
     let Some(time) = Timestamp::parse(text) else { return };
     let written = time.to_string();
     // The hours around the years 0 and 9999 may have no spelling of four digits in UTC.
-    let is_spelled = written.len() == "2000-01-01T00:00:00.000Z".len();
+    let is_spelled = written.len() == "2000-01-01T00:00:00.000Z".len() && !written.starts_with('-');
     assert!(!is_spelled || Timestamp::parse(&written) == Some(time), "{text}: {written}");
 }
