@@ -33,6 +33,7 @@ pub mod stanza;
 pub mod clock;
 pub mod config;
 pub mod crash;
+pub mod erasure;
 pub mod fnv;
 pub mod hexadecimal;
 pub mod jid;

@@ -166,7 +166,7 @@ async fn only_the_servers_user_can_read_the_data() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
         seen += 1;
     }
-    assert_eq!(seen, 4, "the lock, the database and its two files");
+    assert_eq!(seen, 5, "the lock, the database, its two files, and the note of what was synced");
     storage.close().await.unwrap();
 
     fs::set_permissions(directory.database(), fs::Permissions::from_mode(0o644)).unwrap();

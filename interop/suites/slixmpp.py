@@ -60,7 +60,7 @@ class Slixmpp(Suite):
         shutil.rmtree(self._folder.parent, ignore_errors=True)
         self._folder.parent.mkdir(parents=True)
         command = [str(self._python), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                   "--no-binary", ":all:", "--dest", str(self._folder.parent), install.SLIXMPP]
+                   "--no-binary", "slixmpp", "--dest", str(self._folder.parent), install.SLIXMPP]
         install.run(command)
         shutil.unpack_archive(f"{self._folder}.tar.gz", self._folder.parent)
 

@@ -381,8 +381,9 @@ section! {
         /// How many streams of other domains there may be from one address, whatever domains they are for. Of
         /// IPv6, a /56 network counts as one address.
         server_streams_per_address: usize = 2000;
-        /// How many times a minute other servers may connect from one address. Beyond it they wait.
-        server_connects_per_minute: usize = 300;
+        /// How many times a minute other servers may connect from one address, all at once if need be. Further
+        /// connections are closed before anything is read. Of IPv6, a /56 network counts as one address.
+        server_connects_per_minute: usize = 200;
         /// To how many people here another domain may send messages and requests within an hour; to
         /// further ones it gets an error, while those that it has reached already stay in reach.
         server_recipients_per_hour: usize = 2000;

@@ -75,7 +75,8 @@ struct Record {
     direction: Direction,
     address: Option<SocketAddr>,
     since: Timestamp,
-    tls: Option<(TlsVersion, &'static str)>,
+    /// Version, cipher, and whether a session was resumed.
+    tls: Option<(TlsVersion, &'static str, bool)>,
     certificate: Option<[u8; 32]>,
     pairs: Mutex<Vec<(Pair, Option<Arc<Proof>>)>>,
     both_ways: AtomicBool,
@@ -100,7 +101,7 @@ impl Audit {
             direction,
             address: transport.peer(),
             since,
-            tls: transport.tls().map(|tls| (tls.version, tls.cipher)),
+            tls: transport.tls().map(|tls| (tls.version, tls.cipher, tls.resumed)),
             certificate,
             pairs: Mutex::default(),
             both_ways: AtomicBool::new(false),
@@ -135,7 +136,10 @@ impl Record {
             direction: self.direction,
             address: self.address,
             since: self.since,
-            tls: self.tls.map(|(version, cipher)| format!("{version}, {cipher}")),
+            tls: self.tls.map(|(version, cipher, resumed)| {
+                let resumed = if resumed { ", resumed" } else { "" };
+                format!("{version}, {cipher}{resumed}")
+            }),
             certificate: self.certificate.map(|hash| hexadecimal::text(&hash)),
             pairs: pairs.collect(),
             both_ways: self.both_ways.load(Ordering::Relaxed),

@@ -70,7 +70,7 @@ impl Federation {
         if !(rules.is_local)(&pair.local) {
             return error(Condition::ItemNotFound, "this domain is not served here");
         }
-        if (rules.is_local)(&pair.remote) || !rules.permits(&pair.remote) {
+        if rules.denies(&pair.remote) {
             return error(Condition::PolicyViolation, "this server does not federate with that domain");
         }
         if back.proven.iter().any(|proven| proven.pair == pair) {

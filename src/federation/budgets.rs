@@ -87,8 +87,6 @@ pub(crate) enum Excess {
     Streams,
     /// Streams from an address.
     Neighbours,
-    /// Connections from an address within a short time.
-    Connects,
     /// People that it writes to.
     Recipients,
     /// Requests for subscriptions.
@@ -101,7 +99,6 @@ impl Excess {
         match self {
             Self::Streams => "too many streams of this domain",
             Self::Neighbours => "too many streams from this address",
-            Self::Connects => "too many connections from this address",
             Self::Recipients => "this domain writes to too many people here",
             Self::Requests => "this domain sends too many requests for subscriptions",
         }
@@ -218,15 +215,9 @@ impl Budgets {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody has connected from `address`. Gives how long he has to wait; more than `patience` is an excess and is not
-    /// counted.
-    pub(crate) fn connect(
-        &self,
-        address: IpAddr,
-        allowance: &Neighbourhood,
-        patience: Duration,
-        now: Instant,
-    ) -> Result<Duration, Excess> {
+    /// Somebody has connected from `address`. Gives whether he may; if not it is not counted, so that whoever goes on trying
+    /// gets in as often as whoever waits.
+    pub(crate) fn connect(&self, address: IpAddr, allowance: &Neighbourhood, now: Instant) -> bool {
         let mut state = self.lock();
         let (_, connected) = state.connected;
         let is_fresh = |crowd: &Crowd| crowd.streams > 0 || crowd.counted + FORGOTTEN > now;
@@ -236,12 +227,11 @@ impl Budgets {
         let crowd = state.addresses.entry(household(address)).or_insert(fresh);
         let before = *crowd;
         let intake = Intake { elapsed: elapsed(&mut crowd.counted, now), stanzas: 1, bytes: 0 };
-        let wait = crowd.ahead.charge(&allowance.connects, intake).unwrap_or_default();
-        if wait > patience {
+        let is_over = crowd.ahead.charge(&allowance.connects, intake).is_some();
+        if is_over {
             *crowd = before;
-            return Err(Excess::Connects);
         }
-        Ok(wait)
+        !is_over
     }
 
     /// A stream that somebody has opened has proven that it speaks for `remote`.
@@ -449,16 +439,28 @@ mod tests {
     }
 
     #[test]
-    fn whoever_connects_too_often_waits_and_then_is_refused() {
+    fn whoever_connects_too_often_is_turned_away() {
         let (budgets, now) = (Budgets::default(), Instant::now());
-        let connect = |last, seconds| {
-            let (address, now) = (IpAddr::from([192, 0, 2, last]), now + Duration::from_secs(seconds));
-            budgets.connect(address, &neighbours(), Duration::from_secs(30), now).map(|wait| wait.as_secs())
+        let connect = |address: &str, seconds| {
+            budgets.connect(address.parse().unwrap(), &neighbours(), now + Duration::from_secs(seconds))
         };
-        assert_eq!([connect(1, 0), connect(1, 0), connect(1, 0)], [Ok(0), Ok(0), Ok(30)]);
-        assert_eq!([connect(1, 0), connect(2, 0)], [Err(Excess::Connects), Ok(0)]);
-        assert_eq!([connect(1, 30), connect(1, 30)], [Ok(30), Err(Excess::Connects)]);
-        assert_eq!(connect(1, 600), Ok(0));
+        let one = |seconds| connect("192.0.2.1", seconds);
+        assert_eq!([one(0), one(0), one(0), one(0)], [true, true, false, false]);
+        assert!(connect("192.0.2.2", 0), "others have nothing to do with it");
+        // Two a minute, however often he has tried meanwhile.
+        assert_eq!([one(29), one(30), one(30), one(59), one(60), one(61)], [false, true, false, false, true, false]);
+        // After a pause all at once, and no more than that.
+        assert_eq!([one(600), one(600), one(600)], [true, true, false]);
+        // A customer with IPv6 is one address.
+        let six = ["2001:db8::1", "2001:db8:0:ff::1", "2001:db8::2", "2001:db8:0:100::1"].map(|it| connect(it, 0));
+        assert_eq!(six, [true, true, false, true]);
+    }
+
+    #[test]
+    fn zero_connections_a_minute_are_no_limit() {
+        let (budgets, now) = (Budgets::default(), Instant::now());
+        let allowance = Neighbourhood { streams: 0, connects: Pace::each_minute(0) };
+        assert!((0..10_000).all(|_| budgets.connect(IpAddr::from([192, 0, 2, 1]), &allowance, now)));
     }
 
     #[test]
@@ -469,7 +471,7 @@ mod tests {
             let seat = enter(&budgets, &format!("{number}.example"), 2).unwrap();
             lock(&seat.ledger).requests(2, now);
             let octets = u32::try_from(number).unwrap().to_be_bytes();
-            let _ = budgets.connect(IpAddr::from(octets), &neighbours(), Duration::ZERO, now);
+            assert!(budgets.connect(IpAddr::from(octets), &neighbours(), now));
         }
         let state = budgets.lock();
         assert!(state.domains.len() <= REMEMBERED + 2 && state.addresses.len() <= REMEMBERED + 2);

@@ -15,7 +15,7 @@ use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::driving::farewell;
-use crate::federation::link::{Errand, Links, Opened, below};
+use crate::federation::link::{Errand, Handshake, Links, Opened, below};
 use crate::federation::outgoing::{Aim, Traffic, Ways};
 use crate::federation::resolve::candidates;
 use crate::federation::trace::{Depth, Step, Trace};
@@ -125,7 +125,8 @@ impl Links {
         let patience = self.settings.load().connect_timeout;
         while let Some((transport, door)) = dialer.next().await {
             // Nobody would take what the other server sends.
-            let errand = Errand { pair, aim: &Aim::Deliver, traffic: Traffic::OneWay, ways };
+            let (traffic, handshake) = (Traffic::OneWay, Handshake::Full);
+            let errand = Errand { pair, aim: &Aim::Deliver, traffic, ways, handshake };
             let limit = Instant::now() + patience;
             if let Some(Opened::Ready(link)) = self.enter(dialer, transport, &door, &errand, limit).await {
                 *reached = true;
@@ -140,7 +141,8 @@ impl Links {
     /// Asks about a key that nobody has made, as a server does of which somebody claims to be the domain.
     async fn ask(&self, dialer: &mut Dialer<'_>, door: &Door, pair: &Pair, patience: Duration) {
         let aim = Aim::Verify { id: random::token(NEVER_MADE), key: random::token(NEVER_MADE) };
-        let errand = Errand { pair, aim: &aim, traffic: Traffic::OneWay, ways: Ways::ExternalThenDialback };
+        let (ways, handshake) = (Ways::ExternalThenDialback, Handshake::Full);
+        let errand = Errand { pair, aim: &aim, traffic: Traffic::OneWay, ways, handshake };
         let Some(transport) = dialer.again(door).await else { return };
         let limit = Instant::now() + patience;
         if let Some(Opened::Answered(Answer::Valid, _)) = self.enter(dialer, transport, door, &errand, limit).await {

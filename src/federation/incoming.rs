@@ -56,8 +56,13 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn permits(&self, remote: &str) -> bool {
+    fn permits(&self, remote: &str) -> bool {
         self.settings.load().policy.permits(remote)
+    }
+
+    /// Whether no other server may speak for `remote`, whatever it proves.
+    pub(crate) fn denies(&self, remote: &str) -> bool {
+        (self.is_local)(remote) || !self.permits(remote)
     }
 
     fn accepts_dialback(&self, remote: &str) -> bool {
@@ -433,7 +438,7 @@ impl Incoming {
         let Some(local) = self.local.clone() else {
             return self.sasl_failed(SaslCondition::NotAuthorized.into());
         };
-        if !self.rules.permits(remote) || (self.rules.is_local)(remote) {
+        if self.rules.denies(remote) {
             return refuse(&StreamError::new(StreamCondition::PolicyViolation, "not a domain to federate with"));
         }
         let Ok(proof) = self.proves(remote) else {

@@ -81,7 +81,8 @@ pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     /// Which lane has its turn.
     turn: usize,
-    words: String,
+    /// Of ours, not handed over yet. How much of them goes at a time is not ours to say: it may be a part of a character.
+    words: Vec<u8>,
     portion: Vec<u8>,
     source: Source,
     /// Since when it is being handed over.
@@ -98,7 +99,7 @@ impl Lanes {
             lending,
             lanes: Vec::new(),
             turn: 0,
-            words: String::new(),
+            words: Vec::new(),
             portion: Vec::new(),
             source: Source::Words,
             since: Instant::now(),
@@ -122,7 +123,7 @@ impl Lanes {
 
     /// Something of ours is to be said, as soon as no stanza is in the way.
     pub(crate) fn say(&mut self, words: &str) -> Result<(), Fault> {
-        self.words.push_str(words);
+        self.words.extend_from_slice(words.as_bytes());
         if self.words.len() > WORDS { Err(Fault::Stalled) } else { Ok(()) }
     }
 
@@ -149,7 +150,7 @@ impl Lanes {
             return;
         }
         if !self.words.is_empty() {
-            self.portion.extend_from_slice(self.words.as_bytes().get(..PORTION).unwrap_or(self.words.as_bytes()));
+            self.portion.extend_from_slice(self.words.get(..PORTION).unwrap_or(&self.words));
             self.source = Source::Words;
             return;
         }
@@ -176,12 +177,7 @@ impl Lanes {
         let now = Instant::now();
         self.portion.clear();
         match self.source {
-            // A portion may end inside a character; the rest of it comes with the next one.
-            Source::Words => {
-                let mut rest = std::mem::take(&mut self.words).into_bytes();
-                rest.drain(..count.min(rest.len()));
-                self.words = String::from_utf8_lossy(&rest).into_owned();
-            }
+            Source::Words => self.words = self.words.split_off(count.min(self.words.len())),
             Source::Lane(at) => {
                 let Some(lane) = self.lanes.get_mut(at) else { return };
                 let mut state = lane.lent.waiting.lock();

@@ -27,7 +27,7 @@ use crate::federation::xep_0220_dialback::{Secret, Verdict};
 use crate::live::Live;
 use crate::net::Transport;
 use crate::net::tls::{
-    ClientCertificate, Outgoing as OutgoingTls, has_nothing_in_common, is_too_old, is_unwelcome, server_name,
+    ClientCertificate, Outgoing as OutgoingTls, Resumable, has_nothing_in_common, is_too_old, is_unwelcome, server_name,
 };
 use crate::routing::Pair;
 use crate::stream::{self, CLOSE, Limits};
@@ -69,12 +69,21 @@ enum Attempt {
 }
 
 /// What is tried on one stream.
-#[derive(Clone, Copy)]
 struct Plan {
     certificate: ClientCertificate,
     ways: Ways,
     /// When it has to be done.
     limit: Instant,
+    /// What it may resume, and leave to be resumed; nothing for a handshake in full.
+    session: Option<Arc<Resumable>>,
+}
+
+/// Whether a session of TLS may be resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Resumed,
+    /// As with somebody whom nobody knows.
+    Full,
 }
 
 /// What streams are opened for.
@@ -84,6 +93,7 @@ pub(crate) struct Errand<'a> {
     pub(crate) traffic: Traffic,
     /// The ways to authenticate that are tried first.
     pub(crate) ways: Ways,
+    pub(crate) handshake: Handshake,
 }
 
 impl Links {
@@ -135,7 +145,8 @@ impl Links {
         let Ok(groups) = timeout_at(deadline, found).await else { return Err(late(&trace)) };
         let mut dialer = Dialer::new(&*self.ways.network, &**resolver, groups?, trace, patience);
         let traffic = if self.settings.load().bidi { Traffic::BothWays } else { Traffic::OneWay };
-        let errand = Errand { pair, aim, traffic, ways: Ways::ExternalThenDialback };
+        let (ways, handshake) = (Ways::ExternalThenDialback, Handshake::Resumed);
+        let errand = Errand { pair, aim, traffic, ways, handshake };
         match timeout_at(deadline, self.walk(&mut dialer, &errand, deadline)).await {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) if Instant::now() < deadline => Err(dialer.failure()),
@@ -167,15 +178,26 @@ impl Links {
         limit: Instant,
     ) -> Option<Opened> {
         let Pair { local, remote } = errand.pair;
-        let mut plan = Plan { certificate: ClientCertificate::Shown, ways: errand.ways, limit };
+        let mut plan = Plan { certificate: ClientCertificate::Shown, ways: errand.ways, limit, session: None };
+        let mut handshake = errand.handshake;
         let mut has_broken = false;
         let mut transport = Some(transport);
         while let Some(fresh) = transport.take() {
-            let (retry, mut failure) = match self.attempt(fresh, door, errand, plan, &mut dialer.trace).await {
+            let may_resume = handshake == Handshake::Resumed;
+            plan.session = may_resume.then(|| self.resumable(errand.pair, door, plan.certificate));
+            let (retry, mut failure) = match self.attempt(fresh, door, errand, &plan, &mut dialer.trace).await {
                 Attempt::Opened(opened) => return Some(opened),
                 Attempt::Retry(retry, failure) => (Some(retry), failure),
                 Attempt::Failed(failure) => (None, failure),
             };
+            if plan.session.as_ref().is_some_and(|session| session.give_up()) {
+                // The certificate of that time may count no more, or the other server may have forgotten who we are.
+                tracing::debug!(%local, %remote, %door, %failure, "no stream with a session of TLS that was resumed");
+                dialer.reject(&failure);
+                handshake = Handshake::Full;
+                transport = dialer.again(door).await;
+                continue;
+            }
             // Who has closed over our certificate may have closed over something else, which goes by. Then it says nothing
             // that there is no other way.
             if has_broken && matches!(failure.fault, Fault::Unproven | Fault::KeyRefused) {
@@ -197,7 +219,7 @@ impl Links {
         transport: Transport,
         door: &Door,
         errand: &Errand<'_>,
-        plan: Plan,
+        plan: &Plan,
         trace: &mut Trace,
     ) -> Attempt {
         let Errand { pair, aim, traffic, .. } = *errand;
@@ -220,11 +242,13 @@ impl Links {
                     let (largest, offers) = (rules.largest(), rules.offers());
                     let theirs = proof.clone().filter(|_| rules.is_bidirectional());
                     let back = theirs.map(|proof| Back::new(pair.clone(), proof));
+                    plan.keep_session(proof.as_deref());
                     let link = Link { wire, proof, until, largest, back, offers };
                     return Attempt::Opened(Opened::Ready(Box::new(link)));
                 }
                 Next::Answered(verdict) => {
                     trace.answered(&verdict);
+                    plan.keep_session(proof.as_deref());
                     wire.close(CLOSE).await;
                     let proof = proof.map(|proof| Box::new(Proof::clone(&proof)));
                     let asked = Asked { server: door.address.to_string(), security: door.security, proof };
@@ -238,6 +262,10 @@ impl Links {
                     return Attempt::Failed(Trouble::BehindProceed.into());
                 }
                 Next::Secure => match self.secure(&mut wire, door, pair, plan).await {
+                    Ok(Err(reason)) if wire.transport().tls().is_some_and(|tls| tls.resumed) => {
+                        // What is shown today may prove more, and goes before dialback.
+                        return Attempt::Failed(Failure::unreachable(format!("a session that was resumed: {reason}")));
+                    }
                     Ok(judged) => {
                         let certificate = certificate(&judged);
                         proof = judged.ok().map(Arc::new);
@@ -282,20 +310,31 @@ impl Links {
         wire: &mut Wire,
         door: &Door,
         pair: &Pair,
-        plan: Plan,
+        plan: &Plan,
     ) -> Result<Result<Proof, Reason>, Event> {
         let why = || "TLS cannot express this domain".to_owned();
         let name = server_name(&pair.remote).ok_or_else(|| Event::Lost(Trouble::TlsFailed { why: why() }))?;
-        let how = match door.start {
-            Start::Starttls => OutgoingTls::StartTls,
-            Start::DirectTls => OutgoingTls::Direct,
-        };
-        let config = self.ways.client_tls.config(&pair.local, how, plan.certificate);
+        let config = self.ways.client_tls.config(&pair.local, encrypted(door), plan.certificate);
+        let config = plan.session.as_ref().map_or_else(|| Arc::clone(&config), |session| session.on(&config));
         let handshake = timeout_at(plan.limit, wire.secure(|transport| transport.connect_tls(config, name)));
         handshake.await.map_err(|_| Event::Late { partly: false })?.map_err(|error| broken_handshake(&error))?;
+        // Those of the session, if it was resumed: they have to prove the domain as they would now.
         let chain = wire.transport().peer_certificates();
         let shown = Shown { chain: &chain, role: Role::Server };
         Ok(self.prove(shown, &pair.remote, door.endpoint.as_deref().map_or(&[], std::slice::from_ref)))
+    }
+
+    fn resumable(&self, pair: &Pair, door: &Door, certificate: ClientCertificate) -> Arc<Resumable> {
+        let place = (&*pair.remote, door.address);
+        self.ways.client_tls.resumable(&pair.local, encrypted(door), certificate, place)
+    }
+}
+
+/// How TLS begins there.
+const fn encrypted(door: &Door) -> OutgoingTls {
+    match door.start {
+        Start::Starttls => OutgoingTls::StartTls,
+        Start::DirectTls => OutgoingTls::Direct,
     }
 }
 
@@ -309,6 +348,13 @@ fn certificate(judged: &Result<Proof, Reason>) -> Certificate {
 }
 
 impl Plan {
+    /// The stream has led to what was wanted; whoever has proven nothing leaves nothing behind.
+    fn keep_session(&self, proof: Option<&Proof>) {
+        if let (Some(session), Some(_)) = (&self.session, proof) {
+            session.keep();
+        }
+    }
+
     /// Whether that makes a difference.
     fn change(&mut self, retry: Retry) -> bool {
         match retry {

@@ -154,7 +154,7 @@ impl Federation {
         };
         let end = tokio::select! {
             biased;
-            end = reception.begin(start) => end,
+            end = reception.authenticate(start) => end,
             () = sleep(self.settings().deadline) => Some(timed_out("no authentication in time")),
             () = self.closing() => Some(End::Refused(StreamCondition::SystemShutdown.into())),
         };

@@ -8,4 +8,4 @@ pub mod c2s;
 pub mod component;
 pub mod s2s;
 
-pub use accept::accept;
+pub use accept::{accept, anybody};

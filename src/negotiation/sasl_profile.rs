@@ -1,7 +1,7 @@
 //! The XML around SASL messages (RFC 6120 section 6.4), for both roles.
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::{Engine, decoded_len_estimate};
 use zeroize::Zeroizing;
 
 use crate::accounts::sasl::{SASL_NS, SaslCondition, SaslError};
@@ -100,11 +100,20 @@ pub fn data(element: &Element) -> Result<Option<Vec<u8>>, SaslError> {
         "" => Ok(None),
         // RFC 6120 §6.4.2: present, but empty.
         "=" => Ok(Some(Vec::new())),
-        text => match STANDARD.decode(text) {
-            Ok(data) => Ok(Some(data)),
-            Err(_) => Err(SaslCondition::IncorrectEncoding.into()),
+        text => match decoded(text) {
+            Some(mut data) => Ok(Some(std::mem::take(&mut *data))),
+            None => Err(SaslCondition::IncorrectEncoding.into()),
         },
     }
+}
+
+/// What is encoded in `text` as base64. Nothing of it is left elsewhere, also where the end is none: it is a password all the
+/// same.
+pub(super) fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut data = Zeroizing::new(vec![0; decoded_len_estimate(text.len())]);
+    let length = STANDARD.decode_slice(text, &mut data).ok()?;
+    data.truncate(length);
+    Some(data)
 }
 
 /// `<auth/>` of an initiating entity; `None` sends no initial response.

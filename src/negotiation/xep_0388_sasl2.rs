@@ -10,7 +10,7 @@ use crate::accounts::sasl::{SASL_NS, SaslCondition, SaslError};
 use crate::accounts::tokens::AgentId;
 use crate::xml::{Element, escape_into};
 
-use super::sasl_profile::Request;
+use super::sasl_profile::{Request, decoded};
 
 /// Namespace of the profile.
 pub const SASL2_NS: &str = "urn:xmpp:sasl:2";
@@ -50,7 +50,7 @@ fn message(element: &Element) -> Result<Zeroizing<Vec<u8>>, SaslError> {
         return Err(SaslError::malformed("there are elements where a message belongs"));
     }
     let text = Zeroizing::new(element.text());
-    STANDARD.decode(text.trim_ascii()).map(Zeroizing::new).map_err(|_| SaslCondition::IncorrectEncoding.into())
+    decoded(text.trim_ascii()).ok_or_else(|| SaslCondition::IncorrectEncoding.into())
 }
 
 /// Which installation of which client it is, if `<user-agent/>` says so (XEP-0388 §2.3).

@@ -9,6 +9,8 @@ use crate::accounts::credentials::{Iterations, ScramHash};
 use crate::accounts::sasl::SaslError;
 use crate::xml::Element;
 
+use super::sasl_profile::decoded;
+
 /// Namespace of the feature, and of the request.
 pub const UPGRADE_NS: &str = "urn:xmpp:sasl:upgrade:0";
 
@@ -46,8 +48,8 @@ pub fn salted_password(task_data: &Element, hash: ScramHash) -> Result<Zeroizing
     let mut elements = task_data.elements();
     let (Some(found), None) = (elements.next(), elements.next()) else { return Err(malformed()) };
     let text = Zeroizing::new(found.text());
-    let salted = found.is("hash", SCRAM_UPGRADE_NS).then(|| STANDARD.decode(text.trim_ascii()).ok()).flatten();
-    salted.map(Zeroizing::new).filter(|salted| salted.len() == hash.len()).ok_or_else(malformed)
+    let salted = found.is("hash", SCRAM_UPGRADE_NS).then(|| decoded(text.trim_ascii())).flatten();
+    salted.filter(|salted| salted.len() == hash.len()).ok_or_else(malformed)
 }
 
 #[cfg(test)]

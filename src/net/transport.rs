@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -110,6 +110,8 @@ pub struct TlsFacts {
     pub alpn: Option<Vec<u8>>,
     /// The server name that the peer asked for; only on streams that we accepted.
     pub server_name: Option<String>,
+    /// Whether a session went on that had begun on another connection.
+    pub resumed: bool,
 }
 
 impl std::fmt::Debug for Transport {
@@ -386,6 +388,7 @@ impl Transport {
             cipher: state.negotiated_cipher_suite()?.suite().as_str().unwrap_or("unknown"),
             alpn: state.alpn_protocol().map(<[u8]>::to_vec),
             server_name: server_name.map(str::to_owned),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
         })
     }
 

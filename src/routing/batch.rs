@@ -55,6 +55,10 @@ impl<T> Few<T> {
         self.first.is_none()
     }
 
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
     fn push(&mut self, element: T) {
         if self.first.is_none() {
             self.first = Some(element);
@@ -317,12 +321,14 @@ impl Batch {
         self.held.clear();
         // Where somebody's connection has made this one panic, the tasks of the others see to theirs.
         let at_once = if std::thread::panicking() { 0 } else { AT_ONCE };
-        for number in 0.. {
-            match self.dirty.pop() {
-                Some(ring) if number < at_once => ring.flush(),
-                Some(ring) => ring.wake(),
-                None => break,
-            }
+        // First those that others write to, who can begin meanwhile.
+        while self.dirty.len() > at_once
+            && let Some(ring) = self.dirty.pop()
+        {
+            ring.wake();
+        }
+        while let Some(ring) = self.dirty.pop() {
+            ring.flush();
         }
         self.idle.drain(..).for_each(Waker::wake);
         self.receipt

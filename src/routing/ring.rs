@@ -252,16 +252,7 @@ impl Ring {
             }
             state.listen(context);
         }
-        let waiters = state.who_has_room();
-        drop(state);
-        waiters.into_iter().for_each(|waiters| waiters.wake());
-        match piece {
-            Some(piece) => {
-                *out = piece.into_bytes();
-                Poll::Ready(Taken::Bytes)
-            }
-            None => Poll::Pending,
-        }
+        if hand_out(state, piece, out) { Poll::Ready(Taken::Bytes) } else { Poll::Pending }
     }
 
     /// For a task whose transport takes nothing: waits until the session is to end all the same.
@@ -546,6 +537,16 @@ impl State {
             self.waker = Some(context.waker().clone());
         }
     }
+}
+
+/// Moves what was taken out into `out`, with nobody kept waiting who has waited for room; whether there was anything.
+fn hand_out(mut state: MutexGuard<'_, State>, piece: Option<String>, out: &mut Vec<u8>) -> bool {
+    let waiters = state.who_has_room();
+    drop(state);
+    waiters.into_iter().for_each(|waiters| waiters.wake());
+    let Some(piece) = piece else { return false };
+    *out = piece.into_bytes();
+    true
 }
 
 fn too_slow() -> StreamError {

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use crate::config::{Addresses, Config};
-use crate::listeners::{accept, c2s, component, s2s};
+use crate::listeners::{accept, anybody, c2s, component, s2s};
 use crate::session::Security;
 
 use super::Node;
@@ -86,22 +86,23 @@ impl Server {
         for (listeners, security) in [(bound.c2s, Security::StartTls), (bound.c2s_tls, Security::Direct)] {
             for listener in listeners {
                 let context = Arc::clone(&node.sessions);
-                tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
+                tasks.spawn(accept(listener, Arc::clone(&node.admission), anybody, move |transport, place, leave| {
                     c2s::serve(Arc::clone(&context), transport, security, (place, leave))
                 }));
             }
         }
         for (listeners, security) in [(bound.s2s, Security::StartTls), (bound.s2s_tls, Security::Direct)] {
             for listener in listeners {
-                let federation = Arc::clone(&node.federation);
-                tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
+                let (gate, federation) = (Arc::clone(&node.federation), Arc::clone(&node.federation));
+                let welcomes = move |address| gate.welcomes(address);
+                tasks.spawn(accept(listener, Arc::clone(&node.admission), welcomes, move |transport, place, leave| {
                     s2s::serve(Arc::clone(&federation), transport, security, (place, leave))
                 }));
             }
         }
         for listener in bound.component {
             let (components, settings) = (Arc::clone(&node.components), node.sessions.settings.clone());
-            tasks.spawn(accept(listener, Arc::clone(&node.admission), move |transport, place, leave| {
+            tasks.spawn(accept(listener, Arc::clone(&node.admission), anybody, move |transport, place, leave| {
                 component::serve(Arc::clone(&components), transport, (place, leave), settings.load().deadline)
             }));
         }

@@ -79,7 +79,7 @@ pub(super) async fn log_in(
         }
         let proved = carry_out(context, dialogue, &mut login, &element).await;
         // What it was made of is not needed any more.
-        element.wipe();
+        drop(element);
         wipe_stack();
         if let Some(proved) = proved? {
             return Ok((domain, proved));
@@ -147,6 +147,8 @@ pub(super) async fn carry_out(
         match effect {
             Effect::Send(element) => element.write(dialogue.said(), CLIENT_NS),
             Effect::LookUp(account) => {
+                // Another thread may go on: what was read of the proof is overwritten by the one that has read it.
+                wipe_stack();
                 let found = look_up(context, account, login.can_upgrade()).await;
                 let nonce = random::nonce().map(Nonce::new).map_err(|_| internal())?;
                 effects.extend(login.looked_up(found, &nonce));
@@ -166,11 +168,13 @@ pub(super) async fn carry_out(
                 effects.extend(login.judged(context.judge(dialogue.wire.transport.peer(), &attempt)));
             }
             Effect::LookUpToken(account, agent) => {
+                wipe_stack();
                 let found = look_up_token(context, account, agent).await;
                 effects.extend(login.token_found(found, &context.tokens, context.clock.now()));
             }
             Effect::Salt => effects.extend(login.salted(random::octets().map_err(|_| internal())?)),
             Effect::Keep(new) => {
+                wipe_stack();
                 let NewKeys { account, hash, keys, of } = *new;
                 let kept = directory::add_keys(&context.storage, &account, (hash, &keys), &of).await;
                 if let Err(error) = &kept {

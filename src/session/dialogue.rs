@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
@@ -37,14 +37,24 @@ impl Dialogue {
 
     /// What is said next is appended here.
     pub(super) fn said(&mut self) -> &mut String {
-        if self.said.is_empty() {
-            self.said.reserve(ANSWER);
-        }
+        self.make_room(ANSWER / 2);
         &mut self.said
     }
 
     pub(super) fn say(&mut self, text: &str) {
-        self.said().push_str(text);
+        self.make_room(text.len());
+        self.said.push_str(text);
+    }
+
+    /// There may be a token in what was said: where it moves, nothing of it stays.
+    fn make_room(&mut self, more: usize) {
+        let needed = self.said.len() + more;
+        if self.said.capacity() < needed {
+            let mut moved = String::with_capacity(needed.max(2 * self.said.capacity()).max(ANSWER));
+            moved.push_str(&self.said);
+            self.said.zeroize();
+            self.said = moved;
+        }
     }
 
     /// Sends what was said.

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use crate::accounts::clients;
 use crate::accounts::random;
 use crate::accounts::tokens::{self, Holder, Slots};
+use crate::accounts::traces::wipe_stack;
 use crate::hooks::{Acknowledgement, Said};
 use crate::negotiation::bind;
 use crate::negotiation::features::Features;
@@ -164,6 +165,8 @@ async fn token(context: &Context, entry: &Entry) -> Result<Zeroizing<String>, En
         let lifetime = context.settings.load().token_lifetime;
         let issued = slots.issue(&context.tokens, holder, mechanism, (now, lifetime), nonce);
         told = fast::token(&issued);
+        // Another thread may go on from here.
+        wipe_stack();
         changed = true;
     }
     if changed {

@@ -1,11 +1,12 @@
 //! From the first byte of a connection to a bound resource (RFC 6120 §4 to §7): the machines of
 //! `negotiation` decide, this module moves values.
 
+use std::ops::Deref;
+
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::random;
-use crate::accounts::traces::wipe_stack;
 use crate::hooks::{Acknowledgement, Peer, Said, StreamState};
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::bind::{self, BindEffect};
@@ -171,8 +172,6 @@ async fn negotiate(context: &Context, dialogue: &mut Dialogue, before: Before) -
             if let Some(agent) = &agent {
                 opened.binding.belongs_to(agent);
             }
-            // A token may have been made.
-            wipe_stack();
             Ok(opened)
         }
     }
@@ -316,14 +315,31 @@ pub(super) fn nothing_may_follow(dialogue: &mut Dialogue) -> Result<(), End> {
     Err(StreamError::new(StreamCondition::PolicyViolation, "wait for the answer before you go on").into())
 }
 
+/// What somebody says who has not authenticated: it may hold a password, and is overwritten whatever comes of it.
+pub(super) struct Confided(Element);
+
+impl Deref for Confided {
+    type Target = Element;
+
+    fn deref(&self) -> &Element {
+        &self.0
+    }
+}
+
+impl Drop for Confided {
+    fn drop(&mut self) {
+        self.0.wipe();
+    }
+}
+
 /// The next first-level element, which must be no stanza: nobody has authenticated yet.
-async fn nonza(dialogue: &mut Dialogue) -> Result<Element, End> {
+async fn nonza(dialogue: &mut Dialogue) -> Result<Confided, End> {
     not_a_stanza(dialogue.event().await?)
 }
 
-pub(super) fn not_a_stanza(event: Event<'_>) -> Result<Element, End> {
+pub(super) fn not_a_stanza(event: Event<'_>) -> Result<Confided, End> {
     match event {
-        Event::Nonza(element) => Ok(element),
+        Event::Nonza(element) => Ok(Confided(element)),
         Event::Stanza(_) | Event::Rejected(_) => Err(StreamError::from(StreamCondition::NotAuthorized).into()),
         Event::Open(_) => Err(StreamError::from(StreamCondition::BadFormat).into()),
         Event::Close => Err(End::Closed),

@@ -52,14 +52,12 @@ impl Shared {
         match self.0.lock() {
             Ok(mut ends) => ends.take(),
             // Nobody knows what of a record has gone out: nothing else is to follow it.
-            Err(poisoned) => poisoned.into_inner().take().map(|ends| Ends { transport: nowhere(), ..ends }),
+            Err(poisoned) => {
+                let nowhere = || Transport::plain(tokio::io::empty(), None);
+                poisoned.into_inner().take().map(|ends| Ends { transport: nowhere(), ..ends })
+            }
         }
     }
-}
-
-/// The end of a connection that is no more.
-fn nowhere() -> Transport {
-    Transport::plain(tokio::io::empty(), None)
 }
 
 impl Outlet for Shared {

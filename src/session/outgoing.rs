@@ -36,74 +36,69 @@ impl Outgoing {
     /// Moves what the ring holds into the transport; pending when the one has nothing to give or the
     /// other takes nothing. Ready is the end of the session.
     pub(super) fn poll_flush(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> Poll<End> {
-        match self.poll_write(transport, context) {
+        let outcome = self.poll_write(transport, context, |ring, out, context| {
+            ring.poll_take(context, out).map(|taken| match taken {
+                Taken::Bytes => None,
+                end => Some(End::from(end)),
+            })
+        });
+        match outcome {
             // A peer that reads nothing cannot keep its session from ending.
             Poll::Pending if !self.bytes.is_empty() => self.ring.poll_closing(context).map(End::from),
-            outcome => outcome,
-        }
-    }
-
-    fn poll_write(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> Poll<End> {
-        loop {
-            if self.flushed < self.sent {
-                if ready!(transport.poll_flush(context)).is_err() {
-                    return Poll::Ready(End::Lost);
-                }
-                self.has_flushed();
-            } else if let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
-                match ready!(transport.poll_write(context, rest.get(..PIECE).unwrap_or(rest))) {
-                    Ok(0) | Err(_) => return Poll::Ready(End::Lost),
-                    Ok(taken) => self.sent += taken,
-                }
-            } else {
-                // An idle session owns no buffer.
-                (self.bytes, self.sent, self.flushed) = (Vec::new(), 0, 0);
-                match ready!(self.ring.poll_take(context, &mut self.bytes)) {
-                    Taken::Bytes => {}
-                    end => return Poll::Ready(end.into()),
-                }
-            }
+            outcome => outcome.map(|end| end.unwrap_or(End::Lost)),
         }
     }
 
     /// The same for somebody who does not wait: whether nothing is left to do.
     pub(super) fn write_now(&mut self, transport: &mut Transport) -> bool {
-        let writing = poll_fn(|context| Poll::Ready(self.write_as_far_as_it_goes(transport, context)));
+        let mut pieces = 0;
+        let writing = poll_fn(|context| {
+            self.poll_write(transport, context, |ring, out, _| {
+                if pieces == AT_ONCE {
+                    return Poll::Ready(Some(false));
+                }
+                pieces += 1;
+                Poll::Ready(match ring.take_now(out) {
+                    Now::Bytes => None,
+                    Now::Nothing => Some(true),
+                    Now::End => Some(false),
+                })
+            })
+        });
         // Whoever has something for many may write to all of them.
         let writing = pin!(tokio::task::unconstrained(writing));
-        writing.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true)
+        writing.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(Some(true))
     }
 
-    fn write_as_far_as_it_goes(&mut self, transport: &mut Transport, context: &mut Context<'_>) -> bool {
-        let mut pieces = 0;
+    /// Moves into the transport what `take` gets out of the ring, until that says how it has ended; `None` if the connection is
+    /// lost.
+    fn poll_write<T>(
+        &mut self,
+        transport: &mut Transport,
+        context: &mut Context<'_>,
+        mut take: impl FnMut(&Ring, &mut Vec<u8>, &mut Context<'_>) -> Poll<Option<T>>,
+    ) -> Poll<Option<T>> {
         loop {
             if self.flushed < self.sent {
-                if !matches!(transport.poll_flush(context), Poll::Ready(Ok(()))) {
-                    return false;
+                if ready!(transport.poll_flush(context)).is_err() {
+                    return Poll::Ready(None);
                 }
-                self.has_flushed();
+                self.ring.written(self.sent - self.flushed);
+                self.flushed = self.sent;
             } else if let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
-                match transport.poll_write(context, rest.get(..PIECE).unwrap_or(rest)) {
-                    Poll::Ready(Ok(taken @ 1..)) => self.sent += taken,
-                    _ => return false,
+                match ready!(transport.poll_write(context, rest.get(..PIECE).unwrap_or(rest))) {
+                    Ok(0) | Err(_) => return Poll::Ready(None),
+                    Ok(taken) => self.sent += taken,
                 }
             } else {
+                // An idle session owns no buffer.
                 (self.bytes, self.sent, self.flushed) = (Vec::new(), 0, 0);
-                if pieces == AT_ONCE {
-                    return false;
-                }
-                match self.ring.take_now(&mut self.bytes) {
-                    Now::Bytes => pieces += 1,
-                    Now::Nothing => return true,
-                    Now::End => return false,
+                let end = ready!(take(&self.ring, &mut self.bytes, context));
+                if end.is_some() {
+                    return Poll::Ready(end);
                 }
             }
         }
-    }
-
-    fn has_flushed(&mut self) {
-        self.ring.written(self.sent - self.flushed);
-        self.flushed = self.sent;
     }
 
     /// The rest of the stanza of which the transport has taken a part: nothing else may follow on

@@ -20,6 +20,7 @@ mod at_once;
 mod attempts;
 mod certificates;
 mod durable;
+mod one_breath;
 mod sasl2;
 mod upgrade;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroize;
 
+use crate::erasure;
 use crate::net::Transport;
 use crate::net::tls::Acceptor;
 use crate::routing::Taken;
@@ -81,10 +82,11 @@ impl Wire {
             if let Some(event) = self.next()? {
                 return Ok(event);
             }
-            // A stranger who sent much and now says nothing holds no more than he has to. What a login is made of fits
-            // without being moved, so that nothing of it is left elsewhere.
-            self.input.shrink_to(self.input.len().next_power_of_two().max(USUAL));
-            self.input.reserve(USUAL.saturating_sub(self.input.len()));
+            // A stranger who sent much and now says nothing holds no more than he has to. What a login is made of fits.
+            let room = self.input.len().next_power_of_two().max(USUAL);
+            if self.input.capacity() > room || self.input.capacity() < USUAL {
+                erasure::resize(&mut self.input, room);
+            }
             if self.transport.drain(&mut self.input).await? == 0 {
                 return Err(End::Lost);
             }
@@ -122,6 +124,9 @@ impl Wire {
     /// completes what was written last. A peer that does not take it in time is cut off. Says whether the peer has closed
     /// the stream in its turn, so that it has got everything.
     pub(super) async fn finish(mut self, end: End, rest: Vec<u8>) -> bool {
+        // What nobody has read may be a password; its end alone is still looked at.
+        let unread = self.input.len().saturating_sub(END);
+        self.input.get_mut(..unread).unwrap_or_default().zeroize();
         let mut last = rest;
         if let End::Error(error) | End::Cut(error) = &end {
             last.extend_from_slice(error.to_xml().as_bytes());

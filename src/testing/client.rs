@@ -172,10 +172,19 @@ impl Raw {
     /// # Errors
     /// If something else comes.
     pub async fn open(&mut self, to: &str) -> Result<Element, String> {
+        self.open_with(to, "").await
+    }
+
+    /// The same, and says `more` in the same breath.
+    ///
+    /// # Errors
+    /// Those of [`Raw::open`].
+    pub async fn open_with(&mut self, to: &str, more: &str) -> Result<Element, String> {
         self.reader.restart();
         let mut out = String::new();
         let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: self.lang };
         write_header(&mut out, ContentNamespace::Client, &fields);
+        out.push_str(more);
         self.send(&out).await;
         match self.event().await? {
             Some(Event::Open(header)) => self.ids.extend(header.id),
@@ -200,14 +209,22 @@ impl Raw {
     /// # Errors
     /// Where the server refuses.
     pub async fn secure(&mut self, tls: Arc<rustls::ClientConfig>, domain: &str) -> Result<(), String> {
+        self.ask_for_tls(tls, domain).await?;
+        self.open(domain).await.map(drop)
+    }
+
+    /// Negotiates STARTTLS; the stream inside it is not open.
+    ///
+    /// # Errors
+    /// Where the server refuses.
+    pub async fn ask_for_tls(&mut self, tls: Arc<rustls::ClientConfig>, domain: &str) -> Result<(), String> {
         self.open(domain).await?;
         self.send(&format!("<starttls xmlns='{TLS_NS}'/>")).await;
         let proceed = self.element().await?;
         if proceed.name() != "proceed" {
             return Err(format!("instead of proceed: {proceed:?}"));
         }
-        self.start_tls(tls, domain).await?;
-        self.open(domain).await.map(drop)
+        self.start_tls(tls, domain).await
     }
 
     /// Authenticates by SASL2 (XEP-0388), with a token or the password, and asks for what `wishes` says: XML. What comes of

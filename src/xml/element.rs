@@ -144,15 +144,11 @@ impl Element {
     }
 
     /// Overwrites its text and its attributes, as far as anything in them may be secret.
-    pub fn wipe(mut self) {
-        self.wipe_in_place();
-    }
-
-    fn wipe_in_place(&mut self) {
+    pub fn wipe(&mut self) {
         self.attributes.iter_mut().for_each(|(_, value)| value.zeroize());
         for node in &mut self.children {
             match node {
-                Node::Element(element) => element.wipe_in_place(),
+                Node::Element(element) => element.wipe(),
                 Node::Text(text) => text.zeroize(),
             }
         }

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +18,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -25,6 +27,9 @@ use crate::tls::{self, Certificate};
 
 /// The domain below which all of them are.
 pub const ZONE: &str = "abroad.bench";
+
+/// No stream may take longer to come about.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What they are called.
 pub fn name(number: usize) -> String {
@@ -59,6 +64,11 @@ impl Abroad {
 
     /// Opens a stream from the domain `ours`, at the address `from`, to the domain `theirs` at `server`.
     pub async fn open(&self, server: SocketAddr, from: IpAddr, ours: &str, theirs: &str) -> io::Result<Stream> {
+        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("{ours} has got no stream to {theirs}"));
+        timeout(PATIENCE, self.open_proven(server, from, ours, theirs)).await.map_err(|_| late())?
+    }
+
+    async fn open_proven(&self, server: SocketAddr, from: IpAddr, ours: &str, theirs: &str) -> io::Result<Stream> {
         let mut stream = self.open_unproven(server, from, ours, theirs).await?;
         let auth = format!(
             "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{}</auth>",

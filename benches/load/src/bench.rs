@@ -119,13 +119,12 @@ pub fn run(options: &Options, what: What) -> io::Result<()> {
             _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
         }
     });
-    if options.keep.is_none() {
-        fs::remove_dir_all(&directory)?;
-    }
-    done
+    // What has failed before is what matters.
+    if options.keep.is_none() { done.and(fs::remove_dir_all(&directory)) } else { done }
 }
 
 async fn everything(options: &Options, directory: &Path) -> io::Result<()> {
+    options.knows(&[&GROUPS[..], &["growth"]].concat())?;
     let mut report = Report::new(options);
     let authority = Authority::new(directory)?;
     let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };

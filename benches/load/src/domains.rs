@@ -39,6 +39,20 @@ struct Seen {
     opened: (usize, usize),
 }
 
+impl Seen {
+    /// Nothing that was not measured gets into a table, and Comity has held one stream with each domain all the time.
+    fn judge(self, count: usize) -> io::Result<Self> {
+        let (first, last) = self.opened;
+        if self.memory <= 0.0 || self.cpu <= 0.0 {
+            return Err(io::Error::other(format!("no figure: {} bytes, {} seconds of CPU", self.memory, self.cpu)));
+        }
+        if self.make == Make::Comity && self.opened != (count, count) {
+            return Err(io::Error::other(format!("{first} streams to {count} domains at first, {last} at the end")));
+        }
+        Ok(self)
+    }
+}
+
 pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let count = if options.quick { 100 } else { 1_000 };
     let authority = Authority::new(directory)?;
@@ -50,11 +64,15 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let population = Population { chatting: 2, others: 0, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
     let mut seen: Vec<Seen> = Vec::new();
     let makes = || options.servers.iter().copied().filter(|make| *make != Make::Floor);
+    if makes().next().is_none() {
+        return Err(io::Error::other("none of these servers has anything to do with other domains"));
+    }
     for round in 1..=options.rounds {
         for make in makes() {
             let domain = format!("{}-{round}.domains", make.name());
             let mut server = Server::prepare(make, directory, &domain, &authority, &population, false)?;
             let measured = measure(&mut server, &abroad, count, options.rest()).await;
+            let measured = measured.and_then(|seen| seen.judge(count));
             let measured = measured.map_err(|error| with_logs([&server].into_iter(), &error))?;
             Server::stop(std::slice::from_mut(&mut server))?;
             println!("  {}", row(&measured));
@@ -152,4 +170,17 @@ fn row(seen: &Seen) -> String {
     let (kibibytes, milliseconds) = (seen.memory / 1024.0, seen.cpu * 1000.0);
     let (first, last) = seen.opened;
     format!("| {} | {kibibytes:.1} KiB | {milliseconds:.2} ms | {first}, {last} |", seen.make.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_loses_streams_or_has_no_figure_is_not_in_the_table() {
+        let seen = |make, memory, cpu, opened| Seen { make, memory, cpu, opened }.judge(100).is_ok();
+        assert!(seen(Make::Comity, 1.0, 1.0, (100, 100)) && seen(Make::Prosody, 1.0, 1.0, (100, 130)));
+        assert!(!seen(Make::Comity, 1.0, 1.0, (100, 101)) && !seen(Make::Comity, 1.0, 1.0, (99, 100)));
+        assert!(!seen(Make::Ejabberd, 0.0, 1.0, (100, 100)) && !seen(Make::Ejabberd, 1.0, 0.0, (100, 100)));
+    }
 }

@@ -21,6 +21,9 @@ const TOGETHER: usize = 16;
 /// A message must have reached everyone within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Somebody must have heard something within this time as long as not all have come in.
+const STALL: Duration = Duration::from_secs(30);
+
 /// Who says nothing for so long has nothing more to say.
 const QUIET: Duration = Duration::from_millis(700);
 
@@ -76,19 +79,28 @@ impl Hall {
         Self { members: members.collect(), shared }
     }
 
-    /// Waits until nobody has heard anything for a while; how many presences have come so far.
-    pub async fn settle(&self) -> io::Result<u64> {
+    /// Waits until so many presences have come and nobody hears anything more; how many have come then.
+    pub async fn settle(&self, presences: u64) -> io::Result<u64> {
         let heard = || self.shared.presences.get() + self.shared.messages.get();
-        let mut before = u64::MAX;
-        while before != heard() {
-            before = heard();
+        let (mut before, mut since) = (u64::MAX, Instant::now());
+        loop {
+            if before != heard() {
+                (before, since) = (heard(), Instant::now());
+            }
             sleep(QUIET).await;
+            let lost = self.members.iter().filter(|member| member.is_finished()).count();
+            if lost > 0 {
+                return Err(io::Error::other(format!("{lost} occupants are gone")));
+            }
+            match self.shared.presences.get() {
+                _ if before != heard() => {}
+                come if come >= presences => return Ok(come),
+                come if since.elapsed() > STALL => {
+                    return Err(io::Error::other(format!("{come} of {presences} presences have come")));
+                }
+                _ => {}
+            }
         }
-        let lost = self.members.iter().filter(|member| member.is_finished()).count();
-        if lost > 0 {
-            return Err(io::Error::other(format!("{lost} occupants are gone")));
-        }
-        Ok(self.shared.presences.get())
     }
 
     /// Somebody speaks again and again, and waits each time until all members have heard it: whoever has several messages at

@@ -70,6 +70,17 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 5] = [Self::Messages, Self::People, Self::Requests, Self::Questions, Self::Connects];
 
+    /// What it is called on the command line.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::People => "people",
+            Self::Requests => "requests",
+            Self::Questions => "questions",
+            Self::Connects => "connects",
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages to one person",
@@ -78,6 +89,11 @@ impl Kind {
             Self::Questions => "questions, and does not read the answers",
             Self::Connects => "connections, authenticated and closed",
         }
+    }
+
+    /// How much of it there must be at least in so many seconds: an attack that did not take place is none that was endured.
+    fn least(self, time: Duration) -> u64 {
+        if self == Self::Connects { CONNECTS * time.as_secs() / 2 } else { 1 }
     }
 
     /// The number of the domain that does it.
@@ -96,7 +112,7 @@ struct Seen {
     /// Honest messages that arrived, and that did not.
     arrived: usize,
     lost: u64,
-    /// Honest streams and clients that were cut off.
+    /// Honest streams and clients that were cut off, since the measurement before.
     disconnected: usize,
     /// More bytes of memory than before, at most.
     memory: u64,
@@ -109,13 +125,21 @@ struct Attack {
     kind: Kind,
     quiet: Seen,
     seen: Seen,
-    /// What the hostile one got rid of.
+    /// What the hostile one got rid of, or tried.
     sent: u64,
+    /// The streams that it had.
+    streams: u64,
+    /// How much it had to be at least.
+    least: u64,
 }
 
 /// Measures everything.
 pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
-    let time = Duration::from_secs(if options.quick { 5 } else { 30 });
+    // Shorter, and the connections that a minute allows, which may come at once, would be all that is seen.
+    let time = Duration::from_secs(if options.quick { 10 } else { 30 });
+    let words = Kind::ALL.map(Kind::word);
+    options.knows(&words)?;
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| options.wants(kind.word())).collect();
     let authority = Authority::new(directory)?;
     let certificate = authority.issue(&format!("*.{}", crate::abroad::ZONE))?;
     let abroad = Abroad::new(&certificate)?;
@@ -128,7 +152,7 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let mut server = Server::prepare(Make::Comity, directory, "comity.hostile", &authority, &population, true)?;
     server.keep_default_limits()?;
     Server::start(std::slice::from_mut(&mut server))?;
-    let attacks = watch(&server, &abroad, (&certificate, hostile), time).await;
+    let attacks = watch(&server, &abroad, (&certificate, hostile), (&kinds, time)).await;
     let attacks = attacks.map_err(|error| with_logs([&server].into_iter(), &error))?;
     Server::stop(std::slice::from_mut(&mut server))?;
     serving.iter().for_each(JoinHandle::abort);
@@ -137,10 +161,11 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
         Some(document) => insert(document, "hostile", &tables)?,
         None => println!("{tables}"),
     }
-    let broken: Vec<_> = attacks.iter().filter(|attack| !attack.holds()).map(|attack| attack.kind).collect();
+    let said = |attack: &Attack| format!("{} ({})", attack.broken().join(", "), attack.kind.word());
+    let broken: Vec<String> = attacks.iter().filter(|attack| !attack.broken().is_empty()).map(said).collect();
     match broken.as_slice() {
         [] => Ok(()),
-        broken => Err(io::Error::other(format!("a bound does not hold: {broken:?}"))),
+        broken => Err(io::Error::other(format!("a bound does not hold: {}", broken.join("; ")))),
     }
 }
 
@@ -148,7 +173,7 @@ async fn watch(
     server: &Server,
     abroad: &Abroad,
     (certificate, hostile): (&Certificate, SocketAddr),
-    time: Duration,
+    (kinds, time): (&[Kind], Duration),
 ) -> io::Result<Vec<Attack>> {
     let honest = Rc::new(Honest::new());
     let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
@@ -168,15 +193,18 @@ async fn watch(
     }
     sleep(Duration::from_secs(3)).await;
     let mut attacks = Vec::new();
-    for kind in Kind::ALL {
+    for kind in kinds.iter().copied() {
+        if !attacks.is_empty() {
+            // What is left of the one before, which TLS or a queue may hold, goes.
+            sleep(Duration::from_secs(12)).await;
+        }
         let quiet = measure(server, &honest, time).await?;
         let foe = start(kind, server, (certificate, hostile), time)?;
         let seen = measure(server, &honest, time).await?;
-        let attack = Attack { kind, quiet, seen, sent: end(foe)? };
+        let (sent, streams) = end(foe)?;
+        let attack = Attack { kind, quiet, seen, sent, streams, least: kind.least(time) };
         println!("  {}", row(&attack));
         attacks.push(attack);
-        // What is left of it, which TLS or a queue may hold, goes.
-        sleep(Duration::from_secs(12)).await;
     }
     tasks.iter().for_each(JoinHandle::abort);
     Ok(attacks)
@@ -185,7 +213,7 @@ async fn watch(
 async fn measure(server: &Server, honest: &Honest, time: Duration) -> io::Result<Seen> {
     let empty = process::memory(server.pid())?;
     honest.under_way.borrow_mut().clear();
-    let (cut, gaps) = (honest.cut.get(), honest.gaps.get());
+    let gaps = honest.gaps.get();
     let (mut clock, mut most) = (Clock::of(&[server.pid()])?, empty);
     let (spent, started) = (clock.read()?, Instant::now());
     while started.elapsed() < time {
@@ -200,7 +228,7 @@ async fn measure(server: &Server, honest: &Honest, time: Duration) -> io::Result
         latency,
         arrived: under_way.len(),
         lost: honest.gaps.get() - gaps + missing,
-        disconnected: honest.cut.get() - cut,
+        disconnected: honest.cut.take(),
         memory: most - empty,
         cpu,
     })
@@ -329,13 +357,22 @@ fn start(
     Attacker::start(whom.into_iter().chain(files).chain(from))
 }
 
-/// Waits for its end; gives how much it got rid of.
-fn end(attacker: Attacker) -> io::Result<u64> {
+/// Waits for its end; gives how much it got rid of, and how many streams it had.
+fn end(attacker: Attacker) -> io::Result<(u64, u64)> {
     let line = attacker.end()?;
-    line.trim().parse().map_err(|_| io::Error::other(format!("the hostile process said {line:?}")))
+    let numbers =
+        line.trim().split_once(' ').and_then(|(sent, streams)| Some((sent.parse().ok()?, streams.parse().ok()?)));
+    numbers.ok_or_else(|| io::Error::other(format!("the hostile process said {line:?}")))
 }
 
-/// The hostile process itself; prints how much it got rid of.
+/// What the hostile process has done.
+#[derive(Default)]
+struct Deeds {
+    sent: Cell<u64>,
+    streams: Cell<u64>,
+}
+
+/// The hostile process itself; prints how much it got rid of, and how many streams it had.
 pub fn attack(arguments: &[String]) -> io::Result<()> {
     let [kind, server, theirs, chain, key, own, seconds] = arguments else {
         return Err(io::Error::other("foe KIND SERVER DOMAIN CHAIN KEY ADDRESS SECONDS"));
@@ -347,7 +384,7 @@ pub fn attack(arguments: &[String]) -> io::Result<()> {
     let seconds = seconds.parse().map_err(io::Error::other)?;
     let certificate = Certificate { chain: PathBuf::from(chain), key: PathBuf::from(key) };
     let abroad = Abroad::new(&certificate)?;
-    let sent = Rc::new(Cell::new(0));
+    let deeds = Rc::new(Deeds::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind(own).await?;
@@ -360,37 +397,39 @@ pub fn attack(arguments: &[String]) -> io::Result<()> {
         });
         let streams = if kind == Kind::Connects { 1 } else { STREAMS };
         for _ in 0..streams {
-            spawn_local(act(kind, abroad.clone(), (server, theirs.clone()), Rc::clone(&sent)));
+            spawn_local(act(kind, abroad.clone(), (server, theirs.clone()), Rc::clone(&deeds)));
         }
         sleep(Duration::from_secs(seconds)).await;
         Ok::<_, io::Error>(())
     })?;
-    println!("{}", sent.get());
+    println!("{} {}", deeds.sent.get(), deeds.streams.get());
     Ok(())
 }
 
 /// Does it for ever; whoever is cut off comes back at once.
-async fn act(kind: Kind, abroad: Abroad, (server, theirs): (SocketAddr, String), sent: Rc<Cell<u64>>) {
+async fn act(kind: Kind, abroad: Abroad, (server, theirs): (SocketAddr, String), deeds: Rc<Deeds>) {
     let ours = name(kind.foe());
     let mut turn = interval(Duration::from_micros(1_000_000 / CONNECTS));
     loop {
         turn.tick().await;
         if kind == Kind::Connects {
-            let (abroad, ours, theirs, sent) = (abroad.clone(), ours.clone(), theirs.clone(), Rc::clone(&sent));
+            let (abroad, ours, theirs, deeds) = (abroad.clone(), ours.clone(), theirs.clone(), Rc::clone(&deeds));
+            deeds.sent.set(deeds.sent.get() + 1);
             spawn_local(async move {
                 if let Ok(stream) = abroad.open(server, address(kind.foe()), &ours, &theirs).await {
-                    sent.set(sent.get() + 1);
+                    deeds.streams.set(deeds.streams.get() + 1);
                     stream.shut().await;
                 }
             });
             continue;
         }
         let Ok(mut stream) = abroad.open(server, address(kind.foe()), &ours, &theirs).await else { continue };
+        deeds.streams.set(deeds.streams.get() + 1);
         loop {
-            let first = sent.get();
+            let first = deeds.sent.get();
             let stanzas: String = (first..first + 100).map(|number| kind.stanza(number, &ours, &theirs)).collect();
             // Before it has gone: the streams have no number twice.
-            sent.set(first + 100);
+            deeds.sent.set(first + 100);
             if stream.send(&stanzas).await.is_err() {
                 break;
             }
@@ -428,12 +467,27 @@ fn address(number: usize) -> IpAddr {
 }
 
 impl Attack {
-    fn holds(&self) -> bool {
+    /// The bounds that do not hold. In the quiet time before it nobody honest may lose anything either: that is when the attack
+    /// before has its last effects.
+    fn broken(&self) -> Vec<&'static str> {
         let (quiet, seen) = (&self.quiet, &self.seen);
-        f64::from(seen.latency.p95) <= MOST_LATENCY * f64::from(quiet.latency.p95)
-            && (seen.lost, seen.disconnected) == (0, 0)
-            && seen.memory <= MOST_MEMORY
-            && seen.cpu <= MOST_CPU * quiet.cpu
+        let bounds = [
+            ("latency", f64::from(seen.latency.p95) <= MOST_LATENCY * f64::from(quiet.latency.p95)),
+            ("honest messages", quiet.lost + seen.lost == 0),
+            ("honest streams", quiet.disconnected + seen.disconnected == 0),
+            ("memory", seen.memory <= MOST_MEMORY),
+            ("CPU", quiet.cpu > 0.0 && seen.cpu <= MOST_CPU * quiet.cpu),
+            ("the attack took place", self.sent >= self.least && self.streams > 0),
+        ];
+        bounds.iter().filter(|(_, holds)| !holds).map(|(what, _)| *what).collect()
+    }
+
+    /// What there was of it, in words.
+    fn amount(&self) -> String {
+        match self.kind {
+            Kind::Connects => format!("{} tried, {} let in", self.sent, self.streams),
+            _ => self.sent.to_string(),
+        }
     }
 }
 
@@ -458,25 +512,26 @@ fn mebibytes(bytes: u64) -> f64 {
 }
 
 fn row(attack: &Attack) -> String {
-    let Attack { kind, quiet, seen, sent } = attack;
+    let Attack { kind, quiet, seen, .. } = attack;
     let latency = |Latency { p50, p95, p99 }: Latency| {
         let [p50, p95, p99] = [p50, p95, p99].map(|it| f64::from(it) / 1000.0);
         format!("{p50:.2} / {p95:.2} / {p99:.2} ms")
     };
     let (ratio, cpu) = (f64::from(seen.latency.p95) / f64::from(quiet.latency.p95), seen.cpu / quiet.cpu);
     format!(
-        "| {} | {sent} | {}, {} | {} | {} | {ratio:.2} | {} | {:.1} MiB ({:.1} before) | {cpu:.2} ({:.3} of a processor, {:.3} before) | {} |",
+        "| {} | {} | {}, {} | {} | {} | {ratio:.2} | {} | {:.1} MiB ({:.1} before) | {cpu:.2} ({:.3} of a processor, {:.3} before) | {} |",
         kind.name(),
+        attack.amount(),
         seen.arrived,
-        seen.lost,
+        quiet.lost + seen.lost,
         latency(quiet.latency),
         latency(seen.latency),
-        seen.disconnected,
+        quiet.disconnected + seen.disconnected,
         mebibytes(seen.memory),
         mebibytes(quiet.memory),
         seen.cpu,
         quiet.cpu,
-        if attack.holds() { "yes" } else { "no" },
+        if attack.broken().is_empty() { "yes" } else { "no" },
     )
 }
 
@@ -488,22 +543,40 @@ mod tests {
         Seen { latency: Latency { p50: 1, p95, p99: p95 }, arrived: 1, lost, disconnected, memory, cpu }
     }
 
+    fn attack(seen: Seen) -> Attack {
+        let quiet = self::seen(100, 0, 0, 0, 0.1);
+        Attack { kind: Kind::Messages, quiet, seen, sent: 1, streams: 1, least: 1 }
+    }
+
     #[test]
     fn every_bound_counts() {
-        let holds = |seen| {
-            let quiet = self::seen(100, 0, 0, 0, 0.1);
-            Attack { kind: Kind::Messages, quiet, seen, sent: 0 }.holds()
-        };
-        assert!(holds(seen(200, 0, 0, MOST_MEMORY, 0.15)));
-        for broken in [
-            seen(201, 0, 0, 0, 0.1),
-            seen(100, 1, 0, 0, 0.1),
-            seen(100, 0, 1, 0, 0.1),
-            seen(100, 0, 0, MOST_MEMORY + 1, 0.1),
-            seen(100, 0, 0, 0, 0.16),
+        assert!(attack(seen(200, 0, 0, MOST_MEMORY, 0.15)).broken().is_empty());
+        for (what, seen) in [
+            ("latency", seen(201, 0, 0, 0, 0.1)),
+            ("honest messages", seen(100, 1, 0, 0, 0.1)),
+            ("honest streams", seen(100, 0, 1, 0, 0.1)),
+            ("memory", seen(100, 0, 0, MOST_MEMORY + 1, 0.1)),
+            ("CPU", seen(100, 0, 0, 0, 0.16)),
         ] {
-            assert!(!holds(broken));
+            assert_eq!(attack(seen).broken(), [what]);
         }
+    }
+
+    #[test]
+    fn what_happens_before_counts_as_well_and_an_attack_has_to_take_place() {
+        let calm = || seen(100, 0, 0, 0, 0.1);
+        for (what, quiet) in [
+            ("honest messages", seen(100, 1, 0, 0, 0.1)),
+            ("honest streams", seen(100, 0, 1, 0, 0.1)),
+            ("CPU", seen(100, 0, 0, 0, 0.0)),
+        ] {
+            assert_eq!(Attack { quiet, ..attack(calm()) }.broken(), [what]);
+        }
+        for (sent, streams) in [(1499, 1), (1500, 0)] {
+            let attack = Attack { kind: Kind::Connects, sent, streams, least: 1500, ..attack(calm()) };
+            assert_eq!(attack.broken(), ["the attack took place"]);
+        }
+        assert_eq!(Kind::Connects.least(Duration::from_secs(30)), 1500);
     }
 
     #[test]

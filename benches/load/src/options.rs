@@ -17,7 +17,7 @@ Usage: comity-load [crash|archive|domains|hostile|rooms|attack] [OPTION]...
   domains             hold 1,000 other domains at once; takes --quick,
                       --servers, --document and --keep
   hostile             one domain does to Comity what it can, beside others that
-                      are honest; takes --quick, --document and --keep
+                      are honest; takes --quick, --only, --document and --keep
   rooms               measure rooms; takes --quick, --rounds, --servers,
                       --document and --keep
   attack              eleven attacks at once on Comity, beside people who talk;
@@ -27,7 +27,8 @@ Usage: comity-load [crash|archive|domains|hostile|rooms|attack] [OPTION]...
   --rounds N          interleaved rounds (5; quick: 1)
   --servers A,B       of comity, prosody, ejabberd, floor (all)
   --only A,B          of idle, presence, chat, rates, login, storm, s2s, archived,
-                      growth (all)
+                      growth (all); of messages, people, requests, questions,
+                      connects where one domain is hostile
   --json FILE         write every single measurement there
   --document FILE     rewrite the generated part of this document
   --keep DIRECTORY    work there and leave it
@@ -64,6 +65,10 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().map_err(io::Error::other)?,
                 "--servers" => {
                     let wanted = value()?;
+                    if let Some(word) = wanted.split(',').find(|word| Make::ALL.iter().all(|make| make.name() != *word))
+                    {
+                        return Err(io::Error::other(format!("--servers: there is no {word}")));
+                    }
                     options.servers.retain(|make| wanted.split(',').any(|it| it == make.name()));
                 }
                 "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
@@ -81,6 +86,14 @@ impl Options {
             options.rounds = if options.quick { 1 } else { 5 };
         }
         Ok(Some(options))
+    }
+
+    /// Whether there is all of what `--only` asks for; otherwise little or nothing would be looked at, and all would be well.
+    pub fn knows(&self, groups: &[&str]) -> io::Result<()> {
+        match self.only.iter().flatten().find(|word| !groups.contains(&word.as_str())) {
+            Some(word) => Err(io::Error::other(format!("--only: {word} is none of {}", groups.join(", ")))),
+            None => Ok(()),
+        }
     }
 
     /// Whether this group of scenarios is wanted.

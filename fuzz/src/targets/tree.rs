@@ -15,7 +15,7 @@ pub(crate) fn run(bytes: &[u8]) {
             assert!(nodes.iter().filter(|node| read(node)).count() <= text.len());
         }
     }
-    for element in gate::elements(bytes) {
+    for mut element in gate::elements(bytes) {
         for inherited in [CLIENT_NS, ""] {
             let xml = element.to_xml(inherited);
             assert_eq!(Element::parse(&xml, inherited).as_ref(), Ok(&element), "{xml}");
@@ -25,5 +25,10 @@ pub(crate) fn run(bytes: &[u8]) {
         let text: String = found.inside.iter().filter_map(Piece::text).collect();
         assert_eq!(text, element.text());
         element.wipe();
+        assert!(
+            element.text().is_empty() && element.attributes().all(|(_, value)| value.bytes().all(|octet| octet == 0)),
+            "{xml}",
+            xml = element.to_xml("")
+        );
     }
 }

@@ -52,7 +52,7 @@ impl Incoming {
             error(Condition::PolicyViolation, "TLS comes first")
         } else if !(self.rules.is_local)(&pair.local) {
             error(Condition::ItemNotFound, "this domain is not served here")
-        } else if (self.rules.is_local)(&pair.remote) || !self.rules.permits(&pair.remote) {
+        } else if self.rules.denies(&pair.remote) {
             error(Condition::PolicyViolation, "this server does not federate with that domain")
         } else if self.has_proven(&pair) {
             Verdict::Valid

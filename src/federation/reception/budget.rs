@@ -1,35 +1,32 @@
-//! What a stream that another server opened may cost before anything has come on it: it waits for its turn, and has its place
-//! in the budgets of its domain and its address.
+//! What a stream that another server opens may cost before anything has come on it: a connection is welcome or is not, and what
+//! it proves has a place in the budgets of its domain and its address.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{End, Reception};
+use crate::federation::Federation;
 use crate::federation::audit::Direction;
 use crate::federation::budgets::Excess;
 use crate::federation::incoming::Proven;
-use crate::federation::resolve::Start;
 use crate::stream::{StreamCondition, StreamError};
 
-impl Reception {
-    /// Waits until it is the turn of somebody from this address, then has the peer authenticate.
-    pub(super) async fn begin(&mut self, start: Start) -> Option<End> {
-        if let Some(address) = self.address() {
-            let settings = self.federation.settings();
-            let (neighbours, patience) = (settings.policy.address, settings.deadline);
-            drop(settings);
-            match self.federation.budgets().connect(address, &neighbours, patience / 2, Instant::now()) {
-                Ok(Duration::ZERO) => {}
-                Ok(wait) => sleep(wait).await,
-                Err(excess) if start == Start::DirectTls => return Some(End::Told(excess.as_str().to_owned())),
-                Err(excess) => return Some(refused(StreamCondition::PolicyViolation, excess)),
-            }
+impl Federation {
+    /// Whether somebody may connect from `address` once more; if so it counts. To be asked before anything is done for the
+    /// connection: whoever is not welcome must cost next to nothing.
+    #[must_use]
+    pub fn welcomes(&self, address: IpAddr) -> bool {
+        let neighbours = self.settings().policy.address;
+        let is_welcome = self.budgets().connect(address, &neighbours, Instant::now());
+        if !is_welcome {
+            tracing::debug!(%address, "too many connections from this address");
         }
-        self.authenticate(start).await
+        is_welcome
     }
+}
 
+impl Reception {
     fn address(&self) -> Option<IpAddr> {
         Some(self.wire.transport().peer()?.ip())
     }

@@ -4,16 +4,12 @@
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::bidi::{back, both, peer};
-use super::world::{Plan, Raw, World, message, pair};
+use super::world::{EXTERNAL, OFFER, Plan, Raw, World, message, pair};
 use super::*;
 use crate::federation::doctor::Vouching;
 use crate::federation::proof::Kind;
 use crate::federation::{Allowance, Settings};
 use crate::stream::{Event, Limits, Pace};
-
-const OFFER: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
-const EXTERNAL: &str =
-    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 
 /// A server that has opened a stream to somebody who is `there.example` and whatever is below it.
 pub(super) struct Stage {

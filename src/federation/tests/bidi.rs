@@ -1,8 +1,11 @@
 //! Streams that go both ways (XEP-0288), between two of our own servers; what hostile peers do to them is in `back`.
 
+use super::back::stanza;
 use super::world::{Plan, Raw, World, header, message, pair};
 use super::*;
 use crate::federation::Direction;
+use crate::federation::lanes::{Lanes, What};
+use crate::federation::xep_0220_dialback::{Dialback, Verdict};
 
 pub(super) fn both(plan: Plan<'_>) -> Plan<'_> {
     Plan { bidi: true, queue_bytes: 64 << 20, ..plan }
@@ -18,6 +21,14 @@ async fn behind_a_wall(world: &World) -> (world::Server, world::Server) {
     let other = world.server(&both(there()));
     one.federation.send(&pair("here.example", "there.example"), vec![hello(0).into()]);
     assert_eq!(other.arrival().await.id.as_deref(), Some("0"));
+    (one, other)
+}
+
+/// The same, and a stanza has gone back on the stream.
+async fn talking(world: &World) -> (world::Server, world::Server) {
+    let (one, other) = behind_a_wall(world).await;
+    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
+    assert_eq!(one.arrival().await.id.as_deref(), Some("1"));
     (one, other)
 }
 
@@ -91,9 +102,7 @@ async fn what_is_kept_is_confirmed_on_the_way_back() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_goes_both_ways_is_on_both_lists() {
     let world = World::new();
-    let (one, other) = behind_a_wall(&world).await;
-    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
-    one.arrival().await;
+    let (one, other) = talking(&world).await;
     for (server, direction) in [(&one, Direction::Out), (&other, Direction::In)] {
         let streams = server.federation.streams();
         assert_eq!((streams.len(), streams[0].direction, streams[0].both_ways), (1, direction, true));
@@ -106,9 +115,7 @@ async fn a_stream_that_goes_both_ways_is_on_both_lists() {
 #[tokio::test(start_paused = true)]
 async fn both_sides_hear_who_is_reached_and_an_end_in_order_is_no_loss() {
     let world = World::new();
-    let (one, other) = behind_a_wall(&world).await;
-    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
-    one.arrival().await;
+    let (one, other) = talking(&world).await;
     assert_eq!(one.inbound.changes(), ["reached there.example"]);
     assert_eq!(other.inbound.changes(), ["reached here.example"]);
     // Nobody has anything to say any more.
@@ -120,9 +127,7 @@ async fn both_sides_hear_who_is_reached_and_an_end_in_order_is_no_loss() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_gives_its_queues_back() {
     let world = World::new();
-    let (one, other) = behind_a_wall(&world).await;
-    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
-    assert_eq!(one.arrival().await.id.as_deref(), Some("1"));
+    let (one, other) = talking(&world).await;
     one.federation.stop().await;
     other.federation.send(&pair("there.example", "here.example"), vec![back(2).into()]);
     let (condition, _, id) = other.bounce().await;
@@ -150,12 +155,39 @@ async fn an_idle_queue_leaves_the_stream_and_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn stopping_ends_what_goes_both_ways() {
     let world = World::new();
-    let (one, other) = behind_a_wall(&world).await;
-    other.federation.send(&pair("there.example", "here.example"), vec![back(1).into()]);
-    assert_eq!(one.arrival().await.id.as_deref(), Some("1"));
+    let (one, other) = talking(&world).await;
     other.federation.stop().await;
     one.federation.stop().await;
     assert!(other.federation.queues().is_empty() && one.federation.queues().is_empty());
+}
+
+/// An operating system takes as many bytes at a time as it likes.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_international_domains_may_be_cut_anywhere() {
+    let server = World::new().hidden(&both(there()));
+    let said: String = ["bücher.example", "почта.example", "例え.example", "𠮷野家.example"]
+        .map(|domain| {
+            let (from, to) = ("there.example".into(), domain.into());
+            Dialback::ResultAnswer { from, to, verdict: Verdict::Valid }.to_xml()
+        })
+        .concat();
+    for most in [1, 2, 3, 5, 7, usize::MAX] {
+        let mut lanes = Lanes::new();
+        lanes.say(&said).unwrap();
+        let mut gone = Vec::new();
+        loop {
+            lanes.fill(&server.federation, What::Everything);
+            let (_, portion) = lanes.parts();
+            if portion.is_empty() {
+                break;
+            }
+            let count = most.min(portion.len());
+            gone.extend_from_slice(&portion[..count]);
+            assert!(said.as_bytes().starts_with(&gone), "{}", String::from_utf8_lossy(&gone));
+            lanes.handed_over(count, &server.federation);
+        }
+        assert_eq!(gone, said.as_bytes());
+    }
 }
 
 /// A peer whose certificate is for `names` and who wants both ways, up to the features.
@@ -186,10 +218,7 @@ async fn xep_0288_2_2_nothing_goes_back_before_the_pair_is_proven() {
     raw.header().await;
     raw.element().await;
     other.federation.send(&pair("there.example", "here.example"), vec![back(3).into()]);
-    match raw.wire.event().await.unwrap() {
-        crate::stream::Event::Stanza(stanza) => assert_eq!(stanza.id.as_deref(), Some("3")),
-        event => panic!("{event:?}"),
-    }
+    assert_eq!(stanza(&mut raw).await.id.as_deref(), Some("3"));
     // Another pair has to find its own way.
     let rooms = message("rooms.there.example", "a@here.example", 4);
     other.federation.send(&pair("rooms.there.example", "here.example"), vec![rooms.into()]);

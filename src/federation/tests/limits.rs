@@ -1,8 +1,9 @@
 //! What another domain may cost, who is on the list of streams, and what is said about streams that break.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 
 use super::world::{Plan, Raw, World, pair};
 use super::{THERE, hello, here, there};
@@ -123,8 +124,28 @@ async fn each_domain_of_a_stream_pays_for_itself() {
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_address_connects_as_often_as_it_may_and_a_change_holds_at_once() {
+    let world = World::new();
+    let other = world.server(&there());
+    let address = |last| IpAddr::from([192, 0, 2, last]);
+    let connects = |last, count| (0..count).filter(|_| other.federation.welcomes(address(last))).count();
+    assert_eq!(connects(1, 1000), 1000, "nobody has said anything");
+    set(&other, |settings| settings.policy.address.connects = Pace::each_minute(20));
+    assert_eq!([connects(2, 1000), connects(3, 1000)], [20, 20]);
+    advance(Duration::from_secs(3)).await;
+    assert_eq!([connects(2, 1000), connects(3, 1)], [1, 1]);
+    // Two of the three seconds that one takes, a hundred times: trying helps nobody.
+    for _ in 0..100 {
+        advance(Duration::from_millis(20)).await;
+        assert_eq!(connects(2, 10), 0);
+    }
+    set(&other, |settings| settings.policy.address.connects = Pace::each_minute(0));
+    assert_eq!(connects(2, 1000), 1000);
+}
+
 /// Replaces what the operator of a server has set.
-fn set(server: &super::world::Server, change: impl FnOnce(&mut Settings)) {
+pub(super) fn set(server: &super::world::Server, change: impl FnOnce(&mut Settings)) {
     let mut settings = Settings::clone(&server.federation.settings());
     change(&mut settings);
     server.federation.links().settings.replace(settings);

@@ -8,6 +8,7 @@ mod doctor;
 mod limits;
 mod outbox;
 mod questions;
+mod resumption;
 mod spoofing;
 mod world;
 

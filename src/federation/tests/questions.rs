@@ -24,6 +24,15 @@ fn counts(server: &Server) -> (usize, usize) {
     (server.inbound.promised.load(Ordering::Relaxed), server.inbound.asked.load(Ordering::Relaxed))
 }
 
+/// Of what has come nothing but the first message was taken, until that is in safe hands: then it is as much as expected.
+async fn only_then(server: &Server, expected: (usize, usize)) {
+    assert_eq!(counts(server), (1, 0));
+    server.pay();
+    while counts(server) != expected {
+        yield_now().await;
+    }
+}
+
 /// Sends a message and a question behind it, and has the answer come when it is true.
 async fn ask(raw: &mut Raw, server: &Server, (from, to): (&str, &str)) {
     server.owe();
@@ -73,11 +82,7 @@ async fn a_question_that_waits_when_the_stream_ends_is_answered() {
     sleep(Duration::from_secs(1)).await;
     drop(raw);
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(counts(&other), (1, 0));
-    other.pay();
-    while counts(&other) != (1, 1) {
-        yield_now().await;
-    }
+    only_then(&other, (1, 1)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,11 +95,7 @@ async fn whoever_asks_too_much_is_not_read_until_he_is_answered() {
     sleep(Duration::from_secs(1)).await;
     raw.say(&said("here.example", "there.example")).await;
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(counts(&other), (1, 0));
-    other.pay();
-    while counts(&other) != (2, 20) {
-        yield_now().await;
-    }
+    only_then(&other, (2, 20)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,15 +9,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::world::{PORT, Plan, Raw, Server, World, header, message, pair, secret};
+use super::world::{EXTERNAL, OFFER, PORT, Plan, Raw, Server, World, header, message, pair, secret};
 use super::*;
 use crate::federation::proof::Key;
 use crate::federation::xep_0220_dialback::Secret;
 use crate::net::dns::Tlsa;
 
 const EVIL: &str = "192.0.2.66";
-const EXTERNAL: &str =
-    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 
 /// Who speaks: Mallory's own addresses, those of somebody else, of those who hear it, and what only looks alike.
 const FROM: [&str; 10] = [
@@ -149,6 +147,11 @@ fn key_of(world: &World, plan: &Plan<'_>) -> ([u8; 32], Arc<crate::net::tls::Ide
 enum Bidi {
     No,
     Yes,
+}
+
+/// Every way to prove something, on streams that go one way and on those that go both ways.
+fn ways() -> impl Iterator<Item = (Way, Bidi)> {
+    WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)])
 }
 
 /// The server that hears Mallory, and whoever else there has to be.
@@ -288,7 +291,7 @@ impl Stage {
 #[tokio::test(start_paused = true)]
 async fn every_address_on_every_stream_that_others_open() {
     let mut cases = 0;
-    for (way, bidi) in WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)]) {
+    for (way, bidi) in ways() {
         let stage = Stage::new(way, bidi);
         let mut arrived = 0;
         for from in FROM {
@@ -337,7 +340,7 @@ fn unsolicited() -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn t_s2s_1_dialback_that_nobody_asked_for_proves_nothing_on_streams_that_others_open() {
     let mut cases = 0;
-    for (way, bidi) in WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)]) {
+    for (way, bidi) in ways() {
         let stage = Stage::new(way, bidi);
         for said in unsolicited() {
             // The stream ends over it; whatever else Mallory says comes too late.
@@ -353,7 +356,7 @@ async fn t_s2s_1_dialback_that_nobody_asked_for_proves_nothing_on_streams_that_o
 /// Questions are answered, and prove nothing that is not Mallory's.
 #[tokio::test(start_paused = true)]
 async fn keys_for_other_domains_prove_nothing() {
-    for (way, bidi) in WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)]) {
+    for (way, bidi) in ways() {
         let stage = Stage::new(way, bidi);
         for (from, to) in [
             ("here.example", "there.example"),
@@ -378,15 +381,14 @@ async fn opened(world: &World, server: &Server, has_dialback_only: bool, bidi: B
     server.federation.send(&pair("there.example", "evil.example"), vec![question.into()]);
     let io = incoming.recv().await.unwrap();
     let dialback = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>";
-    let offer = "<bidi xmlns='urn:xmpp:features:bidi'/>";
     if has_dialback_only {
-        let mut raw = world.answered(io, &plan, "there.example", &format!("{offer}{dialback}")).await;
+        let mut raw = world.answered(io, &plan, "there.example", &format!("{OFFER}{dialback}")).await;
         both_ways(&mut raw, bidi).await;
         assert!(raw.element().await.contains("<result"));
         raw.say("<db:result from='evil.example' to='there.example' type='valid'/>").await;
         return heard(raw).await;
     }
-    let mut raw = world.answered(io, &plan, "there.example", &format!("{offer}{EXTERNAL}")).await;
+    let mut raw = world.answered(io, &plan, "there.example", &format!("{OFFER}{EXTERNAL}")).await;
     both_ways(&mut raw, bidi).await;
     assert!(raw.element().await.contains("EXTERNAL"));
     raw.say("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>").await;
@@ -404,10 +406,7 @@ async fn both_ways(raw: &mut Raw, bidi: Bidi) {
 
 /// The stanza that the stream was opened for has come.
 async fn heard(mut raw: Raw) -> Raw {
-    match raw.wire.event().await.unwrap() {
-        crate::stream::Event::Stanza(stanza) => assert_eq!(stanza.id.as_deref(), Some("0")),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(back::stanza(&mut raw).await.id.as_deref(), Some("0"));
     raw
 }
 
@@ -509,8 +508,8 @@ async fn a_server_without_proof_is_not_told_that_its_stanzas_are_welcome() {
     let question = message("b@there.example", "e@evil.example", 0);
     server.federation.send(&pair("there.example", "evil.example"), vec![question.into()]);
     let plan = Plan { names: None, ..mallory() };
-    let offers = "<bidi xmlns='urn:xmpp:features:bidi'/><dialback xmlns='urn:xmpp:features:dialback'/>";
-    let mut raw = world.answered(incoming.recv().await.unwrap(), &plan, "there.example", offers).await;
+    let offers = format!("{OFFER}<dialback xmlns='urn:xmpp:features:dialback'/>");
+    let mut raw = world.answered(incoming.recv().await.unwrap(), &plan, "there.example", &offers).await;
     assert!(raw.element().await.contains("<result"));
     raw.say("<db:result from='evil.example' to='there.example' type='valid'/>").await;
     let mut raw = heard(raw).await;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::io::DuplexStream;
 use tokio::sync::{Mutex, mpsc};
 
@@ -31,10 +32,18 @@ use crate::xml::Element;
 
 pub(super) const PORT: u16 = 5269;
 
+/// Features: stanzas may go both ways (XEP-0288) ...
+pub(super) const OFFER: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
+/// ... and whoever has shown a certificate may authenticate with it (XEP-0178).
+pub(super) const EXTERNAL: &str =
+    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
+
 /// A network, and the authority that everybody trusts.
 pub(super) struct World {
     pub(super) net: Arc<Net>,
     pub(super) ca: DevelopmentCa,
+    /// By which certificates are valid.
+    pub(super) clock: Clock,
 }
 
 /// How a server differs.
@@ -160,7 +169,12 @@ impl Recorder {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self { net: Net::new(), ca: DevelopmentCa::generate().unwrap() }
+        Self { net: Net::new(), ca: DevelopmentCa::generate().unwrap(), clock: Clock::system() }
+    }
+
+    /// One whose clock is the test's.
+    pub(super) fn with_clock() -> Self {
+        Self { clock: Clock::manual(Clock::system().now()), ..Self::new() }
     }
 
     pub(super) fn identities(&self, plan: &Plan<'_>) -> Arc<Identities> {
@@ -227,7 +241,7 @@ impl World {
             client_tls: Arc::new(ClientTls::new(identities).unwrap()),
             trust: Live::new(trust),
             stream_features: StreamFeatures::default(),
-            clock: Clock::system(),
+            clock: self.clock.clone(),
             storage: storage.clone(),
             probe: Element::new("ping", "urn:xmpp:ping"),
             delay: |from, time| format!("<delay xmlns='urn:xmpp:delay' from='{from}' stamp='{time}'/>"),
@@ -281,16 +295,8 @@ impl World {
 
     /// The other end of a connection that a server has opened, up to the features inside TLS: `features` are those.
     pub(super) async fn answered(&self, io: DuplexStream, plan: &Plan<'_>, peer: &str, features: &str) -> Raw {
-        let mut raw =
-            Raw { wire: Wire::new(Transport::plain(io, None), crate::stream::Limits::UNAUTHENTICATED_SERVER) };
-        raw.answer_header(plan.domain, peer, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
-        assert!(raw.element().await.contains("starttls"));
-        raw.say("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
         let tls = ServerTls::new(self.identities(plan)).unwrap();
-        let acceptor = tls.acceptor(Incoming::ServerStartTls, None);
-        raw.wire.secure(|transport| acceptor.accept(transport)).await.unwrap();
-        raw.answer_header(plan.domain, peer, features).await;
-        raw
+        Raw::answering(io, &tls, (plan.domain, peer), features).await
     }
 
     /// A stream to `to` inside TLS, with a certificate for what `plan` says, up to the features.
@@ -307,14 +313,25 @@ impl World {
         to: &str,
         address: &str,
     ) -> (Raw, String, String) {
+        let tls = ClientTls::new(identities).unwrap();
+        let config = tls.config(from, OutgoingTls::StartTls, ClientCertificate::Shown);
+        self.secured_by(config, from, to, address).await
+    }
+
+    /// The same with this configuration of TLS.
+    pub(super) async fn secured_by(
+        &self,
+        config: Arc<ClientConfig>,
+        from: &str,
+        to: &str,
+        address: &str,
+    ) -> (Raw, String, String) {
         let mut raw = self.raw(address);
         raw.say(&header(from, to)).await;
         raw.header().await;
         assert!(raw.element().await.contains("starttls"));
         raw.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
         assert!(raw.element().await.contains("proceed"));
-        let tls = ClientTls::new(identities).unwrap();
-        let config = tls.config(from, OutgoingTls::StartTls, ClientCertificate::Shown);
         let name = server_name(to).unwrap();
         raw.wire.secure(|transport| transport.connect_tls(config, name)).await.unwrap();
         raw.say(&header(from, to)).await;
@@ -344,6 +361,28 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    /// The other end of a connection that a server has opened from one domain to another, up to the features inside TLS.
+    pub(super) async fn answering(
+        io: DuplexStream,
+        tls: &ServerTls,
+        (domain, peer): (&str, &str),
+        features: &str,
+    ) -> Self {
+        let mut raw = Self { wire: Wire::new(Transport::plain(io, None), Limits::UNAUTHENTICATED_SERVER) };
+        raw.answer_header(domain, peer, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+        assert!(raw.element().await.contains("starttls"));
+        raw.say("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+        let acceptor = tls.acceptor(Incoming::ServerStartTls, None);
+        raw.wire.secure(|transport| acceptor.accept(transport)).await.unwrap();
+        raw.answer_header(domain, peer, features).await;
+        raw
+    }
+
+    /// Whether TLS goes on with a session of another connection.
+    pub(super) fn resumed(&self) -> bool {
+        self.wire.transport().tls().unwrap().resumed
+    }
+
     pub(super) async fn say(&mut self, text: &str) {
         self.wire.write(text).await.unwrap();
     }

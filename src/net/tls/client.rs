@@ -1,7 +1,7 @@
 //! TLS on streams that we open to other servers.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,10 +13,11 @@ use rustls::{AlertDescription, ClientConfig, PeerIncompatible, PeerMisbehaved, S
 use super::identity::{Identities, Identity};
 use super::names::a_labels;
 use super::provider;
+use super::sessions::{Place, Resumable, Sessions};
 use super::verifier::AnyCertificate;
 
 /// How TLS begins on a stream that we open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outgoing {
     /// After `<proceed/>`.
     StartTls,
@@ -90,6 +91,7 @@ fn reason(error: &io::Error) -> Option<&rustls::Error> {
 #[derive(Debug)]
 pub struct ClientTls {
     current: ArcSwap<Current>,
+    sessions: Arc<Sessions>,
 }
 
 #[derive(Debug)]
@@ -112,12 +114,29 @@ impl ClientTls {
     /// # Errors
     /// The cryptographic library failed.
     pub fn new(identities: Arc<Identities>) -> Result<Self, rustls::Error> {
-        Ok(Self { current: ArcSwap::from_pointee(Current::new(identities)?) })
+        Ok(Self { current: ArcSwap::from_pointee(Current::new(identities)?), sessions: Arc::default() })
     }
 
-    /// Shows what `other` shows from now on.
+    /// Shows what `other` shows from now on. No session is resumed in which something else was shown.
     pub fn replace(&self, other: Self) {
         self.current.store(other.current.into_inner());
+        self.sessions.clear();
+    }
+
+    /// What a connection from `local`, one of our domains, to `remote` at this address may resume, and may leave to be resumed.
+    #[must_use]
+    pub fn resumable(
+        &self,
+        local: &str,
+        outgoing: Outgoing,
+        certificate: ClientCertificate,
+        (remote, address): (&str, SocketAddr),
+    ) -> Arc<Resumable> {
+        let identity = match certificate {
+            ClientCertificate::Shown => Some(self.current.load().identities.position(local).unwrap_or(0)),
+            ClientCertificate::Withheld => None,
+        };
+        self.sessions.at(Place { identity, remote: remote.to_owned(), address, outgoing })
     }
 
     /// The configuration for a stream from `local`, one of our domains.
@@ -168,7 +187,7 @@ impl Configs {
             None => config.with_no_client_auth(),
         };
         config.require_ems = true;
-        // Every stream proves itself anew, with the certificates of its own day.
+        // Where a session may be resumed the connection says so.
         config.resumption = Resumption::disabled();
         let mut direct = config.clone();
         direct.alpn_protocols = vec![b"xmpp-server".to_vec()];

@@ -12,7 +12,10 @@ pub mod development;
 mod identity;
 pub mod names;
 pub mod path;
+mod peer_tickets;
 mod server;
+mod sessions;
+mod tickets;
 mod trust;
 mod verifier;
 
@@ -27,6 +30,7 @@ pub use client::{
 };
 pub use identity::{DateWarning, Identities, Identity, LoadError, Problem, end_point_hash};
 pub use server::{Acceptor, Incoming, ServerTls};
+pub use sessions::Resumable;
 pub use trust::Trust;
 
 use std::sync::Arc;

@@ -10,7 +10,9 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::identity::{Identities, Identity};
+use super::peer_tickets::Tickets;
 use super::provider;
+use super::tickets::tickets;
 use super::trust::Trust;
 use super::verifier::AnyCertificate;
 use crate::net::Transport;
@@ -51,6 +53,8 @@ struct Configs {
     client_direct: Arc<ServerConfig>,
     server_start_tls: Arc<ServerConfig>,
     server_direct: Arc<ServerConfig>,
+    /// For servers. One key per certificate, and others than those for clients.
+    tickets: Arc<Tickets>,
 }
 
 /// What one stream needs to negotiate TLS; it keeps to the certificates of its own time.
@@ -59,6 +63,7 @@ pub struct Acceptor {
     config: Arc<ServerConfig>,
     incoming: Incoming,
     choice: Choice,
+    tickets: Arc<Tickets>,
 }
 
 /// Picks the certificate to show.
@@ -118,7 +123,7 @@ impl ServerTls {
             Incoming::ServerDirect => &configs.server_direct,
         };
         let choice = Choice { identities: Arc::clone(&current.identities), named };
-        Acceptor { config: Arc::clone(config), incoming, choice }
+        Acceptor { config: Arc::clone(config), incoming, choice, tickets: Arc::clone(&configs.tickets) }
     }
 }
 
@@ -136,7 +141,9 @@ impl Acceptor {
     pub async fn accept(self, transport: Transport) -> io::Result<Transport> {
         let mut transport = match self.incoming {
             Incoming::ClientStartTls | Incoming::ClientDirect => transport.accept_client_tls(self.config).await?,
-            Incoming::ServerStartTls | Incoming::ServerDirect => transport.accept_tls(self.config).await?,
+            Incoming::ServerStartTls | Incoming::ServerDirect => {
+                transport.accept_tls(self.tickets.on(&self.config)).await?
+            }
         };
         // The same choice from the same facts as in the handshake.
         let server_name = transport.tls().and_then(|facts| facts.server_name);
@@ -194,6 +201,7 @@ impl Configs {
             server_direct: direct(&server, b"xmpp-server"),
             client_start_tls: Arc::new(client),
             server_start_tls: Arc::new(server),
+            tickets: Tickets::new()?,
         })
     }
 }
@@ -220,14 +228,14 @@ fn client_config(choice: &Choice, clients: &Trust) -> Result<ServerConfig, rustl
     strict(&mut config);
     // One key per certificate: a resumed session must never stand for another certificate than
     // the one that `tls-server-end-point` is computed from.
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    config.ticketer = tickets()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // Each connection gets a fresh one, and a client has one connection.
     config.send_tls13_tickets = 1;
     Ok(config)
 }
 
-/// For servers: any certificate is welcome and none is demanded; every stream proves itself anew.
+/// For servers: any certificate is welcome and none is demanded. Tickets are those of each connection.
 fn server_config(choice: &Choice) -> Result<ServerConfig, rustls::Error> {
     let provider = provider();
     let verifier = AnyCertificate::new(provider.signature_verification_algorithms);
@@ -237,6 +245,6 @@ fn server_config(choice: &Choice) -> Result<ServerConfig, rustls::Error> {
         .with_cert_resolver(Arc::new(choice.clone()));
     strict(&mut config);
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
+    config.send_tls13_tickets = 1;
     Ok(config)
 }

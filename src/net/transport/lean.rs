@@ -22,6 +22,7 @@ use zeroize::Zeroize;
 use super::Io;
 use super::allowance::Allowance;
 use super::caught::{Caught, Secret};
+use crate::erasure;
 use machine::{Machine, Standing};
 
 /// The head, the inner type and the tag of a record of TLS 1.3.
@@ -147,6 +148,7 @@ impl Lean {
     pub(super) fn trust_peer(&mut self) {
         self.allowance = Allowance::for_a_trusted_peer();
         self.shaken = None;
+        self.machine.secret = false;
         self.allowance.renew(self.partial.len());
     }
 
@@ -189,18 +191,28 @@ impl Lean {
             }
         }
         if into.len() - before > most {
-            self.content = into.split_off(before + most);
+            let rest = into.get_mut(before + most..).unwrap_or_default();
+            self.content = rest.to_vec();
+            if self.machine.secret {
+                rest.zeroize();
+            }
+            into.truncate(before + most);
         }
         Poll::Ready(Ok(into.len() - before))
     }
 
     /// Gives out content that there was no room for.
     fn give_out(&mut self, into: &mut Vec<u8>, most: usize) -> usize {
-        let some = self.content.len().min(most);
-        into.extend(self.content.drain(..some));
-        if self.content.is_empty() {
-            self.content = Vec::new();
+        let (some, rest) = self.content.split_at(self.content.len().min(most));
+        if self.machine.secret {
+            erasure::reserve(into, some.len());
         }
+        into.extend_from_slice(some);
+        let (some, rest) = (some.len(), rest.to_vec());
+        if self.machine.secret {
+            self.content.zeroize();
+        }
+        self.content = rest;
         some
     }
 
@@ -229,11 +241,10 @@ impl Lean {
         self.allowance.spend(read);
         let (before, unsent, shaking) = (content.len(), self.machine.out.len(), self.state().is_handshaking());
         let result = if self.partial.is_empty() {
-            let secret = self.is_of_a_stranger();
             let (done, result) = self.machine.advance(piece.filled_mut(), content, |_, _| Ok(()));
             self.partial = piece.filled().get(done..).unwrap_or_default().to_vec();
-            if secret {
-                // What strangers say, decrypted in place: there may be a password in it.
+            if self.machine.secret {
+                // It was decrypted in place.
                 piece.filled_mut().zeroize();
             }
             result
@@ -272,22 +283,16 @@ impl Lean {
         self.partial = Vec::new();
     }
 
-    /// Whether the peer has not authenticated: what it says may hold a password.
-    fn is_of_a_stranger(&self) -> bool {
-        self.shaken.is_some() || self.state().is_handshaking()
-    }
-
     /// Goes on with the kept bytes, of which only the unfinished record is kept further.
     fn advance_partial<R>(
         &mut self,
         content: &mut Vec<u8>,
         then: impl FnOnce(&mut machine::Sealer<'_>, &mut Vec<u8>) -> io::Result<R>,
     ) -> io::Result<Standing<R>> {
-        let secret = self.is_of_a_stranger();
         let (done, result) = self.machine.advance(&mut self.partial, content, then);
         if done > 0 {
             let rest = self.partial.get(done..).unwrap_or_default().to_vec();
-            if secret {
+            if self.machine.secret {
                 self.partial.zeroize();
             }
             self.partial = rest;

@@ -5,7 +5,7 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use super::Ring;
+use super::{Ring, hand_out};
 
 /// More than that, which is one record of TLS, is left to the session's task, so that nobody is busy for long with somebody else's
 /// connection.
@@ -65,16 +65,7 @@ impl Ring {
         }
         state.in_hand = 0;
         let piece = state.piece();
-        let waiters = state.who_has_room();
-        drop(state);
-        waiters.into_iter().for_each(|waiters| waiters.wake());
-        match piece {
-            Some(piece) => {
-                *out = piece.into_bytes();
-                Now::Bytes
-            }
-            None => Now::Nothing,
-        }
+        if hand_out(state, piece, out) { Now::Bytes } else { Now::Nothing }
     }
 }
 

@@ -14,6 +14,7 @@ use super::checksum::{Covered, Kept, place};
 use super::counter::Counter;
 use super::readers::Readers;
 use super::rows::{self, entry};
+use super::synced::Keeper;
 use super::{RELAX, column, groups, index};
 use crate::crash;
 use crate::jid::BareJid;
@@ -31,6 +32,8 @@ pub(in super::super) struct Sqlite {
     /// They rest when the writer does.
     readers: Readers,
     owners: Owners,
+    /// Only of a database on disk.
+    keeper: Option<Keeper>,
 }
 
 /// The row numbers of owners that exist.
@@ -59,9 +62,13 @@ pub(super) fn keep_statements(connection: &Connection) -> Result<(), Error> {
 }
 
 impl Sqlite {
-    pub(super) fn new(connection: Arc<Mutex<Connection>>, readers: Readers) -> Result<Self, Error> {
+    pub(super) fn new(
+        connection: Arc<Mutex<Connection>>,
+        readers: Readers,
+        keeper: Option<Keeper>,
+    ) -> Result<Self, Error> {
         keep_statements(&connection.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Ok(Self { connection, readers, owners: Owners::default() })
+        Ok(Self { connection, readers, owners: Owners::default(), keeper })
     }
 }
 
@@ -71,14 +78,19 @@ impl Backend for Sqlite {
         if committed.is_err() {
             // The owners that it created are gone with it.
             self.owners.0.clear();
+            return committed;
         }
+        self.keeper.as_ref().map_or(Ok(()), Keeper::note)?;
         committed
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
         let statement = match checkpoint {
             Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
-            Checkpoint::Whole => "PRAGMA wal_checkpoint(TRUNCATE)",
+            Checkpoint::Whole => {
+                self.keeper.take().map_or(Ok(()), Keeper::forget)?;
+                "PRAGMA wal_checkpoint(TRUNCATE)"
+            }
         };
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         crash::at(crash::Point::Checkpoint);

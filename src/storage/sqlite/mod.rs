@@ -19,7 +19,9 @@ mod repair;
 mod rows;
 mod salvage;
 mod schema;
+mod synced;
 mod times;
+mod trial;
 mod wal;
 
 use std::path::Path;
@@ -34,6 +36,7 @@ pub(super) use self::directory::Lock;
 pub(super) use self::readers::Readers;
 pub(super) use self::rows::Rows;
 pub use self::schema::SCHEMA_VERSION;
+use self::synced::{Keeper, Synced};
 #[cfg(feature = "testing")]
 pub use self::wal::mend_log;
 use super::handle::SECRET;
@@ -67,7 +70,7 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
         connection.close().map_err(|(_, error)| error.into())
     })?;
     header::mend(&file)?;
-    wal::mend(&file)?;
+    wal::mend(&file, Synced::read(&file)?)?;
     let mut connection = match connect(directory, &file) {
         Err(Error::Corrupt(reason)) => {
             salvage::salvage(&file, &reason)?;
@@ -79,8 +82,9 @@ pub(super) fn open(directory: &Path, readers: usize) -> Result<Opened<Lock>, Err
     schema::requeue(&mut connection, first)?;
     let bounds = Bounds { reserved, indexed: index::upto(&connection)? };
     let secret = schema::secret(&connection)?;
+    let keeper = Keeper::new(&mut connection, &file)?;
     let readers = Readers::on_disk(file, readers);
-    let backend = Sqlite::new(Arc::new(Mutex::new(connection)), readers.clone())?;
+    let backend = Sqlite::new(Arc::new(Mutex::new(connection)), readers.clone(), Some(keeper))?;
     Ok(Opened { backend, readers, lock, first, bounds, secret })
 }
 
@@ -120,7 +124,7 @@ pub(super) fn open_in_memory(left: Option<Memory>) -> Result<Opened<Memory>, Err
         (first, bounds, schema::secret(&connection)?)
     };
     let readers = Readers::in_memory(Arc::clone(&memory));
-    let backend = Sqlite::new(Arc::clone(&memory), readers.clone())?;
+    let backend = Sqlite::new(Arc::clone(&memory), readers.clone(), None)?;
     Ok(Opened { backend, readers, lock: memory, first, bounds, secret })
 }
 

@@ -3,7 +3,8 @@
 //! SQLite uses it up to the first frame whose checksum is wrong and drops the rest without a word, for that is what a
 //! crash leaves behind. Two things look the same and are none:
 //!
-//! - A bit has flipped. Everything behind it was acknowledged. Each frame's checksum goes on from the one before, so what
+//! - A bit has flipped, or the end is missing. Everything behind it was acknowledged; for the last transaction, which has
+//!   nothing behind it, that is written in a file of its own (synced.rs). What is missing is an error. Each frame's checksum goes on from the one before, so what
 //!   a frame should be follows from its neighbours: most flipped bits can be put right, and the others go into the
 //!   database as they are, where what is stored has checksums of its own.
 //! - A sync failed. The kernel shows what was written, and takes it for clean: it will never be on the disk, and no later
@@ -14,12 +15,14 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
-
 use super::super::Error;
+use super::synced::{self, Synced};
+use super::trial::Trial;
 
 /// Octets before the first frame.
 const HEADER: usize = 32;
+/// Where the header says which log it is.
+pub(super) const SALTS_AT: u64 = 16;
 /// Octets of a frame before its page.
 const FRAME: usize = 24;
 /// The first word; the last bit says in which order checksums read words.
@@ -30,10 +33,11 @@ const VERSION: u32 = 3_007_000;
 const REPAIRS: usize = 16;
 
 /// Brings the log of a database into a state in which SQLite finds all of it. Nobody may have the database open.
-pub(super) fn mend(database: &Path) -> Result<(), Error> {
+pub(super) fn mend(database: &Path, synced: Option<Synced>) -> Result<(), Error> {
     let path = path(database);
+    let trial = Trial::of(database);
     match OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(mut file) => rewrite(&mut file, &path, |log| fits(database, log).unwrap_or(false)),
+        Ok(mut file) => rewrite(&mut file, &path, synced, |log, frame| trial.fits(log, frame)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::at(&path)(error)),
     }
@@ -65,99 +69,129 @@ pub(super) fn settle(database: &Path) -> Result<(), Error> {
     emptied.map_err(Error::at(&path))
 }
 
-fn rewrite(file: &mut File, path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+/// Tells of a log up to the end of a transaction how well a frame of it, counted from one, is in its place; `None` if it is
+/// in the place of another.
+trait Fits: Fn(&[u8], usize) -> Result<Option<usize>, Error> {}
+
+impl<F: Fn(&[u8], usize) -> Result<Option<usize>, Error>> Fits for F {}
+
+fn rewrite(file: &mut File, path: &Path, synced: Option<Synced>, fits: impl Fits) -> Result<(), Error> {
     let at = Error::at(path);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at)?;
     if bytes.is_empty() {
         return Ok(());
     }
-    repair(&mut bytes, path, fits)?;
+    repair(&mut bytes, path, synced, fits)?;
     file.rewind().map_err(at)?;
     file.write_all(&bytes).map_err(at)?;
     file.sync_all().map_err(at)
 }
 
-/// Whether what the log leads to is a database in order, tried with copies of both. Nothing but that tells if a page is where it
-/// belongs: what it holds may well be right.
-fn fits(database: &Path, log: &[u8]) -> Result<bool, rusqlite::Error> {
-    let mut copy = database.as_os_str().to_owned();
-    copy.push("-copy");
-    let copy = PathBuf::from(copy);
-    let copied = std::fs::copy(database, &copy).and_then(|_| std::fs::write(path(&copy), log));
-    let found = copied.is_ok().then(|| {
-        let opened = Connection::open(&copy)?;
-        opened.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
-    });
-    for end in ["", "-wal", "-shm"] {
-        let mut name = copy.as_os_str().to_owned();
-        name.push(end);
-        // What is not there need not go.
-        let _ = std::fs::remove_file(name);
-    }
-    found.transpose().map(|found| found.is_some_and(|found| found == "ok"))
-}
-
-fn repair(bytes: &mut [u8], path: &Path, fits: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+fn repair(bytes: &mut [u8], path: &Path, synced: Option<Synced>, fits: impl Fits) -> Result<(), Error> {
+    let file = path.display();
     for _ in 0..REPAIRS {
-        match examine(bytes) {
+        match examine(bytes, synced) {
             Found::Sound => return Ok(()),
             Found::Flipped { at, bit } => {
-                tracing::error!(file = %path.display(), octet = at, bit, "a flipped bit was put right");
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << bit;
-                }
+                tracing::error!(%file, octet = at, bit, "a flipped bit was put right");
+                flip(bytes, at, bit);
             }
-            Found::Unclear { frame } => {
-                let numbers = page_numbers(bytes, frame);
-                let fits = |log: &[u8]| transaction(log, frame).is_some_and(&fits);
-                let as_it_is = bytes.to_vec();
-                accept(bytes, frame);
-                if numbers.is_empty() || fits(bytes) {
-                    tracing::error!(file = %path.display(), frame, "a bit has flipped; what it belonged to is damaged");
-                    continue;
+            Found::Unclear { frame, numbers } => match place(bytes, frame, &numbers, &fits)? {
+                Place::AsItIs => {
+                    accept(bytes, frame);
+                    tracing::error!(%file, frame, "a bit has flipped; what it belonged to is damaged");
                 }
-                let others = numbers.into_iter().map(|(at, bit)| {
-                    let mut other = as_it_is.clone();
-                    if let Some(byte) = other.get_mut(at) {
-                        *byte ^= 1 << bit;
-                    }
-                    other
-                });
-                if let Some(other) = others.into_iter().find(|other| fits(other)) {
-                    tracing::error!(file = %path.display(), frame, "a flipped bit in the number of a page was put right");
-                    bytes.copy_from_slice(&other);
+                Place::Number { at, bit } => {
+                    flip(bytes, at, bit);
+                    tracing::error!(%file, frame, "a flipped bit in the number of a page was put right");
                 }
-            }
+                Place::Nowhere => {
+                    accept(bytes, frame);
+                    tracing::error!(
+                        %file,
+                        frame,
+                        "a bit has flipped, and nothing tells which: a page is damaged, or in the place of another"
+                    );
+                }
+            },
             Found::Damaged { frame } => {
+                return Err(Error::Corrupt(format!("frame {frame} of {file}, which was synced")));
+            }
+            Found::Missing { frames, of } => {
                 return Err(Error::Corrupt(format!(
-                    "frame {frame} of {}, with acknowledged ones behind it",
-                    path.display()
+                    "{file} has {frames} frames of {of} that were synced; without {} the server starts with what is there",
+                    synced::path(path).display()
                 )));
             }
         }
     }
-    Err(Error::Corrupt(path.display().to_string()))
+    Err(Error::Corrupt(file.to_string()))
+}
+
+/// Where a page belongs.
+enum Place {
+    /// Where its frame says.
+    AsItIs,
+    /// Where it says when this bit is another.
+    Number { at: usize, bit: u32 },
+    /// In no place is the database in order.
+    Nowhere,
+}
+
+/// Finds where the page of a frame, counted from one, belongs, if a bit of its number may have flipped.
+fn place(bytes: &[u8], frame: usize, numbers: &[(usize, u32)], fits: &impl Fits) -> Result<Place, Error> {
+    if numbers.is_empty() {
+        return Ok(Place::AsItIs);
+    }
+    let fits = |log: &[u8]| transaction(log, frame).map_or(Ok(None), |log| fits(log, frame));
+    let mut accepted = bytes.to_vec();
+    accept(&mut accepted, frame);
+    let mut best = fits(&accepted)?.map(|likeness| (likeness, Place::AsItIs));
+    for &(at, bit) in numbers {
+        let mut other = bytes.to_vec();
+        flip(&mut other, at, bit);
+        if let Some(likeness) = fits(&other)?
+            && best.as_ref().is_none_or(|(most, _)| likeness > *most)
+        {
+            best = Some((likeness, Place::Number { at, bit }));
+        }
+    }
+    Ok(best.map_or(Place::Nowhere, |(_, place)| place))
+}
+
+/// The number and the content of the page of a frame, counted from one.
+pub(super) fn page(bytes: &[u8], frame: usize) -> Option<(u32, &[u8])> {
+    let frame = Log::read(bytes)?.frame(frame.checked_sub(1)?)?;
+    Some((word(frame, 0)?, frame.get(FRAME..)?))
+}
+
+fn flip(bytes: &mut [u8], at: usize, bit: u32) {
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << bit;
+    }
 }
 
 /// Puts right what can be put right in a log, without a database that it belongs to; `false` if it cannot. For those who try it
 /// with whatever may come.
 #[cfg(feature = "testing")]
 pub fn mend_log(log: &mut [u8]) -> bool {
-    repair(log, Path::new("log"), |_| true).is_ok()
+    repair(log, Path::new("log"), None, |_, _| Ok(Some(0))).is_ok()
 }
 
 /// What is wrong first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// Nothing, or what a crash leaves.
     Sound,
     /// This bit.
     Flipped { at: usize, bit: u32 },
-    /// Some bit of this frame, counted from one.
-    Unclear { frame: usize },
-    /// More than a bit of this frame, and what comes behind it is whole.
+    /// Some bit of this frame, counted from one; these of the number of its page may be the one.
+    Unclear { frame: usize, numbers: Vec<(usize, u32)> },
+    /// More than a bit of this frame, which was synced.
     Damaged { frame: usize },
+    /// The end of what was synced.
+    Missing { frames: usize, of: usize },
 }
 
 /// The running checksum.
@@ -172,11 +206,13 @@ struct Log<'a> {
     salts: &'a [u8],
     /// The checksum before the first frame.
     seed: Sum,
+    /// How many frames were synced for certain.
+    synced: usize,
 }
 
-fn examine(bytes: &[u8]) -> Found {
+fn examine(bytes: &[u8], synced: Option<Synced>) -> Found {
     match Log::read(bytes) {
-        Some(log) => log.examine(),
+        Some(log) => Log { synced: synced.map_or(0, |synced| synced.frames_of(log.salts)), ..log }.examine(),
         None => examine_header(bytes),
     }
 }
@@ -185,8 +221,7 @@ fn examine(bytes: &[u8]) -> Found {
 fn examine_header(bytes: &[u8]) -> Found {
     for (at, bit) in (0..HEADER).flat_map(|at| (0..u8::BITS).map(move |bit| (at, bit))) {
         let mut flipped = bytes.get(..HEADER).unwrap_or_default().to_vec();
-        let Some(byte) = flipped.get_mut(at) else { return Found::Sound };
-        *byte ^= 1 << bit;
+        flip(&mut flipped, at, bit);
         // The first frame must agree with it, or there is nothing to save.
         flipped.extend(bytes.iter().skip(HEADER).take(FRAME + (1 << 16)));
         if Log::read(&flipped).is_some_and(|log| log.frame(0).is_some_and(|frame| log.follows(log.seed, frame))) {
@@ -205,13 +240,17 @@ impl<'a> Log<'a> {
         let page = usize::try_from(page).ok().filter(|page| page.is_power_of_two() && (512..=65536).contains(page))?;
         let is_right =
             magic & !1 == MAGIC && word(header, 4)? == VERSION && Sum(word(header, 24)?, word(header, 28)?) == seed;
-        is_right.then_some(Self { bytes, is_big, page, salts: bytes.get(16..24)?, seed })
+        is_right.then_some(Self { bytes, is_big, page, salts: bytes.get(16..24)?, seed, synced: 0 })
     }
 
-    /// The frame with this number, counted from zero.
+    /// The place of the frame with this number, counted from zero.
+    const fn start(&self, number: usize) -> usize {
+        HEADER + number * (FRAME + self.page)
+    }
+
+    /// That frame.
     fn frame(&self, number: usize) -> Option<&'a [u8]> {
-        let size = FRAME + self.page;
-        self.bytes.get(HEADER + number * size..HEADER + (number + 1) * size)
+        self.bytes.get(self.start(number)..self.start(number + 1))
     }
 
     fn has_salts(&self, frame: &[u8]) -> bool {
@@ -238,7 +277,7 @@ impl<'a> Log<'a> {
             before = stored(frame);
             number += 1;
         }
-        Found::Sound
+        if number < self.synced { Found::Missing { frames: number, of: self.synced } } else { Found::Sound }
     }
 
     fn settle(&self, file: &File) -> std::io::Result<()> {
@@ -261,7 +300,7 @@ impl<'a> Log<'a> {
     }
 
     fn explain(&self, number: usize, frame: &[u8], before: Sum) -> Found {
-        let start = HEADER + number * (FRAME + self.page);
+        let start = self.start(number);
         let (computed, stored) = (self.sum(before, frame), stored(frame));
         if computed == stored {
             let salts = frame.get(8..16).unwrap_or_default();
@@ -279,18 +318,22 @@ impl<'a> Log<'a> {
         match (in_sum, in_page.as_slice()) {
             (Some((at, bit)), []) => Found::Flipped { at: start + 16 + at, bit },
             (Some((at, bit)), _) if goes_on(computed) => Found::Flipped { at: start + 16 + at, bit },
-            (Some(_), _) if !goes_on(stored) => self.unclear(number),
+            (Some(_), _) if !goes_on(stored) => self.unclear(number, &in_page),
             (_, [(at, bit)]) => Found::Flipped { at: start + at, bit: *bit },
             (_, []) => self.otherwise(number),
-            _ => self.unclear(number),
+            _ => self.unclear(number, &in_page),
         }
     }
 
     /// A crash may leave a sector that differs in one bit from what was to be written, too, and then the frame must go.
-    fn unclear(&self, number: usize) -> Found {
+    fn unclear(&self, number: usize, candidates: &[(usize, u32)]) -> Found {
         match self.otherwise(number) {
             Found::Sound => Found::Sound,
-            _ => Found::Unclear { frame: number + 1 },
+            _ => {
+                let numbers = candidates.iter().filter(|(at, _)| *at < 4);
+                let numbers = numbers.map(|(at, bit)| (self.start(number) + at, *bit)).collect();
+                Found::Unclear { frame: number + 1, numbers }
+            }
         }
     }
 
@@ -320,25 +363,18 @@ impl<'a> Log<'a> {
         found
     }
 
-    /// No bit explains it. A crash does, unless something comes behind it that was written only after it was synced:
-    /// what follows a commit.
+    /// No bit explains it. A crash does, unless it is known to be synced, or something comes behind it that was written
+    /// only after it was: what follows a commit.
     fn otherwise(&self, number: usize) -> Found {
+        if number < self.synced {
+            return Found::Damaged { frame: number + 1 };
+        }
         let commits = (number..).map_while(|at| Some((self.frame(at)?, self.frame(at + 1)?)));
         let mut later = commits
             .filter(|(frame, _)| self.has_salts(frame) && word(frame, 4) != Some(0))
             .filter(|(frame, next)| self.follows(stored(frame), next));
         if later.next().is_some() { Found::Damaged { frame: number + 1 } } else { Found::Sound }
     }
-}
-
-/// The bits in the number of the page of a frame, counted from one, that may be the one that has flipped.
-fn page_numbers(bytes: &[u8], frame: usize) -> Vec<(usize, u32)> {
-    let Some((log, number)) = Log::read(bytes).zip(frame.checked_sub(1)) else { return Vec::new() };
-    let before = number.checked_sub(1).map_or(Some(log.seed), |before| log.frame(before).map(stored));
-    let Some((frame, before)) = log.frame(number).zip(before) else { return Vec::new() };
-    let mut bits = log.candidates(frame, log.sum(before, frame), stored(frame));
-    bits.retain(|(at, _)| *at < 4);
-    bits.into_iter().map(|(at, bit)| (HEADER + number * (FRAME + log.page) + at, bit)).collect()
 }
 
 /// The log up to the end of the transaction that has a frame, counted from one: what comes behind that may hide that a page was in a
@@ -349,15 +385,13 @@ fn transaction(bytes: &[u8], frame: usize) -> Option<&[u8]> {
     let mut frames = (number..).map_while(|at| Some((at, word(log.frame(at)?, 4)?)));
     let (last, pages) = frames.find(|(_, pages)| *pages > 0)?;
     let page = word(log.frame(number)?, 0)?;
-    let upto = HEADER + (last + 1) * (FRAME + log.page);
-    bytes.get(..upto).filter(|_| (1..=pages).contains(&page))
+    bytes.get(..log.start(last + 1)).filter(|_| (1..=pages).contains(&page))
 }
 
 /// Makes the checksum of a frame, counted from one, and of those that follow it fit what they hold.
 fn accept(bytes: &mut [u8], frame: usize) {
     let mut sums = Vec::new();
     let Some(log) = Log::read(bytes) else { return };
-    let size = FRAME + log.page;
     let mut number = frame.saturating_sub(1);
     let mut right = match number.checked_sub(1) {
         Some(before) => log.frame(before).map_or(log.seed, stored),
@@ -370,7 +404,7 @@ fn accept(bytes: &mut [u8], frame: usize) {
         }
         previous = Some(stored(frame));
         right = log.sum(right, frame);
-        sums.push((HEADER + number * size + 16, right));
+        sums.push((log.start(number) + 16, right));
         number += 1;
     }
     for (at, sum) in sums {
@@ -446,15 +480,15 @@ mod tests {
     #[test]
     fn a_whole_log_and_one_that_a_crash_cut_are_sound() {
         let whole = log();
-        assert_eq!(examine(&whole), Found::Sound);
+        assert_eq!(examine(&whole, None), Found::Sound);
         for length in 0..whole.len() {
-            assert_eq!(examine(&whole[..length]), Found::Sound, "{length} octets");
+            assert_eq!(examine(&whole[..length], None), Found::Sound, "{length} octets");
         }
         // The last transaction was not synced: any sector of it may be missing.
         for lost in whole.len() - 2 * (512 + FRAME)..whole.len() - 100 {
             let mut torn = whole.clone();
             torn[lost..lost + 100].fill(0);
-            assert!(!matches!(examine(&torn), Found::Damaged { .. }), "{lost}");
+            assert!(!matches!(examine(&torn, None), Found::Damaged { .. }), "{lost}");
         }
     }
 
@@ -465,8 +499,8 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            repair(&mut flipped, Path::new("log"), |_| false).unwrap();
-            assert_eq!(examine(&flipped), Found::Sound);
+            repair(&mut flipped, Path::new("log"), None, |_, _| Ok(None)).unwrap();
+            assert_eq!(examine(&flipped, None), Found::Sound);
             let log = Log::read(&flipped).unwrap();
             let frames = (0..6).scan(log.seed, |before, number| {
                 let frame = log.frame(number).unwrap();
@@ -492,8 +526,36 @@ mod tests {
     fn damage_in_front_of_what_was_acknowledged_is_refused() {
         let mut damaged = log();
         damaged[HEADER + FRAME + 40..HEADER + FRAME + 60].fill(0xee);
-        assert_eq!(examine(&damaged), Found::Damaged { frame: 1 });
-        let error = repair(&mut damaged, Path::new("log"), |_| false).unwrap_err();
+        assert_eq!(examine(&damaged, None), Found::Damaged { frame: 1 });
+        let error = repair(&mut damaged, Path::new("log"), None, |_, _| Ok(None)).unwrap_err();
         assert!(error.to_string().contains("frame 1"), "{error}");
+    }
+
+    /// That all of it was synced.
+    fn all(whole: &[u8]) -> Option<Synced> {
+        Some(Synced::of(whole[16..24].try_into().unwrap(), 6))
+    }
+
+    #[test]
+    fn nothing_that_was_synced_is_dropped() {
+        let whole = log();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            repair(&mut flipped, Path::new("log"), all(&whole), |_, _| Ok(None)).unwrap();
+            assert_eq!(examine(&flipped, all(&whole)), Found::Sound, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_synced_is_missed() {
+        let whole = log();
+        assert_eq!(examine(&whole, all(&whole)), Found::Sound);
+        for length in HEADER..whole.len() {
+            let frames = (length - HEADER) / (FRAME + 512);
+            assert_eq!(examine(&whole[..length], all(&whole)), Found::Missing { frames, of: 6 }, "{length} octets");
+        }
+        let error = repair(&mut whole[..900].to_vec(), Path::new("a/b-wal"), all(&whole), |_, _| Ok(None)).unwrap_err();
+        assert!(error.to_string().contains("a/b-wal has 1 frames of 6"), "{error}");
     }
 }

@@ -23,10 +23,15 @@ import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.ConcreteTe
 import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.TestRunResult;
 import org.igniterealtime.smack.inttest.annotations.SmackIntegrationTest;
 import org.igniterealtime.smack.inttest.annotations.SpecificationReference;
+import org.jivesoftware.smack.SmackException;
 import org.jivesoftware.smack.SmackException.NotConnectedException;
 import org.jivesoftware.smack.XMPPConnection;
 import org.jivesoftware.smack.XMPPConnectionRegistry;
+import org.jivesoftware.smack.XMPPException.XMPPErrorException;
 import org.jivesoftware.smack.packet.Presence;
+import org.jivesoftware.smack.roster.Roster;
+import org.jivesoftware.smack.roster.RosterEntry;
+import org.jivesoftware.smackx.muc.packet.MUCUser;
 import org.jivesoftware.smackx.ping.PingManager;
 
 /**
@@ -37,11 +42,15 @@ import org.jivesoftware.smackx.ping.PingManager;
  *
  * <p>In tests that the property "comity.shown" matches, one client asks another something that does not know it. What a
  * server should not hand on between strangers (RFC 6121 section 8.5.3.1) it hands on to whoever shows himself: before such
- * a test all clients send each other directed presence, and after it they take it back.
+ * a test all clients send each other directed presence, and after it they take it back. Subscriptions that other tests have
+ * left end before that: when they end in the test, the unavailable presence that comes of it undoes the directed one.
  */
 public final class Runner extends Handler {
 
     private static final Logger LOGGER = Logger.getLogger(SmackIntegrationTestFramework.class.getName());
+
+    /** The status codes of XEP-0045: the highest is 333. */
+    private static final int HIGHEST_STATUS = 333;
 
     private final List<String> lines = new ArrayList<>();
 
@@ -63,6 +72,10 @@ public final class Runner extends Handler {
         Runner runner = new Runner();
         LOGGER.addHandler(runner);
         XMPPConnectionRegistry.addConnectionCreationListener(runner.clients::add);
+        // Smack collects them in a map without a lock, and three clients that read a new one at once get in each other's way.
+        for (int code = 100; code <= HIGHEST_STATUS; code++) {
+            MUCUser.Status.create(code);
+        }
         Throwable abort = null;
         try {
             framework.run();
@@ -91,7 +104,22 @@ public final class Runner extends Handler {
             Method method = current.getMethod();
             boolean isShown = (method.getDeclaringClass().getSimpleName() + '.' + method.getName()).matches(shown);
             present = isShown ? clients.stream().filter(XMPPConnection::isAuthenticated).collect(Collectors.toList()) : List.of();
+            present.forEach(Runner::endSubscriptions);
             show(Presence.Type.available);
+        }
+    }
+
+    /** Takes everybody out of the roster of a client. */
+    private static void endSubscriptions(XMPPConnection client) {
+        Roster roster = Roster.getInstanceFor(client);
+        try {
+            roster.reloadAndWait();
+            for (RosterEntry entry : List.copyOf(roster.getEntries())) {
+                roster.removeEntry(entry);
+            }
+        } catch (SmackException | XMPPErrorException | InterruptedException left) {
+            // What is left ends in the test, which says the rest.
+            left.printStackTrace();
         }
     }
 

@@ -6,7 +6,11 @@ use std::io;
 
 use rustls::CommonState;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus, WriteTraffic,
+};
+
+use crate::erasure;
 
 /// The writing side of an established connection.
 pub(super) type Sealer<'c> = WriteTraffic<'c, ServerConnectionData>;
@@ -25,6 +29,8 @@ pub(super) struct Machine {
     pub(super) out: Vec<u8>,
     /// Whether the peer said that it sends nothing more.
     pub(super) peer_closed: bool,
+    /// Whether nothing of the content may stay where it was: the peer has not authenticated, and there may be a password in it.
+    pub(super) secret: bool,
 }
 
 /// Where a connection stands when all that can be done is done.
@@ -39,7 +45,7 @@ pub(super) enum Standing<R> {
 
 impl Machine {
     pub(super) const fn new(connection: UnbufferedServerConnection) -> Self {
-        Self { connection, out: Vec::new(), peer_closed: false }
+        Self { connection, out: Vec::new(), peer_closed: false, secret: true }
     }
 
     pub(super) fn state(&self) -> &CommonState {
@@ -63,15 +69,12 @@ impl Machine {
             let rest = incoming.get_mut(done..).unwrap_or_default();
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(rest);
             let result = match state {
-                Ok(ConnectionState::ReadTraffic(mut records)) => loop {
-                    match records.next_record() {
-                        Some(Ok(record)) => {
-                            content.extend_from_slice(record.payload);
-                            discard += record.discard;
-                        }
-                        Some(Err(error)) => break Some(Err(invalid(error))),
-                        None => break None,
+                Ok(ConnectionState::ReadTraffic(mut records)) => match read(&mut records, content, self.secret) {
+                    Ok(more) => {
+                        discard += more;
+                        None
                     }
+                    Err(error) => Some(Err(error)),
                 },
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.out).err().map(Err),
                 Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -111,6 +114,31 @@ impl Machine {
                 return;
             }
         }
+    }
+}
+
+/// Appends the content of all records that are decrypted, and says how many bytes of the front are done with besides.
+///
+/// rustls holds each on the heap until the next one is asked for, and then lets it go as it is.
+fn read(
+    records: &mut ReadTraffic<'_, '_, ServerConnectionData>,
+    content: &mut Vec<u8>,
+    secret: bool,
+) -> io::Result<usize> {
+    let (mut done, mut let_go) = (0, 0);
+    loop {
+        let record = records.next_record();
+        if secret {
+            erasure::overwrite_freed(let_go);
+        }
+        let Some(record) = record else { return Ok(done) };
+        let record = record.map_err(invalid)?;
+        let_go = record.payload.len();
+        if secret {
+            erasure::reserve(content, let_go);
+        }
+        content.extend_from_slice(record.payload);
+        done += record.discard;
     }
 }
 
