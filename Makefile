@@ -1,11 +1,11 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check archives rooms chaos domains attack guardian simulation interop tls bench budget fuzz generate setup
+.PHONY: help run check archives rooms chaos domains attack guardian simulation interop tls bench budget fuzz differential mutants reproducible properties generate setup
 
 CARGO := cargo
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: setup ## two federated domains on this machine: a scripted conversation, then ready for your clients
 	@echo "Building the server; the first time this takes some minutes."
@@ -18,8 +18,9 @@ check: setup ## everything that CI checks: format, lints, tests, what servers wr
 	@echo "== lints (the first build takes some minutes)"
 	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	@echo "== tests"
+	@tools/judges
 	@rm -rf target/written
-	@COMITY_WRITTEN=$(CURDIR)/target/written $(CARGO) test --quiet --workspace
+	@COMITY_WRITTEN=$(CURDIR)/target/written COMITY_JUDGES=$(CURDIR)/target/judges $(CARGO) test --quiet --workspace
 	@echo "== what the servers wrote in the tests, against schemas/"
 	@tools/validate target/written
 	@echo "== documentation"
@@ -88,7 +89,19 @@ budget: setup ## instructions of one message against the committed budget (UPDAT
 	@echo "Building; the first time this takes some minutes."
 	@$(CARGO) bench --quiet --profile budget --bench gate -- budget
 
-fuzz: setup ## the property tests of everything that meets strangers, a thousand times longer
+fuzz: setup ## what may come from strangers, 20 minutes for each target (MINUTES=n, TARGETS="...", QUICK=1: 20 seconds)
+	@tools/fuzz $(if $(QUICK),--seconds 20,--minutes $(or $(MINUTES),20) $(if $(TARGETS),,--record)) $(TARGETS)
+
+differential: setup ## ten million inputs: others read as we do what we let in and what we write (INPUTS=n)
+	@tools/fuzz --runs $(or $(INPUTS),10000000) $(if $(INPUTS),,--record) differential
+
+mutants: setup ## whether tests notice when the code is changed; takes hours (MODULES="...", SHARD=k/n)
+	@tools/mutants $(if $(SHARD),--shard $(SHARD)) $(if $(MODULES)$(SHARD),,--record) $(MODULES)
+
+reproducible: setup ## two clean builds of the release make the same program
+	@tools/reproducible
+
+properties: setup ## the property tests of everything that meets strangers, a thousand times longer
 	@PROPTEST_CASES=256000 $(CARGO) test --quiet --release --lib -- stream:: jid:: xml:: sasl
 
 generate: setup ## rewrite the files that are generated from the sources

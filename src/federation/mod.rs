@@ -66,6 +66,8 @@ pub use settings::{Settings, Ways};
 pub use state::Federation;
 pub use trace::{Encryption, Greeting, Place, Seen, Shown, Step};
 pub use trouble::{CertificateFault, Phase, Trouble};
+#[cfg(feature = "testing")]
+pub use xep_0220_dialback::dialback_again;
 
 #[cfg(test)]
 mod tests;

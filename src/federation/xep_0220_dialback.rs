@@ -131,6 +131,14 @@ impl Dialback {
     }
 }
 
+/// Reads an element and writes it again: `None` if it is none of dialback, `Some(None)` if it is a broken one. For those who
+/// try it with whatever may come.
+#[cfg(feature = "testing")]
+#[must_use]
+pub fn dialback_again(element: &Element) -> Option<Option<String>> {
+    Dialback::read(element).map(|read| read.ok().map(|said| said.to_xml()))
+}
+
 fn verdict(kind: &str, element: &Element) -> Option<Verdict> {
     Some(match kind {
         "valid" => Verdict::Valid,

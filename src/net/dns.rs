@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use failures::Remembering;
 pub use hickory::{Anchors, Hickory, Validation};
+#[cfg(feature = "testing")]
+pub use hickory::{Told, told};
 
 use crate::hexadecimal;
 use crate::net::BoxFuture;

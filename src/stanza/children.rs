@@ -3,6 +3,7 @@
 use memchr::{memchr, memchr3};
 
 use super::CLIENT_NS;
+use crate::xml::XML_NS;
 
 /// A child element of a stanza, as its start tag names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,9 @@ fn end_of_tag(text: &str) -> Option<usize> {
 fn child(tag: &str) -> Child<'_> {
     let (name, attributes) = tag.split_once(is_space).unwrap_or((tag, ""));
     let (prefix, name) = name.split_once(':').map_or((None, name), |(prefix, name)| (Some(prefix), name));
-    Child { name, ns: declared(attributes, prefix).unwrap_or(CLIENT_NS) }
+    // The one prefix that nobody declares.
+    let otherwise = if prefix == Some("xml") { XML_NS } else { CLIENT_NS };
+    Child { name, ns: declared(attributes, prefix).unwrap_or(otherwise) }
 }
 
 /// The namespace that is declared for `prefix`.
@@ -120,6 +123,7 @@ mod tests {
         assert_eq!(children("<a\nb='c=\"d' xmlns\t=\n\"x\"/><a/>"), [("a", "x"), ("a", CLIENT_NS)]);
         assert_eq!(children("<p:a xmlns='y' xmlns:q='z' xmlns:p='x'><p:body/></p:a>"), [("a", "x")]);
         assert_eq!(children("<a xmlns:xmlns2='y' axmlns='z'/>"), [("a", CLIENT_NS)]);
+        assert_eq!(children("<xml:body/><xml:a xmlns='x'>b</xml:a>"), [("body", XML_NS), ("a", XML_NS)]);
     }
 
     #[test]

@@ -38,5 +38,7 @@ pub use progress::Durable;
 pub use receipt::Receipt;
 pub use shapes::{Cell, Map};
 pub use sqlite::SCHEMA_VERSION;
+#[cfg(feature = "testing")]
+pub use sqlite::mend_log;
 pub use view::{Look, Own, View};
 pub use writes::Writes;

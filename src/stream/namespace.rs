@@ -26,9 +26,6 @@ pub const DIALBACK_NS: &str = "jabber:server:dialback";
 /// Namespace of the frames that open and close a WebSocket stream (RFC 7395 §3.3).
 pub(super) const FRAMING_NS: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 
-/// What `xml:` is bound to for ever (Namespaces in XML 1.0 §3).
-pub(super) const XML_NS: &str = "http://www.w3.org/XML/1998/namespace";
-
 /// What `xmlns:` is bound to for ever (Namespaces in XML 1.0 §3).
 pub(super) const XMLNS_NS: &str = "http://www.w3.org/2000/xmlns/";
 

@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
-use super::namespace::{Outer, XML_NS, XMLNS_NS, is_content};
+use super::namespace::{Outer, XMLNS_NS, is_content};
 use super::record::{Attribute, Declaration, DefaultNs, Open, small};
 use super::refusal::Refusal;
 use super::scan::{Around, First, Scan};
 use crate::stanza::Namespaces;
+use crate::xml::XML_NS;
 
 /// Where a prefix is declared, as far as it matters to the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use zeroize::Zeroize;
 
 use super::escape::{escape_into, escape_text_into};
 
-/// A namespace that `xml:` is bound to for ever (Namespaces in XML 1.0 §3).
-const XML_NS: &str = "http://www.w3.org/XML/1998/namespace";
+/// What `xml:` is bound to for ever (Namespaces in XML 1.0 §3): nothing else may be, and nobody declares it.
+pub(crate) const XML_NS: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// Why a piece of text is not a sequence of elements.
 ///
@@ -156,9 +156,11 @@ impl Element {
 
     /// Appends this element as XML where the default namespace in force is `inherited`.
     pub fn write(&self, out: &mut String, inherited: &str) {
+        let (prefix, within) = if &*self.ns == XML_NS { ("xml:", inherited) } else { ("", &*self.ns) };
         out.push('<');
+        out.push_str(prefix);
         out.push_str(&self.name);
-        if &*self.ns != inherited {
+        if within != inherited {
             out.push_str(" xmlns='");
             escape_into(out, &self.ns);
             out.push('\'');
@@ -173,11 +175,12 @@ impl Element {
         out.push('>');
         for node in &self.children {
             match node {
-                Node::Element(child) => child.write(out, &self.ns),
+                Node::Element(child) => child.write(out, within),
                 Node::Text(text) => escape_text_into(out, text),
             }
         }
         out.push_str("</");
+        out.push_str(prefix);
         out.push_str(&self.name);
         out.push('>');
     }
@@ -364,6 +367,17 @@ mod tests {
             let written = element.to_xml("x");
             assert_eq!(Element::parse(&written, "x").as_ref(), Ok(&element), "{written}");
         }
+    }
+
+    /// Nobody may declare the namespace of `xml:` as the one of names without prefix (Namespaces in XML 1.0 §3).
+    #[test]
+    fn a_name_in_the_namespace_of_xml_keeps_its_prefix() {
+        let text = "<a xmlns='x'><xml:b c='1'><d/><xml:e/><f xmlns='y'/></xml:b></a>";
+        let element = Element::parse(text, "jabber:client").unwrap();
+        let inside = element.elements().next().unwrap();
+        assert_eq!((inside.ns(), inside.name()), (XML_NS, "b"));
+        assert_eq!(inside.elements().map(Element::ns).collect::<Vec<_>>(), ["x", XML_NS, "y"]);
+        assert_eq!(element.to_xml("jabber:client"), text);
     }
 
     #[test]

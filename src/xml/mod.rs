@@ -7,6 +7,7 @@ mod element;
 mod escape;
 mod spelled;
 
+pub(crate) use element::XML_NS;
 pub use element::{Element, Malformed, Node};
 pub use escape::{escape_into, escaped};
 pub(crate) use spelled::spelled;

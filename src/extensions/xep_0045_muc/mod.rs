@@ -35,6 +35,8 @@ mod occupant;
 mod outbox;
 mod owner;
 mod petition;
+#[cfg(feature = "testing")]
+pub mod play;
 mod privileges;
 mod rate;
 mod reading;

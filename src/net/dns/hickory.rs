@@ -454,6 +454,33 @@ fn tlsa(record: &Record) -> Option<Tlsa> {
     })
 }
 
+/// What a message says. For those who try it with whatever may come.
+#[cfg(feature = "testing")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// How many there are of any kind.
+    pub records: usize,
+    pub services: Vec<Srv>,
+    pub addresses: Vec<IpAddr>,
+    pub keys: Vec<Tlsa>,
+    pub aliases: Vec<String>,
+}
+
+/// Reads a message as it comes from a server; `None` if it is none.
+#[cfg(feature = "testing")]
+#[must_use]
+pub fn told(message: &[u8]) -> Option<Told> {
+    let message = hickory_resolver::proto::op::Message::from_vec(message).ok()?;
+    let records = &message.answers;
+    Some(Told {
+        records: records.len(),
+        services: records.iter().filter_map(srv).collect(),
+        addresses: records.iter().filter_map(address).collect(),
+        keys: records.iter().filter_map(tlsa).collect(),
+        aliases: records.iter().filter_map(alias).collect(),
+    })
+}
+
 fn fault(error: &NetError) -> DnsError {
     match error {
         _ if error.is_nx_domain() => DnsError::NoSuchName,

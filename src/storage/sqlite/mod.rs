@@ -37,6 +37,8 @@ pub(super) use self::readers::Readers;
 pub(super) use self::rows::Rows;
 pub use self::schema::SCHEMA_VERSION;
 use self::synced::{Keeper, Synced};
+#[cfg(feature = "testing")]
+pub use self::wal::mend_log;
 use super::handle::SECRET;
 use super::writer::Bounds;
 use super::{Error, Position};

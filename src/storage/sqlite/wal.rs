@@ -172,6 +172,13 @@ fn flip(bytes: &mut [u8], at: usize, bit: u32) {
     }
 }
 
+/// Puts right what can be put right in a log, without a database that it belongs to; `false` if it cannot. For those who try it
+/// with whatever may come.
+#[cfg(feature = "testing")]
+pub fn mend_log(log: &mut [u8]) -> bool {
+    repair(log, Path::new("log"), None, |_, _| Ok(Some(0))).is_ok()
+}
+
 /// What is wrong first.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
