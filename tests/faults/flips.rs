@@ -147,6 +147,13 @@ fn every(
     counted
 }
 
+/// No start is refused, and what is damaged belongs to one account.
+fn affects_one_at_most(counted: &BTreeMap<Outcome, usize>) {
+    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
+    let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
+    assert_eq!(several.count(), 0, "more than one owner is damaged");
+}
+
 fn flips() -> usize {
     std::env::var("FAULTS_FLIPS").ok().map_or(FLIPS, |text| text.parse().unwrap())
 }
@@ -343,9 +350,7 @@ fn a_flipped_bit_in_the_database_is_found() {
     let change = |number| flipped(&files, DATABASE, 1, number);
     let counted =
         every("flipped bits in the database", flips(), change, |directory, files| outcome(directory, files, &truth));
-    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
-    let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
-    assert_eq!(several.count(), 0, "more than one owner is damaged");
+    affects_one_at_most(&counted);
 }
 
 /// What says what the file is, and where the tables begin.
@@ -391,9 +396,7 @@ fn a_flipped_bit_in_the_write_ahead_log_is_found() {
     let counted = every("flipped bits in the write-ahead log", flips(), change, |directory, files| {
         outcome(directory, files, &truth)
     });
-    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
-    let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
-    assert_eq!(several.count(), 0, "more than one owner is damaged");
+    affects_one_at_most(&counted);
 }
 
 /// Which page a frame holds, and whether a transaction ends with it: for that there is no checksum but that of the log.
@@ -409,9 +412,7 @@ fn a_flipped_bit_in_the_head_of_a_frame_is_found() {
     let counted = every("flipped bits in the heads of frames", flips() / 5, change, |directory, files| {
         outcome(directory, files, &truth)
     });
-    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
-    let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
-    assert_eq!(several.count(), 0, "more than one owner is damaged");
+    affects_one_at_most(&counted);
 }
 
 /// The bits of the last transaction have nothing behind them that says that it was synced.
@@ -424,9 +425,7 @@ fn a_flipped_bit_in_the_last_transaction_is_found() {
     let counted = every("flipped bits at the end of the write-ahead log", flips() / 10, change, |directory, files| {
         outcome(directory, files, &truth)
     });
-    assert_eq!(counted.get(&Outcome::Refused), None, "a start is refused");
-    let several = counted.keys().filter(|outcome| matches!(outcome, Outcome::Found(count) if *count > 1));
-    assert_eq!(several.count(), 0, "more than one owner is damaged");
+    affects_one_at_most(&counted);
 }
 
 /// A note that is damaged says nothing, and the write-ahead log is believed.

@@ -1,14 +1,10 @@
 //! Logins in one breath, as they are on the wire: `one_breath.txt`.
 
-use std::sync::Mutex;
-
 use aws_lc_rs::hmac;
 
-use super::sasl2::{COUNTED, DOMAIN, PHONE, bind, element, enter, identifier, part, password, token_of, world};
+use super::sasl2::{COUNTED, PHONE, bind, element, enter, identifier, overheard, part, password, token_of, world};
 use super::*;
 use crate::accounts::sasl::hashed_token::tests::message;
-use crate::net::Transport;
-use crate::session::Security;
 
 const TRANSCRIPTS: &str = include_str!("one_breath.txt");
 
@@ -22,21 +18,6 @@ fn transcripts() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
         }
     }
     all
-}
-
-/// A connection inside TLS, and what the server writes on it, once for each write.
-async fn overheard(world: &mut World) -> (Raw, Arc<Mutex<Vec<String>>>) {
-    let node = world.server(DOMAIN).unwrap();
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let written: Arc<Mutex<Vec<String>>> = Arc::default();
-    let heard = Arc::clone(&written);
-    let transport = Transport::plain(theirs, None).heard_by(Box::new(move |bytes| {
-        heard.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
-    }));
-    tokio::spawn(async move { node.serve_client(transport, Security::Direct).await });
-    let mut raw = Raw::new(ours);
-    raw.start_tls(Arc::clone(&world.client_tls), DOMAIN).await.unwrap();
-    (raw, written)
 }
 
 /// What stands between the first of `front` and the next of `back`.

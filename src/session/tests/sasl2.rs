@@ -367,13 +367,11 @@ async fn a_client_is_back_in_one_round_trip() {
     assert_eq!(juliet.received().unwrap().attribute("id"), Some("2"));
 }
 
-/// What a client asks in one breath is answered in one: every packet more costs both sides, the server most of all.
-#[tokio::test(start_paused = true)]
-async fn what_is_asked_in_one_breath_is_answered_in_one() {
-    let mut world = world("").await;
+/// A connection inside TLS, and what the server writes on it, once for each write.
+pub(super) async fn overheard(world: &mut World) -> (Raw, Arc<Mutex<Vec<String>>>) {
     let node = world.server(DOMAIN).unwrap();
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let written = Arc::new(Mutex::new(Vec::new()));
+    let written: Arc<Mutex<Vec<String>>> = Arc::default();
     let heard = Arc::clone(&written);
     let transport = Transport::plain(theirs, None).heard_by(Box::new(move |bytes| {
         heard.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
@@ -381,6 +379,14 @@ async fn what_is_asked_in_one_breath_is_answered_in_one() {
     tokio::spawn(async move { node.serve_client(transport, Security::Direct).await });
     let mut raw = Raw::new(ours);
     raw.start_tls(Arc::clone(&world.client_tls), DOMAIN).await.unwrap();
+    (raw, written)
+}
+
+/// What a client asks in one breath is answered in one: every packet more costs both sides, the server most of all.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_in_one_breath_is_answered_in_one() {
+    let mut world = world("").await;
+    let (mut raw, written) = overheard(&mut world).await;
     open(&mut raw, None, &password(PHONE, &bind(""))).await;
     assert_eq!(names(&element(&mut raw).await), ["authorization-identifier", "bound"]);
     element(&mut raw).await;

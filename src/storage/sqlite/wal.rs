@@ -4,9 +4,9 @@
 //! crash leaves behind. Two things look the same and are none:
 //!
 //! - A bit has flipped, or the end is missing. Everything behind it was acknowledged; for the last transaction, which has
-//!   nothing behind it, that is written in a file of its own (synced.rs). What is missing is an error. Each frame's checksum goes on from the one before, so what
-//!   a frame should be follows from its neighbours: most flipped bits can be put right, and the others go into the
-//!   database as they are, where what is stored has checksums of its own.
+//!   nothing behind it, that is written in a file of its own (synced.rs). What is missing is an error. Each frame's checksum
+//!   goes on from the one before, so what a frame should be follows from its neighbours: most flipped bits can be put right,
+//!   and the others go into the database as they are, where what is stored has checksums of its own.
 //! - A sync failed. The kernel shows what was written, and takes it for clean: it will never be on the disk, and no later
 //!   sync says so. So the whole log is written once more before anything is built on it.
 
