@@ -1,5 +1,5 @@
 //! The driver: libFuzzer with the target that the environment variable `TARGET` names. With `UNPACK` it makes a corpus of the
-//! seeds of all targets in that folder, one folder each, and ends.
+//! seeds of all targets in that folder, one folder each, tells their names, and ends.
 
 #![no_main]
 

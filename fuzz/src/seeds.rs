@@ -37,12 +37,13 @@ pub fn examples() -> Vec<Vec<u8>> {
     lines(EXAMPLES)
 }
 
-/// Writes the seeds of all targets below `folder`, each input a file.
+/// Writes the seeds of all targets below `folder`, each input a file, and tells the names of the targets.
 ///
 /// # Errors
 /// What the file system says.
 pub fn unpack(folder: &Path) -> std::io::Result<()> {
     for target in &TARGETS {
+        println!("{}", target.name);
         let folder = folder.join(target.name);
         fs::create_dir_all(&folder)?;
         for (number, seed) in target.seeds().iter().enumerate() {

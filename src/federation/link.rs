@@ -314,10 +314,15 @@ impl Links {
     ) -> Result<Result<Proof, Reason>, Event> {
         let why = || "TLS cannot express this domain".to_owned();
         let name = server_name(&pair.remote).ok_or_else(|| Event::Lost(Trouble::TlsFailed { why: why() }))?;
-        let config = self.ways.client_tls.config(&pair.local, encrypted(door), plan.certificate);
-        let config = plan.session.as_ref().map_or_else(|| Arc::clone(&config), |session| session.on(&config));
+        let config = match &plan.session {
+            Some(session) => session.config(),
+            None => self.ways.client_tls.config(&pair.local, encrypted(door), plan.certificate),
+        };
         let handshake = timeout_at(plan.limit, wire.secure(|transport| transport.connect_tls(config, name)));
         handshake.await.map_err(|_| Event::Late { partly: false })?.map_err(|error| broken_handshake(&error))?;
+        if let (Some(session), Some(tls)) = (&plan.session, wire.transport().tls()) {
+            session.shaken(tls.resumed);
+        }
         // Those of the session, if it was resumed: they have to prove the domain as they would now.
         let chain = wire.transport().peer_certificates();
         let shown = Shown { chain: &chain, role: Role::Server };

@@ -46,7 +46,7 @@ impl Dialogue {
         self.said.push_str(text);
     }
 
-    /// There may be a token in what was said: where it moves, nothing of it stays.
+    /// There may be a token in what was said: where room is made here, nothing of it stays in the old place.
     fn make_room(&mut self, more: usize) {
         let needed = self.said.len() + more;
         if self.said.capacity() < needed {

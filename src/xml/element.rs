@@ -293,6 +293,8 @@ fn attach_text(open: &mut [Element], done: &mut Vec<Node>, text: &str) {
     };
     match siblings.last_mut() {
         Some(Node::Text(before)) => before.push_str(text),
+        // An empty CDATA section is nothing (XML 1.0 §2.7).
+        _ if text.is_empty() => {}
         _ => siblings.push(Node::Text(text.to_owned())),
     }
 }

@@ -11,7 +11,7 @@ use comity::accounts::tokens::TokenKey;
 use comity::clock::Timestamp;
 use comity::jid::BareJid;
 use comity::negotiation::features::{Confidentiality, Offer, PlainPolicy, TokenPolicy};
-use comity::negotiation::login::{Effect, Found, FoundToken, Login};
+use comity::negotiation::login::{ATTEMPTS, Effect, Found, FoundToken, Login};
 use comity::net::TlsVersion;
 use comity::stanza::CLIENT_NS;
 
@@ -116,7 +116,7 @@ impl Client {
                 }
                 Effect::Failure { .. } => {
                     self.failures += 1;
-                    assert!(self.failures <= MOST_ANSWERS);
+                    assert!(self.failures <= usize::from(ATTEMPTS), "a guess too many");
                 }
                 Effect::Close(error) => {
                     written_alone(&error.to_xml(), CLIENT_NS);

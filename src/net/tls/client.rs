@@ -89,10 +89,7 @@ fn reason(error: &io::Error) -> Option<&rustls::Error> {
 
 /// The TLS configurations for streams to other servers; they can be replaced at any time.
 #[derive(Debug)]
-pub struct ClientTls {
-    current: ArcSwap<Current>,
-    sessions: Arc<Sessions>,
-}
+pub struct ClientTls(ArcSwap<Current>);
 
 #[derive(Debug)]
 struct Current {
@@ -100,6 +97,8 @@ struct Current {
     without: Configs,
     /// In the order of the identities.
     with: Vec<Configs>,
+    /// Those in which this was shown.
+    sessions: Arc<Sessions>,
 }
 
 #[derive(Debug)]
@@ -114,13 +113,12 @@ impl ClientTls {
     /// # Errors
     /// The cryptographic library failed.
     pub fn new(identities: Arc<Identities>) -> Result<Self, rustls::Error> {
-        Ok(Self { current: ArcSwap::from_pointee(Current::new(identities)?), sessions: Arc::default() })
+        Ok(Self(ArcSwap::from_pointee(Current::new(identities)?)))
     }
 
     /// Shows what `other` shows from now on. No session is resumed in which something else was shown.
     pub fn replace(&self, other: Self) {
-        self.current.store(other.current.into_inner());
-        self.sessions.clear();
+        self.0.store(other.0.into_inner());
     }
 
     /// What a connection from `local`, one of our domains, to `remote` at this address may resume, and may leave to be resumed.
@@ -132,26 +130,17 @@ impl ClientTls {
         certificate: ClientCertificate,
         (remote, address): (&str, SocketAddr),
     ) -> Arc<Resumable> {
-        let identity = match certificate {
-            ClientCertificate::Shown => Some(self.current.load().identities.position(local).unwrap_or(0)),
-            ClientCertificate::Withheld => None,
-        };
-        self.sessions.at(Place { identity, remote: remote.to_owned(), address, outgoing })
+        let current = self.0.load();
+        let identity = current.identity(local, certificate);
+        let place = Place { identity, remote: remote.to_owned(), address, outgoing };
+        current.sessions.at(place, current.config(identity, outgoing))
     }
 
     /// The configuration for a stream from `local`, one of our domains.
     #[must_use]
     pub fn config(&self, local: &str, outgoing: Outgoing, certificate: ClientCertificate) -> Arc<ClientConfig> {
-        let current = self.current.load();
-        let with = match certificate {
-            ClientCertificate::Shown => current.with.get(current.identities.position(local).unwrap_or(0)),
-            ClientCertificate::Withheld => None,
-        };
-        let configs = with.unwrap_or(&current.without);
-        Arc::clone(match outgoing {
-            Outgoing::StartTls => &configs.start_tls,
-            Outgoing::Direct => &configs.direct,
-        })
+        let current = self.0.load();
+        current.config(current.identity(local, certificate), outgoing)
     }
 }
 
@@ -170,7 +159,23 @@ pub fn server_name(domain: &str) -> Option<ServerName<'static>> {
 impl Current {
     fn new(identities: Arc<Identities>) -> Result<Self, rustls::Error> {
         let with = identities.all().iter().map(|identity| Configs::new(Some(identity))).collect::<Result<_, _>>()?;
-        Ok(Self { without: Configs::new(None)?, with, identities })
+        Ok(Self { without: Configs::new(None)?, with, identities, sessions: Arc::default() })
+    }
+
+    /// Which of the certificates is shown.
+    fn identity(&self, local: &str, certificate: ClientCertificate) -> Option<usize> {
+        match certificate {
+            ClientCertificate::Shown => Some(self.identities.position(local).unwrap_or(0)),
+            ClientCertificate::Withheld => None,
+        }
+    }
+
+    fn config(&self, identity: Option<usize>, outgoing: Outgoing) -> Arc<ClientConfig> {
+        let configs = identity.and_then(|identity| self.with.get(identity)).unwrap_or(&self.without);
+        Arc::clone(match outgoing {
+            Outgoing::StartTls => &configs.start_tls,
+            Outgoing::Direct => &configs.direct,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls::server::ProducesTickets;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::tickets::tickets;
 
@@ -62,18 +63,20 @@ impl ProducesTickets for OfConnection {
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let proven = self.proven.load(Ordering::Relaxed).to_be_bytes();
-        self.tickets.sealed.encrypt(&[&proven, plain].concat())
+        let plain = Zeroizing::new([&proven, plain].concat());
+        self.tickets.sealed.encrypt(&plain)
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        let opened = self.tickets.sealed.decrypt(cipher)?;
-        let (proven, plain) = opened.split_first_chunk()?;
-        let proven = u64::from_be_bytes(*proven);
+        let mut opened = self.tickets.sealed.decrypt(cipher)?;
+        let proven = u64::from_be_bytes(*opened.first_chunk()?);
         if self.tickets.now().saturating_sub(proven) >= LIFETIME.as_secs() {
             return None;
         }
         // If the session is not resumed after all, the next ticket ends sooner than it had to.
         self.proven.store(proven, Ordering::Relaxed);
-        Some(plain.to_vec())
+        // No second place in memory has a secret in it.
+        opened.drain(..size_of::<u64>());
+        Some(opened)
     }
 }

@@ -51,6 +51,8 @@ struct Kept {
 
 /// What one connection has to do with sessions.
 pub struct Resumable {
+    /// What is shown, and where it is kept.
+    config: Arc<ClientConfig>,
     sessions: Arc<Sessions>,
     place: Place,
     state: Mutex<State>,
@@ -59,8 +61,8 @@ pub struct Resumable {
 struct State {
     /// When the peer has shown that it holds its key.
     proven: Instant,
-    /// Whether the connection has begun with a session that was kept.
-    was_offered: bool,
+    /// Whether the connection goes on, or may yet go on, with a session that was kept.
+    goes_on: bool,
     stage: Stage,
 }
 
@@ -77,14 +79,9 @@ impl Sessions {
     }
 
     /// For one connection to `place`.
-    pub(super) fn at(self: &Arc<Self>, place: Place) -> Arc<Resumable> {
-        let state = State { proven: Instant::now(), was_offered: false, stage: Stage::Open(None) };
-        Arc::new(Resumable { sessions: Arc::clone(self), place, state: Mutex::new(state) })
-    }
-
-    /// Forgets all.
-    pub(super) fn clear(&self) {
-        self.lock().clear();
+    pub(super) fn at(self: &Arc<Self>, place: Place, config: Arc<ClientConfig>) -> Arc<Resumable> {
+        let state = State { proven: Instant::now(), goes_on: false, stage: Stage::Open(None) };
+        Arc::new(Resumable { config, sessions: Arc::clone(self), place, state: Mutex::new(state) })
     }
 
     fn take(&self, place: &Place) -> Option<(Instant, Tls13ClientSessionValue)> {
@@ -115,12 +112,20 @@ impl Resumable {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `config` for this connection, which goes on with a session if one is kept.
+    /// The configuration of this connection, which goes on with a session if one is kept.
     #[must_use]
-    pub fn on(self: &Arc<Self>, config: &ClientConfig) -> Arc<ClientConfig> {
-        let mut config = config.clone();
+    pub fn config(self: &Arc<Self>) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::store(Arc::clone(self) as _).tls12_resumption(Tls12Resumption::Disabled);
         Arc::new(config)
+    }
+
+    /// The handshake is done. Where no session was `resumed` the peer has shown that it holds its key.
+    pub fn shaken(&self, resumed: bool) {
+        if !resumed {
+            let mut state = self.lock();
+            (state.proven, state.goes_on) = (Instant::now(), false);
+        }
     }
 
     /// The peer has proven its domain: a session that it gives, or has given, is kept.
@@ -131,15 +136,15 @@ impl Resumable {
         }
     }
 
-    /// The connection has led to nothing. Gives whether that may be because it had begun with a session: then none is resumed
+    /// The connection has led to nothing. Gives whether that may be because it went on with a session: then none is resumed
     /// at this place for a while.
     #[must_use]
     pub fn give_up(&self) -> bool {
-        let was_offered = self.lock().was_offered;
-        if was_offered {
+        let goes_on = self.lock().goes_on;
+        if goes_on {
             self.sessions.keep(&self.place, Instant::now(), None);
         }
-        was_offered
+        goes_on
     }
 }
 
@@ -169,7 +174,7 @@ impl ClientSessionStore for Resumable {
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         let (since, session) = self.sessions.take(&self.place)?;
         let mut state = self.lock();
-        (state.proven, state.was_offered) = (since, true);
+        (state.proven, state.goes_on) = (since, true);
         Some(session)
     }
 }
@@ -246,11 +251,11 @@ mod tests {
 
         /// Connects and takes the peer for one that has proven its domain; gives whether a session was resumed.
         async fn resumes(&self, session: &Arc<Resumable>) -> bool {
-            let config = self.ours.config("a.test", Outgoing::StartTls, ClientCertificate::Shown);
-            let (ours, theirs) = self.shake(session.on(&config)).await;
+            let (ours, theirs) = self.shake(session.config()).await;
+            session.shaken(ours.tls().unwrap().resumed);
             // Whoever judges either side has what there was to judge at first.
             assert_eq!(ours.peer_certificates(), self.theirs.identities().all()[0].certified_key().cert);
-            assert_eq!(theirs.peer_certificates().len(), 1);
+            assert_eq!(theirs.peer_certificates().len(), usize::from(session.place.identity.is_some()));
             session.keep();
             ours.tls().unwrap().resumed
         }
@@ -283,9 +288,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_has_proven_nothing_leaves_nothing() {
         let ends = Ends::new();
-        let config = ends.ours.config("a.test", Outgoing::StartTls, ClientCertificate::Shown);
         let session = ends.resumable("b.test", 1);
-        ends.shake(session.on(&config)).await;
+        ends.shake(session.config()).await;
         assert!(!session.give_up(), "nothing was resumed");
         drop(session);
         assert!(!ends.resumes(&ends.resumable("b.test", 1)).await);
@@ -327,8 +331,7 @@ mod tests {
     async fn tickets_of_clients_and_of_servers_are_not_the_same() {
         let ends = Ends::new();
         assert!(!ends.resumes(&ends.resumable("b.test", 1)).await);
-        let config =
-            ends.resumable("b.test", 1).on(&ends.ours.config("a.test", Outgoing::StartTls, ClientCertificate::Shown));
+        let config = ends.resumable("b.test", 1).config();
         let (near, far) = tokio::io::duplex(1 << 16);
         let acceptor = ends.theirs.acceptor(Incoming::ClientStartTls, None);
         let (_, theirs) = tokio::join!(
@@ -342,9 +345,9 @@ mod tests {
     async fn where_it_has_led_to_nothing_nothing_is_resumed_for_an_hour() {
         let ends = Ends::new();
         assert!(!ends.resumes(&ends.resumable("b.test", 1)).await);
-        let config = ends.ours.config("a.test", Outgoing::StartTls, ClientCertificate::Shown);
         let session = ends.resumable("b.test", 1);
-        assert!(ends.shake(session.on(&config)).await.0.tls().unwrap().resumed);
+        assert!(ends.shake(session.config()).await.0.tls().unwrap().resumed);
+        session.shaken(true);
         assert!(session.give_up());
         for _ in 0..3 {
             assert!(!ends.resumes(&ends.resumable("b.test", 1)).await);
@@ -353,6 +356,29 @@ mod tests {
         advance(HOUR / 4).await;
         assert!(!ends.resumes(&ends.resumable("b.test", 1)).await, "the first that is kept again");
         assert!(ends.resumes(&ends.resumable("b.test", 1)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_was_refused_is_not_to_blame_and_its_time_does_not_count() {
+        let mut ends = Ends::new();
+        assert!(!ends.resumes(&ends.resumable("b.test", 1)).await);
+        advance(HOUR * 23).await;
+        let forgetful = minted("b.test");
+        ends.theirs = ServerTls::new(identities(&forgetful)).unwrap();
+        let session = ends.resumable("b.test", 1);
+        assert!(!ends.resumes(&session).await, "they do not know it any more");
+        assert!(!session.give_up(), "what fails now fails in a handshake in full as well");
+        advance(HOUR * 2).await;
+        assert!(ends.resumes(&ends.resumable("b.test", 1)).await, "a day counts from the new signature");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_connects_while_we_change_what_we_show_leaves_nothing_of_the_old() {
+        let ends = Ends::new();
+        let session = ends.resumable("b.test", 1);
+        ends.ours.replace(ClientTls::new(identities(&minted("a.test"))).unwrap());
+        assert!(!ends.resumes(&session).await);
+        assert!(!ends.resumes(&ends.resumable("b.test", 1)).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What a client comes back with: the state of its session of TLS, sealed, so that nothing has to be stored here.
+//! What clients and other servers come back with: the state of a session of TLS, sealed, so that nothing has to be stored here.
 //!
 //! Sealed by AES-256-GCM-SIV (RFC 8452), in one pass over keys that are made once. Nonces come from the stock of those that
 //! everybody may see: one that is given out twice tells no more than whether both tickets hold the same (decision 0035).

@@ -204,16 +204,20 @@ impl Lean {
     /// Gives out content that there was no room for.
     fn give_out(&mut self, into: &mut Vec<u8>, most: usize) -> usize {
         let (some, rest) = self.content.split_at(self.content.len().min(most));
+        let given = some.len();
         if self.machine.secret {
-            erasure::reserve(into, some.len());
-        }
-        into.extend_from_slice(some);
-        let (some, rest) = (some.len(), rest.to_vec());
-        if self.machine.secret {
+            erasure::reserve(into, given);
+            into.extend_from_slice(some);
+            let rest = rest.to_vec();
             self.content.zeroize();
+            self.content = rest;
+        } else if rest.is_empty() {
+            into.extend_from_slice(some);
+            self.content = Vec::new();
+        } else {
+            into.extend(self.content.drain(..given));
         }
-        self.content = rest;
-        some
+        given
     }
 
     /// Reads once and has it worked through.
