@@ -1,3 +1,4 @@
+mod arrival;
 mod ends;
 mod properties;
 

@@ -38,6 +38,16 @@ struct State {
     /// How many bytes may be sent until somebody makes room.
     room: usize,
     shut_down: bool,
+    /// Who found nothing to read, or no room.
+    waiting: Option<Waker>,
+}
+
+impl State {
+    fn changed(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
 }
 
 impl Default for Wire {
@@ -53,7 +63,9 @@ impl Wire {
 
     pub(super) fn arrive(&self, piece: Vec<u8>) {
         if !piece.is_empty() {
-            self.state().arrived.push_back(piece);
+            let mut state = self.state();
+            state.arrived.push_back(piece);
+            state.changed();
         }
     }
 
@@ -65,7 +77,9 @@ impl Wire {
     }
 
     pub(super) fn end(&self) {
-        self.state().ended = true;
+        let mut state = self.state();
+        state.ended = true;
+        state.changed();
     }
 
     pub(super) fn take_sent(&self) -> Vec<u8> {
@@ -77,7 +91,9 @@ impl Wire {
     }
 
     pub(super) fn set_room(&self, room: usize) {
-        self.state().room = room;
+        let mut state = self.state();
+        state.room = room;
+        state.changed();
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
@@ -86,10 +102,14 @@ impl Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state();
         let Some(mut piece) = state.arrived.pop_front() else {
-            return if state.ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+            if state.ended {
+                return Poll::Ready(Ok(()));
+            }
+            state.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
         };
         let rest = piece.split_off(piece.len().min(buf.remaining()));
         buf.put_slice(&piece);
@@ -101,10 +121,11 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.state();
         let taken = bytes.len().min(state.room);
         if taken == 0 {
+            state.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
         state.room -= taken;
@@ -370,7 +391,7 @@ impl Ends {
 /// Sends what no proper client sends, under the keys of a proper handshake.
 pub(super) struct Forger {
     pub(super) server: Box<Lean>,
-    wire: Wire,
+    pub(super) wire: Wire,
     secret: Vec<u8>,
     key: LessSafeKey,
     iv: [u8; 12],
