@@ -16,6 +16,7 @@
 
 mod counted;
 mod entry;
+mod pieces;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use self::counted::Counts;
 use self::entry::{Entry, Fate, Hold, push_with};
 pub(crate) use self::entry::{Kept, Left, head};
+use self::pieces::Pieces;
 use crate::clock::Timestamp;
 use crate::stanza::Stanza;
 
@@ -53,9 +55,8 @@ pub(crate) const LATE: Duration = Duration::from_secs(5);
 pub(crate) struct Queue {
     /// In order: first those that were sent and are not confirmed.
     entries: VecDeque<Entry>,
-    /// The entries as they go on the stream, behind `done` bytes that belong to entries that are gone.
-    bytes: String,
-    done: usize,
+    /// The entries as they go on the stream.
+    bytes: Pieces,
     /// How many entries have been handed over completely on the current link, and their bytes.
     sent: usize,
     sent_bytes: usize,
@@ -116,7 +117,7 @@ impl Queue {
 
     /// What the queue is charged with.
     pub(crate) fn cost(&self) -> usize {
-        self.bytes.len() - self.done + self.entries.len() * OVERHEAD
+        self.bytes.len() + self.entries.len() * OVERHEAD
     }
 
     /// Whether something was sent and is not confirmed.
@@ -126,16 +127,14 @@ impl Queue {
 
     /// Adds a stanza at the end; gives its cost, or the stanza if it does not go through the current link.
     pub(crate) fn push(&mut self, stanza: Stanza<'static>, kept: Option<Kept>) -> Result<usize, Box<Stanza<'static>>> {
-        let before = self.bytes.len();
-        stanza.write(&mut self.bytes);
-        let length = self.bytes.len() - before;
+        let length = self.bytes.push(|out| stanza.write(out));
         if self.largest.is_some_and(|largest| length > largest) {
-            self.bytes.truncate(before);
+            self.bytes.take_back(length);
             return Err(Box::new(stanza));
         }
         let mut cost = length + OVERHEAD;
         if let (Some(_), Mode::Offered(words)) = (kept, self.mode) {
-            self.bytes.insert_str(before, words);
+            self.bytes.insert_before_last(length, words);
             self.entries.push_back(Entry::aside(words.len(), Hold::Opening));
             self.mode = Mode::Counts;
             cost += words.len() + OVERHEAD;
@@ -147,9 +146,9 @@ impl Queue {
 
     /// Adds what is no stanza at the end; gives its cost.
     fn push_aside(&mut self, text: &str, hold: Hold) -> usize {
-        self.bytes.push_str(text);
-        self.entries.push_back(Entry::aside(text.len(), hold));
-        text.len() + OVERHEAD
+        let length = self.bytes.push(|out| out.push_str(text));
+        self.entries.push_back(Entry::aside(length, hold));
+        length + OVERHEAD
     }
 
     /// Adds an answer to a question of the peer; gives its cost, or nothing if the peer does not take what it has asked for.
@@ -163,7 +162,7 @@ impl Queue {
 
     /// The next bytes to hand over, at most a portion.
     pub(crate) fn portion(&self) -> &[u8] {
-        let rest = self.bytes.as_bytes().get(self.done + self.sent_bytes + self.written..).unwrap_or_default();
+        let rest = self.bytes.at(self.sent_bytes + self.written).as_bytes();
         rest.get(..PORTION).unwrap_or(rest)
     }
 
@@ -175,7 +174,7 @@ impl Queue {
     /// What is left of it.
     pub(crate) fn rest(&self) -> &[u8] {
         let length = self.entries.get(self.sent).map_or(0, |entry| entry.length.saturating_sub(self.written));
-        let rest = self.bytes.as_bytes().get(self.done + self.sent_bytes + self.written..).unwrap_or_default();
+        let rest = self.bytes.at(self.sent_bytes + self.written).as_bytes();
         rest.get(..length.min(PORTION)).unwrap_or(rest)
     }
 
@@ -233,7 +232,6 @@ impl Queue {
         while self.sent > 0 && self.entries.front().is_some_and(|entry| !entry.stays()) {
             self.pop(left);
         }
-        self.compact();
     }
 
     /// The first of those that were sent is delivered.
@@ -241,24 +239,12 @@ impl Queue {
         let Some(entry) = self.entries.pop_front() else { return };
         self.sent -= 1;
         self.sent_bytes -= entry.length;
-        self.done += entry.length;
+        self.bytes.advance(entry.length);
         self.gone += 1;
         self.asides -= usize::from(matches!(entry.hold, Hold::Aside));
         left.freed += entry.length + OVERHEAD;
         if let Some(kept) = entry.kept() {
             left.positions(*kept);
-        }
-    }
-
-    fn compact(&mut self) {
-        // Moving the rest costs less than what was written since the last time.
-        if self.done >= self.bytes.len() / 2 {
-            self.bytes.drain(..self.done);
-            self.done = 0;
-            if self.bytes.is_empty() {
-                // An idle queue holds no memory.
-                self.bytes = String::new();
-            }
         }
     }
 
@@ -336,7 +322,7 @@ impl Queue {
         if let Some(words) = offered.filter(|_| self.counts.is_none()) {
             self.mode = Mode::Offered(words);
             if self.is_kept() || self.again {
-                self.bytes.insert_str(self.done, words);
+                self.bytes.push_front(words);
                 self.entries.push_front(Entry::aside(words.len(), Hold::Opening));
                 self.mode = Mode::Counts;
             }
@@ -396,32 +382,27 @@ impl Queue {
     /// Decides about every entry from the place `first` on; only between links, when nothing has been handed over.
     fn sort(&mut self, first: usize, mut judge: impl FnMut(usize, &mut Entry) -> Fate) -> Left {
         let mut left = Left::default();
-        let begin = self.entries.iter().take(first).fold(self.done, |sum, entry| sum + entry.length);
-        let bytes = self.bytes.split_off(begin);
-        let mut rest = bytes.as_str();
+        let mut rest = self.bytes.split_off(self.entries.iter().take(first).map(|entry| entry.length).sum());
         for (place, mut entry) in self.entries.split_off(first).into_iter().enumerate() {
-            let (text, behind) = rest.split_at_checked(entry.length).unwrap_or((rest, ""));
-            rest = behind;
-            match judge(first + place, &mut entry) {
+            let (length, fate) = (entry.length, judge(first + place, &mut entry));
+            let text = rest.at(0).get(..length).unwrap_or_default();
+            match fate {
                 Fate::LeavesQuietly => {
                     entry.head = None;
                     left.take(entry);
-                    continue;
                 }
-                Fate::Leaves => {
-                    left.take(entry);
-                    continue;
+                Fate::Leaves => left.take(entry),
+                Fate::Stays => {
+                    self.bytes.push(|out| out.push_str(text));
+                    self.entries.push_back(entry);
                 }
-                Fate::Stays => self.bytes.push_str(text),
                 Fate::StaysWith(tail) => {
-                    let before = self.bytes.len();
-                    push_with(&mut self.bytes, text, &tail);
-                    entry.length = self.bytes.len() - before;
+                    entry.length = self.bytes.push(|out| push_with(out, text, &tail));
+                    self.entries.push_back(entry);
                 }
             }
-            self.entries.push_back(entry);
+            rest.advance(length);
         }
-        self.compact();
         left
     }
 }

@@ -47,6 +47,11 @@ const FOE: usize = 900;
 /// How long honest messages may be under way before they count as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A server that grows by less than so many bytes in this time is at rest, and is so at the latest after so many times.
+const RESTING: u64 = 512 << 10;
+const REST: Duration = Duration::from_secs(5);
+const MOST_RESTS: usize = 60;
+
 /// What is promised: latency and CPU time against the quiet values, memory in bytes.
 const MOST_LATENCY: f64 = 2.0;
 const MOST_CPU: f64 = 1.5;
@@ -191,7 +196,7 @@ async fn watch(
     for (number, stream) in some_together(coming).await?.into_iter().enumerate() {
         tasks.push(spawn_local(Rc::clone(&honest).write(stream, number, server.site.domain.clone())));
     }
-    sleep(Duration::from_secs(3)).await;
+    rested(server).await?;
     let mut attacks = Vec::new();
     for kind in kinds.iter().copied() {
         if !attacks.is_empty() {
@@ -208,6 +213,20 @@ async fn watch(
     }
     tasks.iter().for_each(JoinHandle::abort);
     Ok(attacks)
+}
+
+/// Waits until the server has grown by what honest messages take: storage keeps in memory what it has written, up to a bound.
+async fn rested(server: &Server) -> io::Result<()> {
+    let mut before = process::memory(server.pid())?;
+    for _ in 0..MOST_RESTS {
+        sleep(REST).await;
+        let now = process::memory(server.pid())?;
+        if now < before + RESTING {
+            return Ok(());
+        }
+        before = now;
+    }
+    Err(io::Error::other("the server grows without an attack"))
 }
 
 async fn measure(server: &Server, honest: &Honest, time: Duration) -> io::Result<Seen> {
