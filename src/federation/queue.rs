@@ -35,8 +35,8 @@ use crate::stanza::Stanza;
 /// So much is handed over at a time: the plain text of one TLS record (RFC 8446 §5.1).
 pub(crate) const PORTION: usize = 16 * 1024;
 
-/// What an entry costs beside its bytes.
-const OVERHEAD: usize = 256;
+/// What an entry costs beside its bytes: its place in a list that may be half empty, an id and addresses.
+const OVERHEAD: usize = 448;
 
 /// So many answers may wait for a peer that asks.
 const ASIDES: usize = 256;

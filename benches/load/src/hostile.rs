@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::abroad::{Abroad, Stream, name};
 use crate::arrive::some_together;
@@ -46,6 +46,9 @@ const STREAMS: usize = 8;
 const FOE: usize = 900;
 /// How long honest messages may be under way before they count as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// So often clients that only read say that they are there.
+const ALIVE: Duration = Duration::from_secs(60);
 
 /// A server that grows by less than so many bytes in this time is at rest, and is so at the latest after so many times.
 const RESTING: u64 = 512 << 10;
@@ -292,19 +295,22 @@ impl Honest {
     /// Somebody reads what comes from the domain of his number.
     async fn read(self: Rc<Self>, mut session: Session, number: usize) {
         let mut text = Vec::new();
-        let end: io::Result<()> = poll_fn(|context| {
-            let read = session.poll_input(context, |bytes| text.extend_from_slice(bytes));
-            let now = micros(self.begin);
-            take_bodies(&mut text, |body| self.take(body, number, now));
-            match read {
-                Ok(()) => std::task::Poll::Pending,
-                Err(error) => std::task::Poll::Ready(Err(error)),
+        loop {
+            let end = poll_fn(|context| {
+                let read = session.poll_input(context, |bytes| text.extend_from_slice(bytes));
+                let now = micros(self.begin);
+                take_bodies(&mut text, |body| self.take(body, number, now));
+                match read {
+                    Ok(()) => std::task::Poll::Pending,
+                    Err(error) => std::task::Poll::Ready(error),
+                }
+            });
+            // A server that hears nothing from a client for minutes takes it for gone.
+            if timeout(ALIVE, end).await.is_ok() || session.send(b" ").await.is_err() {
+                break;
             }
-        })
-        .await;
-        if end.is_err() {
-            self.cut.set(self.cut.get() + 1);
         }
+        self.cut.set(self.cut.get() + 1);
     }
 
     /// A message has come: when it was due, and its number.
