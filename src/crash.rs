@@ -1,4 +1,5 @@
-//! Moments in which a test has the process end, as if by SIGKILL, and a storage that promises what it has not kept.
+//! Moments in which a test has the process end, as if by SIGKILL, words at which a task panics, and a storage that promises
+//! what it has not kept.
 //!
 //! A signal from outside hits the long moments and hardly ever the short ones, so the short ones are named here; and a
 //! harness that looks for losses must be seen to find some. Only builds for tests have any of it: in a server that is
@@ -34,6 +35,15 @@ pub fn at(point: Point) {
     let _ = point;
 }
 
+/// Somebody has said these words.
+#[inline]
+pub fn hear(words: impl FnOnce() -> String) {
+    #[cfg(any(test, feature = "testing"))]
+    armed::hear(words);
+    #[cfg(not(any(test, feature = "testing")))]
+    let _ = words;
+}
+
 /// Whether storage says that everything is durable at once and keeps it in memory for a while.
 #[inline]
 #[must_use]
@@ -45,7 +55,7 @@ pub fn is_careless() -> bool {
 }
 
 #[cfg(any(test, feature = "testing"))]
-pub use armed::{CARELESS, VARIABLE};
+pub use armed::{CARELESS, PANIC, VARIABLE};
 
 #[cfg(any(test, feature = "testing"))]
 mod armed {
@@ -64,11 +74,15 @@ mod armed {
     /// Its value for a storage that promises what it has not kept.
     pub const CARELESS: &str = "careless";
 
+    /// How its value begins for a task that panics; the words at which it does so follow.
+    pub const PANIC: &str = "panic:";
+
     static MISHAP: OnceLock<Option<Mishap>> = OnceLock::new();
 
     #[derive(Debug)]
     enum Mishap {
         Careless,
+        Panic { at: String },
         End { at: Point, passings: AtomicU64, delay: Duration, file: Option<PathBuf> },
     }
 
@@ -91,6 +105,9 @@ mod armed {
             if text == CARELESS {
                 return Some(Self::Careless);
             }
+            if let Some(words) = text.strip_prefix(PANIC) {
+                return Some(Self::Panic { at: words.to_owned() });
+            }
             let mut parts = text.splitn(4, ':');
             let name = parts.next()?;
             let at = Point::ALL.into_iter().find(|point| format!("{point:?}") == name)?;
@@ -107,6 +124,15 @@ mod armed {
 
     pub(super) fn is_careless() -> bool {
         matches!(mishap(), Some(Mishap::Careless))
+    }
+
+    #[expect(clippy::panic, reason = "that is what is asked for")]
+    pub(super) fn hear(words: impl FnOnce() -> String) {
+        let Some(Mishap::Panic { at }) = mishap() else { return };
+        let words = words();
+        if words.contains(at) {
+            panic!("somebody says {words}");
+        }
     }
 
     pub(super) fn at(point: Point) {

@@ -40,5 +40,6 @@ pub mod jid;
 pub mod live;
 pub mod net;
 pub mod nonces;
+pub mod panics;
 pub mod telemetry;
 pub mod xml;

@@ -94,7 +94,7 @@ async def play(plan: list[Row], workshop: Workshop, tell: Callable[[Outcome], No
 async def play_one(stage: Stage, row: Row) -> Outcome:
     """Plays one row on a running stage."""
     near, far = stage.sides[row.near], stage.sides[1 - row.near]
-    started = time.monotonic()
+    started, before = time.monotonic(), panics(stage)
     result, detail = "pass", ""
     try:
         await asyncio.wait_for(row.case.play(stage, near, far), CASE_LIMIT)
@@ -107,7 +107,14 @@ async def play_one(stage: Stage, row: Row) -> Outcome:
     seconds = time.monotonic() - started
     for side in stage.sides:
         await side.log_everybody_out()
+    if result == "pass" and panics(stage) > before:
+        result, detail = "fail", "a server has panicked: see its log"
     return Outcome(row, result, seconds, detail)
+
+
+def panics(stage: Stage) -> int:
+    """How often the servers have panicked."""
+    return sum(side.server.panics() for side in stage.sides)
 
 
 def words(error: Exception) -> str:

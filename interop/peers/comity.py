@@ -54,6 +54,10 @@ create = "anybody"
 """
 
 
+#: What it logs when it panics.
+PANIC = "panic, by a defect of this server"
+
+
 def binary() -> Path:
     """The program under test: from the environment variable COMITY, or the release build of this tree."""
     default = Path(__file__).resolve().parents[2] / "target" / "release" / "comity"
@@ -103,6 +107,9 @@ class Comity(Server):
         await self.run(
             [str(binary()), "account", "add", jid, "--password-stdin", "--config", config], stdin=f"{password}\n"
         )
+
+    def panics(self) -> int:
+        return self.site.log.read_text("utf-8", "replace").count(PANIC)
 
     async def told(self, *command: str) -> dict:
         """What a command prints as JSON, whether or not it has found something wrong."""

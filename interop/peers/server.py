@@ -154,6 +154,10 @@ class Server:
             self.process.kill()
             await self.stop()
 
+    def panics(self) -> int:
+        """How often this server says that it has met a defect of its own; others do not say that."""
+        return 0
+
     def inside(self, command: list[str]) -> list[str]:
         """A command line for this server's namespace and user."""
         return self.site.namespace.command(command, self.user)

@@ -13,6 +13,7 @@ use crate::cli::reach;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::System;
+use crate::panics;
 use crate::routing::operations::Then;
 use crate::server::{self, Bound, Made, Node, Parts, Reload, Server};
 use crate::storage::{Options, Storage};
@@ -35,6 +36,7 @@ impl Serve {
         let config = Config::load(&file).map_err(|error| Failure::Usage(error.to_string()))?;
         let log = telemetry::init(&config.log.level, config.log.format);
         let log = log.map_err(|error| Failure::Usage(error.to_string()))?;
+        panics::watch();
         let reload = Reload::new(file, config.clone(), log);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;

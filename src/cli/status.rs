@@ -33,13 +33,15 @@ fn human(status: &status::Status) -> String {
          client sessions            {}\n\
          accounts in memory         {}\n\
          connections                {}\n\
-         of them not authenticated  {}",
+         of them not authenticated  {}\n\
+         panics                     {}",
         status.version,
         status.domains.join(", "),
         status.sessions,
         status.loaded_accounts,
         status.connections,
-        status.unauthenticated
+        status.unauthenticated,
+        status.panics
     );
     for component in &status.components {
         let standing = match (component.connected, component.address) {

@@ -8,6 +8,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::components::Components;
 use crate::hooks::operation::{NameTaken, Nothing, Operation, Operations, Role};
 use crate::listeners::admission::Admission;
+use crate::panics;
 use crate::routing::Router;
 
 /// Counts what the server holds at this moment.
@@ -27,6 +28,8 @@ pub struct Status {
     pub unauthenticated: usize,
     /// All connections.
     pub connections: usize,
+    /// Panics since the server has started. Each is a defect; where it was is in the log.
+    pub panics: u64,
     /// By name.
     pub components: Vec<Component>,
 }
@@ -91,6 +94,7 @@ impl Facts {
                 sessions: counts.sessions,
                 unauthenticated,
                 connections,
+                panics: panics::count(),
                 components: self.components(),
             }))
         })

@@ -5,6 +5,7 @@
 
 mod client;
 mod network;
+mod panics;
 mod pattern;
 mod stepping;
 mod transcript;
@@ -13,6 +14,7 @@ mod written;
 
 pub use client::{Client, Raw};
 pub use network::Net;
+pub use panics::panics;
 pub use pattern::mismatch;
 pub use stepping::writing;
 pub use transcript::run;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, Raw};
 use super::network::Net;
+use super::panics::panics;
 use super::written::served;
 use crate::accounts::credentials::{Credentials, Iterations, Password, Salts};
 use crate::accounts::directory::{self, DirectoryError};
@@ -47,6 +48,8 @@ pub struct World {
     /// What a client of this world trusts.
     pub client_tls: Arc<rustls::ClientConfig>,
     sites: BTreeMap<String, Site>,
+    /// Panics of this thread that are none of its tasks', or that the test has asked for.
+    excused: usize,
 }
 
 /// A server with what outlives it.
@@ -82,6 +85,7 @@ impl World {
             clock: Clock::manual(Timestamp::from_unix_ms(1_000_000_000_000)),
             client_tls: Arc::new(client_tls),
             sites: BTreeMap::new(),
+            excused: panics(),
         }
     }
 
@@ -194,6 +198,11 @@ impl World {
         if let Some(site) = self.sites.get_mut(domain) {
             site.serving.shutdown().await;
         }
+    }
+
+    /// The test has something panic, so often.
+    pub const fn excuse_panics(&mut self, count: usize) {
+        self.excused += count;
     }
 
     /// Makes `subscriber` receive the presence of `contact`, as if both had agreed long ago. Only for
@@ -342,6 +351,15 @@ fn accept(net: &Net, address: SocketAddr, node: &Arc<Node>) -> JoinSet<()> {
         }
     });
     serving
+}
+
+/// A task of a server that panics ends its connection, which a test may not look at.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(panics(), self.excused, "tasks have panicked");
+        }
+    }
 }
 
 impl Default for World {

@@ -18,11 +18,11 @@ mod story;
 mod trace;
 mod witness;
 
-use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
+use comity::testing::panics;
 use ledger::Figures;
 use story::{Outcome, Props, play};
 use trace::fingerprint;
@@ -30,28 +30,16 @@ use trace::fingerprint;
 /// Stories in `make check`; `SEEDS` asks for more.
 const SEEDS: u64 = 24;
 
-thread_local! {
-    /// Panics of tasks, which nobody else would hear of.
-    static PANICS: Cell<usize> = const { Cell::new(0) };
-}
-
 /// Plays one story in the thread that asks.
 fn story(seed: u64, lying: bool, props: &Props) -> Outcome {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            PANICS.with(|panics| panics.set(panics.get() + 1));
-            before(info);
-        }));
-    });
-    let panics = PANICS.get();
+    let before = panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let mut outcome = runtime.block_on(play(seed, lying, props));
     drop(runtime);
-    if PANICS.get() > panics {
-        outcome.problems.push(format!("{} tasks have panicked", PANICS.get() - panics));
+    let here = panics() - before;
+    if here > 0 {
+        outcome.problems.push(format!("{here} tasks have panicked"));
     }
     outcome
 }

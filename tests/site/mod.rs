@@ -12,6 +12,9 @@ use comity::jid::Jid;
 use comity::net::tls::development::DevelopmentCa;
 use comity::testing::{Client, Raw};
 
+/// What the server logs when it panics.
+pub(crate) const PANIC: &str = "panic, by a defect of this server";
+
 /// A directory with a configuration, and the server that runs with it.
 pub(crate) struct Site {
     pub(crate) directory: PathBuf,
@@ -116,9 +119,14 @@ impl Drop for Site {
         }
         if std::thread::panicking() {
             eprintln!("for whoever looks for the reason: {}", self.directory.display());
-        } else {
-            let _ = std::fs::remove_dir_all(&self.directory);
+            return;
         }
+        // A test that has it panic takes the log away.
+        let log = std::fs::read(self.directory.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let panics: Vec<&str> = log.lines().filter(|line| line.contains(PANIC)).collect();
+        assert!(panics.is_empty(), "see {}: {panics:?}", self.directory.display());
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
