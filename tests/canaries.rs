@@ -362,6 +362,8 @@ async fn nothing_that_people_say_or_know_is_told_to_the_operator() {
     for arguments in [
         &["status"][..],
         &["status", "--json"],
+        &["status", "--memory"],
+        &["status", "--memory", "--json"],
         &["config", "explain"],
         &["peers"],
         &["peers", "--json"],

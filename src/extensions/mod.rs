@@ -36,9 +36,9 @@ mod xep_0486_avatars;
 mod xep_0494_client_access;
 
 use crate::hooks::Extension;
-pub use xep_0045_muc::Rooms;
 #[cfg(feature = "testing")]
 pub use xep_0045_muc::play;
+pub use xep_0045_muc::{Memory as RoomMemory, Rooms};
 pub use xep_0160_offline::delay;
 pub use xep_0199_ping::NS as PING_NS;
 

@@ -269,6 +269,23 @@ impl Budgets {
         self.seat(remote, None, ledger, false)
     }
 
+    /// What each domain has in memory here, in bytes and streams, and the bytes of all addresses.
+    pub(crate) fn memory(&self) -> (Vec<(Arc<str>, usize, usize)>, usize) {
+        let (domains, addresses) = {
+            let state = self.lock();
+            let domains: Vec<_> =
+                state.domains.iter().map(|(name, ledger)| (Arc::clone(name), Arc::clone(ledger))).collect();
+            (domains, state.addresses.len() * size_of::<(IpAddr, Crowd)>())
+        };
+        let held = |(name, ledger): (Arc<str>, Arc<Mutex<Ledger>>)| {
+            let ledger = lock(&ledger);
+            let entry = size_of::<(Arc<str>, Arc<()>)>() + size_of::<Mutex<Ledger>>() + name.len();
+            let bytes = entry + ledger.recipients.capacity() * size_of::<u32>();
+            (name, bytes, ledger.seats)
+        };
+        (domains.into_iter().map(held).collect(), addresses)
+    }
+
     fn seat(
         self: &Arc<Self>,
         remote: &Arc<str>,

@@ -131,6 +131,12 @@ impl Admission {
         (state.strangers + state.leaving.len(), state.open)
     }
 
+    /// How many connections may be without having authenticated.
+    #[must_use]
+    pub fn most_strangers(&self) -> usize {
+        self.lock().bounds.strangers
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

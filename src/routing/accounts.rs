@@ -87,11 +87,12 @@ impl Accounts {
 
     /// Every loaded entry.
     pub(super) fn all(&self) -> Vec<Arc<Account>> {
-        let mut all = Vec::new();
-        for shard in &self.shards {
-            all.extend(shard.read().unwrap_or_else(PoisonError::into_inner).iter().cloned());
-        }
-        all
+        self.parts().flatten().collect()
+    }
+
+    /// The same, part by part, for those who have time: each is looked at when it is asked for.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Vec<Arc<Account>>> {
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect())
     }
 
     /// The loaded entries of one domain with contacts at the other, the same order each time. That does not count as use.

@@ -64,6 +64,11 @@ impl Held {
         self.stanzas.len() <= MOST && self.bytes <= MOST_BYTES
     }
 
+    /// How many bytes wait.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Everything that waits, to go out.
     pub(super) fn release(&mut self) -> impl Iterator<Item = String> + use<> {
         self.bytes = 0;

@@ -18,6 +18,7 @@ use crate::stream::{StreamCondition, StreamError};
 
 use super::held::{Held, Judge};
 use super::marks::{Mark, Remains};
+use super::memory::Waiting;
 use super::pieces::Pieces;
 use super::retained::{Lapsed, Retained};
 use super::unanswered::Asked;
@@ -338,6 +339,16 @@ impl Ring {
     pub(super) fn is_silent(&self, before: Timestamp, now: Timestamp) -> bool {
         let heard = self.last_heard();
         heard < before || heard > now
+    }
+
+    /// What waits, and whom it waits for; for those who count.
+    pub(super) fn waiting(&self) -> Waiting {
+        let state = self.lock();
+        Waiting {
+            bytes: state.cost() + state.held.as_ref().map_or(0, |held| held.bytes()),
+            is_inactive: state.held.is_some(),
+            is_detached: state.retained.as_ref().is_some_and(|retained| retained.away.is_some()),
+        }
     }
 
     /// Refuses further writes and hands out what is left.

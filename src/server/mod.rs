@@ -4,6 +4,7 @@ mod components;
 mod doctor;
 mod interop;
 mod made;
+pub mod memory;
 mod node;
 mod peers;
 mod reload;

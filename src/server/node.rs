@@ -35,6 +35,7 @@ use super::components::{self, SecretError};
 use super::doctor;
 use super::interop;
 use super::made::Made;
+use super::memory;
 use super::peers;
 use super::reload::Reload;
 use super::rooms;
@@ -209,7 +210,8 @@ impl Node {
         let ending = Arc::new(Ending::default());
         let accounts = accounts(&settings, (&parts.storage, &parts.clock), &router);
         let facts = status::Facts::new(&parts.clock, &domains, &router, &admission, &components);
-        let operations = operations(&accounts, (&ending, &router), (facts, &federation), parts.reload.as_ref());
+        let owners = memory::Owners::new(&admission, &router, &federation, &components, &rooms);
+        let operations = operations(&accounts, (&ending, &router), (facts, owners, &federation), parts.reload.as_ref());
         let operations = operations.map_err(StartError::Operation)?;
         let house = House {
             outbound: &outbound,
@@ -323,13 +325,14 @@ fn accounts(settings: &Settings, (storage, clock): (&Storage, &Clock), router: &
 fn operations(
     accounts: &Accounts,
     (ending, router): (&Arc<Ending>, &Arc<Router>),
-    (facts, federation): (status::Facts, &Arc<Federation>),
+    (facts, owners, federation): (status::Facts, memory::Owners, &Arc<Federation>),
     reload: Option<&Arc<Reload>>,
 ) -> Result<Arc<Operations>, NameTaken> {
     let mut operations = Operations::default();
     accounts.register(&mut operations)?;
     ending.register(router, &mut operations)?;
     facts.register(&mut operations)?;
+    owners.register(&mut operations)?;
     peers::register(federation, &mut operations)?;
     doctor::register(federation, &mut operations)?;
     let outbound: Arc<dyn Outbound> = Arc::clone(router) as _;

@@ -23,7 +23,7 @@ use crate::stream::{Limits, Pace};
 use super::node::SILENCE;
 
 /// What one connection that has not authenticated may cost; the bound on their number follows.
-const STRANGER_BYTES: usize = 32 * 1024;
+pub(super) const STRANGER_BYTES: usize = 32 * 1024;
 
 /// Accounts that stay loaded without a session.
 const CACHED_ACCOUNTS: usize = 10_000;

@@ -1,5 +1,6 @@
 //! Accounts that come, are closed and go, on whole servers.
 
+mod memory;
 mod resumption;
 
 use std::sync::Arc;

@@ -80,6 +80,11 @@ impl History {
         self.keep(most);
     }
 
+    /// Octets of all that is kept.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets the oldest ones beyond `most`.
     pub(super) fn keep(&mut self, most: usize) {
         while self.all.len() > most || self.bytes > MOST_BYTES {

@@ -12,6 +12,7 @@
 //!   owners and those who want something of them ask a room for.
 //! - `service`, `outbox`, `kept`, `listing`, `watch`: the service that has the rooms: which are in memory, in which order
 //!   their effects reach storage and occupants, who is not there any more.
+//! - `memory`: what they hold, for whoever runs the server.
 
 mod about;
 mod admin;
@@ -29,6 +30,7 @@ mod item;
 mod kept;
 mod leaving;
 mod listing;
+mod memory;
 mod moderation;
 mod nick;
 mod occupant;
@@ -57,6 +59,7 @@ mod voice;
 mod watch;
 mod wire;
 
+pub use memory::Memory;
 pub use service::Rooms;
 
 use super::MUC_NS;

@@ -105,6 +105,11 @@ impl Hosted {
         self.waiting.is_empty()
     }
 
+    /// How much waits.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Gives the room a command. What follows comes about now, or waits.
     pub(super) fn take(&mut self, rooms: &Rooms, call: &Call<'_>, command: Command, batch: &mut Batch) {
         self.touched = rooms.clock.now();
