@@ -98,8 +98,8 @@ differential: setup ## ten million inputs: others read as we do what we let in a
 mutants: setup ## whether tests notice when the code is changed; takes hours (MODULES="...", SHARD=k/n)
 	@tools/mutants $(if $(SHARD),--shard $(SHARD)) $(if $(MODULES)$(SHARD),,--record) $(MODULES)
 
-reproducible: setup ## two clean builds of the release make the same program
-	@tools/reproducible
+reproducible: setup ## two clean builds of the release make the same program (RECORD=1: into docs/security.md)
+	@tools/reproducible $(if $(RECORD),--record)
 
 properties: setup ## the property tests of everything that meets strangers, a thousand times longer
 	@PROPTEST_CASES=256000 $(CARGO) test --quiet --release --lib -- stream:: jid:: xml:: sasl
