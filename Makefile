@@ -1,6 +1,6 @@
 # The whole interface of this checkout; plain `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run check archives rooms chaos domains attack guardian simulation interop tls bench budget fuzz differential mutants reproducible properties generate setup
+.PHONY: help run check advisories archives rooms chaos domains attack guardian simulation interop tls bench budget fuzz differential mutants reproducible properties generate setup
 
 CARGO := cargo
 
@@ -98,8 +98,11 @@ differential: setup ## ten million inputs: others read as we do what we let in a
 mutants: setup ## whether tests notice when the code is changed; takes hours (MODULES="...", SHARD=k/n)
 	@tools/mutants $(if $(SHARD),--shard $(SHARD)) $(if $(MODULES)$(SHARD),,--record) $(MODULES)
 
-reproducible: setup ## two clean builds of the release make the same program
-	@tools/reproducible
+reproducible: setup ## two clean builds of the release make the same program (RECORD=1: into docs/security.md)
+	@tools/reproducible $(if $(RECORD),--record)
+
+advisories: setup ## whether something is known to be wrong with crates of others (cargo-deny; fetches the database)
+	@tools/deny
 
 properties: setup ## the property tests of everything that meets strangers, a thousand times longer
 	@PROPTEST_CASES=256000 $(CARGO) test --quiet --release --lib -- stream:: jid:: xml:: sasl
