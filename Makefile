@@ -76,7 +76,7 @@ domains: setup ## a thousand other domains at once, and a hostile one beside hon
 	@./target/release/comity-load domains $(if $(QUICK),--quick,--rounds 3 --document docs/performance.md)
 	@./target/release/comity-load hostile $(if $(QUICK),--quick,--document docs/performance.md)
 
-attack: setup ## eleven attacks at once beside people who talk, and what answers tell by the time they take (QUICK=1: a short look)
+attack: setup ## thirteen attacks at once beside people who talk, and what answers tell by the time they take (QUICK=1: a short look)
 	@$(CARGO) build --quiet --release -p comity --bin comity -p comity-load --bin comity-load
 	@./target/release/comity-load attack $(if $(QUICK),--quick)
 	@$(CARGO) bench --quiet --bench timing

@@ -163,12 +163,9 @@ impl Stream {
         self.io.flush().await
     }
 
-    /// Whatever comes, until the stream ends.
-    pub async fn hear_out(&mut self) {
-        let mut rest = Vec::new();
-        while read_more(&mut self.io, &mut rest).await.is_ok() {
-            rest.clear();
-        }
+    /// Whatever comes next.
+    pub async fn hear(&mut self) -> io::Result<()> {
+        read_more(&mut self.io, &mut Vec::new()).await
     }
 
     pub async fn shut(mut self) {

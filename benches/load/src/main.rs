@@ -12,6 +12,7 @@ mod bench;
 mod chat;
 mod client;
 mod count;
+mod counted;
 mod crash;
 mod crowd;
 mod dns;

@@ -20,7 +20,7 @@ Usage: comity-load [crash|archive|domains|hostile|rooms|attack] [OPTION]...
                       are honest; takes --quick, --only, --document and --keep
   rooms               measure rooms; takes --quick, --rounds, --servers,
                       --document and --keep
-  attack              eleven attacks at once on Comity, beside people who talk;
+  attack              thirteen attacks at once on Comity, beside people who talk;
                       takes --quick, --document and --keep
 
   --quick             one short round with small numbers

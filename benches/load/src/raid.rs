@@ -1,6 +1,6 @@
-//! Eleven attacks at once, all in one process, each as fast as the server lets it: strangers who do not get on, who begin TLS for
-//! nothing and who send hostile XML; people with an account who send, ask and join without end or do not read; servers that
-//! cannot prove who they are.
+//! Thirteen attacks at once, all in one process, each as fast as the server lets it: strangers who do not get on, who begin TLS
+//! for nothing and who send hostile XML; people with an account who send, ask and join without end or do not read; servers that
+//! cannot prove who they are, and one that can and reads no answers.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
@@ -25,7 +26,7 @@ use crate::tls::{self, Certificate, Tickets};
 pub const ROLE: &str = "raid";
 
 /// What goes on, and with how many connections.
-const ATTACKS: [(Attack, &str, usize); 11] = [
+const ATTACKS: [(Attack, &str, usize); 13] = [
     (Attack::Loris, "slow strangers: a header, a byte in half a second", 300),
     (Attack::Handshakes, "TLS for nothing", 4),
     (Attack::Deep, "XML without end, from strangers", 4),
@@ -34,13 +35,21 @@ const ATTACKS: [(Attack, &str, usize); 11] = [
     (Attack::Stanzas, "messages", 4),
     (Attack::Roster, "contacts", 2),
     (Attack::Presence, "presence to everybody", 2),
-    (Attack::Rooms, "rooms that are entered and left", 2),
+    (Attack::Rooms, "rooms of their own that are entered and left", 2),
+    (Attack::Crowd, "a room with people in it, entered, left, and each time by another name", 16),
     (Attack::Archive, "pages of the archive", 2),
     (Attack::Dialback, "keys of dialback from servers that prove nothing", 4),
+    (Attack::Foreign, "questions of another domain that reads no answers", 4),
 ];
 
 /// Accounts that attack are `d0` and so on; this many there are.
-pub const ACCOUNTS: usize = 18;
+pub const ACCOUNTS: usize = 34;
+
+/// The room that a crowd enters, below the domain of rooms.
+pub const ROOM: &str = "square";
+
+/// The number of the domain that is hostile.
+const FOE: usize = 800;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attack {
@@ -53,20 +62,36 @@ enum Attack {
     Roster,
     Presence,
     Rooms,
+    Crowd,
     Archive,
     Dialback,
+    Foreign,
+}
+
+/// The domain that is hostile.
+pub fn foe() -> String {
+    name(FOE)
 }
 
 /// The attacking process, as the one that measures sees it.
 pub struct Raid(Attacker);
 
 impl Raid {
-    pub fn start(server: &Server, certificate: &Certificate, time: Duration) -> io::Result<Self> {
+    /// The hostile domain listens at `hostile`.
+    pub fn start(
+        server: &Server,
+        (certificate, hostile): (&Certificate, SocketAddr),
+        time: Duration,
+    ) -> io::Result<Self> {
         let (site, text) = (&server.site, OsString::from);
         let addresses = [site.start_tls, site.direct_tls, server.s2s].map(|address| text(address.to_string()));
         let files = [&certificate.chain, &certificate.key].map(|file| file.clone().into_os_string());
         let who = [text(ROLE.to_owned()), text(site.domain.clone())];
-        let all = who.into_iter().chain(addresses).chain(files).chain([text(time.as_secs().to_string())]);
+        let all = who
+            .into_iter()
+            .chain(addresses)
+            .chain(files)
+            .chain([hostile.to_string(), time.as_secs().to_string()].map(text));
         Attacker::start(all).map(Self)
     }
 
@@ -83,13 +108,13 @@ impl Raid {
 
 /// The attacking process itself; prints how often each attack was made.
 pub fn run(arguments: &[String]) -> io::Result<()> {
-    let [domain, start_tls, direct_tls, s2s, chain, key, seconds] = arguments else {
-        return Err(io::Error::other("raid DOMAIN STARTTLS DIRECT S2S CHAIN KEY SECONDS"));
+    let [domain, start_tls, direct_tls, s2s, chain, key, own, seconds] = arguments else {
+        return Err(io::Error::other("raid DOMAIN STARTTLS DIRECT S2S CHAIN KEY ADDRESS SECONDS"));
     };
     let address = |text: &String| text.parse::<SocketAddr>().map_err(io::Error::other);
     let site =
         Site { domain: domain.clone(), start_tls: address(start_tls)?, direct_tls: address(direct_tls)?, from: None };
-    let (s2s, seconds) = (address(s2s)?, seconds.parse().map_err(io::Error::other)?);
+    let (s2s, own, seconds) = (address(s2s)?, address(own)?, seconds.parse().map_err(io::Error::other)?);
     let certificate = Certificate { chain: PathBuf::from(chain), key: PathBuf::from(key) };
     // Those who attack have machines of their own: here they get what server and honest clients leave.
     let _ = rustix::process::nice(19);
@@ -98,6 +123,7 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
     LocalSet::new().block_on(&runtime, async {
         let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
         let abroad = Abroad::new(&certificate)?;
+        spawn_local(abroad.clone().listen_deaf(TcpListener::bind(own).await?));
         let mut account = 0;
         for (((attack, _, count), done), last) in ATTACKS.iter().zip(&counts).zip(1..) {
             for _ in 0..*count {
@@ -131,7 +157,7 @@ struct Raider {
 
 impl Attack {
     fn has_account(self) -> bool {
-        !matches!(self, Self::Loris | Self::Handshakes | Self::Deep | Self::Dialback)
+        !matches!(self, Self::Loris | Self::Handshakes | Self::Deep | Self::Dialback | Self::Foreign)
     }
 }
 
@@ -140,10 +166,11 @@ impl Raider {
     async fn act(self, attack: Attack) {
         let mut turn = 0_u64;
         loop {
-            let cut = if attack.has_account() {
-                self.with_account(attack, &mut turn).await
-            } else {
-                self.as_stranger(attack).await
+            let cut = match attack {
+                Attack::Foreign => self.as_domain(&mut turn).await,
+                Attack::Dialback => self.vouch(&mut turn).await,
+                _ if attack.has_account() => self.with_account(attack, &mut turn).await,
+                _ => self.as_stranger(attack, &mut turn).await,
             };
             if cut.is_err() {
                 sleep(Duration::from_millis(10)).await;
@@ -163,13 +190,10 @@ impl Raider {
         )
     }
 
-    async fn as_stranger(&self, attack: Attack) -> io::Result<()> {
-        if attack == Attack::Dialback {
-            return self.vouch().await;
-        }
+    async fn as_stranger(&self, attack: Attack, turn: &mut u64) -> io::Result<()> {
         let mut socket = connect(self.site.from, self.site.start_tls).await?;
-        self.count(1);
         if attack == Attack::Loris {
+            self.count(1);
             for byte in self.header().as_bytes() {
                 socket.write_all(&[*byte]).await?;
                 sleep(Duration::from_millis(500)).await;
@@ -180,27 +204,56 @@ impl Raider {
         ask(&mut socket, &mut rest, &self.header(), "</stream:features>").await?;
         if attack == Attack::Handshakes {
             ask(&mut socket, &mut rest, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<proceed").await?;
-            return encrypt(socket, &self.site.domain, &self.kit).await.map(drop);
+            encrypt(socket, &self.site.domain, &self.kit).await?;
+            self.count(1);
+            return Ok(());
         }
-        // One is too deep, the other too long; what comes of it is an error.
-        for hostile in ["<a xmlns='x'>".repeat(600), format!("<a b='{}", "x".repeat(8000))] {
-            let _ = ask(&mut socket, &mut rest, &hostile, "</stream:stream>").await;
-        }
+        // One is too deep, the other too long. What comes of it is an error, and who attacks does not stay for the two seconds
+        // that the server gives him to read it.
+        *turn += 1;
+        let hostile =
+            if turn.is_multiple_of(2) { "<a xmlns='x'>".repeat(600) } else { format!("<a b='{}", "x".repeat(8000)) };
+        let _ = ask(&mut socket, &mut rest, &hostile, "</stream:stream>").await;
+        self.count(1);
         Ok(())
     }
 
+    /// Another domain, which has proven itself, asks and asks, and reads nothing.
+    async fn as_domain(&self, turn: &mut u64) -> io::Result<()> {
+        let (ours, theirs) = (foe(), &self.site.domain);
+        let from = self.site.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut stream = self.abroad.open(self.s2s, from, &ours, theirs).await?;
+        loop {
+            let mut questions = String::new();
+            for _ in 0..10 {
+                *turn += 1;
+                let _ = write!(
+                    questions,
+                    "<iq type='get' id='{turn}' from='x@{ours}/r' to='{theirs}'>\
+                     <query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+                );
+            }
+            stream.send(&questions).await?;
+            self.count(10);
+        }
+    }
+
     /// Another server says that it is this and that domain, and nobody can vouch for it.
-    async fn vouch(&self) -> io::Result<()> {
+    async fn vouch(&self, turn: &mut u64) -> io::Result<()> {
         let (ours, theirs) = (name(self.s2s.port().into()), &self.site.domain);
         let from = self.site.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let mut stream = self.abroad.open_unproven(self.s2s, from, &ours, theirs).await?;
-        for number in 0..10 {
-            self.count(1);
-            let key = format!("<db:result from='x{number}.mantua.bench' to='{theirs}'>{}</db:result>", "0f".repeat(32));
-            stream.send(&key).await?;
+        loop {
+            for _ in 0..10 {
+                *turn += 1;
+                let key =
+                    format!("<db:result from='x{turn}.mantua.bench' to='{theirs}'>{}</db:result>", "0f".repeat(32));
+                stream.send(&key).await?;
+                self.count(1);
+            }
+            // As fast as there are answers.
+            stream.hear().await?;
         }
-        stream.hear_out().await;
-        Ok(())
     }
 
     async fn with_account(&self, attack: Attack, turn: &mut u64) -> io::Result<()> {
@@ -244,6 +297,18 @@ impl Raider {
             Attack::Presence => {
                 let whom = turn % 100;
                 write!(out, "<presence to='c{whom}@{domain}'><status>{turn}: {text}</status></presence>")
+            }
+            Attack::Crowd => {
+                // Comes, calls himself something else, and goes.
+                let (nick, leave) = match turn % 3 {
+                    2 => (turn - 1, " type='unavailable'"),
+                    _ => (turn, ""),
+                };
+                write!(
+                    out,
+                    "<presence to='{ROOM}@rooms.{domain}/{user}-{nick}'{leave}>\
+                     <x xmlns='http://jabber.org/protocol/muc'/></presence>"
+                )
             }
             Attack::Rooms => {
                 let (room, leave) = (turn / 2, if turn % 2 == 1 { " type='unavailable'" } else { "" });

@@ -101,3 +101,9 @@ pub(super) fn command(server: &Server) -> Command {
     command.arg("serve").arg("--config").arg(server.path("comity.toml"));
     command
 }
+
+pub(super) fn memory_question(server: &Server) -> Command {
+    let mut command = Command::new(program());
+    command.args(["status", "--memory", "--json", "--config"]).arg(server.path("comity.toml"));
+    command
+}

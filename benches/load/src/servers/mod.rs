@@ -209,6 +209,11 @@ impl Server {
         Ok(())
     }
 
+    /// Asks Comity, while it runs, what it holds in memory and for whom.
+    pub fn memory_question(&self) -> Command {
+        comity::memory_question(self)
+    }
+
     /// The process id of the running server.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
