@@ -101,8 +101,9 @@ mutants: setup ## whether tests notice when the code is changed; takes hours (MO
 reproducible: setup ## two clean builds of the release make the same program
 	@tools/reproducible
 
-properties: setup ## the property tests of everything that meets strangers, a thousand times longer
+properties: setup ## the property tests of everything that meets strangers, a thousand times longer; a million stanzas and their senders
 	@PROPTEST_CASES=256000 $(CARGO) test --quiet --release --lib -- stream:: jid:: xml:: sasl
+	@SENDERS=$(or $(SENDERS),1000000) $(CARGO) test --quiet --release --lib -- --nocapture a_million_stanzas
 
 generate: setup ## rewrite the files that are generated from the sources
 	@UPDATE=1 $(CARGO) test --quiet generated
