@@ -104,8 +104,9 @@ reproducible: setup ## two clean builds of the release make the same program (RE
 advisories: setup ## whether something is known to be wrong with crates of others (cargo-deny; fetches the database)
 	@tools/deny
 
-properties: setup ## the property tests of everything that meets strangers, a thousand times longer
+properties: setup ## the property tests of everything that meets strangers, a thousand times longer; a million stanzas and their senders
 	@PROPTEST_CASES=256000 $(CARGO) test --quiet --release --lib -- stream:: jid:: xml:: sasl
+	@SENDERS=$(or $(SENDERS),1000000) $(CARGO) test --quiet --release --lib -- --nocapture a_million_stanzas
 
 generate: setup ## rewrite the files that are generated from the sources
 	@UPDATE=1 $(CARGO) test --quiet generated

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::accounts::credentials::Password;
 use crate::clock::{Clock, Timestamp};
 use crate::hooks::operation::{Nothing, OperationError, Operations};
 use crate::hooks::{Answer, Call, Entity, Extension, Peer, Registrar, Relation, Request, Settings, Spec, Verb, Visit};
@@ -93,16 +94,18 @@ async fn visited(it: Arc<Registration>, visit: Visit<Query>) -> Answer {
     };
     let account = BareJid::account(&username, visit.domain.domain())
         .map_err(|error| StanzaError::new(Condition::NotAcceptable, error.to_string()))?;
-    // An administrator whose account is not there yet is not made by the first who comes along.
+    // Before anything about the name: which of them are taken is no reason to see another fault of the same request.
+    Password::prepare(&password).map_err(|error| StanzaError::new(Condition::NotAcceptable, error.to_string()))?;
     let settings = it.settings.get();
-    let is_reserved = account.local().is_some_and(|local| settings.registration.reserved.contains(local));
-    if is_reserved || settings.admins.contains(&account) {
-        return Err(StanzaError::new(Condition::NotAcceptable, "this name is reserved"));
-    }
     if let Some(peer) = visit.peer
         && !it.attempts.note(peer, it.clock.now(), settings.registration.attempts)
     {
         return Err(StanzaError::new(Condition::ResourceConstraint, "too many attempts, try again in an hour"));
+    }
+    // An administrator whose account is not there yet is not made by the first who comes along.
+    let is_reserved = account.local().is_some_and(|local| settings.registration.reserved.contains(local));
+    if is_reserved || settings.admins.contains(&account) {
+        return Err(taken());
     }
     let turn = it.turns.acquire().await;
     let asked = NewAccount { jid: account.to_string(), password: Secret(password), admin: false, reuse: false };
@@ -110,11 +113,17 @@ async fn visited(it: Arc<Registration>, visit: Visit<Query>) -> Answer {
     drop(turn);
     made.map_err(|error| match error {
         OperationError::Usage(text) => StanzaError::new(Condition::NotAcceptable, text),
-        OperationError::Conflict(text) => StanzaError::new(Condition::Conflict, text),
+        OperationError::Conflict(_) => taken(),
         OperationError::Unknown(text) | OperationError::Failed(text) => failed(&text),
     })?;
     tracing::info!(%account, peer = ?visit.peer, "somebody has made himself an account");
     Ok(None)
+}
+
+/// A name that is not to be had: that of an account, of one that was removed, of an administrator, or one that is reserved. Which of
+/// these it is concerns nobody who asks.
+fn taken() -> StanzaError {
+    StanzaError::new(Condition::Conflict, "this name is not to be had")
 }
 
 /// XEP-0077 §3.1: what is known of somebody who has an account.

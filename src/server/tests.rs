@@ -1,6 +1,7 @@
 //! Accounts that come, are closed and go, on whole servers.
 
 mod memory;
+mod registration;
 mod resumption;
 
 use std::sync::Arc;
@@ -280,9 +281,9 @@ async fn somebody_makes_himself_an_account() {
     let refusals = [
         ("<username>paris</username>".to_owned(), "<not-acceptable"),
         ("<username>paris</username><password/>".to_owned(), "<not-acceptable"),
-        (login("postmaster"), "<not-acceptable"),
-        (login("Abuse"), "<not-acceptable"),
-        (login("escalus"), "<not-acceptable"),
+        (login("postmaster"), "<conflict"),
+        (login("Abuse"), "<conflict"),
+        (login("escalus"), "<conflict"),
         (login("two words"), "<not-acceptable"),
     ];
     for (inner, condition) in refusals {
@@ -318,7 +319,7 @@ async fn nobody_makes_himself_an_account_unless_that_is_wanted() {
     let (mut raw, features) = visit(&mut world).await;
     assert!(features.child("register", "http://jabber.org/features/iq-register").is_some());
     for name in ["paris", "escalus"] {
-        assert!(ask(&mut raw, "set", &login(name)).await.contains("<not-acceptable"));
+        assert!(ask(&mut raw, "set", &login(name)).await.contains("<conflict"));
     }
     assert!(ask(&mut raw, "set", &login("postmaster")).await.contains("type='result'"));
 }

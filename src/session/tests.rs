@@ -22,6 +22,7 @@ mod certificates;
 mod durable;
 mod one_breath;
 mod sasl2;
+mod senders;
 mod upgrade;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.

@@ -3,6 +3,7 @@
 //! Built for tests only. Everything but the sockets is what runs in production: TLS, SASL, streams,
 //! routing, federation, storage (in memory).
 
+mod chance;
 mod client;
 mod network;
 mod panics;
@@ -12,6 +13,7 @@ mod transcript;
 mod world;
 mod written;
 
+pub use chance::Chance;
 pub use client::{Client, Raw};
 pub use network::Net;
 pub use panics::panics;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comity::jid::Jid;
-use comity::testing::{Client, PASSWORD, Raw};
+use comity::testing::{Chance, Client, PASSWORD, Raw};
 use comity::xml::Element;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::chance::Chance;
 use crate::network::{Net, Party, Port};
 
 pub(crate) const SM: &str = "urn:xmpp:sm:3";

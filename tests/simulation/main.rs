@@ -7,7 +7,6 @@
 
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
-mod chance;
 mod device;
 mod finish;
 mod hearing;

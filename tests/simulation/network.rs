@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use comity::testing::Chance;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, sleep_until};
 
-use crate::chance::Chance;
 use crate::trace::Trace;
 
 /// Bytes that may be on their way, or wait to be read, in one direction.

@@ -20,10 +20,10 @@ use comity::routing::CONTACTS;
 use comity::server::{Made, Node, Parts};
 use comity::session::Security;
 use comity::storage::{Left, Stepper, Storage, Writes};
+use comity::testing::Chance;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::chance::Chance;
 use crate::network::{Net, Party, Pipe, Port};
 use crate::trace::Trace;
 

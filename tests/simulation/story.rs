@@ -8,10 +8,9 @@ use std::time::Duration;
 use comity::accounts::credentials::{Credentials, Iterations, Password, Salts};
 use comity::jid::{BareJid, Jid};
 use comity::net::tls::development::DevelopmentCa;
-use comity::testing::PASSWORD;
+use comity::testing::{Chance, PASSWORD};
 use tokio::time::sleep;
 
-use crate::chance::Chance;
 use crate::device::{Device, Habits, SM, State};
 use crate::ledger::{End, Figures, Ledger, Message, Session};
 use crate::network::{Fate, Net, Party};

@@ -9,6 +9,7 @@ mod limits;
 mod outbox;
 mod questions;
 mod resumption;
+mod senders;
 mod spoofing;
 mod world;
 

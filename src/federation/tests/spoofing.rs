@@ -15,7 +15,7 @@ use crate::federation::proof::Key;
 use crate::federation::xep_0220_dialback::Secret;
 use crate::net::dns::Tlsa;
 
-const EVIL: &str = "192.0.2.66";
+pub(super) const EVIL: &str = "192.0.2.66";
 
 /// Who speaks: Mallory's own addresses, those of somebody else, of those who hear it, and what only looks alike.
 const FROM: [&str; 10] = [
@@ -44,7 +44,7 @@ const TO: [&str; 7] = [
 
 /// In which way Mallory has proven something on a stream that it has opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// It has not even started TLS.
     Plain,
     /// It could, and has not.
@@ -77,8 +77,13 @@ const WAYS: [Way; 10] = [
 ];
 
 impl Way {
+    /// Whether Mallory shows a certificate that the receiver trusts.
+    pub(super) const fn shows_names(self) -> bool {
+        !matches!(self, Self::Plain | Self::Dialback | Self::DialbackUnanswered | Self::Dane | Self::Pin)
+    }
+
     /// The pairs that are proven: our domain and Mallory's.
-    fn pairs(self) -> &'static [(&'static str, &'static str)] {
+    pub(super) fn pairs(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Plain | Self::Nothing | Self::DialbackUnanswered => &[],
             Self::AnotherOfItsOwn => &[("there.example", "evil.example"), ("there.example", "sub.evil.example")],
@@ -129,7 +134,7 @@ fn stanza(case: usize, from: &str, to: &str) -> String {
     }
 }
 
-fn mallory() -> Plan<'static> {
+pub(super) fn mallory() -> Plan<'static> {
     Plan { names: Some(&["evil.example", "sub.evil.example"]), ..Plan::new("evil.example", EVIL) }
 }
 
@@ -144,20 +149,20 @@ fn key_of(world: &World, plan: &Plan<'_>) -> ([u8; 32], Arc<crate::net::tls::Ide
 
 /// Whether a stream goes both ways (XEP-0288).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bidi {
+pub(super) enum Bidi {
     No,
     Yes,
 }
 
 /// Every way to prove something, on streams that go one way and on those that go both ways.
-fn ways() -> impl Iterator<Item = (Way, Bidi)> {
+pub(super) fn ways() -> impl Iterator<Item = (Way, Bidi)> {
     WAYS.into_iter().flat_map(|way| [(way, Bidi::No), (way, Bidi::Yes)])
 }
 
 /// The server that hears Mallory, and whoever else there has to be.
-struct Stage {
+pub(super) struct Stage {
     world: World,
-    server: Server,
+    pub(super) server: Server,
     /// Mallory's own server, which says that its keys are good.
     _evil: Option<Server>,
     /// What Mallory shows, if it is always the same.
@@ -167,7 +172,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(way: Way, bidi: Bidi) -> Self {
+    pub(super) fn new(way: Way, bidi: Bidi) -> Self {
         let world = World::new();
         let strange = Plan { names: None, ..mallory() };
         let (mut evil, mut identities, mut pins) = (None, None, Vec::new());
@@ -209,7 +214,7 @@ impl Stage {
     }
 
     /// A stream on which Mallory has proven what it can.
-    async fn stream(&self) -> Raw {
+    pub(super) async fn stream(&self) -> Raw {
         let world = &self.world;
         if self.way == Way::Plain {
             let mut raw = world.raw(THERE);
@@ -218,10 +223,7 @@ impl Stage {
             raw.element().await;
             return raw;
         }
-        let names = match self.way {
-            Way::Dialback | Way::DialbackUnanswered | Way::Dane | Way::Pin => None,
-            _ => mallory().names,
-        };
+        let names = mallory().names.filter(|_| self.way.shows_names());
         let plan = Plan { names, ..mallory() };
         let identities = self.identities.clone().unwrap_or_else(|| world.identities(&plan));
         let (mut raw, features, id) = world.secured_showing(identities, "evil.example", "there.example", THERE).await;
@@ -374,7 +376,7 @@ async fn keys_for_other_domains_prove_nothing() {
 }
 
 /// A stream that the server under test has opened to Mallory, who has accepted it, and what was sent on it.
-async fn opened(world: &World, server: &Server, has_dialback_only: bool, bidi: Bidi) -> Raw {
+pub(super) async fn opened(world: &World, server: &Server, has_dialback_only: bool, bidi: Bidi) -> Raw {
     let plan = mallory();
     let mut incoming = world.net.listen(address(EVIL));
     let question = message("b@there.example", "e@evil.example", 0);

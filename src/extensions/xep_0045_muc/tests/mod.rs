@@ -2,6 +2,7 @@
 
 mod affiliations;
 mod guests;
+mod hidden;
 mod lists;
 mod matrix;
 mod owners;
