@@ -71,7 +71,7 @@ impl Release {
         out
     }
 
-    /// A bill of materials in the form of CycloneDX 1.5, without number and date: the same crates are the same octets.
+    /// A bill of materials in the form of `CycloneDX` 1.5, without number and date: the same crates are the same octets.
     pub(crate) fn bill(&self, lock: &str) -> String {
         let sums = checksums(lock);
         let (ours, us) = self.program.packages.iter().find(|(id, _)| id.name == "comity").expect("our crate");

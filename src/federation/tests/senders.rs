@@ -43,8 +43,11 @@ const DOMAINS: [(&str, &str); 13] = [
 const OURS: [&str; 2] = ["there.example", "rooms.there.example"];
 const THEIRS: [&str; 2] = ["evil.example", "sub.evil.example"];
 
+/// Writes a domain in another way.
+type Spelling = fn(&str) -> String;
+
 /// Ways to write one and the same domain: RFC 7622 §3.2 strips the last dot, UTS #46 maps the others.
-const SPELLINGS: [(&str, fn(&str) -> String); 5] = [
+const SPELLINGS: [(&str, Spelling); 5] = [
     ("as it is", str::to_owned),
     ("in capitals", str::to_uppercase),
     ("with a dot behind", |domain| format!("{domain}.")),

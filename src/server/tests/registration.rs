@@ -51,11 +51,8 @@ async fn a_name_that_is_not_to_be_had_does_not_tell_why() {
     let config = "admins = [\"escalus@verona.example\"]\n[registration]\nenabled = true\n";
     let mut world = world_of_names(config).await;
     // The second password is none: that is said first, whatever the name is.
-    let requests: [(fn(&str) -> String, &str); 2] = [
-        (login, "<conflict"),
-        (|name| format!("<username>{name}</username><password>\u{7f}</password>"), "<not-acceptable"),
-    ];
-    for (inner, condition) in requests {
+    let worthless = |name: &str| format!("<username>{name}</username><password>\u{7f}</password>");
+    for (inner, condition) in [(login as fn(&str) -> String, "<conflict"), (worthless, "<not-acceptable")] {
         let mut answers = BTreeSet::new();
         for name in NAMES.iter().filter(|name| **name != "mercutio") {
             let (mut raw, _) = visit(&mut world).await;
