@@ -42,13 +42,14 @@ const RATE: u64 = 50;
 const CONNECTS: u64 = 100;
 /// How many streams it has for everything else.
 const STREAMS: usize = 8;
-/// The number of the first hostile domain: each attack is that of another one, which has used nothing of its budget.
+/// The number of the hostile domain.
 const FOE: usize = 900;
 /// How long honest messages may be under way before they count as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So often clients that only read say that they are there.
-const ALIVE: Duration = Duration::from_secs(60);
+/// So often clients that only read say that they are there, each at another time: what a server does when it hears that
+/// somebody has what was sent to him is part of every second, not of one in a minute.
+const ALIVE: Duration = Duration::from_secs(5);
 
 /// A server that grows by less than so many bytes in this time is at rest, and is so at the latest after so many times.
 const RESTING: u64 = 512 << 10;
@@ -104,11 +105,6 @@ impl Kind {
         if self == Self::Connects { CONNECTS * time.as_secs() / 2 } else { 1 }
     }
 
-    /// The number of the domain that does it.
-    fn foe(self) -> usize {
-        FOE + self.place()
-    }
-
     fn place(self) -> usize {
         Self::ALL.iter().position(|it| *it == self).unwrap_or(0)
     }
@@ -148,22 +144,12 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let words = Kind::ALL.map(Kind::word);
     options.knows(&words)?;
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| options.wants(kind.word())).collect();
-    let authority = Authority::new(directory)?;
-    let certificate = authority.issue(&format!("*.{}", crate::abroad::ZONE))?;
-    let abroad = Abroad::new(&certificate)?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let [dns, hostile] = free_ports(2)?[..] else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
-    let mut records = Abroad::records(HONEST, listener.local_addr()?.port());
-    records.extend(Kind::ALL.map(|kind| (name(kind.foe()), hostile.port())));
-    let serving = [spawn_local(crate::dns::serve(dns, records)), spawn_local(abroad.clone().listen(listener))];
-    let population = Population { chatting: HONEST, others: 1, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
-    let mut server = Server::prepare(Make::Comity, directory, "comity.hostile", &authority, &population, true)?;
-    server.keep_default_limits()?;
-    Server::start(std::slice::from_mut(&mut server))?;
-    let attacks = watch(&server, &abroad, (&certificate, hostile), (&kinds, time)).await;
-    let attacks = attacks.map_err(|error| with_logs([&server].into_iter(), &error))?;
-    Server::stop(std::slice::from_mut(&mut server))?;
-    serving.iter().for_each(JoinHandle::abort);
+    let mut attacks = Vec::new();
+    for kind in kinds {
+        let attack = endure(kind, time, &directory.join(kind.word())).await?;
+        println!("  {}", row(&attack));
+        attacks.push(attack);
+    }
     let tables = tables(&attacks);
     match &options.document {
         Some(document) => insert(document, "hostile", &tables)?,
@@ -177,12 +163,35 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     }
 }
 
+/// One attack on a server of its own: what the one before has left in buffers of the kernel is read for minutes.
+async fn endure(kind: Kind, time: Duration, directory: &Path) -> io::Result<Attack> {
+    std::fs::create_dir_all(directory)?;
+    let authority = Authority::new(directory)?;
+    let certificate = authority.issue(&format!("*.{}", crate::abroad::ZONE))?;
+    let abroad = Abroad::new(&certificate)?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let [dns, hostile] = free_ports(2)?[..] else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
+    let mut records = Abroad::records(HONEST, listener.local_addr()?.port());
+    records.insert(name(FOE), hostile.port());
+    let serving = [spawn_local(crate::dns::serve(dns, records)), spawn_local(abroad.clone().listen(listener))];
+    let population = Population { chatting: HONEST, others: 1, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
+    let mut server = Server::prepare(Make::Comity, directory, "comity.hostile", &authority, &population, true)?;
+    server.keep_default_limits()?;
+    Server::start(std::slice::from_mut(&mut server))?;
+    let attack = watch(&server, &abroad, (&certificate, hostile), kind, time).await;
+    let attack = attack.map_err(|error| with_logs([&server].into_iter(), &error))?;
+    Server::stop(std::slice::from_mut(&mut server))?;
+    serving.iter().for_each(JoinHandle::abort);
+    Ok(attack)
+}
+
 async fn watch(
     server: &Server,
     abroad: &Abroad,
-    (certificate, hostile): (&Certificate, SocketAddr),
-    (kinds, time): (&[Kind], Duration),
-) -> io::Result<Vec<Attack>> {
+    foe: (&Certificate, SocketAddr),
+    kind: Kind,
+    time: Duration,
+) -> io::Result<Attack> {
     let honest = Rc::new(Honest::new());
     let kit = Kit { tls: tls::client(Tickets::Unused), cache: Rc::default() };
     let mut tasks = Vec::new();
@@ -200,22 +209,12 @@ async fn watch(
         tasks.push(spawn_local(Rc::clone(&honest).write(stream, number, server.site.domain.clone())));
     }
     rested(server).await?;
-    let mut attacks = Vec::new();
-    for kind in kinds.iter().copied() {
-        if !attacks.is_empty() {
-            // What is left of the one before, which TLS or a queue may hold, goes.
-            sleep(Duration::from_secs(12)).await;
-        }
-        let quiet = measure(server, &honest, time).await?;
-        let foe = start(kind, server, (certificate, hostile), time)?;
-        let seen = measure(server, &honest, time).await?;
-        let (sent, streams) = end(foe)?;
-        let attack = Attack { kind, quiet, seen, sent, streams, least: kind.least(time) };
-        println!("  {}", row(&attack));
-        attacks.push(attack);
-    }
+    let quiet = measure(server, &honest, time).await?;
+    let foe = start(kind, server, foe, time)?;
+    let seen = measure(server, &honest, time).await?;
+    let (sent, streams) = end(foe)?;
     tasks.iter().for_each(JoinHandle::abort);
-    Ok(attacks)
+    Ok(Attack { kind, quiet, seen, sent, streams, least: kind.least(time) })
 }
 
 /// Waits until the server has grown by what honest messages take: storage keeps in memory what it has written, up to a bound.
@@ -295,6 +294,7 @@ impl Honest {
     /// Somebody reads what comes from the domain of his number.
     async fn read(self: Rc<Self>, mut session: Session, number: usize) {
         let mut text = Vec::new();
+        let mut wait = ALIVE * u32::try_from(number).unwrap_or_default() / u32::try_from(HONEST).unwrap_or(1);
         loop {
             let end = poll_fn(|context| {
                 let read = session.poll_input(context, |bytes| text.extend_from_slice(bytes));
@@ -306,7 +306,7 @@ impl Honest {
                 }
             });
             // A server that hears nothing from a client for minutes takes it for gone.
-            if timeout(ALIVE, end).await.is_ok() || session.send(b" ").await.is_err() {
+            if timeout(std::mem::replace(&mut wait, ALIVE), end).await.is_ok() || session.send(b" ").await.is_err() {
                 break;
             }
         }
@@ -433,7 +433,7 @@ pub fn attack(arguments: &[String]) -> io::Result<()> {
 
 /// Does it for ever; whoever is cut off comes back at once.
 async fn act(kind: Kind, abroad: Abroad, (server, theirs): (SocketAddr, String), deeds: Rc<Deeds>) {
-    let ours = name(kind.foe());
+    let ours = name(FOE);
     let mut turn = interval(Duration::from_micros(1_000_000 / CONNECTS));
     loop {
         turn.tick().await;
@@ -441,14 +441,14 @@ async fn act(kind: Kind, abroad: Abroad, (server, theirs): (SocketAddr, String),
             let (abroad, ours, theirs, deeds) = (abroad.clone(), ours.clone(), theirs.clone(), Rc::clone(&deeds));
             deeds.sent.set(deeds.sent.get() + 1);
             spawn_local(async move {
-                if let Ok(stream) = abroad.open(server, address(kind.foe()), &ours, &theirs).await {
+                if let Ok(stream) = abroad.open(server, address(FOE), &ours, &theirs).await {
                     deeds.streams.set(deeds.streams.get() + 1);
                     stream.shut().await;
                 }
             });
             continue;
         }
-        let Ok(mut stream) = abroad.open(server, address(kind.foe()), &ours, &theirs).await else { continue };
+        let Ok(mut stream) = abroad.open(server, address(FOE), &ours, &theirs).await else { continue };
         deeds.streams.set(deeds.streams.get() + 1);
         loop {
             let first = deeds.sent.get();

@@ -48,6 +48,10 @@ const LONGEST: Duration = Duration::from_secs(45 * 60);
 /// Some hundred rooms must have answered within this time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The status of one's own presence, and that of a room that did not exist before (XEP-0045 §15.6.2).
+const OWN: &str = "110";
+const CREATED: &str = "201";
+
 /// One figure of one server in one round.
 struct Figure {
     round: usize,
@@ -202,13 +206,13 @@ impl Bench<'_> {
         let persistent = "<field var='muc#roomconfig_persistentroom'><value>1</value></field>";
         for part in parts() {
             let some = || part.clone().map(room);
-            go_in(&mut maker, &some().map(|room| entrance(&room, "owner")).collect::<String>(), part.len()).await?;
-            for words in [
-                some().map(|room| configured(&room, persistent)).collect::<String>(),
-                some().map(|room| format!("<presence type='unavailable' to='{room}/owner'/>")).collect(),
+            let leave = |room: String| format!("<presence type='unavailable' to='{room}/owner'/>");
+            for (words, sign) in [
+                (some().map(|room| entrance(&room, "owner")).collect::<String>(), OWN),
+                (some().map(|room| configured(&room, persistent)).collect(), "configured"),
+                (some().map(leave).collect(), OWN),
             ] {
-                maker.send(words.as_bytes()).await?;
-                maker.synchronise().await?;
+                say(&mut maker, &words, part.len(), sign).await?;
             }
         }
         maker.close().await?;
@@ -225,8 +229,8 @@ impl Bench<'_> {
         for part in parts() {
             let mut session = self.log_in(occupants.len()).await?;
             let words: String = part.clone().map(|number| entrance(&room(number), "n")).collect();
-            let is_new = go_in(&mut session, &words, part.len()).await? > 0;
-            if is_new {
+            let heard = say(&mut session, &words, part.len(), OWN).await?;
+            if count(&heard, CREATED) > 0 {
                 return Err(io::Error::other("the rooms have not stayed"));
             }
             occupants.push(session);
@@ -241,24 +245,26 @@ impl Bench<'_> {
     }
 }
 
-/// Enters so many rooms and waits until it is in all of them; how many have come into being by that.
-async fn go_in(session: &mut Session, words: &str, rooms: usize) -> io::Result<usize> {
+/// Says something to so many rooms and waits until each has given this sign; what was heard meanwhile.
+async fn say(session: &mut Session, words: &str, rooms: usize, sign: &str) -> io::Result<String> {
     session.send(words.as_bytes()).await?;
-    let (started, mut own, mut new) = (Instant::now(), 0, 0);
-    while own < rooms {
+    let (started, mut all) = (Instant::now(), String::new());
+    while count(&all, sign) < rooms {
         if started.elapsed() > PATIENCE {
-            return Err(io::Error::other(format!("{own} of {rooms} rooms have let somebody in")));
+            let heard = count(&all, sign);
+            return Err(io::Error::other(format!("{heard} of {rooms} rooms have answered: {sign}")));
         }
-        let heard = session.hear().await?;
-        own += with_code(&heard, "110");
-        new += with_code(&heard, "201");
+        all += &session.hear().await?;
     }
-    Ok(new)
+    match count(&all, "error") {
+        0 => Ok(all),
+        errors => Err(io::Error::other(format!("{errors} of {rooms} rooms have refused"))),
+    }
 }
 
-/// How often this status code is there, in whatever quotes.
-fn with_code(text: &str, code: &str) -> usize {
-    text.matches(&format!("'{code}'")).count() + text.matches(&format!("\"{code}\"")).count()
+/// How often an attribute has this value, in whatever quotes.
+fn count(text: &str, value: &str) -> usize {
+    text.matches(&format!("'{value}'")).count() + text.matches(&format!("\"{value}\"")).count()
 }
 
 fn entrance(room: &str, nick: &str) -> String {
