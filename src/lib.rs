@@ -41,5 +41,6 @@ pub mod live;
 pub mod net;
 pub mod nonces;
 pub mod panics;
+pub mod secret;
 pub mod telemetry;
 pub mod xml;

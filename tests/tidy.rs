@@ -25,6 +25,21 @@ const EMPTY_NAMES: [&str; 10] =
 /// Namespaces that more than one file spells out. This list may only shrink.
 const SPELLED_TWICE: [&str; 0] = [];
 
+/// Where a type of this name is, and no other is called so: whoever reads it knows what holds for it.
+const ONE_OF_A_NAME: [(&str, &str); 2] = [("Token", "accounts/tokens.rs"), ("Secret", "secret.rs")];
+
+/// Who draws what may become a key; everybody else takes what everybody may see. This list is short so that it can be read.
+const DRAWS_KEYS: [&str; 8] = [
+    "accounts/directory.rs",
+    "cli/demo/stage.rs",
+    "federation/link.rs",
+    "server/doctor.rs",
+    "server/node.rs",
+    "server/token_secret.rs",
+    "session/authentication.rs",
+    "session/entry.rs",
+];
+
 // -- the tests
 
 #[test]
@@ -94,6 +109,24 @@ fn the_list_of_extensions_is_the_folder_in_numeric_order() {
 
     let odd: Vec<&String> = folder.iter().filter(|name| !is_extension_name(name)).collect();
     nothing_in(&odd, "name an extension xep_NNNN_short_name or rfc_NNNN_name");
+}
+
+#[test]
+fn what_is_secret_has_one_type_and_few_makers() {
+    let mut types = Types::default();
+    let mut draws = Vec::new();
+    for file in sources("src").iter().filter(|file| !is_test(&file.path)) {
+        types.path.clone_from(&file.path);
+        types.visit_file(&parsed(file));
+        if file.text.contains("random::octets") {
+            draws.push(file.path.clone());
+        }
+    }
+    let is_named = |(name, _): &&(String, String)| ONE_OF_A_NAME.iter().any(|(known, _)| known == name);
+    let found: Vec<(&str, &str)> =
+        types.found.iter().filter(is_named).map(|(name, path)| (name.as_str(), path.as_str())).collect();
+    assert_eq!(found, ONE_OF_A_NAME, "use these, or name what is something else after what it is");
+    assert_eq!(draws, DRAWS_KEYS, "who draws keys is on the list DRAWS_KEYS, and nobody else");
 }
 
 #[test]
@@ -210,6 +243,26 @@ fn is_extension_name(name: &str) -> bool {
     number.is_some_and(|(digits, rest)| {
         digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()) && !rest.is_empty()
     })
+}
+
+/// Gathers the names of types, with their files.
+#[derive(Default)]
+struct Types {
+    path: String,
+    found: Vec<(String, String)>,
+}
+
+impl<'ast> Visit<'ast> for Types {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let name = match item {
+            syn::Item::Struct(it) => Some(&it.ident),
+            syn::Item::Enum(it) => Some(&it.ident),
+            syn::Item::Type(it) => Some(&it.ident),
+            _ => None,
+        };
+        self.found.extend(name.map(|name| (name.to_string(), self.path.clone())));
+        syn::visit::visit_item(self, item);
+    }
 }
 
 /// Gathers attributes that silence the compiler, with their lines.

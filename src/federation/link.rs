@@ -23,7 +23,7 @@ use crate::federation::settings::{self, Settings};
 use crate::federation::trace::{Depth, Seen, Trace};
 use crate::federation::trouble::{Phase, Trouble};
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::xep_0220_dialback::{Secret, Verdict};
+use crate::federation::xep_0220_dialback::{Signer, Verdict};
 use crate::live::Live;
 use crate::net::Transport;
 use crate::net::tls::{
@@ -37,7 +37,7 @@ use crate::xml::Element;
 pub(crate) struct Links {
     pub(crate) settings: Live<Settings>,
     pub(crate) ways: settings::Ways,
-    pub(crate) secret: Secret,
+    pub(crate) secret: Signer,
     pub(crate) claims: Arc<Claims>,
 }
 
