@@ -242,9 +242,7 @@ impl Accounts {
 
 async fn credentials(password: Secret) -> Result<Credentials, OperationError> {
     let password = Password::prepare(password.reveal()).map_err(|error| OperationError::Usage(error.to_string()))?;
-    let derived = tokio::task::spawn_blocking(move || directory::derive(&password)).await;
-    let derived = derived.map_err(failed)?;
-    derived.map_err(failed)
+    tokio::task::spawn_blocking(move || directory::derive(&password)).await.map_err(failed)
 }
 
 /// The prepared name of a domain.
@@ -261,7 +259,7 @@ fn refused(error: DirectoryError) -> OperationError {
     match error {
         DirectoryError::Exists => OperationError::Conflict(text),
         DirectoryError::Unknown => OperationError::Unknown(text),
-        DirectoryError::Storage(_) | DirectoryError::Exhausted(_) => OperationError::Failed(text),
+        DirectoryError::Storage(_) => OperationError::Failed(text),
     }
 }
 
