@@ -1,5 +1,5 @@
-//! Moments in which a test has the process end, as if by SIGKILL, words at which a task panics, and a storage that promises
-//! what it has not kept.
+//! Moments in which a test has the process end, as if by SIGKILL, words at which a task panics, a storage that promises
+//! what it has not kept, and a system that has no randomness left.
 //!
 //! A signal from outside hits the long moments and hardly ever the short ones, so the short ones are named here; and a
 //! harness that looks for losses must be seen to find some. Only builds for tests have any of it: in a server that is
@@ -54,8 +54,18 @@ pub fn is_careless() -> bool {
     false
 }
 
+/// Whether the operating system gives no random octets.
+#[inline]
+#[must_use]
+pub fn is_without_randomness() -> bool {
+    #[cfg(any(test, feature = "testing"))]
+    return armed::is_without_randomness();
+    #[cfg(not(any(test, feature = "testing")))]
+    false
+}
+
 #[cfg(any(test, feature = "testing"))]
-pub use armed::{CARELESS, PANIC, VARIABLE};
+pub use armed::{CARELESS, NO_RANDOMNESS, PANIC, VARIABLE};
 
 #[cfg(any(test, feature = "testing"))]
 mod armed {
@@ -77,12 +87,16 @@ mod armed {
     /// How its value begins for a task that panics; the words at which it does so follow.
     pub const PANIC: &str = "panic:";
 
+    /// How its value begins for a system that gives no random octets from when the file exists whose name follows.
+    pub const NO_RANDOMNESS: &str = "no-randomness:";
+
     static MISHAP: OnceLock<Option<Mishap>> = OnceLock::new();
 
     #[derive(Debug)]
     enum Mishap {
         Careless,
         Panic { at: String },
+        NoRandomness { file: PathBuf },
         End { at: Point, passings: AtomicU64, delay: Duration, file: Option<PathBuf> },
     }
 
@@ -108,6 +122,9 @@ mod armed {
             if let Some(words) = text.strip_prefix(PANIC) {
                 return Some(Self::Panic { at: words.to_owned() });
             }
+            if let Some(file) = text.strip_prefix(NO_RANDOMNESS) {
+                return Some(Self::NoRandomness { file: PathBuf::from(file) });
+            }
             let mut parts = text.splitn(4, ':');
             let name = parts.next()?;
             let at = Point::ALL.into_iter().find(|point| format!("{point:?}") == name)?;
@@ -124,6 +141,10 @@ mod armed {
 
     pub(super) fn is_careless() -> bool {
         matches!(mishap(), Some(Mishap::Careless))
+    }
+
+    pub(super) fn is_without_randomness() -> bool {
+        matches!(mishap(), Some(Mishap::NoRandomness { file }) if file.exists())
     }
 
     #[expect(clippy::panic, reason = "that is what is asked for")]

@@ -3,12 +3,15 @@
 
 mod site;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
+use comity::crash::{NO_RANDOMNESS, VARIABLE};
 use comity::net::tls::development::DevelopmentCa;
+use comity::stream::Event;
 use comity::testing::Raw;
 use site::{Site, free};
 
@@ -131,6 +134,45 @@ async fn an_administrator_restarts_and_stops_the_server() {
     }
     assert!(said.next().is_none());
     assert!(server.0.wait().unwrap().success());
+}
+
+/// The id that the server gives to a stream; nothing if it is not there any more.
+async fn stream_id(site: &Site) -> Option<String> {
+    let mut raw = Raw::new(tokio::net::TcpStream::connect(site.c2s).await.ok()?);
+    raw.send(
+        "<stream:stream to='verona.example' version='1.0' xmlns='jabber:client' \
+         xmlns:stream='http://etherx.jabber.org/streams'>",
+    )
+    .await;
+    match raw.event().await {
+        Ok(Some(Event::Open(header))) => header.id,
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_randomness_ends() {
+    let mut site = Site::new("randomness");
+    let gone = site.directory.join("gone");
+    let value = format!("{NO_RANDOMNESS}{}", gone.display());
+    assert!(site.start_with(&[(VARIABLE, &value)]));
+    assert!(stream_id(&site).await.is_some_and(|id| id.len() == 32));
+    std::fs::write(&gone, "").unwrap();
+    // What it has in stock it gives out, and then no more.
+    let mut ids = BTreeSet::new();
+    while let Some(id) = stream_id(&site).await {
+        assert_eq!(id.len(), 32, "{id}");
+        assert!(ids.insert(id) && ids.len() < 10_000, "it goes on");
+    }
+    assert!(!site.ended().success());
+    let log = site.directory.join("log");
+    let told = || std::fs::read_to_string(&log).unwrap().matches("gives no random octets").count();
+    let before = told();
+    assert!(before > 0);
+    // Nor does it start.
+    assert!(!site.start_with(&[(VARIABLE, &value)]));
+    assert!(!site.ended().success());
+    assert!(told() > before);
 }
 
 #[tokio::test]

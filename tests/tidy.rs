@@ -25,6 +25,22 @@ const EMPTY_NAMES: [&str; 10] =
 /// Namespaces that more than one file spells out. This list may only shrink.
 const SPELLED_TWICE: [&str; 0] = [];
 
+/// Where a type of this name is, and no other is called so: whoever reads it knows what holds for it.
+const ONE_OF_A_NAME: [(&str, &str); 2] = [("Token", "accounts/tokens.rs"), ("Secret", "secret.rs")];
+
+/// Who draws what may become a key; everybody else takes what everybody may see. This list is short so that it can be read.
+const DRAWS_KEYS: [&str; 9] = [
+    "accounts/directory.rs",
+    "cli/demo/stage.rs",
+    "net/tls/tickets.rs",
+    "server/doctor.rs",
+    "server/node.rs",
+    "server/token_secret.rs",
+    "session/authentication.rs",
+    "session/entry.rs",
+    "storage/sqlite/schema.rs",
+];
+
 // -- the tests
 
 #[test]
@@ -97,6 +113,24 @@ fn the_list_of_extensions_is_the_folder_in_numeric_order() {
 }
 
 #[test]
+fn what_is_secret_has_one_type_and_few_makers() {
+    let mut types = Types::default();
+    let mut draws = Vec::new();
+    for file in sources("src").iter().filter(|file| !is_test(&file.path)) {
+        types.path.clone_from(&file.path);
+        types.visit_file(&parsed(file));
+        if draws_keys(&file.text) {
+            draws.push(file.path.clone());
+        }
+    }
+    let is_named = |(name, _): &&(String, String)| ONE_OF_A_NAME.iter().any(|(known, _)| known == name);
+    let found: Vec<(&str, &str)> =
+        types.found.iter().filter(is_named).map(|(name, path)| (name.as_str(), path.as_str())).collect();
+    assert_eq!(found, ONE_OF_A_NAME, "use these, or name what is something else after what it is");
+    assert_eq!(draws, DRAWS_KEYS, "who draws keys is on the list DRAWS_KEYS, and nobody else");
+}
+
+#[test]
 fn nothing_is_left_to_do() {
     // Put together here, so that this file is not the first to be found.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
@@ -155,6 +189,16 @@ fn bare_expectations_are_found() {
     assert_eq!(fault("fn f() {\n #[cfg_attr(test, ignore)] fn g() {} }"), [(2, "ignore")]);
 }
 
+#[test]
+fn what_draws_keys_and_types_are_found() {
+    assert!(draws_keys("let key = random::octets();") && draws_keys("use crate::random::{nonce, octets};"));
+    assert!(!draws_keys("use crate::random;\nlet id = random::token();"));
+    let mut types = Types { path: "one.rs".to_owned(), found: Vec::new() };
+    types.visit_file(&syn::parse_str("struct A; mod m { enum B {} } fn f() { type C = u8; } fn D() {}").unwrap());
+    let names: Vec<&str> = types.found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["A", "B", "C"]);
+}
+
 // -- what is read
 
 fn sources(folder: &str) -> Vec<File> {
@@ -210,6 +254,31 @@ fn is_extension_name(name: &str) -> bool {
     number.is_some_and(|(digits, rest)| {
         digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()) && !rest.is_empty()
     })
+}
+
+/// Whether a file draws what may become a key. Whoever takes things out of `random` by their names could do so unseen.
+fn draws_keys(text: &str) -> bool {
+    ["random::octets", "random::draw", "random::{", "random::*", "::random as "].iter().any(|way| text.contains(way))
+}
+
+/// Gathers the names of types, with their files.
+#[derive(Default)]
+struct Types {
+    path: String,
+    found: Vec<(String, String)>,
+}
+
+impl<'ast> Visit<'ast> for Types {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let name = match item {
+            syn::Item::Struct(it) => Some(&it.ident),
+            syn::Item::Enum(it) => Some(&it.ident),
+            syn::Item::Type(it) => Some(&it.ident),
+            _ => None,
+        };
+        self.found.extend(name.map(|name| (name.to_string(), self.path.clone())));
+        syn::visit::visit_item(self, item);
+    }
 }
 
 /// Gathers attributes that silence the compiler, with their lines.

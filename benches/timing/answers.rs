@@ -29,7 +29,7 @@ pub(crate) async fn compare(share: usize) -> Vec<Compared> {
     let config = "[limits]\nfailed_logins_per_account = 0\nfailed_logins_per_address = 0\n".to_owned();
     let node = world.server_with(DOMAIN, &Options { config }).expect("a server");
     // With as many iterations as everybody has.
-    let keys = directory::derive(&Password::prepare("a password").expect("a password")).expect("keys");
+    let keys = directory::derive(&Password::prepare("a password").expect("a password"));
     let juliet = BareJid::account(NAMES[0], DOMAIN).expect("an address");
     directory::create(&node.storage, &juliet, &keys, world.clock.now()).await.expect("an account");
     let mut all = vec![plain(&mut world, 2_000 / share).await];

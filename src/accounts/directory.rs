@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::hexadecimal;
 use crate::jid::BareJid;
+use crate::random;
 use crate::storage::{Cell, CreateError, Error, Look, Map, Own, Storage, View, Writes};
 
 use super::credentials::{Credentials, Iterations, Password, Salts, ScramHash, ScramKeys};
-use super::random::{self, Exhausted};
 use super::removal::{self, REMOVED, Removed};
 use super::{clients, tokens};
 
@@ -75,7 +75,6 @@ pub enum DirectoryError {
     Exists,
     Unknown,
     Storage(Error),
-    Exhausted(Exhausted),
 }
 
 impl std::fmt::Display for DirectoryError {
@@ -84,7 +83,6 @@ impl std::fmt::Display for DirectoryError {
             Self::Exists => f.write_str("the account exists already"),
             Self::Unknown => f.write_str("there is no such account"),
             Self::Storage(error) => write!(f, "storage failed: {error}"),
-            Self::Exhausted(error) => error.fmt(f),
         }
     }
 }
@@ -94,12 +92,6 @@ impl std::error::Error for DirectoryError {}
 impl From<Error> for DirectoryError {
     fn from(error: Error) -> Self {
         Self::Storage(error)
-    }
-}
-
-impl From<Exhausted> for DirectoryError {
-    fn from(error: Exhausted) -> Self {
-        Self::Exhausted(error)
     }
 }
 
@@ -345,12 +337,10 @@ pub(super) fn local(jid: &BareJid) -> &str {
 
 /// The keys of a password, with fresh salts. Takes milliseconds: not for a thread that serves
 /// others.
-///
-/// # Errors
-/// [`Exhausted`].
-pub fn derive(password: &Password) -> Result<Credentials, Exhausted> {
-    let salts = Salts { sha1: random::octets()?, sha256: random::octets()?, sha512: random::octets()? };
-    Ok(Credentials::derive(password, &salts, Iterations::default()))
+#[must_use]
+pub fn derive(password: &Password) -> Credentials {
+    let salts = Salts { sha1: random::octets(), sha256: random::octets(), sha512: random::octets() };
+    Credentials::derive(password, &salts, Iterations::default())
 }
 
 #[cfg(test)]

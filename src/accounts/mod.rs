@@ -13,7 +13,6 @@ pub mod credentials;
 pub mod directory;
 pub mod preferences;
 pub mod push;
-pub mod random;
 pub mod removal;
 pub mod roster;
 pub mod sasl;

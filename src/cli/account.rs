@@ -15,8 +15,9 @@ use crate::config::Config;
 use crate::hooks::operation::{Nothing, Operation};
 use crate::routing::operations::{
     ACCOUNT_ADD, ACCOUNT_DISABLE, ACCOUNT_ENABLE, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName,
-    AccountPassword, DomainOf, Listed, NewAccount, SESSION_END, SESSION_LIST, Secret, SessionName,
+    AccountPassword, DomainOf, Listed, NewAccount, SESSION_END, SESSION_LIST, SessionName,
 };
+use crate::secret::Secret;
 
 /// Add, remove, disable and list accounts, and change their passwords.
 ///
@@ -161,7 +162,7 @@ impl WithPassword {
         } else {
             password::ask_twice(&self.account)?
         };
-        Ok(AccountPassword { jid: self.account, password: Secret(password) })
+        Ok(AccountPassword { jid: self.account, password: Secret::new(password) })
     }
 }
 
@@ -238,7 +239,7 @@ fn login(line: &str) -> Option<Result<AccountPassword, &'static str>> {
     Some(match line.split_once(char::is_whitespace).map(|(account, password)| (account, password.trim())) {
         None | Some((_, "")) => Err("no password; write the JID, white space, the password"),
         Some((account, password)) => {
-            Ok(AccountPassword { jid: account.to_owned(), password: Secret(password.to_owned()) })
+            Ok(AccountPassword { jid: account.to_owned(), password: Secret::new(password.to_owned()) })
         }
     })
 }
@@ -249,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_line_is_account_and_password() {
-        let parts = |line| login(line).map(|login| login.map(|login| (login.jid, login.password.0)));
+        let parts = |line| login(line).map(|login| login.map(|login| (login.jid, login.password.reveal().to_owned())));
         let both = |account: &str, password: &str| Some(Ok((account.to_owned(), password.to_owned())));
         assert_eq!(parts("a@b.example secret"), both("a@b.example", "secret"));
         assert_eq!(parts("  a@b.example\t two words \r"), both("a@b.example", "two words"));

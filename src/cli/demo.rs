@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::output::{Failure, Output};
+use crate::random;
 use crate::telemetry::{self, Filter, Format};
 
 use stage::Stage;
@@ -54,7 +55,7 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new() -> Result<Self, Failure> {
-        let name = format!("comity-demo-{}", crate::accounts::random::token(8));
+        let name = format!("comity-demo-{}", random::token());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
         Ok(Self(path))

@@ -142,17 +142,18 @@ mod tests {
     use crate::hooks::operation::Nothing;
     use crate::routing::operations::{
         ACCOUNT_ADD, ACCOUNT_DISABLE, ACCOUNT_LIST, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, AccountName, AccountPassword,
-        DomainOf, Listed, NewAccount, Secret,
+        DomainOf, Listed, NewAccount,
     };
+    use crate::secret::Secret;
     use crate::server::status::STATUS;
 
     async fn add(reach: &mut Reach, jid: &str, admin: bool) -> Result<Nothing, Failure> {
-        let password = Secret("secret".to_owned());
+        let password = Secret::new("secret".to_owned());
         reach.call(&ACCOUNT_ADD, NewAccount { jid: jid.to_owned(), password, admin, reuse: false }).await
     }
 
     async fn change(reach: &mut Reach, jid: &str) -> Result<Nothing, Failure> {
-        let password = Secret("other".to_owned());
+        let password = Secret::new("other".to_owned());
         reach.call(&ACCOUNT_PASSWORD, AccountPassword { jid: jid.to_owned(), password }).await
     }
 

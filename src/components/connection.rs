@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use crate::accounts::random;
 use crate::jid::{BareJid, Jid};
 use crate::net::Transport;
+use crate::random;
 use crate::routing::{Batch, Origin, Router, Service};
 use crate::stream::{
     CLOSE, ContentNamespace, Event, Fault, Framing, Limits, Reader, Rejected, STREAMS_NS, StreamCondition, StreamError,
@@ -26,8 +26,6 @@ use super::component::Component;
 use super::seat::Seat;
 use super::xep_0114_component::{ACCEPTED, Handshake, Next, Refused};
 
-/// Octets of randomness in a stream id: it is part of what proves the component.
-const ID_OCTETS: usize = 16;
 /// How often the connection is looked at: whether it takes what waits for it, and whether it is there
 /// at all if nothing does (RFC 6120 §4.6.1).
 const LOOK: Duration = Duration::from_secs(60);
@@ -82,7 +80,7 @@ impl Components {
         };
         loop {
             let mut effect = match wire.event().await {
-                Ok(Event::Open(header)) => rules.opened(&header, random::token(ID_OCTETS)),
+                Ok(Event::Open(header)) => rules.opened(&header, random::token()),
                 Ok(Event::Nonza(element)) => rules.element(&element),
                 Ok(Event::Stanza(_) | Event::Rejected(_)) => {
                     rules.refuse(&StreamError::new(StreamCondition::NotAuthorized, "a handshake comes first"))

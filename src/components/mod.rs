@@ -31,8 +31,8 @@ use tokio::sync::watch;
 pub use connection::Connection;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Secret;
 use crate::routing::{Router, Service};
+use crate::secret::Secret;
 use crate::stream::Limits;
 
 use component::Component;

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
-use crate::config::Secret;
 use crate::jid::domainpart;
+use crate::secret::Secret;
 use crate::stream::{
     CLOSE, ContentNamespace, Header, HeaderFields, STREAMS_NS, StreamCondition, StreamError, write_header,
 };
@@ -135,7 +135,11 @@ fn proves(said: &str, id: &str, secret: &Secret) -> bool {
 
 /// The hash of stream id and secret in hexadecimal digits.
 fn key(id: &str, secret: &Secret) -> String {
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, [id, secret.reveal()].concat().as_bytes());
+    // There is no copy of both together.
+    let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(id.as_bytes());
+    hash.update(secret.reveal().as_bytes());
+    let hash = hash.finish();
     let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }

@@ -28,7 +28,7 @@ pub use sections::{
 pub use units::{Period, Size};
 pub use values::{
     AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Pin, ProofKind,
-    RoomCreation, Secret,
+    RoomCreation,
 };
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use crate::config::section::{Section, section};
 use crate::config::{
     AccountName, Addresses, ContactUri, Dnssec, DomainName, FederationMode, LocalName, NameServer, Period, Pin,
-    ProofKind, RoomCreation, Secret, Size,
+    ProofKind, RoomCreation, Size,
 };
+use crate::secret::Secret;
 use crate::telemetry::{Filter, Format};
 
 /// Every section, in the order of the manual.

@@ -392,7 +392,7 @@ fn explains_value_default_and_line() {
 fn a_secret_is_never_shown() {
     let text = "domain = \"a.example\"\n[[components]]\nname = \"b.a.example\"\nsecret = \"hush hush\"\n";
     let config = parse(text).unwrap();
-    assert_eq!(config.components[0].secret.as_ref().map(super::Secret::reveal), Some("hush hush"));
+    assert_eq!(config.components[0].secret.as_ref().map(crate::secret::Secret::reveal), Some("hush hush"));
     let all = explain(&config, text, Some("components")).unwrap();
     assert!(all.iter().any(|one| one.key == "components[1].secret" && one.value.is_some() && one.line == Some(4)));
     assert!(!format!("{all:?} {config:?}").contains("hush"));

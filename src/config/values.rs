@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
@@ -35,10 +35,6 @@ pub struct NameServer(SocketAddr);
 /// Where somebody can be reached: a `mailto:`, `xmpp:` or `https:` URI (RFC 3986).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactUri(String);
-
-/// Something that is known to the operator and to the one whom it is for. It is never shown again.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// A key of another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,79 +338,6 @@ impl fmt::Display for NameServer {
         self.0.fmt(f)
     }
 }
-
-impl Secret {
-    /// For whoever compares it with what somebody else says.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Secret {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Err("an empty text is no secret".to_owned()) } else { Ok(Self(text.to_owned())) }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// `comity config explain` says that there is one, and no more.
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str("(not shown)")
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl<'de> Visitor<'de> for Text {
-            type Value = Secret;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text in quotes")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            // The usual messages would repeat what was written.
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
-                Err(E::custom(NO_TEXT))
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
-                Err(E::custom(NO_TEXT))
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
-                Err(E::custom(NO_TEXT))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Secret, A::Error> {
-                Err(de::Error::custom(NO_TEXT))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Secret, A::Error> {
-                Err(de::Error::custom(NO_TEXT))
-            }
-        }
-
-        from.deserialize_any(Text)
-    }
-}
-
-/// A secret of another type.
-const NO_TEXT: &str = "a secret is a text in quotes";
 
 impl FromStr for Pin {
     type Err = String;

@@ -16,8 +16,9 @@ use crate::jid::{BareJid, Jid};
 use crate::live::Live;
 use crate::net::household;
 use crate::routing::operations::{
-    ACCOUNT_ADD, ACCOUNT_CLOSE, ACCOUNT_PASSWORD, ACCOUNT_TIDY, AccountName, AccountPassword, NewAccount, Secret,
+    ACCOUNT_ADD, ACCOUNT_CLOSE, ACCOUNT_PASSWORD, ACCOUNT_TIDY, AccountName, AccountPassword, NewAccount,
 };
+use crate::secret::Secret;
 use crate::stanza::{Condition, ErrorType, StanzaError};
 use crate::xml::Element;
 
@@ -108,7 +109,7 @@ async fn visited(it: Arc<Registration>, visit: Visit<Query>) -> Answer {
         return Err(taken());
     }
     let turn = it.turns.acquire().await;
-    let asked = NewAccount { jid: account.to_string(), password: Secret(password), admin: false, reuse: false };
+    let asked = NewAccount { jid: account.to_string(), password: Secret::new(password), admin: false, reuse: false };
     let made = it.operations.call(&ACCOUNT_ADD, asked).await;
     drop(turn);
     made.map_err(|error| match error {
@@ -147,7 +148,7 @@ async fn changed(it: Arc<Registration>, call: Call<Query>) -> Answer {
             if named.as_ref() != Some(&account) {
                 return Err(StanzaError::new(Condition::NotAllowed, "this is not the name of your account"));
             }
-            let asked = AccountPassword { jid: account.to_string(), password: Secret(password) };
+            let asked = AccountPassword { jid: account.to_string(), password: Secret::new(password) };
             it.operations.call(&ACCOUNT_PASSWORD, asked).await.map_err(|error| match error {
                 OperationError::Usage(text) => StanzaError::new(Condition::NotAcceptable, text),
                 error => failed(&error.to_string()),

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::federation::xep_0220_dialback::Secret;
+use crate::federation::xep_0220_dialback::Signer;
 use crate::routing::Pair;
 
 /// All that nobody has answered yet.
@@ -41,7 +41,7 @@ impl Claims {
     }
 
     /// `pair.remote` has asked about a key that is not the one for the id that it has named.
-    pub(crate) fn note(&self, pair: &Pair, key: &str, secret: &Secret) {
+    pub(crate) fn note(&self, pair: &Pair, key: &str, secret: &Signer) {
         for open in self.lock().iter().filter(|open| open.pair == *pair) {
             if secret.verify(&pair.remote, &pair.local, &open.id, key) {
                 open.is_misread.store(true, Ordering::Relaxed);
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn only_the_key_of_an_open_claim_shows_that_ids_are_mixed_up() {
-        let (claims, secret) = (Arc::<Claims>::default(), Secret::new(b"secret"));
+        let (claims, secret) = (Arc::<Claims>::default(), Signer::new(b"secret"));
         let pair = |remote: &str| Pair { local: "here.example".into(), remote: remote.into() };
         let key = |remote: &str, id: &str| secret.key(remote, "here.example", id);
         let claim = claims.open(&pair("there.example"), "1");

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::Instant;
 
-use crate::accounts::random;
 use crate::clock::Timestamp;
 use crate::federation::Federation;
 use crate::federation::recent::{Coming, Print, Recent, Repeats, fingerprint};
 use crate::hooks::Wish;
 use crate::jid::BareJid;
+use crate::random;
 use crate::routing::{Pair, Progress};
 use crate::stanza::Stanza;
 use crate::storage::{Error, Map, Receipt, Writes};
@@ -32,8 +32,6 @@ pub(crate) const PAIRS: usize = 10_000;
 const MESSAGES: usize = 1 << 20;
 /// A pair that was not heard of for so long is forgotten when the server starts.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Octets of randomness in the name of a stream.
-const NAME_OCTETS: usize = 16;
 
 /// What has arrived lately, for the first of our domains. A pair has some rows; the last one says how far its stream has
 /// come.
@@ -326,8 +324,7 @@ impl Federation {
 
     /// Counts a stream of `pair` from now on; gives what it is called and for how long it may be resumed, if it may.
     pub(crate) async fn count(self: &Arc<Self>, pair: &Pair, wish: Wish) -> (Counted, Option<(String, Duration)>) {
-        // A name that could be guessed is none.
-        let name = Some(random::token(NAME_OCTETS)).filter(|name| wish != Wish::Count && !name.is_empty());
+        let name = (wish != Wish::Count).then(random::token);
         let arrivals = Arc::clone(self.arrivals().entry(pair.clone()).or_default());
         let _turn = arrivals.turn.lock().await;
         let counted = self.start_counting(pair, &arrivals, |state| {

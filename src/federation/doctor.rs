@@ -11,7 +11,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::dial::{Dialer, Door};
 use crate::federation::driving::farewell;
@@ -21,6 +20,7 @@ use crate::federation::resolve::candidates;
 use crate::federation::trace::{Depth, Step, Trace};
 use crate::federation::trouble::Trouble;
 use crate::federation::xep_0220_dialback::Verdict as Answer;
+use crate::random;
 use crate::routing::Pair;
 use crate::stream::CLOSE;
 
@@ -28,8 +28,6 @@ use crate::stream::CLOSE;
 const TIMES: u32 = 4;
 /// How long a server may take to say what it knows of a key.
 const QUESTION: Duration = Duration::from_secs(10);
-/// Octets of randomness in a key that nobody has made, and in the id of the stream that there never was.
-const NEVER_MADE: usize = 32;
 
 /// What an examination has brought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +138,8 @@ impl Links {
 
     /// Asks about a key that nobody has made, as a server does of which somebody claims to be the domain.
     async fn ask(&self, dialer: &mut Dialer<'_>, door: &Door, pair: &Pair, patience: Duration) {
-        let aim = Aim::Verify { id: random::token(NEVER_MADE), key: random::token(NEVER_MADE) };
+        // There never was such a stream, and the key is as long as one is (XEP-0185).
+        let aim = Aim::Verify { id: random::token(), key: [random::token(), random::token()].concat() };
         let (ways, handshake) = (Ways::ExternalThenDialback, Handshake::Full);
         let errand = Errand { pair, aim: &aim, traffic: Traffic::OneWay, ways, handshake };
         let Some(transport) = dialer.again(door).await else { return };

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::audit::{Direction, Listed};
 use crate::federation::back::Back;
@@ -21,6 +20,7 @@ use crate::federation::wire::{Broken, Turn};
 use crate::federation::xep_0220_dialback::Dialback;
 use crate::hooks::{Acknowledgement, Heard};
 use crate::jid::{BareJid, Jid};
+use crate::random;
 use crate::routing::Pair;
 use crate::stanza::{IqType, Kind, Stanza};
 use crate::stream::{CLOSE, Event, STREAMS_NS, StreamCondition, StreamError};
@@ -38,8 +38,6 @@ pub(crate) const UNPROVEN: &str = "what has proven the other server counts no mo
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a stream may be resumed of which the peer does not say it.
 const RESUMABLE: Duration = Duration::from_secs(300);
-/// Octets of randomness in the id of a probe: an answer cannot be guessed.
-const ID_OCTETS: usize = 16;
 
 /// How a link came to its end.
 #[derive(Debug, Clone, Copy)]
@@ -211,7 +209,8 @@ impl Federation {
 
     /// A request of our domain to the other one, and its id.
     pub(crate) fn ping(&self, pair: &Pair) -> (String, Stanza<'static>) {
-        let id = random::token(ID_OCTETS);
+        // An answer cannot be guessed.
+        let id = random::token();
         let domain = |name| Jid::from(BareJid::from_kept(name));
         let ping = Stanza::new(Kind::Iq(IqType::Get))
             .id(id.clone())

@@ -21,7 +21,7 @@ use crate::accounts::sasl::{Mechanism, SASL_NS, SaslCondition, SaslError, extern
 use crate::federation::claims::Claims;
 use crate::federation::proof::{Endpoint, Kind, Proof, Reason};
 use crate::federation::settings::Settings;
-use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Secret};
+use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Signer};
 use crate::federation::xep_0288_bidi as bidi;
 use crate::hooks::{Peer, StreamFeatures, StreamState};
 #[cfg(test)]
@@ -44,7 +44,7 @@ const ATTEMPTS: u8 = 3;
 /// What all streams that others open have in common.
 pub(crate) struct Rules {
     pub(crate) settings: Live<Settings>,
-    pub(crate) secret: Secret,
+    pub(crate) secret: Signer,
     /// Our own keys that others judge at the moment.
     pub(crate) claims: Arc<Claims>,
     pub(crate) is_local: Box<dyn Fn(&str) -> bool + Send + Sync>,

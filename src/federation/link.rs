@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::accounts::random;
 use crate::clock::Clock;
 use crate::federation::back::Back;
 use crate::federation::claims::{Claim, Claims};
@@ -23,12 +22,13 @@ use crate::federation::settings::{self, Settings};
 use crate::federation::trace::{Depth, Seen, Trace};
 use crate::federation::trouble::{Phase, Trouble};
 use crate::federation::wire::{Broken, Wire};
-use crate::federation::xep_0220_dialback::{Secret, Verdict};
+use crate::federation::xep_0220_dialback::{Signer, Verdict};
 use crate::live::Live;
 use crate::net::Transport;
 use crate::net::tls::{
     ClientCertificate, Outgoing as OutgoingTls, Resumable, has_nothing_in_common, is_too_old, is_unwelcome, server_name,
 };
+use crate::random;
 use crate::routing::Pair;
 use crate::stream::{self, CLOSE, Limits};
 use crate::xml::Element;
@@ -37,7 +37,7 @@ use crate::xml::Element;
 pub(crate) struct Links {
     pub(crate) settings: Live<Settings>,
     pub(crate) ways: settings::Ways,
-    pub(crate) secret: Secret,
+    pub(crate) secret: Signer,
     pub(crate) claims: Arc<Claims>,
 }
 
@@ -434,8 +434,8 @@ pub(crate) fn left(clock: &Clock, end: SystemTime) -> Duration {
     end.duration_since(now(clock)).unwrap_or_default().min(Duration::from_secs(365 * 24 * 3600))
 }
 
-/// A random number from 0 to `most`; without randomness the first record is as good as any.
+/// A random number from 0 to `most`.
 pub(crate) fn below(most: u32) -> u32 {
-    let random = random::octets::<8>().map_or(0, u64::from_le_bytes);
+    let random = u64::from_le_bytes(random::nonce());
     u32::try_from(random % (u64::from(most) + 1)).unwrap_or(0)
 }

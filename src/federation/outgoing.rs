@@ -15,7 +15,7 @@ use crate::federation::failure::{Failure, Fault};
 use crate::federation::policy::Proofs;
 use crate::federation::resolve::Start;
 use crate::federation::trouble::{Phase, Trouble};
-use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Secret, Verdict};
+use crate::federation::xep_0220_dialback::{Dialback, FEATURE_NS, Question, Signer, Verdict};
 use crate::federation::xep_0288_bidi as bidi;
 use crate::negotiation::features::{STREAM_LIMITS_NS, TLS_NS};
 use crate::negotiation::sasl_profile;
@@ -147,7 +147,7 @@ pub(crate) struct Outgoing {
     /// What goes on the stream; both ways is a wish until the peer has been asked.
     traffic: Traffic,
     is_bidirectional: bool,
-    secret: Secret,
+    secret: Signer,
     state: State,
     layer: Layer,
     ours: ClientCertificate,
@@ -170,7 +170,7 @@ pub(crate) struct Outgoing {
 const SMALLEST_LIMIT: usize = 10_000;
 
 impl Outgoing {
-    pub(crate) fn new(pair: Pair, aim: Aim, ways: Ways, proofs: Proofs, traffic: Traffic, secret: Secret) -> Self {
+    pub(crate) fn new(pair: Pair, aim: Aim, ways: Ways, proofs: Proofs, traffic: Traffic, secret: Signer) -> Self {
         Self {
             pair,
             aim,

@@ -21,7 +21,6 @@ use self::answers::{Wait, answerable};
 use self::asking::Answered;
 use self::budget::refused;
 use self::going::{Going, going};
-use crate::accounts::random;
 use crate::federation::Federation;
 use crate::federation::audit::Listed;
 use crate::federation::counting::Counted;
@@ -36,12 +35,11 @@ use crate::federation::resolve::Start;
 use crate::federation::wire::{Broken, Wire};
 use crate::net::Transport;
 use crate::net::tls::Incoming as IncomingTls;
+use crate::random;
 use crate::storage::Receipt;
 use crate::stream::{CLOSE, Event, Limits, StreamCondition, StreamError};
 use crate::telemetry::authentication_failure;
 
-/// Octets of randomness in a stream id: it is part of what a dialback key proves (RFC 6120 §4.7.3).
-const ID_OCTETS: usize = 16;
 /// How long a peer has to answer our `</stream:stream>` (RFC 6120 §4.4).
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -193,10 +191,10 @@ impl Reception {
                 // RFC 6120 §13.7.2.3: to be proven anew.
                 () = &mut expiry => {
                     let error = StreamError::new(StreamCondition::Reset, "the certificate has expired");
-                    break self.farewell(self.rules.refuse(&error, &random::token(ID_OCTETS)).write, "the certificate has expired").await;
+                    break self.farewell(self.rules.refuse(&error, &random::token()).write, "the certificate has expired").await;
                 }
                 () = &mut closing => {
-                    let last = self.rules.refuse(&StreamCondition::SystemShutdown.into(), &random::token(ID_OCTETS)).write;
+                    let last = self.rules.refuse(&StreamCondition::SystemShutdown.into(), &random::token()).write;
                     break self.farewell(last, "this server stops").await;
                 }
                 woken = self.woken() => {
@@ -331,7 +329,7 @@ impl Reception {
             let gathered = self.federation.gather(&mut self.wire, proven, meter, &mut self.counted, questions);
             let Some(event) = gathered.await? else { return Ok(()) };
             let effect = match event {
-                Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token(ID_OCTETS))),
+                Event::Open(header) => self.judge(|rules| rules.opened(&header, random::token())),
                 Event::Nonza(element) => match self.said(&element) {
                     Some(said) => {
                         self.hear(said).await?;
@@ -461,11 +459,11 @@ impl Reception {
         let (last, reason) = match end {
             End::Closed => (self.last_answer().await + CLOSE, "closed by the peer".to_owned()),
             End::Lost(why) => (String::new(), why),
-            End::Refused(error) => (self.rules.refuse(&error, &random::token(ID_OCTETS)).write, error.to_string()),
+            End::Refused(error) => (self.rules.refuse(&error, &random::token()).write, error.to_string()),
             End::Told(why) => (String::new(), why),
             End::Superseded => {
                 let conflict = StreamError::from(StreamCondition::Conflict);
-                (self.rules.refuse(&conflict, &random::token(ID_OCTETS)).write, conflict.to_string())
+                (self.rules.refuse(&conflict, &random::token()).write, conflict.to_string())
             }
         };
         // Nothing gets into the middle of a stanza.

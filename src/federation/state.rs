@@ -22,7 +22,7 @@ use crate::federation::incoming::Rules;
 use crate::federation::lanes::WayBack;
 use crate::federation::link::Links;
 use crate::federation::settings::{Settings, Ways};
-use crate::federation::xep_0220_dialback::Secret;
+use crate::federation::xep_0220_dialback::Signer;
 use crate::jid::BareJid;
 use crate::live::Live;
 use crate::routing::Pair;
@@ -70,7 +70,7 @@ impl Federation {
     /// Federation for the domains in `settings`; streams are served once [`Federation::attach`] was called.
     #[must_use]
     pub fn new(settings: Live<Settings>, ways: Ways) -> Arc<Self> {
-        let secret = Secret::new(&ways.secret);
+        let secret = Signer::new(&ways.secret);
         let inbound: Arc<OnceLock<Weak<dyn Inbound>>> = Arc::default();
         let hosts = Arc::clone(&inbound);
         let resolver = ways.resolver.clone();

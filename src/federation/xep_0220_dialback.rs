@@ -26,9 +26,9 @@ pub(crate) const FEATURE_NS: &str = "urn:xmpp:features:dialback";
 
 /// What makes our keys: the same on every server that speaks for our domains.
 #[derive(Clone)]
-pub(crate) struct Secret(Key);
+pub(crate) struct Signer(Key);
 
-impl Secret {
+impl Signer {
     /// XEP-0185: the HMAC key is the hexadecimal text of the hash of the secret.
     #[must_use]
     pub(crate) fn new(secret: &[u8]) -> Self {
@@ -49,9 +49,9 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
+impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
+        f.write_str("Signer")
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::accounts::blocklist::BLOCKED;
-use crate::accounts::random;
 use crate::hooks::{Hooks, Interest, Unblocked};
 use crate::jid::{BareJid, Jid};
+use crate::random;
 use crate::stanza::{Condition, IqType, Kind, PresenceType, Stanza, StanzaError};
 use crate::storage::Receipt;
 use crate::xml::Element;
@@ -18,9 +18,6 @@ use super::account::{Account, State};
 use super::batch::Batch;
 use super::binding::Binding;
 use super::router::Back;
-
-/// Octets in the id of a push.
-const ID_OCTETS: usize = 8;
 
 impl Account {
     /// Whether the account has nothing to do with `who`. Most block nobody, and need no lock to say so.
@@ -162,7 +159,7 @@ fn withdraw(state: &mut State) -> Vec<(Jid, Jid)> {
 
 /// Sends a request to the sessions that want to know of changes.
 fn tell_interested(state: &State, push: &Element, batch: &mut Batch) {
-    let mut stanza = Stanza::new(Kind::Iq(IqType::Set)).id(random::token(ID_OCTETS)).payload(push.clone());
+    let mut stanza = Stanza::new(Kind::Iq(IqType::Set)).id(random::token()).payload(push.clone());
     for resource in state.resources.iter().filter(|resource| resource.interests.has(Interest::Blocklist)) {
         stanza.to = Some(resource.jid.clone());
         batch.push(&resource.ring, |out| stanza.write(out));

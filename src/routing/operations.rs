@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::hooks::operation::{NameTaken, Nothing, Operation, OperationError, Operations, Role};
 use crate::jid::{self, BareJid};
 use crate::live::Live;
+use crate::secret::{Secret, spelled_out};
 use crate::storage::Storage;
 use crate::stream::{StreamCondition, StreamError};
 
@@ -53,6 +54,7 @@ pub const ACCOUNT_TIDY: Operation<Nothing, Nothing> = Operation::new("account.ti
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewAccount {
     pub jid: String,
+    #[serde(with = "spelled_out")]
     pub password: Secret,
     /// Whether it is an administrator's.
     #[serde(default)]
@@ -69,18 +71,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountPassword {
     pub jid: String,
+    #[serde(with = "spelled_out")]
     pub password: Secret,
-}
-
-/// A password on its way; it prints as nothing.
-#[derive(Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// An account.
@@ -249,10 +241,8 @@ impl Accounts {
 }
 
 async fn credentials(password: Secret) -> Result<Credentials, OperationError> {
-    let password = Password::prepare(&password.0).map_err(|error| OperationError::Usage(error.to_string()))?;
-    let derived = tokio::task::spawn_blocking(move || directory::derive(&password)).await;
-    let derived = derived.map_err(failed)?;
-    derived.map_err(failed)
+    let password = Password::prepare(password.reveal()).map_err(|error| OperationError::Usage(error.to_string()))?;
+    tokio::task::spawn_blocking(move || directory::derive(&password)).await.map_err(failed)
 }
 
 /// The prepared name of a domain.
@@ -269,7 +259,7 @@ fn refused(error: DirectoryError) -> OperationError {
     match error {
         DirectoryError::Exists => OperationError::Conflict(text),
         DirectoryError::Unknown => OperationError::Unknown(text),
-        DirectoryError::Storage(_) | DirectoryError::Exhausted(_) => OperationError::Failed(text),
+        DirectoryError::Storage(_) => OperationError::Failed(text),
     }
 }
 

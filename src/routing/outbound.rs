@@ -9,6 +9,7 @@ use crate::accounts::push::Registrations;
 use crate::clock::Timestamp;
 use crate::hooks::{Attention, Hosted, Interest, Outbound, Reply, Seated, Unblocked, Wanted};
 use crate::jid::{BareJid, Jid};
+use crate::random;
 use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
 use crate::storage::{Receipt, Writes};
 use crate::stream::{StreamCondition, StreamError};
@@ -19,15 +20,13 @@ use super::account::{Account, Available};
 use super::held::judge;
 use super::ring::Ring;
 
-/// Octets of randomness in the id of a request: an answer cannot be guessed.
-const ID_OCTETS: usize = 16;
-
 impl Outbound for Router {
     fn request(&self, mut iq: Stanza<'static>, timeout: Duration) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
         let router = self.own.upgrade();
         Box::pin(async move {
             let Some(router) = router else { return Reply::Silent };
-            let id = crate::accounts::random::token(ID_OCTETS);
+            // An answer cannot be guessed.
+            let id = random::token();
             let session = iq.from.clone().filter(|from| !from.is_bare());
             let answer = router.requests.expect(id.clone(), iq.to.clone(), session);
             // The future may be dropped at any time; nobody waits for the answer then.

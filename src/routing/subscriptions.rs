@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::accounts::random;
 use crate::accounts::roster::Request;
 use crate::accounts::subscription::{Share, SubscriptionType, Transition, inbound, outbound};
 use crate::jid::{BareJid, Jid};
+use crate::random;
 use crate::stanza::{Condition, Kind, PresenceType, Stanza, StanzaError};
 
 use super::Router;
@@ -16,9 +16,6 @@ use super::binding::Binding;
 use super::delivery::Target;
 use super::hosts::Host;
 use super::roster::{push, save};
-
-/// Octets in the id of a request that is sent anew.
-const ID_OCTETS: usize = 8;
 
 impl Router {
     /// A client manages a subscription (RFC 6121 appendix A.2).
@@ -69,7 +66,7 @@ impl Router {
             let request = Stanza::new(Kind::Presence(PresenceType::Subscribe))
                 .from(Jid::from(binding.account.jid.clone()))
                 .to(Jid::from(contact.clone()))
-                .id(random::token(ID_OCTETS));
+                .id(random::token());
             self.deliver(request, batch).await;
         }
     }

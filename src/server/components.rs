@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::clock::Clock;
 use crate::components::{Components, Settings};
-use crate::config::{Config, FederationMode, Secret};
+use crate::config::{Config, FederationMode};
 use crate::net::tls::Identities;
 use crate::net::tls::names::Service;
+use crate::secret::Secret;
 use crate::stream::Limits;
 
 /// A file without the secret of a component.
@@ -56,7 +59,7 @@ fn settings(config: &Config) -> Result<Vec<Settings>, SecretError> {
 
 fn secret(file: &Path) -> Result<Secret, SecretError> {
     let failed = |reason: String| SecretError { file: file.to_owned(), reason };
-    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let text = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|error| failed(error.to_string()))?;
     text.trim().parse().map_err(failed)
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::random;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::extensions;
@@ -16,6 +15,7 @@ use crate::jid::domainpart;
 use crate::live::Live;
 use crate::net::System;
 use crate::net::tls::{ClientTls, ServerTls};
+use crate::random;
 use crate::routing::Pair;
 use crate::storage::Storage;
 use crate::xml::Element;
@@ -71,7 +71,7 @@ pub async fn examine_alone(config: &Config, asked: &Examine) -> Result<Diagnosis
             storage: Storage::open_in_memory().map_err(|error| failed(&error))?,
             probe: Element::new("ping", extensions::PING_NS),
             delay: extensions::delay,
-            secret: random::octets().map_err(|error| failed(&error))?,
+            secret: random::octets(),
         },
     );
     Ok(federation.examine(&pair, Vouching::Impossible).await)

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::random;
 use crate::extensions;
 use crate::federation::Federation;
 use crate::federation::doctor::Vouching;
@@ -14,6 +13,7 @@ use crate::hooks::discovery::INFO_NS;
 use crate::hooks::operation::{NameTaken, Operation, OperationError, Operations, Role};
 use crate::hooks::{Outbound, Reply};
 use crate::jid::{BareJid, Jid};
+use crate::random;
 use crate::stanza::{CLIENT_NS, Condition, IqType, Kind, Stanza, StanzaError};
 use crate::xml::Element;
 
@@ -24,8 +24,6 @@ pub const INTEROP: Operation<Examine, Report> = Operation::new("interop", Role::
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Octets of randomness in the name of an account that nobody has.
-const NOBODY: usize = 12;
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +75,7 @@ async fn requests(
 ) -> Result<Vec<Outcome>, OperationError> {
     let failed = |error: &dyn std::fmt::Display| OperationError::Failed(error.to_string());
     let domain = |name: &str| BareJid::of_domain(name).map(Jid::from).map_err(|error| failed(&error));
-    let nobody: Jid = format!("{}@{remote}", random::token(NOBODY)).parse().map_err(|error| failed(&error))?;
+    let nobody: Jid = format!("{}@{remote}", random::token()).parse().map_err(|error| failed(&error))?;
     let mut outcomes = Vec::new();
     for Question { case, sections, to, payload, judge } in questions(&domain(remote)?, &nobody) {
         if !reached {

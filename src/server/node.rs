@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use crate::accounts::admins;
 use crate::accounts::attempts::Attempts;
 use crate::accounts::credentials::{Decoy, Iterations};
+use crate::accounts::directory;
 use crate::accounts::tokens::{SECRET, TokenKey};
-use crate::accounts::{directory, random};
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::Config;
@@ -23,6 +23,7 @@ use crate::live::Live;
 use crate::net::Network;
 use crate::net::dns::Resolver;
 use crate::net::tls::{ClientTls, ServerTls, Trust};
+use crate::random;
 use crate::routing::operations::{Accounts, Ending};
 use crate::routing::{Router, Service};
 use crate::session;
@@ -98,7 +99,6 @@ pub enum StartError {
     Tls(rustls::Error),
     Install(InstallError),
     Operation(NameTaken),
-    Random(random::Exhausted),
     Component(SecretError),
     Storage(crate::storage::Error),
 }
@@ -109,7 +109,6 @@ impl std::fmt::Display for StartError {
             Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Install(error) => error.fmt(f),
             Self::Operation(error) => error.fmt(f),
-            Self::Random(error) => error.fmt(f),
             Self::Component(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
         }
@@ -187,7 +186,7 @@ impl Node {
                 storage: parts.storage.clone(),
                 probe: Element::new("ping", extensions::PING_NS),
                 delay: extensions::delay,
-                secret: random::octets().map_err(StartError::Random)?,
+                secret: random::octets(),
             },
         );
         let local = domains.iter().map(|domain| Arc::from(domain.as_str()));

@@ -13,9 +13,9 @@ use crate::jid::{BareJid, Jid};
 use crate::routing::Origin;
 use crate::routing::operations::{
     ACCOUNT_ADD, ACCOUNT_CLOSE, ACCOUNT_DISABLE, ACCOUNT_ENABLE, ACCOUNT_FACTS, ACCOUNT_LIST, ACCOUNT_REMOVE,
-    ACCOUNT_TIDY, ADMIN_EDIT, ADMIN_LIST, AccountName, AdminList, DomainOf, NewAccount, SERVICE_STOP, Secret, Stop,
-    Then,
+    ACCOUNT_TIDY, ADMIN_EDIT, ADMIN_LIST, AccountName, AdminList, DomainOf, NewAccount, SERVICE_STOP, Stop, Then,
 };
+use crate::secret::Secret;
 use crate::stanza::{CLIENT_NS, Kind, MessageType, Stanza};
 use crate::storage::{Direction, End, Entry, Marks, Position, Range, Writes};
 use crate::stream::Event;
@@ -35,7 +35,7 @@ fn named(jid: &str) -> AccountName {
 }
 
 async fn add(node: &Node, jid: &str, reuse: bool) -> Result<Nothing, OperationError> {
-    let account = NewAccount { jid: jid.to_owned(), password: Secret(PASSWORD.to_owned()), admin: false, reuse };
+    let account = NewAccount { jid: jid.to_owned(), password: Secret::new(PASSWORD.to_owned()), admin: false, reuse };
     node.operations.call(&ACCOUNT_ADD, account).await
 }
 

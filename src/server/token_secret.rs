@@ -7,10 +7,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::accounts::random;
 use crate::accounts::tokens::SECRET;
 use crate::fnv;
 use crate::hexadecimal;
+use crate::random;
 
 const NAME: &str = "token.key";
 
@@ -50,7 +50,7 @@ pub fn token_secret(directory: &Path) -> Result<[u8; SECRET], TokenSecretError> 
             Ok(secret)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = random::octets().map_err(|error| failed(error.to_string()))?;
+            let secret = random::octets();
             write(directory, &file, &secret).map_err(|error| failed(error.to_string()))?;
             Ok(secret)
         }

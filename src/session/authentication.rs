@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep_until};
 
 use crate::accounts::directory;
-use crate::accounts::random;
 use crate::accounts::sasl::Mechanism;
 use crate::accounts::sasl::channel_binding::{Bindings, Exporter};
 use crate::accounts::sasl::scram::Nonce;
@@ -19,6 +18,7 @@ use crate::negotiation::features::{Confidentiality, Offer, PlainPolicy, TokenPol
 use crate::negotiation::login::{Effect, Found, FoundToken, Login, NewKeys};
 use crate::negotiation::xep_0509_pipelining::ConfigVersion;
 use crate::net::tls::vouched;
+use crate::random;
 use crate::routing::Ring;
 use crate::stanza::CLIENT_NS;
 use crate::stream::{Event, StreamCondition, StreamError};
@@ -150,7 +150,7 @@ pub(super) async fn carry_out(
                 // Another thread may go on: what was read of the proof is overwritten by the one that has read it.
                 wipe_stack();
                 let found = look_up(context, account, login.can_upgrade()).await;
-                let nonce = random::nonce().map(Nonce::new).map_err(|_| internal())?;
+                let nonce = Nonce::new(random::nonce());
                 effects.extend(login.looked_up(found, &nonce));
             }
             Effect::Verify(verification) => {
@@ -172,7 +172,7 @@ pub(super) async fn carry_out(
                 let found = look_up_token(context, account, agent).await;
                 effects.extend(login.token_found(found, &context.tokens, context.clock.now()));
             }
-            Effect::Salt => effects.extend(login.salted(random::octets().map_err(|_| internal())?)),
+            Effect::Salt => effects.extend(login.salted(random::octets())),
             Effect::Keep(new) => {
                 wipe_stack();
                 let NewKeys { account, hash, keys, of } = *new;

@@ -4,7 +4,6 @@
 use zeroize::Zeroizing;
 
 use crate::accounts::clients;
-use crate::accounts::random;
 use crate::accounts::tokens::{self, Holder, Slots};
 use crate::accounts::traces::wipe_stack;
 use crate::hooks::{Acknowledgement, Said};
@@ -13,6 +12,7 @@ use crate::negotiation::features::Features;
 use crate::negotiation::login::Entry;
 use crate::negotiation::xep_0386_bind2 as bind2;
 use crate::negotiation::xep_0484_fast as fast;
+use crate::random;
 use crate::routing::Retention;
 use crate::stanza::{Condition, StanzaError};
 use crate::stream::{StreamCondition, StreamError};
@@ -89,7 +89,7 @@ async fn begin(context: &Context, entry: &Entry, wish: &bind2::Wish) -> Result<(
     let router = &context.router;
     let generated = match &entry.wishes.agent {
         Some(agent) => context.tokens.resource(Holder { account: &entry.user, agent }),
-        None => bind::generated(random::nonce().map_err(|_| internal())?),
+        None => bind::generated(random::nonce()),
     };
     let its = |resource: &str| entry.wishes.agent.is_some() && bind2::is_of(resource, &generated);
     let (counting, enabled) = counting(context, wish);
@@ -161,7 +161,7 @@ async fn token(context: &Context, entry: &Entry) -> Result<Zeroizing<String>, En
     let now = context.clock.now();
     let mut told = Zeroizing::default();
     if let Some(mechanism) = wanted {
-        let nonce = random::octets().map_err(|_| internal())?;
+        let nonce = random::octets();
         let lifetime = context.settings.load().token_lifetime;
         let issued = slots.issue(&context.tokens, holder, mechanism, (now, lifetime), nonce);
         told = fast::token(&issued);

@@ -6,7 +6,6 @@ use std::ops::Deref;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use crate::accounts::random;
 use crate::hooks::{Acknowledgement, Peer, Said, StreamState};
 use crate::jid::{BareJid, Jid};
 use crate::negotiation::bind::{self, BindEffect};
@@ -14,6 +13,7 @@ use crate::negotiation::features::{Features, Offer, TLS_NS, proceed};
 use crate::negotiation::login::{Entry, Login};
 use crate::net::Transport;
 use crate::net::tls::Incoming;
+use crate::random;
 use crate::routing::{Batch, Binding};
 use crate::stanza::{CLIENT_NS, Condition, Stanza, StanzaError};
 use crate::stream::{ContentNamespace, Event, Fault, Header, HeaderFields, StreamCondition, StreamError, write_header};
@@ -39,9 +39,6 @@ pub enum Security {
 
 /// What is spoken here (RFC 6120 §4.7.5).
 const VERSION: (u32, u32) = (1, 0);
-
-/// Octets of randomness in a stream id, which must not be guessed (RFC 6120 §4.7.3).
-const STREAM_ID_OCTETS: usize = 16;
 
 /// A client stream inside TLS, of which it is not known yet whose it is.
 pub struct Secured {
@@ -224,7 +221,7 @@ pub(super) async fn read_header(
 /// Answers the header of a client: with its own bare JID if it says who it is (RFC 6120 §4.7.2), and
 /// with one of our names even where it has asked for none of them (§4.9.1.3).
 fn say_header(context: &Context, dialogue: &mut Dialogue, domain: Option<&BareJid>, theirs: &Header) {
-    let id = random::token(STREAM_ID_OCTETS);
+    let id = random::token();
     let client = theirs.from.as_deref().and_then(|from| from.parse::<Jid>().ok());
     let fields = HeaderFields {
         to: client.as_ref().map(Jid::bare_str),
@@ -364,7 +361,6 @@ async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Resu
             Event::Open(_) => return Err(StreamError::from(StreamCondition::BadFormat).into()),
             Event::Close => return Err(End::Closed),
         };
-        let fresh = random::nonce().map_err(|_| internal())?;
         let mut effect = match rejection {
             // A request that the gate found fault with is answered, whatever is left of it.
             Some((fault, error)) if bind::is_request(&stanza) => {
@@ -373,7 +369,7 @@ async fn bind(context: &Context, dialogue: &mut Dialogue, user: BareJid) -> Resu
                 }
                 machine.refuse(&stanza, &error)
             }
-            _ => machine.stanza(&stanza, fresh),
+            _ => machine.stanza(&stanza, random::nonce()),
         };
         // RFC 6120 §8.1.2.1: there is no full JID yet that `from` could be.
         let stranger = stanza.from.as_ref().is_some_and(|from| from.as_str() != machine.user().as_str());

@@ -9,13 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use crate::accounts::random;
 use crate::hooks::{Acknowledgement, Wish};
+use crate::random;
 use crate::routing::{Batch, Binding, Handled, Resumption, Retention, Router};
 use crate::storage::{Durable, Receipt};
-
-/// Octets of randomness in the name of a session whose client may come back.
-const NAME_OCTETS: usize = 16;
 
 /// How long an answer may wait for storage; then it says how far storage has come.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -52,9 +49,8 @@ pub(super) fn agreed(router: &Router, words: &dyn Acknowledgement, wish: Wish) -
         Wish::CountAndResume(asked) => {
             let longest = router.resume_timeout();
             let time = asked.map_or(longest, |asked| asked.min(longest));
-            let name = random::token(NAME_OCTETS);
-            // Part of a second is no promise, and a name that could be guessed is none.
-            (time.as_secs() > 0 && !name.is_empty()).then_some(Resumption { name, time })
+            // Part of a second is no promise.
+            (time.as_secs() > 0).then(|| Resumption { name: random::token(), time })
         }
     };
     let opening = words.enabled(resumption.as_ref().map(|it| (it.name.as_str(), it.time)));

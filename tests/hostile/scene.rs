@@ -140,7 +140,7 @@ impl Scene {
         let mut world = World::new();
         let node = server(&world, config);
         for user in ["juliet", "romeo", "mallory"] {
-            let keys = directory::derive(&Password::prepare(PASSWORD).expect("a password")).expect("keys");
+            let keys = directory::derive(&Password::prepare(PASSWORD).expect("a password"));
             let account = BareJid::account(user, DOMAIN).expect("a JID");
             directory::create(&node.storage, &account, &keys, world.clock.now()).await.expect("a new account");
         }

@@ -48,7 +48,7 @@ const LONGEST: Duration = Duration::from_secs(45 * 60);
 /// Some hundred rooms must have answered within this time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The status of one's own presence, and that of a room that did not exist before (XEP-0045 §15.6.2).
+/// The status of one's own presence, and that of a room that did not exist before.
 const OWN: &str = "110";
 const CREATED: &str = "201";
 

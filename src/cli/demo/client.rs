@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::accounts::credentials::{Password, ScramHash};
-use crate::accounts::random;
 use crate::accounts::sasl::channel_binding::BindingType;
 use crate::accounts::sasl::scram_client::{ClientBinding, ScramClient};
 use crate::jid::Jid;
@@ -16,6 +15,7 @@ use crate::negotiation::features::TLS_NS;
 use crate::negotiation::sasl_profile::{auth, data, response};
 use crate::net::Transport;
 use crate::net::tls::server_name;
+use crate::random;
 use crate::stanza::{CLIENT_NS, IqType, Kind, Stanza};
 use crate::stream::{CLOSE, ContentNamespace, Event, Framing, HeaderFields, Limits, Reader, write_header};
 use crate::xml::Element;
@@ -61,7 +61,7 @@ impl Client {
         let exporter = self.transport.exporter().ok_or("this connection has no channel binding")?;
         let binding = ClientBinding::Bound(BindingType::TlsExporter, exporter.to_vec());
         let user = jid.local().unwrap_or_default();
-        let scram = ScramClient::new(ScramHash::Sha256, user, password, binding, &random::token(16));
+        let scram = ScramClient::new(ScramHash::Sha256, user, password, binding, &random::token());
         self.send_element(&auth("SCRAM-SHA-256-PLUS", Some(scram.first().as_bytes()))).await?;
         let challenge = message(&self.element("challenge").await?)?;
         let (last, expected) = scram.respond(&challenge).map_err(words)?;

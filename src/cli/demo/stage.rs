@@ -11,7 +11,7 @@ use super::client::Client;
 use super::failed;
 use super::zone::Zone;
 use crate::accounts::credentials::Password;
-use crate::accounts::{directory, random};
+use crate::accounts::directory;
 use crate::cli::output::{Failure, Output};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -20,6 +20,7 @@ use crate::jid::{BareJid, Jid};
 use crate::net::tls::development::DevelopmentCa;
 use crate::net::tls::{Identities, Identity, Trust};
 use crate::net::{Hickory, System};
+use crate::random;
 use crate::server::{Bound, Made, Node, Parts, Server};
 use crate::storage::{Options, Storage};
 
@@ -165,7 +166,7 @@ impl House {
         let identity = Identity::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map_err(failed)?;
         let parts = Parts {
             storage: Storage::open(&data_dir, Options::default()).map_err(failed)?,
-            token_secret: random::octets().map_err(failed)?,
+            token_secret: random::octets(),
             clock: Clock::system(),
             made: Made {
                 identities: Arc::new(Identities::new(identity)),
@@ -177,9 +178,9 @@ impl House {
             network: Arc::new(System),
             connections: CONNECTIONS,
         };
-        let password = hexadecimal::text(&random::octets::<6>().map_err(failed)?);
+        let password = hexadecimal::text(&random::octets::<6>());
         let prepared = Password::prepare(&password).map_err(failed)?;
-        let credentials = directory::derive(&prepared).map_err(failed)?;
+        let credentials = directory::derive(&prepared);
         directory::create(&parts.storage, &account, &credentials, parts.clock.now()).await.map_err(failed)?;
         let bound = Bound::new(&config).map_err(failed)?;
         let (c2s, c2s_tls, s2s) = (first(&bound.c2s)?, first(&bound.c2s_tls)?, first(&bound.s2s)?);

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::hooks::form::{Field, FieldType, Form, FormType, Submission};
 use crate::jid::{BareJid, Jid};
+use crate::secret::Secret;
 use crate::stanza::{Condition, StanzaError};
 
 use super::association::Role;
@@ -173,7 +174,7 @@ pub(super) fn form(room: &BareJid, config: &RoomConfig, owners: &[BareJid], admi
     let title = format!("Configuration of {room}");
     let form =
         SETTINGS.iter().fold(Form::new(FormType::Form, ABOUT).title(&title), |form, it| form.field(it.field(config)));
-    let password = config.password.as_ref().map(|password| password.0.clone());
+    let password = config.password.as_ref().map(|password| password.0.reveal().to_owned());
     let most = config.max_occupants.map_or_else(|| "none".to_owned(), |most| most.to_string());
     let roles: Vec<(&str, &str)> = ROLES.iter().map(|(role, label)| (role.as_str(), *label)).collect();
     let shown = ROLES.iter().filter(|(role, _)| config.presence_broadcast.contains(*role));
@@ -242,7 +243,7 @@ fn read_password(submission: &Submission, current: Option<RoomPassword>) -> Resu
     match (submission.boolean(PROTECTED)?, given) {
         (Some(false), _) => Ok(None),
         (_, Some(given)) if given.len() > SHORT => Err(unacceptable(SECRET, "is too long")),
-        (_, Some(given)) => Ok(Some(RoomPassword(given.to_owned()))),
+        (_, Some(given)) => Ok(Some(RoomPassword(Secret::new(given.to_owned())))),
         // §10.1.3: a room that needs a password has one.
         (Some(true), None) if current.is_none() || submission.has(SECRET) => {
             Err(unacceptable(SECRET, "must not be empty"))
@@ -373,7 +374,7 @@ mod tests {
             public: false,
             members_only: true,
             moderated: true,
-            password: Some(RoomPassword("cauldronburn".to_owned())),
+            password: Some(RoomPassword(Secret::new("cauldronburn".to_owned()))),
             anonymity: Anonymity::NonAnonymous,
             max_occupants: Some(25),
             change_subject: true,
@@ -432,7 +433,7 @@ mod tests {
     #[test]
     fn a_room_that_needs_a_password_has_one() {
         let password = |fields: &[(&str, &[&str])], config: &RoomConfig| {
-            answered(fields, config).map(|it| it.config.password.map(|password| password.0))
+            answered(fields, config).map(|it| it.config.password.map(|password| password.0.reveal().to_owned()))
         };
         let (open, closed) = (RoomConfig::default(), unusual());
         let is = |text: &str| Ok(Some(text.to_owned()));

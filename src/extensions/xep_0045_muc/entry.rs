@@ -15,7 +15,7 @@ use super::occupant::{Number, Occupant, Session};
 use super::privileges::default_role;
 use super::rate::Bucket;
 use super::room::Room;
-use super::room_config::Anonymity;
+use super::room_config::{Anonymity, RoomPassword};
 use super::speech::too_fast;
 use super::traffic::passed_on;
 
@@ -137,7 +137,9 @@ impl Room {
             return Err(Condition::RegistrationRequired.into());
         };
         match &self.config.password {
-            Some(password) if entry.password.as_deref() != Some(&password.0) => Err(Condition::NotAuthorized.into()),
+            Some(RoomPassword(password)) if !entry.password.as_deref().is_some_and(|said| password.is(said)) => {
+                Err(Condition::NotAuthorized.into())
+            }
             _ => Ok((affiliation, role)),
         }
     }

@@ -136,7 +136,7 @@ impl Room {
         invitation.goes_on.iter().for_each(|goes_on| invite.push(goes_on.clone()));
         let mut x = Element::new("x", USER_NS).with_child(invite);
         if let Some(password) = &self.config.password {
-            x.push(Element::new("password", USER_NS).with_text(&password.0));
+            x.push(Element::new("password", USER_NS).with_text(password.0.reveal()));
         }
         self.letter_to(&invitation.to, id, x)
     }

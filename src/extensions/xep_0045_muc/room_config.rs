@@ -1,8 +1,8 @@
 //! What the owners of a room decide, typed. The form in which they do so is `config_form`'s business.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::secret::{Secret, spelled_out};
 
 use super::association::Role;
 
@@ -134,13 +134,7 @@ impl Roles {
     }
 }
 
-/// What somebody has to know to enter. It is never shown by accident.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What somebody has to know to enter, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct RoomPassword(pub(super) String);
-
-impl fmt::Debug for RoomPassword {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RoomPassword")
-    }
-}
+pub(super) struct RoomPassword(#[serde(with = "spelled_out")] pub(super) Secret);

@@ -7,8 +7,9 @@ use crate::hooks::{Asked, Done};
 use crate::jid::Jid;
 use crate::routing::operations::{
     ACCOUNT_ADD, ACCOUNT_DISABLE, ACCOUNT_ENABLE, ACCOUNT_FACTS, ACCOUNT_PASSWORD, ACCOUNT_REMOVE, ACCOUNT_ROSTER,
-    AccountName, AccountPassword, NewAccount, SESSION_END, Secret, SessionName,
+    AccountName, AccountPassword, NewAccount, SESSION_END, SessionName,
 };
+use crate::secret::Secret;
 use crate::stanza::{Condition, StanzaError};
 use crate::xml::Element;
 
@@ -50,7 +51,7 @@ pub(super) async fn add(asked: Asked, submission: Submission) -> Result<Done, St
     if submission.text("password-verify") != Some(password) {
         return noted("the two passwords are not the same".to_owned());
     }
-    let password = Secret(password.to_owned());
+    let password = Secret::new(password.to_owned());
     let account = NewAccount { jid: account(jid), password, admin: false, reuse: false };
     ended(call(&asked, &ACCOUNT_ADD, account).await)
 }
@@ -99,7 +100,7 @@ pub(super) async fn end_sessions(asked: Asked, submission: Submission) -> Result
 /// XEP-0133 §4.7.
 pub(super) async fn change_password(asked: Asked, submission: Submission) -> Result<Done, StanzaError> {
     let (jid, password) = (required(&submission, "accountjid")?, required(&submission, "password")?);
-    let account = AccountPassword { jid: account(jid), password: Secret(password.to_owned()) };
+    let account = AccountPassword { jid: account(jid), password: Secret::new(password.to_owned()) };
     ended(call(&asked, &ACCOUNT_PASSWORD, account).await)
 }
 

@@ -44,7 +44,7 @@ fn rules_of(policy: Policy) -> Arc<Rules> {
     };
     Arc::new(Rules {
         settings: Live::new(settings),
-        secret: Secret::new(b"secret"),
+        secret: Signer::new(b"secret"),
         claims: Arc::default(),
         is_local: Box::new(|domain| ["here.example", "rooms.here.example"].contains(&domain)),
         dns_is_signed: Box::new(|| false),
@@ -384,7 +384,7 @@ fn xep_0220_2_2_2_our_keys_are_vouched_for() {
     let mut machine = Incoming::new(rules(Proofs::Certificate));
     machine.secured(certificate(&[]));
     machine.opened(&header(None, Some("here.example")), "1".to_owned());
-    let key = Secret::new(b"secret").key("there.example", "here.example", "77");
+    let key = Signer::new(b"secret").key("there.example", "here.example", "77");
     let ask = |to: &str, id: &str, key: &str| {
         let head = "<verify xmlns='jabber:server:dialback' from='there.example'";
         element(&format!("{head} to='{to}' id='{id}'>{key}</verify>"))

@@ -12,7 +12,7 @@ fn pair() -> Pair {
 }
 
 fn machine(aim: Aim, ways: Ways, proofs: Proofs) -> Outgoing {
-    Outgoing::new(pair(), aim, ways, proofs, Traffic::OneWay, Secret::new(b"secret"))
+    Outgoing::new(pair(), aim, ways, proofs, Traffic::OneWay, Signer::new(b"secret"))
 }
 
 fn deliver() -> Outgoing {
@@ -48,7 +48,7 @@ fn proven() -> Event {
 }
 
 fn key() -> String {
-    let key = Secret::new(b"secret").key("there.example", "here.example", "42");
+    let key = Signer::new(b"secret").key("there.example", "here.example", "42");
     format!("<db:result from='here.example' to='there.example'>{key}</db:result>")
 }
 
@@ -398,7 +398,7 @@ fn what_does_not_belong_ends_the_stream() {
 /// What is written first behind TLS by a stream whose peer has shown `certificate` and offers `features`.
 fn first_words(traffic: Traffic, aim: Aim, certificate: Certificate, content: &str) -> (String, bool) {
     let proofs = Proofs::CertificateOrDialback;
-    let mut machine = Outgoing::new(pair(), aim, Ways::ExternalThenDialback, proofs, traffic, Secret::new(b"secret"));
+    let mut machine = Outgoing::new(pair(), aim, Ways::ExternalThenDialback, proofs, traffic, Signer::new(b"secret"));
     machine.begin(Start::DirectTls);
     machine.handle(Event::Secured { certificate, ours: ClientCertificate::Shown });
     machine.handle(open(true));

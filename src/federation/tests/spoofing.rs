@@ -12,7 +12,7 @@ use x509_parser::prelude::FromDer;
 use super::world::{EXTERNAL, OFFER, PORT, Plan, Raw, Server, World, header, message, pair, secret};
 use super::*;
 use crate::federation::proof::Key;
-use crate::federation::xep_0220_dialback::Secret;
+use crate::federation::xep_0220_dialback::Signer;
 use crate::net::dns::Tlsa;
 
 pub(super) const EVIL: &str = "192.0.2.66";
@@ -259,7 +259,7 @@ impl Stage {
                 assert!(raw.element().await.contains("not-authorized"));
             }
             Way::Dialback => {
-                let key = Secret::new(&secret(EVIL)).key("there.example", "evil.example", id);
+                let key = Signer::new(&secret(EVIL)).key("there.example", "evil.example", id);
                 raw.say(&result("evil.example", "there.example", &key)).await;
                 let answer = raw.element().await;
                 assert!(answer.contains("type=\"valid\"") || answer.contains("type='valid'"), "{answer}");

@@ -16,7 +16,7 @@ fn read(xml: &str) -> Option<Result<Dialback, Malformed>> {
 // Proves: XEP-0185 §2
 #[test]
 fn xep_0185_example() {
-    let secret = Secret::new(b"s3cr3tf0rd14lb4ck");
+    let secret = Signer::new(b"s3cr3tf0rd14lb4ck");
     let key = "37c69b1cf07a3f67c04a5ef5902fa5114f2c76fe4a2686482ba5b89323075643";
     assert_eq!(secret.key("xmpp.example.com", "example.org", "D60000229F"), key);
     assert!(secret.verify("xmpp.example.com", "example.org", "D60000229F", key));
@@ -24,15 +24,15 @@ fn xep_0185_example() {
 
 #[test]
 fn xep_0220_2_1_1_and_2_2_2_examples() {
-    let capulet = Secret::new(b"s3cr3tf0rd14lb4ck").key("montague.example", "capulet.example", "D60000229F");
+    let capulet = Signer::new(b"s3cr3tf0rd14lb4ck").key("montague.example", "capulet.example", "D60000229F");
     assert_eq!(capulet, "b4835385f37fe2895af6c196b59097b16862406db80559900d96bf6fa7d23df3");
-    let montague = Secret::new(b"d14lb4ck43v3r").key("capulet.example", "montague.example", "417GAF25");
+    let montague = Signer::new(b"d14lb4ck43v3r").key("capulet.example", "montague.example", "417GAF25");
     assert_eq!(montague, "225cc5aa6a071133249d25fef42ae516fc7a86c523aa1c6980a7f73e784c972d");
 }
 
 #[test]
 fn a_key_is_for_one_triple_only() {
-    let secret = Secret::new(b"secret");
+    let secret = Signer::new(b"secret");
     let key = secret.key("a.example", "b.example", "1");
     for (receiving, originating, id) in
         [("b.example", "a.example", "1"), ("a.example", "b.example", "2"), ("a.example", "xb.example", "1")]
@@ -41,8 +41,8 @@ fn a_key_is_for_one_triple_only() {
     }
     assert!(!secret.verify("a.example", "b.example", "1", &key[..10]));
     assert!(!secret.verify("a.example", "b.example", "1", &key.to_uppercase()));
-    assert!(!Secret::new(b"other").verify("a.example", "b.example", "1", &key));
-    assert_eq!(format!("{secret:?}"), "Secret");
+    assert!(!Signer::new(b"other").verify("a.example", "b.example", "1", &key));
+    assert_eq!(format!("{secret:?}"), "Signer");
 }
 
 // Proves: XEP-0220 §2
@@ -139,7 +139,7 @@ proptest! {
         one in "[ab.]{1,4}", two in "[ab.]{1,4}", id in "[ab.]{1,4}",
         other_one in "[ab.]{1,4}", other_two in "[ab.]{1,4}", other_id in "[ab.]{1,4}",
     ) {
-        let secret = Secret::new(b"secret");
+        let secret = Signer::new(b"secret");
         let same = (&one, &two, &id) == (&other_one, &other_two, &other_id);
         prop_assert_eq!(secret.key(&one, &two, &id) == secret.key(&other_one, &other_two, &other_id), same);
     }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 
-use crate::nonces;
+use crate::random;
 
 /// The cryptography of rustls that all configurations use; none is installed for the whole process.
 #[must_use]
@@ -52,6 +52,7 @@ struct Public;
 
 impl SecureRandom for Public {
     fn fill(&self, room: &mut [u8]) -> Result<(), GetRandomFailed> {
-        nonces::fill(room).map_err(|nonces::Exhausted| GetRandomFailed)
+        random::fill(room);
+        Ok(())
     }
 }

@@ -7,13 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::rand;
 use rustls::TicketRotator;
 use rustls::crypto::GetRandomFailed;
 use rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
 
-use crate::nonces;
+use crate::random;
 
 /// Octets of a key.
 const KEY: usize = 32;
@@ -27,7 +26,7 @@ const SEALING: u32 = 6 * 60 * 60;
 /// Tickets under keys that change, of which nobody else knows.
 ///
 /// # Errors
-/// There are no random octets.
+/// The cryptographic library takes no key.
 pub(super) fn tickets() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
     Ok(Arc::new(TicketRotator::new(SEALING, || Ok(Box::new(Sealer::new()?)))?))
 }
@@ -38,7 +37,7 @@ struct Sealer(LessSafeKey);
 impl Sealer {
     fn new() -> Result<Self, GetRandomFailed> {
         let mut key = Zeroizing::new([0; KEY]);
-        rand::fill(key.as_mut_slice()).map_err(|_| GetRandomFailed)?;
+        random::draw(key.as_mut_slice());
         let key = UnboundKey::new(&AES_256_GCM_SIV, key.as_slice()).map_err(|_| GetRandomFailed)?;
         Ok(Self(LessSafeKey::new(key)))
     }
@@ -55,8 +54,7 @@ impl ProducesTickets for Sealer {
 
     /// The nonce, what is sealed, and the tag.
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let mut nonce = [0; NONCE_LEN];
-        nonces::fill(&mut nonce).ok()?;
+        let nonce = random::nonce::<NONCE_LEN>();
         let mut ticket = Vec::with_capacity(NONCE_LEN + plain.len() + TAG);
         ticket.extend_from_slice(&nonce);
         ticket.extend_from_slice(plain);

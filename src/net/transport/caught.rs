@@ -47,19 +47,19 @@ impl Caught {
     }
 
     /// What the channel binding `tls-exporter` is made of.
-    pub(super) fn take_secret(&self, suite: &'static Tls13CipherSuite) -> Option<Secret> {
+    pub(super) fn take_secret(&self, suite: &'static Tls13CipherSuite) -> Option<ExporterSecret> {
         let secret = self.facts.lock().unwrap_or_else(PoisonError::into_inner).secret.take();
-        secret.map(|secret| Secret { secret, suite })
+        secret.map(|secret| ExporterSecret { secret, suite })
     }
 }
 
 /// The exporter secret of one connection.
-pub(super) struct Secret {
+pub(super) struct ExporterSecret {
     secret: Box<OkmBlock>,
     suite: &'static Tls13CipherSuite,
 }
 
-impl Secret {
+impl ExporterSecret {
     /// TLS-Exporter with an empty context (RFC 8446 §7.5).
     pub(super) fn export(&self) -> Option<[u8; 32]> {
         let Self { secret, suite } = self;

@@ -21,7 +21,7 @@ use zeroize::Zeroize;
 
 use super::Io;
 use super::allowance::Allowance;
-use super::caught::{Caught, Secret};
+use super::caught::{Caught, ExporterSecret};
 use crate::erasure;
 use machine::{Machine, Standing};
 
@@ -56,7 +56,7 @@ pub(super) struct Lean {
 /// What a handshake left behind.
 #[derive(Default)]
 struct Shaken {
-    secret: Option<Secret>,
+    secret: Option<ExporterSecret>,
     server_name: Option<Box<str>>,
     /// RFC 5929 §4 of the certificate that we showed.
     end_point: Option<Arc<[u8]>>,
@@ -378,7 +378,7 @@ impl Lean {
     }
 
     /// What [`Self::exporter`] is made of.
-    pub(super) fn take_secret(&mut self) -> Option<Secret> {
+    pub(super) fn take_secret(&mut self) -> Option<ExporterSecret> {
         self.shaken.as_mut()?.secret.take()
     }
 

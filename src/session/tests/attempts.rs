@@ -96,7 +96,7 @@ async fn nothing_tells_an_account_from_one_that_is_not_there() {
     let config = "[limits]\nfailed_logins_per_account = 4\n".into();
     let node = world.server_with(DOMAIN, &Options { config }).unwrap();
     // As accounts are made, with as many iterations.
-    let keys = directory::derive(&Password::prepare(PASSWORD).unwrap()).unwrap();
+    let keys = directory::derive(&Password::prepare(PASSWORD).unwrap());
     directory::create(&node.storage, &jid("romeo@verona.example").to_bare(), &keys, node.clock.now()).await.unwrap();
     // Both come to the bound on the way.
     let there = heard(&mut world, 1, "romeo").await;

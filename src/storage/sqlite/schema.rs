@@ -12,6 +12,7 @@ use super::column;
 use super::counter::Counter;
 use super::repair::{Kind, Row};
 use crate::crash;
+use crate::random;
 
 /// Step n leads from version n to version n + 1. A step that was released never changes; a new version is a new step, a
 /// new sample in `tests/data/` and nothing else.
@@ -363,8 +364,7 @@ pub(super) fn secret(connection: &Connection) -> Result<[u8; SECRET], Error> {
     let known: Option<(Vec<u8>, Vec<u8>, i64)> =
         connection.query_row("SELECT value, copy, checksum FROM secret", [], columns).optional()?;
     let Some((value, copy, checksum)) = known else {
-        let mut secret = [0; SECRET];
-        aws_lc_rs::rand::fill(&mut secret).map_err(|_| Error::Engine("there are no random numbers".into()))?;
+        let secret = random::octets();
         keep_secret(connection, &secret)?;
         return Ok(secret);
     };

@@ -1,5 +1,7 @@
 //! People ask for something: to come, to speak, to belong (XEP-0045 §7.8, §7.10, §7.12, §7.13, §8.6, §9.9).
 
+use crate::secret::Secret;
+
 use super::super::association::{Affiliation, Role};
 use super::super::room_config::{Anonymity, RoomConfig, RoomPassword};
 use super::stage::{BARD, ROOM, Stage, Told, condition, form, heard, session, user};
@@ -31,7 +33,7 @@ fn post<'a>(told: &'a [Told], name: &str) -> Option<&'a str> {
 // Proves: XEP-0045 §7.8.2, §7.9, XEP-0045 §9.5
 #[test]
 fn an_invitation_goes_through_the_room_and_back() {
-    let password = Some(RoomPassword("cauldronburn".to_owned()));
+    let password = Some(RoomPassword(Secret::new("cauldronburn".to_owned())));
     let mut stage = Stage::new(RoomConfig { password, ..RoomConfig::default() });
     let told = stage.play(BARD, &invite(&["hecate"]));
     assert_eq!(

@@ -1,5 +1,7 @@
 //! Lists of people, and several changes at once (XEP-0045 §8, §9, §10).
 
+use crate::secret::Secret;
+
 use super::super::association::{Affiliation, Role};
 use super::super::effect::Change;
 use super::super::room_config::{Anonymity, RoomConfig, RoomPassword};
@@ -232,7 +234,7 @@ fn nobody_makes_a_room_know_more_people_than_it_can() {
 // Proves: XEP-0045 §9.5
 #[test]
 fn whoever_may_enter_from_now_on_is_invited() {
-    let password = Some(RoomPassword("cauldronburn".to_owned()));
+    let password = Some(RoomPassword(Secret::new("cauldronburn".to_owned())));
     let mut stage = Stage::new(RoomConfig { members_only: true, password, ..RoomConfig::default() });
     let member = format!("<item affiliation='member' jid='{}'><reason>Worthy</reason></item>", user("hecate"));
     let (done, told) = stage.change(BARD, &member);
