@@ -47,7 +47,7 @@ pub(crate) struct Door {
 
 impl std::fmt::Display for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.address, if self.start == Start::DirectTls { " (direct TLS)" } else { "" })
+        write!(f, "{}{}", self.address, self.start.mark())
     }
 }
 

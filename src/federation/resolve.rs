@@ -40,6 +40,16 @@ pub enum Start {
     DirectTls,
 }
 
+impl Start {
+    /// What is written behind a place where it is not the usual one.
+    pub(crate) const fn mark(self) -> &'static str {
+        match self {
+            Self::Starttls => "",
+            Self::DirectTls => " (direct TLS)",
+        }
+    }
+}
+
 /// One host and port that may serve the domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate {

@@ -220,9 +220,10 @@ impl Trace {
         self.steps.iter().rev().find_map(|step| step.trouble.as_ref())
     }
 
-    /// What went wrong, in the words for the sender: each reason once, with the places where it was found.
+    /// What went wrong, in the words for the sender: each reason once, with the names of those where it was found. Their addresses
+    /// are for the operator.
     pub(crate) fn shortened(&self) -> String {
-        let mut reasons: Vec<String> = complaints(&self.steps)
+        let mut reasons: Vec<String> = complaints(&self.steps, Step::whose_it_was)
             .into_iter()
             .map(|Complaint { text, places, .. }| format!("{}: {text}", places.join(", ")))
             .collect();
@@ -259,12 +260,12 @@ pub(crate) struct Complaint<'a> {
     pub(crate) trouble: &'a Trouble,
 }
 
-/// What has gone wrong, each thing once.
-pub(crate) fn complaints(steps: &[Step]) -> Vec<Complaint<'_>> {
+/// What has gone wrong, each thing once, in the places that `place` tells.
+pub(crate) fn complaints(steps: &[Step], place: impl Fn(&Step) -> String) -> Vec<Complaint<'_>> {
     let mut complaints: Vec<Complaint<'_>> = Vec::new();
     for step in steps {
         let Some(trouble) = &step.trouble else { continue };
-        let (place, text) = (step.where_it_was(), trouble.to_string());
+        let (place, text) = (place(step), trouble.to_string());
         match complaints.iter_mut().find(|known| known.text == text) {
             Some(known) if known.places.contains(&place) => {}
             Some(known) => known.places.push(place),
@@ -288,6 +289,14 @@ pub(crate) fn without_records(steps: &[Step]) -> Option<&str> {
 }
 
 impl Step {
+    /// The place without its address.
+    fn whose_it_was(&self) -> String {
+        match &self.place {
+            Some(Place { host, address, start }) => format!("{host}:{}{}", address.port(), start.mark()),
+            None => self.where_it_was(),
+        }
+    }
+
     /// The place as a person writes it.
     #[must_use]
     pub fn where_it_was(&self) -> String {
@@ -303,7 +312,7 @@ impl Step {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.address, if self.start == Start::DirectTls { " (direct TLS)" } else { "" })
+        write!(f, "{}{}", self.address, self.start.mark())
     }
 }
 

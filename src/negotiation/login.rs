@@ -91,7 +91,7 @@ enum State {
     Challenged(Box<Challenged>, BareJid, Standing),
     /// The judgement on it.
     Judged(Box<Proved>),
-    /// Nothing: the user is known, or the stream is being closed.
+    /// Nothing: the user is known, a task has failed, or the stream is being closed.
     Done,
 }
 
@@ -195,12 +195,11 @@ impl Login {
                 self.close(StreamCondition::PolicyViolation, "one request at a time")
             }
             // XEP-0388 §2.4: whoever has begun with SASL2 sends nothing but answers until it is over.
-            (_, request)
-                if handshake == Some(Profile::Sasl2) && (!fits || matches!(request, Ok(Request::Auth { .. }))) =>
-            {
+            (state, _) if handshake == Some(Profile::Sasl2) && !(fits && state.awaits(element)) => {
                 self.close(StreamCondition::PolicyViolation, "answer, or abort")
             }
             (_, Err(error)) => self.fail(error),
+            (State::Task(_), Ok(Request::Abort)) => self.give_up(SaslCondition::Aborted.into()),
             (_, Ok(Request::Abort)) => self.fail(SaslCondition::Aborted.into()),
             (state, Ok(Request::Auth { mechanism, initial })) => {
                 self.wishes = match profile {
@@ -210,7 +209,7 @@ impl Login {
                         Err(error) => return self.fail(error),
                     },
                 };
-                self.lacking = None;
+                (self.lacking, self.certified) = (None, false);
                 if let (Some(told), Some(version)) = (&self.wishes.version, &self.version)
                     && !version.is(told)
                 {
@@ -502,6 +501,17 @@ impl Login {
     fn close(&mut self, condition: StreamCondition, text: &str) -> Vec<Effect> {
         self.state = State::Done;
         vec![Effect::Close(StreamError::new(condition, text))]
+    }
+}
+
+impl State {
+    /// Whether an element of SASL2 belongs here, well-formed or not (XEP-0388 §2.4, §4.5).
+    fn awaits(&self, element: &Element) -> bool {
+        match element.name() {
+            "abort" => true,
+            "response" => matches!(self, Self::Initial(_) | Self::Challenged(..)),
+            _ => false,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod durable;
 mod one_breath;
 mod sasl2;
 mod senders;
+mod states;
 mod upgrade;
 
 /// What may not be too slow a reader's excuse: little may wait for a client.

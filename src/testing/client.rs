@@ -167,6 +167,11 @@ impl Raw {
         }
     }
 
+    /// A new stream begins.
+    pub fn restart(&mut self) {
+        self.reader.restart();
+    }
+
     /// Opens a stream and returns the features.
     ///
     /// # Errors
@@ -180,7 +185,7 @@ impl Raw {
     /// # Errors
     /// Those of [`Raw::open`].
     pub async fn open_with(&mut self, to: &str, more: &str) -> Result<Element, String> {
-        self.reader.restart();
+        self.restart();
         let mut out = String::new();
         let fields = HeaderFields { to: Some(to), from: None, id: None, version: Some((1, 0)), lang: self.lang };
         write_header(&mut out, ContentNamespace::Client, &fields);

@@ -3,6 +3,7 @@
 //! Built for tests only. Everything but the sockets is what runs in production: TLS, SASL, streams,
 //! routing, federation, storage (in memory).
 
+mod cells;
 mod chance;
 mod client;
 mod network;
@@ -13,6 +14,7 @@ mod transcript;
 mod world;
 mod written;
 
+pub use cells::{Row, cells};
 pub use chance::Chance;
 pub use client::{Client, Raw};
 pub use network::Net;

@@ -9,6 +9,7 @@ use comity::stream::{Event, Framing, HeaderFields, STREAMS_NS, write_header};
 use crate::found::Found;
 use crate::gate::{self, Setting};
 use crate::readers::{agreed, written};
+use crate::tally;
 
 /// What the gate has made of a first-level element.
 enum Said {
@@ -58,6 +59,19 @@ pub(crate) fn run(bytes: &[u8]) {
         Framing::Stream => format!("{came}</{}>", root_of(&came)),
     };
     compare(agreed(came.as_bytes()), &said, &came);
+    if said.iter().any(|said| !matches!(said, Said::Other)) {
+        tally::compared();
+    }
+}
+
+/// Whether the gate lets in something of an input: about the others nobody else is asked.
+pub(crate) fn is_let_in(bytes: &[u8]) -> bool {
+    let Some((setting, rest)) = Setting::of(bytes) else { return false };
+    let mut is_let_in = false;
+    gate::read(&mut setting.reader(), &setting.whole(rest), |_, event| {
+        is_let_in |= matches!(event, Event::Stanza(_) | Event::Nonza(_));
+    });
+    is_let_in
 }
 
 /// The header that answers one says the same, whatever was in it.

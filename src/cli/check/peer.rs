@@ -142,7 +142,7 @@ mod tests {
             local: "a.example".to_owned(),
             remote: "b.example".to_owned(),
             reached: false,
-            error: Some("192.0.2.1:5269: it says nothing".to_owned()),
+            error: Some("xmpp.b.example:5269: it says nothing".to_owned()),
             findings: vec![Finding {
                 verdict: Verdict::Wrong,
                 kind: trouble.kind(),
@@ -169,7 +169,7 @@ mod tests {
   WRONG    192.0.2.1:5269: it says nothing
            wake it
 A message to b.example would come back, with these words:
-  192.0.2.1:5269: it says nothing"
+  xmpp.b.example:5269: it says nothing"
         );
     }
 }

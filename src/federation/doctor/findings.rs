@@ -8,7 +8,7 @@ use crate::federation::trouble::Trouble;
 /// What is to be said about all of them; nothing if all is well.
 pub(super) fn of(diagnosis: &Diagnosis, is_for_servers_only: bool) -> Vec<Finding> {
     let context = Context { diagnosis, is_for_servers_only };
-    let complaints = complaints(&diagnosis.steps).into_iter();
+    let complaints = complaints(&diagnosis.steps, Step::where_it_was).into_iter();
     let found = complaints.map(|Complaint { text, places, step, trouble }| Finding {
         verdict: verdict(step, trouble, diagnosis.reached),
         kind: context.kind(trouble),

@@ -287,7 +287,7 @@ async fn bounces_say_why() {
     for (domain, expected, word) in [
         ("nowhere.example", Condition::RemoteServerNotFound, "not found in DNS"),
         ("closed.example", Condition::RemoteServerNotFound, "no XMPP service"),
-        ("down.example", Condition::RemoteServerTimeout, "192.0.2.9:5269: connection refused"),
+        ("down.example", Condition::RemoteServerTimeout, "host-192-0-2-9.example:5269: connection refused"),
     ] {
         let stanza = message("a@here.example", &format!("b@{domain}"), 1);
         one.federation.send(&pair("here.example", domain), vec![stanza.into()]);

@@ -62,7 +62,7 @@ impl Login {
         match task.step {
             Step::Offered if element.is("next", SASL2_NS) => {
                 if element.attribute("task") != Some(upgrade::task(hash)) {
-                    return Some(self.fail(SaslError::malformed("this is not the task")));
+                    return Some(self.give_up(SaslError::malformed("this is not the task")));
                 }
                 task.step = Step::Salting;
                 Some(vec![Effect::Salt])
@@ -70,7 +70,7 @@ impl Login {
             Step::Salted(salt) if element.is("task-data", SASL2_NS) => {
                 let salted = match upgrade::salted_password(element, hash) {
                     Ok(salted) => salted,
-                    Err(error) => return Some(self.fail(error)),
+                    Err(error) => return Some(self.give_up(error)),
                 };
                 let keys = ScramKeys::of_salted(hash, &salted, &salt, Iterations::default());
                 task.step = Step::Keeping;
@@ -79,6 +79,13 @@ impl Login {
             }
             Step::Offered | Step::Salting | Step::Salted(_) | Step::Keeping => None,
         }
+    }
+
+    /// The client fails at its task. Nobody authenticates again once the server has said `<continue/>` (XEP-0388 §4.8).
+    pub(super) fn give_up(&mut self, error: SaslError) -> Vec<Effect> {
+        let effects = self.fail(error);
+        self.state = State::Done;
+        effects
     }
 
     /// The answer to [`Effect::Salt`]: random octets. Ignored if nothing was asked.
@@ -99,7 +106,7 @@ impl Login {
             _ => return Vec::new(),
         };
         match kept {
-            Err(_) => self.fail(SaslCondition::TemporaryAuthFailure.into()),
+            Err(_) => self.give_up(SaslCondition::TemporaryAuthFailure.into()),
             // What the mechanism had to say was said before.
             Ok(()) => self.enter(user, None, None),
         }

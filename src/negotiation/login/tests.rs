@@ -445,4 +445,5 @@ fn a_certificate_logs_in() {
 }
 
 mod sasl2;
+mod states;
 mod transcripts;

@@ -5,7 +5,7 @@ use super::sasl2::{
 };
 use super::*;
 
-const UPGRADE: &str = "<upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>";
+pub(super) const UPGRADE: &str = "<upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>";
 
 /// Logs in and does the task; gives what comes at the end.
 async fn upgraded(world: &mut World) -> Element {

@@ -164,16 +164,16 @@ fn nobody_becomes_another_than_the_stream_is_from() {
     assert_eq!(told(&effects), ["look up juliet@example.org"], "the header of the next stream will tell");
 }
 
-fn key() -> TokenKey {
+pub(super) fn key() -> TokenKey {
     TokenKey::new(&[7; 32])
 }
 
-fn at(days: u32) -> Timestamp {
+pub(super) fn at(days: u32) -> Timestamp {
     Timestamp::from_unix_ms(1_000_000_000_000).after(DAY * days)
 }
 
 /// A token of juliet's client for this mechanism.
-fn issued(mechanism: Mechanism) -> (Slots, String) {
+pub(super) fn issued(mechanism: Mechanism) -> (Slots, String) {
     let (account, agent) = ("juliet@example.org".parse().unwrap(), AgentId::parse(AGENT).unwrap());
     let mut slots = Slots::default();
     let holder = Holder { account: &account, agent: &agent };
@@ -304,7 +304,7 @@ fn element(xml: &str) -> Element {
     Element::parse(xml, SASL2_NS).unwrap()
 }
 
-fn lacking() -> Found {
+pub(super) fn lacking() -> Found {
     Found::Account(Box::new(Credentials { sha512: None, ..credentials() }), Standing::Active)
 }
 
@@ -347,7 +347,7 @@ fn a_task_is_done_step_by_step_or_the_login_fails() {
     };
     for steps in [0, 1] {
         assert_eq!(told(&at(steps).nonza(&abort())), failed("aborted", 2));
-        assert_eq!(told(&at(steps).nonza(&answer(b"x"))), failed("malformed-request", 2));
+        assert_eq!(told(&at(steps).nonza(&answer(b"x"))), ["close policy-violation"]);
         assert_eq!(told(&at(steps).nonza(&authenticate("PLAIN", None, ""))), ["close policy-violation"]);
         assert_eq!(told(&at(steps).nonza(&auth("PLAIN", None))), ["close policy-violation"]);
         assert!(at(steps).kept::<()>(&Ok(())).is_empty(), "nothing was asked");
@@ -360,6 +360,30 @@ fn a_task_is_done_step_by_step_or_the_login_fails() {
     let mut login = at(1);
     login.nonza(&hash());
     assert_eq!(told(&login.kept(&Err(()))), failed("temporary-auth-failure", 2));
+    // However a task has failed, nobody begins again behind `<continue/>`.
+    let fails = |steps, said: &Element| {
+        let mut login = at(steps);
+        login.nonza(said);
+        login
+    };
+    let all = [fails(0, &abort()), fails(0, &element("<next/>")), fails(1, &element("<task-data/>")), login];
+    for mut login in all {
+        assert!(!login.is_exclusive());
+        assert_eq!(told(&login.nonza(&authenticate("PLAIN", None, ""))), ["close policy-violation"]);
+    }
+}
+
+// Proves: XEP-0178 §2
+#[test]
+fn a_certificate_that_was_no_use_is_not_how_somebody_got_in() {
+    let certified = vec!["juliet@example.org".parse().unwrap()];
+    let mut login = machine(Offer { certified, ..offer() });
+    login.nonza(&authenticate("EXTERNAL", Some(b""), ""));
+    let disabled = Found::Account(Box::new(credentials()), Standing::Disabled);
+    assert_eq!(told(&login.looked_up(disabled, &nonce())), failed("account-disabled", 2));
+    login.nonza(&authenticate("PLAIN", Some(b"\0juliet\0pencil"), ""));
+    login.looked_up(found(), &nonce());
+    assert_eq!(entered(login.judged(Judgement::Admitted)).means, Means::Password);
 }
 
 // Proves: XEP-0480 §2.2
