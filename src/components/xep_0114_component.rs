@@ -10,6 +10,7 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
+use crate::hexadecimal;
 use crate::jid::domainpart;
 use crate::secret::Secret;
 use crate::stream::{
@@ -139,9 +140,7 @@ fn key(id: &str, secret: &Secret) -> String {
     let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     hash.update(id.as_bytes());
     hash.update(secret.reveal().as_bytes());
-    let hash = hash.finish();
-    let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    hexadecimal::text(hash.finish().as_ref())
 }
 
 #[cfg(test)]

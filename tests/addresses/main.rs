@@ -21,6 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use comity::hexadecimal;
 
 use abroad::{Abroad, Proof, SASL, TLS, header};
 use line::{Ear, Line, Voice};
@@ -197,7 +198,7 @@ async fn component(from: IpAddr, to: SocketAddr, name: &str, secret: &str, ear: 
     line.hear(" id='").await;
     let id = line.hear("'").await;
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, [id.trim_end_matches('\''), secret].concat().as_bytes());
-    let hash: String = hash.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    let hash = hexadecimal::text(hash.as_ref());
     line.say(&format!("<handshake>{hash}</handshake>")).await;
     line
 }

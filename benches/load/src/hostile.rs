@@ -144,9 +144,11 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
     let words = Kind::ALL.map(Kind::word);
     options.knows(&words)?;
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| options.wants(kind.word())).collect();
+    let authority = Authority::new(directory)?;
+    let certificate = authority.issue(&format!("*.{}", crate::abroad::ZONE))?;
     let mut attacks = Vec::new();
     for kind in kinds {
-        let attack = endure(kind, time, &directory.join(kind.word())).await?;
+        let attack = endure(kind, time, (&authority, &certificate), &directory.join(kind.word())).await?;
         println!("  {}", row(&attack));
         attacks.push(attack);
     }
@@ -164,21 +166,24 @@ pub async fn run(options: &Options, directory: &Path) -> io::Result<()> {
 }
 
 /// One attack on a server of its own: what the one before has left in buffers of the kernel is read for minutes.
-async fn endure(kind: Kind, time: Duration, directory: &Path) -> io::Result<Attack> {
+async fn endure(
+    kind: Kind,
+    time: Duration,
+    (authority, certificate): (&Authority, &Certificate),
+    directory: &Path,
+) -> io::Result<Attack> {
     std::fs::create_dir_all(directory)?;
-    let authority = Authority::new(directory)?;
-    let certificate = authority.issue(&format!("*.{}", crate::abroad::ZONE))?;
-    let abroad = Abroad::new(&certificate)?;
+    let abroad = Abroad::new(certificate)?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let [dns, hostile] = free_ports(2)?[..] else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
     let mut records = Abroad::records(HONEST, listener.local_addr()?.port());
     records.insert(name(FOE), hostile.port());
     let serving = [spawn_local(crate::dns::serve(dns, records)), spawn_local(abroad.clone().listen(listener))];
     let population = Population { chatting: HONEST, others: 1, ring: 0, reach: 0, broadcasters: Vec::new(), dns };
-    let mut server = Server::prepare(Make::Comity, directory, "comity.hostile", &authority, &population, true)?;
+    let mut server = Server::prepare(Make::Comity, directory, "comity.hostile", authority, &population, true)?;
     server.keep_default_limits()?;
     Server::start(std::slice::from_mut(&mut server))?;
-    let attack = watch(&server, &abroad, (&certificate, hostile), kind, time).await;
+    let attack = watch(&server, &abroad, (certificate, hostile), kind, time).await;
     let attack = attack.map_err(|error| with_logs([&server].into_iter(), &error))?;
     Server::stop(std::slice::from_mut(&mut server))?;
     serving.iter().for_each(JoinHandle::abort);

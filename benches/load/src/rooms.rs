@@ -248,13 +248,14 @@ impl Bench<'_> {
 /// Says something to so many rooms and waits until each has given this sign; what was heard meanwhile.
 async fn say(session: &mut Session, words: &str, rooms: usize, sign: &str) -> io::Result<String> {
     session.send(words.as_bytes()).await?;
-    let (started, mut all) = (Instant::now(), String::new());
-    while count(&all, sign) < rooms {
+    let (started, mut given, mut all) = (Instant::now(), 0, String::new());
+    while given < rooms {
         if started.elapsed() > PATIENCE {
-            let heard = count(&all, sign);
-            return Err(io::Error::other(format!("{heard} of {rooms} rooms have answered: {sign}")));
+            return Err(io::Error::other(format!("{given} of {rooms} rooms have answered: {sign}")));
         }
-        all += &session.hear().await?;
+        let heard = session.hear().await?;
+        given += count(&heard, sign);
+        all += &heard;
     }
     match count(&all, "error") {
         0 => Ok(all),
