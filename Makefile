@@ -90,13 +90,13 @@ budget: setup ## instructions of one message against the committed budget (UPDAT
 	@$(CARGO) bench --quiet --profile budget --bench gate -- budget
 
 fuzz: setup ## what may come from strangers, 20 minutes for each target (MINUTES=n, TARGETS="...", QUICK=1: 20 seconds)
-	@tools/fuzz $(if $(QUICK),--seconds 20,--minutes $(or $(MINUTES),20) $(if $(TARGETS),,--record)) $(TARGETS)
+	@tools/fuzz $(if $(QUICK),--seconds 20,--minutes $(or $(MINUTES),20) $(if $(MINUTES),,--record)) $(TARGETS)
 
 differential: setup ## ten million inputs that are let in: others read as we do what came and what we write (INPUTS=n)
 	@tools/fuzz --compared $(or $(INPUTS),10000000) $(if $(INPUTS),,--record)
 
 mutants: setup ## whether tests notice when the code is changed; takes hours (MODULES="...", SHARD=k/n)
-	@tools/mutants $(if $(SHARD),--shard $(SHARD)) $(if $(MODULES)$(SHARD),,--record) $(MODULES)
+	@tools/mutants $(if $(SHARD),--shard $(SHARD)) $(if $(SHARD),,--record) $(MODULES)
 
 reproducible: setup ## two clean builds of the release make the same program (RECORD=1: into docs/security.md)
 	@tools/reproducible $(if $(RECORD),--record)

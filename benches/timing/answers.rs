@@ -18,6 +18,7 @@ const DOMAIN: &str = "verona.example";
 /// Who has an account and is away, and who has none.
 const KINDS: [&str; 2] = ["of somebody", "of nobody"];
 const NAMES: [&str; 2] = ["juliet", "violet"];
+const ROOM: &str = "square@rooms.verona.example";
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 /// What a network hides.
@@ -26,7 +27,9 @@ const HIDDEN: Promise = Promise::Median(Duration::from_millis(1));
 /// Asks everything, a share of the full number of times.
 pub(crate) async fn compare(share: usize) -> Vec<Compared> {
     let mut world = World::new();
-    let config = "[limits]\nfailed_logins_per_account = 0\nfailed_logins_per_address = 0\n".to_owned();
+    let config = "[limits]\nfailed_logins_per_account = 0\nfailed_logins_per_address = 0\n\
+                  [services]\nrooms = [\"rooms.verona.example\"]\n"
+        .to_owned();
     let node = world.server_with(DOMAIN, &Options { config }).expect("a server");
     // With as many iterations as everybody has.
     let keys = directory::derive(&Password::prepare("a password").expect("a password"));
@@ -96,28 +99,83 @@ async fn scram(world: &mut World, count: usize) -> [Compared; 2] {
     compared
 }
 
-/// What somebody asks who has an account himself, and nothing to do with either.
+/// What is asked, its words for a name, and the type of the answer.
+type Question = (&'static str, fn(&str) -> String, &'static str);
+
+/// What somebody asks who has an account himself, and nothing to do with either. Where nothing is answered there is a ping behind it.
+const QUESTIONS: [Question; 10] = [
+    (
+        "what somebody can do (XEP-0030)",
+        |name| iq("get", &at(name), "<query xmlns='http://jabber.org/protocol/disco#info'/>"),
+        "error",
+    ),
+    ("the card of somebody (XEP-0054)", |name| iq("get", &at(name), "<vCard xmlns='vcard-temp'/>"), "error"),
+    ("when somebody was here (XEP-0012)", |name| iq("get", &at(name), "<query xmlns='jabber:iq:last'/>"), "error"),
+    (
+        "a device of somebody",
+        |name| iq("get", &format!("{}/phone", at(name)), "<query xmlns='jabber:iq:version'/>"),
+        "error",
+    ),
+    ("presence for somebody", |name| followed(&format!("<presence to='{}'/>", at(name))), "result"),
+    ("a probe", |name| followed(&format!("<presence type='probe' to='{}'/>", at(name))), "result"),
+    (
+        "a request of subscription",
+        |name| followed(&format!("<presence type='subscribe' to='{}'/>", at(name))),
+        "result",
+    ),
+    (
+        "a headline",
+        |name| followed(&format!("<message type='headline' to='{}'><body>x</body></message>", at(name))),
+        "result",
+    ),
+    (
+        "a name for an account (XEP-0077), where nobody makes himself one",
+        |name| {
+            let account = format!("<username>{name}</username><password>secret</password>");
+            iq("set", DOMAIN, &format!("<query xmlns='jabber:iq:register'>{account}</query>"))
+        },
+        "error",
+    ),
+    (
+        "a message from outside into a room",
+        |name| format!("<message type='chat' to='{ROOM}/{name}'><body>x</body></message>"),
+        "error",
+    ),
+];
+
+fn at(name: &str) -> String {
+    format!("{name}@{DOMAIN}")
+}
+
+fn iq(kind: &str, to: &str, payload: &str) -> String {
+    format!("<iq type='{kind}' id='q' to='{to}'>{payload}</iq>")
+}
+
+fn followed(stanza: &str) -> String {
+    stanza.to_owned() + &iq("get", DOMAIN, "<ping xmlns='urn:xmpp:ping'/>")
+}
+
 async fn requests(world: &mut World, count: usize) -> Vec<Compared> {
-    let jid: Jid = "tybalt@verona.example/hall".parse().expect("an address");
-    let mut tybalt = world.login(&jid).await.expect("a login");
+    let [hall, orchard] = ["tybalt@verona.example/hall", "romeo@verona.example/orchard"]
+        .map(|jid| jid.parse::<Jid>().expect("an address"));
+    let mut tybalt = world.login(&hall).await.expect("a login");
+    let mut romeo = world.login(&orchard).await.expect("a login");
+    // He is there under the name of the one who has an account.
+    let inside = NAMES[0];
+    romeo.send(&format!("<presence to='{ROOM}/{inside}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")).await;
+    romeo.next().await.expect("he is in the room");
     let mut all = Vec::new();
-    for (what, payload, resource) in [
-        ("what somebody can do (XEP-0030)", "<query xmlns='http://jabber.org/protocol/disco#info'/>", ""),
-        ("the card of somebody (XEP-0054)", "<vCard xmlns='vcard-temp'/>", ""),
-        ("when somebody was here (XEP-0012)", "<query xmlns='jabber:iq:last'/>", ""),
-        ("a device of somebody", "<query xmlns='jabber:iq:version'/>", "/phone"),
-    ] {
+    for (what, question, wanted) in QUESTIONS {
         let mut compared = Compared::new(what, KINDS, HIDDEN);
         let mut chance = Chance::new();
         for turn in 0..count + 100 {
             let kind = chance.coin();
-            let to = format!("{}@{DOMAIN}{resource}", NAMES[kind]);
-            let request = format!("<iq type='get' id='q' to='{to}'>{payload}</iq>");
+            let asked = question(NAMES[kind]);
             let begin = Instant::now();
-            tybalt.send(&request).await;
+            tybalt.send(&asked).await;
             let answer = tybalt.next().await.expect("an answer");
             let took = nanoseconds(begin);
-            assert_eq!(answer.attribute("type"), Some("error"), "{request}");
+            assert_eq!(answer.attribute("type"), Some(wanted), "{asked}");
             if turn >= 100 {
                 compared.times[kind].push(took);
             }

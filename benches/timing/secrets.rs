@@ -2,6 +2,7 @@
 //! octet, the others in the last.
 
 use std::hint::black_box;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -11,6 +12,8 @@ use comity::accounts::sasl::channel_binding::Bindings;
 use comity::accounts::sasl::hashed_token::Presented;
 use comity::accounts::sasl::scram::{ClientFirst, Nonce};
 use comity::accounts::sasl::scram_client::{ClientBinding, ScramClient};
+use comity::federation::judge_of_keys;
+use comity::hexadecimal;
 
 use crate::{Chance, Compared, Promise};
 
@@ -18,7 +21,7 @@ const KINDS: [&str; 2] = ["wrong in the first octet", "wrong in the last octet"]
 const DOMAIN: &str = "verona.example";
 
 pub(crate) fn compare(count: usize) -> Vec<Compared> {
-    vec![scram(count), binding(count), token(count)]
+    vec![scram(count), binding(count), token(count), dialback(count)]
 }
 
 /// A proof with one octet changed.
@@ -44,6 +47,8 @@ fn ask<T>(
     for turn in 0..count + 1000 {
         let kind = chance.coin();
         let asked = black_box(make(kind));
+        // What was written to make it is not to be waited for below.
+        fence(Ordering::SeqCst);
         let begin = Instant::now();
         let accepted = black_box(question(asked));
         let took = begin.elapsed();
@@ -115,5 +120,20 @@ fn token(count: usize) -> Compared {
         Presented::parse(None, &Bindings::NONE, DOMAIN, &message).expect("a message")
     });
     ask(count, &mut compared, |kind| presented[kind].clone(), |presented| presented.fits(token));
+    compared
+}
+
+/// The key of dialback (XEP-0185), which is compared as it comes.
+fn dialback(count: usize) -> Compared {
+    const STREAM: [&str; 3] = [DOMAIN, "mantua.example", "D60000229F"];
+    let mut compared = Compared::new("a key of dialback", KINDS, Promise::NoDifference);
+    let secret = b"s3cr3tf0rd14lb4ck";
+    let key = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret);
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, hexadecimal::text(key.as_ref()).as_bytes());
+    let right = hexadecimal::text(aws_lc_rs::hmac::sign(&key, STREAM.join(" ").as_bytes()).as_ref());
+    let is_right = judge_of_keys(secret);
+    assert!(is_right(STREAM, &right), "a key that is right");
+    let keys = nearly(right.as_bytes()).map(|wrong| String::from_utf8(wrong).expect("digits"));
+    ask(count, &mut compared, |kind| keys[kind].clone(), |key| is_right(STREAM, &key));
     compared
 }

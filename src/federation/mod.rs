@@ -69,7 +69,7 @@ pub use state::Federation;
 pub use trace::{Encryption, Greeting, Place, Seen, Shown, Step};
 pub use trouble::{CertificateFault, Phase, Trouble};
 #[cfg(feature = "testing")]
-pub use xep_0220_dialback::dialback_again;
+pub use xep_0220_dialback::{dialback_again, judge_of_keys};
 
 #[cfg(test)]
 mod tests;

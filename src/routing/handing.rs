@@ -1,7 +1,7 @@
 //! What a service of ours sends to sessions that it knows of: at once, without waiting for anything, to one or to very
 //! many.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::jid::Jid;
 use crate::stanza::{Condition, IqType, Kind, Letter, MessageType, PresenceType, Stanza};
@@ -19,6 +19,25 @@ use super::router::Back;
 /// So many may be too many for a session at once: they are written when it reads.
 const CROWD: usize = 1000;
 
+/// Where the account of a session is to which much is handed: it is looked for once. Whoever makes a copy looks anew.
+#[derive(Debug, Default)]
+pub struct Way(OnceLock<Weak<Account>>);
+
+impl Clone for Way {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// It is a part of nothing that is compared.
+impl PartialEq for Way {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Way {}
+
 impl Router {
     /// Hands a stanza to the session `to`; gives the error if there is none. Whom the stanza itself names does not count.
     pub fn hand(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
@@ -26,8 +45,31 @@ impl Router {
     }
 
     /// The same for one of very many, for whom the stanza is written already.
-    pub fn hand_letter(&self, stanza: &Stanza<'_>, letter: &Letter, to: &Jid, batch: &mut Batch) -> Back {
-        self.hand_written(stanza, to, |out, to| letter.write_to(out, to), batch)
+    pub fn hand_letter(
+        &self,
+        stanza: &Stanza<'_>,
+        letter: &Letter,
+        (to, way): (&Jid, &Way),
+        batch: &mut Batch,
+    ) -> Back {
+        let write = |out: &mut String, to: &str| letter.write_to(out, to);
+        let known = way.0.get().map_or_else(|| self.find(to, way), Weak::upgrade);
+        if let Some(account) = known {
+            let mut state = account.lock();
+            if let Some(place) = place_of(&state, to) {
+                return self.hand_to_resource((&account, &mut state, place), stanza, to, write, batch);
+            }
+        }
+        self.hand_written(stanza, to, write, batch)
+    }
+
+    /// Looks for the account of a session, if it is one of ours, and remembers it.
+    fn find(&self, to: &Jid, way: &Way) -> Option<Arc<Account>> {
+        let Host::Accounts = self.hosts.of(to.domain()) else { return None };
+        let account = self.accounts.cached(to.bare_str())?;
+        // Whoever has been faster has found the same one.
+        let _ = way.0.set(Arc::downgrade(&account));
+        Some(account)
     }
 
     fn hand_written(

@@ -59,6 +59,7 @@ pub use accounts::{CONTACTS, ROSTER_VERSION};
 pub use barring::List;
 pub use batch::{Batch, Progress};
 pub use binding::{BindError, Binding};
+pub use handing::Way;
 pub use memory::{Class, Memory};
 pub use remote::{Kept, Leaving, Pair, RemoteDelivery};
 pub use retained::{Handled, Resumption, Retention, modulo};

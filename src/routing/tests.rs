@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Origin, Progress};
+use super::{Origin, Progress, Way};
 use crate::jid::Jid;
 use crate::stanza::{CLIENT_NS, Kind, MessageType, Payload, Stanza};
 use crate::storage::Writes;
@@ -133,4 +133,36 @@ async fn what_is_written_in_the_middle_of_a_batch_is_counted_there() {
     // Those for juliet are written before the nurse's account is read, and those that wait for somebody each by itself. What
     // is taken back is looked for when the message that says so is written.
     assert_eq!(*written.0.lock().unwrap(), [2, 3, 4, 5, 6, 7]);
+}
+
+/// What is remembered of where somebody is does not outlast his being there.
+#[tokio::test(start_paused = true)]
+async fn who_is_told_much_is_found_again_when_he_comes_back() {
+    let mut world = World::new();
+    let phone: Jid = "juliet@verona.example/phone".parse().unwrap();
+    let room: Jid = "square@rooms.verona.example/romeo".parse().unwrap();
+    let mut stanza = Stanza::new(Kind::Message(MessageType::Groupchat)).payload(Payload::canonical("<body>hi</body>"));
+    stanza.from = Some(room);
+    let way = Way::default();
+    let mut came_back = Vec::new();
+    for is_there in [true, false, true] {
+        let mut juliet = if is_there { Some(world.login(&phone).await.unwrap()) } else { None };
+        world.settle().await;
+        let node = world.server("verona.example").unwrap();
+        let mut batch = node.router.batch();
+        for _ in 0..2 {
+            let back = node.router.hand_letter(&stanza, &stanza.letter(), (&phone, &way), &mut batch);
+            came_back.push(back.is_some());
+        }
+        batch.finish();
+        world.settle().await;
+        if let Some(juliet) = &mut juliet {
+            let heard: Vec<_> = std::iter::from_fn(|| juliet.received()).collect();
+            assert_eq!(heard.len(), 2);
+            assert!(heard.iter().all(|it| it.attribute("to") == Some(phone.as_str())), "{heard:?}");
+            juliet.close().await;
+        }
+        world.settle().await;
+    }
+    assert_eq!(came_back, [false, false, true, true, false, false]);
 }

@@ -160,7 +160,7 @@ async fn watch(server: &Server, raiders: (&Certificate, SocketAddr), time: Durat
         })
         .collect();
     // Everything that is made when it is first needed is there then, such as what the database keeps in memory.
-    Raid::start(server, raiders, time)?.end()?;
+    Raid::start(server, raiders, time)?.end().await?;
     sleep(REST).await;
     let quiet = people.measure(server, time).await?;
     let before = process::memory(server.pid())?;
@@ -168,7 +168,7 @@ async fn watch(server: &Server, raiders: (&Certificate, SocketAddr), time: Durat
     // It is in full swing then.
     sleep(Duration::from_secs(2)).await;
     let attacked = people.measure(server, time).await?;
-    let attacks = raid.end()?;
+    let attacks = raid.end().await?;
     sleep(REST).await;
     let (after, disconnected) = (process::memory(server.pid())?, people.cut.get());
     let full = fill(server, &kit).await?;

@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::process::{Child, Command, Stdio};
 
+use tokio::task::spawn_blocking;
+
 /// Ends with this.
 pub struct Attacker {
     process: Child,
@@ -17,12 +19,16 @@ impl Attacker {
         Ok(Self { process })
     }
 
-    /// Waits for its end; gives what it has said.
-    pub fn end(mut self) -> io::Result<String> {
-        let out = self.process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let said = io::read_to_string(out)?;
-        self.process.wait()?;
-        Ok(said)
+    /// Waits for its end; gives what it has said. Whoever else has something to do here goes on: honest people who do not read
+    /// are cut off like any others.
+    pub async fn end(mut self) -> io::Result<String> {
+        let ending = spawn_blocking(move || {
+            let out = self.process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+            let said = io::read_to_string(out)?;
+            self.process.wait()?;
+            Ok(said)
+        });
+        ending.await.map_err(io::Error::other)?
     }
 }
 

@@ -217,7 +217,7 @@ async fn watch(
     let quiet = measure(server, &honest, time).await?;
     let foe = start(kind, server, foe, time)?;
     let seen = measure(server, &honest, time).await?;
-    let (sent, streams) = end(foe)?;
+    let (sent, streams) = end(foe).await?;
     tasks.iter().for_each(JoinHandle::abort);
     Ok(Attack { kind, quiet, seen, sent, streams, least: kind.least(time) })
 }
@@ -388,8 +388,8 @@ fn start(
 }
 
 /// Waits for its end; gives how much it got rid of, and how many streams it had.
-fn end(attacker: Attacker) -> io::Result<(u64, u64)> {
-    let line = attacker.end()?;
+async fn end(attacker: Attacker) -> io::Result<(u64, u64)> {
+    let line = attacker.end().await?;
     let numbers =
         line.trim().split_once(' ').and_then(|(sent, streams)| Some((sent.parse().ok()?, streams.parse().ok()?)));
     numbers.ok_or_else(|| io::Error::other(format!("the hostile process said {line:?}")))

@@ -48,6 +48,9 @@ pub const ACCOUNTS: usize = 34;
 /// The room that a crowd enters, below the domain of rooms.
 pub const ROOM: &str = "square";
 
+/// Octets of XML, more than a stranger may say before he ends an element.
+const MUCH: usize = 32 * 1024;
+
 /// The number of the domain that is hostile.
 const FOE: usize = 800;
 
@@ -96,8 +99,8 @@ impl Raid {
     }
 
     /// Waits for its end; gives what was attacked with, and how often.
-    pub fn end(self) -> io::Result<Vec<(&'static str, u64)>> {
-        let line = self.0.end()?;
+    pub async fn end(self) -> io::Result<Vec<(&'static str, u64)>> {
+        let line = self.0.end().await?;
         let counts: Vec<u64> = line.split_whitespace().filter_map(|count| count.parse().ok()).collect();
         if counts.len() != ATTACKS.len() {
             return Err(io::Error::other(format!("the attacking process said {line:?}")));
@@ -211,8 +214,11 @@ impl Raider {
         // One is too deep, the other too long. What comes of it is an error, and who attacks does not stay for the two seconds
         // that the server gives him to read it.
         *turn += 1;
-        let hostile =
-            if turn.is_multiple_of(2) { "<a xmlns='x'>".repeat(600) } else { format!("<a b='{}", "x".repeat(8000)) };
+        let hostile = if turn.is_multiple_of(2) {
+            format!("<a xmlns='x'>{}", "<a>".repeat(600))
+        } else {
+            format!("<a b='{}", "x".repeat(MUCH))
+        };
         let _ = ask(&mut socket, &mut rest, &hostile, "</stream:stream>").await;
         self.count(1);
         Ok(())

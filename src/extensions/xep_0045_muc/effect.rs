@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::hooks::{Answer, answering};
 use crate::jid::{BareJid, Jid};
+use crate::routing::Way;
 use crate::stanza::{Kind, PresenceType, Stanza};
 use crate::storage::Slot;
 
@@ -27,6 +28,14 @@ pub(super) struct Receiver {
     pub(super) occupant: Number,
     /// He sees real addresses.
     pub(super) sees: bool,
+    /// To his session.
+    pub(super) way: Way,
+}
+
+impl Receiver {
+    pub(super) fn new(jid: Jid, occupant: Number, sees: bool) -> Self {
+        Self { jid, occupant, sees, way: Way::default() }
+    }
 }
 
 /// A stanza in both of its forms; where nothing is hidden they are the same. Nobody is addressed yet.

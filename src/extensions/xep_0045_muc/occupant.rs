@@ -145,7 +145,7 @@ impl Occupants {
         let sees = sees(&occupant);
         for session in &occupant.sessions {
             self.sessions.insert(session.jid.clone(), number);
-            Arc::make_mut(&mut self.roll).push(Receiver { jid: session.jid.clone(), occupant: number, sees });
+            list(&mut self.roll, Receiver::new(session.jid.clone(), number, sees));
         }
         self.all.insert(number, Box::new(occupant));
     }
@@ -154,8 +154,7 @@ impl Occupants {
     pub(super) fn join(&mut self, number: Number, session: Session) {
         let Some(occupant) = self.all.get_mut(&number) else { return };
         self.sessions.insert(session.jid.clone(), number);
-        let receiver = Receiver { jid: session.jid.clone(), occupant: number, sees: sees(occupant) };
-        Arc::make_mut(&mut self.roll).push(receiver);
+        list(&mut self.roll, Receiver::new(session.jid.clone(), number, sees(occupant)));
         occupant.sessions.push(session);
     }
 
@@ -199,6 +198,15 @@ impl Occupants {
             own.for_each(|receiver| receiver.sees = sees);
         }
     }
+}
+
+/// Adds a session to those that are told. Most rooms have few occupants, or one: a list has space for four otherwise.
+fn list(roll: &mut Roll, receiver: Receiver) {
+    let roll = Arc::make_mut(roll);
+    if roll.is_empty() {
+        roll.reserve_exact(1);
+    }
+    roll.push(receiver);
 }
 
 /// Whether somebody sees the real addresses in a semi-anonymous room (XEP-0045 §7.2.4).

@@ -287,6 +287,6 @@ fn tell(
             Some(open) if receiver.sees => (&face.open, open),
             _ => (&face.closed, &closed),
         };
-        back.extend(router.hand_letter(stanza, letter, &receiver.jid, batch));
+        back.extend(router.hand_letter(stanza, letter, (&receiver.jid, &receiver.way), batch));
     }
 }
