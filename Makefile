@@ -96,7 +96,7 @@ differential: setup ## ten million inputs that are let in: others read as we do 
 	@tools/fuzz --compared $(or $(INPUTS),10000000) $(if $(INPUTS),,--record)
 
 mutants: setup ## whether tests notice when the code is changed; takes hours (MODULES="...", SHARD=k/n)
-	@tools/mutants $(if $(SHARD),--shard $(SHARD)) $(if $(SHARD),,--record) $(MODULES)
+	@tools/mutants --record $(if $(SHARD),--shard $(SHARD)) $(MODULES)
 
 reproducible: setup ## two clean builds of the release make the same program (RECORD=1: into docs/security.md)
 	@tools/reproducible $(if $(RECORD),--record)
