@@ -29,19 +29,10 @@ impl Clone for Way {
     }
 }
 
-/// It is a part of nothing that is compared.
-impl PartialEq for Way {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Way {}
-
 impl Router {
     /// Hands a stanza to the session `to`; gives the error if there is none. Whom the stanza itself names does not count.
     pub fn hand(&self, stanza: &Stanza<'_>, to: &Jid, batch: &mut Batch) -> Back {
-        self.hand_written(stanza, to, |out, to| stanza.write_to(out, Some(to)), batch)
+        self.hand_written(stanza, (to, None), |out, to| stanza.write_to(out, Some(to)), batch)
     }
 
     /// The same for one of very many, for whom the stanza is written already.
@@ -53,35 +44,29 @@ impl Router {
         batch: &mut Batch,
     ) -> Back {
         let write = |out: &mut String, to: &str| letter.write_to(out, to);
-        let known = way.0.get().map_or_else(|| self.find(to, way), Weak::upgrade);
-        if let Some(account) = known {
+        if let Some(account) = way.0.get().and_then(Weak::upgrade) {
             let mut state = account.lock();
             if let Some(place) = place_of(&state, to) {
                 return self.hand_to_resource((&account, &mut state, place), stanza, to, write, batch);
             }
         }
-        self.hand_written(stanza, to, write, batch)
-    }
-
-    /// Looks for the account of a session, if it is one of ours, and remembers it.
-    fn find(&self, to: &Jid, way: &Way) -> Option<Arc<Account>> {
-        let Host::Accounts = self.hosts.of(to.domain()) else { return None };
-        let account = self.accounts.cached(to.bare_str())?;
-        // Whoever has been faster has found the same one.
-        let _ = way.0.set(Arc::downgrade(&account));
-        Some(account)
+        self.hand_written(stanza, (to, Some(way)), write, batch)
     }
 
     fn hand_written(
         &self,
         stanza: &Stanza<'_>,
-        to: &Jid,
+        (to, way): (&Jid, Option<&Way>),
         write: impl FnOnce(&mut String, &str),
         batch: &mut Batch,
     ) -> Back {
         match self.hosts.of(to.domain()) {
             Host::Accounts => match self.accounts.cached(to.bare_str()) {
-                Some(account) => self.hand_to_account(&account, stanza, to, write, batch),
+                Some(account) => {
+                    // Whoever has been faster has found the same one.
+                    let _ = way.map(|way| way.0.set(Arc::downgrade(&account)));
+                    self.hand_to_account(&account, stanza, to, write, batch)
+                }
                 // Nobody is connected to an account that is not loaded.
                 None => nobody(stanza, to),
             },

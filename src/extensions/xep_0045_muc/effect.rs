@@ -22,7 +22,7 @@ use super::subject::Subject;
 pub(super) type Roll = Arc<Vec<Receiver>>;
 
 /// A session of an occupant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Receiver {
     pub(super) jid: Jid,
     pub(super) occupant: Number,
