@@ -29,6 +29,9 @@ static LABEL_BYTES: [bool; 256] = {
     table
 };
 
+/// What A-labels begin with (RFC 5890 §2.3.2.1).
+const A_LABEL: &str = "xn--";
+
 /// What separates labels before mapping (RFC 3490 §3.1).
 const DOTS: [char; 4] = ['.', '\u{3002}', '\u{FF0E}', '\u{FF61}'];
 
@@ -50,7 +53,8 @@ pub fn domainpart(text: &str) -> Result<Cow<'_, str>, JidError> {
     let text = text.strip_suffix(DOTS).unwrap_or(text);
     let (unicode, outcome) = Uts46::new().to_unicode(text.as_bytes(), DENIED, Hyphens::Allow);
     outcome.map_err(|_| JidError::Domainpart)?;
-    if unicode.len() > MAX_PART || unicode.split('.').any(str::is_empty) {
+    // What looks like an A-label behind an A-label would be none when it is read again (UTS #46 §4.1, "xn--").
+    if unicode.len() > MAX_PART || unicode.split('.').any(|label| label.is_empty() || label.starts_with(A_LABEL)) {
         return Err(JidError::Domainpart);
     }
     Ok(if unicode == text { Cow::Borrowed(text) } else { unicode })
@@ -86,7 +90,7 @@ fn is_prepared_ascii(text: &str) -> bool {
         hyphens |= byte == b'-' && last == b'-';
         last = byte;
     }
-    prepared && last != b'.' && !(hyphens && text.split('.').any(|label| label.starts_with("xn--")))
+    prepared && last != b'.' && !(hyphens && text.split('.').any(|label| label.starts_with(A_LABEL)))
 }
 
 /// An IPv6 address in brackets, in the spelling of RFC 5952 so that equal addresses are equal

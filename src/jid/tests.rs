@@ -352,6 +352,7 @@ fn domainparts_refuse_what_would_break_addresses() {
         "a\u{FF0F}b.example",
         "a\u{FF20}b.example",
         "xn--a.example",
+        "xn--xn--mnchen-3ezamp",
         "a\u{200D}b.example",
         "\u{5D0}a.example",
         "\u{378}.example",
@@ -412,6 +413,9 @@ fn lengths_are_those_after_mapping() {
     assert_eq!(localpart(&"\u{FF35}\u{308}\u{301}".repeat(511)).unwrap().len(), 1022);
     assert_eq!(localpart(&"\u{FF41}".repeat(1024)), Err(JidError::Localpart));
     assert_eq!(localpart(&"\u{23A}".repeat(512)), Err(JidError::Localpart), "its lower case has three octets");
+    let invisible = |octets: usize| format!("aa{}", "\u{AD}".repeat(octets / 2 - 1));
+    assert_eq!(account_localpart(&invisible(MAX_INPUT)).unwrap(), "aa");
+    assert_eq!(account_localpart(&invisible(MAX_INPUT + 2)), Err(JidError::Localpart));
 }
 
 // Proves: RFC 7622 §3.2, §3.3, §3.4

@@ -10,6 +10,8 @@ use crate::readers::written_alone;
 const HEADER: &str = "<stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
      xmlns:stream='http://etherx.jabber.org/streams'>";
 
+const LIMITS: Limits = Limits::UNAUTHENTICATED_SERVER;
+
 pub(crate) fn run(bytes: &[u8]) {
     for element in said(bytes) {
         let Some(Some(xml)) = dialback_again(&element) else { continue };
@@ -20,6 +22,10 @@ pub(crate) fn run(bytes: &[u8]) {
             let is_written = name == "type" || element.name() == "verify";
             assert!(!is_written || found.attribute("", name) == element.attribute(name), "{xml}");
         }
+        // References take more than what they stand for: not everything that was let in would be once more.
+        if xml.len() > LIMITS.element {
+            continue;
+        }
         let again = said(xml.as_bytes());
         let [again] = again.as_slice() else { panic!("not one element: {xml}") };
         assert_eq!(dialback_again(again), Some(Some(xml)));
@@ -28,7 +34,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 /// The elements that another server says before it has proven anything.
 fn said(bytes: &[u8]) -> Vec<Element> {
-    let mut reader = Reader::new(Framing::Stream, ContentNamespace::Server, Limits::UNAUTHENTICATED_SERVER);
+    let mut reader = Reader::new(Framing::Stream, ContentNamespace::Server, LIMITS);
     let mut found = Vec::new();
     gate::read(&mut reader, &[HEADER.as_bytes(), bytes].concat(), |_, event| {
         if let Event::Nonza(element) = event {

@@ -48,7 +48,9 @@ pub(crate) fn run(bytes: &[u8]) {
         Event::Close if setting.framing == Framing::Frame => said.push(Said::Other),
         Event::Close => is_closed = true,
     });
-    written(&ours, CLIENT_NS);
+    if !ours.is_empty() {
+        written(&ours, CLIENT_NS);
+    }
     if said.is_empty() && !is_closed {
         return;
     }
