@@ -60,7 +60,8 @@ fn with_rxml(document: &[u8]) -> Result<Found, String> {
     // XML 1.0 §2.11 has a reader do so first; rxml refuses a CR in a value where it does not.
     let text = str::from_utf8(document).map_err(|error| error.to_string())?.replace("\r\n", "\n").replace('\r', "\n");
     let mut parser = Parser::with_options(Options { max_token_length: LONGEST, ..Options::default() });
-    let mut rest = text.trim_start_matches('\u{FEFF}').as_bytes();
+    // White space may stand before the root (XML 1.0 §2.8, `prolog`), which rxml does not know; the others see whether it may here.
+    let mut rest = text.trim_start_matches('\u{FEFF}').trim_start_matches(['\n', '\t', ' ']).as_bytes();
     let mut open = vec![Found::new(Default::default())];
     while let Some(event) = parser.parse(&mut rest, true).map_err(|error| format!("{error:?}"))? {
         match event {
