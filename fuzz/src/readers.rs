@@ -59,6 +59,7 @@ const LONGEST: usize = 1 << 16;
 fn with_rxml(document: &[u8]) -> Result<Found, String> {
     // XML 1.0 §2.11 has a reader do so first; rxml refuses a CR in a value where it does not.
     let text = str::from_utf8(document).map_err(|error| error.to_string())?.replace("\r\n", "\n").replace('\r', "\n");
+    let text = short_references(&text);
     let mut parser = Parser::with_options(Options { max_token_length: LONGEST, ..Options::default() });
     // White space may stand before the root (XML 1.0 §2.8, `prolog`), which rxml does not know; the others see whether it may here.
     let mut rest = text.trim_start_matches('\u{FEFF}').trim_start_matches(['\n', '\t', ' ']).as_bytes();
@@ -78,6 +79,24 @@ fn with_rxml(document: &[u8]) -> Result<Found, String> {
         }
     }
     root(open)
+}
+
+/// The same without zeros at the beginning of numbers of characters: XML 1.0 §4.1 allows any number of them, rxml eight digits in all.
+fn short_references(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    for part in text.split_inclusive("]]>") {
+        let (markup, literal) = part.split_at(part.find("<![CDATA[").unwrap_or(part.len()));
+        for (at, piece) in markup.split("&#").enumerate() {
+            let (mark, number) = match piece.strip_prefix('x') {
+                _ if at == 0 => ("", piece),
+                Some(hexadecimal) => ("&#x", hexadecimal.trim_start_matches('0')),
+                None => ("&#", piece.trim_start_matches('0')),
+            };
+            short.extend([mark, number]);
+        }
+        short.push_str(literal);
+    }
+    short
 }
 
 fn innermost(open: &mut [Found]) -> Result<&mut Found, String> {
