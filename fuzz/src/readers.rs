@@ -61,8 +61,10 @@ fn with_rxml(document: &[u8]) -> Result<Found, String> {
     let text = str::from_utf8(document).map_err(|error| error.to_string())?.replace("\r\n", "\n").replace('\r', "\n");
     let text = short_references(&text);
     let mut parser = Parser::with_options(Options { max_token_length: LONGEST, ..Options::default() });
-    // White space may stand before the root (XML 1.0 §2.8, `prolog`), which rxml does not know; the others see whether it may here.
-    let mut rest = text.trim_start_matches('\u{FEFF}').trim_start_matches(['\n', '\t', ' ']).as_bytes();
+    // Of what may stand before the root (XML 1.0 §2.8), rxml knows less; the others see whether it may here.
+    let text = text.trim_start_matches('\u{FEFF}');
+    let text = text.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>")).map_or(text, |(_, root)| root);
+    let mut rest = text.trim_start_matches(['\n', '\t', ' ']).as_bytes();
     let mut open = vec![Found::new(Default::default())];
     while let Some(event) = parser.parse(&mut rest, true).map_err(|error| format!("{error:?}"))? {
         match event {
