@@ -1,6 +1,7 @@
 //! Other readers of XML: rxml in this process; expat and libxml2 in one of their own (`judges/judges.c`), which the environment
 //! variable `COMITY_JUDGES` names. Whatever the gate lets in and whatever the server writes, all of them find the same in it.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -16,15 +17,37 @@ use crate::found::{Found, Piece};
 ///
 /// # Panics
 /// If one of them refuses it, or finds something else.
-pub(crate) fn agreed(document: &[u8]) -> Found {
-    let shown = || String::from_utf8_lossy(document);
-    let found = with_rxml(document).unwrap_or_else(|why| panic!("rxml: {why}: {}", shown()));
+pub(crate) fn agreed(document: &str) -> Found {
+    let document = &*short_references(document);
+    let found = with_rxml(document).unwrap_or_else(|why| panic!("rxml: {why}: {document}"));
     let others = JUDGES.with_borrow_mut(|judges| judges.as_mut().map(|judges| judges.ask(document)));
     for (name, other) in others.into_iter().flatten() {
-        let other = other.unwrap_or_else(|why| panic!("{name}: {why}: {}", shown()));
-        assert_eq!(other, found, "{name} and rxml read otherwise: {}", shown());
+        let other = other.unwrap_or_else(|why| panic!("{name}: {why}: {document}"));
+        assert_eq!(other, found, "{name} and rxml read otherwise: {document}");
     }
     found
+}
+
+/// The same without zeros at the beginning of numbers of characters. XML 1.0 §4.1 allows any number of them, but rxml reads eight digits,
+/// and libxml2 (2.9) no letter behind the tenth.
+fn short_references(text: &str) -> Cow<'_, str> {
+    if !text.contains("&#") {
+        return Cow::Borrowed(text);
+    }
+    let mut short = String::with_capacity(text.len());
+    for part in text.split_inclusive("]]>") {
+        let (markup, literal) = part.split_at(part.find("<![CDATA[").unwrap_or(part.len()));
+        for (at, piece) in markup.split("&#").enumerate() {
+            let (mark, number) = match piece.strip_prefix('x') {
+                _ if at == 0 => ("", piece),
+                Some(hexadecimal) => ("&#x", hexadecimal.trim_start_matches('0')),
+                None => ("&#", piece.trim_start_matches('0')),
+            };
+            short.extend([mark, number]);
+        }
+        short.push_str(literal);
+    }
+    Cow::Owned(short)
 }
 
 /// What all readers find in elements that the server has written for a stream with this content namespace, ours among them.
@@ -33,7 +56,7 @@ pub(crate) fn agreed(document: &[u8]) -> Found {
 /// If one of them refuses it, or finds something else.
 pub(crate) fn written(xml: &str, content: &str) -> Found {
     let document = format!("<all xmlns='{content}' xmlns:stream='{STREAMS_NS}' xmlns:db='{DIALBACK_NS}'>{xml}</all>");
-    let found = agreed(document.as_bytes());
+    let found = agreed(&document);
     let ours = Element::parse(&document, "").unwrap_or_else(|error| panic!("we: {error}: {document}"));
     assert_eq!(Found::of(&ours), found, "we read otherwise: {document}");
     found
@@ -56,10 +79,9 @@ pub(crate) fn written_alone(xml: &str, content: &str) -> Found {
 /// The longest name or value that it reads: more than any input has. It asks for as much memory.
 const LONGEST: usize = 1 << 16;
 
-fn with_rxml(document: &[u8]) -> Result<Found, String> {
+fn with_rxml(document: &str) -> Result<Found, String> {
     // XML 1.0 §2.11 has a reader do so first; rxml refuses a CR in a value where it does not.
-    let text = str::from_utf8(document).map_err(|error| error.to_string())?.replace("\r\n", "\n").replace('\r', "\n");
-    let text = short_references(&text);
+    let text = document.replace("\r\n", "\n").replace('\r', "\n");
     let mut parser = Parser::with_options(Options { max_token_length: LONGEST, ..Options::default() });
     // Of what may stand before the root (XML 1.0 §2.8), rxml knows less; the others see whether it may here.
     let text = text.trim_start_matches('\u{FEFF}');
@@ -81,24 +103,6 @@ fn with_rxml(document: &[u8]) -> Result<Found, String> {
         }
     }
     root(open)
-}
-
-/// The same without zeros at the beginning of numbers of characters: XML 1.0 §4.1 allows any number of them, rxml eight digits in all.
-fn short_references(text: &str) -> String {
-    let mut short = String::with_capacity(text.len());
-    for part in text.split_inclusive("]]>") {
-        let (markup, literal) = part.split_at(part.find("<![CDATA[").unwrap_or(part.len()));
-        for (at, piece) in markup.split("&#").enumerate() {
-            let (mark, number) = match piece.strip_prefix('x') {
-                _ if at == 0 => ("", piece),
-                Some(hexadecimal) => ("&#x", hexadecimal.trim_start_matches('0')),
-                None => ("&#", piece.trim_start_matches('0')),
-            };
-            short.extend([mark, number]);
-        }
-        short.push_str(literal);
-    }
-    short
 }
 
 fn innermost(open: &mut [Found]) -> Result<&mut Found, String> {
@@ -145,9 +149,12 @@ impl Judges {
         Self { process, documents: BufWriter::new(documents), answers: BufReader::new(answers) }
     }
 
-    fn ask(&mut self, document: &[u8]) -> [(&'static str, Result<Found, String>); 2] {
+    fn ask(&mut self, document: &str) -> [(&'static str, Result<Found, String>); 2] {
         let length = u32::try_from(document.len()).expect("a document of less than 4 GiB");
-        let asked = self.documents.write_all(&length.to_le_bytes()).and_then(|()| self.documents.write_all(document));
+        let asked = self
+            .documents
+            .write_all(&length.to_le_bytes())
+            .and_then(|()| self.documents.write_all(document.as_bytes()));
         asked.and_then(|()| self.documents.flush()).expect("the other readers listen");
         ["expat", "libxml2"].map(|name| (name, self.answer()))
     }

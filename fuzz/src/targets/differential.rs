@@ -60,7 +60,7 @@ pub(crate) fn run(bytes: &[u8]) {
         Framing::Stream if is_closed => came.into_owned(),
         Framing::Stream => format!("{came}</{}>", root_of(&came)),
     };
-    compare(agreed(came.as_bytes()), &said, &came);
+    compare(agreed(&came), &said, &came);
     if said.iter().any(|said| !matches!(said, Said::Other)) {
         tally::compared();
     }
@@ -80,7 +80,7 @@ pub(crate) fn is_let_in(bytes: &[u8]) -> bool {
 fn answered(setting: &Setting, fields: &HeaderFields<'_>) {
     let mut header = String::new();
     write_header(&mut header, setting.content, fields);
-    let found = agreed(format!("{header}</stream:stream>").as_bytes());
+    let found = agreed(&format!("{header}</stream:stream>"));
     assert_eq!(found.name, (STREAMS_NS.to_owned(), "stream".to_owned()));
     for (name, value) in [("from", fields.from), ("to", fields.to), ("id", fields.id)] {
         assert_eq!(found.attribute("", name), value, "{header}");
