@@ -110,6 +110,13 @@ impl Hosts {
 mod tests {
     use super::*;
 
+    // Proves: RFC 6120 §4.9.1.3
+    #[test]
+    fn the_server_has_the_name_of_its_first_domain() {
+        let hosts = Hosts::new(["verona.example", "mantua.example"].map(Arc::from));
+        assert_eq!(hosts.name(), "mantua.example");
+    }
+
     #[test]
     fn our_own_accounts_have_one_spelling() {
         let hosts = Hosts::new([Arc::from("verona.example")]);

@@ -73,9 +73,15 @@ fn pseudo_attribute<'b>(bytes: &'b [u8], name: &[u8]) -> Option<(&'b [u8], &'b [
     if start == 0 {
         return None;
     }
-    let rest = bytes.get(start..)?.strip_prefix(name)?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
+    let rest = spaceless(bytes.get(start..)?.strip_prefix(name)?);
+    let rest = spaceless(rest.strip_prefix(b"=")?);
     let quote = *rest.first().filter(|quote| matches!(quote, b'\'' | b'"'))?;
     let value = rest.get(1..)?;
     let end = value.iter().position(|byte| *byte == quote)?;
     Some((value.get(..end)?, value.get(end + 1..)?))
+}
+
+/// What stands behind white space, which in XML is less than in ASCII.
+fn spaceless(bytes: &[u8]) -> &[u8] {
+    bytes.get(skip_space(bytes, 0)..).unwrap_or_default()
 }

@@ -102,6 +102,8 @@ fn headers_that_are_refused() {
         (b"<?xml version='1.0' standalone='maybe'?>", NotWellFormed),
         (b"<?xml version='1.0'>", NotWellFormed),
         (b"<?xml version=1.0?>", NotWellFormed),
+        (b"<?xml version=\x0C'1.0'?>", NotWellFormed),
+        (b"<?xml version\x0C='1.0'?>", NotWellFormed),
         (b"<?xml version='1.0' encoding='UTF-16'?>", UnsupportedEncoding),
         (b"<?xml version='1.0' encoding='ISO-8859-1'?>", UnsupportedEncoding),
         (b"\xFE\xFF\x00<", UnsupportedEncoding),
