@@ -13,7 +13,7 @@ use std::net::Ipv6Addr;
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-use super::{JidError, MAX_INPUT, MAX_PART};
+use super::{JidError, MAX_PART};
 
 /// All of ASCII but letters, digits, hyphen, dot and underscore.
 const DENIED: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
@@ -32,6 +32,10 @@ static LABEL_BYTES: [bool; 256] = {
 /// What A-labels begin with (RFC 5890 §2.3.2.1).
 const A_LABEL: &str = "xn--";
 
+/// Characters of a label that is not of ASCII alone, before or after preparation. As an A-label it has at most 63 (RFC 5890
+/// §2.3.2.1); letters may come with their marks behind them.
+const MAX_LABEL: usize = 2 * 63;
+
 /// What separates labels before mapping (RFC 3490 §3.1).
 const DOTS: [char; 4] = ['.', '\u{3002}', '\u{FF0E}', '\u{FF61}'];
 
@@ -40,24 +44,38 @@ const DOTS: [char; 4] = ['.', '\u{3002}', '\u{FF0E}', '\u{FF61}'];
 /// # Errors
 /// [`JidError::Domainpart`].
 pub fn domainpart(text: &str) -> Result<Cow<'_, str>, JidError> {
-    if text.len() > MAX_INPUT {
-        return Err(JidError::Domainpart);
-    }
     if text.starts_with('[') {
         return ip_literal(text);
     }
-    if is_prepared_ascii(text) {
-        return if text.len() <= MAX_PART { Ok(Cow::Borrowed(text)) } else { Err(JidError::Domainpart) };
+    if text.len() <= MAX_PART && is_prepared_ascii(text) {
+        return Ok(Cow::Borrowed(text));
     }
     // RFC 7622 §3.2: before any other step.
     let text = text.strip_suffix(DOTS).unwrap_or(text);
+    if text.len() > MAX_PART {
+        return Err(JidError::Domainpart);
+    }
+    let lower = text.to_ascii_lowercase();
+    if is_prepared_ascii(&lower) {
+        return Ok(Cow::Owned(lower));
+    }
+    if !may_be_international(text) {
+        return Err(JidError::Domainpart);
+    }
     let (unicode, outcome) = Uts46::new().to_unicode(text.as_bytes(), DENIED, Hyphens::Allow);
     outcome.map_err(|_| JidError::Domainpart)?;
     // What looks like an A-label behind an A-label would be none when it is read again (UTS #46 §4.1, "xn--").
-    if unicode.len() > MAX_PART || unicode.split('.').any(|label| label.is_empty() || label.starts_with(A_LABEL)) {
+    let is_wrong = |label: &str| label.is_empty() || label.starts_with(A_LABEL);
+    if !may_be_international(&unicode) || unicode.split('.').any(is_wrong) {
         return Err(JidError::Domainpart);
     }
     Ok(if unicode == text { Cow::Borrowed(text) } else { unicode })
+}
+
+/// Whether a name is short enough to be one of IDNA, be it prepared or not. The time that an A-label takes to decode is the square of
+/// its length: strangers could keep a server busy with few octets.
+fn may_be_international(name: &str) -> bool {
+    name.len() <= MAX_PART && name.split(DOTS).all(|label| label.chars().nth(MAX_LABEL).is_none())
 }
 
 /// The form of a domainpart for DNS queries and certificates: A-labels, within the limits of DNS.
@@ -70,10 +88,10 @@ pub fn domain_to_ascii(domain: &str) -> Result<Cow<'_, str>, JidError> {
     if domain.starts_with('[') {
         return ip_literal(domain);
     }
-    if domain.len() > MAX_INPUT {
+    let domain = domain.strip_suffix(DOTS).unwrap_or(domain);
+    if !may_be_international(domain) {
         return Err(JidError::Domainpart);
     }
-    let domain = domain.strip_suffix(DOTS).unwrap_or(domain);
     Uts46::new()
         .to_ascii(domain.as_bytes(), DENIED, Hyphens::Allow, DnsLength::Verify)
         .map_err(|_| JidError::Domainpart)

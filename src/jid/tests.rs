@@ -368,6 +368,23 @@ fn domainparts_refuse_what_would_break_addresses() {
     }
 }
 
+// Proves: RFC 5890 §2.3.2.1
+#[test]
+fn long_labels_are_not_decoded() {
+    let name = |label: &str, length: usize| format!("{}.example", label.repeat(length));
+    for (label, longest) in [("\u{FC}", 126), ("\u{FF41}", 126), ("A", 1015)] {
+        assert!(domainpart(&name(label, longest)).is_ok(), "{label}");
+        assert_eq!(domainpart(&name(label, longest + 1)), Err(JidError::Domainpart), "{label}");
+    }
+    // One character that stands for three.
+    assert!(domainpart(&name("\u{FB03}", 42)).is_ok());
+    assert_eq!(domainpart(&name("\u{FB03}", 43)), Err(JidError::Domainpart));
+    // Decoding takes a step for every two of its characters.
+    let bomb = format!("xn--{}", "a".repeat(900));
+    assert_eq!(domainpart(&bomb), Err(JidError::Domainpart));
+    assert_eq!(domain_to_ascii(&bomb), Err(JidError::Domainpart));
+}
+
 #[test]
 fn names_for_dns_are_a_labels_within_its_limits() {
     assert_eq!(domain_to_ascii("b\u{FC}cher.example").unwrap(), "xn--bcher-kva.example");
