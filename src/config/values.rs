@@ -107,7 +107,7 @@ impl DomainName {
     /// The name as the DNS and certificates have it (RFC 5890 §2.3.2.1).
     #[must_use]
     pub fn a_labels(&self) -> String {
-        idna::domain_to_ascii(&self.0).unwrap_or_else(|_| self.0.clone())
+        jid::a_labels(&self.0).unwrap_or_else(|| self.0.clone())
     }
 
     /// The name one label below this one.

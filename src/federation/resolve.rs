@@ -18,6 +18,7 @@ use crate::federation::failure::{Failure, Fault};
 use crate::federation::proof::Endpoint;
 use crate::federation::trace::{Seen, Trace};
 use crate::federation::trouble::Trouble;
+use crate::jid::a_labels;
 use crate::net::dns::{Answer, DnsError, Resolver, Security, Srv, Tlsa};
 
 /// The port of RFC 6120 §14.7, used where no SRV record names another.
@@ -70,16 +71,6 @@ pub(crate) enum Host {
 /// Targets of equal priority, in the order in which they are tried.
 pub(crate) type Group = VecDeque<Candidate>;
 
-/// The domain as the DNS and certificates know it: A-labels (RFC 5890), no trailing dot.
-///
-/// `None` for what cannot stand in the DNS.
-#[must_use]
-pub(crate) fn ascii(domain: &str) -> Option<String> {
-    let name = idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::URL).ok()?;
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    (!name.is_empty() && name.len() <= 253).then(|| name.to_owned())
-}
-
 /// A domainpart that is an address (RFC 7622 §3.2): nothing is asked for it.
 #[must_use]
 pub(crate) fn literal(domain: &str) -> Option<IpAddr> {
@@ -103,7 +94,7 @@ pub(crate) async fn candidates(
         return Ok(single(Host::Address(address)));
     }
     let since = Instant::now();
-    let Some(name) = ascii(domain) else {
+    let Some(name) = a_labels(domain) else {
         let trouble = Trouble::NoName { domain: domain.to_owned() };
         let srv = Seen::Srv { name: domain.to_owned(), records: Vec::new(), security: Security::Insecure };
         trace.saw(since, None, srv, Some(trouble.clone()));
@@ -162,7 +153,7 @@ pub(crate) async fn keys(resolver: &dyn Resolver, host: &str, port: u16) -> Resu
 /// All servers of a domain to which signed SRV records lead, with their keys: what proves the domain of whoever connects to
 /// us (RFC 7712 §5.1). What cannot be found out proves nothing.
 pub(crate) async fn published(resolver: &dyn Resolver, domain: &str) -> Vec<Endpoint> {
-    let Some(name) = ascii(domain).filter(|_| literal(domain).is_none() && resolver.validates()) else {
+    let Some(name) = a_labels(domain).filter(|_| literal(domain).is_none() && resolver.validates()) else {
         return Vec::new();
     };
     let [direct, plain] = services(&name);

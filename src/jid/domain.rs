@@ -3,7 +3,7 @@
 //! Names follow IDNA in the form of UTS #46, non-transitional: A-labels become U-labels, letters
 //! lower case, the text NFC. Of ASCII, letters, digits, hyphen and underscore are allowed: the
 //! underscore is in use though no host name has it, and nothing else can break an address, a
-//! file name or a log line. The limits of DNS on the lengths of names bind [`domain_to_ascii`]
+//! file name or a log line. The limits of DNS on the lengths of names bind [`a_labels`]
 //! only: an address may name what is in no DNS.
 //!
 //! Knows nothing of whether a domain exists, nor who serves it.
@@ -78,23 +78,18 @@ fn may_be_international(name: &str) -> bool {
     name.len() <= MAX_PART && name.split(DOTS).all(|label| label.chars().nth(MAX_LABEL).is_none())
 }
 
-/// The form of a domainpart for DNS queries and certificates: A-labels, within the limits of DNS.
+/// The form of a domain in DNS queries and certificates, in which its names are compared: A-labels in lower case, within the limits of
+/// DNS, without a dot at the end.
 ///
-/// An IPv6 address in brackets comes back as it is.
-///
-/// # Errors
-/// [`JidError::Domainpart`].
-pub fn domain_to_ascii(domain: &str) -> Result<Cow<'_, str>, JidError> {
-    if domain.starts_with('[') {
-        return ip_literal(domain);
-    }
+/// `None` for what cannot stand there, an IPv6 address in brackets among it.
+#[must_use]
+pub fn a_labels(domain: &str) -> Option<String> {
     let domain = domain.strip_suffix(DOTS).unwrap_or(domain);
     if !may_be_international(domain) {
-        return Err(JidError::Domainpart);
+        return None;
     }
-    Uts46::new()
-        .to_ascii(domain.as_bytes(), DENIED, Hyphens::Allow, DnsLength::Verify)
-        .map_err(|_| JidError::Domainpart)
+    let ascii = Uts46::new().to_ascii(domain.as_bytes(), DENIED, Hyphens::Allow, DnsLength::Verify);
+    ascii.ok().map(Cow::into_owned)
 }
 
 /// Whether a text is prepared as it stands: lower-case labels in ASCII, none empty, no A-labels.

@@ -12,7 +12,7 @@ mod prepare;
 #[cfg(test)]
 mod tests;
 
-pub use domain::{domain_to_ascii, domainpart};
+pub use domain::{a_labels, domainpart};
 pub use prepare::{account_localpart, localpart, resourcepart};
 
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
 //! Answers of the DNS: what is taken out of them is what a name may be, and belongs to records that are there.
 
-use comity::jid::domain_to_ascii;
+use comity::jid::a_labels;
 use comity::net::dns::{Told, told};
 
 pub(crate) fn run(bytes: &[u8]) {
@@ -16,7 +16,7 @@ pub(crate) fn run(bytes: &[u8]) {
         assert!(service.target.is_ascii() && !service.target.is_empty(), "{service:?}");
         // It is compared with certificates and shown to people: octets that are no letters are spelled out.
         assert!(!service.target.contains(char::is_control), "{service:?}");
-        if let Ok(name) = domain_to_ascii(&service.target) {
+        if let Some(name) = a_labels(&service.target) {
             assert!(name.len() <= 255, "{service:?}");
         }
     }

@@ -1,9 +1,10 @@
 //! What to change, and where: the exact record or line.
 
 use crate::federation::doctor::Diagnosis;
-use crate::federation::resolve::{Start, ascii};
+use crate::federation::resolve::Start;
 use crate::federation::trace::{Place, Seen, Step};
 use crate::federation::trouble::{CertificateFault, Phase, Trouble};
+use crate::jid::a_labels;
 
 /// What an advice depends on beside the trouble.
 pub(super) struct Context<'a> {
@@ -29,7 +30,7 @@ impl Context<'_> {
     }
 
     fn domain(&self) -> String {
-        ascii(&self.diagnosis.remote).unwrap_or_else(|| self.diagnosis.remote.clone())
+        a_labels(&self.diagnosis.remote).unwrap_or_else(|| self.diagnosis.remote.clone())
     }
 
     /// The record that a domain should have.

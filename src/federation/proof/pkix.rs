@@ -8,7 +8,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::{Evidence, Grounds, Reason, Role, Shown};
-use crate::net::tls::names::{Presented, Service, a_labels, presented};
+use crate::jid::a_labels;
+use crate::net::tls::names::{Presented, Service, presented};
 use crate::net::tls::path::{end_of, is_name_constrained};
 
 /// The names of which a certificate has to have one (RFC 9525 §6.1).

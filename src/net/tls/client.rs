@@ -11,10 +11,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, ClientConfig, PeerIncompatible, PeerMisbehaved, SignatureScheme};
 
 use super::identity::{Identities, Identity};
-use super::names::a_labels;
 use super::provider;
 use super::sessions::{Place, Resumable, Sessions};
 use super::verifier::AnyCertificate;
+use crate::jid::a_labels;
 
 /// How TLS begins on a stream that we open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

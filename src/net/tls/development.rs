@@ -8,7 +8,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 
-use super::names::a_labels;
+use crate::jid::a_labels;
 
 /// An authority that lives as long as this value.
 pub struct DevelopmentCa {

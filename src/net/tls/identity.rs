@@ -16,8 +16,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 
-use super::names::{Presented, Service, a_labels, presented};
+use super::names::{Presented, Service, presented};
 use super::provider;
+use crate::jid::a_labels;
 
 /// How long before its end a certificate is warned about.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
