@@ -4,7 +4,7 @@
 //! lower case, the text NFC. Of ASCII, letters, digits, hyphen and underscore are allowed: the
 //! underscore is in use though no host name has it, and nothing else can break an address, a
 //! file name or a log line. The limits of DNS on the lengths of names bind [`a_labels`]
-//! only: an address may name what is in no DNS.
+//! only: an address may name what is in no DNS. Labels that are not of ASCII alone have a bound of their own.
 //!
 //! Knows nothing of whether a domain exists, nor who serves it.
 
