@@ -379,7 +379,7 @@ fn long_labels_are_not_decoded() {
     // One character that stands for three.
     assert!(domainpart(&name("\u{FB03}", 42)).is_ok());
     assert_eq!(domainpart(&name("\u{FB03}", 43)), Err(JidError::Domainpart));
-    // Decoding takes a step for every two of its characters.
+    // Decoding takes a step for every pair of its characters.
     let bomb = format!("xn--{}", "a".repeat(900));
     assert_eq!(domainpart(&bomb), Err(JidError::Domainpart));
     assert_eq!(a_labels(&bomb), None);
