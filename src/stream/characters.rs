@@ -230,7 +230,8 @@ fn numeric_reference(bytes: &[u8]) -> Result<Option<Reference>, Refusal> {
             return Err(Refusal::limit("a character reference is too long"));
         }
         if *byte == b';' {
-            let character = char::from_u32(code).filter(|_| at > digits && is_char(code)).ok_or(WRONG)?;
+            // One without digits says U+0000, which is no character.
+            let character = char::from_u32(code).filter(|_| is_char(code)).ok_or(WRONG)?;
             return Ok(Some(Reference { character, length: at + 1, numeric: true }));
         }
         let digit = char::from(*byte).to_digit(radix).ok_or(WRONG)?;
