@@ -481,4 +481,16 @@ mod tests {
         turns.pop();
         assert!(another.turn().await.is_some());
     }
+
+    #[test]
+    fn there_is_work_from_when_something_is_submitted_until_it_is_written() {
+        let (storage, mut stepper) = Storage::open_stepped().unwrap();
+        assert!(!stepper.has_work());
+        let mut writes = Writes::new();
+        writes.delete_owner(&BareJid::parse("juliet@capulet.lit").unwrap());
+        storage.submit(writes);
+        assert!(stepper.has_work());
+        stepper.step();
+        assert!(!stepper.has_work());
+    }
 }

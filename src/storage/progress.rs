@@ -143,3 +143,32 @@ impl Drop for Durable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::super::Writes;
+    use super::super::log::Positions;
+    use super::super::queue::Queue;
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_no_longer_is_forgotten() {
+        let (queue, positions) = (Queue::new(1 << 20), Positions::starting_at(1));
+        let shared = Arc::new(Shared { queue, progress: Progress::new(), positions });
+        let receipt = shared.queue.push(Writes::new(), None);
+        let waiting = || shared.progress.lock().wakers.len();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stays = pin!(Durable::new(Arc::clone(&shared), receipt));
+        {
+            let mut goes = pin!(Durable::new(Arc::clone(&shared), receipt));
+            assert!(stays.as_mut().poll(&mut context).is_pending() && goes.as_mut().poll(&mut context).is_pending());
+            assert_eq!(waiting(), 2);
+        }
+        assert_eq!(waiting(), 1);
+        shared.progress.publish(receipt);
+        assert_eq!(waiting(), 0);
+        stays.await.unwrap();
+    }
+}

@@ -164,3 +164,24 @@ impl ToSql for Position {
         Ok(column(self.number()).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_apart() {
+        let connection = Connection::open_in_memory().unwrap();
+        let wrong = |sql| connection.execute_batch(sql).map_err(Error::from).unwrap_err();
+        connection.execute_batch("CREATE TABLE t (a BLOB UNIQUE) STRICT").unwrap();
+        let twice = wrong("INSERT INTO t VALUES (x'01'), (x'01')");
+        assert!(matches!(twice, Error::Engine(_)), "{twice:?}");
+        let full = wrong("PRAGMA max_page_count = 4; INSERT INTO t VALUES (zeroblob(65536))");
+        assert!(matches!(full, Error::NoRoom(_)), "{full:?}");
+
+        let none = connection.query_row("SELECT a FROM t", [], |row| row.get::<_, i64>(0)).map_err(Error::from);
+        assert!(matches!(none, Err(Error::Corrupt(_))), "{none:?}");
+        let text = connection.query_row("SELECT 'a'", [], |row| row.get::<_, i64>(0)).map_err(Error::from);
+        assert!(matches!(text, Err(Error::Corrupt(_))), "{text:?}");
+    }
+}
