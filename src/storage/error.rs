@@ -119,3 +119,25 @@ impl fmt::Display for CreateError {
 }
 
 impl std::error::Error for CreateError {}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn what_an_operator_needs_is_said() {
+        let file = Error::at(Path::new("/data"))(io::Error::other("read-only"));
+        assert_eq!(file.to_string(), "/data: read-only");
+        assert_eq!(file.source().unwrap().to_string(), "read-only");
+        let used = |holder| Error::InUse { directory: "/data".into(), holder }.to_string();
+        assert!(used(Some(17)).contains("/data is in use by process 17") && used(None).contains("by another process"));
+        let newer = Error::Newer { found: 9, known: 8 };
+        assert!(newer.to_string().contains('9') && newer.to_string().contains('8') && newer.source().is_none());
+        let lost = Lost::new("the disk broke");
+        assert_eq!(lost.to_string(), "storage is lost: the disk broke");
+        assert_eq!(CreateError::Lost(lost.clone()).to_string(), lost.to_string());
+        assert_eq!(Error::from(lost).to_string(), "the database failed: storage is lost: the disk broke");
+    }
+}

@@ -225,3 +225,49 @@ impl State {
         jobs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(queue: &Queue) -> Receipt {
+        queue.push(Writes::new(), None)
+    }
+
+    #[test]
+    fn it_is_urgent_as_long_as_somebody_waits_for_something_in_it() {
+        let queue = Queue::new(1);
+        let is_awaited = || matches!(queue.lock().urgency(), Urgency::Awaited);
+        let first = push(&queue);
+        assert!(!is_awaited());
+        queue.hurry(first);
+        assert!(is_awaited());
+        assert_eq!(queue.take().unwrap().len(), 1);
+        assert!(!is_awaited());
+        push(&queue);
+        queue.hurry(first);
+        assert!(!is_awaited(), "it is written already");
+    }
+
+    #[test]
+    fn what_is_full_has_no_room() {
+        let queue = Queue::new(100);
+        assert!(queue.has_room());
+        queue.lock().bytes = 99;
+        assert!(queue.has_room());
+        queue.lock().bytes = 100;
+        assert!(!queue.has_room());
+    }
+
+    #[test]
+    fn nothing_is_taken_in_at_the_end() {
+        let queue = Queue::new(1);
+        assert!(!queue.rest(Duration::ZERO));
+        push(&queue);
+        queue.close();
+        assert!(queue.rest(Duration::MAX));
+        push(&queue);
+        assert_eq!(queue.take().unwrap().len(), 1);
+        assert!(matches!(queue.wait(None), Next::Close));
+    }
+}

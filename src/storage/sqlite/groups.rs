@@ -204,6 +204,7 @@ fn last_before(connection: &Connection, owner: i64, before: i64) -> Result<i64, 
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema;
     use super::*;
 
     /// What is noted depends on it.
@@ -212,5 +213,50 @@ mod tests {
         let ends: Vec<_> = (1..1000).filter(|position| is_last(1, *position)).collect();
         assert_eq!(ends, [48, 141, 156, 200, 426, 477, 494, 554, 733, 842, 851, 872, 905]);
         assert_eq!((1..100_000).filter(|position| is_last(7, *position)).count(), 792);
+    }
+
+    fn database() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        connection
+    }
+
+    #[test]
+    fn groups_of_a_peer_may_begin_together_and_none_before_one_that_ends_earlier() {
+        let connection = database();
+        let note = |row: [i64; 4]| connection.execute("INSERT INTO exchanged VALUES (?1, ?2, ?3, ?4)", row).unwrap();
+        // Owner, peer, last, first.
+        for row in [[1, 1, 48, 10], [1, 1, 141, 10], [1, 1, 156, 40], [1, 2, 48, 5], [2, 2, 48, 1]] {
+            note(row);
+        }
+        assert!(are_in_order(&connection).unwrap());
+        note([1, 1, 200, 39]);
+        assert!(!are_in_order(&connection).unwrap());
+    }
+
+    #[test]
+    fn an_entry_of_which_nothing_is_noted_is_missed() {
+        let mut connection = database();
+        let archive = |row: [i64; 3]| {
+            connection
+                .execute("INSERT INTO archived (owner, position, peer, time) VALUES (?1, ?2, ?3, 0)", row)
+                .unwrap()
+        };
+        // The second group of the first owner has no end yet, and the second owner has none at all.
+        for row in [[1, 46, 5], [1, 47, 5], [1, 48, 6], [1, 49, 6], [2, 1, 7]] {
+            archive(row);
+        }
+        assert!(!are_complete(&connection).unwrap());
+        renew(&mut connection).unwrap();
+        assert!(are_complete(&connection).unwrap());
+        let change = |sql| {
+            assert_eq!(connection.execute(sql, []).unwrap(), 1);
+            let is_complete = are_complete(&connection).unwrap();
+            connection.execute("UPDATE exchanged SET first = 46, upto = 48", []).unwrap();
+            is_complete
+        };
+        assert!(!change("UPDATE exchanged SET first = 47 WHERE peer = 5"));
+        assert!(!change("UPDATE exchanged SET upto = 49 WHERE peer = 6"));
+        assert!(!change("DELETE FROM exchanged WHERE peer = 6"));
     }
 }

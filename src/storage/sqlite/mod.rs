@@ -167,6 +167,7 @@ impl ToSql for Position {
 
 #[cfg(test)]
 mod tests {
+    use super::super::writer::Backend as _;
     use super::*;
 
     #[test]
@@ -183,5 +184,23 @@ mod tests {
         assert!(matches!(none, Err(Error::Corrupt(_))), "{none:?}");
         let text = connection.query_row("SELECT 'a'", [], |row| row.get::<_, i64>(0)).map_err(Error::from);
         assert!(matches!(text, Err(Error::Corrupt(_))), "{text:?}");
+    }
+
+    #[test]
+    fn a_writer_that_is_lost_leaves_the_write_ahead_log_as_it_is() {
+        let left = |name: &str, abandoned: bool| {
+            let directory = std::env::temp_dir().join(format!("comity-{name}-{}", std::process::id()));
+            let Opened { mut backend, readers, lock, first, .. } = open(&directory, 1).unwrap();
+            backend.commit(&[], Some(first + 1000), None).unwrap();
+            if abandoned {
+                backend.abandon();
+            }
+            drop((backend, readers, lock));
+            let files = std::fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path());
+            let logs = files.filter(|file| file.to_str().unwrap().ends_with("-wal")).count();
+            std::fs::remove_dir_all(&directory).unwrap();
+            logs
+        };
+        assert_eq!((left("closed", false), left("lost", true)), (0, 1));
     }
 }

@@ -86,3 +86,39 @@ pub(super) fn narrow(connection: &Connection, mut bounds: Bounds) -> Result<Boun
     }
     Ok(bounds)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn portions_that_are_too_old_or_too_young_are_left_out() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        connection.execute("UPDATE indexed SET upto = 5000", []).unwrap();
+        let portion = i64::try_from(PORTION).unwrap();
+        let mut spans = Spans::default();
+        (0..3 * portion).for_each(|number| spans.add(10 + number, 100_000 + number));
+        spans.note(&connection).unwrap();
+        let narrowed = |since, until| {
+            let bounds = narrow(&connection, Bounds { after: 0, before: i64::MAX, since, until }).unwrap();
+            (bounds.after, bounds.before)
+        };
+        assert_eq!(narrowed(0, i64::MAX), (0, i64::MAX));
+        assert_eq!(narrowed(100_000 + portion - 1, i64::MAX), (9, i64::MAX));
+        assert_eq!(narrowed(100_000 + portion, i64::MAX), (9 + portion, i64::MAX));
+        assert_eq!(narrowed(0, 100_000 + portion - 1), (0, 10 + portion));
+        assert_eq!(narrowed(0, 100_000 + portion), (0, 10 + 2 * portion));
+        assert_eq!(narrowed(0, 100_000 + 3 * portion), (0, i64::MAX));
+        // What is not indexed yet may be of any time.
+        assert_eq!(narrowed(100_000 + 3 * portion, i64::MAX), (4999, i64::MAX));
+
+        // A clock that went back: from now on something old may come anywhere.
+        let mut spans = Spans::default();
+        spans.add(4000, 90_000);
+        spans.note(&connection).unwrap();
+        assert_eq!(narrowed(0, 95_000), (0, i64::MAX));
+        assert_eq!(narrowed(100_000 + 2 * portion, i64::MAX), (9 + 2 * portion, i64::MAX));
+    }
+}
