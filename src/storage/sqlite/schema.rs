@@ -388,3 +388,34 @@ pub(super) fn keep_secret(connection: &Connection, secret: &[u8]) -> Result<(), 
     connection.execute("INSERT INTO secret VALUES (?1, ?1, ?2)", params![secret, checksum])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versioned(connection: &Connection, version: i64) -> Result<(), Error> {
+        connection.pragma_update(None, "user_version", version).unwrap();
+        check(connection)
+    }
+
+    #[test]
+    fn a_version_that_is_not_what_was_noted_is_put_right_or_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        versioned(&connection, SCHEMA_VERSION).unwrap();
+        versioned(&connection, SCHEMA_VERSION ^ 1 << 20).unwrap();
+        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(found, SCHEMA_VERSION);
+        let other = (0..SCHEMA_VERSION).find(|other| (other ^ SCHEMA_VERSION).count_ones() == 2).unwrap();
+        assert!(matches!(versioned(&connection, other), Err(Error::Corrupt(_))));
+        // Whoever brings it up to date says that it is too new.
+        versioned(&connection, SCHEMA_VERSION + 3 + (1 << 20)).unwrap();
+    }
+
+    #[test]
+    fn only_old_versions_have_no_checksum_of_their_schema() {
+        let connection = Connection::open_in_memory().unwrap();
+        versioned(&connection, CHECKED - 1).unwrap();
+        assert!(matches!(versioned(&connection, CHECKED), Err(Error::Corrupt(_))));
+    }
+}

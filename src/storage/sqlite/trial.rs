@@ -80,6 +80,7 @@ impl Drop for Trial<'_> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::wal::tests::log;
     use super::*;
 
     #[test]
@@ -106,5 +107,29 @@ mod tests {
         Trial::of(&database).fits(b"a log", 1).unwrap_err();
         assert_eq!(files().len(), 0);
         std::fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_page_is_compared_with_what_was_there_before() {
+        let folder = std::env::temp_dir().join(format!("comity-likeness-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (database, log) = (folder.join("database"), log());
+        let (number, page) = wal::page(&log, 1).unwrap();
+        let mut before = vec![0xff; usize::try_from(number).unwrap() * page.len()];
+        let start = before.len() - page.len();
+        before[start..].copy_from_slice(page);
+        before[start + 17] ^= 1;
+        std::fs::write(&database, &before).unwrap();
+        let trial = Trial::of(&database);
+        assert_eq!(trial.likeness(&log, 1).unwrap(), page.len() - 1);
+        // It was never there.
+        assert_eq!(trial.likeness(&log, 2).unwrap(), 0);
+        // With an update of the same page that is in the log.
+        let mut again = log.clone();
+        again.copy_within(32..36, 32 + 24 + 512);
+        let other = wal::page(&again, 2).unwrap().1;
+        let alike = page.iter().zip(other).filter(|(one, other)| one == other).count();
+        assert_eq!(trial.likeness(&again, 2).unwrap(), alike);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

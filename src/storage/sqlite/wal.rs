@@ -453,11 +453,11 @@ fn only_bit(one: &[u8], other: &[u8]) -> Option<(usize, u32)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A log of three transactions with two frames each, as SQLite writes it.
-    fn log() -> Vec<u8> {
+    pub(in super::super) fn log() -> Vec<u8> {
         let mut bytes = Vec::new();
         for number in [MAGIC, VERSION, 512, 3, 0x1234_5678, 0x9abc_def0] {
             bytes.extend(number.to_be_bytes());
@@ -557,5 +557,27 @@ mod tests {
         }
         let error = repair(&mut whole[..900].to_vec(), Path::new("a/b-wal"), all(&whole), |_, _| Ok(None)).unwrap_err();
         assert!(error.to_string().contains("a/b-wal has 1 frames of 6"), "{error}");
+    }
+
+    #[test]
+    fn what_is_committed_is_moved_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("comity-settle-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let database = folder.join("database");
+        let whole = log();
+        let mut expected = vec![0xee; 100 * 512];
+        std::fs::write(&database, &expected).unwrap();
+        // The third transaction has one frame of two.
+        std::fs::write(path(&database), &whole[..HEADER + 5 * (FRAME + 512)]).unwrap();
+        settle(&database).unwrap();
+        expected.truncate(99 * 512);
+        for frame in 1..=4 {
+            let (number, content) = page(&whole, frame).unwrap();
+            let start = (usize::try_from(number).unwrap() - 1) * 512;
+            expected[start..start + 512].copy_from_slice(content);
+        }
+        assert!(std::fs::read(&database).unwrap() == expected);
+        assert_eq!(std::fs::metadata(path(&database)).unwrap().len(), 0);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
