@@ -72,7 +72,7 @@ enum Driver {
 }
 
 impl Shared {
-    fn new(options: Options, first: u64) -> Arc<Self> {
+    pub(super) fn new(options: Options, first: u64) -> Arc<Self> {
         Arc::new(Self {
             queue: Queue::new(options.queue),
             progress: Progress::new(),

@@ -272,6 +272,16 @@ mod tests {
     }
 
     #[test]
+    fn marks_are_a_set() {
+        let both = Marks::ARCHIVED | Marks::UNDELIVERED;
+        assert_eq!(both | Marks::ARCHIVED, both);
+        assert!(both.contains(both) && both.contains(Marks::ARCHIVED) && both.contains(Marks::NONE));
+        assert!(!Marks::ARCHIVED.contains(both) && !both.contains(Marks::QUEUED));
+        assert_eq!(both.without(Marks::ARCHIVED | Marks::QUEUED), Marks::UNDELIVERED);
+        assert!(both.without(both).is_empty() && !both.is_empty());
+    }
+
+    #[test]
     fn a_changed_mark_is_found() {
         let marks = Marks::ARCHIVED | Marks::QUEUED;
         assert_eq!(Marks::from_bits(marks.bits()), Some(marks));

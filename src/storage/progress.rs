@@ -148,15 +148,12 @@ impl Drop for Durable {
 mod tests {
     use std::pin::pin;
 
-    use super::super::Writes;
-    use super::super::log::Positions;
-    use super::super::queue::Queue;
+    use super::super::{Options, Writes};
     use super::*;
 
     #[tokio::test]
     async fn who_waits_no_longer_is_forgotten() {
-        let (queue, positions) = (Queue::new(1 << 20), Positions::starting_at(1));
-        let shared = Arc::new(Shared { queue, progress: Progress::new(), positions });
+        let shared = Shared::new(Options::default(), 1);
         let receipt = shared.queue.push(Writes::new(), None);
         let waiting = || shared.progress.lock().wakers.len();
         let mut context = Context::from_waker(Waker::noop());

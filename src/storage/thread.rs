@@ -86,3 +86,34 @@ impl Drop for EndGuard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::{Bounds, Checkpoint};
+    use super::super::{Durable, Error, Options, Receipt, Writes};
+    use super::*;
+
+    struct Panics;
+
+    impl Backend for Panics {
+        fn commit(&mut self, _: &[Job], _: Option<u64>, _: Option<u64>) -> Result<Vec<Receipt>, Error> {
+            panic!("on purpose");
+        }
+
+        fn checkpoint(&mut self, _: Checkpoint) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn abandon(&mut self) {}
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_writer_that_panicked() {
+        let shared = Shared::new(Options::default(), 1);
+        let writer = Writer::new(Panics, Bounds { reserved: 1 << 20, indexed: 1 });
+        spawn(writer, Arc::clone(&shared), ()).unwrap();
+        let receipt = shared.queue.push(Writes::new(), None);
+        let lost = Durable::new(shared, receipt).await.unwrap_err();
+        assert!(lost.to_string().contains("panicked"), "{lost}");
+    }
+}

@@ -128,8 +128,9 @@ pub(super) struct Advance {
 /// What keeps the data: one database with one writing connection.
 pub(super) trait Backend: Send {
     /// Applies the jobs in one transaction and syncs it; with [`Error::NoRoom`] nothing of them is in the data, and they
-    /// may be tried again. A job whose owner exists already is left out, and its receipt is returned. `reserve` says which positions may be handed out from now on (all below it), `index` up to which
-    /// position the log is to be indexed when the jobs are in it.
+    /// may be tried again. A job whose owner exists already is left out, and its receipt is returned. `reserve` says which
+    /// positions may be handed out from now on (all below it), `index` up to which position the log is to be indexed when
+    /// the jobs are in it.
     fn commit(&mut self, jobs: &[Job], reserve: Option<u64>, index: Option<u64>) -> Result<Vec<Receipt>, Error>;
 
     /// Moves what is committed to its final place. If there is no room for that, it stays where it is.
