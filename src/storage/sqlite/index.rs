@@ -134,3 +134,26 @@ pub(super) fn scan(
     }
     Ok(ControlFlow::Continue(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_made_up_for_but_for_what_is_no_portion() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        // Every second one is archived.
+        let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
+            INSERT INTO log (position, owner, direction, time, marks, checksum, peer, payload)
+            SELECT n, 1, 0, n, CASE WHEN n % 2 = 0 THEN ?2 ELSE ?3 END, 0, 'juliet@capulet.lit', '' FROM numbers";
+        let marks = [Marks::ARCHIVED, Marks::UNDELIVERED].map(Marks::bits);
+        connection.execute(fill, params![2 * PORTION + 10, marks[0], marks[1]]).unwrap();
+        complete(&mut connection).unwrap();
+        assert_eq!(upto(&connection).unwrap(), 1 + 2 * PORTION.unsigned_abs());
+        let query = "SELECT count(*), min(position), max(position) FROM archived";
+        let archived = connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        assert_eq!(archived, (PORTION, 2, 2 * PORTION));
+    }
+}
