@@ -248,16 +248,14 @@ impl Filling<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
 
     use super::super::rows::Owners;
-    use super::super::schema;
+    use super::super::schema::tests::empty;
     use super::*;
 
     #[test]
     fn owners_whose_names_are_none_any_more_hide_nobody() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
+        let connection = empty();
         // A space is in no name.
         let names = (0..3 * OWNERS).map(|number| format!("a {number:05}")).chain(["zoe".to_owned()]);
         for (id, local) in (1..).zip(names) {

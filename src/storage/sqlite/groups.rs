@@ -204,7 +204,7 @@ fn last_before(connection: &Connection, owner: i64, before: i64) -> Result<i64, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema;
+    use super::super::schema::tests::empty;
     use super::*;
 
     /// What is noted depends on it.
@@ -215,15 +215,9 @@ mod tests {
         assert_eq!((1..100_000).filter(|position| is_last(7, *position)).count(), 792);
     }
 
-    fn database() -> Connection {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
-        connection
-    }
-
     #[test]
     fn groups_of_a_peer_may_begin_together_and_none_before_one_that_ends_earlier() {
-        let connection = database();
+        let connection = empty();
         let note = |row: [i64; 4]| connection.execute("INSERT INTO exchanged VALUES (?1, ?2, ?3, ?4)", row).unwrap();
         // Owner, peer, last, first.
         for row in [[1, 1, 48, 10], [1, 1, 141, 10], [1, 1, 156, 40], [1, 2, 48, 5], [2, 2, 48, 1]] {
@@ -236,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_entry_of_which_nothing_is_noted_is_missed() {
-        let mut connection = database();
+        let mut connection = empty();
         let archive = |row: [i64; 3]| {
             connection
                 .execute("INSERT INTO archived (owner, position, peer, time) VALUES (?1, ?2, ?3, 0)", row)

@@ -137,13 +137,12 @@ pub(super) fn scan(
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema;
+    use super::super::schema::tests::empty;
     use super::*;
 
     #[test]
     fn what_is_missing_is_made_up_for_but_for_what_is_no_portion() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
+        let mut connection = empty();
         // Every second one is archived.
         let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
             INSERT INTO log (position, owner, direction, time, marks, checksum, peer, payload)

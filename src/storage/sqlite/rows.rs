@@ -284,13 +284,12 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::super::apply::keep_statements;
-    use super::super::schema;
+    use super::super::schema::tests::empty;
     use super::*;
 
     #[test]
     fn a_look_is_prepared_once() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
+        let connection = empty();
         keep_statements(&connection).unwrap();
         for account in ["romeo@verona.example", "juliet@verona.example", "benvolio@padua.example"] {
             let account = BareJid::parse(account).unwrap();
@@ -306,8 +305,7 @@ mod tests {
 
     #[test]
     fn whoever_looks_once_hears_of_damage_as_well() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
+        let connection = empty();
         let (domain, juliet) = ("verona.example", BareJid::parse("juliet@verona.example").unwrap());
         for (id, local) in [(1, ""), (2, "juliet")] {
             let checksum = Kept::Owner { domain, local }.checksum(id);

@@ -390,8 +390,15 @@ pub(super) fn keep_secret(connection: &Connection, secret: &[u8]) -> Result<(), 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A database in which nothing is.
+    pub(in super::super) fn empty() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection
+    }
 
     fn versioned(connection: &Connection, version: i64) -> Result<(), Error> {
         connection.pragma_update(None, "user_version", version).unwrap();
@@ -400,8 +407,7 @@ mod tests {
 
     #[test]
     fn a_version_that_is_not_what_was_noted_is_put_right_or_refused() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
+        let connection = empty();
         versioned(&connection, SCHEMA_VERSION).unwrap();
         versioned(&connection, SCHEMA_VERSION ^ 1 << 20).unwrap();
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();

@@ -89,13 +89,12 @@ pub(super) fn narrow(connection: &Connection, mut bounds: Bounds) -> Result<Boun
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema;
+    use super::super::schema::tests::empty;
     use super::*;
 
     #[test]
     fn portions_that_are_too_old_or_too_young_are_left_out() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
+        let connection = empty();
         connection.execute("UPDATE indexed SET upto = 5000", []).unwrap();
         let portion = i64::try_from(PORTION).unwrap();
         let mut spans = Spans::default();
