@@ -248,7 +248,6 @@ impl Filling<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-
     use super::super::rows::Owners;
     use super::super::schema::tests::empty;
     use super::*;
